@@ -1,0 +1,113 @@
+//! What a decider may see of a request: [`RequestHead`], borrowed and never changed.
+
+use http::{HeaderMap, Method};
+use std::net::SocketAddr;
+
+/// The parts of a request that routing, hashing and authorization look at.
+///
+/// Borrowed from the caller's request, so taking a decision copies nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestHead<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// `host[:port]` as the caller wrote it: `:authority`, the `Host` header, or the URI's authority.
+    pub authority: &'a str,
+    /// Scheme of the request, when the caller gave one.
+    pub scheme: Option<&'a str>,
+    /// Path and query, as sent: starts with `/`, or is `*`, or is empty for CONNECT.
+    pub path_and_query: &'a str,
+    /// All headers; names are lower case.
+    pub headers: &'a HeaderMap,
+    /// Who sent the request, when it came over the network.
+    pub peer: Peer<'a>,
+}
+
+/// The sender of a request, as far as it is known. Client-side calls have none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Peer<'a> {
+    /// Address of the directly connected peer.
+    pub address: Option<SocketAddr>,
+    /// The peer's authenticated identity, for example a SPIFFE id.
+    pub identity: Option<&'a str>,
+}
+
+impl<'a> RequestHead<'a> {
+    /// A head with no scheme and no peer.
+    #[must_use]
+    pub const fn new(
+        method: &'a Method,
+        authority: &'a str,
+        path_and_query: &'a str,
+        headers: &'a HeaderMap,
+    ) -> Self {
+        Self {
+            method,
+            authority,
+            scheme: None,
+            path_and_query,
+            headers,
+            peer: Peer { address: None, identity: None },
+        }
+    }
+
+    /// The path without query and fragment.
+    #[must_use]
+    pub fn path(&self) -> &'a str {
+        let end = self.path_and_query.bytes().position(|byte| matches!(byte, b'?' | b'#'));
+        end.map_or(self.path_and_query, |end| &self.path_and_query[..end])
+    }
+
+    /// The query without its `?`, or the empty string.
+    #[must_use]
+    pub fn query(&self) -> &'a str {
+        let Some((_, query)) = self.path_and_query.split_once('?') else { return "" };
+        query.split_once('#').map_or(query, |(query, _)| query)
+    }
+
+    /// Whether the content type is gRPC's: `application/grpc`, alone or followed by `+` or `;`.
+    ///
+    /// Envoy: `Grpc::Common::hasGrpcContentType`.
+    #[must_use]
+    pub fn is_grpc(&self) -> bool {
+        is_grpc_content_type(self.headers)
+    }
+}
+
+/// Whether `headers` carry gRPC's content type.
+#[must_use]
+pub fn is_grpc_content_type(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(http::header::CONTENT_TYPE) else { return false };
+    match value.as_bytes().strip_prefix(b"application/grpc") {
+        Some(rest) => matches!(rest.first(), None | Some(b'+' | b';')),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn path_and_query_are_split_and_the_fragment_dropped() {
+        let headers = HeaderMap::new();
+        let head = |path| RequestHead::new(&Method::GET, "a", path, &headers);
+        assert_eq!((head("/a/b").path(), head("/a/b").query()), ("/a/b", ""));
+        assert_eq!((head("/a?x=1#f").path(), head("/a?x=1#f").query()), ("/a", "x=1"));
+        assert_eq!((head("/a#f?x=1").path(), head("*").path()), ("/a", "*"));
+    }
+
+    #[test]
+    fn grpc_content_type_needs_a_boundary() {
+        for (value, grpc) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("application/grpc;charset=utf-8", true),
+            ("application/grpc-web", false),
+            ("application/json", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("content-type", http::HeaderValue::from_static(value));
+            assert_eq!(is_grpc_content_type(&headers), grpc, "{value}");
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! The decisions of a service mesh, pure.
+//!
+//! Nothing in this crate opens a socket, spawns a task, reads a clock, draws from a thread's random
+//! numbers or knows a protobuf: time ([`Timestamp`]), randomness ([`Random`]) and what the network
+//! said ([`outcome::Outcome`]) are arguments. `mesh-tower` acts on what is decided here, `mesh-xds`
+//! learns what is configured.
+//!
+//! | module | decides |
+//! |---|---|
+//! | [`router`] | request head → virtual host → route → cluster |
+//! | [`call`] | one call: attempts, deadlines, retries, back-off, hedging |
+//! | [`lb`] | candidates → endpoint |
+//! | [`outlier`] | who is ejected |
+//! | [`breaker`] | whether a limit has room |
+//! | [`state`] | what is carried over from one configuration to the next |
+//! | [`config`] | text of `mesh.yaml` → [`ConfigUpdate`] or diagnostics (feature `config`) |
+
+pub mod breaker;
+pub mod call;
+#[cfg(feature = "config")]
+pub mod config;
+pub mod head;
+pub mod lb;
+pub mod local_reply;
+pub mod model;
+pub mod outcome;
+pub mod outlier;
+pub mod random;
+pub mod router;
+pub mod state;
+mod sync;
+pub mod time;
+pub mod update;
+
+pub use head::RequestHead;
+pub use local_reply::{Reason, ResponseFlag};
+pub use random::Random;
+pub use time::{Timestamp, WallTime};
+pub use update::ConfigUpdate;

@@ -1,0 +1,132 @@
+//! Endpoints and how they are grouped (Envoy: `config.endpoint.v3`).
+
+use super::Locality;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The endpoints of a cluster: localities in priorities.
+///
+/// Parts are shared: an update that changes one locality points to the same others, and what is the
+/// same by pointer is not compared again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClusterLoadAssignment {
+    /// The localities, in any order of priority.
+    pub localities: Vec<Arc<LocalityEndpoints>>,
+}
+
+impl ClusterLoadAssignment {
+    /// One locality of priority 0 that holds `endpoints`.
+    #[must_use]
+    pub fn of(endpoints: impl IntoIterator<Item = Endpoint>) -> Self {
+        let mut locality = LocalityEndpoints::new(Locality::default());
+        locality.endpoints = endpoints.into_iter().collect();
+        Self { localities: vec![Arc::new(locality)] }
+    }
+
+    /// Number of endpoints in all localities.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.localities.iter().map(|locality| locality.endpoints.len()).sum()
+    }
+
+    /// Whether there is no endpoint at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.localities.iter().all(|locality| locality.endpoints.is_empty())
+    }
+}
+
+/// The endpoints of one place with one priority.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LocalityEndpoints {
+    /// The place.
+    pub locality: Locality,
+    /// Share of the priority's traffic, among localities; used when the cluster weighs localities.
+    pub weight: u32,
+    /// 0 is the highest; 1 takes over what 0 can't, and so on without gaps.
+    pub priority: u32,
+    /// The endpoints.
+    pub endpoints: Vec<Endpoint>,
+}
+
+impl LocalityEndpoints {
+    /// A locality of priority 0 and weight 1 without endpoints.
+    #[must_use]
+    pub const fn new(locality: Locality) -> Self {
+        Self { locality, weight: 1, priority: 0, endpoints: Vec::new() }
+    }
+}
+
+/// One network address of a cluster, and what is known of it.
+///
+/// The address is the key: everything else may change without the endpoint losing its connections
+/// and statistics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Endpoint {
+    /// Where it listens.
+    pub address: Address,
+    /// Share of the traffic among its neighbours, at least 1.
+    pub weight: u32,
+    /// What the configuration says of its health.
+    pub health: HealthStatus,
+    /// Its name, for host rewriting, SNI and hashing.
+    pub hostname: Option<Arc<str>>,
+    /// The key that consistent hashing places it by, instead of its address (gRFC A76).
+    pub hash_key: Option<Arc<str>>,
+}
+
+impl Endpoint {
+    /// A healthy endpoint of weight 1.
+    #[must_use]
+    pub const fn new(address: Address) -> Self {
+        Self { address, weight: 1, health: HealthStatus::Unknown, hostname: None, hash_key: None }
+    }
+}
+
+/// Where an endpoint listens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Address {
+    /// An IP address and a TCP port.
+    Socket(SocketAddr),
+    /// A Unix-domain socket by its path.
+    Unix(Arc<Path>),
+}
+
+impl fmt::Display for Address {
+    /// `127.0.0.1:80`, `[::1]:80`, `unix:/run/app.sock`: what `mesh.yaml` accepts.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        Self::Socket(address)
+    }
+}
+
+/// What the configuration says of an endpoint's health (Envoy: `config.core.v3.HealthStatus`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum HealthStatus {
+    /// Nothing said; counts as healthy.
+    #[default]
+    Unknown,
+    /// Healthy.
+    Healthy,
+    /// Takes no traffic, except in panic.
+    Unhealthy,
+    /// Going away: takes no new calls; those in flight finish.
+    Draining,
+    /// Its health check timed out; counts as unhealthy.
+    Timeout,
+    /// Usable when the healthy ones do not suffice.
+    Degraded,
+}

@@ -1,0 +1,41 @@
+//! What the configuration says, in Envoy's words: plain data, comparable, without run-time state.
+//!
+//! The types here hold no atomics, locks, channels or trait objects; what is learnt while running
+//! lives in [`crate::state`]. Every name is Envoy's (`config.route.v3`, `config.cluster.v3`, …) and
+//! the item's documentation says where Envoy and gRPC differ. Structs are `#[non_exhaustive]`: make
+//! one with `new` or `default` and set its public fields.
+
+pub mod circuit_breakers;
+pub mod cluster;
+pub mod endpoint;
+pub mod hash_policy;
+pub mod header_mutation;
+pub mod lb_policy;
+pub mod locality;
+pub mod matcher;
+pub mod outlier_detection;
+pub mod retry_policy;
+pub mod route;
+pub mod route_configuration;
+pub mod tls;
+pub mod virtual_host;
+
+pub use circuit_breakers::{CircuitBreakers, RoutingPriority, Thresholds};
+pub use cluster::{Cluster, ConnectionOptions, Discovery, DnsOptions, Protocol, RetryBudgetPolicy};
+pub use endpoint::{Address, ClusterLoadAssignment, Endpoint, HealthStatus, LocalityEndpoints};
+pub use hash_policy::{HashPolicy, HashSource};
+pub use header_mutation::{AppendAction, HeaderMutation, HeaderMutations};
+pub use lb_policy::{LbAlgorithm, LbPolicy, SlowStart};
+pub use locality::Locality;
+pub use matcher::{
+    Fraction, HeaderMatcher, PathMatcher, QueryParameterMatcher, RegexPattern, StringMatcher,
+};
+pub use outlier_detection::OutlierDetection;
+pub use retry_policy::{BackOff, HedgePolicy, RateLimitedBackOff, RetryOn, RetryPolicy};
+pub use route::{
+    ClusterSpecifier, DirectResponse, ForwardAction, HostRewrite, PathRewrite, Redirect, Route,
+    RouteAction, RouteMatch, Split, SplitBy, SplitCluster,
+};
+pub use route_configuration::RouteConfiguration;
+pub use tls::TlsPolicy;
+pub use virtual_host::{Domain, VirtualHost};

@@ -1,0 +1,346 @@
+//! What an attempt ended in, in the words that every decider shares.
+//!
+//! The adapter translates what its transport said into an [`Outcome`] once; the call machine (retry
+//! or not), outlier detection (whose fault) and telemetry then read the same value.
+
+use http::{HeaderMap, StatusCode};
+use std::time::Duration;
+
+/// The gRPC status codes, as numbers (grpc/grpc `doc/statuscodes.md`).
+pub mod grpc {
+    /// Not an error.
+    pub const OK: u32 = 0;
+    /// The caller gave up.
+    pub const CANCELLED: u32 = 1;
+    /// Nothing better is known.
+    pub const UNKNOWN: u32 = 2;
+    /// The request is wrong whatever the state.
+    pub const INVALID_ARGUMENT: u32 = 3;
+    /// The deadline passed first.
+    pub const DEADLINE_EXCEEDED: u32 = 4;
+    /// There is no such thing.
+    pub const NOT_FOUND: u32 = 5;
+    /// The caller may not.
+    pub const PERMISSION_DENIED: u32 = 7;
+    /// A quota or a limit is used up.
+    pub const RESOURCE_EXHAUSTED: u32 = 8;
+    /// The method does not exist here.
+    pub const UNIMPLEMENTED: u32 = 12;
+    /// An invariant is broken.
+    pub const INTERNAL: u32 = 13;
+    /// Not now; trying again may help.
+    pub const UNAVAILABLE: u32 = 14;
+    /// Data is lost for good.
+    pub const DATA_LOSS: u32 = 15;
+    /// It is not known who the caller is.
+    pub const UNAUTHENTICATED: u32 = 16;
+}
+
+/// What one attempt ended in, as far as it decides about the call: a response head, or why not.
+#[derive(Clone, Debug)]
+pub enum Outcome<'a> {
+    /// A response head arrived (and trailers, when they were there already).
+    Response(ResponseOutcome<'a>),
+    /// No response head.
+    Failed(Failure),
+}
+
+/// The head of a response, borrowed.
+#[derive(Clone, Copy, Debug)]
+pub struct ResponseOutcome<'a> {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The response headers.
+    pub headers: &'a HeaderMap,
+    /// The trailers, when they were already there (unary gRPC answers).
+    pub trailers: Option<&'a HeaderMap>,
+    /// Whether the call is gRPC.
+    pub grpc: bool,
+    /// What the user's classifier said, when there is one and it decided.
+    pub class: Option<Class>,
+}
+
+impl ResponseOutcome<'_> {
+    /// The gRPC status in headers (Trailers-Only) or trailers, of a gRPC call.
+    #[must_use]
+    pub fn grpc_status(&self) -> Option<u32> {
+        if !self.grpc {
+            return None;
+        }
+        grpc_status(self.headers).or_else(|| self.trailers.and_then(grpc_status))
+    }
+
+    /// The HTTP status, or the one that the gRPC status stands for, or what the classifier decided:
+    /// the code that outlier detection counts.
+    #[must_use]
+    pub fn observed_code(&self) -> u16 {
+        match self.class {
+            Some(Class::Success) => return 200,
+            Some(Class::Failure | Class::Retryable) if self.status.as_u16() < 500 => return 500,
+            _ => {}
+        }
+        match self.grpc_status() {
+            Some(status) if self.status == StatusCode::OK => grpc_to_http(status),
+            _ => self.status.as_u16(),
+        }
+    }
+}
+
+/// The value of `grpc-status` in `headers`, when it is a number.
+#[must_use]
+pub fn grpc_status(headers: &HeaderMap) -> Option<u32> {
+    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+}
+
+/// The HTTP status that a gRPC status stands for (Envoy: `Grpc::Utility::grpcToHttpStatus`).
+#[must_use]
+pub const fn grpc_to_http(status: u32) -> u16 {
+    match status {
+        0 => 200,
+        1 => 499,
+        3 | 9 | 11 => 400,
+        4 => 504,
+        5 => 404,
+        6 | 10 => 409,
+        7 => 403,
+        8 => 429,
+        12 => 501,
+        14 => 503,
+        16 => 401,
+        _ => 500,
+    }
+}
+
+/// What a user's classifier makes of a response, for errors hidden in statuses that look fine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// It worked, whatever the status.
+    Success,
+    /// It failed for good.
+    Failure,
+    /// It failed and may be tried again, if the policy has any retry left.
+    Retryable,
+}
+
+/// Why an attempt has no response head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Failure {
+    /// No connection could be made; the server saw nothing of the request.
+    Connect(ConnectFailure),
+    /// The stream or connection ended first.
+    Reset {
+        /// How.
+        reason: ResetReason,
+        /// Whether the server may have acted on the request.
+        processed: Processed,
+    },
+    /// The attempt's own limit passed.
+    PerTryTimeout,
+    /// A circuit breaker refused the attempt; no endpoint was involved.
+    Overflow(Overflow),
+    /// There was nobody to send it to.
+    NoEndpoint(NoEndpoint),
+    /// The response head, or the protocol, broke a rule or a limit.
+    Protocol(ProtocolFailure),
+    /// The caller dropped the call first.
+    Cancelled {
+        /// How long the attempt had run.
+        elapsed: Duration,
+        /// Whether the response head had come.
+        headers_seen: bool,
+    },
+}
+
+impl Failure {
+    /// Whether the server is known not to have processed the request, so that sending it again is
+    /// safe whatever the method (gRFC A6 "transparent retries").
+    #[must_use]
+    pub const fn is_unprocessed(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::Reset { processed: Processed::No, .. })
+    }
+
+    /// Whether an endpoint was involved: overflow, no endpoint and cancelled say nothing about one.
+    #[must_use]
+    pub const fn is_of_endpoint(&self) -> bool {
+        !matches!(self, Self::Overflow(_) | Self::NoEndpoint(_) | Self::Cancelled { .. })
+    }
+}
+
+/// Why no connection could be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConnectFailure {
+    /// Nobody listens (ECONNREFUSED), or the Unix socket is not there.
+    Refused,
+    /// No route to the network or host.
+    Unreachable,
+    /// The connect timeout passed.
+    Timeout,
+    /// The TLS handshake failed.
+    Tls,
+    /// The cluster wants TLS and the transport can't secure itself.
+    TlsUnavailable,
+    /// The peer closed, or spoke another protocol, before the connection was usable.
+    Handshake,
+    /// The runtime that connections live on has ended.
+    RuntimeGone,
+    /// Anything else the system said.
+    Other,
+}
+
+/// How a stream or connection ended before the response head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ResetReason {
+    /// REFUSED_STREAM: the server says it did not process the request.
+    RefusedStream,
+    /// A GOAWAY below this stream: the server says it did not process the request.
+    GoAway,
+    /// RST_STREAM with another code.
+    Remote(u32),
+    /// The connection ended.
+    ConnectionTermination,
+    /// The caller's request body failed.
+    RequestBody,
+    /// Something of ours ended it.
+    Local,
+}
+
+/// Whether a server may have acted on a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Processed {
+    /// Certainly not.
+    No,
+    /// It is not known.
+    Maybe,
+}
+
+/// A response that broke a rule or a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ProtocolFailure {
+    /// The response head is larger than the limit.
+    ResponseHeadTooLarge,
+    /// The response can't be read.
+    InvalidResponse,
+    /// The request can't be sent as it is (for example a URI that HTTP has no form for).
+    InvalidRequest,
+    /// The endpoint does not speak the protocol that the call needs.
+    VersionUnsupported,
+}
+
+/// Which limit of a cluster was full (Envoy: flag `UO`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// `max_requests`.
+    Requests,
+    /// `max_pending_requests`.
+    Pending,
+    /// `max_connections`.
+    Connections,
+    /// `max_retries`.
+    Retries,
+}
+
+impl Overflow {
+    /// The field that sets the limit.
+    #[must_use]
+    pub const fn limit(self) -> &'static str {
+        match self {
+            Self::Requests => "max_requests",
+            Self::Pending => "max_pending_requests",
+            Self::Connections => "max_connections",
+            Self::Retries => "max_retries",
+        }
+    }
+}
+
+/// Why nobody could be picked, with the counts behind it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct NoEndpoint {
+    /// Endpoints in the configuration.
+    pub total: u32,
+    /// Configured healthy and not ejected.
+    pub healthy: u32,
+    /// Configured degraded and not ejected.
+    pub degraded: u32,
+    /// Configured unhealthy or timed out.
+    pub unhealthy: u32,
+    /// Configured as draining.
+    pub draining: u32,
+    /// Taken out by outlier detection.
+    pub ejected: u32,
+    /// Passed over because this call has tried them, or because they are suspect.
+    pub excluded: u32,
+}
+
+/// What an attempt says about its endpoint: what outlier detection counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Observation {
+    /// The server answered; gRPC statuses are mapped to HTTP's ([`ResponseOutcome::observed_code`]).
+    Code(u16),
+    /// No connection, a local origin failure.
+    ConnectFailure,
+    /// Reset or broken protocol, a local origin failure.
+    Reset,
+    /// No answer in time, a local origin failure.
+    Timeout,
+}
+
+impl Outcome<'_> {
+    /// What this says about the endpoint; nothing when none was involved.
+    #[must_use]
+    pub fn observation(&self) -> Option<Observation> {
+        match self {
+            Self::Response(response) => Some(Observation::Code(response.observed_code())),
+            Self::Failed(failure) => failure.observation(),
+        }
+    }
+}
+
+impl Failure {
+    /// What this says about the endpoint; nothing when none was involved or it is not its fault.
+    #[must_use]
+    pub const fn observation(&self) -> Option<Observation> {
+        match self {
+            Self::Connect(ConnectFailure::TlsUnavailable | ConnectFailure::RuntimeGone)
+            | Self::Reset { reason: ResetReason::RequestBody | ResetReason::Local, .. }
+            | Self::Protocol(ProtocolFailure::InvalidRequest)
+            | Self::Overflow(_)
+            | Self::NoEndpoint(_)
+            | Self::Cancelled { .. } => None,
+            Self::Connect(ConnectFailure::Timeout) | Self::PerTryTimeout => {
+                Some(Observation::Timeout)
+            }
+            Self::Connect(_) => Some(Observation::ConnectFailure),
+            Self::Reset { .. } | Self::Protocol(_) => Some(Observation::Reset),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    #[test]
+    fn the_observed_code_is_the_grpc_one_under_http_200() {
+        let mut headers = HeaderMap::new();
+        headers.insert("grpc-status", HeaderValue::from_static("14"));
+        let head = |status, grpc, class| ResponseOutcome {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers: &headers,
+            trailers: None,
+            grpc,
+            class,
+        };
+        assert_eq!(head(200, true, None).observed_code(), 503);
+        assert_eq!(head(200, false, None).observed_code(), 200);
+        assert_eq!(head(502, true, None).observed_code(), 502);
+        assert_eq!(head(200, false, Some(Class::Failure)).observed_code(), 500);
+        assert_eq!(head(503, false, Some(Class::Success)).observed_code(), 200);
+    }
+}

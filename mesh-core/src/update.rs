@@ -1,0 +1,87 @@
+//! [`ConfigUpdate`]: one complete, validated configuration, as a source hands it over.
+//!
+//! Complete in gRFC A74's sense: routes, clusters and endpoints that belong together come together.
+//! It shares structure: every resource is behind an `Arc`, and what is the same pointer as before is
+//! not looked at again.
+
+use crate::model::{Cluster, ClusterLoadAssignment, RouteConfiguration};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// One complete configuration.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct ConfigUpdate {
+    /// Where it comes from, for logs and errors.
+    pub origin: Origin,
+    /// Whether the mesh acts or only measures.
+    pub mode: Mode,
+    /// What becomes of authorities without a virtual host.
+    pub unknown_hosts: UnknownHosts,
+    /// The routes. Every cluster that they name is in [`clusters`](Self::clusters), unless
+    /// [`dangling`](crate::router::Router::compile) references are to answer with
+    /// [`Reason::UnknownCluster`](crate::local_reply::Reason::UnknownCluster).
+    pub route_configuration: Arc<RouteConfiguration>,
+    /// The clusters by name.
+    pub clusters: BTreeMap<Arc<str>, ClusterUpdate>,
+}
+
+/// One cluster and its endpoints.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct ClusterUpdate {
+    /// How to talk to it.
+    pub cluster: Arc<Cluster>,
+    /// Its endpoints; `None`: not known yet (a name that was not resolved, EDS that did not come):
+    /// calls wait for them, within their deadline.
+    pub endpoints: Option<Arc<ClusterLoadAssignment>>,
+}
+
+impl ClusterUpdate {
+    /// A cluster with its endpoints.
+    #[must_use]
+    pub const fn new(
+        cluster: Arc<Cluster>,
+        endpoints: Option<Arc<ClusterLoadAssignment>>,
+    ) -> Self {
+        Self { cluster, endpoints }
+    }
+}
+
+/// Where a configuration comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Origin {
+    /// A path, a control plane's name, or `code`.
+    pub source: Arc<str>,
+    /// A version, or the hash of the content.
+    pub version: Arc<str>,
+}
+
+impl Origin {
+    /// `version` of `source`.
+    #[must_use]
+    pub fn new(source: impl Into<Arc<str>>, version: impl Into<Arc<str>>) -> Self {
+        Self { source: source.into(), version: version.into() }
+    }
+}
+
+/// Whether the mesh acts or only measures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Calls go through routes, policies and balancing.
+    #[default]
+    Enforce,
+    /// Every call passes unchanged to where its URI points, and is measured.
+    Observe,
+}
+
+/// What becomes of an authority without a virtual host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum UnknownHosts {
+    /// Refused with flag NR.
+    #[default]
+    Refuse,
+    /// Sent where its URI points, and measured.
+    Passthrough,
+}

@@ -1,0 +1,5 @@
+//! A service mesh without proxies, as tower layers.
+
+pub mod body;
+
+pub use body::{BoxError, MeshBody};

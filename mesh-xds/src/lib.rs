@@ -1,0 +1,1 @@
+//! Learning a configuration from an xDS control plane.
