@@ -19,6 +19,7 @@ pub mod breaker;
 pub mod call;
 #[cfg(feature = "config")]
 pub mod config;
+pub mod event;
 pub mod head;
 pub mod lb;
 pub mod local_reply;
