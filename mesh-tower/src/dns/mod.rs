@@ -1,0 +1,58 @@
+//! Clusters whose endpoints are what a name resolves to now.
+//!
+//! A name server is the discovery that everybody already has: a cluster may say
+//! `dns: "reviews.internal:8080"` and needs no control plane. [`DnsClusters`] watches all such
+//! clusters in one task and says what changed; it is the caller's to act on it.
+//!
+//! | part | does |
+//! |---|---|
+//! | [`Resolve`] | name → addresses: `HickoryResolver` (feature `dns`), [`SystemResolver`], or your own |
+//! | `schedule` | when a name is looked up again; pure |
+//! | `assignment` | answers → endpoints; pure |
+//! | [`DnsClusters`] | drives both, for many clusters |
+//!
+//! Rules (Envoy: `STRICT_DNS` and `LOGICAL_DNS` of `config.cluster.v3.Cluster`):
+//!
+//! - Strict: every address of every name is an endpoint. Logical: one endpoint, at the first address
+//!   of the newest answer.
+//! - A name is looked up again after the refresh rate, or after the answer's TTL when that is longer
+//!   and respected; a little later than that, so that a fleet does not ask at once.
+//! - A failed lookup takes no endpoint away, not even an authoritative "no such name": the last good
+//!   answer stays, the failure is reported, and the wait grows to ten times the refresh rate.
+//!   Until the first good answer there are no endpoints at all, and calls wait.
+//! - A cluster of several names publishes when each of them was answered or failed once (Envoy:
+//!   warming), so that it does not start with all calls on the fastest name's endpoints.
+//! - IP addresses are taken as they are.
+//!
+//! What it doesn't do: SRV records, and resolving per connection (Envoy's dynamic forward proxy).
+
+mod assignment;
+mod clusters;
+#[cfg(feature = "dns")]
+mod hickory;
+mod name;
+mod resolve;
+mod schedule;
+mod system;
+mod watched;
+
+pub use clusters::{DnsChange, DnsCluster, DnsClusters, DnsEvent, DnsKind};
+#[cfg(feature = "dns")]
+pub use hickory::HickoryResolver;
+pub use name::MalformedName;
+pub use resolve::{Answer, Resolve, ResolveError};
+pub use system::SystemResolver;
+
+use std::sync::Arc;
+
+/// The resolver to use when none is chosen: `HickoryResolver` with the system's configuration under
+/// feature `dns`, else [`SystemResolver`].
+///
+/// # Errors
+/// The system's resolver configuration can't be read.
+pub fn default_resolver() -> Result<Arc<dyn Resolve>, std::io::Error> {
+    #[cfg(feature = "dns")]
+    return Ok(Arc::new(HickoryResolver::from_system()?));
+    #[cfg(not(feature = "dns"))]
+    return Ok(Arc::new(SystemResolver::new()));
+}
