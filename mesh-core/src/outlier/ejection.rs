@@ -137,7 +137,8 @@ impl<'a, E: Endpoints, R: Random> Ejector<'a, E, R> {
             return;
         }
         let out = self.now.saturating_duration_since(monitor.changed_at());
-        if out > duration(self.config, monitor.multiplier()) + monitor.jitter() {
+        let term = duration(self.config, monitor.multiplier()).saturating_add(monitor.jitter());
+        if out > term {
             self.counts.count_unejected();
             self.turn.uneject(self.endpoints, index, Unejection::Served, self.now);
         }
@@ -171,7 +172,7 @@ impl<'a, E: Endpoints, R: Random> Ejector<'a, E, R> {
         self.turn.changed.push(index);
         self.ejected += 1;
         self.left = self.left.saturating_sub(takes_calls.into());
-        let duration = duration(self.config, multiplier) + monitor.jitter();
+        let duration = duration(self.config, multiplier).saturating_add(monitor.jitter());
         Verdict::Ejected { duration, left: self.left }
     }
 

@@ -66,6 +66,7 @@ pub trait Endpoints {
 }
 
 /// What one turn of a [`Detector`] did.
+#[must_use = "endpoints that changed need a new picker"]
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Turn {

@@ -1,6 +1,6 @@
 use super::fleet::{Fleet, Members};
 use super::*;
-use crate::event::OutlierKind;
+use crate::event::{Evidence, OutlierKind};
 use crate::model::outlier_detection::{CapRule, FailurePercentage, SuccessRate};
 use crate::outcome::Observation;
 
@@ -116,6 +116,52 @@ fn who_served_is_back_at_the_first_sweep_strictly_after() {
     assert_eq!(fleet.ejected(), [0]);
 }
 
+#[test]
+fn jitter_prolongs_an_ejection() {
+    let mut fleet =
+        Fleet::new(4, &config(|c| c.max_ejection_time_jitter = Duration::from_secs(60)));
+    fleet.answer(0, 500, 5);
+    let jitter = fleet.members.monitor(0).jitter();
+    assert!(jitter > Duration::from_secs(20), "drawn from seed 1: {jitter:?}");
+    fleet.advance(50_000);
+    assert_eq!(fleet.ejected(), [0]);
+    fleet.advance(jitter.as_millis() as u64);
+    assert_eq!(fleet.ejected(), []);
+}
+
+#[test]
+fn times_without_end_are_no_overflow() {
+    let mut fleet = Fleet::new(
+        4,
+        &config(|c| {
+            c.base_ejection_time = Duration::MAX;
+            c.max_ejection_time = Duration::MAX;
+            c.max_ejection_time_jitter = Duration::MAX;
+        }),
+    );
+    fleet.answer(0, 500, 5);
+    fleet.advance(100_000_000);
+    assert_eq!(fleet.ejected(), [0]);
+    fleet.set_config(Some(&config(|c| c.interval = Duration::MAX)));
+    assert_eq!(fleet.detector.poll_timeout(), Some((Timestamp::MAX, Detector::SWEEP)));
+}
+
+/// Envoy: the worker posts, the main thread decides, and does not look at the counter again.
+#[test]
+fn a_full_streak_is_decided_though_a_success_ended_it() {
+    let mut fleet = Fleet::new(4, &config(|_| {}));
+    let rules = fleet.rules();
+    for code in [500, 500, 500, 500, 500, 200] {
+        fleet.members.monitor(0).record(&rules, Observation::Code(code));
+    }
+    let turn = fleet.detector.handle_attention(&fleet.members, fleet.now, &mut fleet.random);
+    assert_eq!(turn.changed, [0]);
+    let [Event::Outlier { evidence, .. }] = &turn.events[..] else {
+        panic!("one event, not {turn:?}");
+    };
+    assert_eq!(*evidence, Evidence::Consecutive { failures: 5, threshold: 5 });
+}
+
 /// Envoy: `ejectTimeBackoff`; gRFC A50, "Outlier Detection Behavior", step 5.
 #[test]
 fn ejections_get_longer_and_good_time_shortens_them() {
@@ -149,7 +195,7 @@ fn one_bad_of_five(fleet: &mut Fleet) {
 fn success_rates_are_compared_over_one_interval() {
     let config = config(|c| {
         c.consecutive_5xx = None;
-        c.success_rate = Some(SuccessRate::default());
+        c.success_rate = Some(SuccessRate { stdev_factor: 1000, ..SuccessRate::default() });
     });
     let mut fleet = Fleet::new(5, &config);
     one_bad_of_five(&mut fleet);
@@ -157,7 +203,7 @@ fn success_rates_are_compared_over_one_interval() {
     fleet.advance(10_000);
     assert_eq!(fleet.ejected(), [2]);
     assert_eq!(fleet.detector.counts().enforced(OutlierKind::SuccessRate), 1);
-    // Four are left of the five that are needed.
+    // Four are left of the five that are needed, whatever the one that is out does.
     fleet.answer(0, 500, 1_000);
     one_bad_of_five(&mut fleet);
     fleet.advance(10_000);

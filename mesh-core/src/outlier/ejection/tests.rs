@@ -147,6 +147,9 @@ fn the_last_endpoint_is_the_last_that_takes_calls() {
     // One that takes no calls (it was tried in panic) takes nothing away.
     members.unavailable = vec![0, 1];
     check_members(&config, &members, Verdict::Ejected { duration: HALF_MINUTE, left: 2 });
+    members.unavailable = vec![0, 1, 2];
+    members.monitor(0).uneject(Timestamp::ZERO);
+    check_members(&config, &members, Verdict::Ejected { duration: HALF_MINUTE * 2, left: 1 });
     config.max_ejection_percent = 100;
     let mut members = Members::new(4);
     members.unavailable = vec![1, 2, 3];

@@ -91,6 +91,9 @@ fn a_decision_ends_its_own_streak_only() {
         let streak = monitor.streak();
         let found = (streak.server_errors, streak.gateway_failures, monitor.local_streak());
         assert_eq!(found, held, "{kind:?}");
+        // What is left of the other ones ends with a success.
+        monitor.record(&SPLIT, Code(200));
+        assert_eq!((monitor.streak(), monitor.local_streak()), (Streak::default(), 0));
     }
 }
 
