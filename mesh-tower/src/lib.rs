@@ -2,5 +2,6 @@
 
 pub mod body;
 pub mod dns;
+pub mod source;
 
 pub use body::{BoxError, MeshBody};
