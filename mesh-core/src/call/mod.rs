@@ -1,1 +1,4 @@
 //! The call machine.
+
+pub mod backoff;
+pub mod http_date;
