@@ -1,4 +1,6 @@
 //! The call machine.
 
 pub mod backoff;
+pub mod budget;
+pub mod gate;
 pub mod http_date;
