@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod dns;
+pub mod observe;
 pub mod source;
 
 pub use body::{BoxError, MeshBody};
