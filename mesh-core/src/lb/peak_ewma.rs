@@ -23,33 +23,70 @@ use std::time::Duration;
 /// How often the second candidate is drawn again because it is the first.
 const REDRAWS: u32 = 4;
 
-/// An endpoint's latency estimate: two words, no lock.
+/// A tick of a cell's clock is 2^20 ns, about a millisecond.
+const TICK_BITS: u32 = 20;
+
+/// A sample that is no peak counts if the last one is at least this part of `decay` ago.
+const SPACING: f64 = 1.0 / 1024.0;
+
+/// An endpoint's latency estimate: one atomic word, no lock.
 ///
-/// # Concurrent use
+/// The estimate (an `f32`, in nanoseconds) and the time that it is for (32 bits of ticks) share the
+/// word and change together, so nothing can be torn. In two words a slow writer would decay a peak
+/// that was recorded after it began, by the time before it, and an endpoint that fails would look fast.
 ///
-/// A writer first moves the time stamp forward, which gives it, and nobody else, the time since the
-/// last one to decay by; then it changes the estimate by compare-and-swap, so that no peak is lost to a
-/// fast answer that comes at the same moment. A reader takes the estimate first and the time stamp
-/// after it. What it may see torn is thus an old estimate with a new stamp: a value that was
-/// true, not yet decayed for the last interval, until the writer's second step. It never sees a
-/// fresh peak decayed by the time before it, which would make a failing endpoint look fast.
+/// A peak counts at once; other samples count if the last is at least 1/1024 of `decay` ago, with the
+/// weight of all that time. So a busy endpoint's word is written seldom, and no step is too small for
+/// an `f32`. After 26 days without a measurement the ticks wrap and the estimate is taken for a recent
+/// one; nothing worse comes of it than a few picks.
 #[derive(Debug, Default)]
-pub struct PeakEwma {
-    /// Nanoseconds as `f64` bits. Above 0: the estimate. Otherwise nothing was measured yet, and the
-    /// magnitude is the longest time that a given-up call waited.
-    estimate: AtomicU64,
-    /// When the estimate was last decayed to.
-    stamp: AtomicU64,
+pub struct PeakEwma(AtomicU64);
+
+/// What a cell holds.
+#[derive(Clone, Copy, Debug)]
+struct Cell {
+    /// Above 0: the estimate. Otherwise nothing was measured yet, and the magnitude is the longest
+    /// time that a given-up call waited.
+    estimate: f64,
+    tick: u32,
+}
+
+impl Cell {
+    fn unpack(word: u64) -> Self {
+        let estimate = f64::from(f32::from_bits((word >> 32) as u32));
+        Self { estimate, tick: word as u32 }
+    }
+
+    fn pack(estimate: f64, now: Timestamp) -> u64 {
+        let bits = (estimate as f32).to_bits();
+        (u64::from(bits) << 32) | u64::from(tick(now))
+    }
+
+    /// Nanoseconds from the cell's time to `now`; 0 when another thread was there with a later `now`.
+    fn age(self, now: Timestamp) -> f64 {
+        let ticks = tick(now).wrapping_sub(self.tick).cast_signed();
+        f64::from(ticks.max(0)) * f64::from(1 << TICK_BITS)
+    }
+}
+
+/// The low bits of the time in ticks.
+const fn tick(now: Timestamp) -> u32 {
+    (now.as_nanos() >> TICK_BITS) as u32
 }
 
 impl PeakEwma {
     /// Records that an answer took `rtt`, for example to its first byte.
     pub fn record(&self, rtt: Duration, now: Timestamp, decay: Duration) {
-        self.update(now, decay, |estimate, kept| {
-            let sample = nanos(rtt);
-            // Not above 0 before the first measurement, which replaces it.
-            let is_peak = estimate <= 0.0 || sample > estimate * kept;
-            if is_peak { sample } else { estimate * kept + sample * (1.0 - kept) }
+        let (sample, decay) = (nanos(rtt), nanos(decay));
+        self.update(now, |cell| {
+            let age = cell.age(now);
+            let kept = kept(age, decay);
+            // The first measurement replaces what is not one.
+            if cell.estimate <= 0.0 || sample > cell.estimate * kept {
+                return Some(sample);
+            }
+            let is_due = age > 0.0 && age >= decay * SPACING;
+            is_due.then_some(cell.estimate * kept + sample * (1.0 - kept))
         });
     }
 
@@ -62,16 +99,19 @@ impl PeakEwma {
         now: Timestamp,
         decay: Duration,
     ) {
-        let sample = nanos(elapsed.max(penalty));
-        self.update(now, decay, |estimate, kept| sample.max(estimate.abs() * kept));
+        let (sample, decay) = (nanos(elapsed.max(penalty)), nanos(decay));
+        self.update(now, |cell| {
+            let known = cell.estimate.abs() * kept(cell.age(now), decay);
+            (cell.estimate <= 0.0 || sample > known).then(|| sample.max(known))
+        });
     }
 
     /// Records that an attempt was given up after `elapsed`: its answer would have taken longer.
     pub fn record_at_least(&self, elapsed: Duration, now: Timestamp, decay: Duration) {
-        let sample = nanos(elapsed);
-        self.update(now, decay, |estimate, kept| {
-            let bound = sample.max(estimate.abs() * kept);
-            if estimate > 0.0 { bound } else { -bound }
+        let (sample, decay) = (nanos(elapsed), nanos(decay));
+        self.update(now, |cell| {
+            let known = cell.estimate.abs() * kept(cell.age(now), decay);
+            (sample > known).then(|| if cell.estimate > 0.0 { sample } else { -sample })
         });
     }
 
@@ -90,30 +130,22 @@ impl PeakEwma {
     }
 
     fn estimate_at(&self, now: Timestamp, rates: Rates, since: Timestamp) -> f64 {
-        // Acquire: whoever sees a new estimate sees the stamp that was stored before it.
-        let estimate = f64::from_bits(self.estimate.load(Ordering::Acquire));
-        let stamp = Timestamp::from_nanos(self.stamp.load(Ordering::Relaxed));
-        let known = estimate.abs() * kept(stamp, now, rates.decay);
-        if estimate > 0.0 {
-            return known;
+        let cell = Cell::unpack(self.0.load(Ordering::Relaxed));
+        if cell.estimate > 0.0 {
+            return cell.estimate * kept(cell.age(now), rates.decay);
         }
-        known.max(rates.default_rtt * kept(since, now, rates.decay))
+        let age = now.as_nanos().saturating_sub(since.as_nanos()) as f64;
+        let bound = -cell.estimate * kept(cell.age(now), rates.decay);
+        bound.max(rates.default_rtt * kept(age, rates.decay))
     }
 
-    /// Replaces the estimate by `change(estimate, part of it that time has left)`.
-    fn update(&self, now: Timestamp, decay: Duration, change: impl Fn(f64, f64) -> f64) {
-        let before = self.stamp.fetch_max(now.as_nanos(), Ordering::Relaxed);
-        let kept = kept(Timestamp::from_nanos(before), now, nanos(decay));
-        let mut seen = self.estimate.load(Ordering::Relaxed);
-        loop {
-            let next = change(f64::from_bits(seen), kept).to_bits();
-            // Release: the stamp is visible to whoever sees this estimate.
-            match self.estimate.compare_exchange_weak(
-                seen,
-                next,
-                Ordering::Release,
-                Ordering::Relaxed,
-            ) {
+    /// Replaces the estimate by what `change` makes of the cell, unless that is nothing.
+    fn update(&self, now: Timestamp, change: impl Fn(Cell) -> Option<f64>) {
+        let mut seen = self.0.load(Ordering::Relaxed);
+        while let Some(estimate) = change(Cell::unpack(seen)) {
+            // Relaxed: the word is all there is.
+            let next = Cell::pack(estimate, now);
+            match self.0.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(other) => seen = other,
             }
@@ -126,9 +158,9 @@ fn nanos(duration: Duration) -> f64 {
     saturating_nanos(duration).max(1) as f64
 }
 
-/// The part of an estimate that is left at `now`.
-fn kept(stamp: Timestamp, now: Timestamp, decay: f64) -> f64 {
-    (-(now.as_nanos().saturating_sub(stamp.as_nanos()) as f64) / decay).exp()
+/// The part of an estimate that is left after `age`.
+fn kept(age: f64, decay: f64) -> f64 {
+    (-age / decay).exp()
 }
 
 #[derive(Clone, Copy, Debug)]

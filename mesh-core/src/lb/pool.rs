@@ -64,12 +64,12 @@ impl Shape {
     /// `weights` of the members in order; `None`: all equal.
     pub(super) fn new(weights: Option<&[u32]>, members: &[u32], need: Need) -> Self {
         let (Some(weights), true) = (weights, need != Need::Nothing) else { return Self::Equal };
-        let weights: Vec<u32> = members.iter().map(|&index| weights[index as usize]).collect();
-        if weights.windows(2).all(|pair| pair[0] == pair[1]) {
+        let weights = members.iter().map(|&index| weights[index as usize]);
+        if weights.clone().is_sorted_by(|left, right| left == right) {
             return Self::Equal;
         }
-        let stride = if need == Need::Turns { Stride::new(&weights) } else { None };
-        stride.map_or_else(|| Self::Cumulative(Cumulative::new(&weights)), Self::Stride)
+        let stride = if need == Need::Turns { Stride::new(weights.clone()) } else { None };
+        stride.map_or_else(|| Self::Cumulative(Cumulative::new(weights)), Self::Stride)
     }
 }
 

@@ -10,9 +10,9 @@ use crate::random::Random;
 pub(super) struct Cumulative(Box<[u64]>);
 
 impl Cumulative {
-    pub(super) fn new(weights: &[u32]) -> Self {
+    pub(super) fn new(weights: impl ExactSizeIterator<Item = u32>) -> Self {
         let mut sum = 0;
-        let sums = weights.iter().map(|&weight| {
+        let sums = weights.map(|weight| {
             sum += u64::from(weight);
             sum
         });
@@ -42,14 +42,14 @@ mod tests {
 
     #[test]
     fn every_point_belongs_to_the_weight_that_covers_it() {
-        let sums = Cumulative::new(&[1, 3, 2]);
+        let sums = Cumulative::new([1, 3, 2].into_iter());
         let positions: Vec<_> = (0..sums.total()).map(|point| sums.position_of(point)).collect();
         assert_eq!(positions, [0, 1, 1, 1, 2, 2]);
     }
 
     #[test]
     fn the_greatest_weights_do_not_overflow() {
-        let sums = Cumulative::new(&vec![u32::MAX; 100_000]);
+        let sums = Cumulative::new(vec![u32::MAX; 100_000].into_iter());
         assert_eq!(sums.total(), 100_000 * u64::from(u32::MAX));
         let mut random = SplitMix64::new(1);
         assert!((0..1000).all(|_| sums.sample(&mut random) < 100_000));

@@ -3,7 +3,7 @@
 //! | weights | schedule | cost of a pick |
 //! |---|---|---|
 //! | equal | sequence mod n: any n picks in a row touch each endpoint once | one increment |
-//! | unequal, up to 256 endpoints, ratio up to 1024 | gRPC's static stride (gRFC A58): in 65,535 turns an endpoint comes up as often as its weight, scaled so that the greatest is 65,535 | at most 256 increments, on average max / mean |
+//! | unequal, up to 256 endpoints, ratio below 1024 | gRPC's static stride (gRFC A58): in 65,535 turns an endpoint comes up as often as its weight, scaled so that the greatest is 65,535 | at most 256 increments, on average max / mean |
 //! | the rest | the golden-ratio sequence over running sums: point k is frac(k · φ) · Σ weights | one increment, O(log n) |
 //!
 //! The third row exists because a static stride rounds small weights away and passes over most of
@@ -60,14 +60,17 @@ pub(super) struct Stride(Box<[u16]>);
 
 impl Stride {
     /// `None` when the weights are not for a static stride. All weights are above 0.
-    pub(super) fn new(weights: &[u32]) -> Option<Self> {
-        let (least, most) = (*weights.iter().min()?, *weights.iter().max()?);
-        if weights.len() > STRIDE_ENDPOINTS || most / STRIDE_RATIO >= least.max(1) {
+    pub(super) fn new(weights: impl ExactSizeIterator<Item = u32> + Clone) -> Option<Self> {
+        if weights.len() > STRIDE_ENDPOINTS {
+            return None;
+        }
+        let (least, most) = (weights.clone().min()?, weights.clone().max()?);
+        if most / STRIDE_RATIO >= least {
             return None;
         }
         let most = u64::from(most);
-        let scaled = |&weight: &u32| ((u64::from(weight) * MAX_WEIGHT + most / 2) / most) as u16;
-        Some(Self(weights.iter().map(scaled).collect()))
+        let scaled = |weight| ((u64::from(weight) * MAX_WEIGHT + most / 2) / most) as u16;
+        Some(Self(weights.map(scaled).collect()))
     }
 
     /// The next position whose turn it is.
@@ -105,7 +108,7 @@ mod tests {
     }
 
     fn stride_counts(weights: &[u32], picks: u64) -> Vec<u64> {
-        let (stride, mut number) = (Stride::new(weights).unwrap(), 0..);
+        let (stride, mut number) = (Stride::new(weights.iter().copied()).unwrap(), 0..);
         counts(weights.len(), picks, || stride.next(|| number.next().unwrap()))
     }
 
@@ -119,11 +122,12 @@ mod tests {
 
     #[test]
     fn what_a_stride_can_not_serve_is_refused() {
-        assert!(Stride::new(&[]).is_none());
-        assert!(Stride::new(&[1, 1025]).is_none());
-        assert!(Stride::new(&[1, 1023]).is_some());
-        assert!(Stride::new(&[1, u32::MAX]).is_none());
-        assert!(Stride::new(&vec![1; 257]).is_none());
+        let is_served = |weights: Vec<u32>| Stride::new(weights.into_iter()).is_some();
+        assert!(!is_served(vec![]));
+        assert!(!is_served(vec![1, 1024]));
+        assert!(is_served(vec![1, 1023]));
+        assert!(!is_served(vec![1, u32::MAX]));
+        assert!(!is_served(vec![1; 257]));
     }
 
     proptest! {
@@ -133,7 +137,7 @@ mod tests {
         fn a_whole_period_gives_each_its_scaled_weight(
             weights in prop::collection::vec(1u32..1000, 1..12),
         ) {
-            let stride = Stride::new(&weights).unwrap();
+            let stride = Stride::new(weights.iter().copied()).unwrap();
             let total: u64 = stride.0.iter().map(|&weight| u64::from(weight)).sum();
             let expected: Vec<u64> = stride.0.iter().map(|&weight| u64::from(weight)).collect();
             prop_assert_eq!(stride_counts(&weights, total), expected);
@@ -146,7 +150,7 @@ mod tests {
             weights in prop::collection::vec(1u32.., 1..40),
             start: u64,
         ) {
-            let (sums, mut number, picks) = (Cumulative::new(&weights), start, 5000);
+            let (sums, mut number, picks) = (Cumulative::new(weights.iter().copied()), start, 5000);
             let counts = counts(weights.len(), picks, || {
                 number = number.wrapping_add(1);
                 golden(&sums, number)

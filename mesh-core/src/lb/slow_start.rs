@@ -57,8 +57,8 @@ impl Curve {
 
     /// What the weight of the endpoint at `index` is multiplied by now.
     pub(super) fn factor<R>(&self, index: u32, cx: &PickContext<'_, R>, loads: &impl Loads) -> f64 {
-        let age = cx.now.saturating_duration_since(loads.available_since(index));
-        self.factor_at(saturating_nanos(age))
+        let since = loads.available_since(index);
+        self.factor_at(cx.now.as_nanos().saturating_sub(since.as_nanos()))
     }
 
     /// Whether the endpoint at `index`, having been drawn, is taken.

@@ -14,7 +14,9 @@ fn millis(number: u64) -> Duration {
 #[track_caller]
 fn check(ewma: &PeakEwma, now: Timestamp, expected_millis: f64) {
     let got = ewma.estimate(now, DECAY, DEFAULT) / 1e6;
-    assert!((got - expected_millis).abs() < 1e-6, "{got} ms, not {expected_millis} ms");
+    // A tick of the ten seconds, twice.
+    let bound = expected_millis * 2.2e-4;
+    assert!((got - expected_millis).abs() < bound, "{got} ms, not {expected_millis} ms");
 }
 
 #[test]
@@ -71,6 +73,30 @@ fn giving_up_only_raises() {
 }
 
 #[test]
+fn samples_close_together_count_as_one_unless_they_are_peaks() {
+    let ewma = PeakEwma::default();
+    ewma.record(millis(100), at(10), DECAY);
+    let soon = at(10) + millis(5);
+    ewma.record(millis(1), soon, DECAY);
+    check(&ewma, at(10), 100.0);
+    ewma.record(millis(101), soon, DECAY);
+    check(&ewma, soon, 101.0);
+}
+
+/// A thousand answers a second at 10 ms, after a peak of 1 s: the closed form of a steady stream.
+#[test]
+fn a_dense_stream_converges_as_a_sparse_one() {
+    let ewma = PeakEwma::default();
+    ewma.record(millis(1000), at(0), DECAY);
+    for number in 1..=20_000 {
+        ewma.record(millis(10), Timestamp::from_millis(number), DECAY);
+    }
+    let got = ewma.estimate(at(20), DECAY, DEFAULT) / 1e6;
+    let expected = 10.0 + 990.0 * (-2.0f64).exp();
+    assert!((got - expected).abs() < expected * 0.005, "{got} ms, not {expected} ms");
+}
+
+#[test]
 fn a_clock_that_goes_back_changes_nothing_but_the_sample() {
     let ewma = PeakEwma::default();
     ewma.record(millis(10), at(100), DECAY);
@@ -79,8 +105,8 @@ fn a_clock_that_goes_back_changes_nothing_but_the_sample() {
     check(&ewma, at(20), 10.0);
 }
 
-/// Two writers and a reader in all interleavings: the peak stays, and nobody sees less than what is
-/// left of it.
+/// Two writers and a reader in all interleavings: a peak stays, and is not decayed by the time before
+/// it (which would leave 12 ms of it).
 #[cfg(loom)]
 #[test]
 fn no_interleaving_loses_a_peak() {
@@ -95,9 +121,7 @@ fn no_interleaving_loses_a_peak() {
         let fast = Arc::clone(&ewma);
         let fast = loom::thread::spawn(move || fast.record(millis(1), at(60), DECAY));
         let seen = ewma.estimate(at(60), DECAY, DEFAULT) / 1e6;
-        // Before the peak: at least what 60 s leave of 10 ms; after it: all of it. Decayed by the time
-        // before it, the peak would be seen as 12 ms.
-        assert!(seen <= 10.0 + 1e-6 || seen > 4999.0, "{seen}");
+        assert!(seen < 1.1 || seen > 4999.0, "{seen}");
         failing.join().unwrap();
         fast.join().unwrap();
         assert!(ewma.estimate(at(60), DECAY, DEFAULT) / 1e6 > 4999.0);
