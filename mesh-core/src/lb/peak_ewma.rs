@@ -135,8 +135,11 @@ impl PeakEwma {
             return cell.estimate * kept(cell.age(now), rates.decay);
         }
         let age = now.as_nanos().saturating_sub(since.as_nanos()) as f64;
-        let bound = -cell.estimate * kept(cell.age(now), rates.decay);
-        bound.max(rates.default_rtt * kept(age, rates.decay))
+        let default = rates.default_rtt * kept(age, rates.decay);
+        if cell.estimate < 0.0 {
+            return default.max(-cell.estimate * kept(cell.age(now), rates.decay));
+        }
+        default
     }
 
     /// Replaces the estimate by what `change` makes of the cell, unless that is nothing.

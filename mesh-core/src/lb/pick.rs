@@ -131,7 +131,7 @@ impl Balancer {
                 .and_then(|pool| self.pick_custom(&**policy, pool, cx, loads)),
             _ => self.pick_fresh(cx, loads),
         };
-        index.map_or(PickResult::Fail(self.eligibility.counts), PickResult::Endpoint)
+        index.map_or_else(|| PickResult::Fail(self.eligibility.counts), PickResult::Endpoint)
     }
 
     /// Repeats the choice until it is worth trying, then looks at neighbours.
