@@ -9,12 +9,13 @@
 //!   cluster with little traffic can retry at all (default 10).
 //! - A retry takes one token, from the deposits first. No token, no retry.
 //!
-//! So, at every retry and over the window `w` that ends with it, and also over every span `w` since
-//! the first call:
+//! So, over every span of time `t`:
 //!
 //! ```text
-//! retries ≤ ratio · calls + min_per_second · w + min_per_second
+//! retries ≤ ratio · calls, in the span and the window before it + min_per_second · (t + 1 s)
 //! ```
+//!
+//! and from the first call on, without any window before it.
 //!
 //! Envoy's own rule ([`RetryBudget::allows_concurrent`]) applies in addition where it is configured.
 //!
@@ -275,6 +276,16 @@ mod tests {
     }
 
     #[test]
+    fn the_reserve_comes_on_top_of_deposits_that_are_spent_and_gone() {
+        // A retry counts longer than the call that paid for it: the bound looks one window back.
+        let budget = RetryBudget::new(&policy(1.0, 1));
+        let at = Timestamp::from_millis;
+        budget.deposit(at(500));
+        assert_eq!(withdrawals(&budget, at(9_900)), 2, "the deposit's token, then the reserve's");
+        assert_eq!(withdrawals(&budget, at(10_900)), 1);
+    }
+
+    #[test]
     fn disabled_it_never_refuses_and_a_new_policy_keeps_the_count() {
         let mut policy = policy(0.2, 0);
         policy.enabled = false;
@@ -371,7 +382,7 @@ mod tests {
         /// Against the list of all events: never more than the rule, and refused only near it.
         #[test]
         fn it_agrees_with_the_list_of_all_events(
-            steps in prop::collection::vec(step(), 0..600),
+            steps in prop::collection::vec(step(), 0..300),
             ratio in 0.0..2.0f64,
             min_per_second in 0u32..8,
         ) {
@@ -390,12 +401,19 @@ mod tests {
                     }
                     Step::Withdraw if budget.withdraw(Timestamp::from_nanos(now)) => {
                         granted.push(now);
-                        let earned = ratio * within(&calls, now, 10 * SECOND);
-                        let bound = earned + 10.0 * reserve + reserve + 1e-6;
-                        prop_assert!(within(&granted, now, 10 * SECOND) <= bound);
-                        let since_start = ratio * calls.len() as f64 + reserve;
-                        let bound = since_start + reserve * now as f64 / SECOND as f64 + 1e-6;
+                        for span in [1, 10, 30] {
+                            let calls = within(&calls, now, (span + 10) * SECOND);
+                            let bound = ratio * calls + reserve * (span + 1) as f64 + 1e-6;
+                            prop_assert!(within(&granted, now, span * SECOND) <= bound);
+                        }
+                        let seconds = now as f64 / SECOND as f64;
+                        let bound = ratio * calls.len() as f64 + reserve * (seconds + 1.0) + 1e-6;
                         prop_assert!(granted.len() as f64 <= bound);
+                        if min_per_second == 0 {
+                            // The deposits that pay for a retry are less than a window old.
+                            let paid = ratio * within(&calls, now, 10 * SECOND) + 1e-6;
+                            prop_assert!(within(&granted, now, 10 * SECOND) <= paid);
+                        }
                     }
                     Step::Withdraw => {
                         let certain = ratio * within(&calls, now, 9 * SECOND);

@@ -159,7 +159,7 @@ impl Run {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
     #[test]
     fn every_call_ends_in_bounds(given in given(), steps in prop::collection::vec(step(), 0..40)) {
         let mut run = Run::new(&given);
