@@ -29,6 +29,7 @@ pub mod outlier;
 pub mod random;
 pub mod router;
 pub mod state;
+mod scan;
 mod sync;
 pub mod time;
 pub mod update;
