@@ -123,6 +123,11 @@ impl Breaker {
         Err(resource.into())
     }
 
+    /// Takes one place whatever the limit says: Envoy gives every endpoint its first connection.
+    pub fn acquire_beyond(&self, priority: RoutingPriority, resource: Resource) {
+        self.gauge(priority, resource).active.fetch_add(1, Ordering::Acquire);
+    }
+
     /// Gives back one place taken by [`try_acquire`](Self::try_acquire), after which it is free at
     /// once.
     pub fn release(&self, priority: RoutingPriority, resource: Resource) {
