@@ -86,7 +86,7 @@ codes! {
         "There are more than 100,000 endpoints and routes together.",
         "Endpoints listed by a script that should come from DNS or a control plane.",
         "What wrote the file.";
-    TOO_MANY_DIAGNOSTICS Error "too_many_diagnostics":
+    TOO_MANY_DIAGNOSTICS Warning "too_many_diagnostics":
         "There are more diagnostics than are shown.",
         "A file of another format, or one mistake repeated by a generator.",
         "The first ones.";

@@ -130,8 +130,10 @@ pub(super) struct Report {
     seen: BTreeSet<(Span, &'static str, String)>,
     most: usize,
     has_errors: bool,
+    /// Some findings did not fit.
+    dropped: bool,
     /// Takes the details of findings that are not shown.
-    overflow: Option<Finding>,
+    unseen: Option<Finding>,
 }
 
 impl Report {
@@ -141,7 +143,8 @@ impl Report {
             seen: BTreeSet::new(),
             most,
             has_errors: false,
-            overflow: None,
+            dropped: false,
+            unseen: None,
         }
     }
 
@@ -156,9 +159,12 @@ impl Report {
         let message = message.into();
         self.has_errors |= code.severity == Severity::Error;
         let finding = Finding { code, span, message, suggestion: None, labels: Vec::new() };
-        if self.is_full() || !self.seen.insert((span, code.code, finding.message.clone())) {
-            return self.overflow.insert(finding);
+        let known = self.seen.contains(&(span, code.code, finding.message.clone()));
+        if known || self.is_full() {
+            self.dropped |= !known;
+            return self.unseen.insert(finding);
         }
+        self.seen.insert((span, code.code, finding.message.clone()));
         let last = self.findings.len();
         self.findings.push(finding);
         &mut self.findings[last]
@@ -175,9 +181,9 @@ impl Report {
 
     /// The diagnostics in the order of their places.
     pub(super) fn finish(mut self, documents: &[Document<'_>]) -> Vec<Diagnostic> {
-        if self.is_full() {
+        if self.dropped {
             let message =
-                format!("there are at least {} diagnostics: the rest is not shown", self.most);
+                format!("there are more than {} diagnostics: the rest is not shown", self.most);
             self.findings.push(Finding {
                 code: code::TOO_MANY_DIAGNOSTICS,
                 span: self.findings.last().map_or(Span::start_of(0), |finding| finding.span),

@@ -59,7 +59,7 @@ impl<'n> Fields<'n> {
         Some(key)
     }
 
-    /// Marks the keys of another reader's shape as asked for.
+    /// Marks keys as asked for that are read elsewhere.
     pub(super) fn skip(&self, names: &[&str]) {
         for name in names {
             let _ = self.key(name);

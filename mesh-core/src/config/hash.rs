@@ -11,7 +11,7 @@ use super::{code, reader::Reader};
 use crate::model::{HashPolicy, HashSource, RegexPattern};
 use std::sync::Arc;
 
-static REPLACEMENT_HEADER: Shape = Shape::new(
+static HASH_HEADER: Shape = Shape::new(
     "hash_header",
     &[&[
         key("name", Kind::Text, "The header's name.").required(),
@@ -52,7 +52,7 @@ static INPUT: Shape = Shape::new(
     &[&[
         key(
             "header",
-            Kind::Either(&[Kind::Text, Kind::Mapping(&REPLACEMENT_HEADER)]),
+            Kind::Either(&[Kind::Text, Kind::Mapping(&HASH_HEADER)]),
             "The values of a header.",
         ),
         key(

@@ -122,7 +122,9 @@ pub struct Bounds {
     pub resources: usize,
     /// The longest scalar after its variables are put in, in bytes. Default 64 KiB.
     pub text_bytes: usize,
-    /// The most diagnostics that are kept. Default 1,000.
+    /// The largest sum of all compiled regular expressions, in bytes. Default 64 MiB.
+    pub regex_bytes: usize,
+    /// The most diagnostics that are kept; one more says that there are others. Default 1,000.
     pub diagnostics: usize,
 }
 
@@ -134,6 +136,7 @@ impl Default for Bounds {
             nodes: 2_000_000,
             resources: 100_000,
             text_bytes: 64 << 10,
+            regex_bytes: 64 << 20,
             diagnostics: 1_000,
         }
     }
@@ -187,7 +190,6 @@ pub fn load(documents: &[Document<'_>], environment: &dyn Environment, bounds: &
         update.origin = origin(documents);
         update
     });
-    // Too many warnings end in an error that says so, and then nothing is handed out.
     let diagnostics = reader.report.finish(documents);
     Loaded { update, diagnostics }
 }

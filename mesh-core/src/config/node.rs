@@ -38,6 +38,8 @@ pub(super) struct Node {
 pub(super) enum Content {
     /// Nothing, `~` or `null`.
     Null,
+    /// An alias without an anchor. Reported already, so whoever reads it says nothing.
+    Unknown,
     Scalar {
         text: Box<str>,
         /// Written without quotes, so it may be a number or a truth value.
@@ -65,7 +67,7 @@ impl Node {
     pub(super) fn entries(&self) -> &[Entry] {
         match &self.content {
             Content::Mapping(entries) => entries,
-            Content::Null | Content::Scalar { .. } | Content::Sequence(_) => &[],
+            Content::Null | Content::Unknown | Content::Scalar { .. } | Content::Sequence(_) => &[],
         }
     }
 
@@ -73,7 +75,9 @@ impl Node {
     pub(super) fn one_or_many(&self) -> Vec<&Self> {
         match &self.content {
             Content::Sequence(items) => items.iter().map(Rc::as_ref).collect(),
-            Content::Null | Content::Scalar { .. } | Content::Mapping(_) => vec![self],
+            Content::Null | Content::Unknown | Content::Scalar { .. } | Content::Mapping(_) => {
+                vec![self]
+            }
         }
     }
 
@@ -85,7 +89,7 @@ impl Node {
     /// What it is, for "expected …, found …".
     pub(super) fn describe(&self) -> String {
         match &self.content {
-            Content::Null => "nothing".to_owned(),
+            Content::Null | Content::Unknown => "nothing".to_owned(),
             Content::Scalar { text, .. } => format!("`{}`", shorten(text)),
             Content::Sequence(_) => "a list".to_owned(),
             Content::Mapping(_) => "a mapping".to_owned(),

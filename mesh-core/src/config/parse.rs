@@ -88,6 +88,7 @@ impl Builder<'_> {
     fn event(&mut self, event: Event<'_>, place: &Place, text: &str) -> Result<(), Stopped> {
         let span = self.span(place);
         if event.tag().is_some() {
+            let span = place.tag_span().map_or(span, |tag| self.span(&tag));
             self.unsupported(span, "tags are not used here", "leave the tag out");
         }
         match event {
@@ -180,7 +181,7 @@ impl Builder<'_> {
                 None => {
                     let text: Box<str> = match &node.content {
                         Content::Scalar { text, .. } => text.clone(),
-                        Content::Null => "".into(),
+                        Content::Null | Content::Unknown => "".into(),
                         Content::Sequence(_) | Content::Mapping(_) => {
                             *key = Some(("".into(), span));
                             self.unsupported(span, "a key is text", "write a plain key");
@@ -219,18 +220,19 @@ impl Builder<'_> {
 
     fn syntax(&mut self, error: &ScanError, text: &str) -> Result<(), Stopped> {
         use serde_saphyr::granit_parser::ErrorKind;
-        let at = error.marker().byte_offset().unwrap_or(text.len()).min(text.len());
+        let mut at = error.marker().byte_offset().unwrap_or(text.len()).min(text.len());
+        let is_tab =
+            matches!(error.kind(), ErrorKind::TabNotAllowed | ErrorKind::TabInBlockIndentation);
+        if is_tab {
+            // The scanner stands behind the tabs by now.
+            at = text.get(..at).map_or(at, |before| before.trim_end_matches('\t').len());
+        }
         let start = u32::try_from(at).unwrap_or(u32::MAX);
         let span = Span { document: self.document, start, end: start.saturating_add(1) };
         if matches!(error.kind(), ErrorKind::RecursionLimitExceeded) {
             return self.too_deep(span);
         }
-        let suggestion = match error.kind() {
-            ErrorKind::TabNotAllowed | ErrorKind::TabInBlockIndentation => {
-                Some("indent with spaces: YAML forbids tabs there".to_owned())
-            }
-            _ => None,
-        };
+        let suggestion = is_tab.then(|| "indent with spaces: YAML forbids tabs there".to_owned());
         self.report.add(code::YAML_SYNTAX, span, error.info()).suggest_if(suggestion);
         Err(Stopped)
     }
@@ -243,7 +245,7 @@ impl Builder<'_> {
         self.report
             .add(code::UNKNOWN_ANCHOR, span, message)
             .suggest("define it first, for example under a top-level `x-…` key");
-        self.place(Rc::new(Node { span, content: Content::Null, size: 1, depth: 1 }), span)
+        self.place(Rc::new(Node { span, content: Content::Unknown, size: 1, depth: 1 }), span)
     }
 
     fn too_deep(&mut self, span: Span) -> Result<(), Stopped> {

@@ -17,6 +17,8 @@ pub(super) struct Reader<'a> {
     pub(super) references: Vec<(String, Span)>,
     /// Patterns that were found good, so that an anchor's is not compiled at each use.
     patterns: BTreeSet<String>,
+    /// The size of their programs.
+    regex_bytes: usize,
     /// The files that documents name, so that a default's is read once.
     pub(super) files: BTreeMap<(u32, String), Arc<str>>,
     resources: Vec<usize>,
@@ -44,6 +46,7 @@ impl<'a> Reader<'a> {
             report,
             references: Vec::new(),
             patterns: BTreeSet::new(),
+            regex_bytes: 0,
             files: BTreeMap::new(),
             resources: vec![0; documents.len()],
             comparisons: 200_000,
@@ -62,6 +65,9 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn wrong_type(&mut self, node: &Node, expected: &str) {
+        if matches!(node.content, Content::Unknown) {
+            return;
+        }
         let message = format!("expected {expected}, found {}", node.describe());
         let suggestion = match (&node.content, expected) {
             (Content::Null, "a mapping") => Some("write `{}`, or leave the key out".to_owned()),
@@ -98,14 +104,22 @@ impl<'a> Reader<'a> {
         raw.find(text).and_then(part).unwrap_or(whole)
     }
 
-    /// Checks a pattern, once per text.
+    /// Checks a pattern, once per text. Stops when all together are too large to compile.
     pub(super) fn check_pattern(&mut self, pattern: &str, span: Span) {
-        if self.patterns.contains(pattern) {
+        let most = self.bounds.regex_bytes;
+        if self.report.is_full() || self.regex_bytes > most || self.patterns.contains(pattern) {
             return;
         }
         match regex::check_regex(pattern) {
-            Ok(()) => {
+            Ok(bytes) => {
+                self.regex_bytes += bytes;
                 self.patterns.insert(pattern.to_owned());
+                if self.regex_bytes > most {
+                    let message = format!(
+                        "up to here, regular expressions compile to more than {most} bytes"
+                    );
+                    self.report.add(code::INVALID_REGEX, span, message);
+                }
             }
             Err(reason) => {
                 let message = format!("`{}` is no regular expression: {reason}", shorten(pattern));

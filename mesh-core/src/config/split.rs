@@ -45,7 +45,7 @@ impl Value for Split {
         let clusters = match &node.content {
             Content::Mapping(_) => by_name(reader, node, kind)?,
             Content::Sequence(_) => Vec::read(reader, node, kind)?,
-            Content::Null | Content::Scalar { .. } => {
+            Content::Null | Content::Unknown | Content::Scalar { .. } => {
                 reader.wrong_type(node, "a mapping of clusters and weights, or a list");
                 return None;
             }

@@ -247,7 +247,7 @@ impl<T: Value> Value for Vec<T> {
         let items = match &node.content {
             Content::Sequence(_) => node.one_or_many(),
             Content::Scalar { .. } | Content::Mapping(_) if many => vec![node],
-            Content::Null | Content::Scalar { .. } | Content::Mapping(_) => {
+            Content::Null | Content::Unknown | Content::Scalar { .. } | Content::Mapping(_) => {
                 reader.wrong_type(node, "a list");
                 return None;
             }

@@ -143,6 +143,7 @@ fn bounds_hold() {
         nodes: 200,
         resources: 3,
         text_bytes: 20,
+        regex_bytes: 10_000,
         diagnostics: 5,
     };
     let codes = |text: &str| {
@@ -164,6 +165,9 @@ fn bounds_hold() {
     );
     assert_eq!(codes(&many), ["too_many_resources"]);
     assert_eq!(codes(&with_cluster("dns: \"${LONG}:80\"")), ["invalid_variable"]);
+    let regex = |n| format!("{{ match: {{ regex: \"(x{{200}}){n}\" }}, cluster: one }}");
+    let regexes = with_routes(&format!("{},{},{}", regex(1), regex(2), regex(3)));
+    assert_eq!(codes(&regexes), ["invalid_regex"]);
     let wrong = codes("version: 1\na: 1\nb: 1\nc: 1\nd: 1\ne: 1\nf: 1\ng: 1\n");
     assert_eq!((wrong.len(), wrong[5]), (6, "too_many_diagnostics"));
 }

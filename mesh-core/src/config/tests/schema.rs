@@ -11,7 +11,7 @@ const EVERYTHING: &str = include_str!("everything.yaml");
 /// A document as an editor's YAML plugin sees it.
 fn to_json(node: &Node) -> Value {
     match &node.content {
-        Content::Null => Value::Null,
+        Content::Null | Content::Unknown => Value::Null,
         Content::Scalar { text, plain: true } => match &**text {
             "true" => json!(true),
             "false" => json!(false),
