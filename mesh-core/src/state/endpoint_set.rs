@@ -30,11 +30,7 @@ pub(super) struct LocalityRange<A: Attach> {
 impl<A: Attach> EndpointSet<A> {
     /// A set of nobody.
     pub(super) fn empty() -> Self {
-        Self {
-            assignment: Arc::default(),
-            endpoints: Box::default(),
-            localities: Box::default(),
-        }
+        Self { assignment: Arc::default(), endpoints: Box::default(), localities: Box::default() }
     }
 
     /// Number of endpoints.

@@ -3,11 +3,11 @@
 use super::{Attach, LiveEndpoint, Picker};
 use crate::breaker::{Breaker, Resource};
 use crate::call::RetryBudget;
+use crate::lb::Sequence;
 use crate::model::{Cluster, LbAlgorithm, RoutingPriority};
 use crate::outcome::{Failure, Observation, Outcome};
 use crate::outlier::Rules;
 use crate::router::CompiledHashPolicy;
-use crate::lb::Sequence;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::time::Timestamp;
 use arc_swap::{ArcSwap, Guard};
@@ -48,7 +48,9 @@ pub struct ClusterPolicy {
 impl ClusterPolicy {
     pub(super) fn new(cluster: &Arc<Cluster>, hash_policy: CompiledHashPolicy) -> Self {
         let ewma = match &cluster.lb_policy.algorithm {
-            LbAlgorithm::PeakEwma { decay, failure_penalty, .. } => Some((*decay, *failure_penalty)),
+            LbAlgorithm::PeakEwma { decay, failure_penalty, .. } => {
+                Some((*decay, *failure_penalty))
+            }
             _ => None,
         };
         let rules = cluster.outlier_detection.as_ref().map(Rules::new);
@@ -175,7 +177,8 @@ impl<A: Attach> LiveCluster<A> {
     pub fn observe(&self, endpoint: &LiveEndpoint<A>, observation: Observation) -> bool {
         let policy = self.policy.load();
         let Some(rules) = &policy.rules else { return false };
-        endpoint.monitor().record(rules, observation) && !self.attention.swap(true, Ordering::AcqRel)
+        endpoint.monitor().record(rules, observation)
+            && !self.attention.swap(true, Ordering::AcqRel)
     }
 
     pub(super) fn take_attention(&self) -> bool {

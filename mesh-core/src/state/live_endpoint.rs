@@ -1,9 +1,9 @@
 //! [`LiveEndpoint`]: what was learnt about one address, and [`InFlight`], the guard of one attempt.
 
 use super::{Attach, Target};
+use crate::breaker::Resource;
 use crate::lb::{EndpointId, PeakEwma};
 use crate::model::{Address, RoutingPriority};
-use crate::breaker::Resource;
 use crate::outlier::Monitor;
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::time::Timestamp;

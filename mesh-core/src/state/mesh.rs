@@ -3,6 +3,7 @@
 use super::attach::TargetLabels;
 use super::endpoint_set::LocalityRange;
 use super::reconcile::{Reconciled, reconcile};
+use super::snapshot::Targets;
 use super::{
     Attach, ClusterPolicy, EndpointSet, LiveCluster, LiveEndpoint, Picker, Snapshot, Target,
 };
@@ -129,6 +130,9 @@ fn join(errors: &[CompileError]) -> String {
     texts.join("; ")
 }
 
+/// The next endpoints of a cluster, the old ones that are gone, and how many are new.
+type NextSet<A> = (Arc<EndpointSet<A>>, Vec<Arc<LiveEndpoint<A>>>, usize);
+
 /// What one cluster will become, built before anything is published.
 struct Prepared<A: Attach> {
     name: Arc<str>,
@@ -228,6 +232,19 @@ impl<A: Attach> Updater<A> {
         Ok(applied)
     }
 
+    /// Ends the mesh: every call from now on is refused, and the endpoints are told that they are
+    /// gone. They are given back, so that whoever drains can see their calls end.
+    pub fn shut_down(&mut self) -> Vec<Arc<LiveEndpoint<A>>> {
+        let snapshot = Snapshot { ended: true, ..Snapshot::initial() };
+        let old = self.mesh.snapshot.swap(Arc::new(snapshot));
+        self.retired.push(old);
+        let sets = self.entries.values().map(|entry| Arc::clone(&entry.set));
+        let endpoints = sets.flat_map(|set| set.endpoints.to_vec()).collect();
+        self.remove_missing(&ConfigUpdate::default(), &mut Applied::default());
+        self.config = ConfigUpdate::default();
+        endpoints
+    }
+
     /// The configuration in force.
     #[must_use]
     pub const fn config(&self) -> &ConfigUpdate {
@@ -265,13 +282,12 @@ impl<A: Attach> Updater<A> {
         let same_cluster = known.is_some_and(|known| {
             Arc::ptr_eq(&known.update.cluster, cluster) || known.update.cluster == *cluster
         });
-        let same_endpoints = known.is_some_and(|known| {
-            match (&known.update.endpoints, &update.endpoints) {
+        let same_endpoints =
+            known.is_some_and(|known| match (&known.update.endpoints, &update.endpoints) {
                 (Some(before), Some(after)) => Arc::ptr_eq(before, after),
                 (None, None) => true,
                 _ => false,
-            }
-        });
+            });
         if same_cluster && same_endpoints {
             return Ok(None);
         }
@@ -304,7 +320,7 @@ impl<A: Attach> Updater<A> {
         update: &ClusterUpdate,
         rekeyed: bool,
         now: Timestamp,
-    ) -> (Arc<EndpointSet<A>>, Vec<Arc<LiveEndpoint<A>>>, usize) {
+    ) -> NextSet<A> {
         let empty = EndpointSet::empty();
         let old = match known {
             Some(known) if !rekeyed => &*known.set,
@@ -356,7 +372,8 @@ impl<A: Attach> Updater<A> {
     }
 
     fn commit(&mut self, prepared: Prepared<A>, applied: &mut Applied, now: Timestamp) {
-        let Prepared { name, mut entry, policy, is_new, is_reconfigured, removed, added } = prepared;
+        let Prepared { name, mut entry, policy, is_new, is_reconfigured, removed, added } =
+            prepared;
         applied.clusters_added += usize::from(is_new);
         applied.clusters_changed += usize::from(is_reconfigured);
         applied.endpoints_added += added;
@@ -419,6 +436,7 @@ impl<A: Attach> Updater<A> {
             unknown_hosts: update.unknown_hosts,
             generation: before.generation + 1,
             applied_at: Some(now),
+            ended: false,
         };
         let old = self.mesh.snapshot.swap(Arc::new(snapshot));
         self.retired.push(old);
@@ -428,7 +446,7 @@ impl<A: Attach> Updater<A> {
         &self,
         router: &Router,
         clusters: &BTreeMap<Arc<str>, Arc<LiveCluster<A>>>,
-    ) -> Arc<[Option<Arc<Target<A>>>]> {
+    ) -> Targets<A> {
         let targets = router.targets().map(|target| {
             let (route, forward) = (target.route, Arc::clone(target.route.forward()?));
             let cluster = clusters.get(target.cluster)?;

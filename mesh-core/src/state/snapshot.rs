@@ -6,25 +6,30 @@ use crate::local_reply::Reason;
 use crate::outcome::{Failure, ProtocolFailure};
 use crate::random::Random;
 use crate::router::{Decision, Router};
-use bytes::Bytes;
-use http::{Response, header};
 use crate::time::Timestamp;
 use crate::update::{Mode, Origin, UnknownHosts};
+use bytes::Bytes;
+use http::{Response, header};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// The targets of a route table by their number.
+pub(super) type Targets<A> = Arc<[Option<Arc<Target<A>>>]>;
 
 /// The routes and clusters in force: what one call sees, from its start to its end.
 #[derive(Debug)]
 pub struct Snapshot<A: Attach> {
     pub(super) router: Router,
     /// By number; `None`: the cluster is not in the configuration.
-    pub(super) targets: Arc<[Option<Arc<Target<A>>>]>,
+    pub(super) targets: Targets<A>,
     pub(super) clusters: Arc<BTreeMap<Arc<str>, Arc<LiveCluster<A>>>>,
     pub(super) origin: Origin,
     pub(super) mode: Mode,
     pub(super) unknown_hosts: UnknownHosts,
     pub(super) generation: u64,
     pub(super) applied_at: Option<Timestamp>,
+    /// The mesh was shut down.
+    pub(super) ended: bool,
 }
 
 /// What becomes of a request.
@@ -51,13 +56,15 @@ impl<A: Attach> Snapshot<A> {
             unknown_hosts: UnknownHosts::default(),
             generation: 0,
             applied_at: None,
+            ended: false,
         }
     }
 
     /// Decides what becomes of a request.
     ///
     /// # Errors
-    /// [`Reason::NotConfigured`] before the first configuration; otherwise what the router found
+    /// [`Reason::NotConfigured`] before the first configuration, [`Reason::ShutDown`] after the mesh
+    /// has ended; otherwise what the router found
     /// missing: a virtual host, a route, the header that names the cluster, the cluster.
     pub fn route(
         &self,
@@ -68,7 +75,7 @@ impl<A: Attach> Snapshot<A> {
             return Ok(Routing::Passthrough);
         }
         if self.applied_at.is_none() {
-            return Err(Reason::NotConfigured);
+            return Err(if self.ended { Reason::ShutDown } else { Reason::NotConfigured });
         }
         match self.router.route(head, random) {
             Ok(Decision::Forward { target, .. }) => match self.targets.get(target as usize) {

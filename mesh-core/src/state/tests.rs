@@ -1,1 +1,1 @@
-//! t
+//! Tests of the live state are in files by promise; see `mesh-core/tests`.

@@ -221,7 +221,8 @@ impl PlaceCells {
 }
 
 /// The cells of the attempts in one locality of a cluster; 208 bytes until the first attempt. Keeps the cluster's cells alive.
-pub(crate) struct LocalityCells {
+#[expect(unnameable_types, reason = "what hangs on the live state is the mesh's own")]
+pub struct LocalityCells {
     label: Arc<str>,
     cluster: Arc<ClusterCells>,
     /// `None`: the empty locality, whose series the cluster's own attempts without a place share.

@@ -23,6 +23,7 @@
 //! and so on; the unit is an attribute of the instrument.
 #![cfg_attr(not(test), expect(dead_code, reason = "the client stack counts here"))]
 
+mod attached;
 mod cell;
 pub(crate) mod cluster;
 pub(crate) mod code;

@@ -37,7 +37,8 @@ pub(crate) struct CallRecord<'a> {
 }
 
 /// The cells of one route and cluster; 240 bytes until the first call.
-pub(crate) struct TargetCells {
+#[expect(unnameable_types, reason = "what hangs on the live state is the mesh's own")]
+pub struct TargetCells {
     labels: TargetLabels,
     cluster: Option<Arc<ClusterCells>>,
     registry: Weak<Registry>,

@@ -41,6 +41,7 @@
 mod content_hash;
 mod file;
 mod fixed;
+pub(crate) mod mesh_yaml;
 mod read;
 mod reload;
 mod sink;
