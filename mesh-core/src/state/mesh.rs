@@ -4,6 +4,7 @@ use super::attach::TargetLabels;
 use super::endpoint_set::LocalityRange;
 use super::reconcile::{Reconciled, reconcile};
 use super::snapshot::Targets;
+use super::slots::{FreeSlots, Slots};
 use super::{
     Attach, ClusterPolicy, EndpointSet, LiveCluster, LiveEndpoint, Picker, Snapshot, Target,
 };
@@ -11,12 +12,12 @@ use crate::event::Event;
 use crate::lb::{Balancer, EjectedBits, EndpointId, LbError, Pick};
 use crate::model::{Cluster, ClusterLoadAssignment, LbAlgorithm};
 use crate::outlier::Detector;
-use crate::router::{ClusterSlots, CompileError, CompiledHashPolicy, RegexError, Router};
+use crate::router::{CompileError, CompiledHashPolicy, RegexError, Router};
 use crate::time::Timestamp;
 use crate::update::{ClusterUpdate, ConfigUpdate};
 use arc_swap::{ArcSwap, Guard};
 use std::any::Any;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -57,8 +58,7 @@ pub struct Updater<A: Attach> {
     config: ConfigUpdate,
     custom: BTreeMap<Arc<str>, Arc<dyn Pick>>,
     pub(super) retired: Vec<Arc<dyn Any + Send + Sync>>,
-    free_slots: BTreeSet<u32>,
-    next_slot: u32,
+    slots: FreeSlots,
     next_endpoint: u64,
 }
 
@@ -159,8 +159,7 @@ impl<A: Attach> Updater<A> {
             config: ConfigUpdate::default(),
             custom: BTreeMap::new(),
             retired: Vec::new(),
-            free_slots: BTreeSet::new(),
-            next_slot: 0,
+            slots: FreeSlots::default(),
             next_endpoint: 0,
         };
         (updater, mesh)
@@ -176,23 +175,12 @@ impl<A: Attach> Updater<A> {
     /// # Errors
     /// [`ApplyError`] says what can't be built; the configuration in force stays untouched.
     pub fn apply(&mut self, update: ConfigUpdate, now: Timestamp) -> Result<Applied, ApplyError> {
-        let mut prepared = Vec::new();
-        for (name, cluster) in &update.clusters {
-            prepared.extend(self.prepare(name, cluster, now)?);
-        }
-        let membership_changed = prepared.iter().any(|prepared| prepared.is_new)
-            || self.entries.keys().any(|name| !update.clusters.contains_key(name));
         let before = self.mesh.snapshot.load_full();
         let same_routes = before.applied_at.is_some()
             && Arc::ptr_eq(&self.config.route_configuration, &update.route_configuration);
-        let router = if same_routes && !membership_changed {
-            None
-        } else {
-            let slots = Slots::new(&self.entries, &prepared, &update);
-            let reuse = Some(&before.router);
-            Some(Router::compile(&update.route_configuration, &slots, reuse))
-        };
-        let router = router.transpose().map_err(ApplyError::Routes)?;
+        let slots = self.slots.clone();
+        let built = self.build(&update, &before.router, same_routes, now);
+        let (prepared, router) = built.inspect_err(|_| self.slots = slots)?;
 
         let mut applied = Applied { routes_changed: !same_routes, ..Applied::default() };
         for prepared in prepared {
@@ -208,6 +196,28 @@ impl<A: Attach> Updater<A> {
         let before = std::mem::replace(&mut self.config, update);
         self.retire(Arc::new(before));
         Ok(applied)
+    }
+
+    /// Builds everything that can fail: what becomes of clusters, and the router if it changes.
+    fn build(
+        &mut self,
+        update: &ConfigUpdate,
+        before: &Router,
+        same_routes: bool,
+        now: Timestamp,
+    ) -> Result<(Vec<Prepared<A>>, Option<Router>), ApplyError> {
+        let mut prepared = Vec::new();
+        for (name, cluster) in &update.clusters {
+            prepared.extend(self.prepare(name, cluster, now)?);
+        }
+        let membership_changed = prepared.iter().any(|prepared| prepared.is_new)
+            || self.entries.keys().any(|name| !update.clusters.contains_key(name));
+        if same_routes && !membership_changed {
+            return Ok((prepared, None));
+        }
+        let slots = Slots::new(&self.entries, prepared.iter().map(|p| &*p.entry.live), update);
+        let router = Router::compile(&update.route_configuration, &slots, Some(before));
+        Ok((prepared, Some(router.map_err(ApplyError::Routes)?)))
     }
 
     /// Replaces the endpoints of one cluster; unknown names are ignored.
@@ -312,7 +322,7 @@ impl<A: Attach> Updater<A> {
         let policy = ClusterPolicy::new(cluster, hash_policy);
         let live = match known {
             Some(known) => Arc::clone(&known.live),
-            None => Arc::new(LiveCluster::new(self.take_slot(), &policy, &self.attach)),
+            None => Arc::new(LiveCluster::new(self.slots.take(), &policy, &self.attach)),
         };
         // The key of an endpoint holds what changes its identity: another transport security is
         // another endpoint at the same address.
@@ -486,16 +496,9 @@ impl<A: Attach> Updater<A> {
                 self.attach.endpoint_removed(endpoint.attached());
             }
             self.attach.cluster_removed(entry.live.attached());
-            self.free_slots.insert(entry.live.slot());
+            self.slots.give_back(entry.live.slot());
             self.retire(entry.live);
         }
-    }
-
-    fn take_slot(&mut self) -> u32 {
-        self.free_slots.pop_first().unwrap_or_else(|| {
-            self.next_slot += 1;
-            self.next_slot - 1
-        })
     }
 }
 
@@ -517,30 +520,4 @@ pub(super) fn ejected_bits<A: Attach>(set: &EndpointSet<A>) -> EjectedBits {
         }
     }
     bits
-}
-
-/// The slots of all clusters that the next snapshot will have.
-struct Slots<'a>(BTreeMap<&'a str, (&'a Arc<str>, u32)>);
-
-impl<'a> Slots<'a> {
-    fn new<A: Attach>(
-        entries: &'a BTreeMap<Arc<str>, Entry<A>>,
-        prepared: &'a [Prepared<A>],
-        update: &ConfigUpdate,
-    ) -> Self {
-        let kept = entries.iter().filter(|(name, _)| update.clusters.contains_key(*name));
-        let kept = kept.map(|(name, entry)| (&**name, (name, entry.live.slot())));
-        let new = prepared.iter().map(|p| (&*p.name, (&p.name, p.entry.live.slot())));
-        Self(kept.chain(new).collect())
-    }
-}
-
-impl ClusterSlots for Slots<'_> {
-    fn slot(&self, name: &str) -> Option<u32> {
-        self.0.get(name).map(|(_, slot)| *slot)
-    }
-
-    fn all(&self) -> impl Iterator<Item = (&Arc<str>, u32)> {
-        self.0.values().copied()
-    }
 }

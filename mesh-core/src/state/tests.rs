@@ -2,3 +2,5 @@
 
 mod fixture;
 mod reconcile;
+mod refused;
+mod targets;
