@@ -183,8 +183,9 @@ impl<A: Attach> Updater<A> {
         let (prepared, router) = built.inspect_err(|_| self.slots = slots)?;
 
         let mut applied = Applied { routes_changed: !same_routes, ..Applied::default() };
+        let mut gone = Vec::new();
         for prepared in prepared {
-            self.commit(prepared, &mut applied, now);
+            gone.extend(self.commit(prepared, &mut applied, now));
         }
         let settings_changed = before.mode != update.mode
             || before.unknown_hosts != update.unknown_hosts
@@ -192,6 +193,9 @@ impl<A: Attach> Updater<A> {
         if router.is_some() || settings_changed {
             self.publish_snapshot(&before, router, &update, now);
         }
+        // Or it would count as held by a call below.
+        drop(before);
+        self.tell_gone(&gone);
         self.remove_missing(&update, &mut applied);
         let before = std::mem::replace(&mut self.config, update);
         self.retire(Arc::new(before));
@@ -237,7 +241,8 @@ impl<A: Attach> Updater<A> {
         let name = Arc::clone(name);
         let update = ClusterUpdate::new(Arc::clone(&known.cluster), endpoints);
         if let Some(prepared) = self.prepare(&name, &update, now)? {
-            self.commit(prepared, &mut applied, now);
+            let gone = self.commit(prepared, &mut applied, now);
+            self.tell_gone(&gone);
         }
         if let Some(before) = self.config.clusters.insert(name, update) {
             self.retire(Arc::new(before));
@@ -359,7 +364,7 @@ impl<A: Attach> Updater<A> {
             Arc::new(LiveEndpoint::new(EndpointId::new(*next), address.clone(), now, attached))
         });
         if rekeyed {
-            removed.extend(known.iter().flat_map(|known| known.set.endpoints.iter().cloned()));
+            removed.extend(known.iter().flat_map(|known| known.set.distinct()));
         }
         let mut end = 0;
         let localities = assignment.localities.iter().map(|locality| {
@@ -397,9 +402,14 @@ impl<A: Attach> Updater<A> {
             .map_err(|error| ApplyError::Balancing { cluster: Arc::clone(name), error })
     }
 
-    fn commit(&mut self, prepared: Prepared<A>, applied: &mut Applied, now: Timestamp) {
-        let Prepared { name, mut entry, policy, is_new, is_reconfigured, removed, added } =
-            prepared;
+    /// Publishes what a cluster becomes, and says who is gone from it.
+    fn commit(
+        &mut self,
+        prepared: Prepared<A>,
+        applied: &mut Applied,
+        now: Timestamp,
+    ) -> Vec<Arc<LiveEndpoint<A>>> {
+        let Prepared { name, mut entry, policy, is_new, is_reconfigured, removed, added } = prepared;
         applied.clusters_added += usize::from(is_new);
         applied.clusters_changed += usize::from(is_reconfigured);
         applied.endpoints_added += added;
@@ -414,17 +424,19 @@ impl<A: Attach> Updater<A> {
         if is_reconfigured {
             let turn = entry.detector.set_config(rules, &*entry.set, now);
             if turn.has_changes() {
-                let ejected = ejected_bits(&entry.set);
-                entry.ejected = ejected.count();
-                entry.balancer = entry.balancer.as_ref().map(|b| b.with_ejected(&ejected));
+                entry.take_ejections(&turn.changed, now);
             }
             applied.events.extend(turn.events);
         }
         self.publish_picker(&entry);
-        for endpoint in &removed {
+        self.entries.insert(name, entry);
+        removed
+    }
+
+    fn tell_gone(&self, endpoints: &[Arc<LiveEndpoint<A>>]) {
+        for endpoint in endpoints {
             self.attach.endpoint_removed(endpoint.attached());
         }
-        self.entries.insert(name, entry);
     }
 
     pub(super) fn publish_picker(&mut self, entry: &Entry<A>) {
@@ -491,10 +503,9 @@ impl<A: Attach> Updater<A> {
         for name in gone {
             let Some(entry) = self.entries.remove(&name) else { continue };
             applied.clusters_removed += 1;
-            applied.endpoints_removed += entry.set.len();
-            for endpoint in entry.set.endpoints() {
-                self.attach.endpoint_removed(endpoint.attached());
-            }
+            let gone = entry.set.distinct();
+            applied.endpoints_removed += gone.len();
+            self.tell_gone(&gone);
             self.attach.cluster_removed(entry.live.attached());
             self.slots.give_back(entry.live.slot());
             self.retire(entry.live);
