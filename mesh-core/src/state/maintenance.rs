@@ -71,6 +71,7 @@ impl<A: Attach> Entry<A> {
             }
         }
         let ejected = ejected_bits(&self.set);
+        self.ejected = ejected.count();
         self.balancer = self.balancer.as_ref().map(|balancer| balancer.with_ejected(&ejected));
     }
 }

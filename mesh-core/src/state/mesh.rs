@@ -3,8 +3,8 @@
 use super::attach::TargetLabels;
 use super::endpoint_set::LocalityRange;
 use super::reconcile::{Reconciled, reconcile};
-use super::snapshot::Targets;
 use super::slots::{FreeSlots, Slots};
+use super::snapshot::Targets;
 use super::{
     Attach, ClusterPolicy, EndpointSet, LiveCluster, LiveEndpoint, Picker, Snapshot, Target,
 };
@@ -409,7 +409,8 @@ impl<A: Attach> Updater<A> {
         applied: &mut Applied,
         now: Timestamp,
     ) -> Vec<Arc<LiveEndpoint<A>>> {
-        let Prepared { name, mut entry, policy, is_new, is_reconfigured, removed, added } = prepared;
+        let Prepared { name, mut entry, policy, is_new, is_reconfigured, removed, added } =
+            prepared;
         applied.clusters_added += usize::from(is_new);
         applied.clusters_changed += usize::from(is_reconfigured);
         applied.endpoints_added += added;

@@ -94,6 +94,7 @@ fn what_was_replaced_is_freed_once_no_call_holds_it() {
     let (cluster_gone, endpoint_gone) = (Arc::downgrade(&live), Arc::downgrade(&world.endpoint(1)));
     drop(live);
     world.apply(config([(cluster("b"), Some("2"))]), 1).unwrap();
+    world.updater.free_retired();
     assert_eq!(
         world.updater.retired.len(),
         2,
@@ -117,6 +118,7 @@ fn nothing_retires_for_good_under_many_updates() {
         let mut update = world.updater.config().clone();
         update.route_configuration = routes;
         world.apply(update, round).unwrap();
+        world.updater.free_retired();
         assert_eq!(world.updater.retired.len(), 0, "round {round}");
     }
 }
