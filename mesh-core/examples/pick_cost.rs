@@ -38,7 +38,7 @@ impl Loads for Set {
     fn ewma(&self, index: u32) -> &PeakEwma {
         &self.0[index as usize].ewma
     }
-    fn is_suspect(&self, _: u32) -> bool {
+    fn is_suspect(&self, _: u32, _: Timestamp) -> bool {
         false
     }
     fn available_since(&self, _: u32) -> Timestamp {

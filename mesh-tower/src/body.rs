@@ -147,8 +147,7 @@ impl Body for MeshBody {
             #[cfg(feature = "tonic")]
             Inner::Tonic(body) => body.size_hint(),
             Inner::Boxed(body) => body.size_hint(),
-            // What is still to come of the caller's own stream is not known.
-            Inner::Replay(_) => SizeHint::default(),
+            Inner::Replay(body) => body.size_hint(),
         }
     }
 }

@@ -18,6 +18,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
@@ -171,13 +172,23 @@ impl Builder {
         let (first, source) = first_configuration(&files, config, source)?;
         let (sink, receiver) = Sink::channel();
         let _entered = runtime.enter();
-        let (mut driver, guard, progress) =
-            Driver::new(updater, Arc::clone(&shared), Arc::clone(&resolver), receiver);
+        let (mut driver, guard, progress) = Driver::new(
+            (updater, state.clone()),
+            Arc::clone(&shared),
+            Arc::clone(&resolver),
+            receiver,
+        );
         if let Some(first) = first {
             driver.apply_first(first).map_err(BuildError::Apply)?;
         }
         if let Some(source) = source {
-            runtime.spawn(source.start(sink));
+            let closing = sink.clone();
+            runtime.spawn(async move {
+                tokio::select! {
+                    () = source.start(sink) => {}
+                    () = closing.closed() => {}
+                }
+            });
         }
         match own {
             Ok(own) => own.run(driver).map_err(BuildError::Runtime)?,
@@ -212,6 +223,9 @@ fn first_configuration(
     }
 }
 
+/// How often a runtime of our own looks whether its last connection has ended.
+const LINGER_POLL: Duration = Duration::from_millis(20);
+
 /// A runtime of the mesh's own, on a thread of its own, for programs without one.
 struct OwnRuntime {
     runtime: tokio::runtime::Runtime,
@@ -223,9 +237,17 @@ impl OwnRuntime {
         Ok(Self { runtime })
     }
 
-    /// Runs the driver, and with it everything that was spawned on the runtime, until the mesh ends.
+    /// Runs the driver until the mesh ends, and everything that was spawned on the runtime to its end.
     fn run(self, driver: Driver) -> io::Result<()> {
-        let run = move || self.runtime.block_on(driver.run());
+        let run = move || {
+            self.runtime.block_on(async {
+                driver.run().await;
+                // An answer that is still read outlives the handles, and needs its connection.
+                while Handle::current().metrics().num_alive_tasks() > 0 {
+                    tokio::time::sleep(LINGER_POLL).await;
+                }
+            });
+        };
         std::thread::Builder::new().name("mesh".into()).spawn(run).map(drop)
     }
 }

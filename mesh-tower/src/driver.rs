@@ -7,12 +7,13 @@
 use crate::clock;
 use crate::dns::{DnsCluster, DnsClusters, DnsEvent, Resolve};
 use crate::net::{Draw, Net, Shared};
+use crate::observe::cluster::ReadCluster;
 use crate::observe::events::EjectionOutcome;
 use crate::source::{SinkReceiver, SourceEvent};
 use mesh_core::event::{Event, Verdict};
-use mesh_core::state::{Applied, ApplyError, Turn, Updater};
+use mesh_core::state::{Applied, ApplyError, Mesh, Turn, Updater};
 use mesh_core::update::{ConfigUpdate, Origin};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
@@ -49,6 +50,7 @@ impl Guard {
 #[derive(Debug)]
 pub(crate) struct Driver {
     updater: Updater<Net>,
+    state: Mesh<Net>,
     shared: Arc<Shared>,
     dns: DnsClusters,
     source: SinkReceiver,
@@ -59,7 +61,7 @@ pub(crate) struct Driver {
 impl Driver {
     /// A driver, the guard that ends it, and where its progress is read.
     pub(crate) fn new(
-        updater: Updater<Net>,
+        (updater, state): (Updater<Net>, Mesh<Net>),
         shared: Arc<Shared>,
         resolver: Arc<dyn Resolve>,
         source: SinkReceiver,
@@ -67,7 +69,7 @@ impl Driver {
         let (stop_sender, stop) = oneshot::channel();
         let (progress, reader) = watch::channel(Progress::default());
         let dns = DnsClusters::new(resolver);
-        let driver = Self { updater, shared, dns, source, progress, stop };
+        let driver = Self { updater, state, shared, dns, source, progress, stop };
         (driver, Guard { stop: parking_lot::Mutex::new(Some(stop_sender)) }, reader)
     }
 
@@ -157,6 +159,10 @@ impl Driver {
         let origin = update.origin.clone();
         let applied = self.updater.apply(update, clock::now())?;
         self.dns.set(specs);
+        for cluster in self.state.snapshot().clusters() {
+            let reading: Weak<dyn ReadCluster> = Arc::downgrade(cluster) as _;
+            cluster.attached().cells.read_from(reading);
+        }
         self.shared.registry.mesh().applied(&origin, clock::wall());
         log_applied(&origin, &applied);
         self.progress.send_modify(|progress| {

@@ -60,12 +60,14 @@ mod passthrough;
 pub mod route;
 pub mod routed;
 pub mod source;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod transport;
 
 pub use body::{BoxError, MeshBody};
 pub use builder::{BuildError, Builder};
 #[cfg(feature = "tonic")]
-pub use client::{Channel, ChannelFuture};
+pub use client::{Channel, ChannelBody, ChannelFuture};
 pub use client::{Client, IntoLeaf, MeshFuture, MeshLayer, MeshService, ResponseBody};
 pub use connect::{BoxedIo, Connect, Connecting, Io, NetBody, NetBodyError, TcpConnector};
 pub use endpoint::MeshResponseBody;

@@ -63,6 +63,22 @@ pub struct Picked {
     pub(crate) deadline: Option<Timestamp>,
 }
 
+/// An attempt that is out, as its call sees it: where it is, so that another goes elsewhere, and so
+/// that a call whose time is up can say who was silent.
+pub trait Placed {
+    /// Where it is; `None`: nowhere yet.
+    fn place(&self) -> Option<Place>;
+}
+
+/// Where an attempt is.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub(crate) endpoint: EndpointId,
+    pub(crate) address: Address,
+    /// When the attempt began.
+    pub(crate) started: Timestamp,
+}
+
 /// An attempt's response head, with the body still apart, and all that the attempt holds.
 pub struct Answer<R> {
     pub(crate) head: response::Parts,

@@ -5,14 +5,16 @@
 //! of 20 % in flight lets through 2.2 times the load. Tokens per call do.
 //!
 //! - Each call deposits `ratio` tokens, which live for `window` (default 0.2 and 10 s).
-//! - A reserve gives `min_per_second` tokens per second, at most one second's worth at once, so that a
-//!   cluster with little traffic can retry at all (default 10).
+//! - A reserve holds one second's worth of `min_per_second` tokens (less with a window below 10 s) and
+//!   refills so that any window gets `min_per_second · window` of it at most: a cluster with little
+//!   traffic can retry at all (default 10).
+
 //! - A retry takes one token, from the deposits first. No token, no retry.
 //!
 //! So, over every span of time `t`:
 //!
 //! ```text
-//! retries ≤ ratio · calls, in the span and the window before it + min_per_second · (t + 1 s)
+//! retries ≤ ratio · calls, in the span and the window before it + min_per_second · max(t, window)
 //! ```
 //!
 //! and from the first call on, without any window before it.
@@ -47,6 +49,8 @@ pub struct RetryBudget {
     slot_nanos: AtomicU64,
     /// Nanoseconds per token of the reserve; 0: there is none.
     reserve_nanos: AtomicU64,
+    /// The reserve's size, as the time that it takes to fill.
+    reserve_size: AtomicU64,
     /// When the reserve will be full again.
     reserve_full_at: AtomicU64,
     /// The bits of an `f64`: Envoy's `budget_percent`.
@@ -61,7 +65,7 @@ pub struct RetryBudget {
 const CALL_SLOTS: u32 = 10;
 /// Slots over which retries count: one more, so that a retry outlives the deposits that paid for it.
 const RETRY_SLOTS: u32 = CALL_SLOTS + 1;
-/// The reserve's size: what it earns in this time.
+/// The reserve's size: `min_per_second` for this long.
 const RESERVE: Duration = Duration::from_secs(1);
 const NO_CONCURRENCY_RULE: u32 = u32::MAX;
 
@@ -77,6 +81,7 @@ impl RetryBudget {
             ratio: AtomicU64::new(0),
             slot_nanos: AtomicU64::new(1),
             reserve_nanos: AtomicU64::new(0),
+            reserve_size: AtomicU64::new(0),
             reserve_full_at: AtomicU64::new(0),
             concurrency_percent: AtomicU64::new(0),
             concurrency_min: AtomicU32::new(NO_CONCURRENCY_RULE),
@@ -91,10 +96,16 @@ impl RetryBudget {
     pub fn set_policy(&self, policy: &RetryBudgetPolicy) {
         let window = policy.window.max(Self::MIN_WINDOW);
         let slot_nanos = saturating_nanos(window) / u64::from(CALL_SLOTS);
+        // Full at the start of a window, and refilled during it, the reserve gives `min_per_second` on
+        // average: what it holds is taken off what it earns.
+        let held = RESERVE.min(window / 10).as_secs_f64();
+        let earned = f64::from(policy.min_per_second) * (1.0 - held / window.as_secs_f64());
         let reserve_nanos = match policy.min_per_second {
             0 => 0,
-            per_second => (saturating_nanos(RESERVE) / u64::from(per_second)).max(1),
+            _ => ((1e9 / earned).ceil() as u64).max(1),
         };
+        let tokens = (f64::from(policy.min_per_second) * held).floor().max(1.0);
+        self.reserve_size.store(tokens as u64 * reserve_nanos, Ordering::Relaxed);
         self.enabled.store(policy.enabled, Ordering::Relaxed);
         self.ratio.store(policy.ratio.max(0.0).to_bits(), Ordering::Relaxed);
         self.slot_nanos.store(slot_nanos, Ordering::Relaxed);
@@ -154,7 +165,7 @@ impl RetryBudget {
         if token == 0 {
             return false;
         }
-        let (now, size) = (now.as_nanos(), saturating_nanos(RESERVE));
+        let (now, size) = (now.as_nanos(), self.reserve_size.load(Ordering::Relaxed));
         let take = |full_at: u64| {
             let full_at = full_at.max(now).saturating_add(token);
             (full_at - now <= size).then_some(full_at)
@@ -269,9 +280,10 @@ mod tests {
         let budget = RetryBudget::new(&policy(0.0, 10));
         let at = Timestamp::from_millis;
         assert_eq!(withdrawals(&budget, at(0)), 10);
-        assert_eq!(withdrawals(&budget, at(99)), 0);
-        assert_eq!(withdrawals(&budget, at(100)), 1);
-        assert_eq!(withdrawals(&budget, at(600)), 5);
+        // One second's worth at once, and nine per second: a hundred in any ten seconds.
+        assert_eq!(withdrawals(&budget, at(111)), 0);
+        assert_eq!(withdrawals(&budget, at(112)), 1);
+        assert_eq!(withdrawals(&budget, at(668)), 5);
         assert_eq!(withdrawals(&budget, at(60_000)), 10);
     }
 
@@ -282,7 +294,7 @@ mod tests {
         let at = Timestamp::from_millis;
         budget.deposit(at(500));
         assert_eq!(withdrawals(&budget, at(9_900)), 2, "the deposit's token, then the reserve's");
-        assert_eq!(withdrawals(&budget, at(10_900)), 1);
+        assert_eq!(withdrawals(&budget, at(11_100)), 1);
     }
 
     #[test]

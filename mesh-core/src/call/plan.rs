@@ -30,7 +30,8 @@ impl Call {
             Failure::Connect(ConnectFailure::TlsUnavailable) => return false,
             Failure::Connect(_)
             | Failure::Reset {
-                reason: ResetReason::ConnectionTermination,
+                // `Local`: the endpoint was removed before the request had a connection.
+                reason: ResetReason::ConnectionTermination | ResetReason::Local,
                 processed: Processed::No,
             } => &mut self.unsent_left,
             Failure::Reset {

@@ -131,7 +131,7 @@ impl<'a> CustomPick<'a> {
                 Tier::All => CandidateHealth::Unavailable,
             },
             active: self.loads.active(index),
-            is_passed_over: self.previous.contains(&id) || self.loads.is_suspect(index),
+            is_passed_over: self.previous.contains(&id) || self.loads.is_suspect(index, self.now),
         }
     }
 }

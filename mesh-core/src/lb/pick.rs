@@ -54,7 +54,10 @@ pub trait Loads {
     fn ewma(&self, index: u32) -> &PeakEwma;
 
     /// Whether its last connect failed: it is passed over while another is available.
-    fn is_suspect(&self, index: u32) -> bool;
+    ///
+    /// Now and then the answer is no all the same, for one who asks: somebody has to try whether it is
+    /// back.
+    fn is_suspect(&self, index: u32, now: Timestamp) -> bool;
 
     /// When it appeared or was last un-ejected; asked for by slow start and peak EWMA only.
     fn available_since(&self, index: u32) -> Timestamp;
@@ -102,7 +105,7 @@ impl Grade {
     pub(super) fn of<R>(index: u32, cx: &PickContext<'_, R>, loads: &impl Loads) -> Self {
         if !cx.previous.is_empty() && cx.previous.contains(&loads.id(index)) {
             Self::Tried
-        } else if loads.is_suspect(index) {
+        } else if loads.is_suspect(index, cx.now) {
             Self::Suspect
         } else {
             Self::Fresh
@@ -146,6 +149,12 @@ impl Balancer {
                 return Some(pool.members[position]);
             }
             (pool, position) = self.choose(cx, loads)?;
+        }
+        if matches!(self.plan.algorithm, Algorithm::RoundRobin) {
+            // Each of these picks took as many turns: in turn, they could all end at one endpoint.
+            let part = pool.part(&mut cx.random);
+            let drawn = self.candidates(pool, part).sample(cx, loads);
+            position = part.range.start as usize + drawn;
         }
         let (after, before) = (&pool.members[position..], &pool.members[..position]);
         let mut neighbours = after.iter().chain(before).copied().take(1 + SCAN as usize);

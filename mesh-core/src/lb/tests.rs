@@ -47,7 +47,7 @@ impl Loads for Fake {
     fn ewma(&self, index: u32) -> &PeakEwma {
         &self.ewma[index as usize]
     }
-    fn is_suspect(&self, index: u32) -> bool {
+    fn is_suspect(&self, index: u32, _: Timestamp) -> bool {
         self.suspect[index as usize]
     }
     fn available_since(&self, index: u32) -> Timestamp {

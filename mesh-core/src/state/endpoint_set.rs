@@ -112,8 +112,8 @@ impl<A: Attach> Loads for EndpointSet<A> {
         self.endpoints[index as usize].ewma()
     }
 
-    fn is_suspect(&self, index: u32) -> bool {
-        self.endpoints[index as usize].is_suspect()
+    fn is_suspect(&self, index: u32, now: Timestamp) -> bool {
+        self.endpoints[index as usize].is_suspect(now)
     }
 
     fn available_since(&self, index: u32) -> Timestamp {

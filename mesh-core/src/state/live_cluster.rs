@@ -145,9 +145,9 @@ impl<A: Attach> LiveCluster<A> {
         let observation = outcome.observation();
         match outcome {
             Outcome::Failed(Failure::Connect(_)) if observation.is_some() => {
-                endpoint.set_suspect(true);
+                endpoint.connect_failed(now);
             }
-            Outcome::Response(_) => endpoint.set_suspect(false),
+            Outcome::Response(_) => endpoint.answered(),
             Outcome::Failed(_) => {}
         }
         if let Some((decay, penalty)) = policy.ewma {
@@ -166,7 +166,7 @@ impl<A: Attach> LiveCluster<A> {
 
     /// Records the head of a gRPC answer whose status is still to come: its latency.
     pub fn record_head(&self, endpoint: &LiveEndpoint<A>, elapsed: Duration, now: Timestamp) {
-        endpoint.set_suspect(false);
+        endpoint.answered();
         if let Some((decay, _)) = self.policy.load().ewma {
             endpoint.ewma().record(elapsed, now, decay);
         }

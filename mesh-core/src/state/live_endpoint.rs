@@ -5,7 +5,7 @@ use crate::breaker::Resource;
 use crate::lb::{EndpointId, PeakEwma};
 use crate::model::{Address, RoutingPriority};
 use crate::outlier::Monitor;
-use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::time::Timestamp;
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub struct LiveEndpoint<A: Attach> {
     /// Attempts in flight, until the response body ends.
     active: AtomicU32,
     /// The last connect failed; passed over while there are others, until it succeeds.
-    suspect: AtomicBool,
+    suspect: Suspect,
     /// Since when it takes traffic, for slow start.
     available_since: AtomicU64,
     ewma: PeakEwma,
@@ -40,7 +40,7 @@ impl<A: Attach> LiveEndpoint<A> {
             id,
             address,
             active: AtomicU32::new(0),
-            suspect: AtomicBool::new(false),
+            suspect: Suspect::default(),
             available_since: AtomicU64::new(now.as_nanos()),
             ewma: PeakEwma::default(),
             monitor: Monitor::default(),
@@ -66,18 +66,21 @@ impl<A: Attach> LiveEndpoint<A> {
         self.active.load(Ordering::Relaxed)
     }
 
-    /// Whether the last connect failed and none succeeded since.
+    /// Whether the last connect failed and none succeeded since. Now and then one who asks is told no,
+    /// and tries.
     #[must_use]
-    pub fn is_suspect(&self) -> bool {
-        self.suspect.load(Ordering::Relaxed)
+    pub fn is_suspect(&self, now: Timestamp) -> bool {
+        self.suspect.is_passed_over(now)
     }
 
-    /// Marks, or clears, that connecting fails.
-    pub fn set_suspect(&self, suspect: bool) {
-        // The load keeps the line shared in the common case: nothing to change.
-        if self.suspect.load(Ordering::Relaxed) != suspect {
-            self.suspect.store(suspect, Ordering::Relaxed);
-        }
+    /// Connecting failed.
+    pub fn connect_failed(&self, now: Timestamp) {
+        self.suspect.begin(now);
+    }
+
+    /// It answered: connecting works.
+    pub fn answered(&self) {
+        self.suspect.end();
     }
 
     /// Since when it takes traffic: when it appeared, or was last un-ejected.
@@ -106,6 +109,54 @@ impl<A: Attach> LiveEndpoint<A> {
     #[must_use]
     pub const fn attached(&self) -> &A::Endpoint {
         &self.attached
+    }
+}
+
+/// Whether an endpoint is passed over because connecting to it fails.
+///
+/// Passed over for good it would never be known to be back, and after a restart of all endpoints, one
+/// by one, a single one would take all traffic. So after a while one call tries: after [`FIRST_PROBE`],
+/// then at twice the time that it has been failing, and at least each [`LONGEST_PAUSE`] (as gRPC's
+/// connection back-off does). The others go on passing it over, which matters where connecting hangs.
+#[derive(Debug, Default)]
+struct Suspect {
+    /// Since when connecting fails; 0: it does not.
+    since: AtomicU64,
+    /// When one call may try.
+    probe_at: AtomicU64,
+}
+
+const FIRST_PROBE: u64 = 1_000_000_000;
+const LONGEST_PAUSE: u64 = 30 * FIRST_PROBE;
+
+impl Suspect {
+    fn is_passed_over(&self, now: Timestamp) -> bool {
+        let since = self.since.load(Ordering::Relaxed);
+        if since == 0 {
+            return false;
+        }
+        let (now, due) = (now.as_nanos(), self.probe_at.load(Ordering::Relaxed));
+        if now < due {
+            return true;
+        }
+        let pause = now.saturating_sub(since).clamp(FIRST_PROBE, LONGEST_PAUSE);
+        let next = now.saturating_add(pause);
+        self.probe_at.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_err()
+    }
+
+    fn begin(&self, now: Timestamp) {
+        if self.since.load(Ordering::Relaxed) == 0 {
+            let now = now.as_nanos().max(1);
+            self.probe_at.store(now.saturating_add(FIRST_PROBE), Ordering::Relaxed);
+            self.since.store(now, Ordering::Relaxed);
+        }
+    }
+
+    fn end(&self) {
+        // The load keeps the line shared in the common case: nothing to change.
+        if self.since.load(Ordering::Relaxed) != 0 {
+            self.since.store(0, Ordering::Relaxed);
+        }
     }
 }
 
@@ -148,5 +199,30 @@ impl<A: Attach> Drop for InFlight<A> {
     fn drop(&mut self) {
         self.endpoint.active.fetch_sub(1, Ordering::Relaxed);
         self.target.cluster().breaker().release(self.priority, Resource::Requests);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_call_at_a_time_tries_whether_a_suspect_is_back_at_growing_intervals() {
+        let suspect = Suspect::default();
+        let at = |second: u64| Timestamp::from_millis(second * 1000 + 500);
+        assert!(!suspect.is_passed_over(at(0)));
+        suspect.begin(at(0));
+        let mut probes = Vec::new();
+        for second in 0..130 {
+            let asked = (0..3).filter(|_| !suspect.is_passed_over(at(second))).count();
+            assert!(asked <= 1, "{asked} calls try at once");
+            if asked == 1 {
+                probes.push(second);
+                suspect.begin(at(second));
+            }
+        }
+        assert_eq!(probes, [1, 2, 4, 8, 16, 32, 62, 92, 122]);
+        suspect.end();
+        assert!((0..3).all(|_| !suspect.is_passed_over(at(200))));
     }
 }

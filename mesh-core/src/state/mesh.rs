@@ -504,6 +504,9 @@ impl<A: Attach> Updater<A> {
         for name in gone {
             let Some(entry) = self.entries.remove(&name) else { continue };
             applied.clusters_removed += 1;
+            // Who waits, or still comes by a snapshot that was taken before, finds nobody.
+            let old = entry.live.publish(Picker::nobody(), &self.attach);
+            self.retire(old);
             let gone = entry.set.distinct();
             applied.endpoints_removed += gone.len();
             self.tell_gone(&gone);

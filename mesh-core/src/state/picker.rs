@@ -1,7 +1,8 @@
 //! [`Picker`]: everything that one attempt's choice of endpoint reads, in one immutable value.
 
 use super::{Attach, EndpointSet, LiveCluster, LiveEndpoint};
-use crate::lb::{Balancer, EndpointId, PickContext, PickResult};
+use crate::lb::{Balancer, EjectedBits, EndpointId, PickContext, PickResult};
+use crate::model::{ClusterLoadAssignment, LbPolicy};
 use crate::outcome::NoEndpoint;
 use crate::random::Random;
 use crate::time::Timestamp;
@@ -29,6 +30,13 @@ impl<A: Attach> Picker<A> {
     /// The picker of a cluster whose endpoints are not known yet.
     pub(super) fn unknown() -> Self {
         Self { set: Arc::new(EndpointSet::empty()), balancer: None }
+    }
+
+    /// The picker of a cluster that is gone: nobody can be picked, and nothing will change that.
+    pub(super) fn nobody() -> Self {
+        let (policy, none) = (LbPolicy::default(), ClusterLoadAssignment::default());
+        let balancer = Balancer::build(&policy, &none, &EjectedBits::default(), None, None);
+        Self { balancer: balancer.ok(), ..Self::unknown() }
     }
 
     /// The endpoints.

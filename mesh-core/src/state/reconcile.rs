@@ -16,6 +16,9 @@ pub(super) struct Reconciled<A: Attach> {
     pub(super) added: usize,
 }
 
+/// By address: the endpoint, if there is one already, and whether it stays.
+type Known<'a, A> = HashMap<&'a Address, (Option<Arc<LiveEndpoint<A>>>, bool)>;
+
 /// Matches `new` against `old` by address; `make` is called once for each address that is new.
 ///
 /// An address is one endpoint, however often it is listed.
@@ -33,7 +36,7 @@ pub(super) fn reconcile<A: Attach>(
 
     // What each address of the middles is, and whether it stays.
     let middles = before[old_middle.clone()].iter().chain(&after[new_middle.clone()]);
-    let mut known: HashMap<&Address, (Option<Arc<LiveEndpoint<A>>>, bool)> =
+    let mut known: Known<'_, A> =
         middles.map(|endpoint| (&endpoint.address, (None, false))).collect();
     if !known.is_empty() {
         // All of `before`: an address that is listed twice may be outside its middle, too.

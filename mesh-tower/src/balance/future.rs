@@ -2,7 +2,7 @@
 
 use super::choose;
 use crate::net::Net;
-use crate::routed::{Attempt, AttemptError, Picked};
+use crate::routed::{Attempt, AttemptError, Picked, Place, Placed};
 use mesh_core::breaker::Resource;
 use mesh_core::model::RoutingPriority;
 use mesh_core::outcome::Failure;
@@ -39,11 +39,22 @@ struct Waiting<S> {
     target: Arc<Target<Net>>,
     priority: RoutingPriority,
     notified: Pin<Box<OwnedNotified>>,
+    /// Whether it has its place among the pending ones.
+    held: bool,
+}
+
+impl<S> Waiting<S> {
+    /// Gives the place back, once: before the attempt runs, which may need one to wait for a connection.
+    fn release(&mut self) {
+        if std::mem::take(&mut self.held) {
+            self.target.cluster().breaker().release(self.priority, Resource::Pending);
+        }
+    }
 }
 
 impl<S> Drop for Waiting<S> {
     fn drop(&mut self) {
-        self.target.cluster().breaker().release(self.priority, Resource::Pending);
+        self.release();
     }
 }
 
@@ -71,7 +82,7 @@ impl<S: Service<Picked, Error = AttemptError>> BalanceFuture<S> {
         }
         let notified = target.cluster().attached().endpoints_changed();
         let attempt = Some(attempt);
-        let waiting = Waiting { inner, attempt, target, priority, notified };
+        let waiting = Waiting { inner, attempt, target, priority, notified, held: true };
         Self { state: State::Waiting(Box::new(waiting)) }
     }
 }
@@ -92,6 +103,7 @@ where
             }
             match choose(attempt) {
                 Choice::Picked(picked) => {
+                    self.release();
                     return Poll::Ready(State::Running(self.inner.call(picked)));
                 }
                 Choice::Fail(error) => return Poll::Ready(State::Failed(Some(Box::new(error)))),
@@ -122,6 +134,19 @@ where
                 },
             };
             this.state.set(next);
+        }
+    }
+}
+
+impl<S> Placed for BalanceFuture<S>
+where
+    S: Service<Picked>,
+    S::Future: Placed,
+{
+    fn place(&self) -> Option<Place> {
+        match &self.state {
+            State::Running(attempt) => attempt.place(),
+            State::Waiting(_) | State::Failed(_) => None,
         }
     }
 }

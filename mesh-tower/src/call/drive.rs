@@ -4,6 +4,7 @@ use super::peek::Peeked;
 use super::propagate::Propagation;
 use super::saved::SavedRequest;
 use super::scope::CallScope;
+use crate::body::BoxError;
 use crate::clock;
 use crate::endpoint::{Limits, MeshResponseBody};
 use crate::error::{Error, Station};
@@ -11,9 +12,11 @@ use crate::net::{Draw, Net, Settings};
 use crate::observe::events::RetryOutcome;
 use crate::observe::{AttemptOutcome, AttemptReport, CallReport, TraceContext};
 use crate::options::CallOptions;
-use crate::routed::{Answer, Attempt, AttemptError, Routed};
+use crate::routed::{Answer, Attempt, AttemptError, Place, Routed};
+use bytes::Bytes;
 use http::header::SET_COOKIE;
 use http::{HeaderMap, Response};
+use http_body::Body;
 use mesh_core::call::gate::admit_retry;
 use mesh_core::call::{
     Action, AttemptId, Call, RequestFacts, RetryGate, RetryRefused, RetryStop, headers,
@@ -42,6 +45,8 @@ pub(super) struct Drive {
     began: Timestamp,
     /// When the newest attempt began.
     attempt_began: Timestamp,
+    /// Retries started so far, to tell them from attempts made elsewhere.
+    retries: u32,
     previous: SmallVec<[EndpointId; 2]>,
     /// Who the last attempt went to, for errors.
     last: Option<Address>,
@@ -135,6 +140,7 @@ impl Drive {
             trace,
             began: started,
             attempt_began: started,
+            retries: 0,
             previous: SmallVec::new(),
             last: None,
             report: None,
@@ -160,7 +166,7 @@ impl Drive {
         let deadline = self.machine.attempt_deadline(id);
         let target = self.target().clone();
         if counts.attempt > 1 {
-            self.count_start(counts.after_timeout);
+            self.count_start(counts.retries);
         }
         Propagation {
             grpc: self.grpc,
@@ -184,14 +190,14 @@ impl Drive {
         })
     }
 
-    fn count_start(&self, _after_timeout: bool) {
+    fn count_start(&mut self, retries: u32) {
         let cells = &self.target().cluster().attached().cells;
-        let transparent = self.machine.counts().retries + 1 < self.machine.counts().attempt;
-        if transparent {
+        if retries == self.retries {
             cells.transparent_retry();
         } else {
             cells.retry(RetryOutcome::Started);
         }
+        self.retries = retries;
     }
 
     /// Whether the trailers of an answer decide about a retry, and may be looked for: `Some(true)` when
@@ -244,10 +250,11 @@ impl Drive {
         error: &mut AttemptError,
         now: Timestamp,
     ) -> Action {
-        if let Some((endpoint, address)) = error.endpoint.take() {
-            self.previous.push(endpoint);
-            self.last = Some(address);
-        }
+        let address = error.endpoint.take().map(|(endpoint, address)| {
+            self.avoid(endpoint);
+            self.last = Some(address.clone());
+            address
+        });
         if let Some(request) = error.request.take() {
             self.saved.give_back(*request);
         }
@@ -255,7 +262,7 @@ impl Drive {
         let outcome = Outcome::Failed(error.failure.clone());
         let action = self.outcome(id, &outcome, now);
         let mut report = AttemptReport::new(AttemptOutcome::of(&outcome));
-        report.endpoint = self.last.clone();
+        report.endpoint = address;
         report.started = error.started.saturating_duration_since(self.began);
         report.duration = now.saturating_duration_since(error.started);
         report.phases = error.phases;
@@ -264,9 +271,32 @@ impl Drive {
     }
 
     /// An attempt was ended at its per-try timeout; its endpoint was told so when it was dropped.
-    pub(super) fn timed_out(&mut self, id: AttemptId) -> Action {
+    pub(super) fn timed_out(&mut self, id: AttemptId, place: Option<Place>) -> Action {
         let mut error = AttemptError::new(Failure::PerTryTimeout, self.attempt_began);
+        error.endpoint = place.map(|place| (place.endpoint, place.address));
         self.failed(id, &mut error, clock::now())
+    }
+
+    /// Another attempt starts beside this one.
+    pub(super) fn hedged(&mut self, beside: &Place) {
+        self.avoid(beside.endpoint);
+        self.target().cluster().attached().cells.hedge();
+    }
+
+    fn avoid(&mut self, endpoint: EndpointId) {
+        if !self.previous.contains(&endpoint) {
+            self.previous.push(endpoint);
+        }
+    }
+
+    /// The call ends while an attempt is out: who was silent, and for how long.
+    pub(super) fn given_up(&mut self, place: Place, now: Timestamp) {
+        let mut report = AttemptReport::new(AttemptOutcome::Failed(Failure::PerTryTimeout));
+        report.endpoint = Some(place.address.clone());
+        report.started = place.started.saturating_duration_since(self.began);
+        report.duration = now.saturating_duration_since(place.started);
+        self.last = Some(place.address);
+        self.report.get_or_insert_default().attempts.push(report);
     }
 
     fn count_failure(&self, error: &AttemptError) {
@@ -307,7 +337,11 @@ impl Drive {
     }
 
     /// The call ends with this answer.
-    pub(super) fn commit<R>(&mut self, answer: Answer<R>) -> Response<MeshResponseBody<R>> {
+    pub(super) fn commit<R>(&mut self, answer: Answer<R>) -> Response<MeshResponseBody<R>>
+    where
+        R: Body<Data = Bytes> + Unpin,
+        R::Error: Into<BoxError>,
+    {
         let Answer { mut head, body, peeked, scope: attempt, .. } = answer;
         self.saved.clear();
         let target = self.slots.target.clone();
@@ -322,7 +356,8 @@ impl Drive {
             None
         };
         if let Some(call) = &mut self.scope {
-            call.head(head.status, grpc_status, counts.attempt, counts.retries);
+            let status = attempt.counted_status().unwrap_or(head.status);
+            call.head(status, grpc_status, counts.attempt, counts.retries);
         }
         target.route().edit_response(target.split(), &mut head.headers);
         for cookie in self.hash.set_cookies.drain(..) {
@@ -341,7 +376,7 @@ impl Drive {
     pub(super) fn finish(
         &mut self,
         reason: Reason,
-        source: Option<crate::BoxError>,
+        source: Option<BoxError>,
         now: Timestamp,
     ) -> Error {
         self.saved.clear();

@@ -5,7 +5,7 @@ use crate::body::BoxError;
 use crate::clock;
 use crate::endpoint::MeshResponseBody;
 use crate::error::Error;
-use crate::routed::{Answer, Attempt, AttemptError};
+use crate::routed::{Answer, Attempt, AttemptError, Place, Placed};
 use bytes::Bytes;
 use http::Response;
 use http_body::Body;
@@ -66,6 +66,7 @@ impl<S: Service<Attempt>, R> CallFuture<S, R> {
 impl<S, R> Future for CallFuture<S, R>
 where
     S: Service<Attempt, Response = Answer<R>, Error = AttemptError>,
+    S::Future: Placed,
     R: Body<Data = Bytes> + Unpin,
     R::Error: Into<BoxError>,
 {
@@ -81,13 +82,19 @@ where
         }
         loop {
             match action {
-                Action::Start(id) => match this.drive.attempt(id) {
-                    Some(attempt) => this.attempts.as_mut().start(id, this.service.call(attempt)),
-                    None => return Poll::Ready(Err(this.drive.lost())),
-                },
+                Action::Start(id) => {
+                    // The answer that is tried again holds a place in the circuit breaker.
+                    answer = None;
+                    // A hedge goes where none of those is that are out.
+                    this.attempts.as_ref().places(|place| this.drive.hedged(&place));
+                    let Some(attempt) = this.drive.attempt(id) else {
+                        return Poll::Ready(Err(this.drive.lost()));
+                    };
+                    this.attempts.as_mut().start(id, this.service.call(attempt));
+                }
                 Action::Cancel(id) => {
-                    this.attempts.as_mut().cancel(id);
-                    action = this.drive.timed_out(id);
+                    let place = this.attempts.as_mut().cancel(id);
+                    action = this.drive.timed_out(id, place);
                     continue;
                 }
                 Action::Commit(_) => {
@@ -97,9 +104,11 @@ where
                     });
                 }
                 Action::Finish(reason) => {
+                    let now = clock::now();
+                    this.attempts.as_ref().places(|place| this.drive.given_up(place, now));
                     this.attempts.as_mut().clear();
                     let source = this.source.take();
-                    return Poll::Ready(Err(this.drive.finish(reason, source, clock::now())));
+                    return Poll::Ready(Err(this.drive.finish(reason, source, now)));
                 }
                 Action::Wait => {}
             }
@@ -137,22 +146,39 @@ impl<F, R> Attempts<F, R> {
         }
     }
 
-    fn cancel(self: Pin<&mut Self>, id: AttemptId) {
-        let mut this = self.project();
-        if *this.first_id == Some(id) {
-            this.first.set(None);
-            *this.first_id = None;
-        }
-        this.hedges.retain(|(hedge, _)| *hedge != id);
-        this.peeking.take_if(|peeking| peeking.0 == id);
-    }
-
     fn clear(self: Pin<&mut Self>) {
         let mut this = self.project();
         this.first.set(None);
         *this.first_id = None;
         this.hedges.clear();
         *this.peeking = None;
+    }
+}
+
+impl<F: Placed, R> Attempts<F, R> {
+    /// Drops an attempt; where it was.
+    fn cancel(self: Pin<&mut Self>, id: AttemptId) -> Option<Place> {
+        let mut this = self.project();
+        if *this.first_id == Some(id) {
+            let place = this.first.as_ref().as_pin_ref().and_then(|first| first.place());
+            this.first.set(None);
+            *this.first_id = None;
+            return place;
+        }
+        if let Some(at) = this.hedges.iter().position(|(hedge, _)| *hedge == id) {
+            return this.hedges.swap_remove(at).1.place();
+        }
+        let peeking = this.peeking.take_if(|peeking| peeking.0 == id)?;
+        Some(peeking.1.scope.place())
+    }
+
+    /// Tells where the attempts are that are out.
+    fn places(self: Pin<&Self>, tell: impl FnMut(Place)) {
+        let this = self.project_ref();
+        let first = this.first.as_pin_ref().and_then(|first| first.place());
+        let hedges = this.hedges.iter().filter_map(|(_, hedge)| hedge.place());
+        let peeking = this.peeking.as_ref().map(|peeking| peeking.1.scope.place());
+        first.into_iter().chain(hedges).chain(peeking).for_each(tell);
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) use scope::CallScope;
 use crate::body::BoxError;
 use crate::endpoint::MeshResponseBody;
 use crate::error::Error;
-use crate::routed::{Answer, Attempt, AttemptError, Routed};
+use crate::routed::{Answer, Attempt, AttemptError, Placed, Routed};
 use bytes::Bytes;
 use drive::Drive;
 use http::Response;
@@ -49,6 +49,7 @@ impl<S> CallService<S> {
 impl<S, R> Service<Routed> for CallService<S>
 where
     S: Service<Attempt, Response = Answer<R>, Error = AttemptError> + Clone,
+    S::Future: Placed,
     R: Body<Data = Bytes> + Unpin,
     R::Error: Into<BoxError>,
 {

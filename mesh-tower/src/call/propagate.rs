@@ -55,7 +55,8 @@ impl Propagation {
         if let Some(context) = self.trace
             && !request.headers().contains_key(&TRACEPARENT)
         {
-            context.child(&mut Draw).inject(None, request.headers_mut());
+            let traceparent = context.child(&mut Draw).header_value();
+            request.headers_mut().insert(TRACEPARENT, traceparent);
         }
     }
 }

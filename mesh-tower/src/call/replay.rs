@@ -9,7 +9,7 @@ use crate::MeshBody;
 use crate::body::BoxError;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
-use http_body::{Body, Frame};
+use http_body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
 use std::fmt;
 use std::pin::Pin;
@@ -55,10 +55,14 @@ pub(crate) fn keep(mut body: MeshBody, limit: usize) -> (MeshBody, Kept) {
         }
         (end, _) if size > limit => {
             // Too much is here already: this attempt sends it, and nothing is kept.
+            let hint = whole_length(&body, &frames, &end);
             let recording = Recording::new(body, Vec::new(), size, end, limit);
-            recording.0.lock().overflowed = true;
-            let prefix = frames.into_iter();
-            let body = ReplayBody { recording, prefix, position: 0, live: true };
+            {
+                let mut tape = recording.0.lock();
+                (tape.overflowed, tape.hint) = (true, hint);
+            }
+            let (prefix, hint) = (frames.into_iter(), recording.0.lock().hint.clone());
+            let body = ReplayBody { recording, prefix, position: 0, live: true, hint };
             (MeshBody::replay(body), Kept::Nothing)
         }
         (end, _) => {
@@ -155,6 +159,15 @@ fn gather(body: &mut MeshBody, limit: usize) -> (Vec<Piece>, End) {
     (frames, End::More)
 }
 
+/// How long a body is of which `frames` are here and the rest is in `source`, when that is known.
+fn whole_length(source: &MeshBody, frames: &[Piece], end: &End) -> SizeHint {
+    let here: usize = frames.iter().filter(|piece| piece.is_data()).map(Piece::len).sum();
+    match (end, source.size_hint().exact()) {
+        (End::More, Some(rest)) => SizeHint::with_exact(here as u64 + rest),
+        _ => SizeHint::default(),
+    }
+}
+
 fn join(frames: &[Piece], size: usize) -> Bytes {
     let mut bytes = BytesMut::with_capacity(size);
     for frame in frames {
@@ -176,26 +189,36 @@ struct Tape {
     frames: Vec<Piece>,
     size: usize,
     limit: usize,
+    /// How long the whole body is.
+    hint: SizeHint,
     ended: bool,
     failed: Option<BoxError>,
+    /// The source failed: so does every attempt, whoever was told how.
+    broken: bool,
+    /// The attempts that wait for the source, which itself wakes only the one that asked last.
+    waiting: Vec<Waker>,
     /// More than the limit was sent: the frames are gone, and only the attempt that was sending goes on.
     overflowed: bool,
 }
 
 impl Recording {
     fn new(source: MeshBody, frames: Vec<Piece>, size: usize, end: End, limit: usize) -> Self {
+        let hint = whole_length(&source, &frames, &end);
         let (ended, failed) = match end {
             End::Ended => (true, None),
             End::More => (false, None),
             End::Failed(error) => (true, Some(error)),
         };
-        let tape = Tape { source, frames, size, limit, ended, failed, overflowed: false };
+        let (waiting, broken, overflowed) = (Vec::new(), false, false);
+        let tape =
+            Tape { source, frames, size, limit, hint, ended, failed, broken, waiting, overflowed };
         Self(Arc::new(Mutex::new(tape)))
     }
 
     fn body(&self) -> MeshBody {
         let (recording, prefix) = (self.clone(), Vec::new().into_iter());
-        MeshBody::replay(ReplayBody { recording, prefix, position: 0, live: false })
+        let hint = self.0.lock().hint.clone();
+        MeshBody::replay(ReplayBody { recording, prefix, position: 0, live: false, hint })
     }
 }
 
@@ -219,6 +242,8 @@ pub(crate) struct ReplayBody {
     position: usize,
     /// This attempt was sending when the recording overflowed.
     live: bool,
+    /// How long it is, until it is read: a request states its length when it starts.
+    hint: SizeHint,
 }
 
 /// An attempt wanted a body of which a part is no longer kept.
@@ -226,11 +251,24 @@ pub(crate) struct ReplayBody {
 #[error("the request body is no longer kept for another attempt")]
 struct NotKept;
 
+/// An attempt wanted a body that another attempt saw fail.
+#[derive(Debug, thiserror::Error)]
+#[error("the request body failed")]
+struct Broken;
+
+impl Drop for ReplayBody {
+    fn drop(&mut self) {
+        // The source may know only this attempt: the others have to ask again.
+        self.recording.0.lock().wake_others(None);
+    }
+}
+
 impl ReplayBody {
     pub(crate) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.hint = SizeHint::default();
         if let Some(piece) = self.prefix.next() {
             return Poll::Ready(Some(Ok(piece.frame())));
         }
@@ -244,19 +282,29 @@ impl ReplayBody {
             return Poll::Ready(Some(Err(Box::new(NotKept))));
         }
         if let Some(error) = tape.failed.take() {
+            tape.broken = true;
             return Poll::Ready(Some(Err(error)));
+        }
+        if tape.broken {
+            return Poll::Ready(Some(Err(Box::new(Broken))));
         }
         if tape.ended {
             return Poll::Ready(None);
         }
-        match Pin::new(&mut tape.source).poll_frame(cx) {
+        let polled = Pin::new(&mut tape.source).poll_frame(cx);
+        if polled.is_pending() {
+            tape.wait(cx.waker());
+        } else {
+            tape.wake_others(Some(cx.waker()));
+        }
+        match polled {
             Poll::Pending => Poll::Pending,
             Poll::Ready(None) => {
                 tape.ended = true;
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(error))) => {
-                tape.ended = true;
+                (tape.ended, tape.broken) = (true, true);
                 Poll::Ready(Some(Err(error)))
             }
             Poll::Ready(Some(Ok(frame))) => {
@@ -275,14 +323,33 @@ impl ReplayBody {
         }
     }
 
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        self.hint.clone()
+    }
+
     pub(crate) fn is_end_stream(&self) -> bool {
         let tape = self.recording.0.lock();
         let read_all = self.prefix.len() == 0 && self.position >= tape.frames.len();
-        read_all && tape.failed.is_none() && (tape.ended || tape.source.is_end_stream())
+        let failed = tape.broken || tape.failed.is_some();
+        read_all && !failed && (tape.ended || tape.source.is_end_stream())
     }
 }
 
 impl Tape {
+    fn wait(&mut self, waker: &Waker) {
+        if !self.waiting.iter().any(|waiting| waiting.will_wake(waker)) {
+            self.waiting.push(waker.clone());
+        }
+    }
+
+    fn wake_others(&mut self, me: Option<&Waker>) {
+        for waiting in self.waiting.drain(..) {
+            if !me.is_some_and(|me| waiting.will_wake(me)) {
+                waiting.wake();
+            }
+        }
+    }
+
     /// Keeps a frame, or gives up keeping: (kept, now beyond the limit).
     fn record(&mut self, piece: &Piece) -> (bool, bool) {
         if self.overflowed {

@@ -55,7 +55,10 @@ impl SavedRequest {
         let (mut parts, body) = request.into_parts();
         let (body, kept) = keep(body, settings.replay_limit);
         if !matches!(kept, Kept::Nothing) {
-            let unread = settings.ignores_extensions && parts.version == Version::HTTP_2;
+            // RFC 8441: the protocol of an extended CONNECT is one that is read.
+            let extended = parts.extensions.get::<h2::ext::Protocol>().is_some();
+            let unread =
+                settings.ignores_extensions && parts.version == Version::HTTP_2 && !extended;
             let extensions = if unread {
                 std::mem::take(&mut parts.extensions)
             } else {

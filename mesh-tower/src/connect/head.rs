@@ -48,9 +48,13 @@ pub(super) fn prepare_h2<B>(
     Ok(())
 }
 
-/// Adds the length of a body that is known, as servers may want it (RFC 9110 section 8.6).
+/// Adds the length of a body that is known, as servers may want it (RFC 9110 section 8.6). Not to a gRPC
+/// request: its messages carry their own lengths, and gRPC clients don't send it.
 pub(super) fn state_length<B>(request: &mut Request<B>, length: Option<u64>) {
     let Some(length) = length else { return };
+    if mesh_core::head::is_grpc_content_type(request.headers()) {
+        return;
+    }
     let expected = matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH);
     if length != 0 || expected {
         request.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));

@@ -8,7 +8,9 @@ use super::AttemptScope;
 use crate::body::BoxError;
 use crate::call::{CallScope, Peeked};
 use crate::clock;
+use crate::connect::NetBodyError;
 use crate::error::Error;
+use crate::route::Passing;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use mesh_core::Timestamp;
@@ -40,6 +42,10 @@ struct Upstream<R> {
     timer: Option<Pin<Box<Sleep>>>,
     attempt: Option<AttemptScope>,
     call: Option<CallScope>,
+    /// What counts a call that passed by every policy.
+    passing: Option<Passing>,
+    /// Nothing comes any more: it ended, or failed.
+    over: bool,
 }
 
 /// The time limits of a response body.
@@ -58,22 +64,33 @@ impl<R> MeshResponseBody<R> {
     }
 
     /// The body of a call that passed by every policy.
-    pub(crate) fn passthrough(body: R) -> Self {
+    pub(crate) fn passthrough(body: R, passing: Passing) -> Self {
         let limits = Limits::default();
-        let (peeked, timer, attempt, call) = (None, None, None, None);
-        Self(Inner::Upstream(Upstream { body, peeked, limits, timer, attempt, call }))
+        let (peeked, timer, attempt, call, over) = (None, None, None, None, false);
+        let passing = Some(passing);
+        let upstream = Upstream { body, peeked, limits, timer, attempt, call, passing, over };
+        Self(Inner::Upstream(upstream))
     }
+}
 
+impl<R> MeshResponseBody<R>
+where
+    R: Body<Data = Bytes> + Unpin,
+    R::Error: Into<BoxError>,
+{
     /// The body of an endpoint's answer.
-    pub(crate) const fn upstream(
+    pub(crate) fn upstream(
         body: R,
         peeked: Option<Box<Peeked>>,
         limits: Limits,
         attempt: AttemptScope,
         call: Option<CallScope>,
     ) -> Self {
-        let attempt = Some(attempt);
-        Self(Inner::Upstream(Upstream { body, peeked, limits, timer: None, attempt, call }))
+        let (timer, attempt, over) = (None, Some(attempt), false);
+        let passing = None;
+        let mut upstream = Upstream { body, peeked, limits, timer, attempt, call, passing, over };
+        upstream.complete_at_end();
+        Self(Inner::Upstream(upstream))
     }
 }
 
@@ -83,6 +100,9 @@ where
     R::Error: Into<BoxError>,
 {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
         let next = match self.peeked.as_mut().and_then(|peeked| peeked.next()) {
             Some(next) => next,
             None => match Pin::new(&mut self.body).poll_frame(cx) {
@@ -98,11 +118,15 @@ where
                     self.trailers(trailers);
                 }
                 self.restart_idle();
+                if frame.is_trailers() {
+                    self.complete();
+                } else {
+                    self.complete_at_end();
+                }
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
-                let (reason, processed) = (ResetReason::ConnectionTermination, Processed::Maybe);
-                let reason = Reason::Attempt(Failure::Reset { reason, processed });
+                let reason = Reason::Attempt(failure_of(&error));
                 if let Some(attempt) = &mut self.attempt {
                     attempt.broken(reason.flag());
                 }
@@ -124,7 +148,23 @@ where
         }
     }
 
+    /// A reader who is told that nothing more comes does not ask for the end.
+    fn complete_at_end(&mut self) {
+        if self.is_end_stream() {
+            self.complete();
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.peeked {
+            Some(peeked) if !peeked.is_read() => peeked.is_end(),
+            _ => self.body.is_end_stream(),
+        }
+    }
+
     fn complete(&mut self) {
+        self.over = true;
+        self.passing = None;
         let (Some(call), attempt) = (self.call.take(), self.attempt.take()) else { return };
         let now = clock::now();
         call.complete(now);
@@ -136,6 +176,7 @@ where
 
     /// The call is over before its body ended.
     fn end(&mut self, reason: Reason) -> Error {
+        self.over = true;
         let station = self.attempt.as_ref().map(AttemptScope::station).unwrap_or_default();
         if let Some(call) = self.call.take() {
             call.failed(reason.flag(), None, clock::now());
@@ -171,6 +212,13 @@ where
     }
 }
 
+/// How a body broke off: our own connections know, of others nothing is known.
+fn failure_of(error: &BoxError) -> Failure {
+    let (reason, processed) = (ResetReason::ConnectionTermination, Processed::Maybe);
+    let known = error.downcast_ref::<NetBodyError>().map(|error| error.failure().clone());
+    known.unwrap_or(Failure::Reset { reason, processed })
+}
+
 impl<R> Body for MeshResponseBody<R>
 where
     R: Body<Data = Bytes> + Unpin,
@@ -191,10 +239,7 @@ where
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Inner::Upstream(upstream) => match &upstream.peeked {
-                Some(peeked) if !peeked.is_read() => peeked.is_end(),
-                _ => upstream.body.is_end_stream(),
-            },
+            Inner::Upstream(upstream) => upstream.over || upstream.is_end_stream(),
             Inner::Local(text) => text.is_none(),
         }
     }

@@ -5,7 +5,7 @@ use crate::clock;
 use crate::connect::SendError;
 use crate::leaf::Leaf;
 use crate::observe::Phases;
-use crate::routed::{Answer, AttemptError};
+use crate::routed::{Answer, AttemptError, Place, Placed};
 use pin_project::pin_project;
 use std::fmt;
 use std::future::Future;
@@ -53,6 +53,12 @@ impl<L: Leaf> Future for EndpointFuture<L> {
                 Poll::Ready(Err(error))
             }
         }
+    }
+}
+
+impl<L: Leaf> Placed for EndpointFuture<L> {
+    fn place(&self) -> Option<Place> {
+        self.scope.as_ref().map(AttemptScope::place)
     }
 }
 

@@ -6,6 +6,7 @@ use crate::net::Net;
 use crate::observe::cluster::{AttemptRecord, LocalityCells};
 use crate::observe::code::Code;
 use crate::observe::{Phase, Phases};
+use crate::routed::Place;
 use http::{HeaderMap, StatusCode, response};
 use mesh_core::Timestamp;
 use mesh_core::local_reply::ResponseFlag;
@@ -66,6 +67,11 @@ impl AttemptScope {
         self.started
     }
 
+    /// The status that counts: what a classifier says, else what the response said.
+    pub(crate) const fn counted_status(&self) -> Option<StatusCode> {
+        self.code.status
+    }
+
     /// When the response head came.
     pub(crate) const fn head_at(&self) -> Timestamp {
         self.head_at
@@ -74,6 +80,13 @@ impl AttemptScope {
     /// The attempt is over at `now`: everything is released.
     pub(crate) fn end(mut self, now: Timestamp) {
         self.ended = Some(now);
+    }
+
+    /// Where the attempt is, for its call.
+    pub(crate) fn place(&self) -> Place {
+        let endpoint = self.in_flight.endpoint();
+        let (address, started) = (endpoint.address().clone(), self.started);
+        Place { endpoint: endpoint.id(), address, started }
     }
 
     /// Where the attempt is, for errors.
@@ -106,7 +119,9 @@ impl AttemptScope {
         let pending = grpc && class.is_none() && status == StatusCode::OK && grpc_status.is_none();
         self.report = if pending { Report::Trailers } else { Report::Done };
         self.head_at = now;
-        self.code = Code { status: Some(status), grpc_status, flag: None };
+        // What a classifier says counts, not what the status says.
+        let counted = class.and_then(|_| StatusCode::from_u16(response.observed_code()).ok());
+        self.code = Code { status: Some(counted.unwrap_or(status)), grpc_status, flag: None };
         let elapsed = now.saturating_duration_since(self.started);
         let cluster = self.in_flight.target().cluster();
         let endpoint = self.in_flight.endpoint();

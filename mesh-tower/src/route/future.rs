@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::Response;
 use http_body::Body;
 use mesh_core::Timestamp;
-use mesh_core::local_reply::Reason;
+use mesh_core::local_reply::{Reason, ResponseFlag};
 use pin_project::pin_project;
 use std::fmt;
 use std::future::Future;
@@ -36,10 +36,22 @@ enum State<C, P, R> {
     Ready(Option<Result<Response<MeshResponseBody<R>>, Error>>),
 }
 
-/// What is measured of a call that passes by every policy.
-pub(super) struct Passing {
-    pub(super) cells: Arc<TargetCells>,
-    pub(super) started: Timestamp,
+/// What is measured of a call that passes by every policy: counted when it is dropped, which is at the
+/// end of the response body, at a failure, or when the caller gives up.
+pub(crate) struct Passing {
+    cells: Option<Arc<TargetCells>>,
+    started: Timestamp,
+    code: Code,
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        if let Some(cells) = self.cells.take() {
+            let duration = clock::now().saturating_duration_since(self.started);
+            let code = self.code;
+            cells.call_finished(&CallRecord { code, duration, attempts: 1, phases: None });
+        }
+    }
 }
 
 impl<C, P, R> RouteFuture<C, P, R> {
@@ -87,20 +99,36 @@ where
 }
 
 impl Passing {
+    pub(super) const fn new(cells: Arc<TargetCells>, started: Timestamp) -> Self {
+        let flag = Some(ResponseFlag::DownstreamConnectionTermination);
+        let code = Code { status: None, grpc_status: None, flag };
+        Self { cells: Some(cells), started, code }
+    }
+
+    /// The one that counts from now on; what is left here counts nothing.
+    fn take(&mut self) -> Self {
+        let code =
+            Code { flag: self.code.flag.filter(|_| self.code.status.is_none()), ..self.code };
+        Self { cells: self.cells.take(), started: self.started, code }
+    }
+
     fn ended<R>(
-        &self,
+        &mut self,
         result: Result<Response<R>, SendError>,
     ) -> Result<Response<MeshResponseBody<R>>, Error> {
-        let duration = clock::now().saturating_duration_since(self.started);
-        let code = match &result {
-            Ok(response) => Code { status: Some(response.status()), ..Code::default() },
-            Err(error) => Code { flag: Some(error.failure.flag()), ..Code::default() },
-        };
-        self.cells.call_finished(&CallRecord { code, duration, attempts: 1, phases: None });
-        result.map(|response| response.map(MeshResponseBody::passthrough)).map_err(|error| {
-            let SendError { failure, source, .. } = error;
-            Error::new(Reason::Attempt(failure), Station::default()).with_source(source)
-        })
+        match result {
+            Ok(response) => {
+                self.code.status = Some(response.status());
+                let passing = self.take();
+                Ok(response.map(|body| MeshResponseBody::passthrough(body, passing)))
+            }
+            Err(SendError { failure, source, .. }) => {
+                self.code.flag = Some(failure.flag());
+                drop(self.take());
+                let error = Error::new(Reason::Attempt(failure), Station::default());
+                Err(error.with_source(source))
+            }
+        }
     }
 }
 

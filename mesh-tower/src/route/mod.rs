@@ -23,7 +23,7 @@ use crate::observe::target::{CallRecord, TargetCells};
 use crate::options::CallOptions;
 use crate::routed::Routed;
 use bytes::Bytes;
-use future::Passing;
+pub(crate) use future::Passing;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, Uri, header};
 use http_body::Body;
@@ -109,7 +109,7 @@ where
                 drop(snapshot);
                 let cells = Arc::clone(self.mesh.unrouted());
                 cells.call_started();
-                let passing = Passing { cells, started };
+                let passing = Passing::new(cells, started);
                 RouteFuture::passthrough(self.leaf.passthrough(request), passing, span)
             }
             Err(reason) => RouteFuture::ready(Err(self.refuse(reason, &snapshot, started)), span),

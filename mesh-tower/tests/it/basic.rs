@@ -1,17 +1,13 @@
 //! A call goes through.
 
-use crate::fixture::{Server, config, text};
-use http::{Request, StatusCode, Version};
+use crate::fixture::{Server, config, get, text};
+use http::{StatusCode, Version};
 use mesh_core::model::{Cluster, RetryOn, RetryPolicy};
-use mesh_tower::{Mesh, MeshBody};
+use mesh_tower::Mesh;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tower::ServiceExt;
-
-fn get(uri: &str) -> Request<MeshBody> {
-    Request::get(uri).body(MeshBody::empty()).unwrap()
-}
 
 #[tokio::test]
 async fn both_http_versions_reach_the_endpoint() {
@@ -21,7 +17,7 @@ async fn both_http_versions_reach_the_endpoint() {
         .build()
         .unwrap();
     for version in [Version::HTTP_11, Version::HTTP_2] {
-        let mut request = get("http://a/x");
+        let mut request = get("/x");
         *request.version_mut() = version;
         let response = mesh.client().oneshot(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
@@ -41,7 +37,7 @@ async fn a_refusing_endpoint_costs_nothing_but_a_move() {
         .build()
         .unwrap();
     for _ in 0..20 {
-        let response = mesh.client().oneshot(get("http://a/")).await.unwrap();
+        let response = mesh.client().oneshot(get("/")).await.unwrap();
         assert_eq!(text(response).await, "hello");
     }
 }
@@ -65,7 +61,7 @@ async fn a_5xx_is_retried_by_policy() {
         action.retry_policy = Some(Arc::new(RetryPolicy::new(RetryOn::SERVER_ERROR)));
     });
     let mesh = Mesh::builder().config(update).build().unwrap();
-    let response = mesh.client().oneshot(get("http://a/")).await.unwrap();
+    let response = mesh.client().oneshot(get("/")).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(count.load(Ordering::SeqCst), 2);
 }
@@ -77,7 +73,7 @@ async fn the_timeout_ends_a_silent_call_with_a_typed_error() {
         action.timeout = Duration::from_millis(50);
     });
     let mesh = Mesh::builder().config(update).build().unwrap();
-    let error = mesh.client().oneshot(get("http://a/")).await.unwrap_err();
+    let error = mesh.client().oneshot(get("/")).await.unwrap_err();
     assert!(error.is_timeout(), "{error}");
     assert_eq!(error.response_flag().as_str(), "UT");
     assert_eq!(error.station().cluster.as_deref(), Some("a"));

@@ -1,4 +1,26 @@
-//! The integration tests of this crate: real servers on loopback, one binary.
+//! The integration tests of this crate: the whole stack, one binary. Names say the promise.
 
 mod basic;
+mod breaker;
+mod channel;
+mod classify;
+mod config_file;
+mod faults;
 mod fixture;
+mod foreign;
+mod headers;
+mod kit;
+mod observe_mode;
+mod outlier;
+mod proxy;
+mod report;
+mod retry;
+mod rpc;
+mod runtime;
+mod streaming;
+mod swap;
+mod timeout;
+mod transparent;
+mod unix;
+mod wait_for_ready;
+mod wire;

@@ -103,6 +103,20 @@ fn the_share_of_a_suspect_is_spread() {
     }
 }
 
+/// After an outage everybody is suspect: the load must not go to one of them.
+#[test]
+fn suspects_share_when_there_is_nobody_else() {
+    for algorithm in [LbAlgorithm::RoundRobin, LbAlgorithm::Random] {
+        for count in [2, 3, 4, 6] {
+            let balancer = build(&policy(algorithm.clone()), &weighted(&vec![1; count]), &[]);
+            let (mut client, mut loads) = (Client::new(9), Fake::new(count));
+            loads.suspect = vec![true; count];
+            let odds = vec![1.0 / count as f64; count];
+            check_shares(&client.counts(20_000, &balancer, &loads), &odds, 5.0);
+        }
+    }
+}
+
 #[test]
 fn nobody_is_a_failure_and_not_a_panic() {
     for algorithm in algorithms() {

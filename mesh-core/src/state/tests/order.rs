@@ -38,6 +38,7 @@ fn what_is_gone_hears_of_it_after_everything_is_published() {
             "1 a picker",
             "1 c picker",
             "2 a1 gone",
+            "2 b picker",
             "2 b3 gone",
             "2 b gone",
         ],
@@ -46,7 +47,7 @@ fn what_is_gone_hears_of_it_after_everything_is_published() {
 
 #[test]
 fn an_endpoint_that_is_listed_twice_goes_once() {
-    check(&[("a", "1 1")], &[], &["2 a1 gone", "2 a gone"]);
+    check(&[("a", "1 1")], &[], &["2 a picker", "2 a1 gone", "2 a gone"]);
 }
 
 #[test]

@@ -1,0 +1,114 @@
+//! Without a configuration: every call passes unchanged, and is measured.
+
+use crate::fixture::{Server, bounded, call, flags, metric, over_h2, reply, text};
+use http::{HeaderValue, Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use mesh_core::update::UnknownHosts;
+use mesh_tower::{Mesh, MeshBody};
+use tower::ServiceExt;
+
+/// A server that gives back method, path, headers and body as text.
+async fn mirror() -> Server {
+    Server::start(|request: Request<Incoming>| async move {
+        let (head, body) = request.into_parts();
+        let mut lines: Vec<_> = head
+            .headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect();
+        lines.sort();
+        let body = body.collect().await.unwrap().to_bytes();
+        let path = head.uri.path_and_query().unwrap();
+        let text = format!(
+            "{} {path}\n{}\n{}",
+            head.method,
+            lines.join("\n"),
+            String::from_utf8_lossy(&body)
+        );
+        Response::new(Full::from(text))
+    })
+    .await
+}
+
+fn to(server: &Server, path: &str) -> Request<MeshBody> {
+    let mut request = Request::post(format!("http://{}{path}", server.address))
+        .body(MeshBody::full("body"))
+        .unwrap();
+    request.headers_mut().insert("x-mine", HeaderValue::from_static("1"));
+    request
+}
+
+#[tokio::test]
+async fn calls_pass_unchanged_and_are_measured() {
+    let server = mirror().await;
+    let mesh = Mesh::builder().build().unwrap();
+    bounded(mesh.ready()).await.unwrap();
+    let host = server.address;
+    let answer = text(call(&mesh, to(&server, "/p?q")).await.unwrap()).await;
+    assert_eq!(answer, format!("POST /p?q\ncontent-length: 4\nhost: {host}\nx-mine: 1\nbody"));
+    let answer = text(call(&mesh, over_h2(to(&server, "/p?q"))).await.unwrap()).await;
+    assert_eq!(answer, "POST /p?q\ncontent-length: 4\nx-mine: 1\nbody");
+    // By name.
+    let mut named = to(&server, "/");
+    *named.uri_mut() = format!("http://localhost:{}/", host.port()).parse().unwrap();
+    assert!(text(call(&mesh, named).await.unwrap()).await.contains("host: localhost:"));
+    assert_eq!(metric(&mesh, "mesh_calls_total", &[("status", "200")]), 3);
+    assert_eq!(metric(&mesh, "mesh_calls_active", &[]), 0);
+    assert_eq!(mesh.configuration().generation, 1);
+}
+
+#[tokio::test]
+async fn a_call_is_measured_to_the_end_of_its_body() {
+    let server = Server::text("hello").await;
+    let mesh = Mesh::builder().build().unwrap();
+    let uri = format!("http://{}/", server.address);
+    let request = || Request::get(&uri).body(MeshBody::empty()).unwrap();
+    let response = call(&mesh, request()).await.unwrap();
+    assert_eq!(metric(&mesh, "mesh_calls_active", &[]), 1, "its body is not read yet");
+    text(response).await;
+    assert_eq!(metric(&mesh, "mesh_calls_active", &[]), 0);
+}
+
+#[tokio::test]
+async fn failures_are_typed_and_counted() {
+    let mesh = Mesh::builder().build().unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let request = |uri: String| Request::get(uri).body(MeshBody::empty()).unwrap();
+    let error = call(&mesh, request(format!("http://{free}/"))).await.unwrap_err();
+    assert_eq!(error.code(), "connect_refused");
+    let error = call(&mesh, request("https://secret.test/".to_owned())).await.unwrap_err();
+    assert_eq!(error.code(), "connect_tls_unavailable", "never in the clear");
+    let error = call(&mesh, request("/no/authority".to_owned())).await.unwrap_err();
+    assert_eq!((error.code(), error.http_status().as_u16()), ("invalid_request", 400));
+    assert_eq!(flags(&mesh), "DPE:1 UF:2");
+}
+
+#[tokio::test]
+async fn a_foreign_transport_is_passed_through_too() {
+    let mesh = Mesh::builder().build().unwrap();
+    let transport = tower::service_fn(|request: Request<MeshBody>| async move {
+        assert!(request.extensions().get::<mesh_tower::Endpoint>().is_none());
+        assert_eq!(request.uri(), "https://example.test/x");
+        Ok::<_, mesh_tower::BoxError>(reply(200, "theirs"))
+    });
+    let service = tower::Layer::layer(&mesh_tower::MeshLayer::new(&mesh), transport);
+    let request = Request::get("https://example.test/x").body(MeshBody::empty()).unwrap();
+    assert_eq!(text(bounded(service.oneshot(request)).await.unwrap()).await, "theirs");
+}
+
+#[tokio::test]
+async fn unknown_hosts_pass_where_the_configuration_says_so() {
+    let server = Server::text("theirs").await;
+    let mut update = crate::fixture::config(crate::fixture::cluster(|_| {}), &[], |_| {});
+    let routes = std::sync::Arc::make_mut(&mut update.route_configuration);
+    let host = std::sync::Arc::make_mut(&mut routes.virtual_hosts[0]);
+    host.domains = vec![mesh_core::model::Domain::Exact("a".into())];
+    update.unknown_hosts = UnknownHosts::Passthrough;
+    let mesh = Mesh::builder().config(update).build().unwrap();
+    let request =
+        Request::get(format!("http://{}/", server.address)).body(MeshBody::empty()).unwrap();
+    assert_eq!(text(call(&mesh, request).await.unwrap()).await, "theirs");
+    let error = call(&mesh, crate::fixture::get("/")).await.unwrap_err();
+    assert_eq!(error.code(), "no_endpoints", "a known host goes by its route");
+}
