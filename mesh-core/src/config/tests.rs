@@ -3,10 +3,12 @@
 mod any_text;
 mod errors;
 mod meaning;
+mod refused;
 mod schema;
 
 use super::*;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Variables and files that a test provides.
 #[derive(Default)]
