@@ -226,6 +226,14 @@ codes! {
         "The file of root certificates holds no PEM certificate.",
         "A key or a DER file was named.",
         "The file must hold `-----BEGIN CERTIFICATE-----`.";
+    INVALID_URL Error "invalid_url":
+        "A text that stands for a URL is none.",
+        "A space, or a port that is no number.",
+        "Write `http://host/path`; `host/path` is read as http.";
+    UNEXPECTED Error "unexpected":
+        "A request does not become what a test expects of it.",
+        "The configuration changed, or the test was written for another one.",
+        "The reasons shown; `mesh explain --config FILE URL` tells all of it.";
     UNREACHABLE_ROUTE Warning "unreachable_route":
         "An earlier route takes every request that this one would.",
         "A catch-all prefix stands first.",

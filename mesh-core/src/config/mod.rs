@@ -26,6 +26,7 @@ mod diagnostic;
 mod document;
 mod duration;
 mod endpoint;
+mod expectations;
 mod fields;
 mod hash;
 mod headers;
@@ -54,6 +55,7 @@ mod tests;
 
 pub use code::{CodeExplanation, code_explanation, code_explanations};
 pub use diagnostic::{Diagnostic, Label, Severity, decode};
+pub use expectations::{Suite, TestResult};
 pub use schema::json_schema;
 
 use crate::update::{ConfigUpdate, Origin};

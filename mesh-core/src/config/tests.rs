@@ -2,6 +2,7 @@
 
 mod any_text;
 mod errors;
+mod expectations;
 mod meaning;
 mod refused;
 mod schema;
