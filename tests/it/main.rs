@@ -2,3 +2,7 @@
 
 #[cfg(test)]
 mod check;
+#[cfg(test)]
+mod console;
+#[cfg(test)]
+mod programs;
