@@ -1,9 +1,10 @@
 //! Arguments and exit codes. One file per subcommand.
 //!
-//! Exit codes: 0 for yes, 1 for no (a configuration with mistakes), 2 when the question could not be
-//! put (wrong usage, a file that can't be read). A failure ends with its code in brackets.
+//! Exit codes: 0 for yes, 1 for no (`check`: mistakes, `explain`: the request is refused, `test`: a
+//! difference), 2 when the question could not be put (wrong usage, a file that can't be read, a code that
+//! does not exist; for `explain` and `test` a configuration with mistakes). A failure ends with its code in brackets.
 
-use crate::{check, schema};
+use crate::{check, explain, schema, test};
 use clap::{Parser, Subcommand};
 use std::fmt;
 use std::process::ExitCode;
@@ -20,6 +21,10 @@ struct Cli {
 enum Command {
     /// Checks configuration files as a whole, and says what is wrong where.
     Check(check::Arguments),
+    /// Tells what becomes of a request and why, or what a code means.
+    Explain(explain::Arguments),
+    /// Compares what becomes of requests with what is expected.
+    Test(test::Arguments),
     /// Prints the JSON Schema of mesh.yaml, for editors.
     Schema(schema::Arguments),
 }
@@ -55,6 +60,8 @@ impl From<std::io::Error> for Failure {
 pub(crate) fn run() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Check(arguments) => check::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Test(arguments) => test::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
     };
     result.unwrap_or_else(|failure| {

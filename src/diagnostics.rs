@@ -51,50 +51,51 @@ struct Place<'a> {
 
 /// One array of objects, and a line break.
 pub(crate) fn json(sources: &[Source], diagnostics: &[Diagnostic]) -> String {
+    // Strings and numbers always serialize.
+    let text = serde_json::to_string_pretty(&objects(sources, diagnostics)).unwrap_or_default();
+    format!("{text}\n")
+}
+
+/// One array of objects.
+pub(crate) fn values(sources: &[Source], diagnostics: &[Diagnostic]) -> serde_json::Value {
+    serde_json::to_value(objects(sources, diagnostics)).unwrap_or_default()
+}
+
+fn objects<'a>(sources: &'a [Source], diagnostics: &'a [Diagnostic]) -> Vec<Found<'a>> {
     let file = |index: usize| sources.get(index).map_or("", |source| source.name.as_str());
-    let label = |label: &'_ Label| Place {
+    let label = |label: &'a Label| Place {
         file: file(label.document),
         line: label.line,
         column: label.column,
         start: label.span.start,
         end: label.span.end,
     };
-    let found: Vec<_> = diagnostics
-        .iter()
-        .map(|diagnostic| Found {
-            severity: diagnostic.severity.as_str(),
-            code: diagnostic.code,
-            message: &diagnostic.message,
-            place: Place {
-                file: file(diagnostic.document),
-                line: diagnostic.line,
-                column: diagnostic.column,
-                start: diagnostic.span.start,
-                end: diagnostic.span.end,
-            },
-            suggestion: diagnostic.suggestion.as_deref(),
-            labels: diagnostic
-                .labels
-                .iter()
-                .map(|found| Labelled { message: &found.message, place: label(found) })
-                .collect(),
-        })
-        .collect();
-    // Strings and numbers always serialize.
-    let text = serde_json::to_string_pretty(&found).unwrap_or_default();
-    format!("{text}\n")
+    let found = diagnostics.iter().map(|diagnostic| Found {
+        severity: diagnostic.severity.as_str(),
+        code: diagnostic.code,
+        message: &diagnostic.message,
+        place: Place {
+            file: file(diagnostic.document),
+            line: diagnostic.line,
+            column: diagnostic.column,
+            start: diagnostic.span.start,
+            end: diagnostic.span.end,
+        },
+        suggestion: diagnostic.suggestion.as_deref(),
+        labels: diagnostic
+            .labels
+            .iter()
+            .map(|found| Labelled { message: &found.message, place: label(found) })
+            .collect(),
+    });
+    found.collect()
 }
 
 // === for people ===
 
 /// Each diagnostic with its lines, and a summary.
 pub(crate) fn human(sources: &[Source], diagnostics: &[Diagnostic], colour: bool) -> String {
-    let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
-    let mut text = String::new();
-    for diagnostic in diagnostics {
-        text.push_str(&renderer.render(&[group(sources, diagnostic)]));
-        text.push_str("\n\n");
-    }
+    let mut text = list(sources, diagnostics, colour);
     let count = |severity| diagnostics.iter().filter(|d| d.severity == severity).count();
     let files = plural(sources.len(), "file");
     let summary = match (count(Severity::Error), count(Severity::Warning)) {
@@ -110,7 +111,15 @@ pub(crate) fn human(sources: &[Source], diagnostics: &[Diagnostic], colour: bool
     text
 }
 
-fn plural(count: usize, what: &str) -> String {
+/// Each diagnostic with its lines.
+pub(crate) fn list(sources: &[Source], diagnostics: &[Diagnostic], colour: bool) -> String {
+    let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
+    let rendered = diagnostics.iter().map(|found| renderer.render(&[group(sources, found)]));
+    rendered.map(|text| text + "\n\n").collect()
+}
+
+/// `1 file`, `2 files`.
+pub(crate) fn plural(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 

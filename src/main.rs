@@ -3,7 +3,11 @@
 mod check;
 mod cli;
 mod diagnostics;
+mod explain;
+mod files;
+mod output;
 mod schema;
+mod test;
 
 use std::process::ExitCode;
 

@@ -13,6 +13,7 @@
 //! | [`outlier`] | who is ejected |
 //! | [`breaker`] | whether a limit has room |
 //! | [`state`] | what is carried over from one configuration to the next |
+//! | [`explain`] | why a request goes where it goes, and what a code means |
 //! | [`config`] | text of `mesh.yaml` → [`ConfigUpdate`] or diagnostics (feature `config`) |
 
 pub mod breaker;
@@ -20,6 +21,7 @@ pub mod call;
 #[cfg(feature = "config")]
 pub mod config;
 pub mod event;
+pub mod explain;
 pub mod head;
 pub mod lb;
 pub mod local_reply;

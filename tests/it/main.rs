@@ -4,5 +4,9 @@
 
 #[cfg(test)]
 mod check;
+#[cfg(test)]
+mod console;
+#[cfg(test)]
+mod programs;
 // Not under cfg(test), where clippy's rules differ: examples are held to the same here as by themselves.
 mod examples;

@@ -190,6 +190,14 @@ codes! {
         "Two virtual hosts claim the same domain.",
         "A virtual host was copied; or its name, which is its domain by default, is used elsewhere.",
         "Both places shown. Letter case does not count.";
+    INVALID_AUTHORITY Error "invalid_authority":
+        "A text that stands for a host, with or without a port, is none.",
+        "A scheme or path was written with it, or it holds a space.",
+        "Write `host` or `host:port`; the scheme has a key of its own.";
+    INVALID_SCHEME Error "invalid_scheme":
+        "A text that stands for a scheme is none.",
+        "`https://` was written for `https`.",
+        "Write `http` or `https`.";
     INVALID_ADDRESS Error "invalid_address":
         "A text is no address, or no host name with port.",
         "A missing port, port 0, an IPv6 address without brackets, a host name as endpoint.",
@@ -218,6 +226,14 @@ codes! {
         "The file of root certificates holds no PEM certificate.",
         "A key or a DER file was named.",
         "The file must hold `-----BEGIN CERTIFICATE-----`.";
+    INVALID_URL Error "invalid_url":
+        "A text that stands for a URL is none.",
+        "A space, or a port that is no number.",
+        "Write `http://host/path`; `host/path` is read as http.";
+    UNEXPECTED Error "unexpected":
+        "A request does not become what a test expects of it.",
+        "The configuration changed, or the test was written for another one.",
+        "The reasons shown; `mesh explain --config FILE URL` tells all of it.";
     UNREACHABLE_ROUTE Warning "unreachable_route":
         "An earlier route takes every request that this one would.",
         "A catch-all prefix stands first.",

@@ -83,10 +83,11 @@ pub(super) struct Draft<'n> {
 
 impl Draft<'_> {
     /// The configuration that the documents say.
-    pub(super) fn into_update(self) -> ConfigUpdate {
-        let mut routes = RouteConfiguration { headers: self.headers, ..Default::default() };
-        routes.virtual_hosts = self.hosts.into_iter().map(|site| site.value).collect();
-        let clusters = self.clusters.into_iter().map(|(name, site)| (name, site.value));
+    pub(super) fn update(&self) -> ConfigUpdate {
+        let mut routes = RouteConfiguration { headers: self.headers.clone(), ..Default::default() };
+        routes.virtual_hosts = self.hosts.iter().map(|site| Arc::clone(&site.value)).collect();
+        let clusters = self.clusters.iter();
+        let clusters = clusters.map(|(name, site)| (Arc::clone(name), site.value.clone()));
         ConfigUpdate {
             mode: self.mode,
             unknown_hosts: self.unknown_hosts,
@@ -94,6 +95,12 @@ impl Draft<'_> {
             clusters: clusters.collect(),
             ..ConfigUpdate::default()
         }
+    }
+
+    /// Where the setting is that a field of the route configuration belongs to.
+    pub(super) fn setting(&self, field: &str) -> Option<Span> {
+        let name = field.split(['.', '[']).next()?;
+        self.defined.get(&(SETTING, name.into())).copied()
     }
 
     /// The names of the clusters that are defined, readable or not.

@@ -26,6 +26,7 @@ mod diagnostic;
 mod document;
 mod duration;
 mod endpoint;
+mod expectations;
 mod fields;
 mod hash;
 mod headers;
@@ -36,6 +37,7 @@ mod node;
 mod outlier;
 mod parse;
 mod reader;
+mod refused;
 mod regex;
 mod retry;
 mod route;
@@ -53,10 +55,12 @@ mod tests;
 
 pub use code::{CodeExplanation, code_explanation, code_explanations};
 pub use diagnostic::{Diagnostic, Label, Severity, decode};
+pub use expectations::{Suite, TestResult};
 pub use schema::json_schema;
 
 use crate::update::{ConfigUpdate, Origin};
 use diagnostic::Report;
+use document::Draft;
 use reader::Reader;
 use std::rc::Rc;
 use xxhash_rust::xxh64::Xxh64;
@@ -181,17 +185,23 @@ pub fn load(documents: &[Document<'_>], environment: &dyn Environment, bounds: &
         // A name may be defined in a document that could not be read at all.
         document::check_references(&mut reader, &draft);
     }
-    let good = !reader.report.has_errors() && !documents.is_empty();
-    if good {
+    let update = usable(&mut reader, &draft);
+    if update.is_some() {
         lint::check(&mut reader, &draft);
     }
-    let update = good.then(|| {
-        let mut update = draft.into_update();
-        update.origin = origin(documents);
-        update
-    });
     let diagnostics = reader.report.finish(documents);
     Loaded { update, diagnostics }
+}
+
+/// The configuration, when nothing in it is refused.
+fn usable(reader: &mut Reader<'_>, draft: &Draft<'_>) -> Option<ConfigUpdate> {
+    if reader.report.has_errors() || reader.documents.is_empty() {
+        return None;
+    }
+    let mut update = draft.update();
+    refused::check(reader, draft, &update);
+    update.origin = origin(reader.documents);
+    (!reader.report.has_errors()).then_some(update)
 }
 
 /// The documents' names, and a hash of their texts.

@@ -2,11 +2,14 @@
 
 mod any_text;
 mod errors;
+mod expectations;
 mod meaning;
+mod refused;
 mod schema;
 
 use super::*;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Variables and files that a test provides.
 #[derive(Default)]

@@ -188,6 +188,12 @@ impl Router {
         explanation.near_misses_left_out =
             explanation.near_misses.len().saturating_sub(NEAR_MISSES);
         explanation.near_misses.truncate(NEAR_MISSES);
+        // What is listed as a near miss is similar, as a matter of course.
+        let misses = &explanation.near_misses;
+        explanation.closest.retain(|closest| match closest {
+            Closest::Route { index, .. } => misses.iter().all(|miss| miss.index != *index),
+            Closest::Domain { .. } => true,
+        });
         explanation
     }
 
@@ -210,7 +216,8 @@ impl Router {
 }
 
 /// Draws the number that falls into no share but all.
-struct OnlyCertain;
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OnlyCertain;
 
 impl Random for OnlyCertain {
     fn next_u64(&mut self) -> u64 {
@@ -317,7 +324,7 @@ fn most_similar<'t>(all: impl Iterator<Item = (&'t str, &'t str, Closest)>) -> V
 }
 
 /// How many bytes to insert, delete or change (Levenshtein).
-fn distance(a: &[u8], b: &[u8]) -> usize {
+pub(crate) fn distance(a: &[u8], b: &[u8]) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.iter().enumerate() {
         let mut diagonal = row[0];

@@ -42,6 +42,7 @@ mod virtual_host;
 pub use clusters::ClusterSlots;
 pub use compile::{CompileError, CompileErrorKind};
 pub use explain::{Closest, Explanation, HostMatch, Mismatch, NearMiss, RouteChoice, Share};
+pub(crate) use explain::{OnlyCertain, distance};
 pub use hash::{CompiledHashPolicy, RequestHash, hash_key};
 pub use matcher::{CompiledHeaderMatcher, CompiledStringMatcher, MatcherError};
 pub use redirect::CompiledRedirect;

@@ -85,6 +85,12 @@ impl CompiledRegex {
         self.regex.is_match(text)
     }
 
+    /// About how many bytes its automata take.
+    #[must_use]
+    pub fn memory_usage(&self) -> usize {
+        self.regex.memory_usage()
+    }
+
     /// The pattern as it was configured.
     #[must_use]
     pub fn pattern(&self) -> &str {

@@ -18,6 +18,7 @@
 
 mod attach;
 mod endpoint_set;
+mod explain;
 mod live_cluster;
 mod live_endpoint;
 mod maintenance;

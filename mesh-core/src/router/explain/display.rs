@@ -71,7 +71,9 @@ impl fmt::Display for RouteChoice {
 
 impl fmt::Display for Share {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cluster `{}` {} %", self.cluster, self.odds * 100.0)?;
+        // Hundredths of a percent: a third is 33.33 %.
+        let percent = (self.odds * 10_000.0).round() / 100.0;
+        write!(f, "cluster `{}` {percent} %", self.cluster)?;
         if self.known { Ok(()) } else { f.write_str(" (not in the configuration)") }
     }
 }

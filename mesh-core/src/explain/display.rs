@@ -1,0 +1,194 @@
+//! Explanations in plain words: short rows, aligned by their labels.
+
+use super::policies::{self, Row};
+use super::report::{ClusterReport, EndpointReport};
+use super::{Conclusion, Explained, Forward, HeaderChange, Part, Passthrough};
+use crate::model::{HealthStatus, RoutingPriority};
+use crate::router::RewrittenHost;
+use http::{HeaderValue, Response};
+use std::fmt;
+
+/// Where texts start, after their labels.
+const COLUMN: usize = 12;
+
+impl fmt::Display for Explained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}\n", self.request)?;
+        write!(f, "{}", self.routing)?;
+        writeln!(f)?;
+        match &self.conclusion {
+            Conclusion::Forward(forward) => forwarded(self, forward, f),
+            Conclusion::Reply(reply) => replied(reply, f),
+            Conclusion::Passthrough(why) => writeln!(f, "passes      {why}"),
+            Conclusion::Refused(reason) => {
+                writeln!(f, "refused     {reason}")?;
+                let (flag, status) = (reason.flag(), reason.http_status());
+                write!(f, "            {}, flag {flag}: ", reason.code())?;
+                writeln!(f, "HTTP {status}, gRPC {}", reason.grpc_status())
+            }
+        }
+    }
+}
+
+impl fmt::Display for Passthrough {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Observing => "unchanged: the mesh only observes (`mode: observe`)",
+            Self::UnknownHost => "unchanged: unknown hosts may (`unknown_hosts: passthrough`)",
+        })
+    }
+}
+
+impl fmt::Display for HeaderChange {
+    /// `+ x-new: 1`, `- x-old`, `~ x-changed: 1`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&*self.before, &*self.after) {
+            (_, []) => write!(f, "- {}", self.name),
+            ([], after) => write!(f, "+ {}: {}", self.name, joined(after)),
+            (_, after) => write!(f, "~ {}: {}", self.name, joined(after)),
+        }
+    }
+}
+
+fn joined(values: &[HeaderValue]) -> String {
+    let texts: Vec<_> =
+        values.iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+    texts.join(", ")
+}
+
+fn row(f: &mut fmt::Formatter<'_>, indent: usize, label: &str, text: &str) -> fmt::Result {
+    writeln!(f, "{:indent$}{label:COLUMN$}{text}", "")
+}
+
+fn rows(f: &mut fmt::Formatter<'_>, indent: usize, rows: &[Row]) -> fmt::Result {
+    rows.iter().try_for_each(|(label, text)| row(f, indent, label, text))
+}
+
+fn replied<B>(reply: &Response<B>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    row(f, 0, "answers", &reply.status().to_string())?;
+    let headers = reply.headers().iter();
+    headers.into_iter().try_for_each(|(name, value)| {
+        row(f, 0, "", &format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())))
+    })
+}
+
+fn forwarded(explained: &Explained, forward: &Forward, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    row(f, 0, "sent as", &format!("{} {}", explained.request.method, forward.path))?;
+    let host = match &forward.host {
+        RewrittenHost::Unchanged => explained.request.authority().to_owned(),
+        RewrittenHost::To(authority) => format!("{authority} (rewritten)"),
+        RewrittenHost::EndpointHostname => "the endpoint's hostname".to_owned(),
+    };
+    row(f, 0, "", &format!("host {host}"))?;
+    let (first, others) = match &*forward.parts {
+        [] => return Ok(()),
+        [first, others @ ..] => (first, others),
+    };
+    let alike = others.iter().all(|part| edits(part) == edits(first));
+    if alike {
+        edited(first, 0, f)?;
+    }
+    rows(f, 0, &policies::of_route(forward))?;
+    for part in &forward.parts {
+        writeln!(f)?;
+        cluster(part, forward.policies.priority, !alike, f)?;
+    }
+    Ok(())
+}
+
+fn edits(part: &Part) -> (&[HeaderChange], &[HeaderChange]) {
+    (&part.request_edits, &part.response_edits)
+}
+
+fn edited(part: &Part, indent: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for (label, edits) in [("headers", &part.request_edits), ("response", &part.response_edits)] {
+        for (at, edit) in edits.iter().enumerate() {
+            row(f, indent, if at == 0 { label } else { "" }, &edit.to_string())?;
+        }
+    }
+    Ok(())
+}
+
+fn cluster(
+    part: &Part,
+    priority: RoutingPriority,
+    with_edits: bool,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    writeln!(f, "{}", part.share)?;
+    let Some(report) = &part.cluster else {
+        return row(f, 2, "refused", "unknown_cluster, flag NC");
+    };
+    if with_edits {
+        edited(part, 2, f)?;
+    }
+    endpoints(report, f)?;
+    rows(f, 2, &policies::of_cluster(&report.cluster, priority))
+}
+
+fn endpoints(report: &ClusterReport, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let Some(known) = &report.endpoints else {
+        return row(f, 2, "endpoints", &policies::discovery(&report.cluster));
+    };
+    if known.is_empty() {
+        row(f, 2, "endpoints", "none: every call fails with no_endpoints, flag UH")?;
+    }
+    let widest = known.iter().map(|endpoint| endpoint.address.to_string().len()).max();
+    let widest = widest.unwrap_or_default();
+    for (at, endpoint) in known.iter().enumerate() {
+        let share =
+            endpoint.odds.map_or_else(|| "?".to_owned(), |odds| format!("{:.1}", odds * 100.0));
+        let address = endpoint.address.to_string();
+        let text = format!("{address:widest$}  {share:>5} %{}", told(endpoint));
+        row(f, 2, if at == 0 { "endpoints" } else { "" }, &text)?;
+    }
+    for priority in &report.panic {
+        let text = format!("too few of priority {priority} are healthy: all of them take calls");
+        row(f, 2, "panic", &text)?;
+    }
+    match &report.hash {
+        None => Ok(()),
+        Some(pick) => match (&pick.hash, &pick.endpoint) {
+            (None, _) => row(f, 2, "hash", "nothing to hash by: picked at random"),
+            (Some(_), Some(address)) => {
+                row(f, 2, "hash", &format!("this request goes to {address}"))
+            }
+            (Some(_), None) => row(f, 2, "hash", "of no endpoint"),
+        },
+    }
+}
+
+/// What is worth saying of an endpoint.
+fn told(endpoint: &EndpointReport) -> String {
+    let mut texts = Vec::new();
+    if endpoint.weight != 1 {
+        texts.push(format!("weight {}", endpoint.weight));
+    }
+    if endpoint.priority != 0 {
+        texts.push(format!("priority {}", endpoint.priority));
+    }
+    let place = &endpoint.locality;
+    for (what, name) in
+        [("region", &place.region), ("zone", &place.zone), ("sub-zone", &place.sub_zone)]
+    {
+        if !name.is_empty() {
+            texts.push(format!("{what} {name}"));
+        }
+    }
+    texts.extend(health(endpoint.health).map(str::to_owned));
+    if endpoint.ejected {
+        texts.push("ejected".to_owned());
+    }
+    texts.extend(endpoint.hostname.as_ref().map(|name| format!("hostname {name}")));
+    if texts.is_empty() { String::new() } else { format!("  {}", texts.join(", ")) }
+}
+
+const fn health(health: HealthStatus) -> Option<&'static str> {
+    match health {
+        HealthStatus::Unknown | HealthStatus::Healthy => None,
+        HealthStatus::Unhealthy => Some("unhealthy"),
+        HealthStatus::Draining => Some("draining"),
+        HealthStatus::Timeout => Some("timed out"),
+        HealthStatus::Degraded => Some("degraded"),
+    }
+}

@@ -1,0 +1,423 @@
+//! The table of reasons and events: a sentence each for meaning, causes and what to look at.
+
+use super::{CodeKind, Meaning};
+use crate::local_reply::Reason;
+use crate::outcome::{
+    ConnectFailure, Failure, NoEndpoint, Overflow, Processed, ProtocolFailure, ResetReason,
+};
+use std::time::Duration;
+
+/// Meaning, causes, what to look at.
+pub(super) type Text = [&'static str; 3];
+
+pub(super) const fn meaning(code: &'static str, kind: CodeKind, text: Text) -> Meaning {
+    let [meaning, causes, look_at] = text;
+    Meaning { code, kind, meaning, causes, look_at }
+}
+
+/// Every reason.
+pub fn reasons() -> impl Iterator<Item = Meaning> {
+    REASONS
+        .iter()
+        .map(|(reason, text)| meaning(reason.code(), CodeKind::Reason(reason.clone()), *text))
+}
+
+const fn connect(failure: ConnectFailure) -> Reason {
+    Reason::Attempt(Failure::Connect(failure))
+}
+
+const fn reset(reason: ResetReason) -> Reason {
+    Reason::Attempt(Failure::Reset { reason, processed: Processed::Maybe })
+}
+
+const fn no_endpoint(total: u32) -> Reason {
+    let none = NoEndpoint {
+        total,
+        healthy: 0,
+        degraded: 0,
+        unhealthy: total,
+        draining: 0,
+        ejected: 0,
+        excluded: 0,
+    };
+    Reason::Attempt(Failure::NoEndpoint(none))
+}
+
+static REASONS: &[(Reason, Text)] = &[
+    (
+        Reason::NoVirtualHost,
+        [
+            "No virtual host serves the authority.",
+            "A misspelt name, a port that the domain excludes, a configuration of another mesh.",
+            "`domains` of the virtual hosts; `mesh explain --config FILE URL` names the closest. `unknown_hosts: passthrough` lets such calls pass.",
+        ],
+    ),
+    (
+        Reason::NoRoute,
+        [
+            "No route of the virtual host matches.",
+            "A method, header or path that no route wants; no catch-all route at the end.",
+            "`mesh explain --config FILE URL`: it says what each route missed.",
+        ],
+    ),
+    (
+        Reason::ClusterHeaderMissing,
+        [
+            "The route takes its cluster from a header that the request lacks.",
+            "The caller, or a hop before, did not set it.",
+            "The route's `cluster_header`, and who is to set it.",
+        ],
+    ),
+    (
+        Reason::UnknownCluster,
+        [
+            "The cluster that was chosen is not in the configuration.",
+            "A header that names another cluster, or a control plane that sent routes without their clusters.",
+            "The name in the error; `cluster_header` of the route.",
+        ],
+    ),
+    (
+        Reason::NotConfigured,
+        [
+            "No configuration has come yet.",
+            "A call before the first configuration; a source that can't be reached or whose first version was refused.",
+            "The log of the source; await `Mesh::ready` before the first call.",
+        ],
+    ),
+    (
+        Reason::ShutDown,
+        [
+            "The mesh is shut down, so it takes no calls.",
+            "A call after `Mesh::shutdown`, for example from a task that outlives it.",
+            "The order of shutting down: callers first.",
+        ],
+    ),
+    (
+        Reason::Timeout,
+        [
+            "The call's timeout passed, retries included.",
+            "A slow endpoint, retries that ate the time up, or a timeout shorter than the work (15s by default).",
+            "The attempts in the call's report; the route's timeout.",
+        ],
+    ),
+    (
+        Reason::DeadlineExceeded,
+        [
+            "The deadline that the caller gave passed.",
+            "The time left at this hop was shorter than the work.",
+            "What the caller sends (`grpc-timeout`, `x-envoy-expected-rq-timeout-ms`), and where the time went before.",
+        ],
+    ),
+    (
+        Reason::MaxStreamDuration,
+        [
+            "The stream lived as long as it may.",
+            "A long-lived stream.",
+            "The route's max_stream_duration; clients of streams must reconnect.",
+        ],
+    ),
+    (
+        Reason::IdleTimeout,
+        [
+            "Nothing was received for longer than the idle timeout.",
+            "An endpoint that hangs within a response, or a stream that is silent by design.",
+            "The route's idle_timeout.",
+        ],
+    ),
+    (
+        connect(ConnectFailure::Refused),
+        [
+            "The endpoint's host refused the connection, or the Unix socket is not there.",
+            "The process is down or listens elsewhere.",
+            "Whether something listens at the address and port.",
+        ],
+    ),
+    (
+        connect(ConnectFailure::Unreachable),
+        [
+            "There is no way to the endpoint's network or host.",
+            "A missing route or interface; IPv6 addresses where there is no IPv6.",
+            "The routing table of this host, and the address.",
+        ],
+    ),
+    (
+        connect(ConnectFailure::Timeout),
+        [
+            "The connection, TLS included, was not there in time.",
+            "A firewall that drops packets, an address that is gone, an overloaded host.",
+            "The cluster's connect_timeout; connect with another tool from the same host.",
+        ],
+    ),
+    (
+        connect(ConnectFailure::Tls),
+        [
+            "The TLS handshake failed.",
+            "A certificate that another authority signed, that has expired or names another host; plaintext at that port.",
+            "The source of the error; the cluster's `tls`: roots, sni, san.",
+        ],
+    ),
+    (
+        connect(ConnectFailure::TlsUnavailable),
+        [
+            "The cluster wants TLS, and the transport in use can't do it; nothing is sent in the clear.",
+            "A transport of your own below the mesh.",
+            "The cluster's `tls`; if the transport secures itself, say so when building the layer.",
+        ],
+    ),
+    (
+        connect(ConnectFailure::Handshake),
+        [
+            "The peer closed, or spoke another protocol, before the connection could be used.",
+            "HTTP/2 to a server that speaks HTTP/1.1 only, or something else at that port.",
+            "The cluster's `protocol`.",
+        ],
+    ),
+    (
+        connect(ConnectFailure::RuntimeGone),
+        [
+            "The runtime that connections live on has ended.",
+            "The mesh was built on a runtime that stopped before its users, often a test's.",
+            "`Builder::runtime`: give it a runtime that outlives the calls.",
+        ],
+    ),
+    (
+        connect(ConnectFailure::Other),
+        [
+            "Connecting failed for another reason of the system.",
+            "No free file descriptors or ports, a forbidden address.",
+            "The source of the error; the limits of this process.",
+        ],
+    ),
+    (
+        reset(ResetReason::RefusedStream),
+        [
+            "The endpoint refused the stream before it did anything (REFUSED_STREAM).",
+            "More streams than the endpoint takes at once, or it is shutting down.",
+            "The endpoint's limit of concurrent streams. Such calls are sent again elsewhere while transparent_retry is on.",
+        ],
+    ),
+    (
+        reset(ResetReason::GoAway),
+        [
+            "The endpoint went away (GOAWAY) before it did anything with the stream.",
+            "A restart or a limit on connection age.",
+            "Such calls are sent again while transparent_retry is on; otherwise nothing is wrong.",
+        ],
+    ),
+    (
+        reset(ResetReason::Remote(0)),
+        [
+            "The endpoint reset the stream.",
+            "A limit of its own, a panic in a handler, an answer before the request's end.",
+            "The endpoint's log; the code in the error's text.",
+        ],
+    ),
+    (
+        reset(ResetReason::ConnectionTermination),
+        [
+            "The connection ended before the response head.",
+            "The endpoint crashed or restarted, or closes idle connections sooner than we do.",
+            "The endpoint's log; idle_timeout of the cluster below the endpoint's.",
+        ],
+    ),
+    (
+        reset(ResetReason::RequestBody),
+        [
+            "The caller's request body failed while it was sent.",
+            "The stream that the body is made of ended with an error.",
+            "The source of the error: it is the body's own.",
+        ],
+    ),
+    (
+        reset(ResetReason::Local),
+        [
+            "The stream was reset on this side.",
+            "A drain deadline passed, or the connection was closed for another reason of ours.",
+            "What was going on: a shutdown, a removed endpoint.",
+        ],
+    ),
+    (
+        Reason::Attempt(Failure::PerTryTimeout),
+        [
+            "The last attempt took longer than an attempt may.",
+            "A slow endpoint; a per_try_timeout shorter than the work.",
+            "The route's retry.per_try_timeout beside the endpoint's latency.",
+        ],
+    ),
+    (
+        Reason::Attempt(Failure::Overflow(Overflow::Requests)),
+        [
+            "The circuit breaker's max_requests is reached: too many attempts in flight.",
+            "A burst, or endpoints that answer slower than before.",
+            "Latency of the cluster first; then circuit_breakers.max_requests (1024 by default).",
+        ],
+    ),
+    (
+        Reason::Attempt(Failure::Overflow(Overflow::Pending)),
+        [
+            "The circuit breaker's max_pending_requests is reached: too many calls wait for a connection.",
+            "Connections are slow to come, or too few for HTTP/1.1.",
+            "Connect failures; circuit_breakers.max_pending_requests and max_connections.",
+        ],
+    ),
+    (
+        Reason::Attempt(Failure::Overflow(Overflow::Connections)),
+        [
+            "The circuit breaker's max_connections is reached.",
+            "HTTP/1.1 needs a connection for each call in flight.",
+            "circuit_breakers.max_connections and max_connections_per_endpoint; `protocol: http2` needs few.",
+        ],
+    ),
+    (
+        Reason::Attempt(Failure::Overflow(Overflow::Retries)),
+        [
+            "The circuit breaker's max_retries is reached: too many retries at once.",
+            "Much fails at the same time.",
+            "Why attempts fail; circuit_breakers.max_retries, which Envoy's files set to 3.",
+        ],
+    ),
+    (
+        no_endpoint(0),
+        [
+            "The cluster has no endpoints.",
+            "An empty list, a name that resolves to nothing, a control plane that knows none.",
+            "The cluster's `endpoints` or `dns`; the resolver.",
+        ],
+    ),
+    (
+        no_endpoint(1),
+        [
+            "The cluster has endpoints, and none may be picked.",
+            "All are unhealthy, draining or ejected, and panic is off (panic_threshold 0) or fails.",
+            "The counts in the error's text; the events about ejections; panic_threshold and fail_traffic_on_panic.",
+        ],
+    ),
+    (
+        Reason::Attempt(Failure::Protocol(ProtocolFailure::ResponseHeadTooLarge)),
+        [
+            "The response head is larger than the limit.",
+            "Cookies or headers that grow; 64 KiB are allowed by default.",
+            "The cluster's max_response_head.",
+        ],
+    ),
+    (
+        Reason::Attempt(Failure::Protocol(ProtocolFailure::InvalidResponse)),
+        [
+            "The response can't be read.",
+            "Another protocol at that port, or a bug of the endpoint.",
+            "The source of the error; the cluster's `protocol`.",
+        ],
+    ),
+    (
+        Reason::Attempt(Failure::Protocol(ProtocolFailure::InvalidRequest)),
+        [
+            "The request can't be sent as it is.",
+            "A URI without authority, or a rewrite or redirect that made one that HTTP has no form for.",
+            "The URI; `mesh explain --config FILE URL` shows what rewrites make of it.",
+        ],
+    ),
+    (
+        Reason::Attempt(Failure::Protocol(ProtocolFailure::VersionUnsupported)),
+        [
+            "The endpoint does not speak the protocol that the call needs.",
+            "A gRPC call to a cluster with `protocol: http1`, or ALPN that chose HTTP/1.1.",
+            "The cluster's `protocol`.",
+        ],
+    ),
+    (
+        Reason::Attempt(Failure::Cancelled { elapsed: Duration::ZERO, headers_seen: false }),
+        [
+            "The caller dropped the call before its response.",
+            "A timeout around the call, a select that chose another branch, a client that went away.",
+            "The time that the attempt had run. `count_cancelled_after` lets outlier detection see endpoints that hang.",
+        ],
+    ),
+    (
+        Reason::RetryBudget,
+        [
+            "An attempt failed, a retry was due, and the cluster's retry budget had none left.",
+            "Much fails at once; the budget keeps retries from making it worse.",
+            "Why the attempts failed: the call's report; then retry_budget of the cluster.",
+        ],
+    ),
+];
+
+/// Every event.
+pub fn events() -> impl Iterator<Item = Meaning> {
+    EVENTS.iter().map(|(code, text)| meaning(code, CodeKind::Event, *text))
+}
+
+const EVENTS: &[(&str, Text)] = &[
+    (
+        "outlier_ejected",
+        [
+            "An endpoint was taken out for failing; it gets no calls for the time told.",
+            "It answers errors, fails connections, or is far worse than its neighbours.",
+            "The endpoint's log and the event's numbers; it is back by itself.",
+        ],
+    ),
+    (
+        "outlier_ejected_none_left",
+        [
+            "The last endpoint that took calls was taken out: the cluster is empty, and panic decides.",
+            "max_ejection_percent is 100 and all endpoints fail, often for a cause behind them.",
+            "What all endpoints depend on; max_ejection_percent.",
+        ],
+    ),
+    (
+        "outlier_not_enforced",
+        [
+            "An endpoint is an outlier, and was left in because the enforcing percentage said so.",
+            "A dry run (`enforcing_…: 0`), or chance at a percentage below 100.",
+            "Whether the detection is right; then raise the enforcing percentage.",
+        ],
+    ),
+    (
+        "outlier_refused_by_cap",
+        [
+            "An endpoint is an outlier, and was left in because max_ejection_percent is used up.",
+            "Many endpoints fail at once, or a small cluster: 10 % of nine endpoints is none.",
+            "max_ejection_percent, always_eject_one_endpoint and cap_rule.",
+        ],
+    ),
+    (
+        "outlier_refused_as_last",
+        [
+            "An endpoint is an outlier, and was left in because no other takes calls.",
+            "All endpoints fail, often for a cause behind them.",
+            "What all endpoints depend on.",
+        ],
+    ),
+    (
+        "outlier_unejected",
+        [
+            "An ejected endpoint takes calls again.",
+            "Its time is over, or outlier detection was switched off.",
+            "Whether it is ejected again soon: each time lasts longer.",
+        ],
+    ),
+    (
+        "panic_entered",
+        [
+            "Too few endpoints of a priority are healthy: calls go to all of them, ejected ones too.",
+            "Most endpoints fail, or a deployment takes many out at once.",
+            "The counts in the event; panic_threshold (50 by default).",
+        ],
+    ),
+    (
+        "panic_left",
+        [
+            "Enough endpoints of a priority are healthy again.",
+            "Endpoints recovered or were replaced.",
+            "Nothing.",
+        ],
+    ),
+    (
+        "breaker_overflow",
+        [
+            "A circuit breaker was full and refused an attempt.",
+            "A burst, or endpoints that answer slower than before.",
+            "The limit that the event names; latency of the cluster.",
+        ],
+    ),
+];

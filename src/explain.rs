@@ -1,0 +1,105 @@
+//! `mesh explain`: why a request goes where it goes, or what a code means.
+//!
+//! One word asks for a code, everything with a `/`, `.` or `:` for a URL: no code has one of these, and
+//! no URL lacks all. With `--config` it is a URL in any case, so that a bare host can be asked about.
+
+use crate::cli::Failure;
+use crate::files;
+use crate::output::{self, Format};
+use http::Method;
+use http::header::{HeaderName, HeaderValue};
+use mesh_core::explain::reasons::{self, Meaning};
+use mesh_core::explain::{Conclusion, Request, explain};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Arguments of `mesh explain`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// A URL, to be told what becomes of a request to it; or a response flag (UH), a reason
+    /// (no_route), an event (outlier_ejected) or a code of `mesh check`, to be told what it means.
+    #[arg(value_name = "URL|CODE")]
+    what: String,
+    /// A file, or a directory of which every *.yaml is taken; needed for a URL. May be given several
+    /// times: they are one configuration.
+    #[arg(long, short, value_name = "FILE")]
+    config: Vec<PathBuf>,
+    /// The request's method.
+    #[arg(long, short = 'X', default_value = "GET")]
+    method: Method,
+    /// A header of the request, as `name: value`. May be given several times.
+    #[arg(long = "header", short = 'H', value_name = "NAME: VALUE", value_parser = header)]
+    headers: Vec<(HeaderName, HeaderValue)>,
+    /// The IP address that the request comes from.
+    #[arg(long, value_name = "IP")]
+    peer: Option<IpAddr>,
+    /// How the answer is printed: lines of plain words, or one object.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+}
+
+fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let (name, value) = text.split_once(':').ok_or("write `name: value`")?;
+    let name = HeaderName::try_from(name.trim()).map_err(|error| error.to_string())?;
+    let value = HeaderValue::try_from(value.trim()).map_err(|error| error.to_string())?;
+    Ok((name, value))
+}
+
+/// Explains, and prints.
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let is_url = !arguments.config.is_empty() || arguments.what.contains(['/', '.', ':']);
+    if is_url { url(arguments) } else { code(&arguments.what, arguments.format) }
+}
+
+/// What becomes of a request. Refused is a "no".
+fn url(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let mut request = Request::new(&arguments.what)
+        .map_err(|error| Failure::new("invalid_url", error.to_string()))?;
+    if arguments.config.is_empty() {
+        let message = "which configuration? add `--config FILE`";
+        return Err(Failure::new("no_configuration", message));
+    }
+    request.method = arguments.method.clone();
+    request.headers.extend(arguments.headers.iter().cloned());
+    request.peer = arguments.peer.map(|address| SocketAddr::new(address, 0));
+    let snapshot = output::in_force(files::configuration(&arguments.config)?)?;
+    let explained = explain(&snapshot, &request);
+    output::print(&match arguments.format {
+        Format::Human => explained.to_string(),
+        Format::Json => format!("{:#}\n", explained.to_json()),
+    })?;
+    let refused = matches!(explained.conclusion, Conclusion::Refused(_));
+    Ok(if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// What a code means; several with commas, as access logs show flags.
+fn code(text: &str, format: Format) -> Result<ExitCode, Failure> {
+    let mut meanings = Vec::new();
+    for code in text.split(',') {
+        let found = reasons::find(code);
+        if found.is_empty() {
+            return Err(unknown(code));
+        }
+        meanings.extend(found);
+    }
+    output::print(&match format {
+        Format::Human => {
+            let texts: Vec<_> = meanings.iter().map(ToString::to_string).collect();
+            texts.join("\n")
+        }
+        Format::Json => {
+            let all: serde_json::Value = meanings.iter().map(Meaning::to_json).collect();
+            format!("{all:#}\n")
+        }
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn unknown(code: &str) -> Failure {
+    let hint = match reasons::closest(code) {
+        Some(known) => format!("did you mean `{known}`?"),
+        None => format!("to ask about a host, write `http://{code}/` and `--config FILE`"),
+    };
+    Failure::new("unknown_code", format!("`{code}` is no code; {hint}"))
+}

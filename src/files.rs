@@ -1,0 +1,117 @@
+//! Configuration files: found, read, and united as the mesh would.
+
+use crate::cli::Failure;
+use crate::diagnostics::Source;
+use mesh_core::config::{Bounds, Diagnostic, Document, Environment, FileError, decode, load};
+use mesh_core::update::ConfigUpdate;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// The largest file that a document may name, in bytes.
+const LARGEST_FILE: u64 = 1 << 20;
+
+/// Files that were read as one configuration.
+#[derive(Debug)]
+pub(crate) struct Configuration {
+    /// Their texts.
+    pub(crate) sources: Vec<Source>,
+    /// What they say; `None` when there is an error.
+    pub(crate) update: Option<ConfigUpdate>,
+    /// What is wrong or suspicious.
+    pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+/// Reads files, and the `*.yaml` of directories, as one configuration.
+pub(crate) fn configuration(files: &[PathBuf]) -> Result<Configuration, Failure> {
+    let (sources, diagnostics) = sources(&paths(files)?)?;
+    if !diagnostics.is_empty() {
+        return Ok(Configuration { sources, update: None, diagnostics });
+    }
+    let documents: Vec<_> = sources.iter().map(document).collect();
+    let loaded = load(&documents, &Surroundings, &Bounds::default());
+    Ok(Configuration { sources, update: loaded.update, diagnostics: loaded.diagnostics })
+}
+
+/// A source as mesh-core takes it.
+pub(crate) fn document(source: &Source) -> Document<'_> {
+    Document { name: &source.name, text: &source.text }
+}
+
+/// Reads files as they are; what is no text is reported.
+pub(crate) fn sources(paths: &[PathBuf]) -> Result<(Vec<Source>, Vec<Diagnostic>), Failure> {
+    let most = Bounds::default().document_bytes;
+    let mut sources = Vec::new();
+    let mut found = Vec::new();
+    for path in paths {
+        let name = path.display().to_string();
+        let bytes = read(path, most as u64 + 1).map_err(|error| {
+            Failure::new("unreadable_file", format!("can't read `{name}`: {error}"))
+        })?;
+        let cut = bytes.len() > most;
+        match decode(sources.len(), &bytes) {
+            // What is too large is cut anywhere, and reported for its size.
+            Err(diagnostic) if !cut => found.push(*diagnostic),
+            _ => {}
+        }
+        sources.push(Source { name, text: String::from_utf8_lossy(&bytes).into_owned() });
+    }
+    Ok((sources, found))
+}
+
+/// The files themselves, and the `*.yaml` of directories in the order of their names.
+fn paths(files: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let mut paths = Vec::new();
+    for file in files {
+        if !file.is_dir() {
+            paths.push(file.clone());
+            continue;
+        }
+        let name = file.display();
+        let listed =
+            file.read_dir().and_then(Iterator::collect::<io::Result<Vec<_>>>).map_err(|error| {
+                Failure::new("unreadable_file", format!("can't list `{name}`: {error}"))
+            })?;
+        let mut inside: Vec<_> = listed
+            .iter()
+            .map(std::fs::DirEntry::path)
+            .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+            .collect();
+        if inside.is_empty() {
+            return Err(Failure::new("no_files", format!("`{name}` holds no *.yaml")));
+        }
+        inside.sort();
+        paths.append(&mut inside);
+    }
+    Ok(paths)
+}
+
+fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// What `path` means in `document`: relative to its directory.
+pub(crate) fn beside(document: &str, path: &str) -> PathBuf {
+    Path::new(document).parent().unwrap_or_else(|| Path::new("")).join(path)
+}
+
+/// This process's environment, and the files beside the documents.
+#[derive(Debug)]
+pub(crate) struct Surroundings;
+
+impl Environment for Surroundings {
+    fn variable(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+
+    fn file(&self, document: &str, path: &str) -> Result<String, FileError> {
+        let bytes = read(&beside(document, path), LARGEST_FILE + 1)
+            .map_err(|error| FileError::new(error.to_string()))?;
+        if bytes.len() as u64 > LARGEST_FILE {
+            return Err(FileError::new(format!("it has more than {LARGEST_FILE} bytes")));
+        }
+        String::from_utf8(bytes).map_err(|_not_text| FileError::new("it is not UTF-8"))
+    }
+}
