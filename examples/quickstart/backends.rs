@@ -115,6 +115,8 @@ async fn serve(listener: TcpListener, cluster: &'static str, turn: watch::Receiv
         // A connection that is gone before it was accepted is no reason to stop.
         let Ok((stream, _)) = listener.accept().await else { continue };
         let turn = turn.clone();
+        // Small frames at once: Nagle would hold a second one back for the delayed ACK of the first.
+        let _best_effort = stream.set_nodelay(true);
         connections.spawn(async move {
             let answer = service_fn(move |request| answer(request, cluster, *turn.borrow()));
             let builder = auto::Builder::new(TokioExecutor::new());

@@ -6,7 +6,7 @@ use std::fmt::{self, Write};
 use std::sync::Arc;
 use std::time::Instant;
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 /// The warnings that the mesh logged, with the seconds since the start.
@@ -36,21 +36,24 @@ impl Events {
 }
 
 impl<S: Subscriber> Layer<S> for Events {
+    /// Only what the mesh has to say; everything else that is instrumented stays switched off.
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        metadata.target() == "mesh" && *metadata.level() <= Level::WARN
+    }
+
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        if event.metadata().target() == "mesh" && *event.metadata().level() <= Level::WARN {
-            let mut line = Line(format!("{:5.2}s", self.start.elapsed().as_secs_f64()));
-            event.record(&mut line);
-            self.lines.lock().push(line.0);
-        }
+        let mut line = Line(format!("{:5.2}s", self.start.elapsed().as_secs_f64()));
+        event.record(&mut line);
+        self.lines.lock().push(line.0);
     }
 }
 
-/// `0.31s cluster message`.
+/// ` 0.31s  what the mesh said`.
 struct Line(String);
 
 impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if matches!(field.name(), "message" | "cluster") {
+        if field.name() == "message" {
             // Writing to a string can't fail.
             write!(self.0, "  {value:?}").unwrap_or_default();
         }

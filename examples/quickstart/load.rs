@@ -26,7 +26,7 @@ const CONCURRENCY: usize = 64;
 pub(crate) async fn drive(
     mesh: &Mesh,
     requests: u32,
-    configuration: Configuration,
+    configuration: &Arc<Configuration>,
     tally: &Arc<Tally>,
 ) -> Result<Edits, BoxError> {
     // The user's line of the whole example: the mesh as a layer over a transport.
@@ -35,15 +35,12 @@ pub(crate) async fn drive(
     let pause = (TIME / requests.max(1)).min(LONGEST_PAUSE);
     let places = Arc::new(Semaphore::new(CONCURRENCY));
     let mut calls = JoinSet::new();
-    let mut configuration = Some(configuration);
     let (mut editing, mut edits) = (None, None);
     let start = Instant::now();
     for number in 0..requests {
         sleep_until(start + pause * number).await;
-        if number >= requests / 2
-            && let Some(configuration) = configuration.take()
-        {
-            let mesh = mesh.clone();
+        if number == requests / 2 {
+            let (mesh, configuration) = (mesh.clone(), Arc::clone(configuration));
             editing = Some(tokio::spawn(async move { configuration.edit(&mesh).await }));
         }
         if number >= requests / 4 * 3

@@ -64,7 +64,7 @@ impl Options {
 pub(crate) async fn run(options: Options) -> Result<Summary, BoxError> {
     let events = Events::new();
     let backends = Backends::start().await?;
-    let configuration = Configuration::write(&backends.addresses)?;
+    let configuration = Arc::new(Configuration::write(&backends.addresses)?);
     let mesh = Mesh::from_file(configuration.path())?;
     mesh.ready().await?;
     let before = mesh.configuration().generation;
@@ -81,7 +81,7 @@ pub(crate) async fn run(options: Options) -> Result<Summary, BoxError> {
     };
 
     let started = Instant::now();
-    let edits = load::drive(&mesh, options.requests, configuration, &tally).await;
+    let edits = load::drive(&mesh, options.requests, &configuration, &tally).await;
     let elapsed = started.elapsed();
     drop(end);
     if let Some(view) = view {

@@ -94,7 +94,11 @@ impl fmt::Display for Summary {
             Some(complaint) => write!(text, "{complaint}.")?,
         }
         let (p50, p99) = (millis(counts.percentile(50)), millis(counts.percentile(99)));
-        writeln!(text, " Half took less than {p50} ms, 99 % less than {p99} ms.")?;
+        write!(
+            text,
+            " Half took less than {p50} ms, 99 % less than {p99} ms; the slowest waited for "
+        )?;
+        writeln!(text, "the sick endpoint, until the per-try timeout of 250 ms gave it up.")?;
         self.splitting(&mut text)?;
         write!(text, "\n\nThe endpoint {sick} of reviews-v1 was sick all the time: it answered ")?;
         write!(

@@ -75,10 +75,10 @@ impl View {
         let Counters { retries, ejections, ejected } = Counters::of(&self.mesh);
         let (p50, p99) = (millis(counts.percentile(50)), millis(counts.percentile(99)));
         let (turn, failed) = (*self.turn.borrow(), counts.failed);
-        let place = if ejected > 0 { "ejected: no calls go to it" } else { "in use" };
+        let place = if ejected > 0 { "ejected: no calls go to it" } else { "in rotation" };
         writeln!(out, "\nlatency  p50 {p50} ms   p99 {p99} ms      failed {failed}")?;
         writeln!(out, "retries  {retries}      ejections {ejections}")?;
-        writeln!(out, "the sick endpoint {turn}, and is {place}\n")?;
+        writeln!(out, "the sick endpoint {turn}; it is {place}\n")?;
         for line in self.events.newest(4) {
             writeln!(out, "\x1b[2m{line}\x1b[0m")?;
         }
