@@ -1,5 +1,10 @@
 //! What a call costs beside the network: the decisions alone, and the whole stack over a transport that
 //! answers at once.
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a bench is a program that fails loudly and prints"
+)]
 
 #[path = "support/mod.rs"]
 mod support;

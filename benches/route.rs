@@ -1,4 +1,9 @@
 //! What it costs to find a route, by the size of the table.
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a bench is a program that fails loudly and prints"
+)]
 
 #[path = "support/mod.rs"]
 mod support;

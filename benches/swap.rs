@@ -2,6 +2,12 @@
 //!
 //! Milliseconds by the clock, medians; memory by the resident set. No instructions: these are not on the
 //! way of a call.
+#![expect(
+    dead_code,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a bench is a program that fails loudly and prints"
+)]
 
 #[path = "support/tables.rs"]
 mod tables;

@@ -16,6 +16,14 @@
 //! | [`explain`] | why a request goes where it goes, and what a code means |
 //! | [`config`] | text of `mesh.yaml` → [`ConfigUpdate`] or diagnostics (feature `config`) |
 
+#![cfg_attr(
+    test,
+    expect(
+        clippy::field_reassign_with_default,
+        reason = "tests make models as users do: default, then fields"
+    )
+)]
+
 pub mod breaker;
 pub mod call;
 #[cfg(feature = "config")]

@@ -401,7 +401,8 @@ fn a_route_has_its_own_policies_or_its_virtual_hosts() {
 #[test]
 fn every_mistake_is_reported_with_its_place() {
     let mut bad = RouteMatch::new(PathMatcher::Regex(RegexPattern::new("(")));
-    let range = HeaderMatcherKind::Range(2..1);
+    let (high, low) = (2, 1);
+    let range = HeaderMatcherKind::Range(high..low);
     bad.headers = vec![HeaderMatcher::new(HeaderName::from_static("x"), range)];
     let mut a = host(
         "a",

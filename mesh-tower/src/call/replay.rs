@@ -61,7 +61,7 @@ pub(crate) fn keep(mut body: MeshBody, limit: usize) -> (MeshBody, Kept) {
                 let mut tape = recording.0.lock();
                 (tape.overflowed, tape.hint) = (true, hint);
             }
-            let (prefix, hint) = (frames.into_iter(), recording.0.lock().hint.clone());
+            let (prefix, hint) = (frames.into_iter(), recording.0.lock().hint);
             let body = ReplayBody { recording, prefix, position: 0, live: true, hint };
             (MeshBody::replay(body), Kept::Nothing)
         }
@@ -217,7 +217,7 @@ impl Recording {
 
     fn body(&self) -> MeshBody {
         let (recording, prefix) = (self.clone(), Vec::new().into_iter());
-        let hint = self.0.lock().hint.clone();
+        let hint = self.0.lock().hint;
         MeshBody::replay(ReplayBody { recording, prefix, position: 0, live: false, hint })
     }
 }
@@ -324,7 +324,7 @@ impl ReplayBody {
     }
 
     pub(crate) fn size_hint(&self) -> SizeHint {
-        self.hint.clone()
+        self.hint
     }
 
     pub(crate) fn is_end_stream(&self) -> bool {

@@ -8,7 +8,7 @@ use crate::model::{
     HealthStatus, LbAlgorithm, LbPolicy, Locality, LocalityEndpoints, Route, RouteAction,
     RouteConfiguration, RouteMatch, VirtualHost,
 };
-use crate::outcome::{Failure, Outcome, ResponseOutcome};
+use crate::outcome::{Outcome, ResponseOutcome};
 use crate::random::SplitMix64;
 use crate::state::{
     Applied, ApplyError, Attach, LiveCluster, LiveEndpoint, Mesh, PickRequest, Picked, Routing,
@@ -179,10 +179,6 @@ impl World {
             class: None,
         };
         self.outcome(number, &Outcome::Response(response), (times, 0))
-    }
-
-    pub(super) fn fail(&self, number: u16, failure: Failure, millis: u64) -> bool {
-        self.outcome(number, &Outcome::Failed(failure), (1, millis))
     }
 
     fn outcome(&self, number: u16, outcome: &Outcome<'_>, (times, millis): (u32, u64)) -> bool {
