@@ -61,11 +61,11 @@ impl<A: Attach> Updater<A> {
                 }
             }
             let ejected = ejected_bits(&entry.set);
+            entry.ejected = ejected.count();
             entry.balancer = entry.balancer.as_ref().map(|b| b.with_ejected(&ejected));
             self.publish_picker(entry);
         }
         self.entries = entries;
-        self.free_retired();
         turn
     }
 }

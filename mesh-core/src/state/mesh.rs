@@ -70,6 +70,8 @@ pub(super) struct Entry<A: Attach> {
     pub(super) set: Arc<EndpointSet<A>>,
     pub(super) balancer: Option<Balancer>,
     pub(super) detector: Detector,
+    /// How many of its endpoints were ejected when it was looked at last.
+    pub(super) ejected: u32,
 }
 
 /// What an update changed.
@@ -203,8 +205,8 @@ impl<A: Attach> Updater<A> {
             self.publish_snapshot(&before, router, &update, now);
         }
         self.remove_missing(&update, &mut applied);
-        self.config = update;
-        self.free_retired();
+        let before = std::mem::replace(&mut self.config, update);
+        self.retire(Arc::new(before));
         Ok(applied)
     }
 
@@ -227,8 +229,9 @@ impl<A: Attach> Updater<A> {
         if let Some(prepared) = self.prepare(&name, &update, now)? {
             self.commit(prepared, &mut applied, now);
         }
-        self.config.clusters.insert(name, update);
-        self.free_retired();
+        if let Some(before) = self.config.clusters.insert(name, update) {
+            self.retire(Arc::new(before));
+        }
         Ok(applied)
     }
 
@@ -251,7 +254,17 @@ impl<A: Attach> Updater<A> {
         &self.config
     }
 
-    /// Frees replaced versions that no call holds any more; the others wait for the next time.
+    /// Keeps what was replaced until [`free_retired`](Self::free_retired): freeing 100,000 endpoints
+    /// takes longer than publishing them. Whoever never calls it is spared by a bound.
+    fn retire(&mut self, version: Arc<dyn Any + Send + Sync>) {
+        self.retired.push(version);
+        if self.retired.len() > MAX_RETIRED {
+            self.free_retired();
+        }
+    }
+
+    /// Frees replaced versions that no call holds any more; the others wait for the next time. Call it
+    /// when there is nothing more urgent, after every change.
     pub fn free_retired(&mut self) {
         self.retired.retain(|version| Arc::strong_count(version) > 1);
     }
@@ -307,7 +320,9 @@ impl<A: Attach> Updater<A> {
         let (set, removed, added) = self.next_set(&live, known, update, rekeyed, now);
         let balancer = self.balancer(cluster, &set, update, known)?;
         let detector = Detector::new(cluster.outlier_detection.as_ref(), now);
-        let entry = Entry { live, update: update.clone(), set, balancer, detector };
+        let ejected = known.map_or(0, |known| known.ejected);
+        let update = update.clone();
+        let entry = Entry { live, update, set, balancer, detector, ejected };
         let (is_new, is_reconfigured) = (known.is_none(), !same_cluster && known.is_some());
         let name = Arc::clone(name);
         Ok(Some(Prepared { name, entry, policy, is_new, is_reconfigured, removed, added }))
@@ -364,7 +379,8 @@ impl<A: Attach> Updater<A> {
             },
             _ => None,
         };
-        let ejected = known.map_or_else(EjectedBits::default, |_| ejected_bits(set));
+        let any = known.is_some_and(|known| known.ejected > 0);
+        let ejected = if any { ejected_bits(set) } else { EjectedBits::default() };
         let previous = known.and_then(|known| known.balancer.as_ref());
         Balancer::build(&cluster.lb_policy, assignment, &ejected, custom, previous)
             .map(Some)
@@ -389,6 +405,7 @@ impl<A: Attach> Updater<A> {
             let turn = entry.detector.set_config(rules, &*entry.set, now);
             if turn.has_changes() {
                 let ejected = ejected_bits(&entry.set);
+                entry.ejected = ejected.count();
                 entry.balancer = entry.balancer.as_ref().map(|b| b.with_ejected(&ejected));
             }
             applied.events.extend(turn.events);
@@ -403,7 +420,7 @@ impl<A: Attach> Updater<A> {
     pub(super) fn publish_picker(&mut self, entry: &Entry<A>) {
         let picker = Picker { set: Arc::clone(&entry.set), balancer: entry.balancer.clone() };
         let old = entry.live.publish(picker, &self.attach);
-        self.retired.push(old);
+        self.retire(old);
     }
 
     fn publish_snapshot(
@@ -439,7 +456,7 @@ impl<A: Attach> Updater<A> {
             ended: false,
         };
         let old = self.mesh.snapshot.swap(Arc::new(snapshot));
-        self.retired.push(old);
+        self.retire(old);
     }
 
     fn targets(
@@ -470,7 +487,7 @@ impl<A: Attach> Updater<A> {
             }
             self.attach.cluster_removed(entry.live.attached());
             self.free_slots.insert(entry.live.slot());
-            self.retired.push(entry.live);
+            self.retire(entry.live);
         }
     }
 
@@ -487,6 +504,9 @@ impl<A: Attach> fmt::Debug for Updater<A> {
         f.debug_struct("Updater").field("mesh", &self.mesh).finish_non_exhaustive()
     }
 }
+
+/// How many replaced versions are kept at most for whoever frees them.
+const MAX_RETIRED: usize = 1024;
 
 /// Which endpoints of a set are ejected.
 pub(super) fn ejected_bits<A: Attach>(set: &EndpointSet<A>) -> EjectedBits {

@@ -205,12 +205,8 @@ impl Drive {
     }
 
     /// An attempt brought an answer.
-    pub(super) fn answered<R>(
-        &mut self,
-        id: AttemptId,
-        answer: &mut Answer<R>,
-        now: Timestamp,
-    ) -> Action {
+    pub(super) fn answered<R>(&mut self, id: AttemptId, answer: &mut Answer<R>) -> Action {
+        let now = answer.scope.head_at();
         let trailers = answer.peeked.as_deref().and_then(Peeked::trailers);
         if let Some(trailers) = trailers {
             answer.scope.trailers(trailers);
@@ -307,11 +303,7 @@ impl Drive {
     }
 
     /// The call ends with this answer.
-    pub(super) fn commit<R>(
-        &mut self,
-        answer: Answer<R>,
-        now: Timestamp,
-    ) -> Response<MeshResponseBody<R>> {
+    pub(super) fn commit<R>(&mut self, answer: Answer<R>) -> Response<MeshResponseBody<R>> {
         let Answer { mut head, body, peeked, scope: attempt, .. } = answer;
         self.saved.clear();
         let target = self.slots.target.clone();
@@ -333,7 +325,7 @@ impl Drive {
             head.headers.append(SET_COOKIE, cookie);
         }
         if self.options.report || self.settings.report {
-            let report = self.finished_report(now);
+            let report = self.finished_report(attempt.head_at());
             head.extensions.insert(report);
         }
         let call = self.scope.take();
