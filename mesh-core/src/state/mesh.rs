@@ -3,6 +3,7 @@
 use super::attach::TargetLabels;
 use super::endpoint_set::LocalityRange;
 use super::reconcile::{Reconciled, reconcile};
+use super::slots::{FreeSlots, Slots};
 use super::snapshot::Targets;
 use super::{
     Attach, ClusterPolicy, EndpointSet, LiveCluster, LiveEndpoint, Picker, Snapshot, Target,
@@ -11,12 +12,12 @@ use crate::event::Event;
 use crate::lb::{Balancer, EjectedBits, EndpointId, LbError, Pick};
 use crate::model::{Cluster, ClusterLoadAssignment, LbAlgorithm};
 use crate::outlier::Detector;
-use crate::router::{ClusterSlots, CompileError, CompiledHashPolicy, RegexError, Router};
+use crate::router::{CompileError, CompiledHashPolicy, RegexError, Router};
 use crate::time::Timestamp;
 use crate::update::{ClusterUpdate, ConfigUpdate};
 use arc_swap::{ArcSwap, Guard};
 use std::any::Any;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -57,8 +58,7 @@ pub struct Updater<A: Attach> {
     config: ConfigUpdate,
     custom: BTreeMap<Arc<str>, Arc<dyn Pick>>,
     pub(super) retired: Vec<Arc<dyn Any + Send + Sync>>,
-    free_slots: BTreeSet<u32>,
-    next_slot: u32,
+    slots: FreeSlots,
     next_endpoint: u64,
 }
 
@@ -159,8 +159,7 @@ impl<A: Attach> Updater<A> {
             config: ConfigUpdate::default(),
             custom: BTreeMap::new(),
             retired: Vec::new(),
-            free_slots: BTreeSet::new(),
-            next_slot: 0,
+            slots: FreeSlots::default(),
             next_endpoint: 0,
         };
         (updater, mesh)
@@ -176,27 +175,17 @@ impl<A: Attach> Updater<A> {
     /// # Errors
     /// [`ApplyError`] says what can't be built; the configuration in force stays untouched.
     pub fn apply(&mut self, update: ConfigUpdate, now: Timestamp) -> Result<Applied, ApplyError> {
-        let mut prepared = Vec::new();
-        for (name, cluster) in &update.clusters {
-            prepared.extend(self.prepare(name, cluster, now)?);
-        }
-        let membership_changed = prepared.iter().any(|prepared| prepared.is_new)
-            || self.entries.keys().any(|name| !update.clusters.contains_key(name));
         let before = self.mesh.snapshot.load_full();
         let same_routes = before.applied_at.is_some()
             && Arc::ptr_eq(&self.config.route_configuration, &update.route_configuration);
-        let router = if same_routes && !membership_changed {
-            None
-        } else {
-            let slots = Slots::new(&self.entries, &prepared, &update);
-            let reuse = Some(&before.router);
-            Some(Router::compile(&update.route_configuration, &slots, reuse))
-        };
-        let router = router.transpose().map_err(ApplyError::Routes)?;
+        let slots = self.slots.clone();
+        let built = self.build(&update, &before.router, same_routes, now);
+        let (prepared, router) = built.inspect_err(|_| self.slots = slots)?;
 
         let mut applied = Applied { routes_changed: !same_routes, ..Applied::default() };
+        let mut gone = Vec::new();
         for prepared in prepared {
-            self.commit(prepared, &mut applied, now);
+            gone.extend(self.commit(prepared, &mut applied, now));
         }
         let settings_changed = before.mode != update.mode
             || before.unknown_hosts != update.unknown_hosts
@@ -204,10 +193,35 @@ impl<A: Attach> Updater<A> {
         if router.is_some() || settings_changed {
             self.publish_snapshot(&before, router, &update, now);
         }
+        // Or it would count as held by a call below.
+        drop(before);
+        self.tell_gone(&gone);
         self.remove_missing(&update, &mut applied);
         let before = std::mem::replace(&mut self.config, update);
         self.retire(Arc::new(before));
         Ok(applied)
+    }
+
+    /// Builds everything that can fail: what becomes of clusters, and the router if it changes.
+    fn build(
+        &mut self,
+        update: &ConfigUpdate,
+        before: &Router,
+        same_routes: bool,
+        now: Timestamp,
+    ) -> Result<(Vec<Prepared<A>>, Option<Router>), ApplyError> {
+        let mut prepared = Vec::new();
+        for (name, cluster) in &update.clusters {
+            prepared.extend(self.prepare(name, cluster, now)?);
+        }
+        let membership_changed = prepared.iter().any(|prepared| prepared.is_new)
+            || self.entries.keys().any(|name| !update.clusters.contains_key(name));
+        if same_routes && !membership_changed {
+            return Ok((prepared, None));
+        }
+        let slots = Slots::new(&self.entries, prepared.iter().map(|p| &*p.entry.live), update);
+        let router = Router::compile(&update.route_configuration, &slots, Some(before));
+        Ok((prepared, Some(router.map_err(ApplyError::Routes)?)))
     }
 
     /// Replaces the endpoints of one cluster; unknown names are ignored.
@@ -227,7 +241,8 @@ impl<A: Attach> Updater<A> {
         let name = Arc::clone(name);
         let update = ClusterUpdate::new(Arc::clone(&known.cluster), endpoints);
         if let Some(prepared) = self.prepare(&name, &update, now)? {
-            self.commit(prepared, &mut applied, now);
+            let gone = self.commit(prepared, &mut applied, now);
+            self.tell_gone(&gone);
         }
         if let Some(before) = self.config.clusters.insert(name, update) {
             self.retire(Arc::new(before));
@@ -312,7 +327,7 @@ impl<A: Attach> Updater<A> {
         let policy = ClusterPolicy::new(cluster, hash_policy);
         let live = match known {
             Some(known) => Arc::clone(&known.live),
-            None => Arc::new(LiveCluster::new(self.take_slot(), &policy, &self.attach)),
+            None => Arc::new(LiveCluster::new(self.slots.take(), &policy, &self.attach)),
         };
         // The key of an endpoint holds what changes its identity: another transport security is
         // another endpoint at the same address.
@@ -349,7 +364,7 @@ impl<A: Attach> Updater<A> {
             Arc::new(LiveEndpoint::new(EndpointId::new(*next), address.clone(), now, attached))
         });
         if rekeyed {
-            removed.extend(known.iter().flat_map(|known| known.set.endpoints.iter().cloned()));
+            removed.extend(known.iter().flat_map(|known| known.set.distinct()));
         }
         let mut end = 0;
         let localities = assignment.localities.iter().map(|locality| {
@@ -387,7 +402,13 @@ impl<A: Attach> Updater<A> {
             .map_err(|error| ApplyError::Balancing { cluster: Arc::clone(name), error })
     }
 
-    fn commit(&mut self, prepared: Prepared<A>, applied: &mut Applied, now: Timestamp) {
+    /// Publishes what a cluster becomes, and says who is gone from it.
+    fn commit(
+        &mut self,
+        prepared: Prepared<A>,
+        applied: &mut Applied,
+        now: Timestamp,
+    ) -> Vec<Arc<LiveEndpoint<A>>> {
         let Prepared { name, mut entry, policy, is_new, is_reconfigured, removed, added } =
             prepared;
         applied.clusters_added += usize::from(is_new);
@@ -404,17 +425,19 @@ impl<A: Attach> Updater<A> {
         if is_reconfigured {
             let turn = entry.detector.set_config(rules, &*entry.set, now);
             if turn.has_changes() {
-                let ejected = ejected_bits(&entry.set);
-                entry.ejected = ejected.count();
-                entry.balancer = entry.balancer.as_ref().map(|b| b.with_ejected(&ejected));
+                entry.take_ejections(&turn.changed, now);
             }
             applied.events.extend(turn.events);
         }
         self.publish_picker(&entry);
-        for endpoint in &removed {
+        self.entries.insert(name, entry);
+        removed
+    }
+
+    fn tell_gone(&self, endpoints: &[Arc<LiveEndpoint<A>>]) {
+        for endpoint in endpoints {
             self.attach.endpoint_removed(endpoint.attached());
         }
-        self.entries.insert(name, entry);
     }
 
     pub(super) fn publish_picker(&mut self, entry: &Entry<A>) {
@@ -481,21 +504,13 @@ impl<A: Attach> Updater<A> {
         for name in gone {
             let Some(entry) = self.entries.remove(&name) else { continue };
             applied.clusters_removed += 1;
-            applied.endpoints_removed += entry.set.len();
-            for endpoint in entry.set.endpoints() {
-                self.attach.endpoint_removed(endpoint.attached());
-            }
+            let gone = entry.set.distinct();
+            applied.endpoints_removed += gone.len();
+            self.tell_gone(&gone);
             self.attach.cluster_removed(entry.live.attached());
-            self.free_slots.insert(entry.live.slot());
+            self.slots.give_back(entry.live.slot());
             self.retire(entry.live);
         }
-    }
-
-    fn take_slot(&mut self) -> u32 {
-        self.free_slots.pop_first().unwrap_or_else(|| {
-            self.next_slot += 1;
-            self.next_slot - 1
-        })
     }
 }
 
@@ -517,30 +532,4 @@ pub(super) fn ejected_bits<A: Attach>(set: &EndpointSet<A>) -> EjectedBits {
         }
     }
     bits
-}
-
-/// The slots of all clusters that the next snapshot will have.
-struct Slots<'a>(BTreeMap<&'a str, (&'a Arc<str>, u32)>);
-
-impl<'a> Slots<'a> {
-    fn new<A: Attach>(
-        entries: &'a BTreeMap<Arc<str>, Entry<A>>,
-        prepared: &'a [Prepared<A>],
-        update: &ConfigUpdate,
-    ) -> Self {
-        let kept = entries.iter().filter(|(name, _)| update.clusters.contains_key(*name));
-        let kept = kept.map(|(name, entry)| (&**name, (name, entry.live.slot())));
-        let new = prepared.iter().map(|p| (&*p.name, (&p.name, p.entry.live.slot())));
-        Self(kept.chain(new).collect())
-    }
-}
-
-impl ClusterSlots for Slots<'_> {
-    fn slot(&self, name: &str) -> Option<u32> {
-        self.0.get(name).map(|(_, slot)| *slot)
-    }
-
-    fn all(&self) -> impl Iterator<Item = (&Arc<str>, u32)> {
-        self.0.values().copied()
-    }
 }

@@ -25,7 +25,6 @@ pub struct BalanceFuture<S: Service<Picked>> {
 }
 
 #[pin_project(project = StateProj)]
-#[expect(clippy::large_enum_variant, reason = "the large variants are the common path")]
 enum State<S: Service<Picked>> {
     /// In a box: waiting is not the common path, and a future is moved as a whole.
     Waiting(Box<Waiting<S>>),
