@@ -65,7 +65,7 @@ mod transport;
 pub use body::{BoxError, MeshBody};
 pub use builder::{BuildError, Builder};
 #[cfg(feature = "tonic")]
-pub use client::{Channel, ChannelFuture};
+pub use client::{Channel, ChannelBody, ChannelFuture};
 pub use client::{Client, IntoLeaf, MeshFuture, MeshLayer, MeshService, ResponseBody};
 pub use connect::{BoxedIo, Connect, Connecting, Io, NetBody, NetBodyError, TcpConnector};
 pub use endpoint::MeshResponseBody;

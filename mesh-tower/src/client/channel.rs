@@ -4,12 +4,15 @@ use super::{Client, MeshFuture, ResponseBody};
 use crate::Mesh;
 use crate::error::Error;
 use crate::transport::Transport;
+use bytes::Bytes;
 use http::uri::{Authority, InvalidUri, Scheme};
 use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
+use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tower_service::Service;
 
@@ -51,7 +54,7 @@ impl Channel {
 }
 
 impl Service<Request<tonic::body::Body>> for Channel {
-    type Response = Response<ResponseBody>;
+    type Response = Response<ChannelBody>;
     type Error = Infallible;
     type Future = ChannelFuture;
 
@@ -82,12 +85,47 @@ pub struct ChannelFuture {
 }
 
 impl Future for ChannelFuture {
-    type Output = Result<Response<ResponseBody>, Infallible>;
+    type Output = Result<Response<ChannelBody>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let result = ready!(self.project().call.poll(cx));
-        Poll::Ready(Ok(result.unwrap_or_else(grpc_reply)))
+        Poll::Ready(Ok(result.unwrap_or_else(grpc_reply).map(ChannelBody)))
     }
+}
+
+/// The response body of a [`Channel`]: when it breaks off, the error is a `tonic::Status` with the code
+/// that stands for the [`Error`], which is its source.
+#[derive(Debug)]
+pub struct ChannelBody(ResponseBody);
+
+impl Body for ChannelBody {
+    type Data = Bytes;
+    type Error = tonic::Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
+        Pin::new(&mut self.0).poll_frame(cx).map_err(|error| {
+            let mut status = status_of(&error);
+            status.set_source(Arc::new(error));
+            status
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}
+
+/// The gRPC status that stands for an error.
+fn status_of(error: &Error) -> tonic::Status {
+    let code = tonic::Code::from(i32::try_from(error.grpc_status()).unwrap_or(2));
+    tonic::Status::new(code, error.to_string())
 }
 
 /// The Trailers-Only answer that stands for an error.
@@ -97,13 +135,9 @@ fn grpc_reply(error: Error) -> Response<ResponseBody> {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert("grpc-status", HeaderValue::from(error.grpc_status()));
-    let status = tonic::Status::new(
-        tonic::Code::from(i32::try_from(error.grpc_status()).unwrap_or(2)),
-        error.to_string(),
-    );
-    if status.add_header(headers).is_err() {
+    if status_of(&error).add_header(headers).is_err() {
         headers.remove("grpc-message");
     }
-    response.extensions_mut().insert(std::sync::Arc::new(error));
+    response.extensions_mut().insert(Arc::new(error));
     response
 }

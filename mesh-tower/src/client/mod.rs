@@ -15,7 +15,7 @@ mod layer;
 mod stack;
 
 #[cfg(feature = "tonic")]
-pub use channel::{Channel, ChannelFuture};
+pub use channel::{Channel, ChannelBody, ChannelFuture};
 pub use layer::{IntoLeaf, MeshLayer};
 pub use stack::{MeshFuture, MeshService};
 
