@@ -241,6 +241,13 @@ impl Call {
         if attempt.holds_slot {
             gate.release_retry();
         }
+        // An endpoint that was told the deadline ends the stream at it, and that may be seen before
+        // the timer is: what failed the call is the deadline (grpc-go: `handleRSTStream`).
+        let passed = self.deadline.filter(|deadline| deadline.at <= now);
+        if let (Outcome::Failed(Failure::Reset { .. }), Some(deadline)) = (outcome, passed) {
+            self.end(gate);
+            return Action::Finish(deadline.limit.reason());
+        }
         let wanted = self.armed && self.wants_retry(outcome, gate);
         // One retry for one failure: a hedge has taken this one's place, or a pause has begun.
         if wanted && !attempt.replaced && self.pause.is_none() {

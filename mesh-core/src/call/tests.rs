@@ -15,6 +15,17 @@ fn a_first_answer_is_committed() {
 }
 
 #[test]
+fn what_fails_at_the_deadline_fails_by_the_deadline() {
+    // An endpoint that was told the deadline ends the stream at it.
+    check("", "0 start -> start 1 | 1000 timeout\n999 #1 lost -> finish reset_connection");
+    check("", "0 start -> start 1 | 1000 timeout\n1000 #1 lost -> finish timeout");
+    check(
+        "incoming=500",
+        "0 start -> start 1 | 500 caller_deadline\n500 #1 lost -> finish deadline_exceeded",
+    );
+}
+
+#[test]
 fn a_call_that_runs_into_its_timeout_is_not_retried() {
     let given = "on=5xx,gateway-error,reset retries=3";
     check(

@@ -1,8 +1,8 @@
 //! The layer that makes one call out of attempts: it drives [`mesh_core::call::Call`].
 //!
 //! Everything that is decided, is decided there: when to try again, where the deadline is, which answer
-//! counts. Here is what that takes: one timer, the saved request ([`replay`]), the attempts that are out,
-//! and the headers that tell the next hop ([`propagate`]).
+//! counts. Here is what that takes: one timer, the saved request (`replay`), the attempts that are out,
+//! and the headers that tell the next hop (`propagate`).
 //!
 //! # Position
 //! Below `route`, which chose the cluster once for the call; above `balance`, so that every attempt is

@@ -9,6 +9,7 @@
 //!   leaf     our connections, or the user's transport
 //! ```
 
+#[cfg(feature = "tonic")]
 mod channel;
 mod layer;
 mod stack;

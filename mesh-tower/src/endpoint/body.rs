@@ -130,6 +130,9 @@ where
                 if let Some(attempt) = &mut self.attempt {
                     attempt.broken(reason.flag());
                 }
+                // An endpoint that was told the deadline ends the stream at it.
+                let deadline = self.limits.deadline.filter(|deadline| deadline.at <= clock::now());
+                let reason = deadline.map_or(reason, |deadline| deadline.limit.reason());
                 Poll::Ready(Some(Err(self.end(reason).with_source(Some(error)))))
             }
             None => {

@@ -1,7 +1,7 @@
 //! The layer of one endpoint: counts the attempt until its body ends, and reports how it went.
 //!
 //! # Position
-//! Below `balance`, which picks the endpoint; above the [`Leaf`], whose connections it is blind to.
+//! Below `balance`, which picks the endpoint; above the `Leaf`, whose connections it is blind to.
 //! It is above the pool so that it sums over connections, and it reports timeouts because it is told
 //! the attempt's deadline: a guard that is dropped without an outcome at or after that instant saw a
 //! timeout of its endpoint; dropped earlier, the caller gave up.
@@ -20,7 +20,7 @@ use crate::routed::{Answer, AttemptError, Picked};
 use std::task::{Context, Poll};
 use tower_service::Service;
 
-/// Sends an attempt to its endpoint through a [`Leaf`].
+/// Sends an attempt to its endpoint through a `Leaf`.
 #[derive(Clone, Debug)]
 pub struct EndpointService<L> {
     leaf: L,

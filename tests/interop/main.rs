@@ -1,0 +1,22 @@
+//! Our client stack against other people's servers: what we send is compared with what they say they
+//! saw, and what they send with what arrives.
+//!
+//! The peers are installed by `tests/interop/install`. Tests that need them are ignored in a plain
+//! `cargo test`; `.ci/steps/interop` runs them, and a missing peer fails there.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test says what went wrong by ending"
+)]
+
+mod client;
+mod envoy;
+mod go;
+mod grpcio;
+mod nginx;
+mod node;
+mod process;
+mod promtool;
+mod rpc;
