@@ -20,6 +20,8 @@ pub struct RequestHead<'a> {
     pub headers: &'a HeaderMap,
     /// Who sent the request, when it came over the network.
     pub peer: Peer<'a>,
+    /// A random number that all calls of one channel share (gRPC: `io.grpc.channel_id`).
+    pub channel_id: Option<u64>,
 }
 
 /// The sender of a request, as far as it is known. Client-side calls have none.
@@ -32,7 +34,7 @@ pub struct Peer<'a> {
 }
 
 impl<'a> RequestHead<'a> {
-    /// A head with no scheme and no peer.
+    /// A head with no scheme, no peer and no channel.
     #[must_use]
     pub const fn new(
         method: &'a Method,
@@ -47,6 +49,7 @@ impl<'a> RequestHead<'a> {
             path_and_query,
             headers,
             peer: Peer { address: None, identity: None },
+            channel_id: None,
         }
     }
 

@@ -28,6 +28,7 @@ pub mod outcome;
 pub mod outlier;
 pub mod random;
 pub mod router;
+mod scan;
 pub mod state;
 mod sync;
 pub mod time;

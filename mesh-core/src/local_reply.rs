@@ -246,9 +246,10 @@ impl Failure {
     pub const fn flag(&self) -> ResponseFlag {
         match self {
             Self::Connect(_) => ResponseFlag::UpstreamConnectionFailure,
-            Self::Reset { reason: ResetReason::ConnectionTermination | ResetReason::GoAway, .. } => {
-                ResponseFlag::UpstreamConnectionTermination
-            }
+            Self::Reset {
+                reason: ResetReason::ConnectionTermination | ResetReason::GoAway,
+                ..
+            } => ResponseFlag::UpstreamConnectionTermination,
             Self::Reset { reason: ResetReason::RequestBody | ResetReason::Local, .. } => {
                 ResponseFlag::LocalReset
             }

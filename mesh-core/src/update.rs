@@ -40,10 +40,7 @@ pub struct ClusterUpdate {
 impl ClusterUpdate {
     /// A cluster with its endpoints.
     #[must_use]
-    pub const fn new(
-        cluster: Arc<Cluster>,
-        endpoints: Option<Arc<ClusterLoadAssignment>>,
-    ) -> Self {
+    pub const fn new(cluster: Arc<Cluster>, endpoints: Option<Arc<ClusterLoadAssignment>>) -> Self {
         Self { cluster, endpoints }
     }
 }

@@ -3,6 +3,7 @@
 //! One concrete type, so that no layer is generic over bodies. Bodies that the stack knows are
 //! recognised without an allocation; any other costs one, stated here and nowhere hidden.
 
+use crate::call::ReplayBody;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -25,6 +26,7 @@ enum Inner {
     #[cfg(feature = "tonic")]
     Tonic(tonic::body::Body),
     Boxed(UnsyncBoxBody<Bytes, BoxError>),
+    Replay(ReplayBody),
 }
 
 impl MeshBody {
@@ -78,8 +80,13 @@ impl MeshBody {
             Inner::Full(bytes) => Some(bytes.as_ref()),
             #[cfg(feature = "tonic")]
             Inner::Tonic(_) => None,
-            Inner::Boxed(_) => None,
+            Inner::Boxed(_) | Inner::Replay(_) => None,
         }
+    }
+
+    /// A body that is read from what is kept for another attempt.
+    pub(crate) const fn replay(body: ReplayBody) -> Self {
+        Self(Inner::Replay(body))
     }
 
     fn from_full(full: Full<Bytes>) -> Self {
@@ -118,6 +125,7 @@ impl Body for MeshBody {
             #[cfg(feature = "tonic")]
             Inner::Tonic(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Inner::Boxed(body) => Pin::new(body).poll_frame(cx),
+            Inner::Replay(body) => body.poll_frame(cx),
         }
     }
 
@@ -127,6 +135,7 @@ impl Body for MeshBody {
             #[cfg(feature = "tonic")]
             Inner::Tonic(body) => body.is_end_stream(),
             Inner::Boxed(body) => body.is_end_stream(),
+            Inner::Replay(body) => body.is_end_stream(),
         }
     }
 
@@ -138,6 +147,8 @@ impl Body for MeshBody {
             #[cfg(feature = "tonic")]
             Inner::Tonic(body) => body.size_hint(),
             Inner::Boxed(body) => body.size_hint(),
+            // What is still to come of the caller's own stream is not known.
+            Inner::Replay(_) => SizeHint::default(),
         }
     }
 }
@@ -173,6 +184,7 @@ impl fmt::Debug for MeshBody {
             #[cfg(feature = "tonic")]
             Inner::Tonic(_) => "Tonic",
             Inner::Boxed(_) => "Boxed",
+            Inner::Replay(_) => "Replay",
         };
         f.debug_tuple("MeshBody").field(&kind).finish()
     }

@@ -1,6 +1,77 @@
 //! A service mesh without proxies, as tower layers.
+//!
+//! A service links this crate and gets, in its own process, what a sidecar proxy would have done for it:
+//! discovery, routing, traffic splitting, load balancing, retries, circuit breaking, outlier ejection,
+//! telemetry. It learns its configuration from one short file, or from code.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use mesh_tower::{Mesh, MeshBody};
+//! use tower_service::Service;
+//!
+//! let mesh = Mesh::from_file("mesh.yaml")?;
+//! let request = http::Request::get("http://reviews/1").body(MeshBody::empty())?;
+//! let response = mesh.client().call(request).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # The layers
+//!
+//! | layer | decides with | above | below |
+//! |---|---|---|---|
+//! | [`route`] | [`mesh_core::router`] | the caller's own layers | `call` |
+//! | [`call`] | [`mesh_core::call`] | `route`: the cluster is chosen once per call | `balance` |
+//! | [`balance`] | [`mesh_core::breaker`], [`mesh_core::lb`] | `call`: every attempt is placed anew | `endpoint` |
+//! | [`endpoint`] | [`mesh_core::state`], [`mesh_core::outlier`] | `balance` | our connections, or yours |
+//!
+//! [`MeshLayer`] is all of them in order.
+//!
+//! # Readiness
+//!
+//! Every service here is always ready. Above the pick nothing is known that readiness could tell, and a
+//! service that reserves a place in `poll_ready` can't be shared. Back-pressure is the circuit breaker,
+//! which fails fast with flag `UO`; waiting for an endpoint is each call's choice
+//! ([`CallOptions::wait_for_ready`]), within its deadline.
+//!
+//! # Runtime
+//!
+//! Calls are made on any tokio runtime with time enabled. Connections and the one background task live on
+//! the runtime that the [`Mesh`] was built on, or on [`Builder::runtime`], or, without one, on a thread
+//! of their own.
 
+pub mod balance;
 pub mod body;
+mod builder;
+pub mod call;
+mod client;
+mod clock;
+mod connect;
 pub mod dns;
+mod driver;
+pub mod endpoint;
+mod error;
+mod foreign;
+mod leaf;
+mod mesh;
+mod net;
+pub mod observe;
+mod options;
+mod passthrough;
+pub mod route;
+pub mod routed;
+pub mod source;
+mod transport;
 
 pub use body::{BoxError, MeshBody};
+pub use builder::{BuildError, Builder};
+#[cfg(feature = "tonic")]
+pub use client::{Channel, ChannelFuture};
+pub use client::{Client, IntoLeaf, MeshFuture, MeshLayer, MeshService, ResponseBody};
+pub use connect::{BoxedIo, Connect, Connecting, Io, NetBody, NetBodyError, TcpConnector};
+pub use endpoint::MeshResponseBody;
+pub use error::{Error, Station};
+pub use foreign::{Endpoint, Foreign, ForeignFuture};
+pub use mesh::{Configuration, Mesh};
+pub use net::Net;
+pub use options::CallOptions;
+pub use transport::{Transport, TransportFuture};

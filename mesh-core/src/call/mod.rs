@@ -1,1 +1,458 @@
-//! The call machine.
+//! One call, many attempts.
+//!
+//! Timeouts, retries, back-off, budgets and hedging are one decision: a retry that does not know the
+//! deadline starts work that nobody waits for, and a deadline that does not know the retries cuts off
+//! the wrong attempt. So one machine, [`Call`], decides for one call from its first attempt to its
+//! answer. It performs nothing: what happened goes in, with the time, and out comes the one
+//! [`Action`] to take.
+//!
+//! ```text
+//!            start                                         answer, or nothing left to try
+//!   Ready ──────────▶ Running ────────────────────────────────────────────────────────────▶ Done
+//!     │                 │   ▲                                 Commit(attempt), Finish(reason)  ▲
+//!     │                 ▼   │ Start(attempt)                                                  │
+//!     │         attempts out, and at most one pause                                           │
+//!     └───────────────────────────────────────────────────────────────────────────────────────┘
+//!                              deadline already passed: Finish
+//!
+//!   while Running            and then                            action
+//!   ───────────────────────  ──────────────────────────────────  ──────────────────────────
+//!   attempt not processed    a transparent retry is left         Start at once, elsewhere
+//!   attempt worth retrying   retries, budget, body, time left    Wait for the pause, Start
+//!                            others are still out                Wait for them
+//!                            it was a response                   Commit: a real answer stays
+//!                            it was a failure                    Finish
+//!   any other response                                           Commit, the others are dropped
+//!   any other failure        others are still out                Wait for them
+//!                            nothing is out                      Finish
+//!   pause over                                                   Start
+//!   per-try timeout          hedging                             Start beside it, or Wait
+//!                            not hedging                         Cancel, its outcome follows
+//!   deadline                                                     Finish
+//! ```
+//!
+//! **Driving it.** Call [`Call::start`], do as told, and then feed whichever comes first: the outcome
+//! of an attempt ([`Call::handle_outcome`]) or the one timer ([`Call::poll_timeout`],
+//! [`Call::handle_timeout`]). After every action but `Commit` and `Finish`, ask for the timer again; it
+//! may be due already. Nothing needs to be said when a call is dropped, but the gate must then give
+//! back the slots it admitted ([`RetryGate`]).
+//!
+//! **The rules** are in the files that make them: what another attempt needs (`plan.rs`), whether an
+//! outcome is worth a retry ([`retry`]), how long to wait ([`backoff`]), how many retries a cluster affords ([`budget`],
+//! [`gate`]), until when ([`deadline`]), overlapping attempts ([`hedge`]), what headers ask and tell
+//! ([`headers`]). What is decided here is their order:
+//!
+//! - The deadline is never overrun: no attempt starts at or after it, no pause reaches up to it, and a
+//!   call that runs into it is not retried (Envoy: the global timeout).
+//! - A request that no server processed goes elsewhere at once, without policy, pause or budget, and
+//!   without counting as a retry (gRFC A6 "transparent retries"): up to [`MAX_UNSENT`] times while it
+//!   never left, and [`MAX_REFUSED`] time once it left.
+//! - The order of the checks of a retry is Envoy's: wanted, retries left, budget; the slot is taken
+//!   before the pause.
+//! - The last response is passed on as it is. It is never replaced by an error of ours;
+//!   [`Call::retry_stop`] says beside it why it was the last.
+//!
+//! What it does not do: choose endpoints, keep time, hold requests or responses, or watch the body
+//! after the head; at `Commit` the [`Deadline`] moves on to the response body.
+
+pub mod backoff;
+pub mod budget;
+pub mod deadline;
+pub mod gate;
+pub mod headers;
+pub mod hedge;
+pub mod http_date;
+mod plan;
+pub mod policy;
+pub mod retry;
+
+pub use budget::RetryBudget;
+pub use deadline::{Deadline, Limit};
+pub use gate::{RetryGate, RetryRefused, RetryStop};
+pub use headers::{AttemptCounts, Overrides};
+pub use policy::{CallOptions, CallPolicy, RequestFacts};
+
+use crate::local_reply::Reason;
+use crate::model::{RetryOn, RetryPolicy};
+use crate::outcome::{Failure, Outcome};
+use crate::random::Random;
+use crate::time::Timestamp;
+use deadline::GivenLimits;
+use hedge::{Attempt, AttemptLimit, InFlight};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The most transparent retries of a request that never left: no connection, or one that closed
+/// before the request was sent.
+pub const MAX_UNSENT: u8 = 3;
+
+/// The most transparent retries of a request that left and that the server says it did not process:
+/// REFUSED_STREAM, or GOAWAY below the stream. Once, as gRFC A6 says.
+pub const MAX_REFUSED: u8 = 1;
+
+/// The most retries by policy, whatever `num_retries` or a caller's header says.
+pub const MAX_RETRIES: u32 = 100;
+
+/// One attempt of one call. The first is 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AttemptId(u32);
+
+impl AttemptId {
+    /// Which attempt of its call it is, from 1.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "the call goes on only if its actions are taken"]
+pub enum Action {
+    /// Send the request as this new attempt. Others that are out stay out.
+    Start(AttemptId),
+    /// End this attempt and hand in its outcome, [`Failure::PerTryTimeout`], like any other.
+    Cancel(AttemptId),
+    /// Hand this attempt's response to the caller, drop all others. The call is decided.
+    Commit(AttemptId),
+    /// Nothing but to wait for the attempts that are out or for the timer.
+    Wait,
+    /// Drop all attempts and answer with this reason. The call is decided.
+    Finish(Reason),
+}
+
+/// One call: which attempt to make, until when, and which one counts.
+///
+/// Small, and without allocation of its own.
+#[derive(Debug)]
+pub struct Call {
+    policy: Option<Arc<RetryPolicy>>,
+    overrides: Option<Box<Overrides>>,
+    deadline: Option<Deadline>,
+    per_try_timeout: Option<Duration>,
+    in_flight: InFlight,
+    pause: Option<Pause>,
+    /// The failures that are tried again: the policy's and the caller's.
+    retry_on: RetryOn,
+    retries_left: u32,
+    counts: AttemptCounts,
+    /// Retries since the exponential back-off last started over.
+    back_off_step: u32,
+    unsent_left: u8,
+    refused_left: u8,
+    grpc: bool,
+    hedge: bool,
+    /// Whether the policy applies to this request at all.
+    armed: bool,
+    phase: Phase,
+    retry_stop: Option<RetryStop>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Ready,
+    Running,
+    Done,
+}
+
+/// The wait before a retry, for which the gate holds a slot.
+#[derive(Clone, Copy, Debug)]
+struct Pause {
+    until: Timestamp,
+    after_timeout: bool,
+}
+
+impl Call {
+    /// A call that begins `now`.
+    #[must_use]
+    pub fn new(policy: &CallPolicy<'_>, request: RequestFacts, now: Timestamp) -> Self {
+        let RequestFacts { grpc, retriable, incoming_deadline, overrides, options } = request;
+        let asked = overrides.as_deref();
+        let given = GivenLimits {
+            timeout: options.timeout.or_else(|| asked.and_then(|asked| asked.timeout)),
+            incoming: incoming_deadline,
+        };
+        let retry = policy.retry;
+        let retry_on = asked.map_or(RetryOn::NONE, |asked| asked.retry_on)
+            | retry.map_or(RetryOn::NONE, |retry| retry.retry_on);
+        // Envoy: a request outside `retriable_request_headers` has an empty `retry_on`.
+        let armed = retriable && !options.no_retry && (retry.is_some() || !retry_on.is_empty());
+        let num_retries = asked
+            .and_then(|asked| asked.num_retries)
+            .or_else(|| retry.map(|retry| retry.num_retries))
+            .unwrap_or(1);
+        let hedge = asked.and_then(|asked| asked.hedge_on_per_try_timeout);
+        let deadline = deadline::earliest(policy, grpc, given, now);
+        // One that is not below the whole call's limit never fires: the deadline is looked at first
+        // (Envoy ignores it).
+        let per_try_timeout = asked
+            .and_then(|asked| asked.per_try_timeout)
+            .or_else(|| retry.and_then(|retry| retry.per_try_timeout))
+            .filter(|limit| !limit.is_zero());
+        Self {
+            policy: retry.cloned(),
+            deadline,
+            per_try_timeout,
+            in_flight: InFlight::default(),
+            pause: None,
+            retry_on,
+            retries_left: if armed { num_retries.min(MAX_RETRIES) } else { 0 },
+            counts: AttemptCounts::default(),
+            back_off_step: 0,
+            unsent_left: MAX_UNSENT,
+            refused_left: if policy.transparent_retry { MAX_REFUSED } else { 0 },
+            grpc,
+            hedge: armed && hedge.unwrap_or(policy.hedge.hedge_on_per_try_timeout),
+            armed,
+            overrides,
+            phase: Phase::Ready,
+            retry_stop: None,
+        }
+    }
+
+    /// Begins: the first attempt, or the end when the deadline has passed already.
+    pub fn start(&mut self, now: Timestamp) -> Action {
+        if self.phase != Phase::Ready {
+            return Action::Wait;
+        }
+        self.phase = Phase::Running;
+        match self.deadline {
+            Some(deadline) if deadline.at <= now => {
+                self.phase = Phase::Done;
+                Action::Finish(deadline.limit.reason())
+            }
+            _ => self.launch(false, now),
+        }
+    }
+
+    /// Takes in what attempt `id` ended in. A report of an attempt that is not out is ignored.
+    pub fn handle_outcome(
+        &mut self,
+        id: AttemptId,
+        outcome: &Outcome<'_>,
+        gate: &mut impl RetryGate,
+        now: Timestamp,
+        random: &mut impl Random,
+    ) -> Action {
+        let Some(attempt) = self.in_flight.remove(id) else { return Action::Wait };
+        if self.may_go_elsewhere(&attempt, outcome, gate, now) {
+            return self.launch(attempt.holds_slot, now);
+        }
+        if attempt.holds_slot {
+            gate.release_retry();
+        }
+        let wanted = self.armed && self.wants_retry(outcome, gate);
+        // One retry for one failure: a hedge has taken this one's place, or a pause has begun.
+        if wanted && !attempt.replaced && self.pause.is_none() {
+            match self.plan_retry(outcome, gate, now, random) {
+                Ok(pause) => return self.begin_pause(pause, outcome, now),
+                Err(stop) => self.retry_stop = Some(stop),
+            }
+        }
+        self.settle(id, outcome, wanted, gate)
+    }
+
+    /// Takes in that the time of [`poll_timeout`](Self::poll_timeout) has come; does nothing before.
+    pub fn handle_timeout(&mut self, gate: &mut impl RetryGate, now: Timestamp) -> Action {
+        if self.phase != Phase::Running {
+            return Action::Wait;
+        }
+        if let Some(deadline) = self.deadline.filter(|deadline| deadline.at <= now) {
+            self.end(gate);
+            return Action::Finish(deadline.limit.reason());
+        }
+        if let Some(pause) = self.pause.take_if(|pause| pause.until <= now) {
+            return self.launch_retry(pause.after_timeout, now);
+        }
+        let passed = self.attempt_limits().find(|(at, ..)| *at <= now);
+        match passed {
+            Some((_, AttemptLimit::Hedge, id)) => self.hedge(id, gate, now),
+            Some((_, AttemptLimit::PerTry | AttemptLimit::Idle, id)) => {
+                self.mark(id, |attempt| attempt.timed_out = true);
+                Action::Cancel(id)
+            }
+            None => Action::Wait,
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called, and why; `None`: never, as
+    /// things stand. The one timer of the call.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<(Timestamp, &'static str)> {
+        if self.phase != Phase::Running {
+            return None;
+        }
+        let deadline = self.deadline.map(|deadline| (deadline.at, deadline.limit.name()));
+        let pause = self.pause.map(|pause| (pause.until, "back_off"));
+        let attempts = self.attempt_limits().map(|(at, limit, _)| (at, limit.name()));
+        deadline.into_iter().chain(pause).chain(attempts).min_by_key(|(at, _)| *at)
+    }
+
+    /// Takes in that attempt `id` has a connection: its per-try timeout runs from here (Envoy).
+    pub fn handle_connected(&mut self, id: AttemptId, now: Timestamp) {
+        self.mark(id, |attempt| (attempt.since, attempt.active) = (now, now));
+    }
+
+    /// Takes in a sign of life of attempt `id`, such as a part of the request body that was taken: its
+    /// `per_try_idle_timeout` starts over.
+    pub fn handle_activity(&mut self, id: AttemptId, now: Timestamp) {
+        self.mark(id, |attempt| attempt.active = now);
+    }
+
+    /// When the call must be over; goes on to the response body at [`Action::Commit`].
+    #[must_use]
+    pub const fn deadline(&self) -> Option<Deadline> {
+        self.deadline
+    }
+
+    /// Until when a server's answer to attempt `id` is worth something; what to tell the server
+    /// ([`deadline::grpc_timeout`], [`deadline::expected_rq_timeout_ms`]).
+    ///
+    /// The earlier one of its per-try timeout and the call's deadline; the latter alone while hedging,
+    /// where the attempt stays out (Envoy: `x-envoy-expected-rq-timeout-ms`).
+    #[must_use]
+    pub fn attempt_deadline(&self, id: AttemptId) -> Option<Timestamp> {
+        let attempt = self.in_flight.iter().find(|attempt| attempt.id == id)?;
+        let own = self.per_try_timeout.filter(|_| !self.hedge).map(|limit| attempt.since + limit);
+        own.into_iter().chain(self.deadline.map(|deadline| deadline.at)).min()
+    }
+
+    /// The number of attempts started so far, of all kinds.
+    #[must_use]
+    pub const fn attempts(&self) -> u32 {
+        self.counts.attempt
+    }
+
+    /// Which attempt the one started last is, for its headers.
+    #[must_use]
+    pub const fn counts(&self) -> AttemptCounts {
+        self.counts
+    }
+
+    /// Whether head and body are to be saved from the next attempt: only while they can be of use.
+    #[must_use]
+    pub fn wants_saved_request(&self) -> bool {
+        self.phase != Phase::Done && (self.retries_left > 0 || self.refused_left > 0)
+    }
+
+    /// Why a retry that an outcome asked for was not made: beside the call's answer, when that is one
+    /// that was worth a retry. `None` after an answer that was not.
+    #[must_use]
+    pub const fn retry_stop(&self) -> Option<RetryStop> {
+        self.retry_stop
+    }
+}
+
+// === The steps ===
+
+impl Call {
+    fn begin_pause(&mut self, pause: Duration, outcome: &Outcome<'_>, now: Timestamp) -> Action {
+        let after_timeout = matches!(outcome, Outcome::Failed(Failure::PerTryTimeout));
+        if pause.is_zero() {
+            return self.launch_retry(after_timeout, now);
+        }
+        self.pause = Some(Pause { until: now + pause, after_timeout });
+        Action::Wait
+    }
+
+    /// Starts another attempt beside `id`, which stays out; or leaves it be.
+    fn hedge(&mut self, id: AttemptId, gate: &mut impl RetryGate, now: Timestamp) -> Action {
+        self.mark(id, |attempt| attempt.timed_out = true);
+        // One retry at a time: a pause that has begun ends in the very attempt that is wanted here.
+        if self.pause.is_some() || self.in_flight.is_full() {
+            return Action::Wait;
+        }
+        let admitted = if self.retries_left == 0 {
+            Err(RetryStop::Limit)
+        } else if !gate.can_resend() {
+            Err(RetryStop::NotReplayable)
+        } else {
+            gate.admit_retry(now).map_err(RetryStop::Refused)
+        };
+        if let Err(stop) = admitted {
+            self.retry_stop = Some(stop);
+            return Action::Wait;
+        }
+        self.retries_left -= 1;
+        self.mark(id, |attempt| attempt.replaced = true);
+        self.launch_retry(true, now)
+    }
+
+    /// Starts the attempt of a retry, for which the gate holds a slot.
+    fn launch_retry(&mut self, after_timeout: bool, now: Timestamp) -> Action {
+        self.counts.retries += 1;
+        self.counts.after_timeout = after_timeout;
+        self.launch(true, now)
+    }
+
+    fn launch(&mut self, holds_slot: bool, now: Timestamp) -> Action {
+        debug_assert!(self.phase == Phase::Running);
+        debug_assert!(self.deadline.is_none_or(|deadline| now < deadline.at));
+        self.counts.attempt += 1;
+        let id = AttemptId(self.counts.attempt);
+        self.in_flight.insert(Attempt {
+            id,
+            holds_slot,
+            timed_out: false,
+            replaced: false,
+            since: now,
+            active: now,
+        });
+        Action::Start(id)
+    }
+
+    /// Decides on an outcome that is not tried again.
+    fn settle(
+        &mut self,
+        id: AttemptId,
+        outcome: &Outcome<'_>,
+        retry_wanted: bool,
+        gate: &mut impl RetryGate,
+    ) -> Action {
+        if !retry_wanted {
+            self.retry_stop = None;
+        }
+        let last = self.in_flight.is_empty() && self.pause.is_none();
+        match outcome {
+            Outcome::Response(_) if last || !retry_wanted => {
+                self.end(gate);
+                Action::Commit(id)
+            }
+            Outcome::Failed(failure) if last => {
+                self.end(gate);
+                Action::Finish(Reason::Attempt(failure.clone()))
+            }
+            // Envoy: others may still bring an acceptable answer.
+            Outcome::Response(_) | Outcome::Failed(_) => Action::Wait,
+        }
+    }
+
+    /// Gives back every slot; nothing happens after this.
+    fn end(&mut self, gate: &mut impl RetryGate) {
+        let held = self.in_flight.clear() + usize::from(self.pause.take().is_some());
+        for _ in 0..held {
+            gate.release_retry();
+        }
+        self.phase = Phase::Done;
+    }
+
+    /// The next limit of each attempt that is out and has not passed one yet.
+    fn attempt_limits(&self) -> impl Iterator<Item = (Timestamp, AttemptLimit, AttemptId)> {
+        let idle = self.policy.as_deref().and_then(|policy| policy.per_try_idle_timeout);
+        let own = if self.hedge { AttemptLimit::Hedge } else { AttemptLimit::PerTry };
+        self.in_flight.limits(self.per_try_timeout.map(|limit| (own, limit)), idle)
+    }
+
+    fn mark(&mut self, id: AttemptId, change: impl FnOnce(&mut Attempt)) {
+        if let Some(attempt) = self.in_flight.find(id) {
+            change(attempt);
+        }
+    }
+}
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod script;
+#[cfg(test)]
+mod tests;

@@ -115,7 +115,7 @@ proptest! {
         // and forgiven, one sweep per multiplier later.
         let longest = duration(&config, u32::MAX) + config.max_ejection_time_jitter;
         fleet.advance(longest.as_millis() as u64 + 20_001);
-        prop_assert_eq!(fleet.ejected(), []);
+        prop_assert_eq!(fleet.ejected(), [0u32; 0]);
         fleet.advance(10_000 * u64::from(bound));
         for index in 0..total {
             prop_assert_eq!(fleet.members.monitor(index).multiplier(), 0);

@@ -21,7 +21,7 @@ fn config(edit: impl FnOnce(&mut OutlierDetection)) -> OutlierDetection {
 fn a_full_streak_ejects_at_once() {
     let mut fleet = Fleet::new(4, &config(|_| {}));
     fleet.answer(1, 503, 4);
-    assert_eq!(fleet.ejected(), []);
+    assert_eq!(fleet.ejected(), [0u32; 0]);
     fleet.answer(1, 503, 1);
     assert_eq!(fleet.ejected(), [1]);
     assert_eq!(fleet.codes(), ["outlier_ejected"]);
@@ -68,7 +68,7 @@ fn a_streak_that_did_not_eject_starts_anew() {
             fleet.advance(10);
         }
         assert_eq!(fleet.codes(), [code; 3]);
-        assert_eq!(fleet.ejected(), []);
+        assert_eq!(fleet.ejected(), [0u32; 0]);
         assert_eq!(fleet.detector.counts().detected(OutlierKind::Consecutive5xx), 3);
     }
     assert_eq!(dry.detector.counts().refused(), 0);
@@ -106,12 +106,12 @@ fn who_served_is_back_at_the_first_sweep_strictly_after() {
     fleet.advance(30_000);
     assert_eq!(fleet.ejected(), [0]);
     fleet.advance(10_000);
-    assert_eq!(fleet.ejected(), []);
+    assert_eq!(fleet.ejected(), [0u32; 0]);
     assert_eq!(fleet.codes(), ["outlier_ejected", "outlier_unejected"]);
     assert_eq!(fleet.detector.counts().unejected(), 1);
     // It has to fail as often as before.
     fleet.answer(0, 500, 4);
-    assert_eq!(fleet.ejected(), []);
+    assert_eq!(fleet.ejected(), [0u32; 0]);
     fleet.answer(0, 500, 1);
     assert_eq!(fleet.ejected(), [0]);
 }
@@ -126,7 +126,7 @@ fn jitter_prolongs_an_ejection() {
     fleet.advance(50_000);
     assert_eq!(fleet.ejected(), [0]);
     fleet.advance(jitter.as_millis() as u64);
-    assert_eq!(fleet.ejected(), []);
+    assert_eq!(fleet.ejected(), [0u32; 0]);
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn ejections_get_longer_and_good_time_shortens_them() {
         fleet.advance(u64::from(nth) * 30_000);
         assert_eq!(fleet.ejected(), [0], "{nth} times 30 s");
         fleet.advance(9_999);
-        assert_eq!(fleet.ejected(), []);
+        assert_eq!(fleet.ejected(), [0u32; 0]);
         assert_eq!(multiplier(&fleet), nth, "the sweep that brings it back takes nothing off");
     }
     for left in [2, 1, 0, 0] {
@@ -199,7 +199,7 @@ fn success_rates_are_compared_over_one_interval() {
     });
     let mut fleet = Fleet::new(5, &config);
     one_bad_of_five(&mut fleet);
-    assert_eq!(fleet.ejected(), []);
+    assert_eq!(fleet.ejected(), [0u32; 0]);
     fleet.advance(10_000);
     assert_eq!(fleet.ejected(), [2]);
     assert_eq!(fleet.detector.counts().enforced(OutlierKind::SuccessRate), 1);
@@ -231,7 +231,7 @@ fn what_was_counted_while_out_is_not_compared_later() {
     assert_eq!(fleet.ejected(), [0]);
     fleet.answer(0, 500, 1000);
     fleet.advance(40_000);
-    assert_eq!(fleet.ejected(), [], "the failures were of the first interval");
+    assert_eq!(fleet.ejected(), [0u32; 0], "the failures were of the first interval");
     assert_eq!(fleet.codes(), ["outlier_ejected", "outlier_unejected"]);
 }
 
@@ -360,7 +360,7 @@ fn switched_off_everybody_is_back_and_forgiven() {
     let mut nothing = config(|c| c.consecutive_5xx = None);
     nothing.consecutive_local_origin_failure = Some(5);
     fleet.set_config(Some(&nothing));
-    assert_eq!(fleet.ejected(), []);
+    assert_eq!(fleet.ejected(), [0u32; 0]);
     assert_eq!(fleet.codes(), ["outlier_ejected", "outlier_unejected"]);
     assert_eq!(fleet.members.monitor(3).multiplier(), 0);
     assert_eq!(fleet.detector.poll_timeout(), None);
@@ -380,7 +380,7 @@ fn switched_on_counting_begins_anew() {
     let due = fleet.now + Duration::from_secs(10);
     assert_eq!(fleet.detector.poll_timeout(), Some((due, Detector::SWEEP)));
     fleet.answer(0, 500, 4);
-    assert_eq!(fleet.ejected(), []);
+    assert_eq!(fleet.ejected(), [0u32; 0]);
     fleet.answer(0, 500, 1);
     assert_eq!(fleet.ejected(), [0]);
 }
@@ -411,7 +411,7 @@ fn an_ejection_that_runs_gets_the_new_times() {
     fleet.set_config(Some(&config(|c| c.base_ejection_time = Duration::from_secs(1))));
     assert_eq!(fleet.ejected(), [0]);
     fleet.advance(10_000);
-    assert_eq!(fleet.ejected(), []);
+    assert_eq!(fleet.ejected(), [0u32; 0]);
 }
 
 #[test]

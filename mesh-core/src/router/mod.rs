@@ -1,5 +1,301 @@
-//! The router.
-/// x
-#[derive(Debug)]
-pub struct Router; impl Router { /// x
- pub fn compile() {} }
+//! From a request's head to the cluster that takes it.
+//!
+//! A [`Router`] is a route configuration, compiled: names are resolved, matchers built, lists indexed,
+//! so that [`Router::route`] costs a few hash look-ups, whatever the size of the configuration, and
+//! allocates nothing.
+//!
+//! 1. The authority chooses a virtual host: exact, longest suffix, longest prefix, `*`.
+//! 2. The first route of it whose conditions all hold decides (Envoy: `RouteMatch`; gRFC A28).
+//! 3. A route that forwards chooses its cluster: the one, one of a split, or the one that a header
+//!    names. Once per call: attempts of a call stay with its cluster (gRFC A31).
+//!
+//! | file | holds |
+//! |---|---|
+//! | `domains`, `prefix_map` | authority → virtual host |
+//! | `virtual_host`, `path_index`, `route_match`, `matcher`, `regex`, `re2` | path and conditions → route |
+//! | `clusters`, `split`, `hash` | route → cluster |
+//! | `route`, `rewrite`, `redirect`, `header_edits`, `retry` | what a route does to a call |
+//! | `compile` | what can be wrong with a configuration |
+//! | `explain` | why a request goes where it goes |
+//!
+//! What it does not do: pick endpoints ([`crate::lb`]), or retry ([`crate::call`]).
+
+mod clusters;
+mod compile;
+mod domains;
+mod explain;
+mod hash;
+mod header_edits;
+mod matcher;
+mod path_index;
+mod prefix_map;
+mod re2;
+mod redirect;
+mod regex;
+mod retry;
+mod rewrite;
+mod route;
+mod route_match;
+mod split;
+mod virtual_host;
+
+pub use clusters::ClusterSlots;
+pub use compile::{CompileError, CompileErrorKind};
+pub use explain::{Closest, Explanation, HostMatch, Mismatch, NearMiss, RouteChoice, Share};
+pub use hash::{CompiledHashPolicy, RequestHash, hash_key};
+pub use matcher::{CompiledHeaderMatcher, CompiledStringMatcher, MatcherError};
+pub use redirect::CompiledRedirect;
+pub use regex::{CompiledRegex, CompiledSubstitution, MAX_PATTERN, MAX_PROGRAM, RegexError};
+pub use retry::CompiledRetryPolicy;
+pub use rewrite::{InvalidRewrite, RewrittenHost};
+pub use route::{CompiledForward, CompiledRoute};
+
+use crate::head::RequestHead;
+use crate::local_reply::Reason;
+use crate::model::{DirectResponse, RouteConfiguration};
+use crate::random::Random;
+use clusters::ClusterTable;
+use compile::Scope;
+use domains::DomainIndex;
+use header_edits::Level;
+use route::CompiledAction;
+use route_match::Request;
+use std::cell::OnceCell;
+use std::sync::Arc;
+use virtual_host::CompiledVirtualHost;
+
+/// The most pairs of a route and a cluster in one configuration.
+pub const MAX_TARGETS: u32 = 1 << 22;
+
+/// A route configuration, compiled. Immutable.
+#[derive(Clone, Debug)]
+pub struct Router {
+    configuration: Arc<RouteConfiguration>,
+    domains: DomainIndex,
+    /// In the order of the configuration.
+    hosts: Box<[Host]>,
+    targets: u32,
+}
+
+#[derive(Clone, Debug)]
+struct Host {
+    compiled: Arc<CompiledVirtualHost>,
+    /// The number of its first target.
+    first_target: u32,
+}
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Decision<'r> {
+    /// It goes to a cluster.
+    Forward {
+        /// The route that took it.
+        route: &'r Arc<CompiledRoute>,
+        /// How the route forwards.
+        forward: &'r CompiledForward,
+        /// The number of the pair of route and cluster: dense over the router, see
+        /// [`Router::targets`].
+        target: u32,
+        /// The cluster's slot.
+        slot: u32,
+        /// Which part of the split took it.
+        split: Option<usize>,
+    },
+    /// The caller is sent elsewhere.
+    Redirect {
+        /// The route that took it.
+        route: &'r Arc<CompiledRoute>,
+        /// Where to.
+        redirect: &'r CompiledRedirect,
+    },
+    /// It is answered here.
+    DirectResponse {
+        /// The route that took it.
+        route: &'r Arc<CompiledRoute>,
+        /// With what.
+        response: &'r DirectResponse,
+    },
+}
+
+impl<'r> Decision<'r> {
+    /// The route that took the request.
+    #[must_use]
+    pub const fn route(&self) -> &'r Arc<CompiledRoute> {
+        match self {
+            Self::Forward { route, .. }
+            | Self::Redirect { route, .. }
+            | Self::DirectResponse { route, .. } => route,
+        }
+    }
+}
+
+/// Why a request goes nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[expect(clippy::exhaustive_enums, reason = "closed: the steps of routing, and what each can lack")]
+pub enum RouteError {
+    /// No virtual host serves the authority.
+    #[error("no virtual host serves this authority")]
+    NoVirtualHost,
+    /// No route of the virtual host matches.
+    #[error("no route of the virtual host matches")]
+    NoRoute,
+    /// The route takes its cluster from a header that the request lacks.
+    #[error("the route takes its cluster from a header that the request lacks")]
+    ClusterHeaderMissing,
+    /// The cluster is not in the configuration.
+    #[error("the configuration has no such cluster")]
+    UnknownCluster,
+}
+
+impl From<RouteError> for Reason {
+    fn from(error: RouteError) -> Self {
+        match error {
+            RouteError::NoVirtualHost => Self::NoVirtualHost,
+            RouteError::NoRoute => Self::NoRoute,
+            RouteError::ClusterHeaderMissing => Self::ClusterHeaderMissing,
+            RouteError::UnknownCluster => Self::UnknownCluster,
+        }
+    }
+}
+
+/// A pair of a route and a cluster.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct TargetRef<'r> {
+    /// Its number: from 0, without a gap.
+    pub id: u32,
+    /// The route; it knows its virtual host's name.
+    pub route: &'r Arc<CompiledRoute>,
+    /// The cluster's name.
+    pub cluster: &'r Arc<str>,
+    /// The cluster's slot; `None`: the configuration has no such cluster.
+    pub slot: Option<u32>,
+    /// Which part of the split it is.
+    pub split: Option<usize>,
+}
+
+impl Default for Router {
+    /// A router that knows no virtual host.
+    fn default() -> Self {
+        let (configuration, hosts) = (Arc::default(), Box::default());
+        let domains = DomainIndex::build(&[], &mut Vec::new());
+        Self { configuration, domains, hosts, targets: 0 }
+    }
+}
+
+impl Router {
+    /// Compiles `config`.
+    ///
+    /// Virtual hosts that are the same pointer as in `reuse`, with clusters in the same slots, are
+    /// taken over without being looked at. A cluster that `clusters` does not know is no error here:
+    /// its calls answer [`RouteError::UnknownCluster`].
+    ///
+    /// # Errors
+    /// Every mistake in the configuration, each with its place.
+    pub fn compile<S: ClusterSlots>(
+        config: &Arc<RouteConfiguration>,
+        clusters: &S,
+        reuse: Option<&Self>,
+    ) -> Result<Self, Vec<CompileError>> {
+        let mut errors = Vec::new();
+        let mut scope = Scope { errors: &mut errors, virtual_host: None, route: None };
+        let level = Level::compile(&config.headers, "headers", &mut scope);
+        let domains = DomainIndex::build(&config.virtual_hosts, &mut errors);
+        let reusable = reuse.filter(|old| old.configuration.headers == config.headers);
+        let reusable = reusable.map(Self::hosts_by_model).unwrap_or_default();
+        let table = OnceCell::new();
+        let table = || table.get_or_init(|| Arc::new(ClusterTable::new(clusters))).clone();
+
+        let mut hosts = Vec::with_capacity(config.virtual_hosts.len());
+        let mut targets = 0u32;
+        for model in &config.virtual_hosts {
+            let old = reusable.get(&Arc::as_ptr(model)).copied();
+            let old = old.filter(|old| old.still_holds(model, clusters)).cloned();
+            let compiled = old.or_else(|| {
+                CompiledVirtualHost::compile(model, &level, clusters, &table, &mut errors)
+                    .map(Arc::new)
+            });
+            let Some(compiled) = compiled else { continue };
+            let first_target = targets;
+            targets = targets.saturating_add(compiled.targets);
+            hosts.push(Host { compiled, first_target });
+        }
+        if targets > MAX_TARGETS {
+            let mut scope = Scope { errors: &mut errors, virtual_host: None, route: None };
+            scope.report(format_args!("virtual_hosts"), CompileErrorKind::TooManyTargets);
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        Ok(Self { configuration: config.clone(), domains, hosts: hosts.into(), targets })
+    }
+
+    /// Decides about a request. Runtime fractions share one draw of `random`; a split takes another.
+    ///
+    /// # Errors
+    /// [`RouteError`] says what the request lacks.
+    pub fn route<'r>(
+        &'r self,
+        head: &RequestHead<'_>,
+        random: &mut impl Random,
+    ) -> Result<Decision<'r>, RouteError> {
+        let place = self.domains.find(head.authority).ok_or(RouteError::NoVirtualHost)?;
+        let host = &self.hosts[place.host as usize];
+        let mut request = Request::new(head, random);
+        let route = host.compiled.find(&mut request, |_, _| {}).ok_or(RouteError::NoRoute)?;
+        match &route.action {
+            CompiledAction::Forward(forward) => {
+                let chosen = forward.clusters.choose(head, random);
+                let chosen = chosen.ok_or(RouteError::ClusterHeaderMissing)?;
+                let slot = chosen.slot.ok_or(RouteError::UnknownCluster)?;
+                let target = host.first_target + chosen.target;
+                Ok(Decision::Forward { route, forward, target, slot, split: chosen.split })
+            }
+            CompiledAction::Redirect(redirect) => Ok(Decision::Redirect { route, redirect }),
+            CompiledAction::DirectResponse(response) => {
+                Ok(Decision::DirectResponse { route, response })
+            }
+        }
+    }
+
+    /// Every pair of a route and a cluster, in the order of their numbers.
+    pub fn targets(&self) -> impl Iterator<Item = TargetRef<'_>> {
+        let routes = self.hosts.iter().flat_map(|host| &host.compiled.routes);
+        let forwards = routes.filter_map(|route| Some((route, route.forward()?)));
+        let pairs = forwards.flat_map(|(route, forward)| {
+            let split = forward.clusters.split().is_some();
+            let clusters = forward.clusters.targets().iter().enumerate();
+            clusters.map(move |(at, cluster)| (route, cluster, split.then_some(at)))
+        });
+        (0..).zip(pairs).map(|(id, (route, cluster, split))| TargetRef {
+            id,
+            route,
+            cluster: &cluster.name,
+            slot: cluster.slot,
+            split,
+        })
+    }
+
+    /// How many pairs of a route and a cluster there are.
+    #[must_use]
+    pub const fn target_count(&self) -> u32 {
+        self.targets
+    }
+
+    /// The configuration that was compiled.
+    #[must_use]
+    pub const fn configuration(&self) -> &Arc<RouteConfiguration> {
+        &self.configuration
+    }
+
+    fn hosts_by_model(
+        &self,
+    ) -> hashbrown::HashMap<*const crate::model::VirtualHost, &Arc<CompiledVirtualHost>> {
+        let hosts = self.hosts.iter();
+        hosts.map(|host| (Arc::as_ptr(&host.compiled.model), &host.compiled)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

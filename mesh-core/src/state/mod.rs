@@ -1,1 +1,41 @@
-//! State.
+//! What is learnt while running, and how it outlives a change of configuration.
+//!
+//! Three kinds of type are kept apart: [`crate::model`] is what the configuration says, the `Live*`
+//! types here are what was learnt (atomics, carried over by key), and what the adapter hangs on them
+//! (connections, metric cells) is its own business, behind the one parameter `A:` [`Attach`].
+//!
+//! ```text
+//!  Updater (one, &mut)                         Mesh (many, Clone)
+//!    | apply(ConfigUpdate) ── reconcile          | snapshot(): one load per call
+//!    |    same key → same Arc                     v
+//!    +──publish──> Snapshot ── targets ──> Target { route, LiveCluster, A::Target }
+//!    +──publish──> LiveCluster.picker ──> Picker { EndpointSet, Balancer }   one load per attempt
+//! ```
+//!
+//! Two cells, by rate of change: the [`Snapshot`] (routes and the set of clusters: rare) and each
+//! cluster's [`Picker`] (endpoints and ejections: frequent). Writers own, readers borrow: there is one
+//! [`Updater`], readers never block, and what was replaced is freed by the writer, never by a call.
+
+mod attach;
+mod endpoint_set;
+mod live_cluster;
+mod live_endpoint;
+mod maintenance;
+mod mesh;
+mod picker;
+mod reconcile;
+mod snapshot;
+mod target;
+
+#[cfg(test)]
+mod tests;
+
+pub use attach::{Attach, TargetLabels};
+pub use endpoint_set::EndpointSet;
+pub use live_cluster::{ClusterPolicy, LiveCluster};
+pub use live_endpoint::{InFlight, LiveEndpoint};
+pub use maintenance::Turn;
+pub use mesh::{Applied, ApplyError, Mesh, Updater};
+pub use picker::{PickRequest, Picked, Picker};
+pub use snapshot::{Routing, Snapshot};
+pub use target::Target;

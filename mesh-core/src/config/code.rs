@@ -1,0 +1,306 @@
+//! The codes of diagnostics, each with what `mesh explain CODE` says about it.
+//!
+//! A diagnostic can only be made with an entry of this table, so none is without explanation.
+
+use super::Severity;
+
+/// What a code means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CodeExplanation {
+    /// The code, for example `unknown_cluster`.
+    pub code: &'static str,
+    /// Whether it refuses the configuration.
+    pub severity: Severity,
+    /// What is wrong.
+    pub meaning: &'static str,
+    /// How it usually comes about.
+    pub causes: &'static str,
+    /// What to look at, and what to do.
+    pub look_at: &'static str,
+}
+
+/// What a code of [`Diagnostic::code`](super::Diagnostic::code) means; `None` for an unknown one.
+#[must_use]
+pub fn code_explanation(code: &str) -> Option<&'static CodeExplanation> {
+    code_explanations().iter().find(|known| known.code == code).copied()
+}
+
+/// Every code that [`load`](super::load) and [`decode`](super::decode) can report.
+#[must_use]
+pub const fn code_explanations() -> &'static [&'static CodeExplanation] {
+    ALL
+}
+
+macro_rules! codes {
+    ($($constant:ident $severity:ident $code:literal: $meaning:literal, $causes:literal, $look_at:literal;)*) => {
+        $(pub(super) const $constant: &CodeExplanation = &CodeExplanation {
+            code: $code,
+            severity: Severity::$severity,
+            meaning: $meaning,
+            causes: $causes,
+            look_at: $look_at,
+        };)*
+        const ALL: &[&CodeExplanation] = &[$($constant),*];
+    };
+}
+
+codes! {
+    NOT_UTF8 Error "not_utf8":
+        "The file holds bytes that are no UTF-8 text.",
+        "It was saved in another encoding, or is not a text file.",
+        "The byte at the place shown; save the file as UTF-8.";
+    DOCUMENT_TOO_LARGE Error "document_too_large":
+        "The file is larger than what is read (4 MiB by default).",
+        "Endpoints listed by a script that should come from DNS or a control plane.",
+        "Split the file by name: several files unite.";
+    EMPTY_DOCUMENT Error "empty_document":
+        "The file holds no configuration at all.",
+        "A template that rendered to nothing, or everything commented out.",
+        "What wrote the file. The least that is accepted is `version: 1`.";
+    YAML_SYNTAX Error "yaml_syntax":
+        "The text is not YAML; nothing of the file could be read.",
+        "A tab in the indentation, a missing space after `:`, an unclosed bracket or quote.",
+        "The place shown and the line before it.";
+    YAML_FEATURE Error "yaml_feature":
+        "The text is YAML, but uses a part of it that mesh.yaml leaves out.",
+        "Tags (`!x`), keys that are not text, a second document after `---`.",
+        "Write the value plainly; put a second document into a file of its own.";
+    UNKNOWN_ANCHOR Error "unknown_anchor":
+        "An alias `*name` has no anchor `&name` before it in the same file.",
+        "A misspelt name, an anchor defined further down, or in another file.",
+        "Anchors live in one file and must come first, for example under `x-…` keys.";
+    DUPLICATE_KEY Error "duplicate_key":
+        "A mapping holds the same key twice.",
+        "Two edits met, or a block was copied.",
+        "Both places shown; one of them must go.";
+    TOO_DEEP Error "too_deep":
+        "Values are nested deeper than 64 levels, aliases counted where they are used.",
+        "A generated file, or anchors that hold each other.",
+        "The place shown; nothing in mesh.yaml needs more than a dozen levels.";
+    TOO_MANY_VALUES Error "too_many_values":
+        "With every alias expanded the file holds more values than are read.",
+        "Aliases of aliases, which multiply.",
+        "The anchors at the place shown.";
+    TOO_MANY_RESOURCES Error "too_many_resources":
+        "There are more than 100,000 endpoints and routes together.",
+        "Endpoints listed by a script that should come from DNS or a control plane.",
+        "What wrote the file.";
+    TOO_MANY_DIAGNOSTICS Warning "too_many_diagnostics":
+        "There are more diagnostics than are shown.",
+        "A file of another format, or one mistake repeated by a generator.",
+        "The first ones.";
+    UNREADABLE_FILE Error "unreadable_file":
+        "A file that the configuration names can't be read.",
+        "The path is relative to the file that names it; or permissions.",
+        "The path shown, from the directory of the configuration file.";
+    UNSUPPORTED_VERSION Error "unsupported_version":
+        "The format's version is not 1.",
+        "A file written for a later release.",
+        "`version: 1` at the top of the file.";
+    UNKNOWN_KEY Error "unknown_key":
+        "A mapping holds a key that means nothing there.",
+        "A misspelling, wrong indentation, or an option of another level.",
+        "The keys that exist there: the message names the closest, `mesh schema` all.";
+    MISSING_KEY Error "missing_key":
+        "A mapping lacks a key that it needs.",
+        "The key was never written, or is indented under another one.",
+        "The mapping shown.";
+    CONFLICTING_KEYS Error "conflicting_keys":
+        "Two keys of a mapping exclude each other.",
+        "Two ways of saying one thing, both left in.",
+        "Both places shown; one of them must go.";
+    MISPLACED_KEY Error "misplaced_key":
+        "A key has no effect beside the others that are there.",
+        "An option of forwarding on a redirect, or of one kind of value on another.",
+        "What the key belongs to, named in the message.";
+    WRONG_TYPE Error "wrong_type":
+        "A value has another type than its key takes.",
+        "A number in quotes, `yes` for `true`, a list where one value stands, nothing after `:`.",
+        "The value shown.";
+    UNKNOWN_WORD Error "unknown_word":
+        "A value is none of the words that its key takes.",
+        "A misspelling, or the word of another proxy's configuration.",
+        "The words listed in the message.";
+    OUT_OF_RANGE Error "out_of_range":
+        "A number, duration or text is outside of what its key takes.",
+        "A percentage above 100, a weight above 4294967295, a zero where none is allowed.",
+        "The bounds in the message.";
+    INVALID_DURATION Error "invalid_duration":
+        "A value is no duration.",
+        "A number without unit, or a unit other than ms, s, m, h.",
+        "Write `500ms`, `1.5s`, `2m` or `1h`.";
+    INVALID_SHARE Error "invalid_share":
+        "A value is no share of requests.",
+        "A number without `%`: `0.5` could mean a half or half a percent.",
+        "Write `10%` or `0.5%`; four digits after the point count.";
+    UNDEFINED_VARIABLE Error "undefined_variable":
+        "A `${NAME}` names an environment variable that is not set.",
+        "The process is started without it, or the name is misspelt.",
+        "The environment; `${NAME:-default}` gives a default, `$${` stands for a literal `${`.";
+    INVALID_VARIABLE Error "invalid_variable":
+        "A `${…}` is not `${NAME}` or `${NAME:-default}`, or became too long.",
+        "A missing brace, a character that names don't have, or shell syntax beyond defaults.",
+        "Names are letters, digits and `_`; `$${` stands for a literal `${`.";
+    INVALID_NAME Error "invalid_name":
+        "The name of a virtual host or cluster is empty, too long or has control characters.",
+        "An empty key, or text pasted as a name.",
+        "Names have 1 to 512 bytes.";
+    DEFINED_TWICE Error "defined_twice":
+        "A name is defined in two files that are loaded together.",
+        "A file was copied, or two teams chose one name.",
+        "Both places shown. Nothing is merged across files.";
+    UNKNOWN_CLUSTER Error "unknown_cluster":
+        "A route sends to a cluster that is not defined.",
+        "A misspelling, or the file that defines it is not loaded.",
+        "`clusters` of all the files given.";
+    MISSING_ACTION Error "missing_action":
+        "A route does not say what becomes of its requests.",
+        "Only a `match` was written.",
+        "Add one of cluster, split, cluster_header, redirect, direct_response.";
+    SEVERAL_ACTIONS Error "several_actions":
+        "A route says more than one thing to do with its requests.",
+        "A `cluster` left beside a new `split`.",
+        "Keep exactly one action.";
+    INVALID_PATH Error "invalid_path":
+        "A path or prefix can never match, or has a form that is not allowed.",
+        "A missing `/` in front, a query in an exact path, a `/` at the end of a path-separated prefix.",
+        "Paths start with `/`; the query is matched by `query`.";
+    INVALID_HEADER_NAME Error "invalid_header_name":
+        "A header name has characters that HTTP does not allow.",
+        "A space or a colon; pseudo-headers such as `:path`.",
+        "`method`, `path` and `domains` match what pseudo-headers carry.";
+    INVALID_HEADER_VALUE Error "invalid_header_value":
+        "A header value has characters that HTTP does not allow.",
+        "A line break or a letter outside ASCII.",
+        "The value shown, after variables are put in.";
+    INVALID_METHOD Error "invalid_method":
+        "A text is no HTTP method.",
+        "Lower case: methods are case-sensitive.",
+        "Write `GET`, `POST`, ….";
+    INVALID_REGEX Error "invalid_regex":
+        "A regular expression does not compile under RE2's rules, or is too large.",
+        "Look-around, back-references, possessive repetition, repetition of repetitions.",
+        "RE2's syntax. Patterns match the whole string, so `^` and `$` are not needed.";
+    INVALID_DOMAIN Error "invalid_domain":
+        "A text is no domain pattern.",
+        "A `*` in the middle, a scheme or a path.",
+        "`shop`, `shop:80`, `*.shop`, `shop.*` or `*`.";
+    DUPLICATE_DOMAIN Error "duplicate_domain":
+        "Two virtual hosts claim the same domain.",
+        "A virtual host was copied; or its name, which is its domain by default, is used elsewhere.",
+        "Both places shown. Letter case does not count.";
+    INVALID_ADDRESS Error "invalid_address":
+        "A text is no address, or no host name with port.",
+        "A missing port, port 0, an IPv6 address without brackets, a host name as endpoint.",
+        "`127.0.0.1:80`, `[::1]:80`, `unix:/path`; host names belong under `dns`.";
+    INVALID_WEIGHTS Error "invalid_weights":
+        "The weights of a split or of endpoints add up to zero, or to more than 4294967295.",
+        "All weights are 0, or large numbers are used for precision.",
+        "Only the ratio of weights counts.";
+    INCONSISTENT_VALUES Error "inconsistent_values":
+        "Two values contradict each other.",
+        "A minimum above its maximum.",
+        "Both places shown.";
+    NOT_PRIME Error "not_prime":
+        "The size of a Maglev table is not a prime number.",
+        "A power of two was written.",
+        "The next prime, which the message names.";
+    PRIORITY_GAP Error "priority_gap":
+        "The priorities of a cluster's endpoints leave a number out.",
+        "Priorities used as a scale; they are levels: 0, 1, 2, ….",
+        "The endpoints with the priority named in the message.";
+    TLS_WITHOUT_IDENTITY Error "tls_without_identity":
+        "`tls: mesh` needs an identity of our own, and there is none.",
+        "The file was written for a mesh that issues certificates.",
+        "`tls: off`, `tls: system`, or `tls: { roots: … }`.";
+    INVALID_ROOTS Error "invalid_roots":
+        "The file of root certificates holds no PEM certificate.",
+        "A key or a DER file was named.",
+        "The file must hold `-----BEGIN CERTIFICATE-----`.";
+    UNREACHABLE_ROUTE Warning "unreachable_route":
+        "An earlier route takes every request that this one would.",
+        "A catch-all prefix stands first.",
+        "The order: the first route that matches decides.";
+    UNUSED_CLUSTER Warning "unused_cluster":
+        "No route sends to this cluster.",
+        "A route was removed, or names another cluster.",
+        "Routes and splits; remove the cluster if it is done with.";
+    RETRIES_EXCEED_TIMEOUT Warning "retries_exceed_timeout":
+        "All attempts together may take longer than the call's timeout, so the last ones are cut off.",
+        "The timeout (15s by default) was not raised with the retries.",
+        "timeout ≥ per_try_timeout × (num_retries + 1).";
+    PER_TRY_TIMEOUT_TOO_LONG Warning "per_try_timeout_too_long":
+        "An attempt may take as long as the whole call: a slow attempt is never retried.",
+        "The two timeouts were swapped or set alike.",
+        "per_try_timeout < timeout.";
+    EJECTION_CANNOT_FIRE Warning "ejection_cannot_fire":
+        "Outlier detection can never eject an endpoint of a cluster of this size.",
+        "max_ejection_percent is 10 by default and Envoy counts the endpoint about to go: fewer than ten endpoints are safe from it. Or minimum_hosts is above the number of endpoints.",
+        "Raise max_ejection_percent, set always_eject_one_endpoint, use `cap_rule: grpc`, or lower minimum_hosts.";
+    DECIDED_SPLIT Warning "decided_split":
+        "All weights of a split but one are zero.",
+        "A roll-out that ended, or did not begin.",
+        "Use `cluster` if this is to stay.";
+    RETRIES_REFUSED Warning "retries_refused":
+        "A route retries, but its cluster's circuit breaker allows no retry.",
+        "`max_retries: 0` in the thresholds of the route's priority.",
+        "Both places shown.";
+    TABLE_TOO_SMALL Warning "table_too_small":
+        "A hash ring or Maglev table has fewer entries than the cluster has endpoints: some get nothing.",
+        "A small maximum_ring_size or table_size.",
+        "At least a hundred entries per endpoint spread load within a few percent.";
+    DUPLICATE_ENDPOINT Warning "duplicate_endpoint":
+        "A cluster lists the same address twice.",
+        "A list was copied. The address is an endpoint's key: the second is the same endpoint.",
+        "Use `weight` to give an endpoint a larger share.";
+    UNBOUNDED_CALL Warning "unbounded_call":
+        "A route has no timeout of any kind: a call to a hung endpoint never ends.",
+        "`timeout: 0s` for streams, without another limit.",
+        "max_stream_duration, idle_timeout or per_try_timeout.";
+    SHADOWED_DOMAIN Warning "shadowed_domain":
+        "A domain decides nothing: its virtual host would get these requests without it.",
+        "A wildcard was added beside the names that it covers.",
+        "Both places shown; drop one.";
+    NO_ENDPOINTS Warning "no_endpoints":
+        "A cluster has no endpoint: every call to it fails with UH.",
+        "The list was emptied.",
+        "`endpoints`, or `dns`.";
+    NO_ROUTES Warning "no_routes":
+        "A virtual host has no routes: every request to it is refused with NR.",
+        "The routes are indented under another key.",
+        "Add `routes: [{ cluster: … }]`.";
+    UNUSED_HASH Warning "unused_hash":
+        "A route says what to hash by, but its cluster does not balance by hash.",
+        "The cluster's `lb` is not ring_hash or maglev.",
+        "The cluster's `lb`.";
+    INEFFECTIVE_KEY Warning "ineffective_key":
+        "A key changes nothing while another is not set.",
+        "Rules for local failures without split_external_local_origin_errors; enforcement of a rule that is off.",
+        "The other key, named in the message.";
+    INCOMPLETE_RETRY_ON Warning "incomplete_retry_on":
+        "A retry condition and the list that it needs are not both there.",
+        "`retriable-status-codes` without retriable_status_codes, or the list without the condition.",
+        "retry_on and the list named in the message.";
+    HEDGE_WITHOUT_TIMEOUT Warning "hedge_without_timeout":
+        "Hedging starts on a per-try timeout, and there is none.",
+        "`hedge` was set without retries.",
+        "retry.per_try_timeout, and num_retries ≥ 1.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_explained_once() {
+        for (index, known) in ALL.iter().enumerate() {
+            assert!(!ALL[..index].iter().any(|other| other.code == known.code), "{}", known.code);
+            assert_eq!(code_explanation(known.code), Some(*known));
+            for text in [known.meaning, known.causes, known.look_at] {
+                assert!(text.ends_with('.'), "{}: {text}", known.code);
+            }
+        }
+        assert_eq!(code_explanation("no_such_code"), None);
+    }
+}

@@ -1,0 +1,218 @@
+//! The top of a document, and how several unite.
+//!
+//! Documents unite by name: each virtual host, each cluster and each setting may be defined in one of
+//! them only. Nothing is merged. Anchors and `x-…` keys are private to their document; `defaults` hold
+//! for all documents.
+
+use super::cluster::{self, CLUSTER_DEFAULTS, CLUSTER_KIND, ClusterSite};
+use super::fields::Fields;
+use super::matcher::named;
+use super::node::{Entry, Node, Span, shorten};
+use super::route::{self, ROUTE_DEFAULTS};
+use super::shape::{Kind, Shape, key, words};
+use super::value::word;
+use super::virtual_host::{self, HostSite, VIRTUAL_HOST_KIND};
+use super::{code, headers, reader::Reader};
+use crate::model::{HeaderMutations, RouteConfiguration};
+use crate::update::{ConfigUpdate, Mode, UnknownHosts};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+const MODES: [(&str, Mode); 2] = [("enforce", Mode::Enforce), ("observe", Mode::Observe)];
+const UNKNOWN_HOSTS: [(&str, UnknownHosts); 2] =
+    [("refuse", UnknownHosts::Refuse), ("passthrough", UnknownHosts::Passthrough)];
+
+static DEFAULTS: Shape = Shape::new(
+    "defaults",
+    &[&[
+        key(
+            "route",
+            Kind::Mapping(&ROUTE_DEFAULTS),
+            "What routes leave out of the options of forwarding.",
+        ),
+        key("cluster", Kind::Mapping(&CLUSTER_DEFAULTS), "What clusters leave out."),
+    ]],
+);
+const DEFAULTS_OF_ALL: Kind = Kind::Mapping(&DEFAULTS);
+static DEFAULTS_KIND: Kind = DEFAULTS_OF_ALL;
+
+static DOCUMENT: Shape = Shape::new(
+    "mesh",
+    &[&[
+        key("version", Kind::Count { least: 1, most: 1 }, "The format's version: 1.").required(),
+        key(
+            "mode",
+            Kind::Word(&words(&MODES)),
+            "enforce, or observe: every call passes unchanged and is measured. Default enforce.",
+        ),
+        key(
+            "unknown_hosts",
+            Kind::Word(&words(&UNKNOWN_HOSTS)),
+            "What becomes of authorities without a virtual host. Default refuse.",
+        ),
+        key(
+            "defaults",
+            DEFAULTS_OF_ALL,
+            "Fills what routes and clusters leave out; never merged deeper than one key.",
+        ),
+        key("headers", Kind::Mapping(&headers::HEADERS), "Header edits for all routes."),
+        key(
+            "virtual_hosts",
+            Kind::Named(&VIRTUAL_HOST_KIND),
+            "Authorities and their routes, by name.",
+        ),
+        key("clusters", Kind::Named(&CLUSTER_KIND), "Logical services, by name."),
+    ]],
+)
+.with_extensions();
+/// A whole document.
+pub(super) static DOCUMENT_KIND: Kind = Kind::Mapping(&DOCUMENT);
+
+/// All documents, read, with the places that lints point at.
+#[derive(Default)]
+pub(super) struct Draft<'n> {
+    mode: Mode,
+    unknown_hosts: UnknownHosts,
+    headers: HeaderMutations,
+    pub(super) hosts: Vec<HostSite<'n>>,
+    pub(super) clusters: BTreeMap<Arc<str>, ClusterSite<'n>>,
+    /// Where each virtual host, cluster and setting is defined, readable or not.
+    defined: BTreeMap<(&'static str, Box<str>), Span>,
+}
+
+impl Draft<'_> {
+    /// The configuration that the documents say.
+    pub(super) fn into_update(self) -> ConfigUpdate {
+        let mut routes = RouteConfiguration { headers: self.headers, ..Default::default() };
+        routes.virtual_hosts = self.hosts.into_iter().map(|site| site.value).collect();
+        let clusters = self.clusters.into_iter().map(|(name, site)| (name, site.value));
+        ConfigUpdate {
+            mode: self.mode,
+            unknown_hosts: self.unknown_hosts,
+            route_configuration: Arc::new(routes),
+            clusters: clusters.collect(),
+            ..ConfigUpdate::default()
+        }
+    }
+
+    /// The names of the clusters that are defined, readable or not.
+    fn cluster_names(&self) -> impl Iterator<Item = &str> {
+        self.defined.keys().filter(|(what, _)| *what == CLUSTER).map(|(_, name)| &**name)
+    }
+}
+
+const HOST: &str = "virtual host";
+const CLUSTER: &str = "cluster";
+const SETTING: &str = "setting";
+
+/// Reads all documents.
+pub(super) fn read<'n>(reader: &mut Reader<'_>, roots: &'n [Rc<Node>]) -> Draft<'n> {
+    let mut draft = Draft::default();
+    let tops: Vec<_> = roots.iter().filter_map(|root| top(reader, &mut draft, root)).collect();
+    let route = tops.iter().find_map(|top| top.get("route"));
+    let cluster = tops.iter().find_map(|top| top.get("cluster"));
+    if let Some(entry) = route {
+        route::check_defaults(reader, &entry.value);
+    }
+    if let Some(entry) = cluster {
+        cluster::check_defaults(reader, &entry.value);
+    }
+    let (route, cluster) = (route.map(|entry| &*entry.value), cluster.map(|entry| &*entry.value));
+    for root in roots {
+        for entry in root.get("virtual_hosts").map_or(&[][..], |entry| entry.value.entries()) {
+            if define(reader, &mut draft, HOST, entry) {
+                draft.hosts.extend(virtual_host::virtual_host(reader, entry, route));
+            }
+        }
+        for entry in root.get("clusters").map_or(&[][..], |entry| entry.value.entries()) {
+            if define(reader, &mut draft, CLUSTER, entry)
+                && let Some(site) = cluster::cluster(reader, entry, cluster)
+            {
+                draft.clusters.insert(Arc::from(&*entry.key), site);
+            }
+        }
+    }
+    virtual_host::check_domains(reader, &draft.hosts);
+    draft
+}
+
+/// Reads the settings of one document, and returns its `defaults`.
+fn top<'n>(reader: &mut Reader<'_>, draft: &mut Draft<'n>, root: &'n Node) -> Option<&'n Node> {
+    check_version(reader, root);
+    let fields = Fields::open(reader, root, &DOCUMENT_KIND)?;
+    fields.skip(&["version"]);
+    for name in ["mode", "unknown_hosts", "headers"] {
+        if let Some(entry) = fields.own(name) {
+            define(reader, draft, SETTING, entry);
+        }
+    }
+    if let Some((node, kind)) = fields.value("mode") {
+        draft.mode = word(reader, node, kind, &MODES).unwrap_or_default();
+    }
+    if let Some((node, kind)) = fields.value("unknown_hosts") {
+        draft.unknown_hosts = word(reader, node, kind, &UNKNOWN_HOSTS).unwrap_or_default();
+    }
+    fields.set(reader, "headers", &mut draft.headers);
+    for name in ["virtual_hosts", "clusters"] {
+        if let Some((node, _)) = fields.value(name) {
+            // Their entries are read once all defaults are known.
+            let _ = named(reader, node);
+        }
+    }
+    let (node, _) = fields.value("defaults")?;
+    let defaults = Fields::open(reader, node, &DEFAULTS_KIND)?;
+    for name in ["route", "cluster"] {
+        if let Some(entry) = defaults.own(name) {
+            define(reader, draft, "default", entry);
+        }
+    }
+    Some(node)
+}
+
+/// `version` first: a file for another release should not drown in unknown keys.
+fn check_version(reader: &mut Reader<'_>, root: &Node) {
+    let Some(entry) = root.get("version") else { return };
+    if !entry.value.is_word("1") {
+        let message = format!("version {} is not supported", entry.value.describe());
+        reader
+            .report
+            .add(code::UNSUPPORTED_VERSION, entry.value.span, message)
+            .suggest("write `version: 1`");
+    }
+}
+
+/// Notes where a name is defined; false when it was defined before.
+fn define(
+    reader: &mut Reader<'_>,
+    draft: &mut Draft<'_>,
+    what: &'static str,
+    entry: &Entry,
+) -> bool {
+    let Some(first) = draft.defined.get(&(what, entry.key.clone())) else {
+        draft.defined.insert((what, entry.key.clone()), entry.key_span);
+        return true;
+    };
+    // The same file twice over is a duplicate key, which is reported already.
+    if first.document != entry.key_span.document {
+        let message = format!("the {what} `{}` is defined twice", shorten(&entry.key));
+        reader
+            .report
+            .add(code::DEFINED_TWICE, entry.key_span, message)
+            .suggest("keep one of them: nothing is merged across files")
+            .label(*first, "the first one");
+    }
+    false
+}
+
+/// Reports routes to clusters that no document defines.
+pub(super) fn check_references(reader: &mut Reader<'_>, draft: &Draft<'_>) {
+    for (name, span) in std::mem::take(&mut reader.references) {
+        if draft.defined.contains_key(&(CLUSTER, name.as_str().into())) {
+            continue;
+        }
+        let suggestion = reader.did_you_mean(&name, draft.cluster_names());
+        let message = format!("there is no cluster `{}`", shorten(&name));
+        reader.report.add(code::UNKNOWN_CLUSTER, span, message).suggest_if(suggestion);
+    }
+}

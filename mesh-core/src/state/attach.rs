@@ -1,0 +1,83 @@
+//! [`Attach`]: what an adapter hangs on clusters, endpoints and targets.
+
+use crate::breaker::Breaker;
+use crate::model::{Address, Cluster, Locality};
+use std::fmt::Debug;
+use std::sync::Arc;
+
+/// What an adapter hangs on the live state, and how it makes it.
+///
+/// The value itself is the adapter's factory; it lives in the [`Updater`](super::Updater) and is only
+/// called by the writer. `()` hangs nothing, for tests of decisions.
+pub trait Attach: Debug + Send + Sync + 'static {
+    /// On a cluster: for example a waker for calls that wait, connection settings, metric cells.
+    type Cluster: Debug + Send + Sync;
+    /// On an endpoint: for example its connections.
+    type Endpoint: Debug + Send + Sync;
+    /// On a locality of a cluster: for example metric cells.
+    type Locality: Clone + Debug + Send + Sync;
+    /// On a target (a route and one of its clusters): for example metric cells.
+    type Target: Debug + Send + Sync;
+
+    /// A cluster appeared.
+    fn cluster(&self, cluster: &Arc<Cluster>, breaker: &Arc<Breaker>) -> Self::Cluster;
+
+    /// A cluster's configuration changed; its name is the same.
+    fn cluster_changed(&self, attached: &Self::Cluster, cluster: &Arc<Cluster>);
+
+    /// A cluster's picker was published: calls that wait for an endpoint may try again.
+    fn picker_changed(&self, attached: &Self::Cluster);
+
+    /// A cluster is no longer configured. Calls in flight may still hold it.
+    fn cluster_removed(&self, attached: &Self::Cluster);
+
+    /// An endpoint appeared in a cluster.
+    fn endpoint(&self, cluster: &Self::Cluster, address: &Address) -> Self::Endpoint;
+
+    /// An endpoint is no longer configured: it takes no new calls, those in flight finish.
+    fn endpoint_removed(&self, attached: &Self::Endpoint);
+
+    /// A locality of a cluster.
+    fn locality(&self, cluster: &Self::Cluster, locality: &Locality) -> Self::Locality;
+
+    /// A target of the route table.
+    fn target(&self, cluster: &Self::Cluster, labels: TargetLabels<'_>) -> Self::Target;
+}
+
+/// What names a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TargetLabels<'a> {
+    /// The virtual host's name.
+    pub virtual_host: &'a Arc<str>,
+    /// The route's name.
+    pub route: &'a Arc<str>,
+    /// The cluster's name.
+    pub cluster: &'a Arc<str>,
+}
+
+impl<'a> TargetLabels<'a> {
+    pub(super) const fn new(
+        virtual_host: &'a Arc<str>,
+        route: &'a Arc<str>,
+        cluster: &'a Arc<str>,
+    ) -> Self {
+        Self { virtual_host, route, cluster }
+    }
+}
+
+impl Attach for () {
+    type Cluster = ();
+    type Endpoint = ();
+    type Locality = ();
+    type Target = ();
+
+    fn cluster(&self, _: &Arc<Cluster>, _: &Arc<Breaker>) -> Self::Cluster {}
+    fn cluster_changed(&self, (): &Self::Cluster, _: &Arc<Cluster>) {}
+    fn picker_changed(&self, (): &Self::Cluster) {}
+    fn cluster_removed(&self, (): &Self::Cluster) {}
+    fn endpoint(&self, (): &Self::Cluster, _: &Address) -> Self::Endpoint {}
+    fn endpoint_removed(&self, (): &Self::Endpoint) {}
+    fn locality(&self, (): &Self::Cluster, _: &Locality) -> Self::Locality {}
+    fn target(&self, (): &Self::Cluster, _: TargetLabels<'_>) -> Self::Target {}
+}

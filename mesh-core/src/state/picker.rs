@@ -1,0 +1,84 @@
+//! [`Picker`]: everything that one attempt's choice of endpoint reads, in one immutable value.
+
+use super::{Attach, EndpointSet, LiveCluster, LiveEndpoint};
+use crate::lb::{Balancer, EndpointId, PickContext, PickResult};
+use crate::outcome::NoEndpoint;
+use crate::random::Random;
+use crate::time::Timestamp;
+use std::sync::Arc;
+
+/// The endpoints of a cluster and how one is chosen.
+#[derive(Debug)]
+pub struct Picker<A: Attach> {
+    pub(super) set: Arc<EndpointSet<A>>,
+    pub(super) balancer: Option<Balancer>,
+}
+
+/// What a pick gave.
+#[derive(Debug)]
+pub enum Picked<'a, A: Attach> {
+    /// This endpoint, at this index of the set.
+    Endpoint(u32, &'a Arc<LiveEndpoint<A>>),
+    /// The endpoints are not known yet: wait for the next picker, within the call's deadline.
+    Wait,
+    /// Nobody can be picked; waiting for the next picker may help.
+    Fail(NoEndpoint),
+}
+
+impl<A: Attach> Picker<A> {
+    /// The picker of a cluster whose endpoints are not known yet.
+    pub(super) fn unknown() -> Self {
+        Self { set: Arc::new(EndpointSet::empty()), balancer: None }
+    }
+
+    /// The endpoints.
+    #[must_use]
+    pub const fn set(&self) -> &Arc<EndpointSet<A>> {
+        &self.set
+    }
+
+    /// How one is chosen; `None`: the endpoints are not known yet.
+    #[must_use]
+    pub const fn balancer(&self) -> Option<&Balancer> {
+        self.balancer.as_ref()
+    }
+
+    /// Chooses an endpoint for one attempt of a call to `cluster`.
+    pub fn pick<R: Random>(
+        &self,
+        cluster: &LiveCluster<A>,
+        request: PickRequest<'_>,
+        random: R,
+    ) -> Picked<'_, A> {
+        let Some(balancer) = &self.balancer else { return Picked::Wait };
+        let mut cx = PickContext {
+            now: request.now,
+            random,
+            hash: request.hash,
+            previous: request.previous,
+            max_reselect: request.max_reselect,
+            total_active: cluster.active(),
+            sequence: cluster.sequence(),
+        };
+        match balancer.pick(&mut cx, &*self.set) {
+            PickResult::Endpoint(index) => match self.set.endpoint(index) {
+                Some(endpoint) => Picked::Endpoint(index, endpoint),
+                None => Picked::Fail(balancer.counts()),
+            },
+            PickResult::Fail(counts) => Picked::Fail(counts),
+        }
+    }
+}
+
+/// What an attempt brings to the choice of its endpoint.
+#[derive(Clone, Copy, Debug)]
+pub struct PickRequest<'a> {
+    /// The time.
+    pub now: Timestamp,
+    /// The request's hash, for consistent hashing.
+    pub hash: Option<u64>,
+    /// The endpoints that this call has tried.
+    pub previous: &'a [EndpointId],
+    /// How often the choice is repeated to find one not tried.
+    pub max_reselect: u32,
+}

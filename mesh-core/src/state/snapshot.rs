@@ -1,0 +1,157 @@
+//! [`Snapshot`]: the routes and clusters in force.
+
+use super::{Attach, LiveCluster, Target};
+use crate::head::RequestHead;
+use crate::local_reply::Reason;
+use crate::outcome::{Failure, ProtocolFailure};
+use crate::random::Random;
+use crate::router::{Decision, Router};
+use crate::time::Timestamp;
+use crate::update::{Mode, Origin, UnknownHosts};
+use bytes::Bytes;
+use http::{Response, header};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The targets of a route table by their number.
+pub(super) type Targets<A> = Arc<[Option<Arc<Target<A>>>]>;
+
+/// The routes and clusters in force: what one call sees, from its start to its end.
+#[derive(Debug)]
+pub struct Snapshot<A: Attach> {
+    pub(super) router: Router,
+    /// By number; `None`: the cluster is not in the configuration.
+    pub(super) targets: Targets<A>,
+    pub(super) clusters: Arc<BTreeMap<Arc<str>, Arc<LiveCluster<A>>>>,
+    pub(super) origin: Origin,
+    pub(super) mode: Mode,
+    pub(super) unknown_hosts: UnknownHosts,
+    pub(super) generation: u64,
+    pub(super) applied_at: Option<Timestamp>,
+    /// The mesh was shut down.
+    pub(super) ended: bool,
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub enum Routing<A: Attach> {
+    /// It goes to this target.
+    Forward(Arc<Target<A>>),
+    /// It is answered here, by a redirect or a direct response.
+    Reply(Response<Bytes>),
+    /// It goes where its URI points, and is measured: the mesh only observes, or lets unknown hosts
+    /// pass.
+    Passthrough,
+}
+
+impl<A: Attach> Snapshot<A> {
+    /// A snapshot before any configuration.
+    pub(super) fn initial() -> Self {
+        Self {
+            router: Router::default(),
+            targets: Arc::new([]),
+            clusters: Arc::default(),
+            origin: Origin::default(),
+            mode: Mode::default(),
+            unknown_hosts: UnknownHosts::default(),
+            generation: 0,
+            applied_at: None,
+            ended: false,
+        }
+    }
+
+    /// Decides what becomes of a request.
+    ///
+    /// # Errors
+    /// [`Reason::NotConfigured`] before the first configuration, [`Reason::ShutDown`] after the mesh
+    /// has ended; otherwise what the router found
+    /// missing: a virtual host, a route, the header that names the cluster, the cluster.
+    pub fn route(
+        &self,
+        head: &RequestHead<'_>,
+        random: &mut impl Random,
+    ) -> Result<Routing<A>, Reason> {
+        if self.mode == Mode::Observe {
+            return Ok(Routing::Passthrough);
+        }
+        if self.applied_at.is_none() {
+            return Err(if self.ended { Reason::ShutDown } else { Reason::NotConfigured });
+        }
+        match self.router.route(head, random) {
+            Ok(Decision::Forward { target, .. }) => match self.targets.get(target as usize) {
+                Some(Some(target)) => Ok(Routing::Forward(Arc::clone(target))),
+                _ => Err(Reason::UnknownCluster),
+            },
+            Ok(decision) => reply(&decision, head).map(Routing::Reply),
+            Err(error) => {
+                let reason = Reason::from(error);
+                match (&reason, self.unknown_hosts) {
+                    (Reason::NoVirtualHost, UnknownHosts::Passthrough) => Ok(Routing::Passthrough),
+                    _ => Err(reason),
+                }
+            }
+        }
+    }
+
+    /// The compiled routes.
+    #[must_use]
+    pub const fn router(&self) -> &Router {
+        &self.router
+    }
+
+    /// The cluster of this name.
+    #[must_use]
+    pub fn cluster(&self, name: &str) -> Option<&Arc<LiveCluster<A>>> {
+        self.clusters.get(name)
+    }
+
+    /// All clusters, by name.
+    pub fn clusters(&self) -> impl Iterator<Item = &Arc<LiveCluster<A>>> {
+        self.clusters.values()
+    }
+
+    /// Where the configuration comes from.
+    #[must_use]
+    pub const fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Whether the mesh acts or only measures.
+    #[must_use]
+    pub const fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// How many configurations were applied before and with this one; 0: none yet.
+    #[must_use]
+    pub const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// When it was applied; `None`: there is no configuration yet.
+    #[must_use]
+    pub const fn applied_at(&self) -> Option<Timestamp> {
+        self.applied_at
+    }
+}
+
+/// What a route answers by itself, with its header edits.
+fn reply(decision: &Decision<'_>, head: &RequestHead<'_>) -> Result<Response<Bytes>, Reason> {
+    let mut response = Response::new(Bytes::new());
+    match decision {
+        Decision::Redirect { redirect, .. } => {
+            let location = redirect.location(head);
+            let invalid = Failure::Protocol(ProtocolFailure::InvalidRequest);
+            *response.status_mut() = redirect.status();
+            let location = location.map_err(|_invalid_rewrite| Reason::Attempt(invalid))?;
+            response.headers_mut().insert(header::LOCATION, location);
+        }
+        Decision::DirectResponse { response: direct, .. } => {
+            *response.status_mut() = direct.status;
+            *response.body_mut() = direct.body.clone();
+        }
+        Decision::Forward { .. } => {}
+    }
+    decision.route().edit_response(None, response.headers_mut());
+    Ok(response)
+}

@@ -1,0 +1,119 @@
+//! [`Target`]: a route and one of its clusters, all that a call needs behind one pointer.
+
+use super::{Attach, LiveCluster};
+use crate::call::CallPolicy;
+use crate::call::headers::AttemptHeaders;
+use crate::head::RequestHead;
+use crate::model::RoutingPriority;
+use crate::random::Random;
+use crate::router::{CompiledForward, CompiledRoute, RequestHash};
+use http::HeaderMap;
+use std::sync::Arc;
+
+/// A route and the cluster that was chosen for it.
+#[derive(Debug)]
+pub struct Target<A: Attach> {
+    pub(super) route: Arc<CompiledRoute>,
+    pub(super) forward: Arc<CompiledForward>,
+    pub(super) cluster: Arc<LiveCluster<A>>,
+    pub(super) split: Option<usize>,
+    pub(super) attached: A::Target,
+}
+
+impl<A: Attach> Target<A> {
+    /// The route.
+    #[must_use]
+    pub const fn route(&self) -> &Arc<CompiledRoute> {
+        &self.route
+    }
+
+    /// How the route forwards.
+    #[must_use]
+    pub const fn forward(&self) -> &Arc<CompiledForward> {
+        &self.forward
+    }
+
+    /// The cluster.
+    #[must_use]
+    pub const fn cluster(&self) -> &Arc<LiveCluster<A>> {
+        &self.cluster
+    }
+
+    /// The part of the route's split that was drawn, when it has one.
+    #[must_use]
+    pub const fn split(&self) -> Option<usize> {
+        self.split
+    }
+
+    /// What the adapter hung on it.
+    #[must_use]
+    pub const fn attached(&self) -> &A::Target {
+        &self.attached
+    }
+
+    /// Which set of circuit breakers counts its calls.
+    #[must_use]
+    pub fn priority(&self) -> RoutingPriority {
+        self.forward.priority
+    }
+
+    /// What the route says about a call as a whole.
+    #[must_use]
+    pub fn call_policy(&self) -> CallPolicy<'_> {
+        let forward = &self.forward;
+        let mut policy = CallPolicy::new(forward.timeout);
+        policy.max_stream_duration = forward.max_stream_duration;
+        policy.retry = forward.retry_policy.as_deref().map(|compiled| &compiled.policy);
+        policy.hedge = forward.hedge_policy.unwrap_or_default();
+        policy.transparent_retry = forward.transparent_retry;
+        policy
+    }
+
+    /// Whether a request with these headers may be tried again by policy.
+    #[must_use]
+    pub fn is_retriable(&self, headers: &HeaderMap) -> bool {
+        let policy = self.forward.retry_policy.as_deref();
+        policy.is_none_or(|policy| policy.request_headers_match(headers))
+    }
+
+    /// Whether a response with these headers is worth a retry
+    /// ([`RetryOn::RETRIABLE_HEADERS`](crate::model::RetryOn::RETRIABLE_HEADERS)).
+    #[must_use]
+    pub fn matches_retriable_headers(&self, headers: &HeaderMap) -> bool {
+        let policy = self.forward.retry_policy.as_deref();
+        policy.is_some_and(|policy| policy.response_headers_match(headers))
+    }
+
+    /// Which headers tell the next hop about attempts.
+    #[must_use]
+    pub fn attempt_headers(&self) -> AttemptHeaders {
+        let wanted = self.route.include_request_attempt_count();
+        let mut headers = AttemptHeaders::default();
+        (headers.attempt_count, headers.is_timeout_retry) = (wanted, wanted);
+        headers
+    }
+
+    /// How often a pick is repeated to find an endpoint not tried before; `None`: endpoints that were
+    /// tried are as good as others (Envoy: without the `previous_hosts` predicate).
+    ///
+    /// Without a retry policy a request that no server processed still goes elsewhere.
+    #[must_use]
+    pub fn max_reselect(&self) -> Option<u32> {
+        let Some(policy) = &self.forward.retry_policy else { return Some(0) };
+        policy.policy.previous_hosts.then_some(policy.policy.host_selection_max_attempts)
+    }
+
+    /// What consistent hashing places a request by: the route's policy, else the cluster's.
+    #[must_use]
+    pub fn hash(&self, head: &RequestHead<'_>, random: &mut impl Random) -> RequestHash {
+        let route = &self.forward.hash_policy;
+        if !route.is_empty() {
+            return route.hash_or_set_cookie(head, random);
+        }
+        let cluster = self.cluster.policy();
+        if cluster.hash_policy.is_empty() {
+            return RequestHash::default();
+        }
+        cluster.hash_policy.hash_or_set_cookie(head, random)
+    }
+}

@@ -1,0 +1,137 @@
+//! The future of an attempt that is being placed, and then runs.
+
+use super::choose;
+use crate::net::Net;
+use crate::routed::{Attempt, AttemptError, Picked};
+use mesh_core::breaker::Resource;
+use mesh_core::model::RoutingPriority;
+use mesh_core::outcome::Failure;
+use mesh_core::state::Target;
+use pin_project::pin_project;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use tokio::sync::futures::OwnedNotified;
+use tower_service::Service;
+
+/// An attempt that waits for an endpoint, runs, or has failed already.
+///
+/// The common case, an endpoint that is there, never waits and allocates nothing.
+#[pin_project]
+pub struct BalanceFuture<S: Service<Picked>> {
+    #[pin]
+    state: State<S>,
+}
+
+#[pin_project(project = StateProj)]
+#[expect(clippy::large_enum_variant, reason = "the large variants are the common path")]
+enum State<S: Service<Picked>> {
+    Waiting(Waiting<S>),
+    Running(#[pin] S::Future),
+    Failed(Option<AttemptError>),
+}
+
+/// An attempt that waits for the next picker of its cluster; it counts as pending.
+struct Waiting<S> {
+    inner: S,
+    attempt: Option<Attempt>,
+    target: Arc<Target<Net>>,
+    priority: RoutingPriority,
+    notified: Pin<Box<OwnedNotified>>,
+}
+
+impl<S> Drop for Waiting<S> {
+    fn drop(&mut self) {
+        self.target.cluster().breaker().release(self.priority, Resource::Pending);
+    }
+}
+
+/// What became of an attempt that looked for its endpoint.
+pub(super) enum Choice {
+    Picked(Picked),
+    Wait(Attempt),
+    Fail(AttemptError),
+}
+
+impl<S: Service<Picked, Error = AttemptError>> BalanceFuture<S> {
+    pub(super) const fn running(future: S::Future) -> Self {
+        Self { state: State::Running(future) }
+    }
+
+    pub(super) const fn failed(error: AttemptError) -> Self {
+        Self { state: State::Failed(Some(error)) }
+    }
+
+    pub(super) fn waiting(inner: S, attempt: Attempt) -> Self {
+        let target = Arc::clone(&attempt.target);
+        let priority = attempt.priority();
+        if let Err(overflow) = target.cluster().breaker().try_acquire(priority, Resource::Pending) {
+            return Self::failed(attempt.unsent(Failure::Overflow(overflow)));
+        }
+        let notified = target.cluster().attached().endpoints_changed();
+        let attempt = Some(attempt);
+        Self { state: State::Waiting(Waiting { inner, attempt, target, priority, notified }) }
+    }
+}
+
+impl<S> Waiting<S>
+where
+    S: Service<Picked, Error = AttemptError>,
+{
+    /// The next state, once there is one.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<State<S>> {
+        loop {
+            // Listens before it looks: a picker that is published in between is not missed. The future
+            // was made before the first look, or by the last turn of this loop.
+            let woken = self.notified.as_mut().poll(cx).is_ready();
+            let Some(attempt) = self.attempt.take() else { return Poll::Pending };
+            if woken {
+                self.notified = self.target.cluster().attached().endpoints_changed();
+            }
+            match choose(attempt) {
+                Choice::Picked(picked) => {
+                    return Poll::Ready(State::Running(self.inner.call(picked)));
+                }
+                Choice::Fail(error) => return Poll::Ready(State::Failed(Some(error))),
+                Choice::Wait(attempt) => self.attempt = Some(attempt),
+            }
+            if !woken {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl<S> Future for BalanceFuture<S>
+where
+    S: Service<Picked, Error = AttemptError>,
+{
+    type Output = Result<S::Response, AttemptError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            let mut this = self.as_mut().project();
+            let next = match this.state.as_mut().project() {
+                StateProj::Running(future) => return future.poll(cx),
+                StateProj::Waiting(waiting) => ready!(waiting.poll(cx)),
+                StateProj::Failed(error) => match error.take() {
+                    Some(error) => return Poll::Ready(Err(error)),
+                    None => return Poll::Pending,
+                },
+            };
+            this.state.set(next);
+        }
+    }
+}
+
+impl<S: Service<Picked>> std::fmt::Debug for BalanceFuture<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state = match &self.state {
+            State::Waiting(_) => "Waiting",
+            State::Running(_) => "Running",
+            State::Failed(_) => "Failed",
+        };
+        f.debug_tuple("BalanceFuture").field(&state).finish()
+    }
+}

@@ -1,0 +1,106 @@
+//! The layer that finds an attempt its endpoint: a place in the circuit breaker, then a pick.
+//!
+//! # Position
+//! Below `call`: every attempt is admitted and picked anew, with the picker in force at that moment, so
+//! a retry never goes to an endpoint that was removed or ejected meanwhile. Above `endpoint`.
+
+mod future;
+
+pub use future::BalanceFuture;
+
+use crate::net::{Draw, Net};
+use crate::routed::{Attempt, AttemptError, Picked};
+use future::Choice;
+use http::HeaderValue;
+use http::header::HOST;
+use mesh_core::breaker::Resource;
+use mesh_core::outcome::Failure;
+use mesh_core::state::{EndpointSet, InFlight, PickRequest, Picked as Pick};
+use std::task::{Context, Poll};
+use tower_service::Service;
+
+/// Picks the endpoint of each attempt.
+#[derive(Clone, Debug)]
+pub struct BalanceService<S> {
+    inner: S,
+}
+
+impl<S> BalanceService<S> {
+    /// Hands attempts with their endpoint to `inner`.
+    #[must_use]
+    pub const fn new(inner: S) -> Self {
+        Self { inner }
+    }
+}
+
+impl<S> Service<Attempt> for BalanceService<S>
+where
+    S: Service<Picked, Error = AttemptError> + Clone,
+{
+    type Response = S::Response;
+    type Error = AttemptError;
+    type Future = BalanceFuture<S>;
+
+    /// Always ready: an attempt that finds no place fails at once, or waits in its own future.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), AttemptError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, attempt: Attempt) -> Self::Future {
+        match choose(attempt) {
+            Choice::Picked(picked) => BalanceFuture::running(self.inner.call(picked)),
+            Choice::Wait(attempt) => BalanceFuture::waiting(self.inner.clone(), attempt),
+            Choice::Fail(error) => BalanceFuture::failed(error),
+        }
+    }
+}
+
+/// Admits an attempt and picks its endpoint.
+fn choose(mut attempt: Attempt) -> Choice {
+    let priority = attempt.priority();
+    let target = &attempt.target;
+    let cluster = target.cluster();
+    if let Err(overflow) = cluster.breaker().try_acquire(priority, Resource::Requests) {
+        return Choice::Fail(attempt.unsent(Failure::Overflow(overflow)));
+    }
+    let request = PickRequest {
+        now: attempt.started,
+        hash: attempt.hash,
+        previous: if attempt.max_reselect.is_some() { &attempt.previous } else { &[] },
+        max_reselect: attempt.max_reselect.unwrap_or(0),
+    };
+    let picker = cluster.picker();
+    let failure = match picker.pick(cluster, request, Draw) {
+        Pick::Endpoint(index, endpoint) => {
+            let endpoint = endpoint.clone();
+            let set = picker.set();
+            let locality = set.attached_locality(index).cloned();
+            if target.forward().wants_endpoint_hostname() {
+                rewrite_host(&mut attempt.request, set, index);
+            }
+            let Attempt { request, target, started, deadline, .. } = attempt;
+            let in_flight = InFlight::begin(target, endpoint, priority);
+            return Choice::Picked(Picked { request, in_flight, locality, started, deadline });
+        }
+        Pick::Wait => None,
+        Pick::Fail(_) if attempt.wait_for_ready => None,
+        Pick::Fail(counts) => Some(Failure::NoEndpoint(counts)),
+    };
+    cluster.breaker().release(priority, Resource::Requests);
+    match failure {
+        Some(failure) => Choice::Fail(attempt.unsent(failure)),
+        None => Choice::Wait(attempt),
+    }
+}
+
+/// Envoy: `auto_host_rewrite`; gRFC A81: the authority becomes the endpoint's hostname.
+fn rewrite_host(request: &mut http::Request<crate::MeshBody>, set: &EndpointSet<Net>, index: u32) {
+    let Some(hostname) = set.configured(index).and_then(|endpoint| endpoint.hostname.as_deref())
+    else {
+        return;
+    };
+    if let Ok(host) = HeaderValue::from_str(hostname) {
+        request.headers_mut().insert(HOST, host);
+    }
+    crate::route::set_authority(request.uri_mut(), hostname);
+}

@@ -1,0 +1,264 @@
+//! [`Builder`]: how a mesh is made.
+
+use crate::connect::{Connect, TcpConnector};
+use crate::dns::{self, Resolve};
+use crate::driver::Driver;
+use crate::mesh::Mesh;
+use crate::net::{Classify, Net, Settings, Shared};
+use crate::observe::registry::Registry;
+use crate::passthrough::Passthrough;
+use crate::source::{Rejected, Sink, Source, mesh_yaml};
+use http::response;
+use mesh_core::ConfigUpdate;
+use mesh_core::lb::Pick;
+use mesh_core::outcome::Class;
+use mesh_core::state::{ApplyError, Updater};
+use mesh_core::update::{Mode, Origin};
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+
+/// Builds a [`Mesh`].
+///
+/// Without a configuration ([`file`](Self::file), [`config`](Self::config) or
+/// [`source`](Self::source)) every call passes unchanged and is only measured.
+#[must_use = "a builder does nothing until `build`"]
+pub struct Builder {
+    files: Vec<PathBuf>,
+    config: Option<ConfigUpdate>,
+    source: Option<Box<dyn Source>>,
+    runtime: Option<Handle>,
+    connector: Arc<dyn Connect>,
+    resolver: Option<Arc<dyn Resolve>>,
+    classify: Option<Arc<dyn Classify>>,
+    policies: Vec<(Arc<str>, Arc<dyn Pick>)>,
+    settings: Settings,
+}
+
+impl Builder {
+    pub(crate) fn new() -> Self {
+        Self {
+            files: Vec::new(),
+            config: None,
+            source: None,
+            runtime: None,
+            connector: Arc::new(TcpConnector),
+            resolver: None,
+            classify: None,
+            policies: Vec::new(),
+            settings: Settings::default(),
+        }
+    }
+
+    /// Follows a `mesh.yaml` file. Several files unite by name.
+    pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.files.push(path.into());
+        self
+    }
+
+    /// Uses a configuration made in code.
+    pub fn config(mut self, update: ConfigUpdate) -> Self {
+        self.config = Some(update);
+        self
+    }
+
+    /// Takes configurations from `source`, which goes on after [`config`](Self::config) or a file gave
+    /// the first.
+    pub fn source(mut self, source: impl Source) -> Self {
+        self.source = Some(Box::new(source));
+        self
+    }
+
+    /// The runtime that connections and background work live on. Default: the current one; without one,
+    /// a thread of its own.
+    pub fn runtime(mut self, runtime: Handle) -> Self {
+        self.runtime = Some(runtime);
+        self
+    }
+
+    /// Makes byte streams differently: other sockets, simulated networks. Default: TCP and Unix
+    /// sockets.
+    pub fn connector(mut self, connector: impl Connect + 'static) -> Self {
+        self.connector = Arc::new(connector);
+        self
+    }
+
+    /// Resolves names differently. Default: the system's configuration.
+    pub fn resolver(mut self, resolver: impl Resolve + 'static) -> Self {
+        self.resolver = Some(Arc::new(resolver));
+        self
+    }
+
+    /// Says which responses are failures whatever their status; `None` leaves it to the status. It
+    /// counts in metrics, outlier detection and retries alike.
+    pub fn classify(
+        mut self,
+        classify: impl Fn(&response::Parts) -> Option<Class> + Send + Sync + 'static,
+    ) -> Self {
+        self.classify = Some(Arc::new(classify));
+        self
+    }
+
+    /// Makes a load-balancing policy known by a name that the configuration can use.
+    pub fn lb_policy(mut self, name: impl Into<Arc<str>>, policy: impl Pick + 'static) -> Self {
+        self.policies.push((name.into(), Arc::new(policy)));
+        self
+    }
+
+    /// The most bytes of a request body that are kept for another attempt. Default 64 KiB.
+    pub fn replay_limit(mut self, bytes: usize) -> Self {
+        self.settings.replay_limit = bytes;
+        self
+    }
+
+    /// Puts a [`CallReport`](crate::observe::CallReport) into the extensions of every response. It
+    /// allocates. Default: only where a call asks for it.
+    pub fn report_every_call(mut self) -> Self {
+        self.settings.report = true;
+        self
+    }
+
+    /// Adds `x-envoy-expected-rq-timeout-ms` to requests with a deadline. Default: not.
+    pub fn expected_timeout_header(mut self) -> Self {
+        self.settings.expected_timeout_header = true;
+        self
+    }
+
+    /// Obeys `x-envoy-*` request headers (retry conditions, timeouts), because whoever calls is
+    /// trusted. They are taken off either way once obeyed. Default: not.
+    pub fn trusted_overrides(mut self) -> Self {
+        self.settings.trusted_overrides = true;
+        self
+    }
+
+    /// Makes the mesh and starts its background task.
+    ///
+    /// # Errors
+    /// [`BuildError`] when the configuration can't be read or used, or there is no way to run the
+    /// background task or to resolve names.
+    pub fn build(self) -> Result<Mesh, BuildError> {
+        let Self { files, config, source, runtime, .. } = self;
+        let own = match runtime.map_or_else(Handle::try_current, Ok) {
+            Ok(handle) => Err(handle),
+            Err(_) => Ok(OwnRuntime::new().map_err(BuildError::Runtime)?),
+        };
+        let runtime = match &own {
+            Ok(own) => own.runtime.handle().clone(),
+            Err(handle) => handle.clone(),
+        };
+        let resolver = match self.resolver {
+            Some(resolver) => resolver,
+            None => {
+                let _entered = runtime.enter();
+                dns::default_resolver().map_err(BuildError::Resolver)?
+            }
+        };
+        let shared = Arc::new(Shared {
+            runtime: runtime.clone(),
+            dial: self.connector,
+            registry: Registry::new(),
+            classify: self.classify,
+            attention: Notify::new(),
+            settings: self.settings,
+        });
+        let (mut updater, state) = Updater::new(Net { shared: Arc::clone(&shared) });
+        for (name, policy) in self.policies {
+            updater.register_policy(name, policy);
+        }
+        let (first, source) = first_configuration(&files, config, source)?;
+        let (sink, receiver) = Sink::channel();
+        let _entered = runtime.enter();
+        let (mut driver, guard, progress) =
+            Driver::new(updater, Arc::clone(&shared), Arc::clone(&resolver), receiver);
+        if let Some(first) = first {
+            driver.apply_first(first).map_err(BuildError::Apply)?;
+        }
+        if let Some(source) = source {
+            runtime.spawn(source.start(sink));
+        }
+        match own {
+            Ok(own) => own.run(driver).map_err(BuildError::Runtime)?,
+            Err(runtime) => drop(runtime.spawn(driver.run())),
+        }
+        let passthrough = Passthrough::new(Arc::clone(&shared), resolver);
+        Ok(Mesh::new(state, shared, passthrough, progress, guard))
+    }
+}
+
+/// The configuration to begin with, and the source that goes on.
+type First = (Option<ConfigUpdate>, Option<Box<dyn Source>>);
+
+fn first_configuration(
+    files: &[PathBuf],
+    config: Option<ConfigUpdate>,
+    source: Option<Box<dyn Source>>,
+) -> Result<First, BuildError> {
+    match (files, config, source) {
+        ([], None, None) => {
+            let mut observe = ConfigUpdate::default();
+            observe.mode = Mode::Observe;
+            observe.origin = Origin::new("none", "");
+            Ok((Some(observe), None))
+        }
+        ([], config, source) => Ok((config, source)),
+        (files, None, None) => {
+            let (update, source) = mesh_yaml::open(files).map_err(BuildError::Configuration)?;
+            Ok((Some(update), Some(Box::new(source))))
+        }
+        _ => Err(BuildError::TwoSources),
+    }
+}
+
+/// A runtime of the mesh's own, on a thread of its own, for programs without one.
+struct OwnRuntime {
+    runtime: tokio::runtime::Runtime,
+}
+
+impl OwnRuntime {
+    fn new() -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(Self { runtime })
+    }
+
+    /// Runs the driver, and with it everything that was spawned on the runtime, until the mesh ends.
+    fn run(self, driver: Driver) -> io::Result<()> {
+        let run = move || self.runtime.block_on(driver.run());
+        std::thread::Builder::new().name("mesh".into()).spawn(run).map(drop)
+    }
+}
+
+/// Why a mesh can't be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The configuration can't be read, or is wrong; the text names every mistake with its place.
+    #[error("{0}")]
+    Configuration(#[source] Rejected),
+    /// The configuration can't be put into force.
+    #[error("the configuration can't be applied: {0}")]
+    Apply(#[source] ApplyError),
+    /// A file and another source, or a source and a file, were given.
+    #[error("a mesh has one source: give files, or a configuration with or without a source")]
+    TwoSources,
+    /// The system's name servers can't be learnt.
+    #[error("the system's resolver configuration can't be read: {0}")]
+    Resolver(#[source] io::Error),
+    /// The background thread can't be started.
+    #[error("the background thread can't be started: {0}")]
+    Runtime(#[source] io::Error),
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("files", &self.files)
+            .field("source", &self.source)
+            .field("connector", &self.connector)
+            .field("resolver", &self.resolver)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}

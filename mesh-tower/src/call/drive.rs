@@ -1,0 +1,386 @@
+//! [`Drive`]: a call's machine, and everything of the call that is not a future.
+
+use super::peek::Peeked;
+use super::propagate::Propagation;
+use super::saved::SavedRequest;
+use super::scope::CallScope;
+use crate::clock;
+use crate::endpoint::{Limits, MeshResponseBody};
+use crate::error::{Error, Station};
+use crate::net::{Draw, Net, Settings};
+use crate::observe::events::RetryOutcome;
+use crate::observe::{AttemptOutcome, AttemptReport, CallReport};
+use crate::options::CallOptions;
+use crate::routed::{Answer, Attempt, AttemptError, Routed};
+use http::header::SET_COOKIE;
+use http::{HeaderMap, Response};
+use mesh_core::call::gate::admit_retry;
+use mesh_core::call::{
+    Action, AttemptId, Call, RequestFacts, RetryGate, RetryRefused, RetryStop, headers,
+};
+use mesh_core::lb::EndpointId;
+use mesh_core::local_reply::Reason;
+use mesh_core::model::{Address, RetryOn};
+use mesh_core::outcome::{Failure, Outcome, Processed, ResetReason, ResponseOutcome};
+use mesh_core::router::RequestHash;
+use mesh_core::state::Target;
+use mesh_core::{Timestamp, WallTime};
+use smallvec::SmallVec;
+
+/// A call in progress.
+#[derive(Debug)]
+pub(super) struct Drive {
+    pub(super) machine: Call,
+    scope: Option<CallScope>,
+    saved: SavedRequest,
+    slots: Slots,
+    options: CallOptions,
+    settings: Settings,
+    hash: RequestHash,
+    grpc: bool,
+    began: Timestamp,
+    /// When the newest attempt began.
+    attempt_began: Timestamp,
+    previous: SmallVec<[EndpointId; 2]>,
+    /// Who the last attempt went to, for errors.
+    last: Option<Address>,
+    report: Option<Box<CallReport>>,
+}
+
+/// The retry slots that the call holds; what is left is given back when the call is dropped.
+#[derive(Debug)]
+struct Slots {
+    target: std::sync::Arc<Target<Net>>,
+    held: u32,
+}
+
+impl Drop for Slots {
+    fn drop(&mut self) {
+        for _ in 0..self.held {
+            release(&self.target);
+        }
+    }
+}
+
+fn release(target: &Target<Net>) {
+    let (breaker, priority) = (target.cluster().breaker(), target.priority());
+    breaker.release(priority, mesh_core::breaker::Resource::Retries);
+}
+
+/// What the machine asks of the cluster and of the saved request.
+struct Gate<'a> {
+    saved: &'a SavedRequest,
+    slots: &'a mut Slots,
+}
+
+impl RetryGate for Gate<'_> {
+    fn can_resend(&self) -> bool {
+        self.saved.can_resend()
+    }
+
+    fn matches_retriable_headers(&self, headers: &HeaderMap) -> bool {
+        self.slots.target.matches_retriable_headers(headers)
+    }
+
+    fn wall_time(&self) -> WallTime {
+        clock::wall()
+    }
+
+    fn admit_retry(&mut self, now: Timestamp) -> Result<(), RetryRefused> {
+        let cluster = self.slots.target.cluster();
+        let priority = self.slots.target.priority();
+        admit_retry(cluster.budget(), cluster.breaker(), priority, now)?;
+        self.slots.held += 1;
+        Ok(())
+    }
+
+    fn release_retry(&mut self) {
+        self.slots.held -= 1;
+        release(&self.slots.target);
+    }
+}
+
+impl Drive {
+    pub(super) fn new(routed: Routed) -> Self {
+        let Routed { mut request, target, options, settings, hash, started } = routed;
+        let grpc = mesh_core::head::is_grpc_content_type(request.headers());
+        let (overrides, strip) = if settings.trusted_overrides {
+            headers::parse_overrides(request.headers(), true)
+        } else {
+            (None, headers::Strip::default())
+        };
+        strip.apply(request.headers_mut());
+        let mut facts = RequestFacts::default();
+        facts.grpc = grpc;
+        facts.retriable = target.is_retriable(request.headers());
+        facts.incoming_deadline =
+            super::propagate::caller_deadline(request.headers(), grpc, started);
+        facts.overrides = overrides;
+        facts.options.timeout = options.timeout;
+        facts.options.no_retry = options.no_retry;
+        let machine = Call::new(&target.call_policy(), facts, started);
+        target.cluster().budget().deposit(started);
+        let slots = Slots { target: target.clone(), held: 0 };
+        Self {
+            machine,
+            scope: Some(CallScope::new(target, started)),
+            saved: SavedRequest::new(request),
+            slots,
+            options,
+            settings,
+            hash,
+            grpc,
+            began: started,
+            attempt_began: started,
+            previous: SmallVec::new(),
+            last: None,
+            report: None,
+        }
+    }
+
+    const fn target(&self) -> &std::sync::Arc<Target<Net>> {
+        &self.slots.target
+    }
+
+    /// The call begins.
+    pub(super) fn start(&mut self) -> Action {
+        self.machine.start(self.began)
+    }
+
+    /// The attempt that the machine asked for; `None`: the request is gone.
+    pub(super) fn attempt(&mut self, id: AttemptId) -> Option<Attempt> {
+        let now = if id.number() == 1 { self.began } else { clock::now() };
+        self.attempt_began = now;
+        let save = self.machine.wants_saved_request();
+        let mut request = self.saved.take(save, self.settings.replay_limit)?;
+        let counts = self.machine.counts();
+        let deadline = self.machine.attempt_deadline(id);
+        let target = self.target().clone();
+        if counts.attempt > 1 {
+            self.count_start(counts.after_timeout);
+        }
+        Propagation {
+            grpc: self.grpc,
+            counts,
+            which: target.attempt_headers(),
+            now,
+            deadline,
+            expected_timeout: self.settings.expected_timeout_header,
+        }
+        .write(&mut request);
+        Some(Attempt {
+            request,
+            hash: self.hash.hash,
+            previous: self.previous.clone(),
+            max_reselect: target.max_reselect(),
+            wait_for_ready: self.options.wait_for_ready,
+            started: now,
+            deadline,
+            target,
+        })
+    }
+
+    fn count_start(&self, _after_timeout: bool) {
+        let cells = &self.target().cluster().attached().cells;
+        let transparent = self.machine.counts().retries + 1 < self.machine.counts().attempt;
+        if transparent {
+            cells.transparent_retry();
+        } else {
+            cells.retry(RetryOutcome::Started);
+        }
+    }
+
+    /// Whether the trailers of an answer decide about a retry, and may be looked for: `Some(true)` when
+    /// they may be waited for.
+    pub(super) fn peeks(&self, head: &http::response::Parts) -> Option<bool> {
+        if !self.grpc || mesh_core::outcome::grpc_status(&head.headers).is_some() {
+            return None;
+        }
+        let forward = self.target().forward();
+        let policy = &forward.retry_policy.as_deref()?.policy;
+        if !policy.retry_on.intersects(RetryOn::ANY_GRPC) || !self.saved.is_complete() {
+            return None;
+        }
+        Some(forward.peek_trailers_wait)
+    }
+
+    /// An attempt brought an answer.
+    pub(super) fn answered<R>(
+        &mut self,
+        id: AttemptId,
+        answer: &mut Answer<R>,
+        now: Timestamp,
+    ) -> Action {
+        let trailers = answer.peeked.as_deref().and_then(Peeked::trailers);
+        if let Some(trailers) = trailers {
+            answer.scope.trailers(trailers);
+        }
+        let response = ResponseOutcome {
+            status: answer.head.status,
+            headers: &answer.head.headers,
+            trailers,
+            grpc: self.grpc,
+            class: answer.class,
+        };
+        let outcome = Outcome::Response(response);
+        let endpoint = answer.scope.in_flight().endpoint();
+        self.previous.push(endpoint.id());
+        let action = self.outcome(id, &outcome, now);
+        if action != Action::Commit(id) || self.options.report || self.settings.report {
+            let mut report = AttemptReport::new(AttemptOutcome::of(&outcome));
+            report.endpoint = Some(endpoint.address().clone());
+            report.started = answer.scope.started().saturating_duration_since(self.began);
+            report.duration = now.saturating_duration_since(answer.scope.started());
+            report.phases = answer.phases;
+            self.report.get_or_insert_default().attempts.push(report);
+        }
+        action
+    }
+
+    /// An attempt failed without an answer.
+    pub(super) fn failed(
+        &mut self,
+        id: AttemptId,
+        error: &mut AttemptError,
+        now: Timestamp,
+    ) -> Action {
+        if let Some((endpoint, address)) = error.endpoint.take() {
+            self.previous.push(endpoint);
+            self.last = Some(address);
+        }
+        if let Some(request) = error.request.take() {
+            self.saved.give_back(*request);
+        }
+        self.count_failure(error);
+        let outcome = Outcome::Failed(error.failure.clone());
+        let action = self.outcome(id, &outcome, now);
+        let mut report = AttemptReport::new(AttemptOutcome::of(&outcome));
+        report.endpoint = self.last.clone();
+        report.started = error.started.saturating_duration_since(self.began);
+        report.duration = now.saturating_duration_since(error.started);
+        report.phases = error.phases;
+        self.report.get_or_insert_default().attempts.push(report);
+        action
+    }
+
+    /// An attempt was ended at its per-try timeout; its endpoint was told so when it was dropped.
+    pub(super) fn timed_out(&mut self, id: AttemptId) -> Action {
+        let mut error = AttemptError::new(Failure::PerTryTimeout, self.attempt_began);
+        self.failed(id, &mut error, clock::now())
+    }
+
+    fn count_failure(&self, error: &AttemptError) {
+        let cells = &self.target().cluster().attached().cells;
+        if let Failure::Overflow(limit) = &error.failure {
+            cells.overflow(*limit);
+        }
+    }
+
+    fn outcome(&mut self, id: AttemptId, outcome: &Outcome<'_>, now: Timestamp) -> Action {
+        let mut gate = Gate { saved: &self.saved, slots: &mut self.slots };
+        let action = self.machine.handle_outcome(id, outcome, &mut gate, now, &mut Draw);
+        self.count_stop(&action);
+        action
+    }
+
+    fn count_stop(&self, action: &Action) {
+        let (Action::Commit(_) | Action::Finish(_), Some(stop)) =
+            (action, self.machine.retry_stop())
+        else {
+            return;
+        };
+        let cells = &self.target().cluster().attached().cells;
+        match stop {
+            RetryStop::Limit => cells.retry(RetryOutcome::LimitExceeded),
+            RetryStop::Refused(RetryRefused::MaxRetries) => cells.retry(RetryOutcome::Overflow),
+            RetryStop::Refused(_) => cells.retry(RetryOutcome::BudgetExhausted),
+            _ => {}
+        }
+    }
+
+    /// The machine's timer is due.
+    pub(super) fn timeout(&mut self, now: Timestamp) -> Action {
+        let mut gate = Gate { saved: &self.saved, slots: &mut self.slots };
+        let action = self.machine.handle_timeout(&mut gate, now);
+        self.count_stop(&action);
+        action
+    }
+
+    /// The call ends with this answer.
+    pub(super) fn commit<R>(
+        &mut self,
+        answer: Answer<R>,
+        now: Timestamp,
+    ) -> Response<MeshResponseBody<R>> {
+        let Answer { mut head, body, peeked, scope: attempt, .. } = answer;
+        self.saved.clear();
+        let target = self.slots.target.clone();
+        let idle = target.forward().idle_timeout;
+        let limits = Limits { deadline: self.machine.deadline(), idle };
+        let counts = self.machine.counts();
+        let trailers = peeked.as_deref().and_then(Peeked::trailers);
+        let grpc_status = if self.grpc {
+            mesh_core::outcome::grpc_status(&head.headers)
+                .or_else(|| trailers.and_then(mesh_core::outcome::grpc_status))
+        } else {
+            None
+        };
+        if let Some(call) = &mut self.scope {
+            call.head(head.status, grpc_status, counts.attempt, counts.retries);
+        }
+        target.route().edit_response(target.split(), &mut head.headers);
+        for cookie in self.hash.set_cookies.drain(..) {
+            head.headers.append(SET_COOKIE, cookie);
+        }
+        if self.options.report || self.settings.report {
+            let report = self.finished_report(now);
+            head.extensions.insert(report);
+        }
+        let call = self.scope.take();
+        let body = MeshResponseBody::upstream(body, peeked, limits, attempt, call);
+        Response::from_parts(head, body)
+    }
+
+    /// The call ends without an answer.
+    pub(super) fn finish(
+        &mut self,
+        reason: Reason,
+        source: Option<crate::BoxError>,
+        now: Timestamp,
+    ) -> Error {
+        self.saved.clear();
+        let counts = self.machine.counts();
+        if let Some(scope) = self.scope.take() {
+            scope.failed(reason.flag(), Some(counts.attempt), now);
+        }
+        let target = self.slots.target.clone();
+        let station = Station {
+            virtual_host: Some(target.route().virtual_host().clone()),
+            route: Some(target.route().name().clone()),
+            cluster: Some(target.cluster().name().clone()),
+            endpoint: self.last.clone(),
+            attempts: counts.attempt,
+            origin: None,
+        };
+        let flag = self.machine.retry_stop().and_then(RetryStop::flag);
+        let report = self.finished_report(now);
+        Error::new(reason, station)
+            .with_source(source)
+            .with_extra_flag(flag)
+            .with_report(Some(report))
+    }
+
+    /// The call ends because what the machine asked for is not there: a mistake of this layer, which
+    /// must not become a panic of the caller's.
+    pub(super) fn lost(&mut self) -> Error {
+        debug_assert!(false, "the machine asked for a request or an answer that is gone");
+        let (reason, processed) = (ResetReason::Local, Processed::Maybe);
+        self.finish(Reason::Attempt(Failure::Reset { reason, processed }), None, clock::now())
+    }
+
+    fn finished_report(&mut self, now: Timestamp) -> CallReport {
+        let mut report = self.report.take().map_or_else(CallReport::new, |report| *report);
+        report.duration = now.saturating_duration_since(self.began);
+        report
+    }
+}

@@ -1,0 +1,85 @@
+//! A look at the trailers of an answer before its head is handed over.
+//!
+//! Only where a gRPC status decides about a retry, only once the request has been sent whole, and,
+//! unless the route says that the method is unary, only as far as the frames are here already: a
+//! bidirectional client that waits for headers would hang otherwise.
+
+use crate::body::BoxError;
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame};
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// The most bytes of a body that are held while its trailers are looked for.
+const LIMIT: usize = 64 * 1024;
+
+/// What was taken from a body before it was handed over; it is read before the body goes on.
+#[derive(Default)]
+pub(crate) struct Peeked {
+    frames: VecDeque<Frame<Bytes>>,
+    /// What the body said after them: its end, or an error.
+    end: Option<Result<(), BoxError>>,
+}
+
+impl Peeked {
+    /// Takes frames of `body` until the trailers. Ready: as far as is worth looking. Pending: more may
+    /// come.
+    pub(super) fn poll_trailers<R>(&mut self, body: &mut R, cx: &mut Context<'_>) -> Poll<()>
+    where
+        R: Body<Data = Bytes> + Unpin,
+        R::Error: Into<BoxError>,
+    {
+        let held = self.frames.iter().filter_map(|frame| frame.data_ref());
+        let mut size: usize = held.map(Bytes::len).sum();
+        while size <= LIMIT && self.end.is_none() && !body.is_end_stream() {
+            match Pin::new(&mut *body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    let trailers = frame.is_trailers();
+                    size += frame.data_ref().map_or(0, Bytes::len);
+                    self.frames.push_back(frame);
+                    if trailers {
+                        break;
+                    }
+                }
+                Poll::Ready(Some(Err(error))) => self.end = Some(Err(error.into())),
+                Poll::Ready(None) => self.end = Some(Ok(())),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// The trailers, when they were found.
+    pub(super) fn trailers(&self) -> Option<&HeaderMap> {
+        self.frames.back()?.trailers_ref()
+    }
+
+    /// What comes next of what was taken; `None`: the body goes on itself.
+    pub(crate) fn next(&mut self) -> Option<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Some(frame) = self.frames.pop_front() {
+            return Some(Some(Ok(frame)));
+        }
+        match self.end.take()? {
+            Ok(()) => {
+                self.end = Some(Ok(()));
+                Some(None)
+            }
+            Err(error) => {
+                self.end = Some(Ok(()));
+                Some(Some(Err(error)))
+            }
+        }
+    }
+
+    /// Whether everything that was taken was read, and the body has not ended here.
+    pub(crate) fn is_read(&self) -> bool {
+        self.frames.is_empty() && self.end.is_none()
+    }
+
+    /// Whether the body ended here, and all was read.
+    pub(crate) fn is_end(&self) -> bool {
+        self.frames.is_empty() && matches!(self.end, Some(Ok(())))
+    }
+}

@@ -1,0 +1,122 @@
+//! What the mesh adds to requests, in one table.
+//!
+//! | header | when | source |
+//! |---|---|---|
+//! | `grpc-timeout` | a gRPC call with a deadline | gRFC A31; replaces the caller's own, which is never later |
+//! | `grpc-previous-rpc-attempts` | a gRPC attempt after a retry | gRFC A6 |
+//! | `x-envoy-attempt-count` | the virtual host asks for it | Envoy: `include_request_attempt_count` |
+//! | `x-envoy-is-timeout-retry` | the same, on a retry after a per-try timeout | Envoy |
+//! | `x-envoy-expected-rq-timeout-ms` | the mesh was built with it, and there is a deadline | Envoy |
+//! | `traceparent`, `tracestate` | the request's extensions hold a `TraceContext` and the caller set none | W3C Trace Context |
+//!
+//! Nothing else is added, and nothing of the caller's is dropped or changed in case.
+
+use crate::net::Draw;
+use crate::observe::TraceContext;
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use mesh_core::Timestamp;
+use mesh_core::call::AttemptCounts;
+use mesh_core::call::deadline::{expected_rq_timeout_ms, grpc_timeout, parse_grpc_timeout};
+use mesh_core::call::headers::AttemptHeaders;
+
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// What one attempt tells the next hop.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Propagation {
+    pub(super) grpc: bool,
+    pub(super) counts: AttemptCounts,
+    pub(super) which: AttemptHeaders,
+    pub(super) now: Timestamp,
+    /// When an answer to the attempt is worth nothing any more.
+    pub(super) deadline: Option<Timestamp>,
+    /// Whether `x-envoy-expected-rq-timeout-ms` is wanted.
+    pub(super) expected_timeout: bool,
+}
+
+impl Propagation {
+    /// Writes the headers of the table.
+    pub(super) fn write<B>(self, request: &mut Request<B>) {
+        if let Some(deadline) = self.deadline {
+            let remaining = deadline.saturating_duration_since(self.now);
+            if self.grpc {
+                request.headers_mut().insert(GRPC_TIMEOUT, grpc_timeout(remaining));
+            }
+            if self.expected_timeout {
+                let millis = expected_rq_timeout_ms(remaining);
+                request.headers_mut().insert(EXPECTED_TIMEOUT, HeaderValue::from(millis));
+            }
+        }
+        self.counts.write(self.grpc, self.which, request.headers_mut());
+        if !request.extensions().is_empty() {
+            trace(request);
+        }
+    }
+}
+
+/// The deadline that the caller wrote into the request: a gRPC call's `grpc-timeout`, counted from
+/// `now`. What can't be read is left to the server to refuse.
+pub(super) fn caller_deadline(
+    headers: &HeaderMap,
+    grpc: bool,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    if !grpc {
+        return None;
+    }
+    let timeout = parse_grpc_timeout(headers.get(GRPC_TIMEOUT)?).ok()?;
+    Some(now + timeout)
+}
+
+fn trace<B>(request: &mut Request<B>) {
+    let Some(context) = request.extensions().get::<TraceContext>() else { return };
+    if !request.headers().contains_key(&TRACEPARENT) {
+        let child = context.child(&mut Draw);
+        child.inject(None, request.headers_mut());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn added(propagation: Propagation, attempt: u32, retries: u32) -> Vec<String> {
+        let mut request = Request::new(());
+        request.headers_mut().insert("x-mine", HeaderValue::from_static("kept"));
+        let counts = AttemptCounts { attempt, retries, after_timeout: false };
+        Propagation { counts, ..propagation }.write(&mut request);
+        let headers = request.headers().iter();
+        let mut lines: Vec<_> =
+            headers.map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        lines.sort();
+        assert!(lines.contains(&"x-mine: kept".to_owned()));
+        lines.retain(|line| line != "x-mine: kept");
+        lines
+    }
+
+    #[test]
+    fn only_what_the_table_says_is_added() {
+        let now = Timestamp::from_millis(1000);
+        let plain = Propagation {
+            grpc: false,
+            counts: AttemptCounts::default(),
+            which: AttemptHeaders::default(),
+            now,
+            deadline: Some(now + Duration::from_millis(250)),
+            expected_timeout: false,
+        };
+        assert_eq!(added(plain, 1, 0), Vec::<String>::new());
+        let grpc = Propagation { grpc: true, ..plain };
+        assert_eq!(added(grpc, 1, 0), ["grpc-timeout: 250m"]);
+        assert_eq!(added(grpc, 2, 1), ["grpc-previous-rpc-attempts: 1", "grpc-timeout: 250m"]);
+        assert_eq!(added(Propagation { deadline: None, ..grpc }, 1, 0), Vec::<String>::new());
+        let expected = Propagation { expected_timeout: true, ..plain };
+        assert_eq!(added(expected, 1, 0), ["x-envoy-expected-rq-timeout-ms: 250"]);
+        let mut which = AttemptHeaders::default();
+        which.attempt_count = true;
+        assert_eq!(added(Propagation { which, ..plain }, 3, 2), ["x-envoy-attempt-count: 3"]);
+    }
+}

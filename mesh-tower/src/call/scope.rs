@@ -1,0 +1,93 @@
+//! [`CallScope`]: what is counted of a call when it is over, wherever it ends.
+
+use crate::net::Net;
+use crate::observe::code::Code;
+use crate::observe::events::RetryOutcome;
+use crate::observe::target::CallRecord;
+use http::{HeaderMap, StatusCode};
+use mesh_core::Timestamp;
+use mesh_core::local_reply::ResponseFlag;
+use mesh_core::outcome;
+use mesh_core::state::Target;
+use std::sync::Arc;
+
+/// Counts a call once: at the end of its response body, at its failure, or when it is dropped.
+#[derive(Debug)]
+pub(crate) struct CallScope {
+    target: Arc<Target<Net>>,
+    started: Timestamp,
+    attempts: u32,
+    retries: u32,
+    code: Code,
+    done: bool,
+}
+
+impl CallScope {
+    pub(super) fn new(target: Arc<Target<Net>>, started: Timestamp) -> Self {
+        target.attached().call_started();
+        Self { target, started, attempts: 0, retries: 0, code: Code::default(), done: false }
+    }
+
+    /// The response head was accepted.
+    pub(super) fn head(
+        &mut self,
+        status: StatusCode,
+        grpc_status: Option<u32>,
+        attempts: u32,
+        retries: u32,
+    ) {
+        self.code.status = Some(status);
+        self.code.grpc_status = grpc_status;
+        (self.attempts, self.retries) = (attempts, retries);
+    }
+
+    /// Trailers came.
+    pub(crate) fn trailers(&mut self, trailers: &HeaderMap) {
+        if self.code.grpc_status.is_none() {
+            self.code.grpc_status = outcome::grpc_status(trailers);
+        }
+    }
+
+    /// The response is complete.
+    pub(crate) fn complete(mut self, now: Timestamp) {
+        self.finish(now);
+    }
+
+    /// The call ended without a (whole) response.
+    pub(crate) fn failed(mut self, flag: ResponseFlag, attempts: Option<u32>, now: Timestamp) {
+        self.code.flag = Some(flag);
+        self.attempts = attempts.unwrap_or(self.attempts);
+        self.finish(now);
+    }
+
+    fn finish(&mut self, now: Timestamp) {
+        self.done = true;
+        let duration = now.saturating_duration_since(self.started);
+        if self.retries > 0 && self.is_good() {
+            self.target.cluster().attached().cells.retry(RetryOutcome::Success);
+        }
+        let (code, attempts) = (self.code, self.attempts);
+        self.target.attached().call_finished(&CallRecord {
+            code,
+            duration,
+            attempts,
+            phases: None,
+        });
+    }
+
+    fn is_good(&self) -> bool {
+        self.code.flag.is_none()
+            && self.code.status.is_some_and(|status| !status.is_server_error())
+            && self.code.grpc_status.is_none_or(|status| status == outcome::grpc::OK)
+    }
+}
+
+impl Drop for CallScope {
+    /// The caller dropped the call, or the body before its end.
+    fn drop(&mut self) {
+        if !self.done {
+            self.code.flag = Some(ResponseFlag::DownstreamConnectionTermination);
+            self.finish(crate::clock::now());
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! [`EndpointPool`]: what hangs on an endpoint.
+
+use super::sending::Sending;
+use super::shared::Shared;
+use super::{Kind, PoolSettings};
+use crate::MeshBody;
+use http::Request;
+use mesh_core::model::Address;
+use std::fmt;
+use std::sync::Arc;
+
+/// The connections of one endpoint.
+///
+/// Idle it is one small allocation; queues and connections are made when they are needed. Dropping it
+/// drains it.
+#[expect(unnameable_types, reason = "what hangs on the live state is the mesh's own")]
+pub struct EndpointPool {
+    shared: Arc<Shared>,
+}
+
+/// How many connections there are, for gauges.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Connections {
+    /// HTTP/1.1 connections, attempts included.
+    pub(crate) h1: usize,
+    /// Of these, how many are idle.
+    pub(crate) h1_idle: usize,
+    /// HTTP/2 connections, attempts included.
+    pub(crate) h2: usize,
+    /// Attempts under way.
+    pub(crate) connecting: usize,
+    /// HTTP/2 streams in use, on connections that take new calls.
+    pub(crate) streams: usize,
+    /// Calls that wait for a connection.
+    pub(crate) waiting: usize,
+}
+
+impl EndpointPool {
+    /// A pool without connections.
+    #[must_use]
+    pub(crate) fn new(address: Address) -> Self {
+        Self { shared: Arc::new(Shared::new(address)) }
+    }
+
+    /// Sends `request` on a connection with room, else waits for one.
+    ///
+    /// The head and what is there of the body are sent in this very call when there is room. A body
+    /// that is not done then goes on by a task of its own, whether the response is polled or not.
+    pub(crate) fn send(&self, settings: &Arc<PoolSettings>, request: Request<MeshBody>) -> Sending {
+        match Kind::of(settings.protocol, &request) {
+            Some(kind) => Sending::start(kind, &self.shared, settings, request),
+            None => Sending::not_http(request),
+        }
+    }
+
+    /// The endpoint is gone: no new calls, waiting ones come back unsent, connections end with their
+    /// last call.
+    pub(crate) fn drain(&self) {
+        self.shared.drain();
+    }
+
+    /// Drains, and ends the calls in flight too.
+    pub(crate) fn close(&self) {
+        self.shared.drain();
+        for gate in self.shared.gates() {
+            gate.close();
+        }
+    }
+
+    /// How many connections there are.
+    #[must_use]
+    pub(crate) fn connections(&self) -> Connections {
+        self.shared.connections()
+    }
+}
+
+impl Drop for EndpointPool {
+    fn drop(&mut self) {
+        self.shared.drain();
+    }
+}
+
+impl fmt::Debug for EndpointPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EndpointPool")
+            .field("address", self.shared.address())
+            .field("connections", &self.connections())
+            .finish()
+    }
+}

@@ -1,0 +1,338 @@
+//! HTTP/1.1 connections: one call at a time, over hyper's `client::conn::http1`.
+//!
+//! hyper's response future has no name, so each connection keeps one box for it and uses it again.
+//!
+//! A connection whose response ended is given back. It is not always ready at once: its task may have
+//! to see the end first, or still sends the request (a server may answer early). It then waits in its
+//! own slot until its task finds it ready.
+
+use super::failure::{self, RequestBodyError};
+use super::io::{Gate, NetIo};
+use super::lanes::Refusal;
+use super::net_body::NetBody;
+use super::shared::Shared;
+use super::upkeep::{Activity, Due, Upkeep};
+use super::{PoolSettings, SendError, head};
+use crate::{BoxError, MeshBody};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper_util::rt::TokioIo;
+use mesh_core::model::ConnectionOptions;
+use mesh_core::outcome::ConnectFailure;
+use parking_lot::Mutex;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::{Context, Poll, ready};
+use tokio::time::Instant;
+use tokio_util::sync::ReusableBoxFuture;
+
+/// Most headers of a response. hyper's own limit of 100 is one that real servers pass.
+const MAX_HEADERS: usize = 512;
+
+/// hyper's default for its buffer, which bounds a head too.
+const MAX_BUFFER: usize = 400 << 10;
+
+type Sent = Result<Response<Incoming>, TrySendError<Request<Outgoing>>>;
+
+/// An HTTP/1.1 connection, held by whoever uses it: the pool's idle list, a call, or its own slot.
+pub(super) struct H1Connection {
+    send: SendRequest<Outgoing>,
+    response: ReusableBoxFuture<'static, Sent>,
+    core: Arc<Core>,
+    /// Whether it served a call before: a failure to send may only mean that the server closed it.
+    reused: bool,
+}
+
+/// What the connection's task and its holder share.
+struct Core {
+    shared: Arc<Shared>,
+    settings: Arc<PoolSettings>,
+    gate: Arc<Gate>,
+    calls: AtomicU32,
+    busy: AtomicBool,
+    /// Takes no new calls.
+    retired: AtomicBool,
+    /// Whether there is something in the slot.
+    parked: AtomicBool,
+    slot: Mutex<Option<Box<H1Connection>>>,
+}
+
+/// Starts HTTP/1.1 on `io`.
+pub(super) async fn handshake(
+    io: NetIo,
+    gate: Arc<Gate>,
+    shared: &Arc<Shared>,
+    settings: &Arc<PoolSettings>,
+) -> Result<(Box<H1Connection>, Driver), Refusal> {
+    let options = &settings.options;
+    let handshake = builder(options).handshake(TokioIo::new(io)).await;
+    let (send, connection) = handshake.map_err(|error| Refusal {
+        source: Some(Arc::new(io::Error::other(error))),
+        ..Refusal::connect(ConnectFailure::Handshake)
+    })?;
+    let core = Arc::new(Core {
+        shared: Arc::clone(shared),
+        settings: Arc::clone(settings),
+        gate,
+        calls: AtomicU32::new(0),
+        busy: AtomicBool::new(false),
+        retired: AtomicBool::new(false),
+        parked: AtomicBool::new(false),
+        slot: Mutex::new(None),
+    });
+    let driver = Driver {
+        connection: Box::pin(connection.with_upgrades()),
+        upkeep: Upkeep::new(options, false, Instant::now()),
+        core: Arc::clone(&core),
+    };
+    let response = ReusableBoxFuture::new(std::future::pending());
+    Ok((Box::new(H1Connection { send, response, core, reused: false }), driver))
+}
+
+fn builder(options: &ConnectionOptions) -> Builder {
+    let head = options.max_response_head as usize;
+    let mut builder = Builder::new();
+    builder
+        .preserve_header_case(true)
+        .max_headers(MAX_HEADERS)
+        .max_header_size(head)
+        .max_buf_size(MAX_BUFFER.max(head));
+    builder
+}
+
+impl H1Connection {
+    /// Sends `request`; the connection is the call's until its response ended.
+    pub(super) fn start(
+        mut self: Box<Self>,
+        mut request: Request<MeshBody>,
+    ) -> Result<InFlight, SendError> {
+        if let Err(reason) = head::prepare_h1(&mut request, self.core.shared.address()) {
+            self.give_back();
+            return Err(SendError::invalid(reason, request));
+        }
+        self.core.calls.fetch_add(1, Ordering::Relaxed);
+        let sent = self.send.try_send_request(request.map(Outgoing));
+        self.response.set(sent);
+        Ok(InFlight(Some(self)))
+    }
+
+    /// Takes it out of the idle list; `false`: it is closed.
+    pub(super) fn take_from_idle(&self) -> bool {
+        self.core.busy.store(true, Ordering::Relaxed);
+        !self.send.is_closed()
+    }
+
+    pub(super) fn put_into_idle(&self) {
+        self.core.busy.store(false, Ordering::Relaxed);
+    }
+
+    /// Which connection this is, for the idle list.
+    pub(super) fn id(&self) -> *const () {
+        Arc::as_ptr(&self.core).cast()
+    }
+
+    /// Offers it to the next call, now or as soon as it is ready. Not under the pool's lock.
+    pub(super) fn give_back(self: Box<Self>) {
+        let core = Arc::clone(&self.core);
+        let max = core.settings.options.max_requests_per_connection;
+        if max != 0 && core.calls.load(Ordering::Relaxed) >= max {
+            core.retire();
+        }
+        if core.retired.load(Ordering::Relaxed) || self.send.is_closed() {
+            return;
+        }
+        *core.slot.lock() = Some(self);
+        core.parked.store(true, Ordering::SeqCst);
+        // It may have become ready, or closed, just before: then its task will not look again.
+        core.offer_parked();
+    }
+}
+
+impl Core {
+    /// Offers the parked connection if it is ready, drops it if it is closed.
+    fn offer_parked(&self) {
+        let connection = {
+            let mut slot = self.slot.lock();
+            match &*slot {
+                Some(c) if c.send.is_ready() || c.send.is_closed() => slot.take(),
+                // Its task may be gone already: nobody would look again.
+                Some(_) if self.retired.load(Ordering::SeqCst) => slot.take(),
+                _ => None,
+            }
+        };
+        let Some(mut connection) = connection else { return };
+        self.parked.store(false, Ordering::SeqCst);
+        if connection.send.is_ready() && !self.retired.load(Ordering::Relaxed) {
+            connection.reused = true;
+            self.shared.offer_h1(connection);
+        }
+    }
+
+    /// Takes no new calls from now on; idle, it closes now.
+    fn retire(self: &Arc<Self>) {
+        if !self.retired.swap(true, Ordering::SeqCst) {
+            self.shared.left_h1(Arc::as_ptr(self).cast());
+        }
+    }
+}
+
+/// A connection in the middle of a call: dropped like this, it is closed, as HTTP/1.1 has no other way
+/// to give a call up.
+pub(super) struct InFlight(Option<Box<H1Connection>>);
+
+impl InFlight {
+    /// Waits for the response head. Not polled again once ready.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<NetBody>, Failed>> {
+        let Some(connection) = &mut self.0 else { return Poll::Pending };
+        let sent = ready!(connection.response.poll(cx));
+        let call = Self(self.0.take());
+        Poll::Ready(match sent {
+            Ok(response) => Ok(respond(response, call)),
+            Err(error) => Err(call.failed(error)),
+        })
+    }
+
+    /// The response ended: the connection may serve others.
+    pub(super) fn finish(mut self) {
+        if let Some(connection) = self.0.take() {
+            connection.give_back();
+        }
+    }
+
+    /// The connection's stream is somebody else's now.
+    fn detach(mut self) {
+        drop(self.0.take());
+    }
+
+    fn failed(self, mut error: TrySendError<Request<Outgoing>>) -> Failed {
+        let request = error.take_message().map(|request| request.map(|body| body.0));
+        let error = error.into_error();
+        match (request, &self.0) {
+            (Some(request), Some(connection)) if connection.reused => {
+                let shared = Arc::clone(&connection.core.shared);
+                let settings = Arc::clone(&connection.core.settings);
+                let request = Box::new(request);
+                Failed::Stale { request, shared, settings, error }
+            }
+            (Some(request), _) => Failed::Error(SendError::unsent(error, request)),
+            (None, _) => Failed::Error(SendError::new(failure::of_h1(&error)).with_source(error)),
+        }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if let Some(connection) = &self.0 {
+            connection.core.gate.close();
+        }
+    }
+}
+
+/// Why there is no response head.
+pub(super) enum Failed {
+    /// The server had closed the idle connection, and nothing was sent: another will do.
+    Stale {
+        request: Box<Request<MeshBody>>,
+        shared: Arc<Shared>,
+        settings: Arc<PoolSettings>,
+        error: hyper::Error,
+    },
+    /// The call failed.
+    Error(SendError),
+}
+
+fn respond(response: Response<Incoming>, call: InFlight) -> Response<NetBody> {
+    let upgrades = response.extensions().get::<hyper::upgrade::OnUpgrade>().is_some();
+    response.map(|incoming| {
+        let call = if upgrades {
+            call.detach();
+            None
+        } else {
+            Some(call)
+        };
+        NetBody::h1(incoming, call)
+    })
+}
+
+type Conn = dyn Future<Output = hyper::Result<()>> + Send;
+
+/// Drives a connection until it is closed, or its stream is handed over by an upgrade.
+pub(super) struct Driver {
+    connection: Pin<Box<Conn>>,
+    core: Arc<Core>,
+    upkeep: Option<Upkeep>,
+}
+
+impl Driver {
+    fn poll_upkeep(&mut self, cx: &mut Context<'_>) {
+        let Some(upkeep) = &mut self.upkeep else { return };
+        while upkeep.poll_fired(cx) {
+            let activity = Activity {
+                busy: self.core.busy.load(Ordering::Relaxed),
+                calls: self.core.calls.load(Ordering::Relaxed),
+                reads: self.core.gate.reads(),
+            };
+            if upkeep.look(activity, Instant::now()) == Due::Retire {
+                self.core.retire();
+            }
+        }
+    }
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if let Poll::Ready(ended) = self.connection.as_mut().poll(cx) {
+            if let Err(error) = ended {
+                let address = self.core.shared.address();
+                tracing::debug!(%address, %error, "HTTP/1.1 connection ended");
+            }
+            return Poll::Ready(());
+        }
+        if self.core.parked.load(Ordering::SeqCst) {
+            self.core.offer_parked();
+        }
+        self.poll_upkeep(cx);
+        Poll::Pending
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.core.retire();
+        drop(self.core.slot.lock().take());
+    }
+}
+
+/// A request body whose errors are known again after hyper.
+pub(super) struct Outgoing(MeshBody);
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.0)
+            .poll_frame(cx)
+            .map_err(|error| BoxError::from(RequestBodyError(error)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}

@@ -1,0 +1,172 @@
+//! The task of an HTTP/2 connection: handshake, frames, the peer's limit, clockwork, end.
+
+use super::{H2Connection, calls};
+use crate::connect::PoolSettings;
+use crate::connect::io::{Gate, NetIo};
+use crate::connect::lanes::Refusal;
+use crate::connect::shared::Shared;
+use crate::connect::upkeep::{Activity, Due, Upkeep};
+use bytes::Bytes;
+use h2::client::{Builder, Connection};
+use h2::{Ping, PingPong};
+use mesh_core::model::ConnectionOptions;
+use mesh_core::outcome::ConnectFailure;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+use tokio::time::Instant;
+
+/// hyper's defaults, so that both see the same throughput.
+const STREAM_WINDOW: u32 = 2 << 20;
+const CONNECTION_WINDOW: u32 = 5 << 20;
+const MAX_FRAME: u32 = 16 << 10;
+const SEND_BUFFER: usize = 1 << 20;
+
+/// What `h2` reports as the peer's limit until its SETTINGS came; no peer can send this.
+const NO_SETTINGS: usize = usize::MAX - 1;
+
+/// Starts HTTP/2 on `io`, with prior knowledge (RFC 9113 section 3.3).
+///
+/// Done when the peer's SETTINGS came: until then it may speak anything.
+pub(in crate::connect) async fn handshake(
+    io: NetIo,
+    gate: Arc<Gate>,
+    shared: &Arc<Shared>,
+    settings: &PoolSettings,
+) -> Result<(Arc<H2Connection>, Driver), Refusal> {
+    let (send, mut connection) =
+        builder(&settings.options).handshake(io).await.map_err(|error| failed(Some(error)))?;
+    let limit = poll_fn(|cx| {
+        if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
+            return Poll::Ready(Err(failed(ended.err())));
+        }
+        match connection.max_concurrent_send_streams() {
+            NO_SETTINGS => Poll::Pending,
+            limit => Poll::Ready(Ok(limit)),
+        }
+    })
+    .await?;
+    let upkeep = Upkeep::new(&settings.options, true, Instant::now());
+    let handle = Arc::new(H2Connection::new(send, limit, shared, settings));
+    let driver = Driver {
+        handle: Arc::downgrade(&handle),
+        pings: upkeep.as_ref().and_then(|_| connection.ping_pong()),
+        connection,
+        limit,
+        gate,
+        shared: Arc::clone(shared),
+        upkeep,
+    };
+    Ok((handle, driver))
+}
+
+fn builder(options: &ConnectionOptions) -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .enable_push(false)
+        .initial_max_send_streams(NO_SETTINGS)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(MAX_FRAME)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_header_list_size(options.max_response_head);
+    builder
+}
+
+fn failed(error: Option<h2::Error>) -> Refusal {
+    let source = error.map(|error| Arc::new(io::Error::other(error)));
+    Refusal { source, ..Refusal::connect(ConnectFailure::Handshake) }
+}
+
+/// Drives a connection until it is closed.
+pub(in crate::connect) struct Driver {
+    connection: Connection<NetIo, Bytes>,
+    /// Weak: the calls and the pool keep a connection open, not its own task.
+    handle: Weak<H2Connection>,
+    limit: usize,
+    pings: Option<PingPong>,
+    gate: Arc<Gate>,
+    shared: Arc<Shared>,
+    upkeep: Option<Upkeep>,
+}
+
+impl Driver {
+    fn publish_limit(&mut self) {
+        let limit = self.connection.max_concurrent_send_streams();
+        if limit == self.limit {
+            return;
+        }
+        self.limit = limit;
+        if let Some(handle) = self.handle.upgrade() {
+            handle.publish_limit(limit);
+            self.shared.limit_changed(handle.limit());
+        }
+    }
+
+    /// Who waits must not wait for a connection that said GOAWAY.
+    fn retire_if_dead(&self) {
+        if self.shared.has_h2_waiting()
+            && let Some(handle) = self.handle.upgrade()
+            && handle.is_dead()
+        {
+            handle.retire();
+        }
+    }
+
+    fn poll_upkeep(&mut self, cx: &mut Context<'_>) {
+        let Some(upkeep) = &mut self.upkeep else { return };
+        while upkeep.poll_fired(cx) {
+            // Without a handle it is retired and without calls: it is closing.
+            let Some(handle) = self.handle.upgrade() else { return };
+            let state = handle.state.load(Ordering::Relaxed);
+            let activity = Activity {
+                busy: super::active(state) > 0,
+                calls: calls(state),
+                reads: self.gate.reads(),
+            };
+            match upkeep.look(activity, Instant::now()) {
+                Due::Nothing => {}
+                Due::Retire => handle.retire(),
+                Due::Dead => self.gate.close(),
+                Due::Ping => {
+                    // Refused only while another is unanswered: that one does as well.
+                    drop(self.pings.as_mut().map(|pings| pings.send_ping(Ping::opaque())));
+                }
+            }
+        }
+        if upkeep.is_pinged()
+            && let Some(pings) = &mut self.pings
+            && matches!(pings.poll_pong(cx), Poll::Ready(Ok(_)))
+        {
+            upkeep.ponged();
+        }
+    }
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if let Poll::Ready(ended) = Pin::new(&mut self.connection).poll(cx) {
+            if let Err(error) = ended {
+                tracing::debug!(address = %self.shared.address(), %error, "HTTP/2 connection ended");
+            }
+            return Poll::Ready(());
+        }
+        self.publish_limit();
+        self.retire_if_dead();
+        self.poll_upkeep(cx);
+        Poll::Pending
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if let Some(handle) = self.handle.upgrade() {
+            handle.retire();
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! One call on a leased stream: head and body out, response head in.
+
+use super::Lease;
+use super::pump::{Pump, Shared as PumpShared};
+use crate::connect::SendError;
+use crate::connect::failure;
+use crate::connect::head;
+use crate::connect::net_body::NetBody;
+use crate::{BoxError, MeshBody};
+use bytes::Bytes;
+use h2::client::ResponseFuture;
+use http::{HeaderMap, Request, Response};
+use http_body::{Body, Frame};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use tokio::task::AbortHandle;
+
+/// What a call holds until its response body ends.
+pub(in crate::connect) enum Exchange {
+    /// The request is sent: only the stream is held.
+    Sent(#[expect(dead_code, reason = "held to be dropped")] Lease),
+    /// The request body is still going out.
+    Pumped {
+        /// Shared with the pump: the stream is free when both are done with it.
+        shared: Option<Arc<PumpShared>>,
+        pump: AbortHandle,
+    },
+    /// Nothing any more.
+    Ended,
+}
+
+impl Exchange {
+    /// The response ended. A pump may go on until the body is dropped.
+    pub(in crate::connect) fn end(&mut self) {
+        match self {
+            Self::Pumped { shared, .. } => *shared = None,
+            Self::Sent(_) | Self::Ended => *self = Self::Ended,
+        }
+    }
+
+    /// Why the request body failed, if that is what ended the call.
+    fn take_body_error(&self) -> Option<BoxError> {
+        match self {
+            Self::Pumped { shared: Some(shared), .. } => shared.take_error(),
+            _ => None,
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        // Nobody waits for the response any more: what is left of the request is not sent
+        // (Envoy resets the stream then too).
+        if let Self::Pumped { pump, .. } = self {
+            pump.abort();
+        }
+    }
+}
+
+/// A request under way.
+pub(in crate::connect) struct Started {
+    response: ResponseFuture,
+    exchange: Exchange,
+}
+
+/// Why a request is not under way.
+pub(in crate::connect) enum NotStarted {
+    /// The connection opens no streams any more; it is retired, and another will do.
+    Gone(Box<Request<MeshBody>>),
+    /// The request failed.
+    Failed(SendError),
+}
+
+/// What of a body could be had without waiting.
+enum Opening {
+    /// There is none.
+    Empty,
+    /// All of it.
+    Whole(Bytes),
+    /// All of it, with trailers.
+    Trailers(Option<Bytes>, HeaderMap),
+    /// The beginning; the next data too when it was there.
+    Begun(Option<Bytes>, Option<Bytes>),
+}
+
+impl Lease {
+    /// Sends the head and what is there of the body, and pumps the rest.
+    pub(in crate::connect) fn start(
+        self,
+        mut request: Request<MeshBody>,
+    ) -> Result<Started, NotStarted> {
+        let connection = &*self.0;
+        let mut send = connection.send.clone();
+        let mut cx = Context::from_waker(Waker::noop());
+        if !matches!(send.poll_ready(&mut cx), Poll::Ready(Ok(()))) {
+            connection.retire();
+            return Err(NotStarted::Gone(Box::new(request)));
+        }
+        connection.retire_if_used_up();
+        if let Err(reason) =
+            head::prepare_h2(&mut request, &connection.scheme, connection.shared.address())
+        {
+            return Err(NotStarted::Failed(SendError::invalid(reason, request)));
+        }
+        let length = request.body().size_hint().exact();
+        head::state_length(&mut request, length);
+        let (head, mut body) = request.into_parts();
+        let opening = open(&mut body)
+            .map_err(|error| NotStarted::Failed(SendError::body_failed_first(error)))?;
+        let head = Request::from_parts(head, ());
+        let ends = matches!(opening, Opening::Empty);
+        // The connection was in order a moment ago: losing the head here takes a GOAWAY or an end that
+        // is processed on another thread in between.
+        let (response, stream) = send.send_request(head, ends).map_err(unopened)?;
+        let exchange = self.send_body(stream, opening, body).map_err(unopened)?;
+        Ok(Started { response, exchange })
+    }
+
+    fn send_body(
+        self,
+        mut stream: h2::SendStream<Bytes>,
+        opening: Opening,
+        body: MeshBody,
+    ) -> Result<Exchange, h2::Error> {
+        match opening {
+            Opening::Empty => {}
+            Opening::Whole(data) => stream.send_data(data, true)?,
+            Opening::Trailers(data, trailers) => {
+                if let Some(data) = data {
+                    stream.send_data(data, false)?;
+                }
+                stream.send_trailers(trailers)?;
+            }
+            Opening::Begun(first, next) => {
+                if let Some(first) = first {
+                    stream.send_data(first, false)?;
+                }
+                return Ok(self.pump(stream, body, next));
+            }
+        }
+        Ok(Exchange::Sent(self))
+    }
+
+    fn pump(self, stream: h2::SendStream<Bytes>, body: MeshBody, next: Option<Bytes>) -> Exchange {
+        let runtime = self.0.runtime.clone();
+        let shared = Arc::new(PumpShared::new(self));
+        let pump = Pump::new(stream, body, next, Arc::clone(&shared));
+        Exchange::Pumped { shared: Some(shared), pump: runtime.spawn(pump).abort_handle() }
+    }
+}
+
+fn unopened(error: h2::Error) -> NotStarted {
+    NotStarted::Failed(SendError::new(failure::of_unopened(&error)).with_source(error))
+}
+
+/// Takes what is there of `body` without waiting: at most two frames, so that the last data carries
+/// END_STREAM wherever the body's end can be seen.
+///
+/// Nobody is woken by what is polled here: who finds the body pending polls it again.
+fn open(body: &mut MeshBody) -> Result<Opening, BoxError> {
+    if body.is_end_stream() {
+        return Ok(Opening::Empty);
+    }
+    let first = match poll_now(body) {
+        Poll::Pending => return Ok(Opening::Begun(None, None)),
+        Poll::Ready(None) => return Ok(Opening::Empty),
+        Poll::Ready(Some(frame)) => frame?,
+    };
+    let first = match split(first) {
+        Split::Trailers(trailers) => return Ok(Opening::Trailers(None, trailers)),
+        Split::Data(data) => data,
+    };
+    if body.is_end_stream() {
+        return Ok(Opening::Whole(first));
+    }
+    Ok(match poll_now(body) {
+        Poll::Pending => Opening::Begun(Some(first), None),
+        Poll::Ready(None) => Opening::Whole(first),
+        Poll::Ready(Some(frame)) => match split(frame?) {
+            Split::Trailers(trailers) => Opening::Trailers(Some(first), trailers),
+            Split::Data(next) => Opening::Begun(Some(first), Some(next)),
+        },
+    })
+}
+
+fn poll_now(body: &mut MeshBody) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    Pin::new(body).poll_frame(&mut Context::from_waker(Waker::noop()))
+}
+
+pub(super) enum Split {
+    Data(Bytes),
+    Trailers(HeaderMap),
+}
+
+/// A frame is data or trailers: there is no third kind.
+pub(super) fn split(frame: Frame<Bytes>) -> Split {
+    match frame.into_data() {
+        Ok(data) => Split::Data(data),
+        Err(frame) => Split::Trailers(frame.into_trailers().unwrap_or_default()),
+    }
+}
+
+impl Started {
+    /// Waits for the response head.
+    pub(in crate::connect) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<NetBody>, SendError>> {
+        let polled = std::task::ready!(Pin::new(&mut self.response).poll(cx));
+        let exchange = std::mem::replace(&mut self.exchange, Exchange::Ended);
+        Poll::Ready(match polled {
+            Ok(response) => Ok(respond(response, exchange)),
+            Err(error) => Err(match exchange.take_body_error() {
+                Some(source) => SendError::new(failure::REQUEST_BODY).with_source(source),
+                None => SendError::new(failure::of_h2(&error)).with_source(error),
+            }),
+        })
+    }
+}
+
+fn respond(response: Response<h2::RecvStream>, exchange: Exchange) -> Response<NetBody> {
+    let length = response
+        .headers()
+        .get(http::header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse().ok());
+    response.map(|stream| NetBody::h2(stream, exchange, length))
+}

@@ -1,0 +1,150 @@
+//! HTTP/2 connections: streams are leased, never queued.
+
+mod driver;
+mod exchange;
+mod pump;
+
+pub(super) use driver::{Driver, handshake};
+pub(super) use exchange::{Exchange, NotStarted, Started};
+
+use super::PoolSettings;
+use super::shared::Shared;
+use bytes::Bytes;
+use h2::client::SendRequest;
+use http::uri::Scheme;
+use mesh_core::model::TlsPolicy;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+
+/// One HTTP/2 connection, as calls share it.
+///
+/// It holds the last handle to open streams with: when the pool has let go of it and the last lease
+/// ends, `h2` says GOAWAY and closes. So a connection can be retired at any moment without hurting a
+/// call that found it just before.
+pub(super) struct H2Connection {
+    send: SendRequest<Bytes>,
+    /// Streams in use (low half), and calls so far (high half, wraps).
+    state: AtomicU64,
+    /// min(what the peer allows, what we allow); 0 once retired.
+    limit: AtomicU32,
+    retired: AtomicBool,
+    /// Most calls in its life; 0: no limit.
+    max_calls: u32,
+    max_streams: u32,
+    shared: Arc<Shared>,
+    runtime: tokio::runtime::Handle,
+    scheme: Scheme,
+}
+
+const ONE_CALL: u64 = 1 << 32;
+
+/// Streams in use.
+const fn active(state: u64) -> u32 {
+    (state & 0xffff_ffff) as u32
+}
+
+/// Calls so far.
+const fn calls(state: u64) -> u32 {
+    (state >> 32) as u32
+}
+
+impl H2Connection {
+    fn new(
+        send: SendRequest<Bytes>,
+        peer_limit: usize,
+        shared: &Arc<Shared>,
+        settings: &PoolSettings,
+    ) -> Self {
+        let connection = Self {
+            send,
+            state: AtomicU64::new(0),
+            limit: AtomicU32::new(0),
+            retired: AtomicBool::new(false),
+            max_calls: settings.options.max_requests_per_connection,
+            max_streams: settings.options.max_concurrent_streams,
+            shared: Arc::clone(shared),
+            runtime: settings.runtime.clone(),
+            scheme: match settings.tls {
+                TlsPolicy::Off => Scheme::HTTP,
+                _ => Scheme::HTTPS,
+            },
+        };
+        connection.publish_limit(peer_limit);
+        connection
+    }
+
+    /// Streams that it takes at a time; 0 once retired.
+    pub(super) fn limit(&self) -> u32 {
+        self.limit.load(Ordering::Acquire)
+    }
+
+    /// Streams in use.
+    pub(super) fn active(&self) -> u32 {
+        active(self.state.load(Ordering::Relaxed))
+    }
+
+    fn publish_limit(&self, peer: usize) {
+        let limit = u32::try_from(peer).unwrap_or(u32::MAX).min(self.max_streams);
+        self.limit.store(limit, Ordering::SeqCst);
+        if self.retired.load(Ordering::SeqCst) {
+            self.limit.store(0, Ordering::SeqCst);
+        }
+    }
+
+    /// Takes no new calls from now on, and ends with its last one.
+    pub(super) fn retire(&self) {
+        if !self.retired.swap(true, Ordering::SeqCst) {
+            self.limit.store(0, Ordering::SeqCst);
+            self.shared.retire_h2(self);
+        }
+    }
+
+    /// Whether no stream can be opened any more: it is closed, or the peer said GOAWAY.
+    pub(super) fn is_dead(&self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        !matches!(self.send.clone().poll_ready(&mut cx), Poll::Ready(Ok(())))
+    }
+
+    fn reserve(&self) -> bool {
+        let limit = self.limit();
+        let mut state = self.state.load(Ordering::Relaxed);
+        loop {
+            let used_up = self.max_calls != 0 && calls(state) >= self.max_calls;
+            if active(state) >= limit || used_up {
+                return false;
+            }
+            let next = state.wrapping_add(ONE_CALL + 1);
+            match self.state.compare_exchange_weak(state, next, Ordering::AcqRel, Ordering::Relaxed)
+            {
+                Ok(_) => return true,
+                Err(now) => state = now,
+            }
+        }
+    }
+
+    /// Retires a connection that took its last call. Not under the pool's lock.
+    fn retire_if_used_up(&self) {
+        if self.max_calls != 0 && calls(self.state.load(Ordering::Relaxed)) >= self.max_calls {
+            self.retire();
+        }
+    }
+}
+
+/// A reserved stream; given back when dropped.
+pub(super) struct Lease(Arc<H2Connection>);
+
+impl Lease {
+    /// Reserves a stream of `connection`, if there is room.
+    pub(super) fn reserve(connection: &Arc<H2Connection>) -> Option<Self> {
+        connection.reserve().then(|| Self(Arc::clone(connection)))
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.0.state.fetch_sub(1, Ordering::SeqCst);
+        self.0.retire_if_used_up();
+        self.0.shared.released();
+    }
+}

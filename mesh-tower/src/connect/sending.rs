@@ -1,0 +1,241 @@
+//! [`Sending`]: the future of one attempt, from the pool to the response head.
+
+use super::h1::{self, InFlight};
+use super::h2::{NotStarted, Started};
+use super::lanes::{Answer, Grant, Refusal};
+use super::net_body::NetBody;
+use super::shared::{Place, Shared, Ticket};
+use super::{Kind, PoolSettings, SendError};
+use crate::MeshBody;
+use http::{Request, Response};
+use mesh_core::outcome::{Failure, Processed, ProtocolFailure, ResetReason};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+/// How often a call is put on another connection because the one it got was closing. A server that
+/// closes every connection at once is its endpoint's failure in the end.
+const MAX_MOVES: u8 = 3;
+
+/// The future of one attempt. Dropping it cancels the attempt, and frees all that it holds.
+///
+/// Ready once: polled again, it is pending for ever.
+pub(crate) struct Sending {
+    state: State,
+    phases: Option<Box<Phases>>,
+}
+
+/// Where an attempt's time went before its request was sent; only of those that had to wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Phases {
+    /// From asking for a connection to having one.
+    pub(crate) waited: Duration,
+    /// Of that, making the connection, when it was made for waiting calls; else zero.
+    pub(crate) connect: Duration,
+    /// Of that, the TLS handshake; zero without.
+    pub(crate) tls: Duration,
+}
+
+enum State {
+    H2(Started),
+    H1 { call: InFlight, moves: u8 },
+    Waiting(Box<Waiting>),
+    Failed(Box<SendError>),
+    Done,
+}
+
+/// An attempt without a connection yet.
+struct Waiting {
+    request: Request<MeshBody>,
+    receiver: oneshot::Receiver<Answer>,
+    // Dropped after the receiver, which gives an unused grant back.
+    ticket: Ticket,
+    since: Instant,
+    moves: u8,
+}
+
+impl Sending {
+    pub(super) fn start(
+        kind: Kind,
+        shared: &Arc<Shared>,
+        settings: &Arc<PoolSettings>,
+        request: Request<MeshBody>,
+    ) -> Self {
+        let state = match kind {
+            Kind::H2 => match shared.lease() {
+                Some(lease) => match lease.start(request) {
+                    Ok(started) => State::H2(started),
+                    Err(NotStarted::Gone(request)) => {
+                        State::ask(Kind::H2, shared, settings, *request, 1)
+                    }
+                    Err(NotStarted::Failed(error)) => State::Failed(Box::new(error)),
+                },
+                None => State::ask(Kind::H2, shared, settings, request, 0),
+            },
+            Kind::H1 => State::ask(Kind::H1, shared, settings, request, 0),
+        };
+        Self { state, phases: None }
+    }
+
+    /// The cluster speaks bytes, not HTTP.
+    pub(super) fn not_http(request: Request<MeshBody>) -> Self {
+        let failure = Failure::Protocol(ProtocolFailure::VersionUnsupported);
+        let error = SendError::new(failure).with_request(request);
+        Self { state: State::Failed(Box::new(error)), phases: None }
+    }
+
+    /// Where the time went before the request was sent; `None` when it did not have to wait.
+    pub(crate) fn phases(&self) -> Option<Phases> {
+        self.phases.as_deref().copied()
+    }
+}
+
+impl State {
+    /// Asks the pool for a connection, and sends on it or waits for it.
+    fn ask(
+        kind: Kind,
+        shared: &Arc<Shared>,
+        settings: &Arc<PoolSettings>,
+        request: Request<MeshBody>,
+        moves: u8,
+    ) -> Self {
+        if moves > MAX_MOVES {
+            let (reason, processed) = (ResetReason::GoAway, Processed::No);
+            let error = SendError::new(Failure::Reset { reason, processed });
+            return Self::Failed(Box::new(error.with_request(request)));
+        }
+        match shared.ask(kind, settings) {
+            Place::Granted(grant) => Self::send(grant, shared, settings, request, moves),
+            Place::Queued(ticket, receiver) => {
+                let since = Instant::now();
+                Self::Waiting(Box::new(Waiting { request, receiver, ticket, since, moves }))
+            }
+            Place::Refused(refusal) => Self::Failed(Box::new(SendError::refused(refusal, request))),
+        }
+    }
+
+    fn send(
+        grant: Grant,
+        shared: &Arc<Shared>,
+        settings: &Arc<PoolSettings>,
+        request: Request<MeshBody>,
+        moves: u8,
+    ) -> Self {
+        match grant {
+            Grant::H2(lease) => match lease.start(request) {
+                Ok(started) => Self::H2(started),
+                Err(NotStarted::Gone(request)) => {
+                    Self::ask(Kind::H2, shared, settings, *request, moves + 1)
+                }
+                Err(NotStarted::Failed(error)) => Self::Failed(Box::new(error)),
+            },
+            Grant::H1(checkout) => match checkout.take() {
+                Some(connection) => match connection.start(request) {
+                    Ok(call) => Self::H1 { call, moves },
+                    Err(error) => Self::Failed(Box::new(error)),
+                },
+                None => Self::ask(Kind::H1, shared, settings, request, moves + 1),
+            },
+        }
+    }
+}
+
+impl Waiting {
+    /// What follows from the pool's answer.
+    fn answered(self, answer: Option<Answer>) -> (State, Option<Box<Phases>>) {
+        let Self { request, ticket, since, moves, .. } = self;
+        match answer {
+            Some(Ok(granted)) => {
+                let waited = since.elapsed();
+                let connect = granted.connect.min(waited);
+                let phases = Phases { waited, connect, tls: Duration::ZERO };
+                let (shared, settings) = (ticket.shared(), ticket.settings());
+                let state = State::send(granted.grant, shared, settings, request, moves);
+                (state, Some(Box::new(phases)))
+            }
+            Some(Err(refusal)) => (State::refused(refusal, request), None),
+            // The endpoint went away.
+            None => (State::refused(Refusal::gone(), request), None),
+        }
+    }
+}
+
+impl State {
+    fn refused(refusal: Refusal, request: Request<MeshBody>) -> Self {
+        Self::Failed(Box::new(SendError::refused(refusal, request)))
+    }
+
+    /// A stale connection failed before anything was sent: another one, once.
+    fn after_h1(failed: h1::Failed, moves: u8) -> Self {
+        match failed {
+            h1::Failed::Stale { request, shared, settings, .. } if moves == 0 => {
+                Self::ask(Kind::H1, &shared, &settings, *request, 1)
+            }
+            h1::Failed::Stale { request, error, .. } => {
+                Self::Failed(Box::new(SendError::unsent(error, *request)))
+            }
+            h1::Failed::Error(error) => Self::Failed(Box::new(error)),
+        }
+    }
+}
+
+impl Future for Sending {
+    type Output = Result<Response<NetBody>, SendError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            let next = match &mut self.state {
+                State::H2(started) => {
+                    let ended = ready!(started.poll(cx));
+                    self.state = State::Done;
+                    return Poll::Ready(ended);
+                }
+                State::H1 { call, moves } => match ready!(call.poll(cx)) {
+                    Ok(response) => {
+                        self.state = State::Done;
+                        return Poll::Ready(Ok(response));
+                    }
+                    Err(failed) => State::after_h1(failed, *moves),
+                },
+                State::Waiting(waiting) => {
+                    let answer = ready!(Pin::new(&mut waiting.receiver).poll(cx)).ok();
+                    let State::Waiting(waiting) = std::mem::replace(&mut self.state, State::Done)
+                    else {
+                        return Poll::Pending;
+                    };
+                    let (next, phases) = waiting.answered(answer);
+                    if phases.is_some() {
+                        self.phases = phases;
+                    }
+                    next
+                }
+                State::Failed(_) => {
+                    let State::Failed(error) = std::mem::replace(&mut self.state, State::Done)
+                    else {
+                        return Poll::Pending;
+                    };
+                    return Poll::Ready(Err(*error));
+                }
+                State::Done => return Poll::Pending,
+            };
+            self.state = next;
+        }
+    }
+}
+
+impl std::fmt::Debug for Sending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state = match &self.state {
+            State::H2(_) => "H2",
+            State::H1 { .. } => "H1",
+            State::Waiting(_) => "Waiting",
+            State::Failed(_) => "Failed",
+            State::Done => "Done",
+        };
+        f.debug_struct("Sending").field("state", &state).finish_non_exhaustive()
+    }
+}

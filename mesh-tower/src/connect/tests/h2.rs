@@ -1,0 +1,286 @@
+//! HTTP/2 connections: GOAWAY, resets, limits, keep-alive, handshakes.
+
+use super::*;
+use ::h2::server::{Builder, SendResponse};
+use ::h2::{Reason, RecvStream};
+
+type Call = (Request<RecvStream>, SendResponse<Bytes>);
+
+/// An HTTP/2 server that hands each call to `answer`, with its number on the connection.
+fn serving(
+    build: impl Fn(&mut Builder) + Send + Sync + 'static,
+    answer: impl Fn(usize, Call) -> Served + Send + Sync + 'static,
+) -> Arc<dyn Connect> {
+    let shared = Arc::new((build, answer));
+    dial(move |_, io| {
+        let shared = Arc::clone(&shared);
+        async move {
+            let mut builder = Builder::new();
+            (shared.0)(&mut builder);
+            let Ok(mut connection) = builder.handshake(io).await else { return };
+            let mut number = 0;
+            while let Some(Ok(call)) = connection.accept().await {
+                tokio::spawn((shared.1)(number, call));
+                number += 1;
+            }
+        }
+    })
+}
+
+fn ok(mut reply: SendResponse<Bytes>) {
+    let mut stream = reply.send_response(Response::new(()), false).unwrap();
+    stream.send_data(Bytes::from_static(b"ok"), true).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn resets_are_told_apart() {
+    for (reason, failure) in [
+        (Reason::REFUSED_STREAM, reset(ResetReason::RefusedStream, Processed::No)),
+        (Reason::CANCEL, reset(ResetReason::Remote(8), Processed::Maybe)),
+        (Reason::INTERNAL_ERROR, reset(ResetReason::Remote(2), Processed::Maybe)),
+    ] {
+        let server = serving(
+            |_| {},
+            move |_, (_, mut reply)| Box::pin(async move { reply.send_reset(reason) }),
+        );
+        let bench = Bench::new(Protocol::Http2, server);
+        assert_eq!(bench.fails(get("/")).await, (failure, false));
+        assert_eq!(bench.pool.connections().streams, 0);
+        assert_eq!(bench.limits.open(), 1, "the connection lives on");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reset_in_the_body_is_its_error() {
+    let server = serving(
+        |_| {},
+        |_, (_, mut reply)| {
+            Box::pin(async move {
+                let mut stream = reply.send_response(Response::new(()), false).unwrap();
+                stream.send_data(Bytes::from_static(b"some"), false).unwrap();
+                sleep(Duration::from_millis(10)).await;
+                stream.send_reset(Reason::INTERNAL_ERROR);
+            })
+        },
+    );
+    let bench = Bench::new(Protocol::Http2, server);
+    let mut body = bench.call(get("/")).await.unwrap().into_body();
+    assert_eq!(bounded(body.frame()).await.unwrap().unwrap().into_data().unwrap(), "some");
+    let error = bounded(body.frame()).await.unwrap().unwrap_err();
+    assert_eq!(error.reset_code(), Some(2));
+    assert_eq!(bench.pool.connections().streams, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn graceful_goaways_lose_no_call() {
+    // Each connection says GOAWAY after 7 calls, and finishes those that it took.
+    let server = dial(|_, io| async move {
+        let mut connection = ::h2::server::handshake(io).await.unwrap();
+        let mut number = 0;
+        while let Some(Ok((_, reply))) = connection.accept().await {
+            number += 1;
+            if number == 7 {
+                connection.graceful_shutdown();
+            }
+            tokio::spawn(async move {
+                sleep(Duration::from_millis(number % 3)).await;
+                ok(reply);
+            });
+        }
+    });
+    let bench = Bench::new(Protocol::Http2, server);
+    let calls = (0..10).map(|_| async {
+        for _ in 0..40 {
+            assert_eq!(bench.text(post("/", MeshBody::full("x"))).await, "ok");
+        }
+    });
+    futures_util::future::join_all(calls).await;
+    bench.pool.drain();
+    eventually("all closed", || bench.limits.are_released()).await;
+}
+
+/// Frames by hand, for what no server library says.
+mod raw {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+        let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+        frame.extend([kind, flags]);
+        frame.extend(stream.to_be_bytes());
+        frame.extend(payload);
+        frame
+    }
+
+    /// Reads frames until one of `kind`; answers with its stream.
+    pub(super) async fn until(io: &mut DuplexStream, kind: u8) -> u32 {
+        loop {
+            let mut head = [0; 9];
+            io.read_exact(&mut head).await.unwrap();
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+            let mut payload = vec![0; length];
+            io.read_exact(&mut payload).await.unwrap();
+            if head[3] == kind {
+                return u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+            }
+        }
+    }
+
+    /// The preface, and our empty SETTINGS.
+    pub(super) async fn handshake(io: &mut DuplexStream) {
+        io.read_exact(&mut [0; 24]).await.unwrap();
+        io.write_all(&frame(4, 0, 0, &[])).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_above_a_goaway_were_not_processed() {
+    use tokio::io::AsyncWriteExt;
+    let server = dial(|_, mut io| async move {
+        raw::handshake(&mut io).await;
+        assert_eq!(raw::until(&mut io, 1).await, 1);
+        assert_eq!(raw::until(&mut io, 1).await, 3);
+        // GOAWAY: the last stream is 1, no error; then `:status: 200` with END_STREAM on 1.
+        io.write_all(&raw::frame(7, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0])).await.unwrap();
+        sleep(Duration::from_millis(50)).await;
+        io.write_all(&raw::frame(1, 5, 1, &[0x88])).await.unwrap();
+        sleep(Duration::from_secs(1)).await;
+    });
+    let bench = Bench::new(Protocol::Http2, server);
+    let (mut first, mut second) = (bench.send(get("/")), bench.send(get("/")));
+    // In this order onto the connection.
+    assert!(poll_times(&mut first, 20).await.is_none());
+    assert!(poll_times(&mut second, 20).await.is_none());
+    assert_eq!(bounded(first).await.unwrap().status(), 200);
+    let error = bounded(second).await.unwrap_err();
+    assert_eq!(error.failure, reset(ResetReason::GoAway, Processed::No));
+    assert_eq!(bench.pool.connections().streams, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_does_not_wait_for_a_connection_going_away() {
+    use tokio::io::AsyncWriteExt;
+    // The first connection takes one stream, says GOAWAY, and never ends its call.
+    let server = dial(|number, mut io| async move {
+        if number > 0 {
+            let mut connection = ::h2::server::handshake(io).await.unwrap();
+            while let Some(Ok((_, reply))) = connection.accept().await {
+                ok(reply);
+            }
+            return;
+        }
+        raw::handshake(&mut io).await;
+        raw::until(&mut io, 1).await;
+        sleep(Duration::from_millis(10)).await;
+        io.write_all(&raw::frame(7, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0])).await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    let bench = Bench::with(Protocol::Http2, server, Limits::new(1, 9), |settings| {
+        settings.options.max_concurrent_streams = 1;
+    });
+    let mut hang = bench.send(get("/"));
+    assert!(poll_times(&mut hang, 8).await.is_none());
+    assert_eq!(bench.text(get("/")).await, "ok");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_lost_before_the_head_may_have_acted() {
+    let server = dial(|_, io| async move {
+        let mut connection = ::h2::server::handshake(io).await.unwrap();
+        let _call = connection.accept().await;
+    });
+    let bench = Bench::new(Protocol::Http2, server);
+    let failure = bench.fails(get("/")).await;
+    assert_eq!(failure, (reset(ResetReason::ConnectionTermination, Processed::Maybe), false));
+    eventually("closed", || bench.limits.are_released()).await;
+    assert_eq!(bench.pool.connections(), Connections::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_peers_stream_limit_holds() {
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (seen_now, seen_most) = (Arc::clone(&now), Arc::clone(&most));
+    let server = serving(
+        |builder| {
+            builder.max_concurrent_streams(1);
+        },
+        move |_, (_, reply)| {
+            let (now, most) = (Arc::clone(&seen_now), Arc::clone(&seen_most));
+            Box::pin(async move {
+                most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                sleep(Duration::from_millis(10)).await;
+                now.fetch_sub(1, Ordering::SeqCst);
+                ok(reply);
+            })
+        },
+    );
+    // One stream each: as many connections as calls, up to the limit; the rest waits.
+    let bench = Bench::with(Protocol::Http2, server, Limits::new(3, 99), |_| {});
+    let all = (0..20).map(|_| bench.text(get("/")));
+    assert!(futures_util::future::join_all(all).await.iter().all(|text| text == "ok"));
+    assert_eq!(most.load(Ordering::SeqCst), 3);
+    assert_eq!(bench.limits.open(), 3);
+    assert_eq!(bench.pool.connections().waiting, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plain_http1_server_is_no_http2_handshake() {
+    let bench = Bench::new(Protocol::Http2, hyper_h1());
+    let (failure, handed_back) = bench.fails(get("/")).await;
+    assert_eq!(failure, Failure::Connect(ConnectFailure::Handshake));
+    assert!(handed_back);
+    let closing = Bench::new(Protocol::Http2, dial(|_, io| async move { drop(io) }));
+    let failure = closing.fails(get("/")).await.0;
+    assert_eq!(failure, Failure::Connect(ConnectFailure::Handshake));
+    eventually("released", || closing.limits.are_released()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_peer_is_found_by_pings() {
+    let server = dial(|_, mut io| async move {
+        raw::handshake(&mut io).await;
+        std::future::pending::<()>().await;
+    });
+    let bench = Bench::with(Protocol::Http2, server, Limits::default(), |settings| {
+        settings.options.keepalive_interval = Duration::from_secs(10);
+        settings.options.keepalive_timeout = Duration::from_secs(2);
+    });
+    let start = tokio::time::Instant::now();
+    let failure = bench.fails(get("/")).await.0;
+    assert_eq!(failure, reset(ResetReason::ConnectionTermination, Processed::Maybe));
+    let took = start.elapsed().as_secs();
+    assert!((12..=15).contains(&took), "{took}");
+    eventually("closed", || bench.limits.are_released()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn pings_keep_a_slow_call() {
+    let server = serving(
+        |_| {},
+        |_, (_, reply)| {
+            Box::pin(async move {
+                sleep(Duration::from_secs(60)).await;
+                ok(reply);
+            })
+        },
+    );
+    let bench = Bench::with(Protocol::Http2, server, Limits::default(), |settings| {
+        settings.options.keepalive_interval = Duration::from_secs(10);
+        settings.options.keepalive_timeout = Duration::from_secs(2);
+    });
+    assert_eq!(bench.text(get("/")).await, "ok");
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_heads_pass_up_to_the_limit() {
+    let bench = Bench::with(Protocol::Http2, hyper_h2(), Limits::default(), |settings| {
+        settings.options.max_response_head = 80 << 10;
+    });
+    // 300 headers of 190 bytes: 60 KiB, and 32 bytes each by HPACK's way of counting.
+    assert_eq!(bench.call(get("/headers")).await.unwrap().headers().len(), 302);
+    let bench = Bench::with(Protocol::Http2, hyper_h2(), Limits::default(), |settings| {
+        settings.options.max_response_head = 40 << 10;
+    });
+    let failure = bench.fails(get("/headers")).await.0;
+    assert_eq!(failure, Failure::Protocol(ProtocolFailure::ResponseHeadTooLarge));
+}

@@ -1,0 +1,223 @@
+//! The one background task: it owns the [`Updater`], and everything that is not a call.
+//!
+//! Configuration that sources publish, addresses that names resolve to, thresholds that calls crossed,
+//! sweeps and ends of ejections: all of it comes here, one thing after another, and leaves as published
+//! pickers and snapshots. Control work never runs on the call path.
+
+use crate::clock;
+use crate::dns::{DnsCluster, DnsClusters, DnsEvent, Resolve};
+use crate::net::{Draw, Net, Shared};
+use crate::observe::events::EjectionOutcome;
+use crate::source::{SinkReceiver, SourceEvent};
+use mesh_core::event::{Event, Verdict};
+use mesh_core::state::{Applied, ApplyError, Turn, Updater};
+use mesh_core::update::{ConfigUpdate, Origin};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+
+/// How often a drain looks whether the calls in flight have ended.
+const DRAIN_POLL: Duration = Duration::from_millis(5);
+
+/// How far the configuration has come, for [`Mesh::ready`](crate::Mesh::ready) and for reports.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Progress {
+    /// Configurations applied.
+    pub(crate) generation: u64,
+    /// Why the newest one was refused, when it was.
+    pub(crate) refused: Option<Arc<str>>,
+    /// Whether the mesh was shut down.
+    pub(crate) ended: bool,
+}
+
+/// Ends the driver: with a drain when asked to, at once when the last handle of the mesh is dropped.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    stop: parking_lot::Mutex<Option<oneshot::Sender<Duration>>>,
+}
+
+impl Guard {
+    /// Refuses new calls, gives those in flight until `deadline` to finish, and ends the driver.
+    pub(crate) fn stop(&self, deadline: Duration) {
+        // A driver that has ended already is what was asked for.
+        let _ended_already = self.stop.lock().take().map(|stop| stop.send(deadline));
+    }
+}
+
+/// The driver, before it runs.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    updater: Updater<Net>,
+    shared: Arc<Shared>,
+    dns: DnsClusters,
+    source: SinkReceiver,
+    progress: watch::Sender<Progress>,
+    stop: oneshot::Receiver<Duration>,
+}
+
+impl Driver {
+    /// A driver, the guard that ends it, and where its progress is read.
+    pub(crate) fn new(
+        updater: Updater<Net>,
+        shared: Arc<Shared>,
+        resolver: Arc<dyn Resolve>,
+        source: SinkReceiver,
+    ) -> (Self, Guard, watch::Receiver<Progress>) {
+        let (stop_sender, stop) = oneshot::channel();
+        let (progress, reader) = watch::channel(Progress::default());
+        let dns = DnsClusters::new(resolver);
+        let driver = Self { updater, shared, dns, source, progress, stop };
+        (driver, Guard { stop: parking_lot::Mutex::new(Some(stop_sender)) }, reader)
+    }
+
+    /// Applies a configuration before the driver runs, so that the first call finds it.
+    pub(crate) fn apply_first(&mut self, update: ConfigUpdate) -> Result<(), ApplyError> {
+        self.apply(update)
+    }
+
+    /// Runs until the mesh is dropped or shut down.
+    pub(crate) async fn run(mut self) {
+        let asked = loop {
+            let timeout = self.updater.poll_timeout();
+            let due = async {
+                match timeout {
+                    Some((at, _)) => sleep_until(clock::instant(at)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                asked = &mut self.stop => break asked,
+                () = self.shared.attention.notified() => {
+                    let turn = self.updater.handle_attention(clock::now(), &mut Draw);
+                    self.report(&turn);
+                }
+                event = self.source.next() => self.source_event(event),
+                change = self.dns.next() => self.resolved(&change.cluster, change.event),
+                () = due => {
+                    let turn = self.updater.handle_timeout(clock::now(), &mut Draw);
+                    self.report(&turn);
+                }
+            }
+        };
+        // Without a word the last handle was dropped: nobody can call any more, and what is in flight
+        // keeps its own connection until it ends.
+        if let Ok(deadline) = asked {
+            self.drain(deadline).await;
+        }
+        self.progress.send_modify(|progress| progress.ended = true);
+    }
+
+    /// Waits for the calls in flight until `deadline`, then closes what is left.
+    async fn drain(&mut self, deadline: Duration) {
+        let endpoints = self.updater.shut_down();
+        let until = Instant::now() + deadline;
+        let busy = || endpoints.iter().any(|endpoint| endpoint.active() > 0);
+        while busy() && Instant::now() < until {
+            sleep_until(until.min(Instant::now() + DRAIN_POLL)).await;
+        }
+        for endpoint in &endpoints {
+            endpoint.attached().close();
+        }
+    }
+
+    fn source_event(&mut self, event: SourceEvent) {
+        match event {
+            SourceEvent::Update(update) if self.is_in_force(&update.origin) => {
+                self.shared.registry.mesh().unchanged();
+            }
+            SourceEvent::Update(update) => {
+                if let Err(error) = self.apply(update) {
+                    self.refused(&error.to_string());
+                }
+            }
+            SourceEvent::Rejected(rejected) => self.refused(&rejected.to_string()),
+            SourceEvent::Restored(_) => {
+                self.progress.send_modify(|progress| progress.refused = None);
+            }
+        }
+    }
+
+    /// Whether this very content is what is applied already. Code has no version to go by.
+    fn is_in_force(&self, origin: &Origin) -> bool {
+        !origin.version.is_empty() && self.updater.config().origin == *origin
+    }
+
+    fn apply(&mut self, mut update: ConfigUpdate) -> Result<(), ApplyError> {
+        let specs: Vec<_> =
+            update.clusters.values().filter_map(|c| DnsCluster::of(&c.cluster)).collect();
+        for spec in &specs {
+            // A configuration knows names; the addresses that they had last stay until new ones come.
+            if let Some(cluster) = update.clusters.get_mut(&spec.name) {
+                cluster.endpoints = self.dns.endpoints(&spec.name);
+            }
+        }
+        let origin = update.origin.clone();
+        let applied = self.updater.apply(update, clock::now())?;
+        self.dns.set(specs);
+        self.shared.registry.mesh().applied(&origin, clock::wall());
+        log_applied(&origin, &applied);
+        self.progress.send_modify(|progress| {
+            progress.generation += 1;
+            progress.refused = None;
+        });
+        Ok(())
+    }
+
+    fn refused(&self, why: &str) {
+        self.shared.registry.mesh().rejected();
+        tracing::error!(target: "mesh", "configuration refused, the last good one stays: {why}");
+        self.progress.send_modify(|progress| progress.refused = Some(why.into()));
+    }
+
+    fn resolved(&mut self, cluster: &Arc<str>, event: DnsEvent) {
+        match event {
+            DnsEvent::Endpoints(endpoints) => {
+                let count = endpoints.len();
+                let applied = self.updater.apply_endpoints(cluster, Some(endpoints), clock::now());
+                match applied {
+                    Ok(_) => tracing::debug!(target: "mesh", %cluster, count, "names resolved"),
+                    Err(error) => self.refused(&error.to_string()),
+                }
+            }
+            DnsEvent::Failed { error, kept } => {
+                tracing::warn!(target: "mesh", %cluster, kept, "name not resolved: {error}");
+            }
+            DnsEvent::Recovered => tracing::info!(target: "mesh", %cluster, "names resolve again"),
+        }
+    }
+
+    /// Counts what happened; the log line says the rest.
+    fn count(&self, cluster: &Arc<str>, event: &Event) {
+        let Event::Outlier { kind, verdict, .. } = event else { return };
+        let outcome = match verdict {
+            Verdict::Ejected { .. } => EjectionOutcome::Enforced,
+            Verdict::NotEnforced { .. } => EjectionOutcome::Detected,
+            _ => EjectionOutcome::Refused,
+        };
+        self.shared.registry.cluster(cluster).ejection((*kind).into(), outcome);
+    }
+
+    fn report(&self, turn: &Turn) {
+        for (cluster, event) in &turn.events {
+            self.count(cluster, event);
+            tracing::warn!(target: "mesh", %cluster, code = event.code(), "{event}");
+        }
+    }
+}
+
+fn log_applied(origin: &Origin, applied: &Applied) {
+    tracing::info!(
+        target: "mesh",
+        source = %origin.source,
+        version = %origin.version,
+        clusters_added = applied.clusters_added,
+        clusters_changed = applied.clusters_changed,
+        clusters_removed = applied.clusters_removed,
+        endpoints_added = applied.endpoints_added,
+        endpoints_removed = applied.endpoints_removed,
+        routes_changed = applied.routes_changed,
+        "configuration applied"
+    );
+}

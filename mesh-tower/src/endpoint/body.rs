@@ -1,0 +1,221 @@
+//! [`MeshResponseBody`]: the response body, which holds what the attempt holds until it ends.
+//!
+//! "In flight" means until the body ends, so the guard lives here; so does the deadline, which the call
+//! gave up at the head. A timer exists only once the body made the caller wait, and only when there is
+//! a limit. The body is `Unpin`: `body.frame().await` compiles.
+
+use super::AttemptScope;
+use crate::body::BoxError;
+use crate::call::{CallScope, Peeked};
+use crate::clock;
+use crate::error::Error;
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use mesh_core::Timestamp;
+use mesh_core::call::Deadline;
+use mesh_core::local_reply::Reason;
+use mesh_core::outcome::{Failure, Processed, ResetReason};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::time::Sleep;
+
+/// A response body, or the text of a local reply.
+///
+/// Dropping it before its end gives the call up and releases everything.
+pub struct MeshResponseBody<R>(Inner<R>);
+
+enum Inner<R> {
+    Upstream(Upstream<R>),
+    Local(Option<Bytes>),
+}
+
+struct Upstream<R> {
+    body: R,
+    /// Frames that were looked at before the head was handed over.
+    peeked: Option<Box<Peeked>>,
+    limits: Limits,
+    timer: Option<Pin<Box<Sleep>>>,
+    attempt: Option<AttemptScope>,
+    call: Option<CallScope>,
+}
+
+/// The time limits of a response body.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Limits {
+    /// When the call must have ended.
+    pub(crate) deadline: Option<Deadline>,
+    /// The longest silence.
+    pub(crate) idle: Option<Duration>,
+}
+
+impl<R> MeshResponseBody<R> {
+    /// The text of a local reply.
+    pub(crate) const fn local(text: Option<Bytes>) -> Self {
+        Self(Inner::Local(text))
+    }
+
+    /// The body of a call that passed by every policy.
+    pub(crate) fn passthrough(body: R) -> Self {
+        let limits = Limits::default();
+        let (peeked, timer, attempt, call) = (None, None, None, None);
+        Self(Inner::Upstream(Upstream { body, peeked, limits, timer, attempt, call }))
+    }
+
+    /// The body of an endpoint's answer.
+    pub(crate) const fn upstream(
+        body: R,
+        peeked: Option<Box<Peeked>>,
+        limits: Limits,
+        attempt: AttemptScope,
+        call: Option<CallScope>,
+    ) -> Self {
+        let attempt = Some(attempt);
+        Self(Inner::Upstream(Upstream { body, peeked, limits, timer: None, attempt, call }))
+    }
+}
+
+impl<R> Upstream<R>
+where
+    R: Body<Data = Bytes> + Unpin,
+    R::Error: Into<BoxError>,
+{
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let next = match self.peeked.as_mut().and_then(|peeked| peeked.next()) {
+            Some(next) => next,
+            None => match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Ready(next) => next.map(|frame| frame.map_err(Into::into)),
+                Poll::Pending => {
+                    return self.poll_limits(cx).map(|reason| Some(Err(self.end(reason))));
+                }
+            },
+        };
+        match next {
+            Some(Ok(frame)) => {
+                if let Some(trailers) = frame.trailers_ref() {
+                    self.trailers(trailers);
+                }
+                self.restart_idle();
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => {
+                let (reason, processed) = (ResetReason::ConnectionTermination, Processed::Maybe);
+                let reason = Reason::Attempt(Failure::Reset { reason, processed });
+                if let Some(attempt) = &mut self.attempt {
+                    attempt.broken(reason.flag());
+                }
+                Poll::Ready(Some(Err(self.end(reason).with_source(Some(error)))))
+            }
+            None => {
+                self.complete();
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn trailers(&mut self, trailers: &http::HeaderMap) {
+        if let Some(attempt) = &mut self.attempt {
+            attempt.trailers(trailers);
+        }
+        if let Some(call) = &mut self.call {
+            call.trailers(trailers);
+        }
+    }
+
+    fn complete(&mut self) {
+        if let Some(call) = self.call.take() {
+            call.complete(clock::now());
+        }
+        self.attempt = None;
+        self.timer = None;
+    }
+
+    /// The call is over before its body ended.
+    fn end(&mut self, reason: Reason) -> Error {
+        let station = self.attempt.as_ref().map(AttemptScope::station).unwrap_or_default();
+        if let Some(call) = self.call.take() {
+            call.failed(reason.flag(), None, clock::now());
+        }
+        self.attempt = None;
+        self.timer = None;
+        Error::new(reason, station)
+    }
+
+    /// Waits for the earlier of the deadline and the end of silence.
+    fn poll_limits(&mut self, cx: &mut Context<'_>) -> Poll<Reason> {
+        if self.call.is_none() || (self.limits.deadline.is_none() && self.limits.idle.is_none()) {
+            return Poll::Pending;
+        }
+        let deadline = self.limits.deadline;
+        let timer = self.timer.get_or_insert_with(|| {
+            let idle = self.limits.idle.map(|idle| clock::now() + idle);
+            let at = [deadline.map(|deadline| deadline.at), idle].into_iter().flatten().min();
+            Box::pin(tokio::time::sleep_until(clock::instant(at.unwrap_or(Timestamp::MAX))))
+        });
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(match deadline {
+            Some(deadline) if deadline.at <= clock::now() => deadline.limit.reason(),
+            _ => Reason::IdleTimeout,
+        })
+    }
+
+    fn restart_idle(&mut self) {
+        // A frame came: the silence ends. The next wait makes a new timer.
+        if self.limits.idle.is_some() {
+            self.timer = None;
+        }
+    }
+}
+
+impl<R> Body for MeshResponseBody<R>
+where
+    R: Body<Data = Bytes> + Unpin,
+    R::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match &mut self.0 {
+            Inner::Upstream(upstream) => upstream.poll_frame(cx),
+            Inner::Local(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Inner::Upstream(upstream) => match &upstream.peeked {
+                Some(peeked) if !peeked.is_read() => peeked.is_end(),
+                _ => upstream.body.is_end_stream(),
+            },
+            Inner::Local(text) => text.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Inner::Upstream(Upstream { peeked: None, body, .. }) => body.size_hint(),
+            Inner::Upstream(_) => SizeHint::default(),
+            Inner::Local(text) => {
+                SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64))
+            }
+        }
+    }
+}
+
+impl<R> fmt::Debug for MeshResponseBody<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Inner::Upstream(upstream) => f
+                .debug_struct("MeshResponseBody")
+                .field("limits", &upstream.limits)
+                .finish_non_exhaustive(),
+            Inner::Local(text) => f.debug_tuple("MeshResponseBody").field(text).finish(),
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The future of one attempt at its endpoint.
+
+use super::AttemptScope;
+use crate::clock;
+use crate::connect::SendError;
+use crate::leaf::Leaf;
+use crate::observe::Phases;
+use crate::routed::{Answer, AttemptError};
+use pin_project::pin_project;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+/// An attempt at its endpoint; dropping it gives the attempt up and reports so.
+#[pin_project]
+pub struct EndpointFuture<L: Leaf> {
+    #[pin]
+    send: L::Future,
+    scope: Option<AttemptScope>,
+}
+
+impl<L: Leaf> EndpointFuture<L> {
+    pub(super) const fn new(send: L::Future, scope: AttemptScope) -> Self {
+        Self { send, scope: Some(scope) }
+    }
+}
+
+impl<L: Leaf> Future for EndpointFuture<L> {
+    type Output = Result<Answer<L::Body>, AttemptError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let result = ready!(this.send.as_mut().poll(cx));
+        // Polled after it was ready: a caller's mistake that must not become ours.
+        let Some(mut scope) = this.scope.take() else { return Poll::Pending };
+        let phases = L::phases(&this.send).unwrap_or(const { Phases::new() });
+        let now = clock::now();
+        match result {
+            Ok(response) => {
+                let (head, body) = response.into_parts();
+                let classifier = scope.in_flight().target().cluster().attached().classifier();
+                let class = classifier.and_then(|classifier| classifier.classify(&head));
+                let phases = scope.head(&head, class, phases, now);
+                Poll::Ready(Ok(Answer { head, body, peeked: None, scope, class, phases }))
+            }
+            Err(SendError { failure, request, source }) => {
+                let started = scope.started();
+                scope.failed(&failure, now);
+                let endpoint = scope.in_flight().endpoint();
+                let endpoint = Some((endpoint.id(), endpoint.address().clone()));
+                let error = AttemptError { failure, request, endpoint, source, started, phases };
+                Poll::Ready(Err(error))
+            }
+        }
+    }
+}
+
+impl<L: Leaf> fmt::Debug for EndpointFuture<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EndpointFuture").field("scope", &self.scope).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,33 @@
+//! What is under the stack: our own [`Transport`](crate::Transport), or a user's.
+//!
+//! Above this trait nothing knows the difference. It is not a tower `Service` because it borrows the
+//! attempt's guard: the endpoint is handed over by reference, without a map of extensions.
+
+use crate::MeshBody;
+use crate::connect::SendError;
+use crate::net::Net;
+use crate::observe::Phases;
+use bytes::Bytes;
+use http::{Request, Response};
+use mesh_core::state::InFlight;
+use std::future::Future;
+
+/// Sends one attempt to one endpoint.
+#[expect(unnameable_types, reason = "sealed: there are two leaves, both here")]
+pub trait Leaf: Clone + Send + 'static {
+    /// The response body.
+    type Body: http_body::Body<Data = Bytes>;
+    /// The attempt; dropping it gives the attempt up.
+    type Future: Future<Output = Result<Response<Self::Body>, SendError>>;
+
+    /// Sends `request` to the endpoint of `to`.
+    fn send(&self, to: &InFlight<Net>, request: Request<MeshBody>) -> Self::Future;
+
+    /// Sends `request` where its URI points, past every policy.
+    fn passthrough(&self, request: Request<MeshBody>) -> Self::Future;
+
+    /// Where the time before the request was sent went, when there was any to speak of.
+    fn phases(_sent: &Self::Future) -> Option<Phases> {
+        None
+    }
+}

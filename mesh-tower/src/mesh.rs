@@ -1,0 +1,199 @@
+//! [`Mesh`], the handle that everything else is made from.
+
+use crate::builder::Builder;
+use crate::client::{Client, MeshLayer};
+use crate::driver::{self, Progress};
+use crate::error::{Error, Station};
+use crate::net::{Net, Shared};
+use crate::observe::Metrics;
+use crate::observe::target::{TargetCells, TargetLabels};
+use crate::passthrough::Passthrough;
+use crate::transport::Transport;
+use mesh_core::local_reply::Reason;
+use mesh_core::state;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tower_layer::Layer;
+
+/// A mesh: configuration, connections and statistics, shared by everything that is made from it.
+///
+/// Cheap to clone. When the last clone, and everything made from it, is dropped, its background task
+/// ends and its connections close.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use mesh_tower::{Mesh, MeshBody};
+/// use tower_service::Service;
+///
+/// let mesh = Mesh::from_file("mesh.yaml")?;
+/// let mut client = mesh.client();
+/// let request = http::Request::get("http://reviews/1").body(MeshBody::empty())?;
+/// let response = client.call(request).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Mesh(Arc<Inner>);
+
+struct Inner {
+    state: state::Mesh<Net>,
+    shared: Arc<Shared>,
+    transport: Transport,
+    progress: watch::Receiver<Progress>,
+    driver: driver::Guard,
+    /// Calls that no route took.
+    unrouted: Arc<TargetCells>,
+}
+
+impl Mesh {
+    /// Begins to build a mesh.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    /// A mesh that is configured by a `mesh.yaml` file and follows it.
+    ///
+    /// # Errors
+    /// [`BuildError`](crate::BuildError) when the file can't be read or used, with every diagnostic.
+    pub fn from_file(path: impl Into<PathBuf>) -> Result<Self, crate::BuildError> {
+        Self::builder().file(path).build()
+    }
+
+    pub(crate) fn new(
+        state: state::Mesh<Net>,
+        shared: Arc<Shared>,
+        passthrough: Passthrough,
+        progress: watch::Receiver<Progress>,
+        driver: driver::Guard,
+    ) -> Self {
+        let transport = Transport::new(Arc::new(passthrough));
+        let unrouted = shared.registry.target(&TargetLabels::default());
+        Self(Arc::new(Inner { state, shared, transport, progress, driver, unrouted }))
+    }
+
+    /// The client: the whole stack over our own connections. A tower service for
+    /// `http::Request<B>` with any body; clone it per task.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        MeshLayer::new(self).layer(self.transport())
+    }
+
+    /// Our own connections alone, to put [`MeshLayer`] over.
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        self.0.transport.clone()
+    }
+
+    /// A channel for tonic-generated clients, to `authority`: `greeter`, `greeter:50051`.
+    ///
+    /// # Errors
+    /// When `authority` is not a host with an optional port.
+    #[cfg(feature = "tonic")]
+    pub fn channel(&self, authority: &str) -> Result<crate::Channel, http::uri::InvalidUri> {
+        crate::Channel::new(self, authority)
+    }
+
+    /// Waits until there is a configuration.
+    ///
+    /// # Errors
+    /// With [`Reason::ShutDown`] when the mesh ended first.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn ready(&self) -> Result<(), Error> {
+        let mut progress = self.0.progress.clone();
+        let ready = progress.wait_for(|progress| progress.generation > 0 || progress.ended).await;
+        match ready {
+            Ok(progress) if progress.generation > 0 => Ok(()),
+            _ => Err(Error::new(Reason::ShutDown, Station::default())),
+        }
+    }
+
+    /// How many configurations were applied so far, and why the newest was refused, if it was.
+    #[must_use]
+    pub fn configuration(&self) -> Configuration {
+        let progress = self.0.progress.borrow().clone();
+        let snapshot = self.snapshot();
+        let origin = snapshot.origin();
+        Configuration {
+            generation: progress.generation,
+            source: Arc::clone(&origin.source),
+            version: Arc::clone(&origin.version),
+            refused: progress.refused,
+        }
+    }
+
+    /// Waits until `generation` or a later configuration is applied.
+    ///
+    /// # Errors
+    /// With [`Reason::ShutDown`] when the mesh ended first.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn applied(&self, generation: u64) -> Result<(), Error> {
+        let mut progress = self.0.progress.clone();
+        let applied =
+            progress.wait_for(|progress| progress.generation >= generation || progress.ended).await;
+        match applied {
+            Ok(progress) if progress.generation >= generation => Ok(()),
+            _ => Err(Error::new(Reason::ShutDown, Station::default())),
+        }
+    }
+
+    /// The metrics.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        Metrics::new(Arc::clone(&self.0.shared.registry))
+    }
+
+    /// Ends the mesh: new calls are refused, those in flight have until `deadline` to finish.
+    ///
+    /// # Cancel safety
+    /// Cancel safe; the mesh stays ended.
+    pub async fn shutdown(&self, deadline: Duration) {
+        self.0.driver.stop(deadline);
+        let mut progress = self.0.progress.clone();
+        // The driver drains and says when it has ended; a driver that is gone has.
+        let ended = progress.wait_for(|progress| progress.ended);
+        let _ended_or_late = tokio::time::timeout(deadline + DRAIN_SLACK, ended).await;
+    }
+
+    /// The snapshot in force.
+    pub(crate) fn snapshot(&self) -> impl std::ops::Deref<Target = Arc<state::Snapshot<Net>>> {
+        self.0.state.snapshot()
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.0.shared
+    }
+
+    pub(crate) fn unrouted(&self) -> &Arc<TargetCells> {
+        &self.0.unrouted
+    }
+}
+
+impl fmt::Debug for Mesh {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mesh").field("configuration", &self.configuration()).finish_non_exhaustive()
+    }
+}
+
+/// What closing connections may take after the calls were given up.
+const DRAIN_SLACK: Duration = Duration::from_secs(1);
+
+/// Which configuration is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Configuration {
+    /// How many were applied so far; 0: none yet.
+    pub generation: u64,
+    /// Where it comes from.
+    pub source: Arc<str>,
+    /// Its version, or the hash of its content.
+    pub version: Arc<str>,
+    /// Why the newest one was refused, if it was; then this is the last good one.
+    pub refused: Option<Arc<str>>,
+}

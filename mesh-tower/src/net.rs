@@ -1,0 +1,240 @@
+//! [`Net`]: what this crate hangs on the core's live state. The one `Attach` there is.
+
+use crate::connect::{Connect, EndpointPool, PoolLimits, PoolSettings};
+use crate::observe::cluster::{ClusterCells, LocalityCells};
+use crate::observe::registry::Registry;
+use crate::observe::target::{self, TargetCells};
+use arc_swap::{ArcSwap, Guard};
+use http::response;
+use mesh_core::Random;
+use mesh_core::breaker::{Breaker, Resource};
+use mesh_core::model::{Address, Cluster, Locality, RoutingPriority};
+use mesh_core::outcome::Class;
+use mesh_core::state::{Attach, TargetLabels};
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
+
+/// The random numbers of the call path: the thread's own generator, not fit for secrets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Draw;
+
+impl Random for Draw {
+    fn next_u64(&mut self) -> u64 {
+        fastrand::u64(..)
+    }
+}
+
+/// Says whether a response that looks fine is a failure, or the other way round.
+///
+/// What it says counts everywhere: in metrics, in outlier detection and in retries.
+pub(crate) trait Classify: Send + Sync {
+    /// What `response` is; `None`: what its status says. Called once per response head, on the call
+    /// path: it must not block.
+    fn classify(&self, response: &response::Parts) -> Option<Class>;
+}
+
+impl<F> Classify for F
+where
+    F: Fn(&response::Parts) -> Option<Class> + Send + Sync,
+{
+    fn classify(&self, response: &response::Parts) -> Option<Class> {
+        self(response)
+    }
+}
+
+/// What all parts of a mesh share.
+pub(crate) struct Shared {
+    pub(crate) runtime: Handle,
+    pub(crate) dial: Arc<dyn Connect>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) classify: Option<Arc<dyn Classify>>,
+    /// Wakes the driver: an endpoint crossed a threshold.
+    pub(crate) attention: Notify,
+    pub(crate) settings: Settings,
+}
+
+/// What the builder was told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// The most bytes of a request body that are kept for another attempt.
+    pub(crate) replay_limit: usize,
+    /// Every call carries a report.
+    pub(crate) report: bool,
+    /// Adds `x-envoy-expected-rq-timeout-ms`.
+    pub(crate) expected_timeout_header: bool,
+    /// Obeys `x-envoy-*` of requests.
+    pub(crate) trusted_overrides: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            replay_limit: crate::call::DEFAULT_REPLAY_LIMIT,
+            report: false,
+            expected_timeout_header: false,
+            trusted_overrides: false,
+        }
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("dial", &self.dial)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The factory of what hangs on the live state.
+#[derive(Clone, Debug)]
+pub struct Net {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What hangs on a cluster.
+#[derive(Debug)]
+#[expect(unnameable_types, reason = "what the mesh hangs on its state is its own")]
+pub struct NetCluster {
+    shared: Arc<Shared>,
+    settings: ArcSwap<PoolSettings>,
+    limits: Arc<ClusterLimits>,
+    /// A picker was published.
+    changed: Arc<Notify>,
+    pub(crate) cells: Arc<ClusterCells>,
+}
+
+impl NetCluster {
+    /// What connections are made with.
+    pub(crate) fn settings(&self) -> Guard<Arc<PoolSettings>> {
+        self.settings.load()
+    }
+
+    /// Completes when a picker is published after this moment.
+    pub(crate) fn endpoints_changed(&self) -> Pin<Box<OwnedNotified>> {
+        let mut notified = Box::pin(Arc::clone(&self.changed).notified_owned());
+        notified.as_mut().enable();
+        notified
+    }
+
+    /// Tells the driver that an endpoint crossed a threshold.
+    pub(crate) fn wake_driver(&self) {
+        self.shared.attention.notify_one();
+    }
+
+    /// The user's classifier, when there is one.
+    pub(crate) fn classifier(&self) -> Option<&dyn Classify> {
+        self.shared.classify.as_deref()
+    }
+}
+
+/// The part of a cluster's circuit breakers that is about connections, counted against the default
+/// priority: a connection serves calls of both.
+#[derive(Debug)]
+struct ClusterLimits {
+    breaker: Arc<Breaker>,
+    cells: Arc<ClusterCells>,
+}
+
+impl PoolLimits for ClusterLimits {
+    fn try_connection(&self, first: bool) -> bool {
+        // Envoy: an endpoint without any connection may have one beyond the limit.
+        let acquired = self.breaker.try_acquire(RoutingPriority::Default, Resource::Connections);
+        match acquired {
+            Ok(()) => true,
+            Err(overflow) if first => {
+                self.breaker.acquire_beyond(RoutingPriority::Default, Resource::Connections);
+                self.cells.overflow(overflow);
+                true
+            }
+            Err(overflow) => {
+                self.cells.overflow(overflow);
+                false
+            }
+        }
+    }
+
+    fn release_connection(&self) {
+        self.breaker.release(RoutingPriority::Default, Resource::Connections);
+    }
+
+    fn try_pending(&self) -> bool {
+        self.breaker.try_acquire(RoutingPriority::Default, Resource::Pending).is_ok()
+    }
+
+    fn release_pending(&self) {
+        self.breaker.release(RoutingPriority::Default, Resource::Pending);
+    }
+}
+
+impl Net {
+    fn pool_settings(&self, cluster: &Cluster, limits: &Arc<ClusterLimits>) -> PoolSettings {
+        PoolSettings {
+            protocol: cluster.protocol,
+            options: cluster.connection,
+            max_connections_per_endpoint: cluster.circuit_breakers.max_connections_per_endpoint,
+            tls: cluster.tls.clone(),
+            dial: Arc::clone(&self.shared.dial),
+            runtime: self.shared.runtime.clone(),
+            limits: Arc::clone(limits) as Arc<dyn PoolLimits>,
+        }
+    }
+}
+
+impl Attach for Net {
+    type Cluster = NetCluster;
+    type Endpoint = EndpointPool;
+    type Locality = Arc<LocalityCells>;
+    type Target = Arc<TargetCells>;
+
+    fn cluster(&self, cluster: &Arc<Cluster>, breaker: &Arc<Breaker>) -> NetCluster {
+        let cells = self.shared.registry.cluster(&cluster.name);
+        let breaker = Arc::clone(breaker);
+        let limits = Arc::new(ClusterLimits { breaker, cells: Arc::clone(&cells) });
+        NetCluster {
+            shared: Arc::clone(&self.shared),
+            settings: ArcSwap::from_pointee(self.pool_settings(cluster, &limits)),
+            limits,
+            changed: Arc::default(),
+            cells,
+        }
+    }
+
+    fn cluster_changed(&self, attached: &NetCluster, cluster: &Arc<Cluster>) {
+        attached.settings.store(Arc::new(self.pool_settings(cluster, &attached.limits)));
+    }
+
+    fn picker_changed(&self, attached: &NetCluster) {
+        attached.changed.notify_waiters();
+    }
+
+    fn cluster_removed(&self, attached: &NetCluster) {
+        // Calls that wait for an endpoint of it look again, and find none.
+        attached.changed.notify_waiters();
+    }
+
+    fn endpoint(&self, _: &NetCluster, address: &Address) -> EndpointPool {
+        EndpointPool::new(address.clone())
+    }
+
+    fn endpoint_removed(&self, attached: &EndpointPool) {
+        attached.drain();
+    }
+
+    fn locality(&self, cluster: &NetCluster, locality: &Locality) -> Arc<LocalityCells> {
+        cluster.cells.locality(locality)
+    }
+
+    fn target(&self, _: &NetCluster, labels: TargetLabels<'_>) -> Arc<TargetCells> {
+        let labels = target::TargetLabels {
+            virtual_host: Arc::clone(labels.virtual_host),
+            route: Arc::clone(labels.route),
+            cluster: Arc::clone(labels.cluster),
+        };
+        self.shared.registry.target(&labels)
+    }
+}

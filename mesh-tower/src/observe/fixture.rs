@@ -1,0 +1,106 @@
+//! A registry in which everything has happened once, for the tests of exporters.
+
+use super::cluster::{AttemptRecord, ClusterCells, ClusterReading, LocalityCells, ReadCluster};
+use super::code::Code;
+use super::events::{CloseReason, EjectionKind, EjectionOutcome, RetryOutcome};
+use super::phases::{Phase, Phases};
+use super::registry::Registry;
+use super::target::{CallRecord, TargetCells, TargetLabels};
+use http::StatusCode;
+use mesh_core::model::Locality;
+use mesh_core::outcome::{ConnectFailure, Overflow};
+use mesh_core::update::Origin;
+use mesh_core::{ResponseFlag, WallTime};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A name that needs every escape of the text format.
+pub(super) const HOSTILE: &str = "a\\b\"c\nd{,}ü";
+
+/// A busy registry and what keeps its cells alive.
+pub(super) struct Busy {
+    pub(super) registry: Arc<Registry>,
+    pub(super) target: Arc<TargetCells>,
+    pub(super) cluster: Arc<ClusterCells>,
+    pub(super) locality: Arc<LocalityCells>,
+    pub(super) state: Arc<dyn ReadCluster>,
+}
+
+struct State;
+
+impl ReadCluster for State {
+    fn read(&self) -> ClusterReading {
+        ClusterReading { endpoints: [3, 0, 1, 0, 2], is_panic: false, pending: 4 }
+    }
+}
+
+pub(super) fn labels(virtual_host: &str, route: &str, cluster: &str) -> TargetLabels {
+    TargetLabels { virtual_host: virtual_host.into(), route: route.into(), cluster: cluster.into() }
+}
+
+pub(super) fn code(status: u16) -> Code {
+    Code { status: StatusCode::from_u16(status).ok(), ..Code::default() }
+}
+
+pub(super) fn call(status: u16, duration: Duration) -> CallRecord<'static> {
+    CallRecord { code: code(status), duration, attempts: 1, phases: None }
+}
+
+pub(super) fn attempt(status: u16, duration: Duration) -> AttemptRecord<'static> {
+    AttemptRecord { code: code(status), duration, phases: None }
+}
+
+/// Everything once; cluster `reviews`, of which one attempt and one call still run.
+pub(super) fn busy() -> Busy {
+    let registry = Registry::new();
+    let target = registry.target(&labels("shop", HOSTILE, "reviews"));
+    let cluster = registry.cluster(&"reviews".into());
+    let locality = cluster.locality(&Locality::new("eu", "eu-1", "a"));
+    let state: Arc<dyn ReadCluster> = Arc::new(State);
+    cluster.read_from(Arc::downgrade(&state));
+    calls(&target, &cluster, &locality);
+    events(&cluster);
+    let mesh = registry.mesh();
+    mesh.applied(&Origin::new("mesh.yaml", "7"), WallTime::from_unix_seconds(1_700_000_000));
+    mesh.unchanged();
+    mesh.rejected();
+    mesh.rejected_resources(2);
+    mesh.connected(true);
+    mesh.snapshot_swapped();
+    Busy { registry, target, cluster, locality, state }
+}
+
+fn calls(target: &TargetCells, cluster: &ClusterCells, locality: &LocalityCells) {
+    let mut phases = Phases::new();
+    phases.add(Phase::FirstByte, Duration::from_millis(3));
+    for (millis, status) in [(1, 200), (10, 200), (100, 503)] {
+        let duration = Duration::from_millis(millis);
+        target.call_started();
+        locality.attempt_started();
+        locality.attempt_finished(&AttemptRecord {
+            phases: Some(&phases),
+            ..attempt(status, duration)
+        });
+        target.call_finished(&CallRecord {
+            attempts: 3,
+            phases: Some(&phases),
+            ..call(status, duration)
+        });
+    }
+    target.call_started();
+    locality.attempt_started();
+    let flag = Some(ResponseFlag::UpstreamOverflow);
+    cluster.attempt_unplaced(Code { flag, ..Code::default() });
+}
+
+fn events(cluster: &ClusterCells) {
+    RetryOutcome::ALL.iter().for_each(|outcome| cluster.retry(*outcome));
+    cluster.transparent_retry();
+    cluster.hedge();
+    cluster.overflow(Overflow::Requests);
+    cluster.ejection(EjectionKind::SuccessRate, EjectionOutcome::Enforced);
+    cluster.connection_opened();
+    cluster.connection_opened();
+    cluster.connection_closed(CloseReason::Idle);
+    cluster.connection_failed(ConnectFailure::Refused);
+}

@@ -1,0 +1,113 @@
+//! [`MeshCells`]: the metrics of the mesh as a whole, about its configuration.
+//!
+//! Nothing here is on the call path. The age of the configuration is given as the date at which it
+//! was accepted: a reader subtracts, and nothing here needs a clock.
+
+use super::cell::zeroes;
+use super::names::{Metric, label_values};
+use super::registry::{Value, Visit};
+use mesh_core::WallTime;
+use mesh_core::update::Origin;
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+label_values! {
+    /// What became of a configuration (label `outcome` of `mesh_config_updates_total`).
+    pub(crate) enum UpdateOutcome {
+        /// It is in force, at least in part.
+        Applied = "applied",
+        /// It is what was in force already.
+        Unchanged = "unchanged",
+        /// It was refused as a whole; the last good one stays.
+        Rejected = "rejected",
+    }
+}
+
+/// The cells of the whole mesh.
+pub(crate) struct MeshCells {
+    in_force: Mutex<Option<(Origin, WallTime)>>,
+    updates: [AtomicU64; UpdateOutcome::ALL.len()],
+    rejected_resources: AtomicU64,
+    connected: AtomicU8,
+    swaps: AtomicU64,
+}
+
+const UNKNOWN: u8 = 2;
+
+impl Default for MeshCells {
+    fn default() -> Self {
+        Self {
+            in_force: Mutex::new(None),
+            updates: zeroes(),
+            rejected_resources: AtomicU64::new(0),
+            connected: AtomicU8::new(UNKNOWN),
+            swaps: AtomicU64::new(0),
+        }
+    }
+}
+
+impl MeshCells {
+    /// A configuration is in force since `at`.
+    pub(crate) fn applied(&self, origin: &Origin, at: WallTime) {
+        *self.in_force.lock() = Some((origin.clone(), at));
+        self.count(UpdateOutcome::Applied);
+    }
+
+    /// A source gave what was in force already.
+    pub(crate) fn unchanged(&self) {
+        self.count(UpdateOutcome::Unchanged);
+    }
+
+    /// A configuration was refused as a whole.
+    pub(crate) fn rejected(&self) {
+        self.count(UpdateOutcome::Rejected);
+    }
+
+    /// How many resources are refused now, in all.
+    pub(crate) fn rejected_resources(&self, number: u64) {
+        self.rejected_resources.store(number, Ordering::Relaxed);
+    }
+
+    /// Whether the source can be reached.
+    pub(crate) fn connected(&self, connected: bool) {
+        self.connected.store(u8::from(connected), Ordering::Relaxed);
+    }
+
+    /// A snapshot was published.
+    pub(crate) fn snapshot_swapped(&self) {
+        self.swaps.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn count(&self, outcome: UpdateOutcome) {
+        self.updates[outcome as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Gives `visit` all series of `metric`.
+    pub(super) fn visit(&self, metric: Metric, visit: &mut Visit<'_>) {
+        let number = |cell: &AtomicU64| Value::Number(cell.load(Ordering::Relaxed));
+        match metric {
+            Metric::Configuration => {
+                if let Some((Origin { source, version, .. }, _)) = self.in_force.lock().clone() {
+                    visit(&[&source, &version], Value::Number(1));
+                }
+            }
+            Metric::ConfigurationApplied => {
+                if let Some((_, at)) = self.in_force.lock().clone() {
+                    visit(&[], Value::Number(at.as_unix_seconds()));
+                }
+            }
+            Metric::ConfigurationUpdates => {
+                for (outcome, cell) in UpdateOutcome::ALL.iter().zip(&self.updates) {
+                    visit(&[outcome.as_str()], number(cell));
+                }
+            }
+            Metric::ConfigurationRejected => visit(&[], number(&self.rejected_resources)),
+            Metric::SourceConnected => match self.connected.load(Ordering::Relaxed) {
+                UNKNOWN => {}
+                connected => visit(&[], Value::Number(u64::from(connected))),
+            },
+            Metric::SnapshotSwaps => visit(&[], number(&self.swaps)),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Every metric of the mesh, in one table: [`Metric`].
+//!
+//! Name, kind, unit, labels and help stand here and nowhere else. The cells are asked for a
+//! [`Metric`], the Prometheus text and the OpenTelemetry instruments are written from it, and the
+//! table in the module documentation is a file that a test compares with [`markdown`].
+//!
+//! Label values that do not apply are empty (Prometheus reads an empty label as an absent one): the
+//! `grpc_status` of a call that is not gRPC, the `status` of an attempt without a response head,
+//! the `response_flag` of a call that went well, the `cluster` of a route that answers by itself.
+
+use std::fmt::Write as _;
+
+/// What a metric's numbers mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Only goes up while its owner lives.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// A distribution of durations.
+    Histogram,
+}
+
+impl Kind {
+    /// The word of Prometheus' `# TYPE` line.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// Whose cells hold a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// One cluster under one route.
+    Target,
+    /// One cluster.
+    Cluster,
+    /// The mesh as a whole.
+    Mesh,
+}
+
+macro_rules! metrics {
+    ($($(#[$doc:meta])* $variant:ident: $owner:ident $kind:ident $name:literal $unit:literal
+        [$($label:ident)*] $help:literal;)*) => {
+        /// One metric of the mesh.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Metric { $($(#[$doc])* #[doc = $help] $variant,)* }
+
+        impl Metric {
+            /// Every metric, in the order of export.
+            pub(crate) const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The name in the Prometheus text.
+            pub(crate) const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// Counter, gauge or histogram.
+            pub(crate) const fn kind(self) -> Kind {
+                match self { $(Self::$variant => Kind::$kind,)* }
+            }
+
+            /// Whose cells hold it.
+            pub(crate) const fn owner(self) -> Owner {
+                match self { $(Self::$variant => Owner::$owner,)* }
+            }
+
+            /// The unit, in UCUM as OpenTelemetry writes it.
+            pub(crate) const fn unit(self) -> &'static str {
+                match self { $(Self::$variant => $unit,)* }
+            }
+
+            /// The label names; every series has them all, in this order.
+            pub(crate) const fn labels(self) -> &'static [&'static str] {
+                match self { $(Self::$variant => &[$(stringify!($label)),*],)* }
+            }
+
+            /// One sentence for `# HELP`.
+            pub(crate) const fn help(self) -> &'static str {
+                match self { $(Self::$variant => $help,)* }
+            }
+        }
+    };
+}
+
+metrics! {
+    Calls: Target Counter "mesh_calls_total" "{call}"
+        [virtual_host route cluster status grpc_status response_flag]
+        "Calls that ended, by how.";
+    CallDuration: Target Histogram "mesh_call_duration_seconds" "s" [virtual_host route cluster]
+        "Time from the start of a call to the end of its response body.";
+    CallExtraAttempts: Target Counter "mesh_call_extra_attempts_total" "{attempt}"
+        [virtual_host route cluster]
+        "Attempts beyond the first of their call: retries, transparent retries and hedges.";
+    CallsActive: Target Gauge "mesh_calls_active" "{call}" [virtual_host route cluster]
+        "Calls that have started and not ended.";
+    Attempts: Cluster Counter "mesh_attempts_total" "{attempt}"
+        [cluster locality status grpc_status response_flag]
+        "Attempts that ended, by how.";
+    AttemptDuration: Cluster Histogram "mesh_attempt_duration_seconds" "s" [cluster]
+        "Time from the pick of an endpoint to the end of its response body.";
+    AttemptsActive: Cluster Gauge "mesh_attempts_active" "{attempt}" [cluster]
+        "Attempts at an endpoint that have started and not ended.";
+    AttemptsPending: Cluster Gauge "mesh_attempts_pending" "{attempt}" [cluster]
+        "Attempts that wait for a connection.";
+    PhaseDuration: Cluster Histogram "mesh_phase_seconds" "s" [cluster phase]
+        "Time that calls spend in one phase.";
+    Retries: Cluster Counter "mesh_retries_total" "{retry}" [cluster outcome]
+        "Retries that were sent, that led to a good answer, or that were not allowed.";
+    TransparentRetries: Cluster Counter "mesh_transparent_retries_total" "{retry}" [cluster]
+        "Requests sent again because the server had not processed them.";
+    Hedges: Cluster Counter "mesh_hedges_total" "{attempt}" [cluster]
+        "Attempts started beside one that was slow.";
+    Overflows: Cluster Counter "mesh_overflow_total" "{refusal}" [cluster limit]
+        "Attempts and retries that a circuit breaker refused.";
+    Ejections: Cluster Counter "mesh_ejections_total" "{ejection}" [cluster kind outcome]
+        "Endpoints that outlier detection took out, or would have.";
+    Endpoints: Cluster Gauge "mesh_endpoints" "{endpoint}" [cluster state]
+        "Endpoints in the configuration, by what they are good for.";
+    Panic: Cluster Gauge "mesh_cluster_panic" "{panic}" [cluster]
+        "1 while so few endpoints are healthy that all are used.";
+    ConnectionsOpened: Cluster Counter "mesh_connections_opened_total" "{connection}" [cluster]
+        "Connections that became usable.";
+    ConnectionsClosed: Cluster Counter "mesh_connections_closed_total" "{connection}"
+        [cluster reason]
+        "Usable connections that ended.";
+    ConnectionsFailed: Cluster Counter "mesh_connections_failed_total" "{connection}"
+        [cluster reason]
+        "Connections that never became usable.";
+    ConnectionsActive: Cluster Gauge "mesh_connections_active" "{connection}" [cluster]
+        "Connections that are open.";
+    Configuration: Mesh Gauge "mesh_config_info" "{configuration}" [source version]
+        "1 for the configuration in force.";
+    ConfigurationApplied: Mesh Gauge "mesh_config_applied_timestamp_seconds" "s" []
+        "When the configuration in force was accepted, in seconds since the Unix epoch.";
+    ConfigurationUpdates: Mesh Counter "mesh_config_updates_total" "{update}" [outcome]
+        "Configurations that a source gave.";
+    ConfigurationRejected: Mesh Gauge "mesh_config_rejected_resources" "{resource}" []
+        "Resources whose newest version is refused; their last good one stays in force.";
+    SourceConnected: Mesh Gauge "mesh_config_source_connected" "{source}" []
+        "1 while the source of configuration can be reached, 0 while it can't.";
+    SnapshotSwaps: Mesh Counter "mesh_snapshot_swaps_total" "{snapshot}" []
+        "Snapshots that were published.";
+}
+
+impl Metric {
+    /// The name as an OpenTelemetry instrument: `mesh_calls_total` is `mesh.calls`, and
+    /// `mesh_call_duration_seconds` is `mesh.call_duration` with the unit `s`.
+    ///
+    /// OpenTelemetry's translation to Prometheus adds the suffixes back (specification
+    /// "Prometheus and OpenMetrics Compatibility").
+    pub(crate) fn otel_name(self) -> String {
+        let name = self.name();
+        let name = name.strip_suffix("_total").unwrap_or(name);
+        let name = name.strip_suffix("_seconds").unwrap_or(name);
+        name.replacen('_', ".", 1)
+    }
+}
+
+/// The table of all metrics, as the documentation shows it.
+pub(crate) fn markdown() -> String {
+    let mut out = String::from("| metric | kind | labels | what it counts |\n|---|---|---|---|\n");
+    for metric in Metric::ALL {
+        let labels = metric.labels().join("`, `");
+        let labels = if labels.is_empty() { "–".to_owned() } else { format!("`{labels}`") };
+        let (name, kind, help) = (metric.name(), metric.kind().as_str(), metric.help());
+        // Writing to a string can't fail.
+        writeln!(out, "| `{name}` | {kind} | {labels} | {help} |").unwrap_or_default();
+    }
+    out
+}
+
+/// Declares an enum whose variants are the values of one label.
+macro_rules! label_values {
+    ($(#[$doc:meta])* $vis:vis enum $name:ident {
+        $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)*
+    }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        $vis enum $name { $($(#[$variant_doc])* $variant,)* }
+
+        impl $name {
+            /// Every value, in the order of declaration.
+            $vis const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The value of the label.
+            #[must_use]
+            $vis const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+        }
+    };
+}
+pub(super) use label_values;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_are_unique_and_well_formed() {
+        let names: BTreeSet<_> = Metric::ALL.iter().map(|metric| metric.name()).collect();
+        assert_eq!(names.len(), Metric::ALL.len());
+        for metric in Metric::ALL {
+            let name = metric.name();
+            assert!(name.starts_with("mesh_"), "{name}");
+            assert!(name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'_')), "{name}");
+            assert_eq!(name.ends_with("_total"), metric.kind() == Kind::Counter, "{name}");
+            assert_eq!(name.ends_with("_seconds"), metric.unit() == "s", "{name}");
+            assert!(metric.help().ends_with('.'), "{name}");
+            let labels: BTreeSet<_> = metric.labels().iter().collect();
+            assert_eq!(labels.len(), metric.labels().len(), "{name}");
+            assert!(!labels.contains(&"le"), "{name}");
+        }
+    }
+
+    #[test]
+    fn opentelemetry_names_have_no_prometheus_suffix() {
+        assert_eq!(Metric::Calls.otel_name(), "mesh.calls");
+        assert_eq!(Metric::CallDuration.otel_name(), "mesh.call_duration");
+        assert_eq!(Metric::Endpoints.otel_name(), "mesh.endpoints");
+        let names: BTreeSet<_> = Metric::ALL.iter().map(|metric| metric.otel_name()).collect();
+        assert_eq!(names.len(), Metric::ALL.len());
+    }
+
+    /// The file is part of the module documentation; on a difference, put the printed table there.
+    #[test]
+    fn the_documented_table_is_this_one() {
+        let table = markdown();
+        let documented = include_str!("metrics.md");
+        assert!(documented == table, "metrics.md should be:\n{table}");
+    }
+}

@@ -1,0 +1,116 @@
+//! [`Registry`]: which cells are alive, for those who build snapshots and for exporters.
+//!
+//! The same labels give the same cells while anybody holds them, so counts go on from one snapshot to
+//! the next. The registry itself holds none: with the last snapshot that names a cluster or a route,
+//! and the last call that runs on it, its series are gone. So the number of series is bounded by the
+//! configuration, and by nothing that a request says.
+//!
+//! Its locks are taken when snapshots are built, when cells are dropped and at export, where they are
+//! held while pointers are copied and not while text is written. Calls never come here.
+
+use super::cluster::ClusterCells;
+use super::histogram::HistogramSnapshot;
+use super::mesh::MeshCells;
+use super::names::{Metric, Owner};
+use super::target::{TargetCells, TargetLabels};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+
+/// The live cells of a mesh.
+#[derive(Default)]
+pub(crate) struct Registry {
+    targets: Mutex<BTreeMap<TargetLabels, Weak<TargetCells>>>,
+    clusters: Mutex<BTreeMap<Arc<str>, Weak<ClusterCells>>>,
+    mesh: MeshCells,
+}
+
+/// The value of one series.
+pub(super) enum Value<'a> {
+    /// Of a counter or a gauge.
+    Number(u64),
+    /// Of a histogram.
+    Histogram(&'a HistogramSnapshot),
+}
+
+/// Takes one series: label values in the order of [`Metric::labels`], and the value.
+pub(super) type Visit<'a> = dyn FnMut(&[&str], Value<'_>) + 'a;
+
+impl Registry {
+    /// No cells yet.
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// The cells of one route and cluster, and with them the cluster's.
+    pub(crate) fn target(self: &Arc<Self>, labels: &TargetLabels) -> Arc<TargetCells> {
+        // First, so that no two locks are held at once.
+        let cluster = (!labels.cluster.is_empty()).then(|| self.cluster(&labels.cluster));
+        let mut targets = self.targets.lock();
+        if let Some(cells) = targets.get(labels).and_then(Weak::upgrade) {
+            return cells;
+        }
+        let cells = Arc::new(TargetCells::new(labels.clone(), cluster, Arc::downgrade(self)));
+        targets.insert(labels.clone(), Arc::downgrade(&cells));
+        cells
+    }
+
+    /// The cells of one cluster.
+    pub(crate) fn cluster(self: &Arc<Self>, name: &Arc<str>) -> Arc<ClusterCells> {
+        let mut clusters = self.clusters.lock();
+        if let Some(cells) = clusters.get(name).and_then(Weak::upgrade) {
+            return cells;
+        }
+        let cells = Arc::new(ClusterCells::new(Arc::clone(name), Arc::downgrade(self)));
+        clusters.insert(Arc::clone(name), Arc::downgrade(&cells));
+        cells
+    }
+
+    /// The cells of the mesh as a whole.
+    pub(crate) const fn mesh(&self) -> &MeshCells {
+        &self.mesh
+    }
+
+    /// Appends everything as Prometheus text.
+    pub(crate) fn prometheus(&self, out: &mut String) {
+        super::prometheus::write(self, out);
+    }
+
+    /// Gives `visit` all series of `metric`, in the order of their owners' names.
+    pub(super) fn visit(&self, metric: Metric, visit: &mut Visit<'_>) {
+        match metric.owner() {
+            Owner::Target => {
+                live(&self.targets).iter().for_each(|cells| cells.visit(metric, visit));
+            }
+            Owner::Cluster => {
+                live(&self.clusters).iter().for_each(|cells| cells.visit(metric, visit));
+            }
+            Owner::Mesh => self.mesh.visit(metric, visit),
+        }
+    }
+
+    // The cells that are dropped may already have a successor of the same name.
+
+    pub(super) fn forget_target(&self, gone: &TargetCells) {
+        let mut targets = self.targets.lock();
+        if targets.get(gone.labels()).is_some_and(|held| std::ptr::eq(held.as_ptr(), gone)) {
+            targets.remove(gone.labels());
+        }
+    }
+
+    pub(super) fn forget_cluster(&self, gone: &ClusterCells) {
+        let mut clusters = self.clusters.lock();
+        if clusters.get(gone.name()).is_some_and(|held| std::ptr::eq(held.as_ptr(), gone)) {
+            clusters.remove(gone.name());
+        }
+    }
+}
+
+/// Copies the pointers under the lock. They are let go of after it, because dropping the last one
+/// takes the lock again.
+fn live<K, V>(cells: &Mutex<BTreeMap<K, Weak<V>>>) -> Vec<Arc<V>> {
+    cells.lock().values().filter_map(Weak::upgrade).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! Calls that pass by every policy: `mode: observe`, and `unknown_hosts: passthrough`.
+//!
+//! They go where their URI points, over connections of our own, one pool per authority. The number of
+//! authorities is bounded, because they are the caller's to choose; what is unused makes room. This is
+//! the one path that takes a lock: it looks an authority up, which a mesh call never does.
+
+use crate::MeshBody;
+use crate::connect::{
+    Connect, Connecting, EndpointPool, PoolLimits, PoolSettings, SendError, Sending, connect_any,
+};
+use crate::dns::Resolve;
+use crate::net::Shared;
+use http::{Request, Uri};
+use mesh_core::model::{Address, ConnectionOptions, Protocol, TlsPolicy};
+use mesh_core::outcome::{ConnectFailure, Failure, Overflow, ProtocolFailure};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// The most authorities with connections at one time; beyond it, unknown ones are refused.
+const MAX_AUTHORITIES: usize = 1024;
+
+/// The connections to authorities that no route knows.
+#[derive(Debug)]
+pub(crate) struct Passthrough {
+    shared: Arc<Shared>,
+    resolver: Arc<dyn Resolve>,
+    origins: Mutex<HashMap<Box<str>, Arc<OriginPool>>>,
+}
+
+#[derive(Debug)]
+struct OriginPool {
+    pool: EndpointPool,
+    settings: Arc<PoolSettings>,
+}
+
+impl Passthrough {
+    pub(crate) fn new(shared: Arc<Shared>, resolver: Arc<dyn Resolve>) -> Self {
+        Self { shared, resolver, origins: Mutex::default() }
+    }
+
+    /// Sends `request` where its URI points.
+    pub(crate) fn send(&self, request: Request<MeshBody>) -> Result<Sending, Box<SendError>> {
+        let origin = match self.origin(request.uri()) {
+            Ok(origin) => origin,
+            Err(failure) => {
+                let request = Some(Box::new(request));
+                return Err(Box::new(SendError { failure, request, source: None }));
+            }
+        };
+        Ok(origin.pool.send(&origin.settings, request))
+    }
+
+    fn origin(&self, uri: &Uri) -> Result<Arc<OriginPool>, Failure> {
+        let Some(authority) = uri.authority() else {
+            return Err(Failure::Protocol(ProtocolFailure::InvalidRequest));
+        };
+        if uri.scheme_str().is_some_and(|scheme| scheme != "http") {
+            return Err(Failure::Connect(ConnectFailure::TlsUnavailable));
+        }
+        let mut origins = self.origins.lock();
+        if let Some(origin) = origins.get(authority.as_str()) {
+            return Ok(Arc::clone(origin));
+        }
+        if origins.len() >= MAX_AUTHORITIES {
+            origins.retain(|_, origin| {
+                let open = origin.pool.connections();
+                open.h1 + open.h2 + open.connecting > 0
+            });
+        }
+        if origins.len() >= MAX_AUTHORITIES {
+            return Err(Failure::Overflow(Overflow::Connections));
+        }
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        let origin = Arc::new(self.make(host, authority.port_u16().unwrap_or(80)));
+        origins.insert(authority.as_str().into(), Arc::clone(&origin));
+        Ok(origin)
+    }
+
+    fn make(&self, host: &str, port: u16) -> OriginPool {
+        let options = ConnectionOptions::default();
+        let dial = NameConnector {
+            name: host.into(),
+            port,
+            resolver: Arc::clone(&self.resolver),
+            dial: Arc::clone(&self.shared.dial),
+            options,
+        };
+        let settings = PoolSettings {
+            protocol: Protocol::Auto,
+            options,
+            max_connections_per_endpoint: None,
+            tls: TlsPolicy::Off,
+            dial: Arc::new(dial),
+            runtime: self.shared.runtime.clone(),
+            limits: Arc::new(Unlimited),
+        };
+        // The connector resolves the name itself; the address is only a place-holder.
+        let address = Address::Socket(SocketAddr::from(([0, 0, 0, 0], port)));
+        OriginPool { pool: EndpointPool::new(address), settings: Arc::new(settings) }
+    }
+}
+
+/// Connects to a name: resolves it each time, and tries its addresses (RFC 8305).
+struct NameConnector {
+    name: Box<str>,
+    port: u16,
+    resolver: Arc<dyn Resolve>,
+    dial: Arc<dyn Connect>,
+    options: ConnectionOptions,
+}
+
+impl Connect for NameConnector {
+    fn connect<'a>(&'a self, _: &'a Address) -> Connecting<'a> {
+        Box::pin(async move {
+            let addresses = match self.name.parse::<IpAddr>() {
+                Ok(address) => vec![address],
+                Err(_) => {
+                    let answer = self.resolver.resolve(&self.name).await;
+                    answer
+                        .map_err(|error| io::Error::new(io::ErrorKind::NotFound, error))?
+                        .addresses
+                }
+            };
+            let sockets = addresses.into_iter().map(|ip| SocketAddr::new(ip, self.port).into());
+            let sockets: Vec<Address> = sockets.collect();
+            let delay = self.options.happy_eyeballs_delay;
+            connect_any(&*self.dial, &sockets, delay).await.map(|(_, io)| io)
+        })
+    }
+}
+
+impl fmt::Debug for NameConnector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NameConnector")
+            .field("name", &self.name)
+            .field("port", &self.port)
+            .finish_non_exhaustive()
+    }
+}
+
+/// No limits: nobody configured any.
+#[derive(Debug)]
+struct Unlimited;
+
+impl PoolLimits for Unlimited {
+    fn try_connection(&self, _: bool) -> bool {
+        true
+    }
+    fn release_connection(&self) {}
+    fn try_pending(&self) -> bool {
+        true
+    }
+    fn release_pending(&self) {}
+}

@@ -1,0 +1,126 @@
+//! The future of a call, from its route on.
+
+use crate::body::BoxError;
+use crate::clock;
+use crate::connect::SendError;
+use crate::endpoint::MeshResponseBody;
+use crate::error::{Error, Station};
+use crate::observe::code::Code;
+use crate::observe::target::{CallRecord, TargetCells};
+use bytes::Bytes;
+use http::Response;
+use http_body::Body;
+use mesh_core::Timestamp;
+use mesh_core::local_reply::Reason;
+use pin_project::pin_project;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use tracing::Span;
+
+/// A call: routed, passed by, or answered here.
+#[pin_project]
+pub struct RouteFuture<C, P, R> {
+    #[pin]
+    state: State<C, P, R>,
+    span: Span,
+}
+
+#[pin_project(project = StateProj)]
+#[expect(clippy::large_enum_variant, reason = "the large variant is the common path")]
+enum State<C, P, R> {
+    Forward(#[pin] C),
+    Passthrough(#[pin] P, Passing),
+    Ready(Option<Result<Response<MeshResponseBody<R>>, Error>>),
+}
+
+/// What is measured of a call that passes by every policy.
+pub(super) struct Passing {
+    pub(super) cells: Arc<TargetCells>,
+    pub(super) started: Timestamp,
+}
+
+impl<C, P, R> RouteFuture<C, P, R> {
+    pub(super) const fn forward(call: C, span: Span) -> Self {
+        Self { state: State::Forward(call), span }
+    }
+
+    pub(super) const fn passthrough(sent: P, passing: Passing, span: Span) -> Self {
+        Self { state: State::Passthrough(sent, passing), span }
+    }
+
+    pub(super) const fn ready(
+        result: Result<Response<MeshResponseBody<R>>, Error>,
+        span: Span,
+    ) -> Self {
+        Self { state: State::Ready(Some(result)), span }
+    }
+}
+
+impl<C, P, R> Future for RouteFuture<C, P, R>
+where
+    C: Future<Output = Result<Response<MeshResponseBody<R>>, Error>>,
+    P: Future<Output = Result<Response<R>, SendError>>,
+    R: Body<Data = Bytes> + Unpin,
+    R::Error: Into<BoxError>,
+{
+    type Output = Result<Response<MeshResponseBody<R>>, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let _entered = this.span.enter();
+        let result = match this.state.project() {
+            StateProj::Forward(call) => ready!(call.poll(cx)),
+            StateProj::Passthrough(sent, passing) => passing.ended(ready!(sent.poll(cx))),
+            StateProj::Ready(result) => match result.take() {
+                Some(result) => result,
+                None => return Poll::Pending,
+            },
+        };
+        if !this.span.is_disabled() {
+            record(this.span, &result);
+        }
+        Poll::Ready(result)
+    }
+}
+
+impl Passing {
+    fn ended<R>(
+        &self,
+        result: Result<Response<R>, SendError>,
+    ) -> Result<Response<MeshResponseBody<R>>, Error> {
+        let duration = clock::now().saturating_duration_since(self.started);
+        let code = match &result {
+            Ok(response) => Code { status: Some(response.status()), ..Code::default() },
+            Err(error) => Code { flag: Some(error.failure.flag()), ..Code::default() },
+        };
+        self.cells.call_finished(&CallRecord { code, duration, attempts: 1, phases: None });
+        result.map(|response| response.map(MeshResponseBody::passthrough)).map_err(|error| {
+            let SendError { failure, source, .. } = error;
+            Error::new(Reason::Attempt(failure), Station::default()).with_source(source)
+        })
+    }
+}
+
+fn record<R>(span: &Span, result: &Result<Response<R>, Error>) {
+    match result {
+        Ok(response) => span.record("status", response.status().as_u16()),
+        Err(error) => {
+            span.record("response_flag", error.response_flag().as_str());
+            span.record("error", tracing::field::display(error))
+        }
+    };
+}
+
+impl<C, P, R> fmt::Debug for RouteFuture<C, P, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.state {
+            State::Forward(_) => "Forward",
+            State::Passthrough(..) => "Passthrough",
+            State::Ready(_) => "Ready",
+        };
+        f.debug_tuple("RouteFuture").field(&state).finish()
+    }
+}

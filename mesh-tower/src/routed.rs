@@ -1,0 +1,121 @@
+//! What one layer hands to the next: typed, never through a map of extensions.
+//!
+//! ```text
+//! Request<B> ── route ──> Routed ── call ──> Attempt ── balance ──> Picked ── endpoint ──> Leaf
+//! ```
+
+use crate::MeshBody;
+use crate::body::BoxError;
+use crate::call::Peeked;
+use crate::endpoint::AttemptScope;
+use crate::net::{Net, Settings};
+use crate::observe::Phases;
+use crate::observe::cluster::LocalityCells;
+use crate::options::CallOptions;
+use http::{Request, response};
+use mesh_core::Timestamp;
+use mesh_core::lb::EndpointId;
+use mesh_core::model::Address;
+use mesh_core::outcome::{Class, Failure};
+use mesh_core::router::RequestHash;
+use mesh_core::state::{InFlight, Target};
+use smallvec::SmallVec;
+use std::fmt;
+use std::sync::Arc;
+
+/// A call that knows its route and cluster.
+#[derive(Debug)]
+pub struct Routed {
+    pub(crate) request: Request<MeshBody>,
+    pub(crate) target: Arc<Target<Net>>,
+    pub(crate) options: CallOptions,
+    pub(crate) settings: Settings,
+    /// What consistent hashing places the call by, and the cookies that came of it.
+    pub(crate) hash: RequestHash,
+    /// When the call began.
+    pub(crate) started: Timestamp,
+}
+
+/// One attempt of a call, before its endpoint is known.
+#[derive(Debug)]
+pub struct Attempt {
+    pub(crate) request: Request<MeshBody>,
+    pub(crate) target: Arc<Target<Net>>,
+    pub(crate) hash: Option<u64>,
+    /// The endpoints that this call has tried.
+    pub(crate) previous: SmallVec<[EndpointId; 2]>,
+    /// How often a pick is repeated to find another; `None`: who was tried is as good as any.
+    pub(crate) max_reselect: Option<u32>,
+    pub(crate) wait_for_ready: bool,
+    /// When the attempt began.
+    pub(crate) started: Timestamp,
+    /// When the attempt is given up: a guard dropped at or after it reports a timeout.
+    pub(crate) deadline: Option<Timestamp>,
+}
+
+/// One attempt with its endpoint.
+#[derive(Debug)]
+pub struct Picked {
+    pub(crate) request: Request<MeshBody>,
+    pub(crate) in_flight: InFlight<Net>,
+    pub(crate) locality: Option<Arc<LocalityCells>>,
+    pub(crate) started: Timestamp,
+    pub(crate) deadline: Option<Timestamp>,
+}
+
+/// An attempt's response head, with the body still apart, and all that the attempt holds.
+pub struct Answer<R> {
+    pub(crate) head: response::Parts,
+    pub(crate) body: R,
+    /// What was taken from the body to see its trailers.
+    pub(crate) peeked: Option<Box<Peeked>>,
+    pub(crate) scope: AttemptScope,
+    /// What the user's classifier says.
+    pub(crate) class: Option<Class>,
+    pub(crate) phases: Phases,
+}
+
+impl<R> fmt::Debug for Answer<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer")
+            .field("status", &self.head.status)
+            .field("scope", &self.scope)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why an attempt has no response head.
+#[derive(Debug)]
+pub struct AttemptError {
+    pub(crate) failure: Failure,
+    /// The request, when nothing of it was sent.
+    pub(crate) request: Option<Box<Request<MeshBody>>>,
+    /// Who it went to.
+    pub(crate) endpoint: Option<(EndpointId, Address)>,
+    pub(crate) source: Option<BoxError>,
+    pub(crate) started: Timestamp,
+    pub(crate) phases: Phases,
+}
+
+impl Attempt {
+    /// Which set of circuit breakers counts it.
+    pub(crate) fn priority(&self) -> mesh_core::model::RoutingPriority {
+        self.target.priority()
+    }
+
+    /// Gives the request back: nothing of it was sent.
+    pub(crate) fn unsent(self, failure: Failure) -> AttemptError {
+        AttemptError {
+            request: Some(Box::new(self.request)),
+            ..AttemptError::new(failure, self.started)
+        }
+    }
+}
+
+impl AttemptError {
+    /// A failure of an attempt that began at `started`.
+    pub(crate) const fn new(failure: Failure, started: Timestamp) -> Self {
+        let phases = Phases::new();
+        Self { failure, request: None, endpoint: None, source: None, started, phases }
+    }
+}

@@ -1,0 +1,202 @@
+//! [`FileSource`]: files, read when they change.
+//!
+//! Three small parts do the work: `watch_file` says that something happened, `read` says what is
+//! there, `reload` (pure) says when to read and what the result means. Here they meet the clock.
+//!
+//! - All files are read and parsed together: a change of any is a new version of the whole.
+//! - The version is the content hash (`xxhsum -H64`), so two processes with the same files say so.
+//! - What is bad, removed or unreadable is reported once, and the last good stays in force.
+//! - Reading and parsing happen on a blocking thread, never on one that serves calls.
+//!
+//! What it doesn't do: know a format. The parser is an argument.
+
+use super::Source;
+use super::read::{Reading, read};
+use super::reload::{Reload, Verdict};
+use super::sink::{RejectCause, Rejected, Sink};
+use super::watch_file::Watch;
+use futures_core::future::BoxFuture;
+use mesh_core::time::saturating_nanos;
+use mesh_core::update::Origin;
+use mesh_core::{ConfigUpdate, Timestamp};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep};
+
+/// Texts with their paths in, a configuration or what is wrong with them out. The origin is filled
+/// in by the source.
+type Parse = dyn Fn(&[(PathBuf, String)]) -> Result<ConfigUpdate, Rejected> + Send + Sync;
+
+/// One configuration in one or more files, followed as they change.
+///
+/// Files may be edited in place, replaced by a rename, be symbolic links or lie behind some, as
+/// Kubernetes mounts them; they may be missing at first. A file may have 16 MiB at most.
+pub struct FileSource {
+    paths: Arc<[PathBuf]>,
+    parse: Arc<Parse>,
+    poll_interval: Duration,
+    watch: fn() -> Watch,
+}
+
+impl FileSource {
+    /// Time between two readings when the system reports no change.
+    pub const POLL_INTERVAL: Duration = Duration::from_secs(3);
+
+    /// Follows `paths`; `parse` gets the text of all of them, in this order, whenever one changed.
+    ///
+    /// `parse` runs on a blocking thread. If it panics, the content counts as invalid.
+    #[must_use]
+    pub fn with_parser<P>(paths: impl IntoIterator<Item = impl Into<PathBuf>>, parse: P) -> Self
+    where
+        P: Fn(&[(PathBuf, String)]) -> Result<ConfigUpdate, Rejected> + Send + Sync + 'static,
+    {
+        Self {
+            paths: paths.into_iter().map(Into::into).collect(),
+            parse: Arc::new(parse),
+            poll_interval: Self::POLL_INTERVAL,
+            watch: Watch::new,
+        }
+    }
+
+    /// Reads this often without an event, at least every 10 ms. Default
+    /// [`POLL_INTERVAL`](Self::POLL_INTERVAL).
+    #[must_use]
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        self.poll_interval = interval.max(Duration::from_millis(10));
+        self
+    }
+
+    async fn run(self, sink: Sink) {
+        let origin = Instant::now();
+        let now = || Timestamp::from_nanos(saturating_nanos(origin.elapsed()));
+        let mut reload = Reload::new(self.poll_interval, now());
+        let mut report = Report::new(&self.paths, sink);
+        let mut watch = (self.watch)();
+        let happened = watch.happened();
+        loop {
+            let (due, why) = reload.poll_timeout();
+            let wait = due.saturating_duration_since(now());
+            tokio::select! {
+                biased;
+                () = report.sink.closed() => return,
+                // Before the events: a stream of them must not keep us from reading.
+                () = sleep(wait) => {}
+                () = happened.notified() => {
+                    reload.handle_event(now());
+                    continue;
+                }
+            }
+            let (paths, parse, judged) = (self.paths.clone(), self.parse.clone(), reload.judged());
+            let job = spawn_blocking(move || {
+                // Watched first: what changes while we read is then an event.
+                watch.follow(&paths);
+                (watch, Loaded::load(&paths, &*parse, judged))
+            });
+            // The job does not panic; it is cancelled only with the runtime.
+            let Ok((returned, loaded)) = job.await else { return };
+            watch = returned;
+            let good = loaded.is_good(judged);
+            let verdict = reload.handle_read(loaded.fingerprint, good, now());
+            tracing::trace!(why, ?verdict, "read the configuration");
+            report.handle(verdict, loaded);
+        }
+    }
+}
+
+impl Source for FileSource {
+    fn start(self: Box<Self>, sink: Sink) -> BoxFuture<'static, ()> {
+        Box::pin(self.run(sink))
+    }
+}
+
+impl fmt::Debug for FileSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileSource")
+            .field("paths", &self.paths)
+            .field("poll_interval", &self.poll_interval)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What came of reading and parsing.
+struct Loaded {
+    fingerprint: u64,
+    /// `None`: this content was judged before.
+    parsed: Option<Result<ConfigUpdate, Rejected>>,
+}
+
+impl Loaded {
+    fn load(paths: &[PathBuf], parse: &Parse, judged: [Option<u64>; 2]) -> Self {
+        let Reading { fingerprint, texts } = read(paths);
+        if judged.contains(&Some(fingerprint)) {
+            return Self { fingerprint, parsed: None };
+        }
+        let parsed = texts.and_then(|texts| {
+            // A parser that fell over must not end the reloading of what follows.
+            catch_unwind(AssertUnwindSafe(|| parse(&texts)))
+                .unwrap_or_else(|_| Err(Rejected::invalid(["the parser panicked".to_owned()])))
+        });
+        Self { fingerprint, parsed: Some(parsed) }
+    }
+
+    /// Whether it can be used, or is used already.
+    fn is_good(&self, [in_force, _]: [Option<u64>; 2]) -> bool {
+        match &self.parsed {
+            Some(parsed) => parsed.is_ok(),
+            None => in_force == Some(self.fingerprint),
+        }
+    }
+}
+
+/// Tells the sink and the log.
+struct Report {
+    sink: Sink,
+    /// The paths, as one name.
+    source: Arc<str>,
+    kept: Option<Origin>,
+}
+
+impl Report {
+    fn new(paths: &[PathBuf], sink: Sink) -> Self {
+        let names = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
+        Self { sink, source: names.join(", ").into(), kept: None }
+    }
+
+    fn handle(&mut self, verdict: Verdict, loaded: Loaded) {
+        let version = format!("{:016x}", loaded.fingerprint);
+        match (verdict, loaded.parsed) {
+            (Verdict::Publish, Some(Ok(mut update))) => {
+                update.origin = Origin::new(self.source.clone(), version);
+                tracing::info!(source = &*self.source, version = &*update.origin.version, "loaded");
+                self.kept = Some(update.origin.clone());
+                self.sink.publish(update);
+            }
+            (Verdict::Report, Some(Err(mut rejected))) => {
+                // Without content there is no version of it.
+                let version = match rejected.cause {
+                    RejectCause::Invalid => version,
+                    RejectCause::Missing | RejectCause::Unreadable => String::new(),
+                };
+                rejected.origin = Origin::new(self.source.clone(), version);
+                rejected.kept = self.kept.clone();
+                tracing::warn!("{rejected}");
+                self.sink.reject(rejected);
+            }
+            (Verdict::Restored, _) => {
+                tracing::info!(source = &*self.source, version, "restored");
+                if let Some(origin) = &self.kept {
+                    self.sink.restored(origin.clone());
+                }
+            }
+            (Verdict::Unchanged | Verdict::Hold | Verdict::Publish | Verdict::Report, _) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests;

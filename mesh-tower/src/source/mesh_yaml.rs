@@ -1,0 +1,75 @@
+//! `mesh.yaml` as a source: the parser of [`mesh_core::config`] behind a [`FileSource`].
+
+use super::read::read;
+use super::{FileSource, RejectCause, Rejected};
+use mesh_core::ConfigUpdate;
+use mesh_core::config::{self, Bounds, Diagnostic, Document, Environment, FileError, Severity};
+use mesh_core::update::Origin;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Reads `paths` now, and gives the source that follows them.
+///
+/// # Errors
+/// [`Rejected`], with every mistake and its place.
+pub(crate) fn open(paths: &[PathBuf]) -> Result<(ConfigUpdate, FileSource), Rejected> {
+    let reading = read(paths);
+    let origin = Origin::new(describe_paths(paths), format!("{:016x}", reading.fingerprint));
+    let parsed = reading.texts.and_then(|texts| parse(&texts));
+    let source = FileSource::with_parser(paths.iter().cloned(), parse);
+    match parsed {
+        Ok(mut update) => {
+            update.origin = origin;
+            Ok((update, source))
+        }
+        Err(rejected) => Err(Rejected { origin, ..rejected }),
+    }
+}
+
+fn describe_paths(paths: &[PathBuf]) -> String {
+    let names: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+    names.join(", ")
+}
+
+/// The process's environment, and the files beside the documents.
+struct System;
+
+impl Environment for System {
+    fn variable(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+
+    fn file(&self, document: &str, path: &str) -> Result<String, FileError> {
+        let beside = Path::new(document).parent().unwrap_or_else(|| Path::new("")).join(path);
+        fs::read_to_string(&beside).map_err(|error| FileError::new(error.to_string()))
+    }
+}
+
+/// The parser: texts in, a configuration or what is wrong with them out. Warnings are logged.
+fn parse(files: &[(PathBuf, String)]) -> Result<ConfigUpdate, Rejected> {
+    let names: Vec<_> = files.iter().map(|(path, _)| path.display().to_string()).collect();
+    let documents = names.iter().zip(files).map(|(name, (_, text))| Document { name, text });
+    let documents: Vec<_> = documents.collect();
+    let loaded = config::load(&documents, &System, &Bounds::default());
+    let line = |diagnostic: &Diagnostic| describe(diagnostic, &names);
+    match loaded.update {
+        Some(update) => {
+            for warning in &loaded.diagnostics {
+                tracing::warn!(target: "mesh", "{}", line(warning));
+            }
+            Ok(update)
+        }
+        None => {
+            let errors = loaded.diagnostics.iter().filter(|d| d.severity == Severity::Error);
+            Err(Rejected::new(RejectCause::Invalid, errors.map(line)))
+        }
+    }
+}
+
+/// One diagnostic in one line: place, what is wrong, what to do, code.
+fn describe(diagnostic: &Diagnostic, names: &[String]) -> String {
+    let Diagnostic { document, line, column, message, suggestion, code, .. } = diagnostic;
+    let name = names.get(*document).map_or("", String::as_str);
+    let suggestion = suggestion.as_ref().map(|text| format!(" ({text})")).unwrap_or_default();
+    format!("{name}:{line}:{column}: {message}{suggestion} [{code}]")
+}

@@ -1,0 +1,65 @@
+//! Where configuration comes from: [`Source`], and the ones that are built in.
+//!
+//! A mesh doesn't care whether its configuration was in a file, came from a control plane or was
+//! made in code. A source is started once with a [`Sink`] and publishes complete configurations into
+//! it, for as long as it likes; the mesh holds the other end.
+//!
+//! | source | publishes |
+//! |---|---|
+//! | [`StaticSource`] | one configuration, once |
+//! | [`Updates`] | what the program hands over while it runs |
+//! | [`FileSource`] | one or more files, whenever their content changes |
+//!
+//! Rules:
+//!
+//! - The newest configuration wins: one that nobody took yet is replaced, never queued behind.
+//! - What is rejected is reported and changes nothing: the last good configuration stays in force.
+//! - A source never publishes what it knows to be in force already.
+//!
+//! What it doesn't do: combine several sources. Files unite inside [`FileSource`]'s parser.
+//!
+//! # Examples
+//! A source of one's own is a future that publishes:
+//! ```
+//! use futures_core::future::BoxFuture;
+//! use mesh_core::ConfigUpdate;
+//! use mesh_tower::source::{Sink, Source};
+//!
+//! #[derive(Debug)]
+//! struct Nightly;
+//!
+//! impl Source for Nightly {
+//!     fn start(self: Box<Self>, sink: Sink) -> BoxFuture<'static, ()> {
+//!         Box::pin(async move {
+//!             sink.publish(ConfigUpdate::default());
+//!             sink.closed().await;
+//!         })
+//!     }
+//! }
+//! ```
+
+mod content_hash;
+mod file;
+mod fixed;
+pub(crate) mod mesh_yaml;
+mod read;
+mod reload;
+mod sink;
+mod watch_file;
+
+pub use file::FileSource;
+pub use fixed::{StaticSource, Updates, UpdatesSource};
+pub use sink::{RejectCause, Rejected, Sink, SinkReceiver, SourceEvent};
+
+use futures_core::future::BoxFuture;
+use std::fmt;
+
+/// A place that configuration comes from.
+pub trait Source: Send + fmt::Debug + 'static {
+    /// Publishes into `sink`, until there is nothing more to say or the sink is
+    /// [closed](Sink::closed).
+    ///
+    /// The future runs on the mesh's runtime, apart from calls; that it ends changes nothing of what
+    /// was published.
+    fn start(self: Box<Self>, sink: Sink) -> BoxFuture<'static, ()>;
+}

@@ -1,0 +1,119 @@
+//! Reading files: all of them with one fingerprint, or the first fault.
+//!
+//! Blocking; called from a blocking thread.
+
+use super::content_hash::xxh64;
+use super::sink::{RejectCause, Rejected};
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+/// Largest file, in bytes: a mistake in a path must not fill the memory.
+pub(super) const MAX_BYTES: u64 = 16 * 1024 * 1024;
+
+/// What is in the files now.
+#[derive(Debug)]
+pub(super) struct Reading {
+    /// Equal when the content or the fault is.
+    pub(super) fingerprint: u64,
+    /// The texts with their paths, or what is wrong.
+    pub(super) texts: Result<Vec<(PathBuf, String)>, Rejected>,
+}
+
+/// Reads all of `paths`, in their order.
+///
+/// The fingerprint of one file is its XXH64; that of several is the XXH64 of theirs, each as eight
+/// bytes, most significant first.
+pub(super) fn read(paths: &[PathBuf]) -> Reading {
+    let mut texts = Vec::with_capacity(paths.len());
+    let mut hashes = Vec::with_capacity(paths.len());
+    for path in paths {
+        match read_one(path) {
+            Ok(text) => {
+                hashes.push(xxh64(text.as_bytes()));
+                texts.push((path.clone(), text));
+            }
+            Err(rejected) => {
+                let fault = format!("\0{rejected}");
+                return Reading { fingerprint: xxh64(fault.as_bytes()), texts: Err(rejected) };
+            }
+        }
+    }
+    let fingerprint = match hashes.as_slice() {
+        [one] => *one,
+        several => xxh64(&several.iter().flat_map(|hash| hash.to_be_bytes()).collect::<Vec<_>>()),
+    };
+    Reading { fingerprint, texts: Ok(texts) }
+}
+
+fn read_one(path: &Path) -> Result<String, Rejected> {
+    let bytes = read_bytes(path).map_err(|error| {
+        let cause = match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => RejectCause::Missing,
+            _ => RejectCause::Unreadable,
+        };
+        Rejected::new(cause, [format!("{}: {error}", path.display())])
+    })?;
+    let invalid = |what: &str| Rejected::invalid([format!("{}: {what}", path.display())]);
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(invalid("the file is larger than 16 MiB"));
+    }
+    let text = String::from_utf8(bytes)
+        .map_err(|error| invalid(&format!("not UTF-8: {}", error.utf8_error())))?;
+    // A file that is being written starts out empty; nobody means "no mesh" by it.
+    if text.trim().is_empty() {
+        return Err(invalid("the file is empty"));
+    }
+    Ok(text)
+}
+
+fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    // Before opening: opening a FIFO waits for a writer.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_fault(path: &Path, cause: RejectCause, text: &str) {
+        let rejected = read(&[path.to_owned()]).texts.unwrap_err();
+        assert_eq!(rejected.cause, cause);
+        assert!(rejected.diagnostics[0].contains(text), "{rejected}");
+    }
+
+    #[test]
+    fn each_fault_has_its_cause() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("mesh.yaml");
+        check_fault(&path, RejectCause::Missing, "mesh.yaml");
+        check_fault(directory.path(), RejectCause::Unreadable, "not a regular file");
+        fs::write(&path, " \n").unwrap();
+        check_fault(&path, RejectCause::Invalid, "empty");
+        fs::write(&path, [b'a', 0xff]).unwrap();
+        check_fault(&path, RejectCause::Invalid, "not UTF-8");
+        fs::write(&path, vec![b'a'; MAX_BYTES as usize + 1]).unwrap();
+        check_fault(&path, RejectCause::Invalid, "larger than");
+        check_fault(&path.join("below"), RejectCause::Missing, "below");
+    }
+
+    #[test]
+    fn the_fingerprint_is_the_content_hash() {
+        let directory = tempfile::tempdir().unwrap();
+        let (a, b) = (directory.path().join("a"), directory.path().join("b"));
+        fs::write(&a, "abc").unwrap();
+        fs::write(&b, "abc").unwrap();
+        assert_eq!(read(std::slice::from_ref(&a)).fingerprint, xxh64(b"abc"));
+        let both = read(&[a.clone(), b.clone()]);
+        assert_eq!(both.texts.unwrap().len(), 2);
+        fs::write(&b, "abd").unwrap();
+        assert_ne!(read(&[a.clone(), b.clone()]).fingerprint, both.fingerprint);
+        assert_ne!(read(&[b, a.clone()]).fingerprint, read(&[a]).fingerprint);
+    }
+}

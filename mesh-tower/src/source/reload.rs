@@ -1,0 +1,197 @@
+//! When files are read, and what a reading means.
+//!
+//! Pure: time and results are arguments.
+//!
+//! ```text
+//!   event ──▶ burst: read 20 ms after the last event, 200 ms after the first at the latest
+//!   nothing ─▶ read every few seconds anyway (network file systems and bind mounts send no events)
+//!
+//!   read: in force already ─▶ Unchanged, or Restored after a report
+//!         good and new ─────▶ Publish
+//!         bad and new ──────▶ Hold: read again every 50 ms; Report when still bad after 250 ms
+//!         bad and reported ─▶ Unchanged
+//! ```
+//! The holding is for writers that truncate first and write then, or remove and create: what they
+//! leave for a moment is no configuration, and no reason to cry. A half-written file that happens to
+//! be valid can't be told from a whole one: write to the side and rename.
+
+use mesh_core::Timestamp;
+use std::time::Duration;
+
+/// Reads after an event once nothing came for this long.
+const QUIET: Duration = Duration::from_millis(20);
+/// Reads this long after the first event of a burst, quiet or not.
+const LONGEST_BURST: Duration = Duration::from_millis(200);
+/// Time between two readings of something bad.
+const RETRY: Duration = Duration::from_millis(50);
+/// Something bad for this long is reported.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// What a reading means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nothing new.
+    Unchanged,
+    /// Good and new.
+    Publish,
+    /// Bad, perhaps only for a moment.
+    Hold,
+    /// Bad and new.
+    Report,
+    /// What is in force, after something bad was reported.
+    Restored,
+}
+
+/// The machine of one set of files.
+#[derive(Debug)]
+pub(super) struct Reload {
+    poll_interval: Duration,
+    /// The fingerprint of what was published last.
+    in_force: Option<u64>,
+    /// The fingerprint of what was reported as bad since.
+    reported: Option<u64>,
+    /// First and last event that were not answered with a reading.
+    burst: Option<(Timestamp, Timestamp)>,
+    /// Since when what is read is bad, and not reported.
+    bad_since: Option<Timestamp>,
+    next_read: (Timestamp, &'static str),
+}
+
+impl Reload {
+    /// A machine that wants to read at `now`, and every `poll_interval` without events.
+    pub(super) const fn new(poll_interval: Duration, now: Timestamp) -> Self {
+        Self {
+            poll_interval,
+            in_force: None,
+            reported: None,
+            burst: None,
+            bad_since: None,
+            next_read: (now, "start"),
+        }
+    }
+
+    /// When to read, and why.
+    pub(super) fn poll_timeout(&self) -> (Timestamp, &'static str) {
+        match self.burst {
+            Some((first, last)) => {
+                let burst = ((last + QUIET).min(first + LONGEST_BURST), "event");
+                burst.min(self.next_read)
+            }
+            None => self.next_read,
+        }
+    }
+
+    /// The file system says that something happened.
+    pub(super) fn handle_event(&mut self, now: Timestamp) {
+        let first = self.burst.map_or(now, |(first, _)| first);
+        self.burst = Some((first, now));
+    }
+
+    /// Whether what has this fingerprint was judged before: it needs no parsing.
+    pub(super) const fn judged(&self) -> [Option<u64>; 2] {
+        [self.in_force, self.reported]
+    }
+
+    /// The files were read; `good`: they can be used (or are in force).
+    pub(super) fn handle_read(&mut self, fingerprint: u64, good: bool, now: Timestamp) -> Verdict {
+        self.burst = None;
+        self.next_read = (now + self.poll_interval, "poll");
+        if good {
+            self.bad_since = None;
+            let was_reported = self.reported.take().is_some();
+            if self.in_force.replace(fingerprint) != Some(fingerprint) {
+                return Verdict::Publish;
+            }
+            return if was_reported { Verdict::Restored } else { Verdict::Unchanged };
+        }
+        if self.reported == Some(fingerprint) {
+            self.bad_since = None;
+            return Verdict::Unchanged;
+        }
+        let since = *self.bad_since.get_or_insert(now);
+        if now.saturating_duration_since(since) < GRACE {
+            self.next_read = (now + RETRY, "bad, perhaps half-written");
+            return Verdict::Hold;
+        }
+        self.bad_since = None;
+        self.reported = Some(fingerprint);
+        Verdict::Report
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Verdict::{Hold, Publish, Report, Restored, Unchanged};
+    use super::*;
+
+    const POLL: Duration = Duration::from_secs(3);
+    const GOOD: bool = true;
+    const BAD: bool = false;
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    /// Readings at a time, of a content, good or bad, with what they mean.
+    #[track_caller]
+    fn check(readings: &[(u64, u64, bool, Verdict)]) {
+        let mut reload = Reload::new(POLL, at(0));
+        for (millis, content, good, verdict) in readings {
+            assert_eq!(reload.handle_read(*content, *good, at(*millis)), *verdict, "at {millis}");
+        }
+    }
+
+    #[test]
+    fn what_is_new_is_published_and_what_is_in_force_is_not() {
+        check(&[(0, 1, GOOD, Publish), (9, 1, GOOD, Unchanged), (10, 2, GOOD, Publish)]);
+        check(&[(0, 1, GOOD, Publish), (10, 2, GOOD, Publish), (20, 1, GOOD, Publish)]);
+    }
+
+    #[test]
+    fn bad_content_has_a_grace_and_is_reported_once() {
+        check(&[
+            (0, 1, GOOD, Publish),
+            (100, 2, BAD, Hold),
+            (200, 3, BAD, Hold),
+            (350, 3, BAD, Report),
+            (3350, 3, BAD, Unchanged),
+            (6000, 4, BAD, Hold),
+            (6250, 4, BAD, Report),
+            (7000, 1, GOOD, Restored),
+            (8000, 1, GOOD, Unchanged),
+        ]);
+        // The grace starts anew when something good came between.
+        check(&[(0, 1, BAD, Hold), (200, 2, GOOD, Publish), (300, 1, BAD, Hold)]);
+        check(&[(0, 1, GOOD, Publish), (9, 2, BAD, Hold), (20, 1, GOOD, Unchanged)]);
+    }
+
+    #[test]
+    fn a_burst_of_events_is_one_reading_soon_after_it() {
+        let mut reload = Reload::new(POLL, at(0));
+        assert_eq!(reload.poll_timeout().0, at(0));
+        reload.handle_read(1, GOOD, at(0));
+        assert_eq!(reload.poll_timeout(), (at(3000), "poll"));
+        reload.handle_event(at(100));
+        assert_eq!(reload.poll_timeout(), (at(120), "event"));
+        reload.handle_event(at(115));
+        assert_eq!(reload.poll_timeout().0, at(135));
+        for millis in 116..290 {
+            reload.handle_event(at(millis));
+        }
+        assert_eq!(reload.poll_timeout().0, at(300));
+        reload.handle_read(1, GOOD, at(300));
+        assert_eq!(reload.poll_timeout(), (at(3300), "poll"));
+        reload.handle_event(at(3299));
+        assert_eq!(reload.poll_timeout(), (at(3300), "poll"));
+    }
+
+    #[test]
+    fn what_is_bad_is_read_again_soon() {
+        let mut reload = Reload::new(POLL, at(0));
+        reload.handle_read(1, BAD, at(10));
+        assert_eq!(reload.poll_timeout(), (at(60), "bad, perhaps half-written"));
+        reload.handle_read(1, BAD, at(260));
+        assert_eq!(reload.poll_timeout(), (at(3260), "poll"));
+        assert_eq!(reload.judged(), [None, Some(1)]);
+    }
+}

@@ -1,0 +1,223 @@
+//! [`Sink`]: the narrow way from a source to the mesh.
+//!
+//! A configuration is complete, so only the newest matters: at most one event of each kind waits,
+//! and a source never waits for the mesh. The order between kinds is kept.
+
+use mesh_core::ConfigUpdate;
+use mesh_core::update::Origin;
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::fmt;
+use std::mem::discriminant;
+use std::sync::Arc;
+use tokio::sync::Notify;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// The source's end. Cheap to clone, never waits, keeps at most one event of each kind.
+#[derive(Clone, Debug)]
+pub struct Sink {
+    shared: Arc<Shared>,
+    closed: CancellationToken,
+}
+
+impl Sink {
+    /// A sink and the end that takes from it.
+    #[must_use]
+    pub fn channel() -> (Self, SinkReceiver) {
+        let (shared, closed) = (Arc::<Shared>::default(), CancellationToken::new());
+        let receiver =
+            SinkReceiver { shared: shared.clone(), _closes: closed.clone().drop_guard() };
+        (Self { shared, closed }, receiver)
+    }
+
+    /// Hands a complete configuration over. One that was not taken yet is replaced.
+    pub fn publish(&self, update: ConfigUpdate) {
+        self.send(SourceEvent::Update(update));
+    }
+
+    /// Reports a configuration that cannot be used. What is in force stays.
+    pub fn reject(&self, rejected: Rejected) {
+        self.send(SourceEvent::Rejected(rejected));
+    }
+
+    /// Reports that after a rejection the source holds again what is in force.
+    pub fn restored(&self, origin: Origin) {
+        self.send(SourceEvent::Restored(origin));
+    }
+
+    /// Waits until nobody takes from this sink any more.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn closed(&self) {
+        self.closed.cancelled().await;
+    }
+
+    pub(super) fn send(&self, event: SourceEvent) {
+        let mut pending = self.shared.pending.lock();
+        pending.retain(|waiting| discriminant(waiting) != discriminant(&event));
+        pending.push_back(event);
+        drop(pending);
+        self.shared.arrived.notify_one();
+    }
+}
+
+/// The mesh's end. Dropping it closes the sink.
+#[derive(Debug)]
+pub struct SinkReceiver {
+    shared: Arc<Shared>,
+    _closes: DropGuard,
+}
+
+impl SinkReceiver {
+    /// Waits for the next event. Never completes once the source has ended and all was taken.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: an event is taken only when it is returned.
+    pub async fn next(&mut self) -> SourceEvent {
+        loop {
+            if let Some(event) = self.shared.pending.lock().pop_front() {
+                return event;
+            }
+            self.shared.arrived.notified().await;
+        }
+    }
+}
+
+/// What a source says.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum SourceEvent {
+    /// The configuration from now on.
+    Update(ConfigUpdate),
+    /// Something cannot be used; what is in force stays.
+    Rejected(Rejected),
+    /// After `Rejected`: the source holds again what is in force.
+    Restored(Origin),
+}
+
+/// Why a source could not publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rejected {
+    /// What was rejected; the version is empty when there was no content.
+    pub origin: Origin,
+    /// What is wrong in general.
+    pub cause: RejectCause,
+    /// What is wrong in detail, one text for each problem, fit to be printed.
+    pub diagnostics: Vec<String>,
+    /// What this source published last and what therefore stays; `None`: nothing yet.
+    pub kept: Option<Origin>,
+}
+
+impl Rejected {
+    /// Content that was read and is wrong. Who calls the parser fills the origin in.
+    #[must_use]
+    pub fn invalid(diagnostics: impl IntoIterator<Item = String>) -> Self {
+        Self::new(RejectCause::Invalid, diagnostics)
+    }
+
+    /// A rejection of nothing in particular yet.
+    #[must_use]
+    pub fn new(cause: RejectCause, diagnostics: impl IntoIterator<Item = String>) -> Self {
+        let diagnostics = diagnostics.into_iter().collect();
+        Self { origin: Origin::default(), cause, diagnostics, kept: None }
+    }
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is {}", self.origin.source, self.cause)?;
+        for (at, diagnostic) in self.diagnostics.iter().enumerate() {
+            write!(f, "{}{diagnostic}", if at == 0 { ": " } else { "; " })?;
+        }
+        match &self.kept {
+            Some(kept) => write!(f, " (version {} stays in force)", kept.version),
+            None => write!(f, " (nothing is in force yet)"),
+        }
+    }
+}
+
+impl std::error::Error for Rejected {}
+
+/// What is wrong with a configuration, in general.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RejectCause {
+    /// It is not there, or no longer.
+    Missing,
+    /// It is there but cannot be read.
+    Unreadable,
+    /// It was read and is wrong.
+    Invalid,
+}
+
+impl fmt::Display for RejectCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Missing => "missing",
+            Self::Unreadable => "unreadable",
+            Self::Invalid => "invalid",
+        })
+    }
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// At most one of each kind, oldest first.
+    pending: Mutex<VecDeque<SourceEvent>>,
+    arrived: Notify,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt as _;
+
+    fn update(version: &str) -> ConfigUpdate {
+        let mut update = ConfigUpdate::default();
+        update.origin = Origin::new("code", version);
+        update
+    }
+
+    #[test]
+    fn the_newest_of_each_kind_wins_and_kinds_keep_their_order() {
+        let (sink, mut receiver) = Sink::channel();
+        let bad = |text: &str| Rejected::invalid([text.to_owned()]);
+        for version in 0..100 {
+            sink.publish(update(&version.to_string()));
+            sink.reject(bad("first"));
+        }
+        sink.reject(bad("second"));
+        sink.publish(update("last"));
+        assert_eq!(receiver.next().now_or_never(), Some(SourceEvent::Rejected(bad("second"))));
+        assert_eq!(receiver.next().now_or_never(), Some(SourceEvent::Update(update("last"))));
+        assert_eq!(receiver.next().now_or_never(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn events_wake_the_receiver_and_dropping_it_closes_the_sink() {
+        let (sink, mut receiver) = Sink::channel();
+        let other = sink.clone();
+        let (event, ()) = tokio::join!(receiver.next(), async {
+            tokio::task::yield_now().await;
+            other.restored(Origin::new("a", "1"));
+        });
+        assert_eq!(event, SourceEvent::Restored(Origin::new("a", "1")));
+        assert_eq!(sink.closed().now_or_never(), None);
+        drop(receiver);
+        assert_eq!(sink.closed().now_or_never(), Some(()));
+    }
+
+    #[test]
+    fn a_rejection_reads_as_a_sentence() {
+        let mut rejected = Rejected::invalid(["line 3: no".to_owned(), "line 4: no".to_owned()]);
+        rejected.origin = Origin::new("mesh.yaml", "ab");
+        assert_eq!(
+            rejected.to_string(),
+            "mesh.yaml is invalid: line 3: no; line 4: no (nothing is in force yet)"
+        );
+        rejected.kept = Some(Origin::new("mesh.yaml", "aa"));
+        assert!(rejected.to_string().ends_with("(version aa stays in force)"));
+    }
+}

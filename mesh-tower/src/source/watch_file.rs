@@ -1,0 +1,272 @@
+//! [`Watch`]: says that something happened to some files, as early as the system lets us know.
+//!
+//! Editors and Kubernetes don't write into a file: they rename another over it, or swap a symbolic
+//! link somewhere on the way to it. So it is not the file that is watched but every directory in
+//! which its path can change direction: the directory of each symbolic link on the way, and that of
+//! the file itself, which need not exist. Only what happens to these names counts; a log file in the
+//! same directory wakes nobody.
+//!
+//! ```text
+//!   /etc/mesh/mesh.yaml ─▶ ..data/mesh.yaml     watched: /etc/mesh        {mesh.yaml, ..data}
+//!   /etc/mesh/..data    ─▶ ..2026_10_03                  /etc/mesh/..2026_10_03 {mesh.yaml}
+//! ```
+//! What it doesn't do: promise anything. Network file systems and bind-mounted files send no events;
+//! who needs to know reads now and then as well.
+
+use notify::event::{AccessKind, AccessMode, EventKind};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+/// Symbolic links that are followed on the way to one file (Linux: 40).
+const MAX_LINKS: usize = 40;
+
+/// Watches the places that some paths lead through.
+pub(super) struct Watch {
+    /// `None`: the system has no more watches to give.
+    watcher: Option<RecommendedWatcher>,
+    /// The directories that are watched, and which ones these were.
+    directories: BTreeMap<PathBuf, Identity>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// What counts: names in watched directories.
+    places: Mutex<BTreeSet<PathBuf>>,
+    happened: Arc<Notify>,
+}
+
+impl Watch {
+    /// Watches nothing yet.
+    pub(super) fn new() -> Self {
+        let shared = Arc::<Shared>::default();
+        let seen = shared.clone();
+        let watcher = notify::recommended_watcher(move |event| seen.handle_event(&event));
+        let watcher = watcher.map_err(|error| {
+            tracing::warn!(%error, "files cannot be watched: changes are found by reading them");
+        });
+        Self { watcher: watcher.ok(), directories: BTreeMap::new(), shared }
+    }
+
+    /// A watch that never says anything.
+    #[cfg(test)]
+    pub(super) fn blind() -> Self {
+        Self { watcher: None, directories: BTreeMap::new(), shared: Arc::default() }
+    }
+
+    /// Wakes once for what happened since it woke last.
+    pub(super) fn happened(&self) -> Arc<Notify> {
+        self.shared.happened.clone()
+    }
+
+    /// Watches where `paths` lead through now, and nothing else. Blocks shortly.
+    ///
+    /// To be called again before each reading: links change, and a watch ends with the directory
+    /// that it was set on.
+    pub(super) fn follow(&mut self, paths: &[PathBuf]) {
+        let Some(watcher) = &mut self.watcher else { return };
+        let places = paths.iter().flat_map(|path| places(path)).collect::<BTreeSet<_>>();
+        let wanted = places.iter().filter_map(|place| place.parent().map(Path::to_owned));
+        let wanted = wanted.collect::<BTreeSet<_>>();
+        *self.shared.places.lock() = places;
+        self.directories.retain(|directory, identity| {
+            let same = wanted.contains(directory) && Identity::of(directory) == Some(*identity);
+            if !same && let Err(error) = watcher.unwatch(directory) {
+                tracing::trace!(%error, ?directory, "the watch was gone already");
+            }
+            same
+        });
+        for directory in wanted {
+            let Some(identity) = Identity::of(&directory) else { continue };
+            if self.directories.contains_key(&directory) {
+                continue;
+            }
+            match watcher.watch(&directory, RecursiveMode::NonRecursive) {
+                Ok(()) => {
+                    self.directories.insert(directory, identity);
+                }
+                Err(error) => tracing::debug!(%error, ?directory, "not watched"),
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Called on the watcher's own thread.
+    fn handle_event(&self, event: &notify::Result<notify::Event>) {
+        let counts = match event {
+            Ok(event) if event.need_rescan() => true,
+            Ok(event) => !is_reading(event.kind) && self.concerns(&event.paths),
+            Err(_) => true,
+        };
+        if counts {
+            self.happened.notify_one();
+        }
+    }
+
+    fn concerns(&self, paths: &[PathBuf]) -> bool {
+        let places = self.places.lock();
+        // A place, or the directory of one (it was removed or renamed).
+        paths.iter().any(|path| {
+            places.contains(path) || places.iter().any(|place| place.parent() == Some(path))
+        })
+    }
+}
+
+/// Whether an event only tells that somebody read, as we do ourselves.
+const fn is_reading(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => false,
+        EventKind::Access(_) => true,
+        _ => false,
+    }
+}
+
+/// Which directory it is, apart from its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity(u64, u64);
+
+impl Identity {
+    fn of(directory: &Path) -> Option<Self> {
+        let metadata = fs::metadata(directory).ok().filter(fs::Metadata::is_dir)?;
+        #[cfg(unix)]
+        let identity = {
+            use std::os::unix::fs::MetadataExt as _;
+            Self(metadata.dev(), metadata.ino())
+        };
+        #[cfg(not(unix))]
+        let identity = {
+            drop(metadata);
+            Self(0, 0)
+        };
+        Some(identity)
+    }
+}
+
+/// The names on the way to `path` whose change can change what is read there: each symbolic link,
+/// and at the end the file, or the first part that does not exist. Without links in their
+/// directories' own paths.
+fn places(path: &Path) -> BTreeSet<PathBuf> {
+    let mut places = BTreeSet::new();
+    let Ok(absolute) = std::path::absolute(path) else { return places };
+    let mut rest = parts(&absolute);
+    let mut at = PathBuf::new();
+    let mut links = 0;
+    while let Some(part) = rest.pop_front() {
+        let next = match part {
+            Part::Root(root) => {
+                at = root;
+                continue;
+            }
+            Part::Parent => {
+                at.pop();
+                continue;
+            }
+            Part::Name(name) => at.join(name),
+        };
+        match fs::symlink_metadata(&next) {
+            Ok(metadata) if metadata.is_symlink() && links < MAX_LINKS => {
+                links += 1;
+                let mut target =
+                    fs::read_link(&next).map(|target| parts(&target)).unwrap_or_default();
+                target.append(&mut rest);
+                rest = target;
+                places.insert(next);
+            }
+            Ok(_) if !rest.is_empty() => at = next,
+            Ok(_) | Err(_) => {
+                places.insert(next);
+                return places;
+            }
+        }
+    }
+    places
+}
+
+enum Part {
+    /// The start of an absolute path.
+    Root(PathBuf),
+    Parent,
+    Name(OsString),
+}
+
+fn parts(path: &Path) -> VecDeque<Part> {
+    let mut parts = VecDeque::new();
+    let mut root = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::Prefix(_) | Component::RootDir => root.push(component),
+            Component::CurDir => {}
+            Component::ParentDir => parts.push_back(Part::Parent),
+            Component::Normal(name) => parts.push_back(Part::Name(name.to_owned())),
+        }
+    }
+    if !root.as_os_str().is_empty() {
+        parts.push_front(Part::Root(root));
+    }
+    parts
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    /// The places of `path`, relative to the directory of the test.
+    #[track_caller]
+    fn check(directory: &Path, path: &str, expected: &[&str]) {
+        let places = places(&directory.join(path));
+        let shown = places.iter().map(|p| p.strip_prefix(directory).unwrap().to_str().unwrap());
+        assert_eq!(shown.collect::<Vec<_>>(), expected, "{path}");
+    }
+
+    #[test]
+    fn every_link_on_the_way_is_a_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().canonicalize().unwrap();
+        fs::create_dir_all(root.join("etc/..1")).unwrap();
+        fs::write(root.join("etc/..1/mesh.yaml"), "x").unwrap();
+        symlink("..1", root.join("etc/..data")).unwrap();
+        symlink("..data/mesh.yaml", root.join("etc/mesh.yaml")).unwrap();
+        symlink(root.join("etc"), root.join("absolute")).unwrap();
+        symlink("nowhere/deep", root.join("dangling")).unwrap();
+        symlink("loop", root.join("loop")).unwrap();
+        check(&root, "etc/..1/mesh.yaml", &["etc/..1/mesh.yaml"]);
+        let chain = ["etc/..1/mesh.yaml", "etc/..data", "etc/mesh.yaml"];
+        check(&root, "etc/mesh.yaml", &chain);
+        check(&root, "absolute/../etc/./mesh.yaml", &[&["absolute"], &chain[..]].concat());
+        check(&root, "none/mesh.yaml", &["none"]);
+        check(&root, "dangling", &["dangling", "nowhere"]);
+        check(&root, "loop", &["loop"]);
+    }
+
+    #[test]
+    fn only_changes_of_the_places_count() {
+        use notify::event::{CreateKind, DataChange, ModifyKind};
+        let shared = Shared::default();
+        shared.places.lock().insert("/etc/mesh/mesh.yaml".into());
+        let event = |kind, path: &str| Ok(notify::Event::new(kind).add_path(path.into()));
+        let heard = |event| {
+            shared.handle_event(&event);
+            futures_util::FutureExt::now_or_never(shared.happened.notified()).is_some()
+        };
+        let modify = EventKind::Modify(ModifyKind::Data(DataChange::Any));
+        let create = EventKind::Create(CreateKind::File);
+        let open = EventKind::Access(AccessKind::Open(AccessMode::Any));
+        let written = EventKind::Access(AccessKind::Close(AccessMode::Write));
+        assert!(heard(event(modify, "/etc/mesh/mesh.yaml")));
+        assert!(heard(event(written, "/etc/mesh/mesh.yaml")));
+        assert!(heard(event(create, "/etc/mesh")));
+        assert!(heard(Err(notify::Error::generic("overflow"))));
+        assert!(!heard(event(open, "/etc/mesh/mesh.yaml")));
+        assert!(!heard(event(create, "/etc/mesh/other.log")));
+        assert!(!heard(event(modify, "/etc")));
+    }
+}

@@ -1,0 +1,4 @@
+//! The integration tests of the command line tool: one binary, one file per subject.
+
+#[cfg(test)]
+mod check;
