@@ -26,7 +26,7 @@ enum Inner {
     #[cfg(feature = "tonic")]
     Tonic(tonic::body::Body),
     Boxed(UnsyncBoxBody<Bytes, BoxError>),
-    Replay(ReplayBody),
+    Replay(Box<ReplayBody>),
 }
 
 impl MeshBody {
@@ -85,8 +85,8 @@ impl MeshBody {
     }
 
     /// A body that is read from what is kept for another attempt.
-    pub(crate) const fn replay(body: ReplayBody) -> Self {
-        Self(Inner::Replay(body))
+    pub(crate) fn replay(body: ReplayBody) -> Self {
+        Self(Inner::Replay(Box::new(body)))
     }
 
     fn from_full(full: Full<Bytes>) -> Self {

@@ -79,6 +79,7 @@ impl Driver {
     /// Runs until the mesh is dropped or shut down.
     pub(crate) async fn run(mut self) {
         let asked = loop {
+            self.updater.free_retired();
             let timeout = self.updater.poll_timeout();
             let due = async {
                 match timeout {

@@ -15,6 +15,10 @@ use std::future::Future;
 /// Sends one attempt to one endpoint.
 #[expect(unnameable_types, reason = "sealed: there are two leaves, both here")]
 pub trait Leaf: Clone + Send + 'static {
+    /// Whether HTTP/2 requests are sent without looking at their extensions. Then a saved request keeps
+    /// the caller's, and the attempt goes without: cloning them costs an allocation for each.
+    const IGNORES_EXTENSIONS: bool = false;
+
     /// The response body.
     type Body: http_body::Body<Data = Bytes>;
     /// The attempt; dropping it gives the attempt up.

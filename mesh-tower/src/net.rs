@@ -68,6 +68,8 @@ pub(crate) struct Settings {
     pub(crate) expected_timeout_header: bool,
     /// Obeys `x-envoy-*` of requests.
     pub(crate) trusted_overrides: bool,
+    /// See [`Leaf::IGNORES_EXTENSIONS`](crate::leaf::Leaf::IGNORES_EXTENSIONS).
+    pub(crate) ignores_extensions: bool,
 }
 
 impl Default for Settings {
@@ -77,6 +79,7 @@ impl Default for Settings {
             report: false,
             expected_timeout_header: false,
             trusted_overrides: false,
+            ignores_extensions: false,
         }
     }
 }

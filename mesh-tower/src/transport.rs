@@ -30,6 +30,8 @@ impl Transport {
 }
 
 impl Leaf for Transport {
+    const IGNORES_EXTENSIONS: bool = true;
+
     type Body = NetBody;
     type Future = TransportFuture;
 

@@ -11,23 +11,19 @@
 //! | `\Q…\E`, `\C`, `\101`, a lone `{` | translated |
 //! | `(?x)`, `a++`, `{1001}`, look-around, back-references are refused | refused |
 //!
-//! One difference is left: under `(?i)`, a `\w` *inside brackets* takes U+017F and U+212A too.
-//! Names of groups are dropped, since substitutions count groups.
+//! Two things that RE2 takes are refused: `a(?i)*`, where the `*` belongs to the `a`, and counts above
+//! 10^8, which it reads as text. Names of groups are dropped, since substitutions count groups.
 
 use super::regex::RegexError;
 use std::fmt::Write;
 
 /// RE2's limit for one repetition count.
-const MAX_REPEAT: u32 = 1000;
+pub(super) const MAX_REPEAT: u32 = 1000;
 
 /// `pattern` in the syntax of `regex-syntax`.
 pub(super) fn translate(pattern: &str) -> Result<String, RegexError> {
-    let mut translator = Translator {
-        pattern,
-        at: 0,
-        out: String::with_capacity(pattern.len() + 16),
-        names: vec![],
-    };
+    let mut translator =
+        Translator { pattern, at: 0, out: String::with_capacity(pattern.len() + 16) };
     translator.run()?;
     Ok(translator.out)
 }
@@ -36,7 +32,6 @@ struct Translator<'p> {
     pattern: &'p str,
     at: usize,
     out: String,
-    names: Vec<&'p str>,
 }
 
 /// What a repetition operator would apply to.
@@ -163,14 +158,10 @@ impl<'p> Translator<'p> {
     }
 
     fn named_group(&mut self) -> Result<Last, RegexError> {
-        let name = self.take_while(|byte| byte.is_ascii_alphanumeric() || byte == b'_', usize::MAX);
-        if name.is_empty() || !self.take(">") {
+        let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || !byte.is_ascii();
+        if self.take_while(word, usize::MAX).is_empty() || !self.take(">") {
             return self.refuse("not the name of a group (look-behind is not supported)");
         }
-        if self.names.contains(&name) {
-            return self.refuse("two groups have the same name");
-        }
-        self.names.push(name);
         self.out.push('(');
         Ok(Last::Nothing)
     }
@@ -227,8 +218,8 @@ impl<'p> Translator<'p> {
             Some(b'b') => r"(?-u:\b)",
             Some(b'B') => r"(?-u:\B)",
             Some(b'C') => "(?s-u:.)",
-            Some(b'w') => "(?-i:[0-9A-Za-z_])",
-            Some(b'W') => "(?-i:[^0-9A-Za-z_])",
+            Some(b'w') => "[0-9A-Za-z_]",
+            Some(b'W') => "[^0-9A-Za-z_]",
             Some(b'd') => "[0-9]",
             Some(b'D') => "[^0-9]",
             Some(b's') => r"[\t\n\f\r ]",
@@ -300,7 +291,7 @@ impl<'p> Translator<'p> {
             'v' => return Ok(0xb),
             _ => {}
         }
-        if c.is_ascii() && !c.is_ascii_alphanumeric() && c != '_' {
+        if c.is_ascii() && !c.is_ascii_alphanumeric() {
             return Ok(u32::from(c));
         }
         self.refuse("no such escape")
@@ -309,7 +300,7 @@ impl<'p> Translator<'p> {
     fn hexadecimal(&mut self) -> Result<u32, RegexError> {
         let hexadecimal = |byte: u8| byte.is_ascii_hexdigit();
         let digits = if self.take("{") {
-            let digits = self.take_while(hexadecimal, 8);
+            let digits = self.take_while(hexadecimal, 16);
             if digits.is_empty() || !self.take("}") {
                 return self.refuse("not a hexadecimal code point");
             }

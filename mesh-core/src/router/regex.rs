@@ -10,7 +10,7 @@ use super::re2;
 use crate::model::RegexPattern;
 use regex_automata::meta;
 use regex_syntax::ParserBuilder;
-use regex_syntax::hir::{Hir, Look};
+use regex_syntax::hir::{Hir, HirKind, Look};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -19,6 +19,9 @@ pub const MAX_PATTERN: usize = 4096;
 
 /// The largest automaton, in bytes.
 pub const MAX_PROGRAM: usize = 1 << 20;
+
+/// How deep groups may stand in each other.
+const MAX_NESTING: u32 = 250;
 
 /// Why a pattern was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,8 +44,9 @@ pub enum RegexError {
     /// The pattern is not well formed.
     #[error("the pattern is not well formed: {0}")]
     Syntax(Box<str>),
-    /// Its automaton would be larger than [`MAX_PROGRAM`].
-    #[error("the pattern's automaton is larger than {MAX_PROGRAM} bytes")]
+    /// Its automaton would be larger than [`MAX_PROGRAM`], or its nested counts multiply to more than
+    /// 1000.
+    #[error("the pattern is too large: {MAX_PROGRAM} bytes of automaton, 1000 nested repetitions")]
     TooLarge,
     /// A substitution has a backslash that no digit or backslash follows.
     #[error("in a substitution, a backslash comes before a digit or another backslash")]
@@ -158,14 +162,34 @@ fn parse(pattern: &RegexPattern) -> Result<Hir, RegexError> {
         return Err(RegexError::TooLong { len: text.len() });
     }
     let translated = re2::translate(text)?;
-    ParserBuilder::new().unicode(true).utf8(false).build().parse(&translated).map_err(|error| {
+    let parser = ParserBuilder::new().unicode(true).utf8(false).nest_limit(MAX_NESTING).build();
+    let hir = { parser }.parse(&translated).map_err(|error| {
         let why = match &error {
             regex_syntax::Error::Parse(error) => error.kind().to_string(),
             regex_syntax::Error::Translate(error) => error.kind().to_string(),
             other => other.to_string(),
         };
         RegexError::Syntax(why.into())
-    })
+    })?;
+    if repeats(&hir) > u64::from(re2::MAX_REPEAT) {
+        return Err(RegexError::TooLarge);
+    }
+    Ok(hir)
+}
+
+/// The largest product of counts of repetitions that stand in each other.
+fn repeats(hir: &Hir) -> u64 {
+    match hir.kind() {
+        HirKind::Repetition(repetition) => {
+            let most = repetition.max.unwrap_or(repetition.min).max(1);
+            repeats(&repetition.sub).saturating_mul(u64::from(most))
+        }
+        HirKind::Capture(capture) => repeats(&capture.sub),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => {
+            parts.iter().map(repeats).max().unwrap_or(1)
+        }
+        HirKind::Empty | HirKind::Literal(_) | HirKind::Class(_) | HirKind::Look(_) => 1,
+    }
 }
 
 fn build(hir: &Hir) -> Result<meta::Regex, RegexError> {

@@ -57,6 +57,14 @@ impl<A: Attach> EndpointSet<A> {
         &self.endpoints
     }
 
+    /// Each endpoint once, however often its address is listed.
+    pub(super) fn distinct(&self) -> Vec<Arc<LiveEndpoint<A>>> {
+        let mut endpoints = self.endpoints.to_vec();
+        endpoints.sort_by_key(|endpoint| endpoint.id());
+        endpoints.dedup_by_key(|endpoint| endpoint.id());
+        endpoints
+    }
+
     /// The assignment behind the set.
     #[must_use]
     pub const fn assignment(&self) -> &Arc<ClusterLoadAssignment> {

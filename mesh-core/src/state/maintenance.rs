@@ -54,18 +54,24 @@ impl<A: Attach> Updater<A> {
             if changes.changed.is_empty() {
                 continue;
             }
-            for index in &changes.changed {
-                let Some(endpoint) = entry.set.endpoint(*index) else { continue };
-                if !endpoint.monitor().is_ejected() {
-                    endpoint.set_available_since(now);
-                }
-            }
-            let ejected = ejected_bits(&entry.set);
-            entry.balancer = entry.balancer.as_ref().map(|b| b.with_ejected(&ejected));
+            entry.take_ejections(&changes.changed, now);
             self.publish_picker(entry);
         }
         self.entries = entries;
-        self.free_retired();
         turn
+    }
+}
+
+impl<A: Attach> Entry<A> {
+    /// Takes ejections and their ends over into the balancer; who is back takes traffic from now on.
+    pub(super) fn take_ejections(&mut self, changed: &[u32], now: Timestamp) {
+        for endpoint in changed.iter().filter_map(|index| self.set.endpoint(*index)) {
+            if !endpoint.monitor().is_ejected() {
+                endpoint.set_available_since(now);
+            }
+        }
+        let ejected = ejected_bits(&self.set);
+        self.ejected = ejected.count();
+        self.balancer = self.balancer.as_ref().map(|balancer| balancer.with_ejected(&ejected));
     }
 }

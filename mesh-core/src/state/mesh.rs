@@ -3,6 +3,7 @@
 use super::attach::TargetLabels;
 use super::endpoint_set::LocalityRange;
 use super::reconcile::{Reconciled, reconcile};
+use super::slots::{FreeSlots, Slots};
 use super::snapshot::Targets;
 use super::{
     Attach, ClusterPolicy, EndpointSet, LiveCluster, LiveEndpoint, Picker, Snapshot, Target,
@@ -11,12 +12,12 @@ use crate::event::Event;
 use crate::lb::{Balancer, EjectedBits, EndpointId, LbError, Pick};
 use crate::model::{Cluster, ClusterLoadAssignment, LbAlgorithm};
 use crate::outlier::Detector;
-use crate::router::{ClusterSlots, CompileError, CompiledHashPolicy, RegexError, Router};
+use crate::router::{CompileError, CompiledHashPolicy, RegexError, Router};
 use crate::time::Timestamp;
 use crate::update::{ClusterUpdate, ConfigUpdate};
 use arc_swap::{ArcSwap, Guard};
 use std::any::Any;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -57,8 +58,7 @@ pub struct Updater<A: Attach> {
     config: ConfigUpdate,
     custom: BTreeMap<Arc<str>, Arc<dyn Pick>>,
     pub(super) retired: Vec<Arc<dyn Any + Send + Sync>>,
-    free_slots: BTreeSet<u32>,
-    next_slot: u32,
+    slots: FreeSlots,
     next_endpoint: u64,
 }
 
@@ -70,6 +70,8 @@ pub(super) struct Entry<A: Attach> {
     pub(super) set: Arc<EndpointSet<A>>,
     pub(super) balancer: Option<Balancer>,
     pub(super) detector: Detector,
+    /// How many of its endpoints were ejected when it was looked at last.
+    pub(super) ejected: u32,
 }
 
 /// What an update changed.
@@ -157,8 +159,7 @@ impl<A: Attach> Updater<A> {
             config: ConfigUpdate::default(),
             custom: BTreeMap::new(),
             retired: Vec::new(),
-            free_slots: BTreeSet::new(),
-            next_slot: 0,
+            slots: FreeSlots::default(),
             next_endpoint: 0,
         };
         (updater, mesh)
@@ -174,27 +175,17 @@ impl<A: Attach> Updater<A> {
     /// # Errors
     /// [`ApplyError`] says what can't be built; the configuration in force stays untouched.
     pub fn apply(&mut self, update: ConfigUpdate, now: Timestamp) -> Result<Applied, ApplyError> {
-        let mut prepared = Vec::new();
-        for (name, cluster) in &update.clusters {
-            prepared.extend(self.prepare(name, cluster, now)?);
-        }
-        let membership_changed = prepared.iter().any(|prepared| prepared.is_new)
-            || self.entries.keys().any(|name| !update.clusters.contains_key(name));
         let before = self.mesh.snapshot.load_full();
         let same_routes = before.applied_at.is_some()
             && Arc::ptr_eq(&self.config.route_configuration, &update.route_configuration);
-        let router = if same_routes && !membership_changed {
-            None
-        } else {
-            let slots = Slots::new(&self.entries, &prepared, &update);
-            let reuse = Some(&before.router);
-            Some(Router::compile(&update.route_configuration, &slots, reuse))
-        };
-        let router = router.transpose().map_err(ApplyError::Routes)?;
+        let slots = self.slots.clone();
+        let built = self.build(&update, &before.router, same_routes, now);
+        let (prepared, router) = built.inspect_err(|_| self.slots = slots)?;
 
         let mut applied = Applied { routes_changed: !same_routes, ..Applied::default() };
+        let mut gone = Vec::new();
         for prepared in prepared {
-            self.commit(prepared, &mut applied, now);
+            gone.extend(self.commit(prepared, &mut applied, now));
         }
         let settings_changed = before.mode != update.mode
             || before.unknown_hosts != update.unknown_hosts
@@ -202,10 +193,35 @@ impl<A: Attach> Updater<A> {
         if router.is_some() || settings_changed {
             self.publish_snapshot(&before, router, &update, now);
         }
+        // Or it would count as held by a call below.
+        drop(before);
+        self.tell_gone(&gone);
         self.remove_missing(&update, &mut applied);
-        self.config = update;
-        self.free_retired();
+        let before = std::mem::replace(&mut self.config, update);
+        self.retire(Arc::new(before));
         Ok(applied)
+    }
+
+    /// Builds everything that can fail: what becomes of clusters, and the router if it changes.
+    fn build(
+        &mut self,
+        update: &ConfigUpdate,
+        before: &Router,
+        same_routes: bool,
+        now: Timestamp,
+    ) -> Result<(Vec<Prepared<A>>, Option<Router>), ApplyError> {
+        let mut prepared = Vec::new();
+        for (name, cluster) in &update.clusters {
+            prepared.extend(self.prepare(name, cluster, now)?);
+        }
+        let membership_changed = prepared.iter().any(|prepared| prepared.is_new)
+            || self.entries.keys().any(|name| !update.clusters.contains_key(name));
+        if same_routes && !membership_changed {
+            return Ok((prepared, None));
+        }
+        let slots = Slots::new(&self.entries, prepared.iter().map(|p| &*p.entry.live), update);
+        let router = Router::compile(&update.route_configuration, &slots, Some(before));
+        Ok((prepared, Some(router.map_err(ApplyError::Routes)?)))
     }
 
     /// Replaces the endpoints of one cluster; unknown names are ignored.
@@ -225,10 +241,12 @@ impl<A: Attach> Updater<A> {
         let name = Arc::clone(name);
         let update = ClusterUpdate::new(Arc::clone(&known.cluster), endpoints);
         if let Some(prepared) = self.prepare(&name, &update, now)? {
-            self.commit(prepared, &mut applied, now);
+            let gone = self.commit(prepared, &mut applied, now);
+            self.tell_gone(&gone);
         }
-        self.config.clusters.insert(name, update);
-        self.free_retired();
+        if let Some(before) = self.config.clusters.insert(name, update) {
+            self.retire(Arc::new(before));
+        }
         Ok(applied)
     }
 
@@ -251,7 +269,17 @@ impl<A: Attach> Updater<A> {
         &self.config
     }
 
-    /// Frees replaced versions that no call holds any more; the others wait for the next time.
+    /// Keeps what was replaced until [`free_retired`](Self::free_retired): freeing 100,000 endpoints
+    /// takes longer than publishing them. Whoever never calls it is spared by a bound.
+    fn retire(&mut self, version: Arc<dyn Any + Send + Sync>) {
+        self.retired.push(version);
+        if self.retired.len() > MAX_RETIRED {
+            self.free_retired();
+        }
+    }
+
+    /// Frees replaced versions that no call holds any more; the others wait for the next time. Call it
+    /// when there is nothing more urgent, after every change.
     pub fn free_retired(&mut self) {
         self.retired.retain(|version| Arc::strong_count(version) > 1);
     }
@@ -299,7 +327,7 @@ impl<A: Attach> Updater<A> {
         let policy = ClusterPolicy::new(cluster, hash_policy);
         let live = match known {
             Some(known) => Arc::clone(&known.live),
-            None => Arc::new(LiveCluster::new(self.take_slot(), &policy, &self.attach)),
+            None => Arc::new(LiveCluster::new(self.slots.take(), &policy, &self.attach)),
         };
         // The key of an endpoint holds what changes its identity: another transport security is
         // another endpoint at the same address.
@@ -307,7 +335,9 @@ impl<A: Attach> Updater<A> {
         let (set, removed, added) = self.next_set(&live, known, update, rekeyed, now);
         let balancer = self.balancer(cluster, &set, update, known)?;
         let detector = Detector::new(cluster.outlier_detection.as_ref(), now);
-        let entry = Entry { live, update: update.clone(), set, balancer, detector };
+        let ejected = known.map_or(0, |known| known.ejected);
+        let update = update.clone();
+        let entry = Entry { live, update, set, balancer, detector, ejected };
         let (is_new, is_reconfigured) = (known.is_none(), !same_cluster && known.is_some());
         let name = Arc::clone(name);
         Ok(Some(Prepared { name, entry, policy, is_new, is_reconfigured, removed, added }))
@@ -334,7 +364,7 @@ impl<A: Attach> Updater<A> {
             Arc::new(LiveEndpoint::new(EndpointId::new(*next), address.clone(), now, attached))
         });
         if rekeyed {
-            removed.extend(known.iter().flat_map(|known| known.set.endpoints.iter().cloned()));
+            removed.extend(known.iter().flat_map(|known| known.set.distinct()));
         }
         let mut end = 0;
         let localities = assignment.localities.iter().map(|locality| {
@@ -364,14 +394,21 @@ impl<A: Attach> Updater<A> {
             },
             _ => None,
         };
-        let ejected = known.map_or_else(EjectedBits::default, |_| ejected_bits(set));
+        let any = known.is_some_and(|known| known.ejected > 0);
+        let ejected = if any { ejected_bits(set) } else { EjectedBits::default() };
         let previous = known.and_then(|known| known.balancer.as_ref());
         Balancer::build(&cluster.lb_policy, assignment, &ejected, custom, previous)
             .map(Some)
             .map_err(|error| ApplyError::Balancing { cluster: Arc::clone(name), error })
     }
 
-    fn commit(&mut self, prepared: Prepared<A>, applied: &mut Applied, now: Timestamp) {
+    /// Publishes what a cluster becomes, and says who is gone from it.
+    fn commit(
+        &mut self,
+        prepared: Prepared<A>,
+        applied: &mut Applied,
+        now: Timestamp,
+    ) -> Vec<Arc<LiveEndpoint<A>>> {
         let Prepared { name, mut entry, policy, is_new, is_reconfigured, removed, added } =
             prepared;
         applied.clusters_added += usize::from(is_new);
@@ -388,22 +425,25 @@ impl<A: Attach> Updater<A> {
         if is_reconfigured {
             let turn = entry.detector.set_config(rules, &*entry.set, now);
             if turn.has_changes() {
-                let ejected = ejected_bits(&entry.set);
-                entry.balancer = entry.balancer.as_ref().map(|b| b.with_ejected(&ejected));
+                entry.take_ejections(&turn.changed, now);
             }
             applied.events.extend(turn.events);
         }
         self.publish_picker(&entry);
-        for endpoint in &removed {
+        self.entries.insert(name, entry);
+        removed
+    }
+
+    fn tell_gone(&self, endpoints: &[Arc<LiveEndpoint<A>>]) {
+        for endpoint in endpoints {
             self.attach.endpoint_removed(endpoint.attached());
         }
-        self.entries.insert(name, entry);
     }
 
     pub(super) fn publish_picker(&mut self, entry: &Entry<A>) {
         let picker = Picker { set: Arc::clone(&entry.set), balancer: entry.balancer.clone() };
         let old = entry.live.publish(picker, &self.attach);
-        self.retired.push(old);
+        self.retire(old);
     }
 
     fn publish_snapshot(
@@ -439,7 +479,7 @@ impl<A: Attach> Updater<A> {
             ended: false,
         };
         let old = self.mesh.snapshot.swap(Arc::new(snapshot));
-        self.retired.push(old);
+        self.retire(old);
     }
 
     fn targets(
@@ -464,21 +504,13 @@ impl<A: Attach> Updater<A> {
         for name in gone {
             let Some(entry) = self.entries.remove(&name) else { continue };
             applied.clusters_removed += 1;
-            applied.endpoints_removed += entry.set.len();
-            for endpoint in entry.set.endpoints() {
-                self.attach.endpoint_removed(endpoint.attached());
-            }
+            let gone = entry.set.distinct();
+            applied.endpoints_removed += gone.len();
+            self.tell_gone(&gone);
             self.attach.cluster_removed(entry.live.attached());
-            self.free_slots.insert(entry.live.slot());
-            self.retired.push(entry.live);
+            self.slots.give_back(entry.live.slot());
+            self.retire(entry.live);
         }
-    }
-
-    fn take_slot(&mut self) -> u32 {
-        self.free_slots.pop_first().unwrap_or_else(|| {
-            self.next_slot += 1;
-            self.next_slot - 1
-        })
     }
 }
 
@@ -487,6 +519,9 @@ impl<A: Attach> fmt::Debug for Updater<A> {
         f.debug_struct("Updater").field("mesh", &self.mesh).finish_non_exhaustive()
     }
 }
+
+/// How many replaced versions are kept at most for whoever frees them.
+const MAX_RETIRED: usize = 1024;
 
 /// Which endpoints of a set are ejected.
 pub(super) fn ejected_bits<A: Attach>(set: &EndpointSet<A>) -> EjectedBits {
@@ -497,30 +532,4 @@ pub(super) fn ejected_bits<A: Attach>(set: &EndpointSet<A>) -> EjectedBits {
         }
     }
     bits
-}
-
-/// The slots of all clusters that the next snapshot will have.
-struct Slots<'a>(BTreeMap<&'a str, (&'a Arc<str>, u32)>);
-
-impl<'a> Slots<'a> {
-    fn new<A: Attach>(
-        entries: &'a BTreeMap<Arc<str>, Entry<A>>,
-        prepared: &'a [Prepared<A>],
-        update: &ConfigUpdate,
-    ) -> Self {
-        let kept = entries.iter().filter(|(name, _)| update.clusters.contains_key(*name));
-        let kept = kept.map(|(name, entry)| (&**name, (name, entry.live.slot())));
-        let new = prepared.iter().map(|p| (&*p.name, (&p.name, p.entry.live.slot())));
-        Self(kept.chain(new).collect())
-    }
-}
-
-impl ClusterSlots for Slots<'_> {
-    fn slot(&self, name: &str) -> Option<u32> {
-        self.0.get(name).map(|(_, slot)| *slot)
-    }
-
-    fn all(&self) -> impl Iterator<Item = (&Arc<str>, u32)> {
-        self.0.values().copied()
-    }
 }

@@ -24,6 +24,7 @@ mod maintenance;
 mod mesh;
 mod picker;
 mod reconcile;
+mod slots;
 mod snapshot;
 mod target;
 

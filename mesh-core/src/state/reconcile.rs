@@ -17,6 +17,8 @@ pub(super) struct Reconciled<A: Attach> {
 }
 
 /// Matches `new` against `old` by address; `make` is called once for each address that is new.
+///
+/// An address is one endpoint, however often it is listed.
 pub(super) fn reconcile<A: Attach>(
     old: &EndpointSet<A>,
     new: &ClusterLoadAssignment,
@@ -29,25 +31,39 @@ pub(super) fn reconcile<A: Attach>(
     let old_middle = prefix..before.len() - suffix;
     let new_middle = prefix..after.len() - suffix;
 
-    let mut known: HashMap<&Address, (Arc<LiveEndpoint<A>>, bool)> = HashMap::new();
-    for index in old_middle.clone() {
-        known.insert(&before[index].address, (Arc::clone(&old.endpoints[index]), false));
+    // What each address of the middles is, and whether it stays.
+    let middles = before[old_middle.clone()].iter().chain(&after[new_middle.clone()]);
+    let mut known: HashMap<&Address, (Option<Arc<LiveEndpoint<A>>>, bool)> =
+        middles.map(|endpoint| (&endpoint.address, (None, false))).collect();
+    if !known.is_empty() {
+        // All of `before`: an address that is listed twice may be outside its middle, too.
+        for (index, endpoint) in before.iter().enumerate() {
+            if let Some((live, kept)) = known.get_mut(&endpoint.address) {
+                *live = Some(Arc::clone(&old.endpoints[index]));
+                *kept |= !old_middle.contains(&index);
+            }
+        }
     }
     let mut added = 0;
     let mut endpoints = Vec::with_capacity(after.len());
     endpoints.extend_from_slice(&old.endpoints[..prefix]);
     for endpoint in &after[new_middle] {
-        let (live, kept) = known.entry(&endpoint.address).or_insert_with(|| {
-            added += 1;
-            (make(&endpoint.address), true)
-        });
+        let (live, kept) = known.entry(&endpoint.address).or_default();
         *kept = true;
+        let live = live.get_or_insert_with(|| {
+            added += 1;
+            make(&endpoint.address)
+        });
         endpoints.push(Arc::clone(live));
     }
     endpoints.extend_from_slice(&old.endpoints[old_middle.end..]);
 
-    let is_gone = |index: &usize| known.get(&before[*index].address).is_some_and(|(_, kept)| !kept);
-    let removed = old_middle.filter(is_gone).map(|i| Arc::clone(&old.endpoints[i])).collect();
+    let removed = old_middle
+        .filter_map(|index| match known.get_mut(&before[index].address)? {
+            (_, true) => None,
+            (live, false) => live.take(),
+        })
+        .collect();
     Reconciled { endpoints: endpoints.into(), removed, added }
 }
 

@@ -122,13 +122,14 @@ impl<A: Attach> Snapshot<A> {
         self.mode
     }
 
-    /// How many configurations were applied before and with this one; 0: none yet.
+    /// Which snapshot it is, counted from 1; 0: there is no configuration yet. A new one comes with
+    /// other routes, clusters or settings, not with other endpoints.
     #[must_use]
     pub const fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// When it was applied; `None`: there is no configuration yet.
+    /// When it was published; `None`: there is no configuration yet.
     #[must_use]
     pub const fn applied_at(&self) -> Option<Timestamp> {
         self.applied_at

@@ -1,1 +1,10 @@
-//! Tests of the live state are in files by promise; see `mesh-core/tests`.
+//! The live state over attachments that record what they are told.
+
+mod fixture;
+mod keep;
+mod maintenance;
+mod order;
+mod publish;
+mod reconcile;
+mod refused;
+mod targets;

@@ -25,11 +25,11 @@ pub struct BalanceFuture<S: Service<Picked>> {
 }
 
 #[pin_project(project = StateProj)]
-#[expect(clippy::large_enum_variant, reason = "the large variants are the common path")]
 enum State<S: Service<Picked>> {
-    Waiting(Waiting<S>),
+    /// In a box: waiting is not the common path, and a future is moved as a whole.
+    Waiting(Box<Waiting<S>>),
     Running(#[pin] S::Future),
-    Failed(Option<AttemptError>),
+    Failed(Option<Box<AttemptError>>),
 }
 
 /// An attempt that waits for the next picker of its cluster; it counts as pending.
@@ -59,8 +59,8 @@ impl<S: Service<Picked, Error = AttemptError>> BalanceFuture<S> {
         Self { state: State::Running(future) }
     }
 
-    pub(super) const fn failed(error: AttemptError) -> Self {
-        Self { state: State::Failed(Some(error)) }
+    pub(super) fn failed(error: AttemptError) -> Self {
+        Self { state: State::Failed(Some(Box::new(error))) }
     }
 
     pub(super) fn waiting(inner: S, attempt: Attempt) -> Self {
@@ -71,7 +71,8 @@ impl<S: Service<Picked, Error = AttemptError>> BalanceFuture<S> {
         }
         let notified = target.cluster().attached().endpoints_changed();
         let attempt = Some(attempt);
-        Self { state: State::Waiting(Waiting { inner, attempt, target, priority, notified }) }
+        let waiting = Waiting { inner, attempt, target, priority, notified };
+        Self { state: State::Waiting(Box::new(waiting)) }
     }
 }
 
@@ -93,7 +94,7 @@ where
                 Choice::Picked(picked) => {
                     return Poll::Ready(State::Running(self.inner.call(picked)));
                 }
-                Choice::Fail(error) => return Poll::Ready(State::Failed(Some(error))),
+                Choice::Fail(error) => return Poll::Ready(State::Failed(Some(Box::new(error)))),
                 Choice::Wait(attempt) => self.attempt = Some(attempt),
             }
             if !woken {
@@ -116,7 +117,7 @@ where
                 StateProj::Running(future) => return future.poll(cx),
                 StateProj::Waiting(waiting) => ready!(waiting.poll(cx)),
                 StateProj::Failed(error) => match error.take() {
-                    Some(error) => return Poll::Ready(Err(error)),
+                    Some(error) => return Poll::Ready(Err(*error)),
                     None => return Poll::Pending,
                 },
             };

@@ -9,7 +9,7 @@ use crate::endpoint::{Limits, MeshResponseBody};
 use crate::error::{Error, Station};
 use crate::net::{Draw, Net, Settings};
 use crate::observe::events::RetryOutcome;
-use crate::observe::{AttemptOutcome, AttemptReport, CallReport};
+use crate::observe::{AttemptOutcome, AttemptReport, CallReport, TraceContext};
 use crate::options::CallOptions;
 use crate::routed::{Answer, Attempt, AttemptError, Routed};
 use http::header::SET_COOKIE;
@@ -38,6 +38,7 @@ pub(super) struct Drive {
     settings: Settings,
     hash: RequestHash,
     grpc: bool,
+    trace: Option<TraceContext>,
     began: Timestamp,
     /// When the newest attempt began.
     attempt_began: Timestamp,
@@ -118,6 +119,7 @@ impl Drive {
         facts.overrides = overrides;
         facts.options.timeout = options.timeout;
         facts.options.no_retry = options.no_retry;
+        let trace = request.extensions().get::<TraceContext>().copied();
         let machine = Call::new(&target.call_policy(), facts, started);
         target.cluster().budget().deposit(started);
         let slots = Slots { target: target.clone(), held: 0 };
@@ -130,6 +132,7 @@ impl Drive {
             settings,
             hash,
             grpc,
+            trace,
             began: started,
             attempt_began: started,
             previous: SmallVec::new(),
@@ -152,7 +155,7 @@ impl Drive {
         let now = if id.number() == 1 { self.began } else { clock::now() };
         self.attempt_began = now;
         let save = self.machine.wants_saved_request();
-        let mut request = self.saved.take(save, self.settings.replay_limit)?;
+        let mut request = self.saved.take(save, &self.settings)?;
         let counts = self.machine.counts();
         let deadline = self.machine.attempt_deadline(id);
         let target = self.target().clone();
@@ -166,6 +169,7 @@ impl Drive {
             now,
             deadline,
             expected_timeout: self.settings.expected_timeout_header,
+            trace: self.trace,
         }
         .write(&mut request);
         Some(Attempt {
@@ -205,12 +209,8 @@ impl Drive {
     }
 
     /// An attempt brought an answer.
-    pub(super) fn answered<R>(
-        &mut self,
-        id: AttemptId,
-        answer: &mut Answer<R>,
-        now: Timestamp,
-    ) -> Action {
+    pub(super) fn answered<R>(&mut self, id: AttemptId, answer: &mut Answer<R>) -> Action {
+        let now = answer.scope.head_at();
         let trailers = answer.peeked.as_deref().and_then(Peeked::trailers);
         if let Some(trailers) = trailers {
             answer.scope.trailers(trailers);
@@ -307,11 +307,7 @@ impl Drive {
     }
 
     /// The call ends with this answer.
-    pub(super) fn commit<R>(
-        &mut self,
-        answer: Answer<R>,
-        now: Timestamp,
-    ) -> Response<MeshResponseBody<R>> {
+    pub(super) fn commit<R>(&mut self, answer: Answer<R>) -> Response<MeshResponseBody<R>> {
         let Answer { mut head, body, peeked, scope: attempt, .. } = answer;
         self.saved.clear();
         let target = self.slots.target.clone();
@@ -333,7 +329,7 @@ impl Drive {
             head.headers.append(SET_COOKIE, cookie);
         }
         if self.options.report || self.settings.report {
-            let report = self.finished_report(now);
+            let report = self.finished_report(attempt.head_at());
             head.extensions.insert(report);
         }
         let call = self.scope.take();

@@ -92,7 +92,7 @@ where
                 }
                 Action::Commit(_) => {
                     return Poll::Ready(match answer.take() {
-                        Some(answer) => Ok(this.drive.commit(answer, clock::now())),
+                        Some(answer) => Ok(this.drive.commit(answer)),
                         None => Err(this.drive.lost()),
                     });
                 }
@@ -104,16 +104,15 @@ where
                 Action::Wait => {}
             }
             if let Poll::Ready((id, result)) = this.attempts.as_mut().poll(this.drive, cx) {
-                let now = clock::now();
                 action = match result {
                     Ok(mut head) => {
-                        let action = this.drive.answered(id, &mut head, now);
+                        let action = this.drive.answered(id, &mut head);
                         // Kept for a commit; with any other action the next turn drops it.
                         answer = Some(head);
                         action
                     }
                     Err(mut error) => {
-                        let action = this.drive.failed(id, &mut error, now);
+                        let action = this.drive.failed(id, &mut error, clock::now());
                         *this.source = error.source;
                         action
                     }

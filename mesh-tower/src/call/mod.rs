@@ -65,3 +65,7 @@ where
         CallFuture::new(self.inner.clone(), Drive::new(routed))
     }
 }
+#[cfg(test)]
+pub(crate) const DRIVE_SIZE: usize = size_of::<Drive>();
+#[cfg(test)]
+pub(crate) const SAVED_SIZE: usize = size_of::<saved::SavedRequest>();

@@ -34,6 +34,8 @@ pub(super) struct Propagation {
     pub(super) deadline: Option<Timestamp>,
     /// Whether `x-envoy-expected-rq-timeout-ms` is wanted.
     pub(super) expected_timeout: bool,
+    /// The trace that the call belongs to.
+    pub(super) trace: Option<TraceContext>,
 }
 
 impl Propagation {
@@ -50,8 +52,10 @@ impl Propagation {
             }
         }
         self.counts.write(self.grpc, self.which, request.headers_mut());
-        if !request.extensions().is_empty() {
-            trace(request);
+        if let Some(context) = self.trace
+            && !request.headers().contains_key(&TRACEPARENT)
+        {
+            context.child(&mut Draw).inject(None, request.headers_mut());
         }
     }
 }
@@ -68,14 +72,6 @@ pub(super) fn caller_deadline(
     }
     let timeout = parse_grpc_timeout(headers.get(GRPC_TIMEOUT)?).ok()?;
     Some(now + timeout)
-}
-
-fn trace<B>(request: &mut Request<B>) {
-    let Some(context) = request.extensions().get::<TraceContext>() else { return };
-    if !request.headers().contains_key(&TRACEPARENT) {
-        let child = context.child(&mut Draw);
-        child.inject(None, request.headers_mut());
-    }
 }
 
 #[cfg(test)]
@@ -107,14 +103,18 @@ mod tests {
             now,
             deadline: Some(now + Duration::from_millis(250)),
             expected_timeout: false,
+            trace: None,
         };
         assert_eq!(added(plain, 1, 0), Vec::<String>::new());
         let grpc = Propagation { grpc: true, ..plain };
-        assert_eq!(added(grpc, 1, 0), ["grpc-timeout: 250m"]);
-        assert_eq!(added(grpc, 2, 1), ["grpc-previous-rpc-attempts: 1", "grpc-timeout: 250m"]);
+        assert_eq!(added(grpc, 1, 0), ["grpc-timeout: 250000u"]);
+        assert_eq!(added(grpc, 2, 1), ["grpc-previous-rpc-attempts: 1", "grpc-timeout: 250000u"]);
         assert_eq!(added(Propagation { deadline: None, ..grpc }, 1, 0), Vec::<String>::new());
         let expected = Propagation { expected_timeout: true, ..plain };
         assert_eq!(added(expected, 1, 0), ["x-envoy-expected-rq-timeout-ms: 250"]);
+        let context = TraceContext::root(&mut Draw, true);
+        let traced = added(Propagation { trace: Some(context), ..plain }, 1, 0);
+        assert!(traced.len() == 1 && traced[0].starts_with("traceparent: 00-"), "{traced:?}");
         let mut which = AttemptHeaders::default();
         which.attempt_count = true;
         assert_eq!(added(Propagation { which, ..plain }, 3, 2), ["x-envoy-attempt-count: 3"]);

@@ -2,6 +2,7 @@
 
 use super::replay::{Kept, keep};
 use crate::MeshBody;
+use crate::net::Settings;
 use http::{Extensions, HeaderMap, Method, Request, Uri, Version};
 
 /// What the next attempt is made from.
@@ -9,8 +10,8 @@ use http::{Extensions, HeaderMap, Method, Request, Uri, Version};
 pub(super) struct SavedRequest {
     /// The request itself: before the first attempt, and when a transport gave it back unsent.
     whole: Option<Request<MeshBody>>,
-    /// What was kept of it when it was sent.
-    copy: Option<Copy>,
+    /// What was kept of it when it was sent; in a box, because a future is moved as a whole.
+    copy: Option<Box<Copy>>,
 }
 
 #[derive(Debug)]
@@ -35,7 +36,7 @@ impl SavedRequest {
 
     /// Whether the whole request body is known to have been here when it was sent.
     pub(super) fn is_complete(&self) -> bool {
-        matches!(self.copy, Some(Copy { body: Kept::Full(_), .. }))
+        matches!(self.copy.as_deref(), Some(Copy { body: Kept::Full(_), .. }))
     }
 
     /// A transport gave the request back: nothing of it was sent.
@@ -43,25 +44,31 @@ impl SavedRequest {
         self.whole = Some(request);
     }
 
-    /// The request for the next attempt; with `save`, a copy of at most `limit` body bytes stays.
-    pub(super) fn take(&mut self, save: bool, limit: usize) -> Option<Request<MeshBody>> {
+    /// The request for the next attempt; with `save`, a copy stays, of a bounded body.
+    pub(super) fn take(&mut self, save: bool, settings: &Settings) -> Option<Request<MeshBody>> {
         let Some(request) = self.whole.take() else {
-            return self.copy.as_ref().and_then(Copy::request);
+            return self.copy.as_deref().and_then(Copy::request);
         };
         if !save || self.copy.is_some() {
             return Some(request);
         }
-        let (parts, body) = request.into_parts();
-        let (body, kept) = keep(body, limit);
+        let (mut parts, body) = request.into_parts();
+        let (body, kept) = keep(body, settings.replay_limit);
         if !matches!(kept, Kept::Nothing) {
-            self.copy = Some(Copy {
+            let unread = settings.ignores_extensions && parts.version == Version::HTTP_2;
+            let extensions = if unread {
+                std::mem::take(&mut parts.extensions)
+            } else {
+                parts.extensions.clone()
+            };
+            self.copy = Some(Box::new(Copy {
                 method: parts.method.clone(),
                 uri: parts.uri.clone(),
                 version: parts.version,
                 headers: parts.headers.clone(),
-                extensions: parts.extensions.clone(),
+                extensions,
                 body: kept,
-            });
+            }));
         }
         Some(Request::from_parts(parts, body))
     }

@@ -52,13 +52,19 @@ fn reset_by_peer(reason: h2::Reason) -> Failure {
 
 /// Why a stream could not be opened on a connection that just was in order: nothing was sent.
 pub(super) fn of_unopened(error: &h2::Error) -> Failure {
+    if error.reason().is_none() && !error.is_io() {
+        return Failure::Protocol(ProtocolFailure::InvalidRequest);
+    }
     match of_h2(error) {
         Failure::Reset { reason, .. } => Failure::Reset { reason, processed: Processed::No },
-        _ if error.reason().is_none() && error.get_io().is_none() => {
-            Failure::Protocol(ProtocolFailure::InvalidRequest)
-        }
         failure => failure,
     }
+}
+
+/// Whether we ended the stream: of the calls that are still waited for, only because their request
+/// body could not be sent.
+pub(super) fn is_ours(error: &h2::Error) -> bool {
+    error.is_reset() && !error.is_remote() && !error.is_library()
 }
 
 /// Why an HTTP/1.1 exchange has no response head.

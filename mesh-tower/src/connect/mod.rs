@@ -48,6 +48,8 @@ mod tests;
 
 pub(crate) use dial::connect_any;
 pub use dial::{BoxedIo, Connect, Connecting, Io, TcpConnector};
+#[cfg(test)]
+use endpoint_pool::Connections;
 pub(crate) use endpoint_pool::EndpointPool;
 pub use net_body::{NetBody, NetBodyError};
 pub(crate) use sending::Sending;

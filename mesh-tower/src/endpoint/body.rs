@@ -125,10 +125,12 @@ where
     }
 
     fn complete(&mut self) {
-        if let Some(call) = self.call.take() {
-            call.complete(clock::now());
+        let (Some(call), attempt) = (self.call.take(), self.attempt.take()) else { return };
+        let now = clock::now();
+        call.complete(now);
+        if let Some(attempt) = attempt {
+            attempt.end(now);
         }
-        self.attempt = None;
         self.timer = None;
     }
 

@@ -25,6 +25,8 @@ pub(crate) struct AttemptScope {
     grpc: bool,
     report: Report,
     code: Code,
+    /// When the attempt ended, when that is known: the clock need not be read again.
+    ended: Option<Timestamp>,
 }
 
 /// How far the endpoint's report has come.
@@ -50,7 +52,8 @@ impl AttemptScope {
             locality.attempt_started();
         }
         let (head_at, report, code) = (started, Report::Head, Code::default());
-        Self { in_flight, locality, started, head_at, deadline, grpc, report, code }
+        let ended = None;
+        Self { in_flight, locality, started, head_at, deadline, grpc, report, code, ended }
     }
 
     /// The guard of the attempt.
@@ -61,6 +64,16 @@ impl AttemptScope {
     /// When the attempt began.
     pub(crate) const fn started(&self) -> Timestamp {
         self.started
+    }
+
+    /// When the response head came.
+    pub(crate) const fn head_at(&self) -> Timestamp {
+        self.head_at
+    }
+
+    /// The attempt is over at `now`: everything is released.
+    pub(crate) fn end(mut self, now: Timestamp) {
+        self.ended = Some(now);
     }
 
     /// Where the attempt is, for errors.
@@ -153,7 +166,7 @@ impl AttemptScope {
 
 impl Drop for AttemptScope {
     fn drop(&mut self) {
-        let now = clock::now();
+        let now = self.ended.unwrap_or_else(clock::now);
         let elapsed = now.saturating_duration_since(self.started);
         if self.report == Report::Head {
             let timed_out = self.deadline.is_some_and(|deadline| deadline <= now);

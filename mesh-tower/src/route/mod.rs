@@ -91,7 +91,8 @@ where
                 if let Err(error) = prepare(&mut request, &target) {
                     return RouteFuture::ready(Err(error), span);
                 }
-                let settings = self.mesh.shared().settings;
+                let mut settings = self.mesh.shared().settings;
+                settings.ignores_extensions = L::IGNORES_EXTENSIONS;
                 let routed = Routed { request, target, options, settings, hash, started };
                 let _entered = span.enter();
                 let call = self.inner.call(routed);

@@ -25,6 +25,11 @@ const CONNECTION_WINDOW: u32 = 5 << 20;
 const MAX_FRAME: u32 = 16 << 10;
 const SEND_BUFFER: usize = 1 << 20;
 
+/// Streams that we gave up and whose late frames are still let pass quietly. Late frames of forgotten
+/// ones are answered with resets, which `h2` counts over the connection's whole life and takes for an
+/// attack at 1024: with timeouts and hedging that would end a healthy connection, so that is off.
+const REMEMBERED_RESETS: usize = 1024;
+
 /// What `h2` reports as the peer's limit until its SETTINGS came; no peer can send this.
 const NO_SETTINGS: usize = usize::MAX - 1;
 
@@ -72,6 +77,8 @@ fn builder(options: &ConnectionOptions) -> Builder {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_frame_size(MAX_FRAME)
         .max_send_buffer_size(SEND_BUFFER)
+        .max_concurrent_reset_streams(REMEMBERED_RESETS)
+        .max_local_error_reset_streams(None)
         .max_header_list_size(options.max_response_head);
     builder
 }
@@ -102,7 +109,9 @@ impl Driver {
         self.limit = limit;
         if let Some(handle) = self.handle.upgrade() {
             handle.publish_limit(limit);
-            self.shared.limit_changed(handle.limit());
+            if !handle.retired.load(Ordering::SeqCst) {
+                self.shared.limit_changed(handle.limit());
+            }
         }
     }
 

@@ -114,33 +114,34 @@ impl Lease {
         // The connection was in order a moment ago: losing the head here takes a GOAWAY or an end that
         // is processed on another thread in between.
         let (response, stream) = send.send_request(head, ends).map_err(unopened)?;
-        let exchange = self.send_body(stream, opening, body).map_err(unopened)?;
-        Ok(Started { response, exchange })
+        Ok(Started { response, exchange: self.send_body(stream, opening, body) })
     }
 
+    /// Sends the beginning of the body. A stream that the peer ended meanwhile takes none: the response
+    /// tells why. One that is open still and refuses is reset, and the response tells that.
     fn send_body(
         self,
         mut stream: h2::SendStream<Bytes>,
         opening: Opening,
         body: MeshBody,
-    ) -> Result<Exchange, h2::Error> {
-        match opening {
-            Opening::Empty => {}
-            Opening::Whole(data) => stream.send_data(data, true)?,
-            Opening::Trailers(data, trailers) => {
-                if let Some(data) = data {
-                    stream.send_data(data, false)?;
-                }
-                stream.send_trailers(trailers)?;
-            }
+    ) -> Exchange {
+        let sent = match opening {
+            Opening::Empty => Ok(()),
+            Opening::Whole(data) => stream.send_data(data, true),
+            Opening::Trailers(data, trailers) => data
+                .map_or(Ok(()), |data| stream.send_data(data, false))
+                .and_then(|()| stream.send_trailers(trailers)),
             Opening::Begun(first, next) => {
-                if let Some(first) = first {
-                    stream.send_data(first, false)?;
+                match first.map_or(Ok(()), |first| stream.send_data(first, false)) {
+                    Ok(()) => return self.pump(stream, body, next),
+                    Err(error) => Err(error),
                 }
-                return Ok(self.pump(stream, body, next));
             }
+        };
+        if sent.is_err() {
+            stream.send_reset(h2::Reason::CANCEL);
         }
-        Ok(Exchange::Sent(self))
+        Exchange::Sent(self)
     }
 
     fn pump(self, stream: h2::SendStream<Bytes>, body: MeshBody, next: Option<Bytes>) -> Exchange {
@@ -212,10 +213,11 @@ impl Started {
         let exchange = std::mem::replace(&mut self.exchange, Exchange::Ended);
         Poll::Ready(match polled {
             Ok(response) => Ok(respond(response, exchange)),
-            Err(error) => Err(match exchange.take_body_error() {
-                Some(source) => SendError::new(failure::REQUEST_BODY).with_source(source),
-                None => SendError::new(failure::of_h2(&error)).with_source(error),
-            }),
+            Err(error) if failure::is_ours(&error) => {
+                let source = exchange.take_body_error().unwrap_or_else(|| error.into());
+                Err(SendError::new(failure::REQUEST_BODY).with_source(source))
+            }
+            Err(error) => Err(SendError::new(failure::of_h2(&error)).with_source(error)),
         })
     }
 }

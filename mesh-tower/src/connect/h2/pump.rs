@@ -77,14 +77,13 @@ impl Pump {
         let end = self.body.is_end_stream();
         if let Some(data) = self.held.take()
             && (end || !data.is_empty())
-            && self.stream.send_data(data, end).is_err()
         {
-            return Poll::Ready(Ok(true));
+            self.stream.send_data(data, end)?;
         }
         Poll::Ready(Ok(end))
     }
 
-    /// Sends until the end; an error is the body's.
+    /// Sends until the end; an error is the body's, or what it gave can't be sent.
     fn poll_pump(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         loop {
             if self.stream.poll_reset(cx).is_ready() {
@@ -93,18 +92,16 @@ impl Pump {
             if ready!(self.poll_send_held(cx))? {
                 return Poll::Ready(Ok(()));
             }
-            let sent = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-                None => self.stream.send_data(Bytes::new(), true),
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                None => self.stream.send_data(Bytes::new(), true)?,
                 Some(frame) => match split(frame?) {
-                    Split::Trailers(trailers) => self.stream.send_trailers(trailers),
+                    Split::Trailers(trailers) => self.stream.send_trailers(trailers)?,
                     Split::Data(data) => {
                         self.hold(data);
                         continue;
                     }
                 },
-            };
-            // Only a stream that ended refuses: its reset says why.
-            drop(sent);
+            }
             return Poll::Ready(Ok(()));
         }
     }
@@ -116,6 +113,7 @@ impl Future for Pump {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let ended = ready!(self.poll_pump(cx));
         if let Err(error) = ended {
+            // No effect on a stream that the peer ended: then that is what the response tells.
             *self.shared.error.lock() = Some(error);
             self.stream.send_reset(Reason::CANCEL);
         }

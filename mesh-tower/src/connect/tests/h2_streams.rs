@@ -196,6 +196,46 @@ async fn a_failing_request_body_is_the_callers_fault() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn trailers_that_can_not_be_sent_end_the_call() {
+    let bench = Bench::new(Protocol::Http2, hyper_h2());
+    let at_once = stream(vec![data("some"), trailers("connection", "close")]);
+    let failure = bench.fails(post("/count", at_once)).await.0;
+    assert_eq!(failure, reset(ResetReason::RequestBody, Processed::Maybe));
+    let (sender, body) = channel();
+    let sending = bench.send(post("/count", body));
+    sender.send(data("some")).await.unwrap();
+    sender.send(trailers("connection", "close")).await.unwrap();
+    let error = bounded(sending).await.unwrap_err();
+    assert_eq!(error.failure, reset(ResetReason::RequestBody, Processed::Maybe));
+    eventually("given back", || bench.pool.connections().streams == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_cancelled_calls_do_not_end_the_connection() {
+    // The server answers late: its frames arrive for streams that were given up.
+    let server = dial(|_, io| async move {
+        let mut connection = ::h2::server::handshake(io).await.unwrap();
+        while let Some(Ok((_, mut reply))) = connection.accept().await {
+            tokio::spawn(async move {
+                sleep(Duration::from_millis(1)).await;
+                // Fails where the reset was first.
+                drop(reply.send_response(Response::new(()), true));
+            });
+        }
+    });
+    let bench = Bench::new(Protocol::Http2, server);
+    for _ in 0..6 {
+        let mut all: Vec<_> = (0..1000).map(|_| bench.send(get("/"))).collect();
+        for sending in &mut all {
+            drop(poll_times(sending, 1).await);
+        }
+        sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(bench.call(get("/")).await.unwrap().status(), 200);
+    assert_eq!(bench.limits.open(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn early_responses_are_passed_on() {
     let bench = Bench::new(Protocol::Http2, hyper_h2());
     let (sender, body) = channel();

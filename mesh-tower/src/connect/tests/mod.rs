@@ -5,6 +5,7 @@ mod h2;
 mod h2_streams;
 mod lifecycle;
 mod pool;
+mod stress;
 
 use super::*;
 use bytes::Bytes;

@@ -1,0 +1,124 @@
+//! What is published when, and when what was replaced is freed.
+
+use super::fixture::{World, assignment, at, cluster, config, routes};
+use crate::state::{PickRequest, Picked};
+use crate::update::{Mode, Origin, UnknownHosts};
+use std::sync::Arc;
+
+#[test]
+fn the_same_configuration_publishes_nothing() {
+    let mut world = World::new();
+    let update = config([(cluster("a"), Some("1")), (cluster("b"), None)]);
+    world.apply(update.clone(), 0).unwrap();
+    world.log();
+    let snapshot = Arc::clone(&world.mesh.snapshot());
+    let applied = world.apply(update, 1).unwrap();
+    assert_eq!(applied, crate::state::Applied::default());
+    assert_eq!(world.log(), [""; 0]);
+    assert!(Arc::ptr_eq(&snapshot, &world.mesh.snapshot()));
+}
+
+#[test]
+fn only_the_cluster_that_changed_gets_a_picker() {
+    let mut world = World::new();
+    let mut update = config([(cluster("a"), Some("1")), (cluster("b"), Some("2"))]);
+    world.apply(update.clone(), 0).unwrap();
+    world.log();
+    update.clusters.get_mut("b").unwrap().endpoints = Some(Arc::new(assignment("2 3")));
+    let applied = world.apply(update, 1).unwrap();
+    assert_eq!((applied.clusters_changed, applied.endpoints_added), (0, 1));
+    assert_eq!(world.log(), ["1 b3 new", "1 b picker"]);
+}
+
+#[test]
+fn generations_count_snapshots() {
+    let mut world = World::new();
+    let generation = |world: &World| world.mesh.snapshot().generation();
+    assert_eq!((generation(&world), world.mesh.snapshot().applied_at()), (0, None));
+    let mut update = config([(cluster("a"), Some("1"))]);
+    world.apply(update.clone(), 5).unwrap();
+    assert_eq!((generation(&world), world.mesh.snapshot().applied_at()), (1, Some(at(5))));
+    world.endpoints("1 2", 6);
+    assert_eq!(generation(&world), 1, "endpoints are not part of it");
+    update.origin = Origin::new("test", "2");
+    world.apply(update.clone(), 7).unwrap();
+    assert_eq!((generation(&world), &*world.mesh.snapshot().origin().version), (2, "2"));
+    update.route_configuration = routes(["a", "x"]);
+    assert!(world.apply(update.clone(), 8).unwrap().routes_changed);
+    update.mode = Mode::Observe;
+    assert!(!world.apply(update.clone(), 9).unwrap().routes_changed);
+    assert_eq!((generation(&world), world.mesh.snapshot().mode()), (4, Mode::Observe));
+    update.unknown_hosts = UnknownHosts::Passthrough;
+    world.apply(update, 10).unwrap();
+    assert_eq!(generation(&world), 5);
+}
+
+#[test]
+fn endpoints_of_an_unknown_cluster_are_ignored() {
+    let mut world = World::with(cluster("a"), "1");
+    let endpoints = Some(Arc::new(assignment("1")));
+    let applied = world.updater.apply_endpoints("x", endpoints, at(1)).unwrap();
+    assert_eq!(applied, crate::state::Applied::default());
+    assert_eq!(world.log(), [""; 0]);
+}
+
+#[test]
+fn endpoints_come_and_go_by_themselves() {
+    let mut world = World::new();
+    world.apply(config([(cluster("a"), None)]), 0).unwrap();
+    let request = PickRequest { now: at(0), hash: None, previous: &[], max_reselect: 5 };
+    let live = world.cluster("a");
+    let pick =
+        |random: &mut crate::random::SplitMix64| match live.picker().pick(&live, request, random) {
+            Picked::Endpoint(..) => "endpoint",
+            Picked::Wait => "wait",
+            Picked::Fail(_) => "fail",
+        };
+    let mut random = world.random.clone();
+    assert_eq!(pick(&mut random), "wait");
+    world.endpoints("", 1);
+    assert_eq!(pick(&mut random), "fail");
+    world.endpoints("1", 2);
+    assert_eq!(pick(&mut random), "endpoint");
+    assert_eq!(world.updater.config().clusters["a"].endpoints, Some(Arc::new(assignment("1"))));
+    let applied = world.updater.apply_endpoints("a", None, at(3)).unwrap();
+    assert_eq!((applied.endpoints_removed, pick(&mut random)), (1, "wait"));
+}
+
+#[test]
+fn what_was_replaced_is_freed_once_no_call_holds_it() {
+    let mut world = World::with(cluster("a"), "1");
+    let live = world.cluster("a");
+    let (picker, snapshot) = (Arc::clone(&live.picker()), Arc::clone(&world.mesh.snapshot()));
+    let (old_picker, old_snapshot) = (Arc::downgrade(&picker), Arc::downgrade(&snapshot));
+    let (cluster_gone, endpoint_gone) = (Arc::downgrade(&live), Arc::downgrade(&world.endpoint(1)));
+    drop(live);
+    world.apply(config([(cluster("b"), Some("2"))]), 1).unwrap();
+    world.updater.free_retired();
+    assert_eq!(
+        world.updater.retired.len(),
+        2,
+        "the snapshot and the cluster, which has the picker"
+    );
+    drop(picker);
+    drop(snapshot);
+    assert!(old_picker.upgrade().is_some() && old_snapshot.upgrade().is_some(), "not by a call");
+    world.updater.free_retired();
+    assert_eq!(world.updater.retired.len(), 0);
+    assert!(old_picker.upgrade().is_none() && old_snapshot.upgrade().is_none());
+    assert!(cluster_gone.upgrade().is_none() && endpoint_gone.upgrade().is_none());
+}
+
+#[test]
+fn nothing_retires_for_good_under_many_updates() {
+    let mut world = World::with(cluster("a"), "1");
+    for round in 0..50 {
+        world.endpoints(if round % 2 == 0 { "1 2" } else { "1" }, round);
+        let routes = routes(["a"]);
+        let mut update = world.updater.config().clone();
+        update.route_configuration = routes;
+        world.apply(update, round).unwrap();
+        world.updater.free_retired();
+        assert_eq!(world.updater.retired.len(), 0, "round {round}");
+    }
+}

@@ -1,0 +1,114 @@
+//! Every example runs, and shows what it says.
+//!
+//! The examples are compiled in as modules: a test that ran their binaries would run whatever an
+//! earlier build left behind.
+
+#[path = "../../examples/custom_lb.rs"]
+#[expect(dead_code, reason = "`main` is for `cargo run --example`")]
+mod custom_lb;
+#[path = "../../examples/greeter_client.rs"]
+#[expect(dead_code, reason = "`main` is for `cargo run --example`")]
+mod greeter_client;
+#[path = "../../examples/hyper_util_client.rs"]
+#[expect(dead_code, reason = "`main` is for `cargo run --example`")]
+mod hyper_util_client;
+#[path = "../../examples/one_layer_without_xds.rs"]
+#[expect(dead_code, reason = "`main` is for `cargo run --example`")]
+mod one_layer_without_xds;
+#[path = "../../examples/quickstart/main.rs"]
+#[expect(dead_code, reason = "`main` is for `cargo run --example`")]
+mod quickstart;
+#[path = "../../examples/reqwest.rs"]
+#[expect(dead_code, reason = "`main` is for `cargo run --example`")]
+mod reqwest_client;
+#[path = "../../examples/traffic_split.rs"]
+#[expect(dead_code, reason = "`main` is for `cargo run --example`")]
+mod traffic_split;
+
+use http::StatusCode;
+use std::time::Duration;
+use tokio::time::timeout;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Runs an example, within a bound that only a hang can reach.
+async fn check<T>(example: impl Future<Output = Result<T, BoxError>>) -> Result<T, BoxError> {
+    timeout(Duration::from_secs(60), example).await?
+}
+
+#[tokio::test]
+async fn greeter_client_greets_once_and_in_a_stream() {
+    let greetings = check(greeter_client::run()).await.unwrap();
+    assert_eq!(greetings, ["Hello, mesh!", "Hello, mesh!", "Bonjour, mesh!", "Moin, mesh!"]);
+}
+
+#[tokio::test]
+async fn one_layer_without_xds_moves_calls_off_the_broken_endpoint() {
+    let answers = check(one_layer_without_xds::run()).await.unwrap();
+    let expected = (StatusCode::OK, "10.0.0.2:80".to_owned());
+    assert_eq!(answers, vec![expected; 4]);
+}
+
+#[tokio::test]
+async fn custom_lb_fills_the_first_endpoint_before_the_second() {
+    for (calls, first, second) in [(1, 1, None), (8, 8, None), (12, 8, Some(4)), (16, 8, Some(8))] {
+        let answered = check(custom_lb::run(calls)).await.unwrap();
+        assert_eq!(answered.get("first"), Some(&first), "{calls} calls");
+        assert_eq!(answered.get("second").copied(), second, "{calls} calls");
+    }
+}
+
+#[tokio::test]
+async fn traffic_split_gives_the_canary_its_weight() {
+    for (weight, calls) in check(traffic_split::run()).await.unwrap() {
+        let share = f64::from(weight) / 100.0;
+        let deviation = (1_000.0 * share * (1.0 - share)).sqrt();
+        let off = (calls as f64 - 1_000.0 * share).abs();
+        assert!(off <= 5.0 * deviation, "{calls} of 1000 at weight {weight}");
+    }
+}
+
+#[tokio::test]
+async fn transports_of_ones_own_reach_both_endpoints_and_keep_the_host() {
+    let of_hyper_util = check(hyper_util_client::run()).await.unwrap();
+    let of_reqwest = check(reqwest_client::run()).await.unwrap();
+    for mut answers in [of_hyper_util, of_reqwest] {
+        answers.sort();
+        let expected = ["first for shop", "first for shop", "second for shop", "second for shop"];
+        assert_eq!(answers, expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn quickstart_loses_no_call_and_splits_as_configured() {
+    let options = quickstart::Options::parse(["--json", "--requests", "2000"].map(str::to_owned));
+    let summary = check(quickstart::run(options.unwrap())).await.unwrap();
+    let json = summary.json();
+    assert_eq!(summary.complaint(), None, "{json}");
+    assert_eq!((json["requests"].as_u64(), json["succeeded"].as_u64()), (Some(2_000), Some(2_000)));
+    assert_eq!(json["reloads"], 1, "{json}");
+    assert_eq!(json["edits_refused"], 1, "{json}");
+    assert!(json["ejections"].as_u64() > Some(0), "{json}");
+    assert!(json["retries"].as_u64() > Some(0), "{json}");
+    let splits = json["splits"].as_array().unwrap();
+    let weights: Vec<_> = splits.iter().map(|split| split["weights"].as_str().unwrap()).collect();
+    assert_eq!(weights, ["90/10", "50/50"]);
+    for split in splits {
+        assert!(split["sigmas"].as_f64() < Some(5.0), "{json}");
+    }
+    let words = summary.to_string();
+    assert!(words.contains("Every one of them succeeded"), "{words}");
+}
+
+#[test]
+fn quickstart_says_what_is_wrong_with_its_arguments() {
+    let parse = |arguments: &[&str]| {
+        let options = quickstart::Options::parse(arguments.iter().map(ToString::to_string));
+        options.map(|options| (options.requests, options.json)).map_err(|error| error.to_string())
+    };
+    assert_eq!(parse(&[]), Ok((5_000, false)));
+    assert_eq!(parse(&["--requests", "7", "--json"]), Ok((7, true)));
+    assert_eq!(parse(&["--requests"]), Err("--requests wants a number".to_owned()));
+    assert_eq!(parse(&["--requests", "x"]), Err("x: invalid digit found in string".to_owned()));
+    assert_eq!(parse(&["-v"]), Err("-v? [--requests N] [--json]".to_owned()));
+}
