@@ -1,5 +1,6 @@
 //! What it costs to pick an endpoint, by algorithm and number of endpoints.
 #![expect(
+    dead_code,
     clippy::expect_used,
     clippy::print_stdout,
     reason = "a bench is a program that fails loudly and prints"

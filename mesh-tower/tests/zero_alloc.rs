@@ -7,6 +7,12 @@
 //! (docs of `mesh_tower::MeshLayer`); what `http::Extensions` costs is measured beside it.
 //!
 //! A binary of its own: its allocator counts for the whole process.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a program of its own, whose helpers fail as tests do, and which says what it counted"
+)]
 
 use bytes::Bytes;
 use http::{Extensions, HeaderValue, Request, Response};

@@ -319,7 +319,7 @@ fn targets_are_dense_and_follow_reused_virtual_hosts() {
     let third = compile(&[&a, &b], &more, Some(&first));
     assert!(reused(&first, &third, 0, 0) && !reused(&first, &third, 1, 1));
     // A cluster appears that was missing, or moves: its host is compiled again.
-    let mut moved = slots.clone();
+    let mut moved = slots;
     moved.insert("none".into(), 99);
     assert!(!reused(&first, &compile(&[&a], &moved, Some(&first)), 0, 0));
     moved.insert("three".into(), 5);

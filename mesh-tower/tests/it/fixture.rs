@@ -212,7 +212,6 @@ impl Count {
         self.0.fetch_add(1, Ordering::SeqCst)
     }
 
-
     pub(crate) fn get(&self) -> usize {
         self.0.load(Ordering::SeqCst)
     }

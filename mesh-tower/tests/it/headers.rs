@@ -119,12 +119,12 @@ async fn a_trace_goes_on_and_the_callers_own_wins() {
     headers.insert("traceparent", HeaderValue::from_static(PARENT));
     let context = TraceContext::extract(&headers).unwrap().0;
     let mut request = over_h2(get("/"));
-    request.extensions_mut().insert(context.clone());
+    request.extensions_mut().insert(context);
     let seen = seen_over_h2(simple(&network, 1, |_| {}), &network, request).await;
     let sent = seen[1].trim_start_matches("traceparent: ");
     assert!(sent.starts_with("00-0af7651916cd43dd8448eb211c80319c-") && sent != PARENT, "{seen:?}");
     let mut request = over_h2(get("/"));
-    request.extensions_mut().insert(context.clone());
+    request.extensions_mut().insert(context);
     request.headers_mut().insert("tracestate", HeaderValue::from_static("a=1"));
     let seen = seen_over_h2(simple(&network, 1, |_| {}), &network, request).await;
     assert_eq!(seen[2..], ["tracestate: a=1"]);

@@ -1,5 +1,12 @@
 //! The integration tests of this crate: the whole stack, one binary. Names say the promise.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests fail as tests do, but stand outside of test functions"
+)]
+
 mod basic;
 mod breaker;
 mod channel;

@@ -88,15 +88,15 @@ async fn connection(client: TcpStream, server: SocketAddr, mut fault: watch::Rec
     client.set_nodelay(true).unwrap();
     let Ok(upstream) = TcpStream::connect(server).await else { return };
     upstream.set_nodelay(true).unwrap();
-    let (mut from_client, mut to_client) = client.into_split();
-    let (mut from_server, mut to_server) = upstream.into_split();
+    let (from_client, mut to_client) = client.into_split();
+    let (from_server, mut to_server) = upstream.into_split();
     loop {
         let now = *fault.borrow_and_update();
         match now {
             Fault::None => tokio::select! {
                 _ = fault.changed() => {}
-                ended = pass(&mut from_client, &mut to_server) => if ended { return },
-                ended = pass(&mut from_server, &mut to_client) => if ended { return },
+                ended = pass(&from_client, &mut to_server) => if ended { return },
+                ended = pass(&from_server, &mut to_client) => if ended { return },
             },
             Fault::Killed => return,
             // Dropped while it lingers for no time: RST.
@@ -120,7 +120,7 @@ fn reset(from: OwnedReadHalf, to: OwnedWriteHalf) {
 
 /// Passes one piece on; `true`: it ended. What was read is written whole before anything else is
 /// looked at, unless that waits for ever.
-async fn pass(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf) -> bool {
+async fn pass(from: &OwnedReadHalf, to: &mut OwnedWriteHalf) -> bool {
     if from.readable().await.is_err() {
         return true;
     }

@@ -73,7 +73,7 @@ async fn under_traffic(
 }
 
 const fn is_even(number: usize) -> bool {
-    number % 2 == 0
+    number.is_multiple_of(2)
 }
 
 fn echo(network: &MemoryNetwork, number: u8, pause: Duration) -> mesh_tower::testing::MemoryServer {

@@ -26,7 +26,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(super) struct Recorder {
     log: Sender<String>,
-    mesh: Arc<OnceLock<Mesh<Recorder>>>,
+    mesh: Arc<OnceLock<Mesh<Self>>>,
 }
 
 impl Recorder {
