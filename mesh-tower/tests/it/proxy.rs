@@ -88,7 +88,7 @@ async fn connection(client: TcpStream, server: SocketAddr, mut fault: watch::Rec
     client.set_nodelay(true).unwrap();
     let Ok(upstream) = TcpStream::connect(server).await else { return };
     upstream.set_nodelay(true).unwrap();
-    let (from_client, mut to_client) = client.into_split();
+    let (mut from_client, mut to_client) = client.into_split();
     let (from_server, mut to_server) = upstream.into_split();
     loop {
         let now = *fault.borrow_and_update();
