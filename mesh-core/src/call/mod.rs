@@ -46,7 +46,8 @@
 //!   call that runs into it is not retried (Envoy: the global timeout).
 //! - A request that no server processed goes elsewhere at once, without policy, pause or budget, and
 //!   without counting as a retry (gRFC A6 "transparent retries"): up to [`MAX_UNSENT`] times while it
-//!   never left, and [`MAX_REFUSED`] time once it left.
+//!   never left, [`MAX_GOAWAY`] times from connections that the server was leaving, and
+//!   [`MAX_REFUSED`] time from a server that refused it.
 //! - The order of the checks of a retry is Envoy's: wanted, retries left, budget; the slot is taken
 //!   before the pause.
 //! - The last response is passed on as it is. It is never replaced by an error of ours;
@@ -86,9 +87,18 @@ use std::time::Duration;
 /// before the request was sent.
 pub const MAX_UNSENT: u8 = 3;
 
-/// The most transparent retries of a request that left and that the server says it did not process:
-/// REFUSED_STREAM, or GOAWAY below the stream. Once, as gRFC A6 says.
+/// The most transparent retries of a request on a stream that the server refused: REFUSED_STREAM.
+/// Once, as gRFC A6 says: who sheds load must not get the same request again and again.
 pub const MAX_REFUSED: u8 = 1;
+
+/// The most transparent retries of a request on streams above the last one of a GOAWAY.
+///
+/// RFC 9113 section 6.8: such a request was not looked at, and can safely be sent again. It crossed the
+/// server's GOAWAY on the way, or had not left yet; so nobody was asked to do anything, and the next
+/// connection is a new one. gRFC A6 counts this like a refusal, once; while a fleet restarts, and its
+/// servers say GOAWAY one after another, once loses calls. A server that says GOAWAY to every
+/// connection at once is where the bound is reached.
+pub const MAX_GOAWAY: u8 = 8;
 
 /// The most retries by policy, whatever `num_retries` or a caller's header says.
 pub const MAX_RETRIES: u32 = 100;
@@ -140,6 +150,7 @@ pub struct Call {
     back_off_step: u32,
     unsent_left: u8,
     refused_left: u8,
+    goaway_left: u8,
     grpc: bool,
     hedge: bool,
     /// Whether the policy applies to this request at all.
@@ -201,6 +212,7 @@ impl Call {
             back_off_step: 0,
             unsent_left: MAX_UNSENT,
             refused_left: if policy.transparent_retry { MAX_REFUSED } else { 0 },
+            goaway_left: if policy.transparent_retry { MAX_GOAWAY } else { 0 },
             grpc,
             hedge: armed && hedge.unwrap_or(policy.hedge.hedge_on_per_try_timeout),
             armed,
@@ -339,7 +351,8 @@ impl Call {
     /// Whether head and body are to be saved from the next attempt: only while they can be of use.
     #[must_use]
     pub fn wants_saved_request(&self) -> bool {
-        self.phase != Phase::Done && (self.retries_left > 0 || self.refused_left > 0)
+        let sent_again = u32::from(self.refused_left) + u32::from(self.goaway_left);
+        self.phase != Phase::Done && self.retries_left + sent_again > 0
     }
 
     /// Why a retry that an outcome asked for was not made: beside the call's answer, when that is one

@@ -34,10 +34,12 @@ impl Call {
                 reason: ResetReason::ConnectionTermination | ResetReason::Local,
                 processed: Processed::No,
             } => &mut self.unsent_left,
-            Failure::Reset {
-                reason: ResetReason::RefusedStream | ResetReason::GoAway,
-                processed: Processed::No,
-            } => &mut self.refused_left,
+            Failure::Reset { reason: ResetReason::RefusedStream, processed: Processed::No } => {
+                &mut self.refused_left
+            }
+            Failure::Reset { reason: ResetReason::GoAway, processed: Processed::No } => {
+                &mut self.goaway_left
+            }
             _ => return false,
         };
         let in_time = self.deadline.is_none_or(|deadline| now < deadline.at);

@@ -180,7 +180,7 @@ proptest! {
             run.outcome(id, "lost");
         }
         prop_assert!(run.ended);
-        let transparent = u32::from(MAX_UNSENT) + u32::from(MAX_REFUSED);
+        let transparent = [MAX_UNSENT, MAX_REFUSED, MAX_GOAWAY].into_iter().map(u32::from).sum::<u32>();
         prop_assert!(run.call.attempts() <= 1 + given.retries + transparent);
         prop_assert!(run.call.counts().retries <= given.retries);
         prop_assert_eq!(run.gate.free, given.slots);

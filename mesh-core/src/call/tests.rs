@@ -281,7 +281,23 @@ fn what_no_server_processed_goes_elsewhere_without_policy_budget_or_pause() {
         "
         0 start       -> start 1 | 1000 timeout
         1 #1 refused  -> start 2 | 1000 timeout
-        2 #2 goaway   -> finish reset_goaway
+        2 #2 refused  -> finish reset_refused_stream
+        ",
+    );
+    check(
+        "slots=0",
+        "
+        0 start       -> start 1 | 1000 timeout
+        1 #1 goaway   -> start 2 | 1000 timeout
+        2 #2 refused  -> start 3 | 1000 timeout
+        3 #3 goaway   -> start 4 | 1000 timeout
+        4 #4 goaway   -> start 5 | 1000 timeout
+        5 #5 goaway   -> start 6 | 1000 timeout
+        6 #6 goaway   -> start 7 | 1000 timeout
+        7 #7 goaway   -> start 8 | 1000 timeout
+        8 #8 goaway   -> start 9 | 1000 timeout
+        9 #9 goaway   -> start 10 | 1000 timeout
+        9 #10 goaway  -> finish reset_goaway
         ",
     );
 }

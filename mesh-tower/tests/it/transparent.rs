@@ -93,8 +93,17 @@ async fn goaway_in_the_middle_of_traffic_loses_no_call() {
     assert!(servers[0].opened() > 20, "{:?}", servers[0]);
 }
 
-/// HTTP/1.1 has no GOAWAY: a server that closes an idle connection may cross a request on its way, and
-/// what is not idempotent is not sent again.
+/// Servers, connections and callers on threads of their own, so that requests and GOAWAYs cross. Over
+/// HTTP/2 only: HTTP/1.1 has no GOAWAY, a server that closes an idle connection may cross a request on
+/// its way, and what is not idempotent is not sent again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn goaway_in_the_middle_of_traffic_loses_no_call_on_many_threads() {
+    let network = MemoryNetwork::new();
+    let servers = [1, 2].map(|number| echo(&network, number, Duration::from_millis(3)));
+    let mesh = simple(&network, 2, |_| {});
+    under_traffic(&mesh, (400, 10), |_| true, |round| servers[round % 2].drain()).await;
+    assert!(servers[0].opened() > 20, "{:?}", servers[0]);
+}
 
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_refuses_connections_costs_no_call() {
