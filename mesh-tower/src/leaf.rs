@@ -19,6 +19,9 @@ pub trait Leaf: Clone + Send + 'static {
     /// the caller's, and the attempt goes without: cloning them costs an allocation for each.
     const IGNORES_EXTENSIONS: bool = false;
 
+    /// Whether the connections are our own, which count themselves.
+    const POOLS: bool = false;
+
     /// The response body.
     type Body: http_body::Body<Data = Bytes>;
     /// The attempt; dropping it gives the attempt up.

@@ -2,6 +2,7 @@
 
 use crate::connect::{Connect, EndpointPool, PoolLimits, PoolSettings};
 use crate::observe::cluster::{ClusterCells, LocalityCells};
+use crate::observe::events::CloseReason;
 use crate::observe::registry::Registry;
 use crate::observe::target::{self, TargetCells};
 use arc_swap::{ArcSwap, Guard};
@@ -9,7 +10,7 @@ use http::response;
 use mesh_core::Random;
 use mesh_core::breaker::{Breaker, Resource};
 use mesh_core::model::{Address, Cluster, Locality, RoutingPriority};
-use mesh_core::outcome::Class;
+use mesh_core::outcome::{Class, ConnectFailure};
 use mesh_core::state::{Attach, TargetLabels};
 use std::fmt;
 use std::pin::Pin;
@@ -163,6 +164,18 @@ impl PoolLimits for ClusterLimits {
 
     fn release_connection(&self) {
         self.breaker.release(RoutingPriority::Default, Resource::Connections);
+    }
+
+    fn connection_opened(&self) {
+        self.cells.connection_opened();
+    }
+
+    fn connection_failed(&self, why: ConnectFailure) {
+        self.cells.connection_failed(why);
+    }
+
+    fn connection_closed(&self, reason: CloseReason) {
+        self.cells.connection_closed(reason);
     }
 
     fn try_pending(&self) -> bool {

@@ -10,6 +10,7 @@ use crate::connect::{
 };
 use crate::dns::Resolve;
 use crate::net::Shared;
+use crate::observe::events::CloseReason;
 use http::{Request, Uri};
 use mesh_core::model::{Address, ConnectionOptions, Protocol, TlsPolicy};
 use mesh_core::outcome::{ConnectFailure, Failure, Overflow, ProtocolFailure};
@@ -151,6 +152,9 @@ impl PoolLimits for Unlimited {
         true
     }
     fn release_connection(&self) {}
+    fn connection_opened(&self) {}
+    fn connection_failed(&self, _: ConnectFailure) {}
+    fn connection_closed(&self, _: CloseReason) {}
     fn try_pending(&self) -> bool {
         true
     }

@@ -22,6 +22,7 @@ use mesh_core::state::{InFlight, Target};
 use smallvec::SmallVec;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A call that knows its route and cluster.
 #[derive(Debug)]
@@ -59,7 +60,10 @@ pub struct Picked {
     pub(crate) request: Request<MeshBody>,
     pub(crate) in_flight: InFlight<Net>,
     pub(crate) locality: Option<Arc<LocalityCells>>,
+    /// When the endpoint was picked.
     pub(crate) started: Timestamp,
+    /// How long the attempt waited before that for an endpoint to be there.
+    pub(crate) waited: Duration,
     pub(crate) deadline: Option<Timestamp>,
 }
 

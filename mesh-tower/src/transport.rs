@@ -31,6 +31,7 @@ impl Transport {
 
 impl Leaf for Transport {
     const IGNORES_EXTENSIONS: bool = true;
+    const POOLS: bool = true;
 
     type Body = NetBody;
     type Future = TransportFuture;

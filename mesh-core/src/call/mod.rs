@@ -348,6 +348,12 @@ impl Call {
         self.counts
     }
 
+    /// Whether the call waits before a retry.
+    #[must_use]
+    pub const fn is_backing_off(&self) -> bool {
+        self.pause.is_some()
+    }
+
     /// Whether head and body are to be saved from the next attempt: only while they can be of use.
     #[must_use]
     pub fn wants_saved_request(&self) -> bool {

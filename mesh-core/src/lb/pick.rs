@@ -4,7 +4,8 @@
 //! last connect failed ("suspect"), is passed over: the choice is repeated, `max_reselect` times and at
 //! least [`LEAST_RESELECT`] (Envoy: `host_selection_retry_max_attempts`), then the next [`SCAN`]
 //! endpoints of the pool are looked at, so that one of a few is found for certain. If nobody better
-//! turns up, a suspect is taken before one that was tried.
+//! turns up, a suspect is taken before one that was tried, and of those that were tried one that is no
+//! suspect first.
 
 use super::candidates::Candidates;
 use super::pool::{Part, Pool};
@@ -99,16 +100,18 @@ pub(super) enum Grade {
     Suspect,
     /// This call has tried it.
     Tried,
+    /// This call has tried it, and its last connect failed.
+    TriedSuspect,
 }
 
 impl Grade {
     pub(super) fn of<R>(index: u32, cx: &PickContext<'_, R>, loads: &impl Loads) -> Self {
-        if !cx.previous.is_empty() && cx.previous.contains(&loads.id(index)) {
-            Self::Tried
-        } else if loads.is_suspect(index, cx.now) {
-            Self::Suspect
-        } else {
-            Self::Fresh
+        let tried = !cx.previous.is_empty() && cx.previous.contains(&loads.id(index));
+        match (tried, loads.is_suspect(index, cx.now)) {
+            (false, false) => Self::Fresh,
+            (false, true) => Self::Suspect,
+            (true, false) => Self::Tried,
+            (true, true) => Self::TriedSuspect,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The future of an attempt that is being placed, and then runs.
 
 use super::choose;
+use crate::clock;
 use crate::net::Net;
 use crate::routed::{Attempt, AttemptError, Picked, Place, Placed};
 use mesh_core::breaker::Resource;
@@ -101,7 +102,7 @@ where
             if woken {
                 self.notified = self.target.cluster().attached().endpoints_changed();
             }
-            match choose(attempt) {
+            match choose(attempt, clock::now()) {
                 Choice::Picked(picked) => {
                     self.release();
                     return Poll::Ready(State::Running(self.inner.call(picked)));

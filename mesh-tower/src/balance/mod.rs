@@ -13,6 +13,7 @@ use crate::routed::{Attempt, AttemptError, Picked};
 use future::Choice;
 use http::HeaderValue;
 use http::header::HOST;
+use mesh_core::Timestamp;
 use mesh_core::breaker::Resource;
 use mesh_core::outcome::Failure;
 use mesh_core::state::{EndpointSet, InFlight, PickRequest, Picked as Pick};
@@ -47,7 +48,8 @@ where
     }
 
     fn call(&mut self, attempt: Attempt) -> Self::Future {
-        match choose(attempt) {
+        let now = attempt.started;
+        match choose(attempt, now) {
             Choice::Picked(picked) => BalanceFuture::running(self.inner.call(picked)),
             Choice::Wait(attempt) => BalanceFuture::waiting(self.inner.clone(), attempt),
             Choice::Fail(error) => BalanceFuture::failed(error),
@@ -56,7 +58,7 @@ where
 }
 
 /// Admits an attempt and picks its endpoint.
-fn choose(mut attempt: Attempt) -> Choice {
+fn choose(mut attempt: Attempt, now: Timestamp) -> Choice {
     let priority = attempt.priority();
     let target = &attempt.target;
     let cluster = target.cluster();
@@ -64,7 +66,7 @@ fn choose(mut attempt: Attempt) -> Choice {
         return Choice::Fail(attempt.unsent(Failure::Overflow(overflow)));
     }
     let request = PickRequest {
-        now: attempt.started,
+        now,
         hash: attempt.hash,
         previous: if attempt.max_reselect.is_some() { &attempt.previous } else { &[] },
         max_reselect: attempt.max_reselect.unwrap_or(0),
@@ -80,7 +82,9 @@ fn choose(mut attempt: Attempt) -> Choice {
             }
             let Attempt { request, target, started, deadline, .. } = attempt;
             let in_flight = InFlight::begin(target, endpoint, priority);
-            return Choice::Picked(Picked { request, in_flight, locality, started, deadline });
+            let waited = now.saturating_duration_since(started);
+            let picked = Picked { request, in_flight, locality, started: now, waited, deadline };
+            return Choice::Picked(picked);
         }
         Pick::Wait => None,
         Pick::Fail(_) if attempt.wait_for_ready => None,

@@ -10,7 +10,8 @@ use crate::endpoint::{Limits, MeshResponseBody};
 use crate::error::{Error, Station};
 use crate::net::{Draw, Net, Settings};
 use crate::observe::events::RetryOutcome;
-use crate::observe::{AttemptOutcome, AttemptReport, CallReport, TraceContext};
+use crate::observe::report::BodyTime;
+use crate::observe::{AttemptOutcome, AttemptReport, CallReport, Phase, Phases, TraceContext};
 use crate::options::CallOptions;
 use crate::routed::{Answer, Attempt, AttemptError, Place, Routed};
 use bytes::Bytes;
@@ -29,6 +30,7 @@ use mesh_core::router::RequestHash;
 use mesh_core::state::Target;
 use mesh_core::{Timestamp, WallTime};
 use smallvec::SmallVec;
+use std::time::Duration;
 
 /// A call in progress.
 #[derive(Debug)]
@@ -47,6 +49,8 @@ pub(super) struct Drive {
     attempt_began: Timestamp,
     /// Retries started so far, to tell them from attempts made elsewhere.
     retries: u32,
+    /// When the wait before a retry began.
+    backing_off: Option<Timestamp>,
     previous: SmallVec<[EndpointId; 2]>,
     /// Who the last attempt went to, for errors.
     last: Option<Address>,
@@ -128,7 +132,7 @@ impl Drive {
         let machine = Call::new(&target.call_policy(), facts, started);
         target.cluster().budget().deposit(started);
         let slots = Slots { target: target.clone(), held: 0 };
-        Self {
+        let mut drive = Self {
             machine,
             scope: Some(CallScope::new(target, started)),
             saved: SavedRequest::new(request),
@@ -141,10 +145,15 @@ impl Drive {
             began: started,
             attempt_began: started,
             retries: 0,
+            backing_off: None,
             previous: SmallVec::new(),
             last: None,
             report: None,
+        };
+        if drive.wants_report() {
+            drive.phase(Phase::Routing, clock::now().saturating_duration_since(started));
         }
+        drive
     }
 
     const fn target(&self) -> &std::sync::Arc<Target<Net>> {
@@ -160,6 +169,7 @@ impl Drive {
     pub(super) fn attempt(&mut self, id: AttemptId) -> Option<Attempt> {
         let now = if id.number() == 1 { self.began } else { clock::now() };
         self.attempt_began = now;
+        self.end_back_off(now);
         let save = self.machine.wants_saved_request();
         let mut request = self.saved.take(save, &self.settings)?;
         let counts = self.machine.counts();
@@ -232,11 +242,13 @@ impl Drive {
         let endpoint = answer.scope.in_flight().endpoint();
         self.previous.push(endpoint.id());
         let action = self.outcome(id, &outcome, now);
-        if action != Action::Commit(id) || self.options.report || self.settings.report {
+        if action != Action::Commit(id) || self.wants_report() {
+            let started = answer.scope.begun();
             let mut report = AttemptReport::new(AttemptOutcome::of(&outcome));
             report.endpoint = Some(endpoint.address().clone());
-            report.started = answer.scope.started().saturating_duration_since(self.began);
-            report.duration = now.saturating_duration_since(answer.scope.started());
+            report.locality = answer.scope.locality();
+            report.started = started.saturating_duration_since(self.began);
+            report.duration = now.saturating_duration_since(started);
             report.phases = answer.phases;
             self.report.get_or_insert_default().attempts.push(report);
         }
@@ -310,7 +322,29 @@ impl Drive {
         let mut gate = Gate { saved: &self.saved, slots: &mut self.slots };
         let action = self.machine.handle_outcome(id, outcome, &mut gate, now, &mut Draw);
         self.count_stop(&action);
+        if self.backing_off.is_none() && self.machine.is_backing_off() {
+            self.backing_off = Some(now);
+        }
         action
+    }
+
+    /// The wait before a retry is over, or cut off.
+    fn end_back_off(&mut self, now: Timestamp) {
+        if let Some(since) = self.backing_off.take() {
+            self.phase(Phase::Backoff, now.saturating_duration_since(since));
+        }
+    }
+
+    /// The call itself spent time.
+    fn phase(&mut self, phase: Phase, duration: Duration) {
+        let mut phases = Phases::new();
+        phases.add(phase, duration);
+        self.target().cluster().attached().cells.phases(&phases);
+        self.report.get_or_insert_default().phases.add(phase, duration);
+    }
+
+    const fn wants_report(&self) -> bool {
+        self.options.report || self.settings.report
     }
 
     fn count_stop(&self, action: &Action) {
@@ -363,11 +397,17 @@ impl Drive {
         for cookie in self.hash.set_cookies.drain(..) {
             head.headers.append(SET_COOKIE, cookie);
         }
-        if self.options.report || self.settings.report {
-            let report = self.finished_report(attempt.head_at());
-            head.extensions.insert(report);
+        let reported = self.wants_report();
+        if reported {
+            let mut report = self.finished_report(attempt.head_at());
+            report.body = BodyTime::expected();
+            head.extensions.insert(report.clone());
+            self.report = Some(Box::new(report));
         }
-        let call = self.scope.take();
+        let mut call = self.scope.take();
+        if let Some(call) = &mut call {
+            call.keep_report(self.report.take(), reported);
+        }
         let body = MeshResponseBody::upstream(body, peeked, limits, attempt, call);
         Response::from_parts(head, body)
     }
@@ -380,6 +420,7 @@ impl Drive {
         now: Timestamp,
     ) -> Error {
         self.saved.clear();
+        self.end_back_off(now);
         let counts = self.machine.counts();
         if let Some(scope) = self.scope.take() {
             scope.failed(reason.flag(), Some(counts.attempt), now);

@@ -1,15 +1,19 @@
 //! [`CallScope`]: what is counted of a call when it is over, wherever it ends.
 
+use crate::endpoint::AttemptScope;
 use crate::net::Net;
 use crate::observe::code::Code;
 use crate::observe::events::RetryOutcome;
+use crate::observe::report::BodyTime;
 use crate::observe::target::CallRecord;
+use crate::observe::CallReport;
 use http::{HeaderMap, StatusCode};
 use mesh_core::Timestamp;
 use mesh_core::local_reply::ResponseFlag;
 use mesh_core::outcome;
 use mesh_core::state::Target;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Counts a call once: at the end of its response body, at its failure, or when it is dropped.
 #[derive(Debug)]
@@ -20,12 +24,16 @@ pub(crate) struct CallScope {
     retries: u32,
     code: Code,
     done: bool,
+    /// What the call went through before its answer; with `reported`, that answer too.
+    report: Option<Box<CallReport>>,
+    reported: bool,
 }
 
 impl CallScope {
     pub(super) fn new(target: Arc<Target<Net>>, started: Timestamp) -> Self {
         target.attached().call_started();
-        Self { target, started, attempts: 0, retries: 0, code: Code::default(), done: false }
+        let (code, done, report) = (Code::default(), false, None);
+        Self { target, started, attempts: 0, retries: 0, code, done, report, reported: false }
     }
 
     /// The response head was accepted.
@@ -39,6 +47,37 @@ impl CallScope {
         self.code.status = Some(status);
         self.code.grpc_status = grpc_status;
         (self.attempts, self.retries) = (attempts, retries);
+    }
+
+    /// Keeps what the call went through, for the error that the response body may end in.
+    pub(super) fn keep_report(&mut self, report: Option<Box<CallReport>>, reported: bool) {
+        (self.report, self.reported) = (report, reported);
+    }
+
+    /// How many attempts were made.
+    pub(crate) const fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// The report of a call whose response body broke off at `now`, in the answer of `attempt`.
+    pub(crate) fn report(&mut self, attempt: &AttemptScope, now: Timestamp) -> CallReport {
+        let mut report = self.report.take().map_or_else(CallReport::new, |report| *report);
+        if !self.reported
+            && let Some(answer) = attempt.report(self.started)
+        {
+            report.attempts.push(answer);
+        }
+        report.duration = attempt.head_at().saturating_duration_since(self.started);
+        report.body = BodyTime::expected();
+        report.body.tell(now.saturating_duration_since(attempt.head_at()));
+        report
+    }
+
+    /// The response body has ended, `after` its head.
+    pub(crate) fn body_ended(&self, after: Duration) {
+        if let Some(report) = &self.report {
+            report.body.tell(after);
+        }
     }
 
     /// Trailers came.
@@ -67,12 +106,7 @@ impl CallScope {
             self.target.cluster().attached().cells.retry(RetryOutcome::Success);
         }
         let (code, attempts) = (self.code, self.attempts);
-        self.target.attached().call_finished(&CallRecord {
-            code,
-            duration,
-            attempts,
-            phases: None,
-        });
+        self.target.attached().call_finished(&CallRecord { code, duration, attempts });
     }
 
     fn is_good(&self) -> bool {

@@ -4,6 +4,7 @@ use super::sending::Sending;
 use super::shared::Shared;
 use super::{Kind, PoolSettings};
 use crate::MeshBody;
+use crate::observe::events::CloseReason;
 use http::Request;
 use mesh_core::model::Address;
 use std::fmt;
@@ -59,8 +60,9 @@ impl EndpointPool {
         self.shared.drain();
     }
 
-    /// Drains, and ends the calls in flight too.
+    /// Drains, and ends the calls in flight too: the mesh is shut down.
     pub(crate) fn close(&self) {
+        self.shared.blame(CloseReason::ShutDown);
         self.shared.drain();
         for gate in self.shared.gates() {
             gate.close();

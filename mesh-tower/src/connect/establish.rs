@@ -4,6 +4,7 @@ use super::io::{Gate, NetIo};
 use super::lanes::{Permit, Refusal};
 use super::shared::Shared;
 use super::{Kind, PoolSettings, dial, h1, h2};
+use crate::observe::events::CloseReason;
 use mesh_core::model::TlsPolicy;
 use mesh_core::outcome::{ConnectFailure, Failure};
 use std::sync::Arc;
@@ -26,6 +27,15 @@ pub(super) struct Attempt {
 enum Made {
     H1(Box<h1::H1Connection>, h1::Driver),
     H2(Arc<h2::H2Connection>, Box<h2::Driver>),
+}
+
+impl Made {
+    fn gate(&self) -> &Gate {
+        match self {
+            Self::H1(_, driver) => driver.gate(),
+            Self::H2(_, driver) => driver.gate(),
+        }
+    }
 }
 
 impl Attempt {
@@ -89,7 +99,13 @@ impl Attempt {
     async fn drive(mut self, made: Made, took: Duration) {
         self.told = true;
         let shared = Arc::clone(&self.shared);
+        self.settings.limits.connection_opened();
         drop(self);
+        let gate = made.gate();
+        gate.usable();
+        if shared.is_drained() {
+            gate.blame(CloseReason::Drained);
+        }
         match made {
             Made::H1(connection, driver) => {
                 shared.opened_h1(connection, took);
@@ -105,6 +121,9 @@ impl Attempt {
 
     fn fail(&mut self, refusal: &Refusal) {
         self.told = true;
+        if let Failure::Connect(why) = &refusal.failure {
+            self.settings.limits.connection_failed(*why);
+        }
         self.shared.failed(self.kind, refusal);
     }
 }

@@ -13,6 +13,7 @@ use super::net_body::NetBody;
 use super::shared::Shared;
 use super::upkeep::{Activity, Due, Upkeep};
 use super::{PoolSettings, SendError, head};
+use crate::observe::events::CloseReason;
 use crate::{BoxError, MeshBody};
 use bytes::Bytes;
 use http::{Request, Response};
@@ -143,7 +144,7 @@ impl H1Connection {
         let core = Arc::clone(&self.core);
         let max = core.settings.options.max_requests_per_connection;
         if max != 0 && core.calls.load(Ordering::Relaxed) >= max {
-            core.retire();
+            core.retire(CloseReason::MaxRequests);
         }
         if core.retired.load(Ordering::Relaxed) || self.send.is_closed() {
             return;
@@ -176,7 +177,12 @@ impl Core {
     }
 
     /// Takes no new calls from now on; idle, it closes now.
-    fn retire(self: &Arc<Self>) {
+    fn retire(self: &Arc<Self>, why: CloseReason) {
+        self.gate.blame(why);
+        self.leave();
+    }
+
+    fn leave(self: &Arc<Self>) {
         if !self.retired.swap(true, Ordering::SeqCst) {
             self.shared.left_h1(Arc::as_ptr(self).cast());
         }
@@ -230,7 +236,9 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         if let Some(connection) = &self.0 {
-            connection.core.gate.close();
+            let gate = &connection.core.gate;
+            gate.blame(CloseReason::CallDropped);
+            gate.close();
         }
     }
 }
@@ -279,10 +287,14 @@ impl Driver {
                 calls: self.core.calls.load(Ordering::Relaxed),
                 reads: self.core.gate.reads(),
             };
-            if upkeep.look(activity, Instant::now()) == Due::Retire {
-                self.core.retire();
+            if let Due::Retire(why) = upkeep.look(activity, Instant::now()) {
+                self.core.retire(why);
             }
         }
+    }
+
+    pub(super) fn gate(&self) -> &Gate {
+        &self.core.gate
     }
 }
 
@@ -292,6 +304,7 @@ impl Future for Driver {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         if let Poll::Ready(ended) = self.connection.as_mut().poll(cx) {
             if let Err(error) = ended {
+                self.core.gate.blame_unless_ended();
                 let address = self.core.shared.address();
                 tracing::debug!(%address, %error, "HTTP/1.1 connection ended");
             }
@@ -307,7 +320,7 @@ impl Future for Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        self.core.retire();
+        self.core.leave();
         drop(self.core.slot.lock().take());
     }
 }

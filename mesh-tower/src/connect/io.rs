@@ -3,20 +3,28 @@
 //! Dropping a connection's future does not always close its socket (an upgraded HTTP/1.1 connection
 //! lives on elsewhere), so closing at a drain deadline goes through the stream itself. The stream also
 //! carries the connection's [`Permit`]: a connection is open, and counts, as long as its stream exists.
+//! And it is where a connection's end is counted, once, by the reason that was told first.
 
 use super::dial::BoxedIo;
 use super::lanes::Permit;
+use crate::observe::events::CloseReason;
 use futures_util::task::AtomicWaker;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Closes a byte stream from outside, and counts what arrives on it.
+/// Closes a byte stream from outside, counts what arrives on it, and knows why it ended.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
     closed: AtomicBool,
+    /// The endpoint closed its half.
+    ended: AtomicBool,
+    /// The handshake is done: it counts as a connection.
+    usable: AtomicBool,
+    /// Why it ends: 0, or one more than the reason's index.
+    why: AtomicU8,
     reads: AtomicU32,
     reader: AtomicWaker,
     writer: AtomicWaker,
@@ -28,6 +36,45 @@ impl Gate {
         self.closed.store(true, Ordering::SeqCst);
         self.reader.wake();
         self.writer.wake();
+    }
+
+    /// Says why the connection ends, before or after it did. Who says it first is believed.
+    pub(super) fn blame(&self, reason: CloseReason) {
+        let (nobody, code) = (0, reason as u8 + 1);
+        match self.why.compare_exchange(nobody, code, Ordering::Relaxed, Ordering::Relaxed) {
+            // Another reason was first.
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    /// The endpoint said that it leaves; unless it has left already, without a word.
+    pub(super) fn blame_goaway(&self) {
+        if !self.ended.load(Ordering::Relaxed) {
+            self.blame(CloseReason::GoAway);
+        }
+    }
+
+    /// Something broke; unless that is only how the endpoint's leaving was noticed.
+    pub(super) fn blame_unless_ended(&self) {
+        if !self.ended.load(Ordering::Relaxed) {
+            self.blame(CloseReason::Error);
+        }
+    }
+
+    /// The handshake is done.
+    pub(super) fn usable(&self) {
+        self.usable.store(true, Ordering::Relaxed);
+    }
+
+    /// Why the connection ended. One that nobody ended, and on which nothing broke, the endpoint let
+    /// end: by GOAWAY, or by `connection: close`.
+    fn reason(&self) -> CloseReason {
+        let said = usize::from(self.why.load(Ordering::Relaxed)).checked_sub(1);
+        match said.and_then(|index| CloseReason::ALL.get(index)) {
+            Some(reason) => *reason,
+            None if self.ended.load(Ordering::Relaxed) => CloseReason::Remote,
+            None => CloseReason::GoAway,
+        }
     }
 
     /// How often something arrived; wraps.
@@ -49,12 +96,12 @@ fn closed() -> io::Error {
 pub(super) struct NetIo {
     io: BoxedIo,
     gate: std::sync::Arc<Gate>,
-    _permit: Permit,
+    permit: Permit,
 }
 
 impl NetIo {
     pub(super) fn new(io: BoxedIo, gate: std::sync::Arc<Gate>, permit: Permit) -> Self {
-        Self { io, gate, _permit: permit }
+        Self { io, gate, permit }
     }
 
     fn poll_write_with(
@@ -72,6 +119,14 @@ impl NetIo {
     }
 }
 
+impl Drop for NetIo {
+    fn drop(&mut self) {
+        if self.gate.usable.load(Ordering::Relaxed) {
+            self.permit.settings().limits.connection_closed(self.gate.reason());
+        }
+    }
+}
+
 impl AsyncRead for NetIo {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -79,14 +134,20 @@ impl AsyncRead for NetIo {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.gate.check()?;
+        let before = buf.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
-        if read.is_pending() {
-            self.gate.reader.register(cx.waker());
-            self.gate.check()?;
-        } else {
-            // Only one task reads: no read-modify-write is needed.
-            let reads = self.gate.reads.load(Ordering::Relaxed);
-            self.gate.reads.store(reads.wrapping_add(1), Ordering::Relaxed);
+        match &read {
+            Poll::Pending => {
+                self.gate.reader.register(cx.waker());
+                self.gate.check()?;
+            }
+            Poll::Ready(Ok(())) if buf.filled().len() > before => {
+                // Only one task reads: no read-modify-write is needed.
+                let reads = self.gate.reads.load(Ordering::Relaxed);
+                self.gate.reads.store(reads.wrapping_add(1), Ordering::Relaxed);
+            }
+            Poll::Ready(Ok(())) => self.gate.ended.store(true, Ordering::Relaxed),
+            Poll::Ready(Err(_)) => self.gate.blame(CloseReason::Error),
         }
         read
     }

@@ -54,10 +54,11 @@ pub(crate) use endpoint_pool::EndpointPool;
 pub use net_body::{NetBody, NetBodyError};
 pub(crate) use sending::Sending;
 
+use crate::observe::events::CloseReason;
 use crate::{BoxError, MeshBody};
 use http::Request;
 use mesh_core::model;
-use mesh_core::outcome::Failure;
+use mesh_core::outcome::{ConnectFailure, Failure};
 use std::fmt;
 use std::sync::Arc;
 
@@ -82,7 +83,8 @@ pub(crate) struct PoolSettings {
     pub(crate) limits: Arc<dyn PoolLimits>,
 }
 
-/// The part of a cluster's circuit breakers that is about connections (Envoy: `Thresholds`).
+/// The part of a cluster's circuit breakers that is about connections (Envoy: `Thresholds`), and where
+/// they are counted.
 ///
 /// Called only when a connection is made or waited for, some of it under the pool's lock: no method
 /// may block or call back.
@@ -94,6 +96,12 @@ pub(crate) trait PoolLimits: Send + Sync + fmt::Debug {
     fn try_connection(&self, first: bool) -> bool;
     /// Gives a connection back.
     fn release_connection(&self);
+    /// A connection became usable.
+    fn connection_opened(&self);
+    /// A connection was not made.
+    fn connection_failed(&self, why: ConnectFailure);
+    /// A connection that was usable ended.
+    fn connection_closed(&self, reason: CloseReason);
     /// Takes a place to wait; `false` when `max_pending_requests` is reached.
     fn try_pending(&self) -> bool;
     /// Gives the place back.

@@ -6,6 +6,7 @@ use super::h2::{H2Connection, Lease};
 use super::io::Gate;
 use super::lanes::{Answer, Grant, Lanes, Refusal, Todo};
 use super::{Kind, PoolSettings};
+use crate::observe::events::CloseReason;
 use arc_swap::ArcSwapOption;
 use mesh_core::model::Address;
 use mesh_core::outcome::{Failure, Overflow};
@@ -67,6 +68,10 @@ impl Shared {
             drained: AtomicBool::new(false),
             lanes: Mutex::new(None),
         }
+    }
+
+    pub(super) fn is_drained(&self) -> bool {
+        self.drained.load(Ordering::Relaxed)
     }
 
     pub(super) const fn address(&self) -> &Address {
@@ -241,7 +246,7 @@ impl Shared {
     fn retire_dead(self: &Arc<Self>) {
         let Some(all) = self.h2.load_full() else { return };
         for connection in all.iter().filter(|connection| connection.is_dead()) {
-            self.retire_h2(connection);
+            connection.gone_away();
         }
     }
 
@@ -307,8 +312,14 @@ impl Shared {
         self.lanes.lock().as_ref().map(|lanes| lanes.gates()).unwrap_or_default().into_iter()
     }
 
+    /// Says why the connections that are open now end.
+    pub(super) fn blame(&self, reason: CloseReason) {
+        self.gates().for_each(|gate| gate.blame(reason));
+    }
+
     /// Takes no new calls; what waits comes back, what is idle closes.
     pub(super) fn drain(self: &Arc<Self>) {
+        self.blame(CloseReason::Drained);
         let mut todo = Todo::default();
         let mut free = (None, Vec::new());
         {

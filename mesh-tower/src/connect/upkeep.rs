@@ -3,6 +3,7 @@
 //! The call path reads no clock. Instead the timer looks now and then whether anything moved since the
 //! last look; so a limit is met between 1 and 1.25 times its value.
 
+use crate::observe::events::CloseReason;
 use mesh_core::model::ConnectionOptions;
 use std::future::Future;
 use std::pin::Pin;
@@ -27,7 +28,7 @@ pub(super) enum Due {
     /// Nothing yet.
     Nothing,
     /// Take no new calls: idle for too long, or too old.
-    Retire,
+    Retire(CloseReason),
     /// Send a PING.
     Ping,
     /// No answer to the PING: the connection is dead.
@@ -149,12 +150,12 @@ impl Upkeep {
         }
         if self.retire_at.is_some_and(|at| at <= now) {
             self.retire_at = None;
-            return Due::Retire;
+            return Due::Retire(CloseReason::MaxAge);
         }
         let idle = &mut self.idle;
         if idle.as_mut().is_some_and(|w| w.stood_still(activity.calls, activity.busy, now)) {
             self.idle = None;
-            return Due::Retire;
+            return Due::Retire(CloseReason::Idle);
         }
         Due::Nothing
     }
@@ -235,7 +236,7 @@ mod tests {
     async fn idle_counts_from_the_last_call() {
         let options = || options(|o| o.idle_timeout = Duration::from_secs(40));
         let (at, due) = run(options(), None, |_| still(false)).await;
-        assert_eq!((at.round(), due), (40.0, Due::Retire));
+        assert_eq!((at.round(), due), (40.0, Due::Retire(CloseReason::Idle)));
         // Calls until second 25, then none: noticed at 30, due 40 s later.
         let calls = |at: f64| Activity { busy: false, calls: at.min(25.0) as u32, reads: 0 };
         assert_eq!(run(options(), None, calls).await.0 as u32, 70);
@@ -253,7 +254,7 @@ mod tests {
             });
             let (at, due) = run(options, None, |_| still(true)).await;
             assert!((80.0..=100.1).contains(&at), "{at}");
-            assert_eq!(due, Due::Retire);
+            assert_eq!(due, Due::Retire(CloseReason::MaxAge));
         }
     }
 

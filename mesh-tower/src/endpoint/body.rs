@@ -9,7 +9,7 @@ use crate::body::BoxError;
 use crate::call::{CallScope, Peeked};
 use crate::clock;
 use crate::connect::NetBodyError;
-use crate::error::Error;
+use crate::error::{Error, Station};
 use crate::route::Passing;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -170,23 +170,27 @@ where
         self.passing = None;
         let (Some(call), attempt) = (self.call.take(), self.attempt.take()) else { return };
         let now = clock::now();
-        call.complete(now);
         if let Some(attempt) = attempt {
+            call.body_ended(now.saturating_duration_since(attempt.head_at()));
             attempt.end(now);
         }
+        call.complete(now);
         self.timer = None;
     }
 
     /// The call is over before its body ended.
     fn end(&mut self, reason: Reason) -> Error {
         self.over = true;
-        let station = self.attempt.as_ref().map(AttemptScope::station).unwrap_or_default();
-        if let Some(call) = self.call.take() {
-            call.failed(reason.flag(), None, clock::now());
-        }
-        self.attempt = None;
         self.timer = None;
-        Error::new(reason, station)
+        let (Some(mut call), Some(attempt)) = (self.call.take(), self.attempt.take()) else {
+            return Error::new(reason, Station::default());
+        };
+        let now = clock::now();
+        let report = call.report(&attempt, now);
+        let station = Station { attempts: call.attempts(), ..attempt.station() };
+        call.failed(reason.flag(), None, now);
+        attempt.end(now);
+        Error::new(reason, station).with_report(Some(report))
     }
 
     /// Waits for the earlier of the deadline and the end of silence.

@@ -7,6 +7,7 @@ use crate::leaf::Leaf;
 use crate::observe::Phases;
 use crate::routed::{Answer, AttemptError, Place, Placed};
 use pin_project::pin_project;
+use mesh_core::outcome::Failure;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -34,19 +35,24 @@ impl<L: Leaf> Future for EndpointFuture<L> {
         let result = ready!(this.send.as_mut().poll(cx));
         // Polled after it was ready: a caller's mistake that must not become ours.
         let Some(mut scope) = this.scope.take() else { return Poll::Pending };
-        let phases = L::phases(&this.send).unwrap_or(const { Phases::new() });
+        let mut phases = L::phases(&this.send).unwrap_or(const { Phases::new() });
         let now = clock::now();
         match result {
             Ok(response) => {
                 let (head, body) = response.into_parts();
                 let classifier = scope.in_flight().target().cluster().attached().classifier();
                 let class = classifier.and_then(|classifier| classifier.classify(&head));
-                let phases = scope.head(&head, class, phases, now);
+                scope.head(&head, class, &mut phases, now);
+                scope.phases(&mut phases);
                 Poll::Ready(Ok(Answer { head, body, peeked: None, scope, class, phases }))
             }
             Err(SendError { failure, request, source }) => {
-                let started = scope.started();
+                let started = scope.begun();
                 scope.failed(&failure, now);
+                scope.phases(&mut phases);
+                if let (false, Failure::Connect(why)) = (L::POOLS, &failure) {
+                    scope.connection_failed(*why);
+                }
                 let endpoint = scope.in_flight().endpoint();
                 let endpoint = Some((endpoint.id(), endpoint.address().clone()));
                 let error = AttemptError { failure, request, endpoint, source, started, phases };

@@ -14,6 +14,7 @@ pub(crate) use body::Limits;
 pub use body::MeshResponseBody;
 pub use future::EndpointFuture;
 pub(crate) use scope::AttemptScope;
+use scope::Times;
 
 use crate::leaf::Leaf;
 use crate::routed::{Answer, AttemptError, Picked};
@@ -45,10 +46,10 @@ impl<L: Leaf> Service<Picked> for EndpointService<L> {
     }
 
     fn call(&mut self, picked: Picked) -> Self::Future {
-        let Picked { request, in_flight, locality, started, deadline } = picked;
+        let Picked { request, in_flight, locality, started, waited, deadline } = picked;
         let grpc = mesh_core::head::is_grpc_content_type(request.headers());
         let send = self.leaf.send(&in_flight, request);
-        let scope = AttemptScope::new(in_flight, locality, grpc, started, deadline);
+        let scope = AttemptScope::new(in_flight, locality, grpc, Times { started, waited, deadline });
         EndpointFuture::new(send, scope)
     }
 }

@@ -5,14 +5,18 @@ use crate::error::Station;
 use crate::net::Net;
 use crate::observe::cluster::{AttemptRecord, LocalityCells};
 use crate::observe::code::Code;
-use crate::observe::{Phase, Phases};
+use crate::observe::{AttemptOutcome, AttemptReport, Phase, Phases};
 use crate::routed::Place;
 use http::{HeaderMap, StatusCode, response};
 use mesh_core::Timestamp;
 use mesh_core::local_reply::ResponseFlag;
-use mesh_core::outcome::{self, Class, Failure, Observation, Outcome, ResponseOutcome};
+use mesh_core::model::Locality;
+use mesh_core::outcome::{
+    self, Class, ConnectFailure, Failure, Observation, Outcome, ResponseOutcome,
+};
 use mesh_core::state::InFlight;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Everything that an attempt holds until its response body ends. Dropping it releases all, and
 /// reports what is not reported yet.
@@ -20,14 +24,24 @@ use std::sync::Arc;
 pub(crate) struct AttemptScope {
     in_flight: InFlight<Net>,
     locality: Option<Arc<LocalityCells>>,
-    started: Timestamp,
+    times: Times,
     head_at: Timestamp,
-    deadline: Option<Timestamp>,
     grpc: bool,
     report: Report,
     code: Code,
     /// When the attempt ended, when that is known: the clock need not be read again.
     ended: Option<Timestamp>,
+}
+
+/// The times of an attempt.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    /// When the endpoint was picked.
+    pub(super) started: Timestamp,
+    /// How long the attempt waited before that for an endpoint to be there.
+    pub(super) waited: Duration,
+    /// When the attempt is given up.
+    pub(super) deadline: Option<Timestamp>,
 }
 
 /// How far the endpoint's report has come.
@@ -46,15 +60,13 @@ impl AttemptScope {
         in_flight: InFlight<Net>,
         locality: Option<Arc<LocalityCells>>,
         grpc: bool,
-        started: Timestamp,
-        deadline: Option<Timestamp>,
+        times: Times,
     ) -> Self {
         if let Some(locality) = &locality {
             locality.attempt_started();
         }
-        let (head_at, report, code) = (started, Report::Head, Code::default());
-        let ended = None;
-        Self { in_flight, locality, started, head_at, deadline, grpc, report, code, ended }
+        let (head_at, report, code) = (times.started, Report::Head, Code::default());
+        Self { in_flight, locality, times, head_at, grpc, report, code, ended: None }
     }
 
     /// The guard of the attempt.
@@ -62,14 +74,19 @@ impl AttemptScope {
         &self.in_flight
     }
 
-    /// When the attempt began.
-    pub(crate) const fn started(&self) -> Timestamp {
-        self.started
+    /// When the attempt began, before it waited for an endpoint.
+    pub(crate) fn begun(&self) -> Timestamp {
+        self.times.started - self.times.waited
     }
 
     /// The status that counts: what a classifier says, else what the response said.
     pub(crate) const fn counted_status(&self) -> Option<StatusCode> {
         self.code.status
+    }
+
+    /// Where its endpoint is.
+    pub(crate) fn locality(&self) -> Locality {
+        self.locality.as_ref().map(|cells| cells.locality().clone()).unwrap_or_default()
     }
 
     /// When the response head came.
@@ -85,8 +102,19 @@ impl AttemptScope {
     /// Where the attempt is, for its call.
     pub(crate) fn place(&self) -> Place {
         let endpoint = self.in_flight.endpoint();
-        let (address, started) = (endpoint.address().clone(), self.started);
+        let (address, started) = (endpoint.address().clone(), self.begun());
         Place { endpoint: endpoint.id(), address, started }
+    }
+
+    /// What is known of its answer, `None` before there is one; times count from `call_started`.
+    pub(crate) fn report(&self, call_started: Timestamp) -> Option<AttemptReport> {
+        let (status, grpc_status) = (self.code.status?, self.code.grpc_status);
+        let mut report = AttemptReport::new(AttemptOutcome::Response { status, grpc_status });
+        report.endpoint = Some(self.in_flight.endpoint().address().clone());
+        report.locality = self.locality();
+        report.started = self.begun().saturating_duration_since(call_started);
+        report.duration = self.head_at.saturating_duration_since(self.begun());
+        Some(report)
     }
 
     /// Where the attempt is, for errors.
@@ -102,16 +130,15 @@ impl AttemptScope {
         }
     }
 
-    /// Reports the response head, and gives the phases back with the time to the first byte. A gRPC
-    /// answer whose status is still to come in trailers is reported when they do: HTTP 200 says
+    /// Reports the response head, and adds the time to the first byte to the phases. A gRPC answer whose status is still to come in trailers is reported when they do: HTTP 200 says
     /// nothing of it.
     pub(super) fn head(
         &mut self,
         head: &response::Parts,
         class: Option<Class>,
-        mut phases: Phases,
+        phases: &mut Phases,
         now: Timestamp,
-    ) -> Phases {
+    ) {
         let grpc = self.grpc;
         let (status, headers) = (head.status, &head.headers);
         let response = ResponseOutcome { status, headers, trailers: None, grpc, class };
@@ -122,7 +149,7 @@ impl AttemptScope {
         // What a classifier says counts, not what the status says.
         let counted = class.and_then(|_| StatusCode::from_u16(response.observed_code()).ok());
         self.code = Code { status: Some(counted.unwrap_or(status)), grpc_status, flag: None };
-        let elapsed = now.saturating_duration_since(self.started);
+        let elapsed = now.saturating_duration_since(self.times.started);
         let cluster = self.in_flight.target().cluster();
         let endpoint = self.in_flight.endpoint();
         let outcome = Outcome::Response(response);
@@ -132,9 +159,25 @@ impl AttemptScope {
             cluster.attached().wake_driver();
         }
         let before: u128 = phases.iter().map(|(_, duration)| duration.as_nanos()).sum();
-        let before = std::time::Duration::from_nanos(u64::try_from(before).unwrap_or(u64::MAX));
+        let before = Duration::from_nanos(u64::try_from(before).unwrap_or(u64::MAX));
         phases.add(Phase::FirstByte, elapsed.saturating_sub(before));
-        phases
+    }
+
+    /// Counts the phases of the attempt so far, with its wait for an endpoint.
+    pub(super) fn phases(&self, phases: &mut Phases) {
+        if !self.times.waited.is_zero() {
+            phases.add(Phase::Waiting, self.times.waited);
+        }
+        if let Some(locality) = &self.locality {
+            locality.cluster().phases(phases);
+        }
+    }
+
+    /// Counts a connection of somebody else's that was not made.
+    pub(super) fn connection_failed(&self, why: ConnectFailure) {
+        if let Some(locality) = &self.locality {
+            locality.cluster().connection_failed(why);
+        }
     }
 
     /// Reports the gRPC status of the trailers, once.
@@ -160,14 +203,11 @@ impl AttemptScope {
     pub(super) fn failed(&mut self, failure: &Failure, now: Timestamp) {
         self.report = Report::Done;
         self.code.flag = Some(failure.flag());
-        let elapsed = now.saturating_duration_since(self.started);
+        let elapsed = now.saturating_duration_since(self.times.started);
         let cluster = self.in_flight.target().cluster();
         let outcome = Outcome::Failed(failure.clone());
         if cluster.record(self.in_flight.endpoint(), &outcome, elapsed, now) {
             cluster.attached().wake_driver();
-        }
-        if let (Failure::Connect(why), Some(cells)) = (failure, &self.locality) {
-            cells.cluster().connection_failed(*why);
         }
     }
 
@@ -182,9 +222,9 @@ impl AttemptScope {
 impl Drop for AttemptScope {
     fn drop(&mut self) {
         let now = self.ended.unwrap_or_else(clock::now);
-        let elapsed = now.saturating_duration_since(self.started);
+        let elapsed = now.saturating_duration_since(self.times.started);
         if self.report == Report::Head {
-            let timed_out = self.deadline.is_some_and(|deadline| deadline <= now);
+            let timed_out = self.times.deadline.is_some_and(|deadline| deadline <= now);
             let failure = if timed_out {
                 Failure::PerTryTimeout
             } else {
@@ -193,8 +233,9 @@ impl Drop for AttemptScope {
             self.failed(&failure, now);
         }
         if let Some(locality) = &self.locality {
-            let (code, duration) = (self.code, elapsed);
-            locality.attempt_finished(&AttemptRecord { code, duration, phases: None });
+            let body = now.saturating_duration_since(self.head_at);
+            let body = self.code.status.map(|_| body);
+            locality.attempt_finished(&AttemptRecord { code: self.code, duration: elapsed, body });
         }
     }
 }

@@ -26,13 +26,13 @@ mod visit;
 
 /// An attempt that ended.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct AttemptRecord<'a> {
+pub(crate) struct AttemptRecord {
     /// How it ended.
     pub(crate) code: Code,
     /// From the pick of the endpoint to the end of the response body.
     pub(crate) duration: Duration,
-    /// The phases of this attempt, not those of its call, when they were measured.
-    pub(crate) phases: Option<&'a Phases>,
+    /// Of that, from the response's head on; `None`: there was no head.
+    pub(crate) body: Option<Duration>,
 }
 
 /// The state of a cluster that its cells do not keep themselves.
@@ -121,7 +121,8 @@ impl ClusterCells {
             return cells;
         }
         let own = (!label.is_empty()).then(PlaceCells::default);
-        let cells = LocalityCells { label: Arc::clone(&label), cluster: Arc::clone(self), own };
+        let (locality, cluster) = (locality.clone(), Arc::clone(self));
+        let cells = LocalityCells { label: Arc::clone(&label), locality, cluster, own };
         let cells = Arc::new(cells);
         localities.insert(label, Arc::downgrade(&cells));
         cells
@@ -182,7 +183,8 @@ impl ClusterCells {
         block.count(counter(&block));
     }
 
-    pub(super) fn record_phases(&self, phases: &Phases) {
+    /// Time was spent in these phases.
+    pub(crate) fn phases(&self, phases: &Phases) {
         let block = self.shards.block();
         for (phase, duration) in phases.iter() {
             block.phases[phase as usize].record(block.access(), duration);
@@ -220,10 +222,12 @@ impl PlaceCells {
     }
 }
 
-/// The cells of the attempts in one locality of a cluster; 208 bytes until the first attempt. Keeps the cluster's cells alive.
+/// The cells of the attempts in one locality of a cluster; 256 bytes until the first attempt. Keeps the
+/// cluster's cells alive.
 #[expect(unnameable_types, reason = "what hangs on the live state is the mesh's own")]
 pub struct LocalityCells {
     label: Arc<str>,
+    locality: Locality,
     cluster: Arc<ClusterCells>,
     /// `None`: the empty locality, whose series the cluster's own attempts without a place share.
     own: Option<PlaceCells>,
@@ -235,18 +239,23 @@ impl LocalityCells {
         &self.cluster
     }
 
+    /// The locality.
+    pub(crate) const fn locality(&self) -> &Locality {
+        &self.locality
+    }
+
     /// An endpoint was picked. [`attempt_finished`](Self::attempt_finished) must follow, once.
     pub(crate) fn attempt_started(&self) {
         self.cluster.count(|block| &block.attempts_started);
     }
 
     /// An attempt that was started ended, however it did.
-    pub(crate) fn attempt_finished(&self, attempt: &AttemptRecord<'_>) {
+    pub(crate) fn attempt_finished(&self, attempt: &AttemptRecord) {
         self.own.as_ref().unwrap_or(&self.cluster.unplaced).count(attempt.code);
         let block = self.cluster.shards.block();
         block.duration.record(block.access(), attempt.duration);
-        if let Some(phases) = attempt.phases {
-            self.cluster.record_phases(phases);
+        if let Some(body) = attempt.body {
+            block.phases[Phase::Body as usize].record(block.access(), body);
         }
     }
 }

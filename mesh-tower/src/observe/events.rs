@@ -60,6 +60,8 @@ label_values! {
         Idle = "idle",
         /// It was old enough.
         MaxAge = "max_age",
+        /// It served as many calls as it was to serve.
+        MaxRequests = "max_requests",
         /// The endpoint sent GOAWAY, or `connection: close`.
         GoAway = "goaway",
         /// The endpoint closed it without saying so.
@@ -68,6 +70,8 @@ label_values! {
         Error = "error",
         /// Its keep-alive was not answered.
         KeepAlive = "keep_alive",
+        /// Its call was given up, and it speaks HTTP/1.1, which has no other way to say so.
+        CallDropped = "call_dropped",
         /// Its endpoint left the configuration, or its identity was replaced.
         Drained = "drained",
         /// The mesh was shut down.

@@ -42,12 +42,12 @@ pub(super) fn code(status: u16) -> Code {
     Code { status: StatusCode::from_u16(status).ok(), ..Code::default() }
 }
 
-pub(super) fn call(status: u16, duration: Duration) -> CallRecord<'static> {
-    CallRecord { code: code(status), duration, attempts: 1, phases: None }
+pub(super) fn call(status: u16, duration: Duration) -> CallRecord {
+    CallRecord { code: code(status), duration, attempts: 1 }
 }
 
-pub(super) fn attempt(status: u16, duration: Duration) -> AttemptRecord<'static> {
-    AttemptRecord { code: code(status), duration, phases: None }
+pub(super) fn attempt(status: u16, duration: Duration) -> AttemptRecord {
+    AttemptRecord { code: code(status), duration, body: None }
 }
 
 /// Everything once; cluster `reviews`, of which one attempt and one call still run.
@@ -77,15 +77,12 @@ fn calls(target: &TargetCells, cluster: &ClusterCells, locality: &LocalityCells)
         let duration = Duration::from_millis(millis);
         target.call_started();
         locality.attempt_started();
+        cluster.phases(&phases);
         locality.attempt_finished(&AttemptRecord {
-            phases: Some(&phases),
+            body: Some(Duration::from_millis(3)),
             ..attempt(status, duration)
         });
-        target.call_finished(&CallRecord {
-            attempts: 3,
-            phases: Some(&phases),
-            ..call(status, duration)
-        });
+        target.call_finished(&CallRecord { attempts: 3, ..call(status, duration) });
     }
     target.call_started();
     locality.attempt_started();

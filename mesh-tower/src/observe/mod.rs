@@ -37,7 +37,7 @@ mod otel;
 mod phases;
 mod prometheus;
 pub(crate) mod registry;
-mod report;
+pub(crate) mod report;
 pub(crate) mod target;
 mod trace_context;
 

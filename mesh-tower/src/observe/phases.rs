@@ -8,10 +8,11 @@ use std::time::Duration;
 label_values! {
     /// A part of a call's time.
     ///
-    /// [`Routing`](Self::Routing), [`Backoff`](Self::Backoff) and [`Body`](Self::Body) happen to the
-    /// call, the others to each attempt.
+    /// [`Routing`](Self::Routing) and [`Backoff`](Self::Backoff) happen to the call, the others to each
+    /// attempt.
     pub enum Phase {
-        /// Virtual host, route and cluster were chosen.
+        /// Virtual host, route and cluster were chosen; measured of calls that carry a report, because
+        /// the clock would cost more than most routings.
         Routing = "routing",
         /// The attempt waited for an endpoint, or for a connection that was being made or was full.
         Waiting = "waiting",
@@ -21,7 +22,7 @@ label_values! {
         Tls = "tls",
         /// From the request's head being handed to the connection to the response's head.
         FirstByte = "first_byte",
-        /// From the response's head to the end of the response's body.
+        /// From the response's head to the end of the response's body, read or not.
         Body = "body",
         /// The call waited before a retry.
         Backoff = "backoff",

@@ -10,7 +10,10 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use mesh_core::ResponseFlag;
 use mesh_core::model::{Address, Locality};
 use mesh_core::outcome::{Failure, Outcome};
+use mesh_core::time::saturating_nanos;
 use std::fmt::{self, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// What one call went through.
@@ -23,7 +26,42 @@ pub struct CallReport {
     pub phases: Phases,
     /// Time from the start of the call to the response's head, or to its failure.
     pub duration: Duration,
+    /// How long the response's body took, told once it has ended.
+    pub(crate) body: BodyTime,
 }
+
+/// A time that is told later: how long a response's body took.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct BodyTime(Option<Arc<AtomicU64>>);
+
+impl BodyTime {
+    /// One that will be told.
+    pub(crate) fn expected() -> Self {
+        Self(Some(Arc::new(AtomicU64::new(UNTOLD))))
+    }
+
+    /// Tells it.
+    pub(crate) fn tell(&self, duration: Duration) {
+        if let Some(nanos) = &self.0 {
+            nanos.store(saturating_nanos(duration).min(UNTOLD - 1), Ordering::Relaxed);
+        }
+    }
+
+    fn get(&self) -> Option<Duration> {
+        let nanos = self.0.as_ref()?.load(Ordering::Relaxed);
+        (nanos != UNTOLD).then(|| Duration::from_nanos(nanos))
+    }
+}
+
+impl PartialEq for BodyTime {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
+
+impl Eq for BodyTime {}
+
+const UNTOLD: u64 = u64::MAX;
 
 /// What one attempt went through.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,6 +165,15 @@ impl CallReport {
         Self::default()
     }
 
+    /// Time from the response's head to the end of its body, read or given up; `None` until then.
+    ///
+    /// A report comes with the head, before there is a body: ask again when the body has ended, a clone
+    /// of the report will do.
+    #[must_use]
+    pub fn body_duration(&self) -> Option<Duration> {
+        self.body.get()
+    }
+
     /// The report as a `Server-Timing` value (W3C Server Timing, "The Server-Timing header field"),
     /// which browsers and many HTTP tools display.
     ///
@@ -146,6 +193,9 @@ impl CallReport {
         write!(out, "mesh;dur={}", Millis(self.duration))?;
         for (phase, duration) in self.phases.iter() {
             write!(out, ", {};dur={}", phase.as_str(), Millis(duration))?;
+        }
+        if let Some(duration) = self.body_duration() {
+            write!(out, ", {};dur={}", Phase::Body.as_str(), Millis(duration))?;
         }
         for (attempt, number) in self.attempts.iter().zip(1..=TIMED_ATTEMPTS) {
             write!(out, ", attempt{number};desc=\"")?;
@@ -201,7 +251,6 @@ mod tests {
     use super::*;
     use mesh_core::outcome::{ConnectFailure, Overflow};
     use std::path::Path;
-    use std::sync::Arc;
 
     fn failed(failure: Failure) -> AttemptReport {
         AttemptReport::new(AttemptOutcome::Failed(failure))
@@ -224,6 +273,7 @@ mod tests {
         report.duration = Duration::from_millis(7);
         report.phases.add(Phase::Routing, Duration::from_nanos(1_999));
         report.phases.add(Phase::Backoff, Duration::from_millis(2));
+        report.body = BodyTime::expected();
         let mut first = failed(Failure::Connect(ConnectFailure::Refused));
         first.endpoint = Some(Address::Socket("127.0.0.1:81".parse().unwrap()));
         first.duration = Duration::from_micros(70);
@@ -235,9 +285,11 @@ mod tests {
         second.endpoint = Some(Address::Socket("[::1]:82".parse().unwrap()));
         second.duration = Duration::from_millis(4);
         report.attempts = vec![first, second, failed(Failure::Overflow(Overflow::Requests))];
+        assert_eq!(report.body_duration(), None);
+        report.clone().body.tell(Duration::from_millis(5));
         check(
             &report,
-            "mesh;dur=7.000, routing;dur=0.001, backoff;dur=2.000, \
+            "mesh;dur=7.000, routing;dur=0.001, backoff;dur=2.000, body;dur=5.000, \
              attempt1;desc=\"127.0.0.1:81 UF connect_refused\";dur=0.070, \
              attempt1.connect;dur=0.070, \
              attempt2;desc=\"[::1]:82 200 grpc-status 0\";dur=4.000, \

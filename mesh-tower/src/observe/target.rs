@@ -5,7 +5,6 @@ use super::cluster::ClusterCells;
 use super::code::{Code, CodeCounters, CodeTable};
 use super::histogram::{Histogram, HistogramSnapshot};
 use super::names::Metric;
-use super::phases::Phases;
 use super::registry::{Registry, Value, Visit};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
@@ -25,15 +24,13 @@ pub(crate) struct TargetLabels {
 
 /// A call that ended.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct CallRecord<'a> {
+pub(crate) struct CallRecord {
     /// How it ended.
     pub(crate) code: Code,
     /// From the start to the end of the response body.
     pub(crate) duration: Duration,
     /// How many attempts were started; 0 when the mesh answered by itself.
     pub(crate) attempts: u32,
-    /// The phases of the call itself, not those of its attempts, when they were measured.
-    pub(crate) phases: Option<&'a Phases>,
 }
 
 /// The cells of one route and cluster; 240 bytes until the first call.
@@ -81,15 +78,12 @@ impl TargetCells {
     }
 
     /// A call that was started ended, however it did.
-    pub(crate) fn call_finished(&self, call: &CallRecord<'_>) {
+    pub(crate) fn call_finished(&self, call: &CallRecord) {
         let block = self.shards.block();
         block.count(self.codes.counter(&block.codes, call.code));
         block.duration.record(block.access(), call.duration);
         if call.attempts > 1 {
             block.access().add(&block.extra_attempts, u64::from(call.attempts - 1));
-        }
-        if let (Some(phases), Some(cluster)) = (call.phases, &self.cluster) {
-            cluster.record_phases(phases);
         }
     }
 

@@ -49,7 +49,7 @@ impl Drop for Passing {
         if let Some(cells) = self.cells.take() {
             let duration = clock::now().saturating_duration_since(self.started);
             let code = self.code;
-            cells.call_finished(&CallRecord { code, duration, attempts: 1, phases: None });
+            cells.call_finished(&CallRecord { code, duration, attempts: 1 });
         }
     }
 }

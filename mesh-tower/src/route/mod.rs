@@ -132,7 +132,7 @@ impl<S, L> RouteService<S, L> {
 fn count(cells: &TargetCells, code: Code, started: Timestamp) {
     cells.call_started();
     let duration = clock::now().saturating_duration_since(started);
-    cells.call_finished(&CallRecord { code, duration, attempts: 0, phases: None });
+    cells.call_finished(&CallRecord { code, duration, attempts: 0 });
 }
 
 /// The span of the call; nothing is made of it without a subscriber that wants it.

@@ -6,6 +6,7 @@ use crate::connect::io::{Gate, NetIo};
 use crate::connect::lanes::Refusal;
 use crate::connect::shared::Shared;
 use crate::connect::upkeep::{Activity, Due, Upkeep};
+use crate::observe::events::CloseReason;
 use bytes::Bytes;
 use h2::client::{Builder, Connection};
 use h2::{Ping, PingPong};
@@ -55,12 +56,13 @@ pub(in crate::connect) async fn handshake(
     })
     .await?;
     let upkeep = Upkeep::new(&settings.options, true, Instant::now());
-    let handle = Arc::new(H2Connection::new(send, limit, shared, settings));
+    let handle = Arc::new(H2Connection::new(send, limit, shared, settings, &gate));
     let driver = Driver {
         handle: Arc::downgrade(&handle),
         pings: upkeep.as_ref().and_then(|_| connection.ping_pong()),
         connection,
         limit,
+        reads: gate.reads(),
         gate,
         shared: Arc::clone(shared),
         upkeep,
@@ -96,6 +98,8 @@ pub(in crate::connect) struct Driver {
     limit: usize,
     pings: Option<PingPong>,
     gate: Arc<Gate>,
+    /// Reads by the last look.
+    reads: u32,
     shared: Arc<Shared>,
     upkeep: Option<Upkeep>,
 }
@@ -115,14 +119,22 @@ impl Driver {
         }
     }
 
-    /// Who waits must not wait for a connection that said GOAWAY.
-    fn retire_if_dead(&self) {
-        if self.shared.has_h2_waiting()
-            && let Some(handle) = self.handle.upgrade()
-            && handle.is_dead()
-        {
-            handle.retire();
+    /// Who waits must not wait for a connection that said GOAWAY, and one that is idle should not be
+    /// found by a call. A busy one is: that call looks anyway.
+    fn retire_if_dead(&mut self) {
+        let reads = self.gate.reads();
+        let news = std::mem::replace(&mut self.reads, reads) != reads;
+        if !news && !self.shared.has_h2_waiting() {
+            return;
         }
+        let Some(handle) = self.handle.upgrade() else { return };
+        if (handle.active() == 0 || self.shared.has_h2_waiting()) && handle.is_dead() {
+            handle.gone_away();
+        }
+    }
+
+    pub(in crate::connect) fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     fn poll_upkeep(&mut self, cx: &mut Context<'_>) {
@@ -138,8 +150,11 @@ impl Driver {
             };
             match upkeep.look(activity, Instant::now()) {
                 Due::Nothing => {}
-                Due::Retire => handle.retire(),
-                Due::Dead => self.gate.close(),
+                Due::Retire(why) => handle.retire(why),
+                Due::Dead => {
+                    self.gate.blame(CloseReason::KeepAlive);
+                    self.gate.close();
+                }
                 Due::Ping => {
                     // Refused only while another is unanswered: that one does as well.
                     drop(self.pings.as_mut().map(|pings| pings.send_ping(Ping::opaque())));
@@ -161,6 +176,11 @@ impl Future for Driver {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         if let Poll::Ready(ended) = Pin::new(&mut self.connection).poll(cx) {
             if let Err(error) = ended {
+                if error.is_go_away() && error.is_remote() {
+                    self.gate.blame_goaway();
+                } else {
+                    self.gate.blame_unless_ended();
+                }
                 tracing::debug!(address = %self.shared.address(), %error, "HTTP/2 connection ended");
             }
             return Poll::Ready(());
@@ -175,7 +195,7 @@ impl Future for Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         if let Some(handle) = self.handle.upgrade() {
-            handle.retire();
+            handle.leave();
         }
     }
 }

@@ -95,7 +95,7 @@ impl Lease {
         let mut send = connection.send.clone();
         let mut cx = Context::from_waker(Waker::noop());
         if !matches!(send.poll_ready(&mut cx), Poll::Ready(Ok(()))) {
-            connection.retire();
+            connection.gone_away();
             return Err(NotStarted::Gone(Box::new(request)));
         }
         connection.retire_if_used_up();

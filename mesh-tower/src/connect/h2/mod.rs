@@ -8,7 +8,9 @@ pub(super) use driver::{Driver, handshake};
 pub(super) use exchange::{Exchange, NotStarted, Started};
 
 use super::PoolSettings;
+use super::io::Gate;
 use super::shared::Shared;
+use crate::observe::events::CloseReason;
 use bytes::Bytes;
 use h2::client::SendRequest;
 use http::uri::Scheme;
@@ -35,6 +37,7 @@ pub(super) struct H2Connection {
     shared: Arc<Shared>,
     runtime: tokio::runtime::Handle,
     scheme: Scheme,
+    gate: Arc<Gate>,
 }
 
 const ONE_CALL: u64 = 1 << 32;
@@ -55,6 +58,7 @@ impl H2Connection {
         peer_limit: usize,
         shared: &Arc<Shared>,
         settings: &PoolSettings,
+        gate: &Arc<Gate>,
     ) -> Self {
         let connection = Self {
             send,
@@ -69,6 +73,7 @@ impl H2Connection {
                 TlsPolicy::Off => Scheme::HTTP,
                 _ => Scheme::HTTPS,
             },
+            gate: Arc::clone(gate),
         };
         connection.publish_limit(peer_limit);
         connection
@@ -93,7 +98,18 @@ impl H2Connection {
     }
 
     /// Takes no new calls from now on, and ends with its last one.
-    pub(super) fn retire(&self) {
+    pub(super) fn retire(&self, why: CloseReason) {
+        self.gate.blame(why);
+        self.leave();
+    }
+
+    /// Retires a connection on which no stream can be opened any more.
+    pub(super) fn gone_away(&self) {
+        self.gate.blame_goaway();
+        self.leave();
+    }
+
+    fn leave(&self) {
         if !self.retired.swap(true, Ordering::SeqCst) {
             self.limit.store(0, Ordering::SeqCst);
             self.shared.retire_h2(self);
@@ -126,7 +142,7 @@ impl H2Connection {
     /// Retires a connection that took its last call. Not under the pool's lock.
     fn retire_if_used_up(&self) {
         if self.max_calls != 0 && calls(self.state.load(Ordering::Relaxed)) >= self.max_calls {
-            self.retire();
+            self.retire(CloseReason::MaxRequests);
         }
     }
 }

@@ -16,7 +16,7 @@ async fn the_head_is_fitted() {
 /// What a server saw of a request: its frames' lengths, which of them ended the stream, the trailers.
 async fn frames(body: MeshBody) -> String {
     let (tell, told) = tokio::sync::oneshot::channel();
-    let tell = parking_lot::Mutex::new(Some(tell));
+    let tell = Mutex::new(Some(tell));
     let server = dial(move |_, io| {
         let tell = tell.lock().take();
         async move {

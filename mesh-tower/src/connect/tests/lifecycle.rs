@@ -135,6 +135,92 @@ async fn used_up_connections_are_replaced() {
     }
 }
 
+/// A server that ends its first connection `after` a while: kindly, or just so.
+fn ends(protocol: Protocol, kindly: bool, after: Duration) -> Arc<dyn Connect> {
+    dial(move |_, io| async move {
+        let (io, service) = (TokioIo::new(io), service_fn(answer));
+        if protocol == Protocol::Http1 {
+            let server = hyper::server::conn::http1::Builder::new();
+            drop(timeout(after, server.serve_connection(io, service)).await);
+            return;
+        }
+        let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        let mut connection = std::pin::pin!(server.serve_connection(io, service));
+        if timeout(after, &mut connection).await.is_err() && kindly {
+            connection.as_mut().graceful_shutdown();
+            drop(connection.await);
+        }
+    })
+}
+
+/// Why the one connection of a pool ended, that served a call to `path` first.
+async fn why_ended(
+    protocol: Protocol,
+    (dial, path): (Arc<dyn Connect>, &str),
+    change: impl FnOnce(&mut PoolSettings),
+    end: impl FnOnce(&EndpointPool),
+) -> CloseReason {
+    let bench = Bench::with(protocol, dial, Limits::default(), change);
+    let response = bench.call(get(path)).await.unwrap();
+    match path {
+        "/big" => drop(response),
+        _ => assert_eq!(text(response.into_body()).await, "hello"),
+    }
+    sleep(Duration::from_millis(1)).await;
+    end(&bench.pool);
+    eventually("it ends", || bench.limits.are_released()).await;
+    let closed = bench.limits.closed();
+    assert_eq!(closed.len(), 1, "{closed:?}");
+    closed[0]
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_ends_is_counted_once_with_its_reason() {
+    let second = Duration::from_secs(1);
+    for protocol in BOTH {
+        let hello = || (server(protocol), "/");
+        let check = async |expected, to, change: fn(&mut PoolSettings), end: fn(&EndpointPool)| {
+            assert_eq!(why_ended(protocol, to, change, end).await, expected, "{protocol:?}");
+        };
+        let idle = |settings: &mut PoolSettings| settings.options.idle_timeout = second_of(1);
+        let old = |settings: &mut PoolSettings| settings.options.max_connection_age = second_of(1);
+        let once =
+            |settings: &mut PoolSettings| settings.options.max_requests_per_connection = 1;
+        check(CloseReason::Idle, hello(), idle, |_| {}).await;
+        check(CloseReason::MaxAge, hello(), old, |_| {}).await;
+        check(CloseReason::MaxRequests, hello(), once, |_| {}).await;
+        check(CloseReason::Drained, hello(), |_| {}, EndpointPool::drain).await;
+        check(CloseReason::ShutDown, hello(), |_| {}, EndpointPool::close).await;
+        check(CloseReason::Remote, (ends(protocol, false, second), "/"), |_| {}, |_| {}).await;
+    }
+    let (http1, http2) = (Protocol::Http1, Protocol::Http2);
+    let kindly = (ends(http2, true, second), "/");
+    assert_eq!(why_ended(http2, kindly, |_| {}, |_| {}).await, CloseReason::GoAway);
+    let close = (server(http1), "/close");
+    assert_eq!(why_ended(http1, close, |_| {}, |_| {}).await, CloseReason::GoAway);
+    let dropped = (server(http1), "/big");
+    assert_eq!(why_ended(http1, dropped, |_| {}, |_| {}).await, CloseReason::CallDropped);
+}
+
+const fn second_of(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_does_not_come_up_is_counted_once_whoever_waits() {
+    for protocol in BOTH {
+        let bench = Bench::new(protocol, Arc::new(Failing(std::io::ErrorKind::ConnectionRefused)));
+        let calls = [bench.send(get("/")), bench.send(get("/"))];
+        for call in calls {
+            assert!(bounded(call).await.is_err());
+        }
+        let failed = bench.limits.failed.lock().clone();
+        let expected = if protocol == Protocol::Http1 { 2 } else { 1 };
+        assert_eq!(failed, vec![ConnectFailure::Refused; expected], "one for each dial");
+        assert!(bench.limits.are_released());
+    }
+}
+
 /// Calls from this thread over connections that live on another runtime.
 #[test]
 fn connections_end_with_their_runtime() {

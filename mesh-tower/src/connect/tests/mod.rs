@@ -19,6 +19,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use mesh_core::model::{Address, ConnectionOptions, Protocol, TlsPolicy};
 use mesh_core::outcome::{ConnectFailure, Overflow, Processed, ProtocolFailure, ResetReason};
+use parking_lot::Mutex;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
@@ -35,6 +36,9 @@ pub(super) struct Limits {
     pending: AtomicI64,
     max_connections: i64,
     max_pending: i64,
+    opened: AtomicI64,
+    closed: Mutex<Vec<CloseReason>>,
+    failed: Mutex<Vec<ConnectFailure>>,
 }
 
 impl Default for Limits {
@@ -45,8 +49,15 @@ impl Default for Limits {
 
 impl Limits {
     const fn new(max_connections: i64, max_pending: i64) -> Self {
-        let (connections, pending) = (AtomicI64::new(0), AtomicI64::new(0));
-        Self { connections, pending, max_connections, max_pending }
+        Self {
+            connections: AtomicI64::new(0),
+            pending: AtomicI64::new(0),
+            max_connections,
+            max_pending,
+            opened: AtomicI64::new(0),
+            closed: Mutex::new(Vec::new()),
+            failed: Mutex::new(Vec::new()),
+        }
     }
 
     fn open(&self) -> i64 {
@@ -54,7 +65,13 @@ impl Limits {
     }
 
     fn are_released(&self) -> bool {
-        self.open() == 0 && self.pending.load(Ordering::SeqCst) == 0
+        let counted = self.opened.load(Ordering::SeqCst) == self.closed().len() as i64;
+        self.open() == 0 && self.pending.load(Ordering::SeqCst) == 0 && counted
+    }
+
+    /// Why the connections that were usable ended, in that order.
+    fn closed(&self) -> Vec<CloseReason> {
+        self.closed.lock().clone()
     }
 }
 
@@ -70,6 +87,18 @@ impl PoolLimits for Limits {
 
     fn release_connection(&self) {
         self.connections.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn connection_opened(&self) {
+        self.opened.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn connection_failed(&self, why: ConnectFailure) {
+        self.failed.lock().push(why);
+    }
+
+    fn connection_closed(&self, reason: CloseReason) {
+        self.closed.lock().push(reason);
     }
 
     fn try_pending(&self) -> bool {

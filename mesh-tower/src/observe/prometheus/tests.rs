@@ -151,7 +151,8 @@ fn values_are_what_was_counted() {
     check(&parsed, "mesh_attempts_total", &[("locality", ""), ("response_flag", "UO")], 1.0);
     check(&parsed, "mesh_attempts_active", &[], 1.0);
     check(&parsed, "mesh_attempts_pending", &[], 4.0);
-    check(&parsed, "mesh_phase_seconds_count", &[("phase", "first_byte")], 6.0);
+    check(&parsed, "mesh_phase_seconds_count", &[("phase", "first_byte")], 3.0);
+    check(&parsed, "mesh_phase_seconds_count", &[("phase", "body")], 3.0);
     check(&parsed, "mesh_retries_total", &[("outcome", "budget_exhausted")], 1.0);
     check(&parsed, "mesh_overflow_total", &[("limit", "max_requests")], 1.0);
     let ejection = [("kind", "success_rate"), ("outcome", "enforced")];
