@@ -58,6 +58,8 @@ struct Core {
     gate: Arc<Gate>,
     calls: AtomicU32,
     busy: AtomicBool,
+    /// Whether hyper has taken the whole request of the latest call.
+    request_sent: Arc<AtomicBool>,
     /// Takes no new calls.
     retired: AtomicBool,
     /// Whether there is something in the slot.
@@ -84,6 +86,7 @@ pub(super) async fn handshake(
         gate,
         calls: AtomicU32::new(0),
         busy: AtomicBool::new(false),
+        request_sent: Arc::default(),
         retired: AtomicBool::new(false),
         parked: AtomicBool::new(false),
         slot: Mutex::new(None),
@@ -119,7 +122,9 @@ impl H1Connection {
             return Err(SendError::invalid(reason, request));
         }
         self.core.calls.fetch_add(1, Ordering::Relaxed);
-        let sent = self.send.try_send_request(request.map(Outgoing));
+        self.core.gate.unread(false);
+        let sent = Arc::clone(&self.core.request_sent);
+        let sent = self.send.try_send_request(request.map(|body| Outgoing::new(body, sent)));
         self.response.set(sent);
         Ok(InFlight(Some(self)))
     }
@@ -205,10 +210,24 @@ impl InFlight {
         })
     }
 
-    /// The response ended: the connection may serve others.
-    pub(super) fn finish(mut self) {
+    /// The response ended: the connection may serve others, once the request has been sent. Before, the
+    /// call keeps it: it ends with the response body then, as on HTTP/2.
+    pub(super) fn finish_if_sent(mut self) -> Option<Self> {
+        let sent = |connection: &H1Connection| connection.core.request_sent.load(Ordering::Acquire);
+        if !self.0.as_deref().is_some_and(sent) {
+            return Some(self);
+        }
         if let Some(connection) = self.0.take() {
             connection.give_back();
+        }
+        None
+    }
+
+    /// The response is given up; without its body hyper reads what is here of it already, and ends the
+    /// connection unless that is all.
+    pub(super) fn unread(&self) {
+        if let Some(connection) = &self.0 {
+            connection.core.gate.unread(true);
         }
     }
 
@@ -218,7 +237,7 @@ impl InFlight {
     }
 
     fn failed(self, mut error: TrySendError<Request<Outgoing>>) -> Failed {
-        let request = error.take_message().map(|request| request.map(|body| body.0));
+        let request = error.take_message().map(|request| request.map(|outgoing| outgoing.body));
         let error = error.into_error();
         match (request, &self.0) {
             (Some(request), Some(connection)) if connection.reused => {
@@ -326,7 +345,26 @@ impl Drop for Driver {
 }
 
 /// A request body whose errors are known again after hyper.
-pub(super) struct Outgoing(MeshBody);
+pub(super) struct Outgoing {
+    body: MeshBody,
+    /// What is still to come, of a body that states its length: hyper does not ask for an end then.
+    remaining: Option<u64>,
+    /// Told when hyper has taken all of it.
+    sent: Arc<AtomicBool>,
+}
+
+impl Outgoing {
+    fn new(body: MeshBody, sent: Arc<AtomicBool>) -> Self {
+        sent.store(body.is_end_stream(), Ordering::Release);
+        Self { remaining: body.size_hint().exact(), body, sent }
+    }
+
+    fn taken(&mut self, frame: &Frame<Bytes>) {
+        if let (Some(remaining), Some(data)) = (&mut self.remaining, frame.data_ref()) {
+            *remaining = remaining.saturating_sub(data.len() as u64);
+        }
+    }
+}
 
 impl Body for Outgoing {
     type Data = Bytes;
@@ -336,16 +374,23 @@ impl Body for Outgoing {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Pin::new(&mut self.0)
-            .poll_frame(cx)
-            .map_err(|error| BoxError::from(RequestBodyError(error)))
+        let polled = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(Ok(frame)) = &polled {
+            self.taken(frame);
+        }
+        if polled.is_none() || self.remaining == Some(0) || self.body.is_end_stream() {
+            self.sent.store(true, Ordering::Release);
+        }
+        Poll::Ready(
+            polled.map(|frame| frame.map_err(|error| BoxError::from(RequestBodyError(error)))),
+        )
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
+        self.body.size_hint()
     }
 }

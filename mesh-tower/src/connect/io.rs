@@ -23,6 +23,8 @@ pub(super) struct Gate {
     ended: AtomicBool,
     /// The handshake is done: it counts as a connection.
     usable: AtomicBool,
+    /// Its last answer was not read to its end: that may end it.
+    unread: AtomicBool,
     /// Why it ends: 0, or one more than the reason's index.
     why: AtomicU8,
     reads: AtomicU32,
@@ -61,6 +63,11 @@ impl Gate {
         }
     }
 
+    /// Whether its last answer was given up before its end.
+    pub(super) fn unread(&self, unread: bool) {
+        self.unread.store(unread, Ordering::Relaxed);
+    }
+
     /// The handshake is done.
     pub(super) fn usable(&self) {
         self.usable.store(true, Ordering::Relaxed);
@@ -72,6 +79,7 @@ impl Gate {
         let said = usize::from(self.why.load(Ordering::Relaxed)).checked_sub(1);
         match said.and_then(|index| CloseReason::ALL.get(index)) {
             Some(reason) => *reason,
+            None if self.unread.load(Ordering::Relaxed) => CloseReason::CallDropped,
             None if self.ended.load(Ordering::Relaxed) => CloseReason::Remote,
             None => CloseReason::GoAway,
         }

@@ -15,7 +15,8 @@ use std::task::{Context, Poll, ready};
 /// A response body from the network, with its trailers.
 ///
 /// It holds its stream (HTTP/2) or connection (HTTP/1.1) until it ends. Dropped before, it resets the
-/// stream with CANCEL, or closes the connection. Polling it gives the peer room for more.
+/// stream with CANCEL, or closes the connection (HTTP/1.1: unless all of it is here already). Polling it
+/// gives the peer room for more.
 pub struct NetBody(Inner);
 
 enum Inner {
@@ -45,10 +46,11 @@ impl NetBody {
     }
 
     pub(super) fn h1(incoming: Incoming, call: Option<InFlight>) -> Self {
-        if incoming.is_end_stream() {
-            if let Some(call) = call {
-                call.finish();
-            }
+        let call = match call {
+            Some(call) if incoming.is_end_stream() => call.finish_if_sent(),
+            call => call,
+        };
+        if call.is_none() && incoming.is_end_stream() {
             return Self(Inner::Ended);
         }
         Self(Inner::H1 { incoming, call })
@@ -69,10 +71,20 @@ impl H2Body {
             return Poll::Ready(None);
         }
         let polled = ready!(self.poll_stream(cx));
+        let polled = polled.map(|frame| frame.map_err(|error| self.broken(error)));
         if !matches!(&polled, Some(Ok(frame)) if frame.is_data()) {
             self.end();
         }
-        Poll::Ready(polled.map(|frame| frame.map_err(NetBodyError::h2)))
+        Poll::Ready(polled)
+    }
+
+    /// Why the body broke off: a reset of ours is the request body's failure.
+    fn broken(&self, error: h2::Error) -> NetBodyError {
+        if failure::is_ours(&error) {
+            let source = self.exchange.take_body_error().unwrap_or_else(|| error.into());
+            return NetBodyError { failure: failure::REQUEST_BODY, source };
+        }
+        NetBodyError { failure: failure::of_h2(&error), source: error.into() }
     }
 
     fn poll_stream(
@@ -112,10 +124,8 @@ impl Body for NetBody {
             Inner::H2(body) => body.poll_frame(cx),
             Inner::H1 { incoming, call } => {
                 let polled = ready!(Pin::new(incoming).poll_frame(cx));
-                if polled.is_none()
-                    && let Some(call) = call.take()
-                {
-                    call.finish();
+                if polled.is_none() {
+                    *call = call.take().and_then(InFlight::finish_if_sent);
                 }
                 Poll::Ready(polled.map(|frame| frame.map_err(NetBodyError::h1)))
             }
@@ -142,12 +152,14 @@ impl Body for NetBody {
 
 impl Drop for NetBody {
     fn drop(&mut self) {
-        // A reader may stop at the last data, without asking for the end: the connection is clean.
-        if let Inner::H1 { incoming, call } = &mut self.0
-            && incoming.is_end_stream()
-            && let Some(call) = call.take()
-        {
-            call.finish();
+        // A short answer that nobody read costs no connection. A request that is still going out is
+        // given up with its connection: HTTP/1.1 has no other way.
+        if let Inner::H1 { incoming, call } = std::mem::replace(&mut self.0, Inner::Ended) {
+            if let (Some(call), false) = (&call, incoming.is_end_stream()) {
+                call.unread();
+            }
+            drop(incoming);
+            drop(call.and_then(InFlight::finish_if_sent));
         }
     }
 }
@@ -172,10 +184,6 @@ pub struct NetBodyError {
 }
 
 impl NetBodyError {
-    fn h2(error: h2::Error) -> Self {
-        Self { failure: failure::of_h2(&error), source: error.into() }
-    }
-
     fn h1(error: hyper::Error) -> Self {
         Self { failure: failure::of_h1(&error), source: error.into() }
     }

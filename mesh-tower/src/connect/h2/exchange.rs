@@ -41,7 +41,7 @@ impl Exchange {
     }
 
     /// Why the request body failed, if that is what ended the call.
-    fn take_body_error(&self) -> Option<BoxError> {
+    pub(in crate::connect) fn take_body_error(&self) -> Option<BoxError> {
         match self {
             Self::Pumped { shared: Some(shared), .. } => shared.take_error(),
             _ => None,

@@ -140,16 +140,71 @@ async fn a_failing_request_body_is_the_callers_fault() {
 
 #[tokio::test(start_paused = true)]
 async fn early_responses_are_passed_on() {
-    // The server answers from the head alone; the request body goes on, then the connection serves on.
+    // The server answers from the head alone; the request body goes on while the answer is held, and
+    // then the connection serves on.
     let bench = Bench::new(Protocol::Http1, scripted(&[&[OK, "", OK], &[OK, OK]]));
     let (sender, body) = channel();
-    let response = bench.call(post("/", body)).await.unwrap();
-    assert_eq!(text(response.into_body()).await, "ok");
+    let mut response = bench.call(post("/", body)).await.unwrap();
+    let frame = bounded(response.body_mut().frame()).await.unwrap().unwrap();
+    assert_eq!(frame.into_data().unwrap(), "ok");
+    assert!(bounded(response.body_mut().frame()).await.is_none());
     assert_eq!(bench.pool.connections().h1_idle, 0, "its request is not sent yet");
     assert_eq!(bench.text(get("/")).await, "ok");
     eventually("the second is ready", || bench.pool.connections().h1_idle == 1).await;
     drop(sender);
+    sleep(Duration::from_millis(1)).await;
+    drop(response);
     eventually("the first is ready", || bench.pool.connections().h1_idle == 2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_ends_with_the_answer_that_came_before_its_end() {
+    let bench = Bench::new(Protocol::Http1, scripted(&[&[OK, ""]]));
+    let (sender, body) = channel();
+    let response = bench.call(post("/", body)).await.unwrap();
+    assert_eq!(text(response.into_body()).await, "ok");
+    bounded(sender.closed()).await;
+    eventually("closed", || bench.limits.are_released()).await;
+    assert_eq!(bench.limits.closed(), [CloseReason::CallDropped]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_answer_that_nobody_read_costs_no_connection() {
+    let bench = Bench::new(Protocol::Http1, hyper_h1());
+    for _ in 0..5 {
+        let request = post("/", MeshBody::full("x"));
+        drop(bench.call(request).await.unwrap());
+        eventually("idle", || bench.pool.connections().h1_idle == 1).await;
+    }
+    assert_eq!(bench.limits.opened.load(Ordering::SeqCst), 1);
+    let (sender, body) = channel_of(4);
+    sender.send(data("1234")).await.unwrap();
+    assert_eq!(bench.text(post("/count", body)).await, "4");
+    eventually("its length is stated", || bench.pool.connections().h1_idle == 1).await;
+    drop(sender);
+}
+
+/// A body of a stated length that its sender writes.
+fn channel_of(
+    length: u64,
+) -> (tokio::sync::mpsc::Sender<Result<Frame<Bytes>, BoxError>>, MeshBody) {
+    #[pin_project::pin_project]
+    struct Sized(#[pin] MeshBody, u64);
+    impl Body for Sized {
+        type Data = Bytes;
+        type Error = BoxError;
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+            self.project().0.poll_frame(cx)
+        }
+        fn size_hint(&self) -> http_body::SizeHint {
+            http_body::SizeHint::with_exact(self.1)
+        }
+    }
+    let (sender, body) = channel();
+    (sender, MeshBody::new(Sized(body, length)))
 }
 
 #[tokio::test(start_paused = true)]
