@@ -2,7 +2,8 @@
 //!
 //! HTTP/2 (RFC 9113 sections 8.2.2 and 8.3.1): no connection-specific headers, `te` only as
 //! `trailers`, `:authority` instead of `Host`, and a scheme. HTTP/1.1 (RFC 9112 section 3.2): the
-//! origin form, and a `Host`. The URI's authority goes before `Host`; without both it is the
+//! origin form, and a `Host`. What the caller wrote as `Host` is what the server sees, in either
+//! protocol; else the URI's authority, which is the name that was routed; without both it is the
 //! endpoint's address. Userinfo is never sent.
 
 use http::header::{
@@ -30,14 +31,14 @@ pub(super) fn prepare_h2<B>(
     let host = if has_unfit(request.headers()) { strip(request.headers_mut()) } else { None };
     let uri = request.uri();
     let complete = uri.scheme().is_some() && uri.authority().is_some_and(is_plain);
-    if complete && uri.path_and_query().is_some() && *request.method() != Method::CONNECT {
+    let connect = *request.method() == Method::CONNECT;
+    if complete && host.is_none() && uri.path_and_query().is_some() && !connect {
         return Ok(());
     }
-    let authority = authority(uri, host.as_ref(), address)?;
+    // The target of CONNECT is its URI's authority (RFC 9113 section 8.5).
+    let authority = authority(uri, host.as_ref().filter(|_| !connect), address)?;
     let mut parts = http::uri::Parts::default();
-    if *request.method() != Method::CONNECT
-        || request.extensions().get::<h2::ext::Protocol>().is_some()
-    {
+    if !connect || request.extensions().get::<h2::ext::Protocol>().is_some() {
         let path = uri.path_and_query().ok_or(InvalidRequest("the URI has no path"))?;
         parts.scheme = Some(uri.scheme().unwrap_or(scheme).clone());
         parts.path_and_query = Some(path.clone());
@@ -68,8 +69,8 @@ pub(super) fn prepare_h1<B>(
 ) -> Result<(), InvalidRequest> {
     *request.version_mut() = Version::HTTP_11;
     let uri = request.uri();
-    if !request.headers().contains_key(HOST) || uri.authority().is_some() {
-        let authority = authority(uri, request.headers().get(HOST), address)?;
+    if !request.headers().contains_key(HOST) {
+        let authority = authority(uri, None, address)?;
         let host = HeaderValue::from_maybe_shared(bytes::Bytes::copy_from_slice(
             authority.as_str().as_bytes(),
         ))
@@ -137,7 +138,7 @@ fn is_plain(authority: &Authority) -> bool {
     !authority.as_str().contains('@')
 }
 
-/// The authority to send: the URI's, else the `Host` header's, else the endpoint's address.
+/// The authority to send: the `Host` header's, else the URI's, else the endpoint's address.
 fn authority(
     uri: &Uri,
     host: Option<&HeaderValue>,
@@ -145,12 +146,12 @@ fn authority(
 ) -> Result<Authority, InvalidRequest> {
     const BAD: InvalidRequest = InvalidRequest("the authority is malformed");
     match (uri.authority(), host) {
-        (Some(authority), _) if is_plain(authority) => Ok(authority.clone()),
-        (Some(authority), _) => {
+        (_, Some(host)) => Authority::try_from(host.as_bytes()).map_err(|_malformed| BAD),
+        (Some(authority), None) if is_plain(authority) => Ok(authority.clone()),
+        (Some(authority), None) => {
             let plain = authority.as_str().rsplit('@').next().unwrap_or_default();
             plain.parse().map_err(|_malformed| BAD)
         }
-        (None, Some(host)) => Authority::try_from(host.as_bytes()).map_err(|_malformed| BAD),
         (None, None) => match address {
             Address::Socket(address) => address.to_string().parse().map_err(|_malformed| BAD),
             Address::Unix(_) => Ok(Authority::from_static("localhost")),
@@ -191,7 +192,7 @@ mod tests {
     #[test]
     fn rfc9113_8_3_1_authority_instead_of_host() {
         check_h2("http://a/x", &[], "http://a/x");
-        check_h2("https://a:1/x?y", &[("host", "b")], "https://a:1/x?y");
+        check_h2("https://a:1/x?y", &[("host", "b")], "https://b/x?y");
         check_h2("/x", &[("host", "b:2")], "http://b:2/x");
         check_h2("/x", &[], "http://127.0.0.1:80/x");
         check_h2("http://user:secret@a:1/x", &[], "http://a:1/x");
@@ -233,7 +234,8 @@ mod tests {
     fn rfc9112_3_2_origin_form_and_host() {
         check_h1("GET", "http://a:1/x?y", &[], "/x?y host=a:1");
         check_h1("GET", "http://a", &[], "/ host=a");
-        check_h1("GET", "http://u@a/", &[("host", "b")], "/ host=a");
+        check_h1("GET", "http://u@a/", &[], "/ host=a");
+        check_h1("GET", "http://a/", &[("host", "b:2")], "/ host=b:2");
         check_h1("GET", "/x", &[("host", "b")], "/x host=b");
         check_h1("GET", "/x", &[], "/x host=127.0.0.1:80");
         check_h1("OPTIONS", "*", &[("host", "b")], "* host=b");

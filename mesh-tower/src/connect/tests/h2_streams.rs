@@ -10,7 +10,7 @@ async fn the_head_is_fitted() {
     request.headers_mut().insert("host", "other".parse().unwrap());
     request.headers_mut().insert("connection", "keep-alive".parse().unwrap());
     let head = bench.text(request).await;
-    assert_eq!(head, "HTTP/2.0 http://test/head\ncontent-length: 2");
+    assert_eq!(head, "HTTP/2.0 http://other/head\ncontent-length: 2");
 }
 
 /// What a server saw of a request: its frames' lengths, which of them ended the stream, the trailers.
