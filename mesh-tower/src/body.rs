@@ -3,7 +3,7 @@
 //! One concrete type, so that no layer is generic over bodies. Bodies that the stack knows are
 //! recognised without an allocation; any other costs one, stated here and nowhere hidden.
 
-use crate::call::ReplayBody;
+use crate::call::{Activity, ReplayBody};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -27,6 +27,13 @@ enum Inner {
     Tonic(tonic::body::Body),
     Boxed(UnsyncBoxBody<Bytes, BoxError>),
     Replay(Box<ReplayBody>),
+    Watched(Box<Watched>),
+}
+
+/// A body whose progress is told.
+struct Watched {
+    body: MeshBody,
+    activity: Activity,
 }
 
 impl MeshBody {
@@ -80,13 +87,18 @@ impl MeshBody {
             Inner::Full(bytes) => Some(bytes.as_ref()),
             #[cfg(feature = "tonic")]
             Inner::Tonic(_) => None,
-            Inner::Boxed(_) | Inner::Replay(_) => None,
+            Inner::Boxed(_) | Inner::Replay(_) | Inner::Watched(_) => None,
         }
     }
 
     /// A body that is read from what is kept for another attempt.
     pub(crate) fn replay(body: ReplayBody) -> Self {
         Self(Inner::Replay(Box::new(body)))
+    }
+
+    /// A body that tells when a part of it is taken.
+    pub(crate) fn watched(body: Self, activity: Activity) -> Self {
+        Self(Inner::Watched(Box::new(Watched { body, activity })))
     }
 
     fn from_full(full: Full<Bytes>) -> Self {
@@ -126,6 +138,13 @@ impl Body for MeshBody {
             Inner::Tonic(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Inner::Boxed(body) => Pin::new(body).poll_frame(cx),
             Inner::Replay(body) => body.poll_frame(cx),
+            Inner::Watched(watched) => {
+                let polled = Pin::new(&mut watched.body).poll_frame(cx);
+                if polled.is_ready() {
+                    watched.activity.tell(crate::clock::now());
+                }
+                polled
+            }
         }
     }
 
@@ -136,6 +155,7 @@ impl Body for MeshBody {
             Inner::Tonic(body) => body.is_end_stream(),
             Inner::Boxed(body) => body.is_end_stream(),
             Inner::Replay(body) => body.is_end_stream(),
+            Inner::Watched(watched) => watched.body.is_end_stream(),
         }
     }
 
@@ -148,6 +168,7 @@ impl Body for MeshBody {
             Inner::Tonic(body) => body.size_hint(),
             Inner::Boxed(body) => body.size_hint(),
             Inner::Replay(body) => body.size_hint(),
+            Inner::Watched(watched) => watched.body.size_hint(),
         }
     }
 }
@@ -184,6 +205,7 @@ impl fmt::Debug for MeshBody {
             Inner::Tonic(_) => "Tonic",
             Inner::Boxed(_) => "Boxed",
             Inner::Replay(_) => "Replay",
+            Inner::Watched(_) => "Watched",
         };
         f.debug_tuple("MeshBody").field(&kind).finish()
     }

@@ -229,6 +229,8 @@ fn of_h2(error: &h2::Error) -> Failure {
     let (reason, processed) = match error.reason() {
         Some(h2::Reason::REFUSED_STREAM) => (ResetReason::RefusedStream, Processed::No),
         Some(code) if error.is_reset() => (ResetReason::Remote(code.into()), Processed::Maybe),
+        // h2 ends only the streams above the last one that a GOAWAY names: RFC 9113 section 6.8.
+        _ if error.is_go_away() && error.is_remote() => (ResetReason::GoAway, Processed::No),
         _ if error.is_go_away() => (ResetReason::GoAway, Processed::Maybe),
         _ => (ResetReason::ConnectionTermination, Processed::Maybe),
     };

@@ -33,6 +33,11 @@ pub trait Leaf: Clone + Send + 'static {
     /// Sends `request` where its URI points, past every policy.
     fn passthrough(&self, request: Request<MeshBody>) -> Self::Future;
 
+    /// Whether the request is on its way: it has a connection, or its transport does not tell.
+    fn is_sent(_sent: &Self::Future) -> bool {
+        true
+    }
+
     /// Where the time before the request was sent went, when there was any to speak of.
     fn phases(_sent: &Self::Future) -> Option<Phases> {
         None

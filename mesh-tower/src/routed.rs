@@ -72,6 +72,9 @@ pub struct Picked {
 pub trait Placed {
     /// Where it is; `None`: nowhere yet.
     fn place(&self) -> Option<Place>;
+
+    /// Whether its request is on its way: it has an endpoint and a connection.
+    fn is_sent(&self) -> bool;
 }
 
 /// Where an attempt is.

@@ -48,6 +48,13 @@ impl Leaf for Transport {
         })
     }
 
+    fn is_sent(sent: &TransportFuture) -> bool {
+        match &sent.0 {
+            State::Sending(sending) => sending.is_sent(),
+            State::Failed(_) => true,
+        }
+    }
+
     fn phases(sent: &TransportFuture) -> Option<Phases> {
         let State::Sending(sending) = &sent.0 else { return None };
         let waited = sending.phases()?;

@@ -200,8 +200,12 @@ impl AttemptCounts {
         if which.attempt_count {
             headers.insert(X_ENVOY_ATTEMPT_COUNT, self.attempt.into());
         }
-        if which.is_timeout_retry && self.after_timeout {
-            headers.insert(X_ENVOY_IS_TIMEOUT_RETRY, HeaderValue::from_static("true"));
+        if which.is_timeout_retry {
+            if self.after_timeout {
+                headers.insert(X_ENVOY_IS_TIMEOUT_RETRY, HeaderValue::from_static("true"));
+            } else {
+                headers.remove(X_ENVOY_IS_TIMEOUT_RETRY);
+            }
         }
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct Attempt {
     pub(super) timed_out: bool,
     /// A hedge has started in its place.
     pub(super) replaced: bool,
+    /// It has no connection yet: its own limits don't run.
+    pub(super) waiting: bool,
     /// From when its per-try timeout runs.
     pub(super) since: Timestamp,
     /// When it last gave a sign of life.
@@ -104,8 +106,8 @@ impl InFlight {
         per_try: Option<(AttemptLimit, Duration)>,
         idle: Option<Duration>,
     ) -> impl Iterator<Item = (Timestamp, AttemptLimit, AttemptId)> {
-        let idle = idle.filter(|limit| !limit.is_zero());
-        self.iter().filter(|attempt| !attempt.timed_out).filter_map(move |attempt| {
+        let running = self.iter().filter(|attempt| !attempt.timed_out && !attempt.waiting);
+        running.filter_map(move |attempt| {
             let per_try = per_try.map(|(which, limit)| (attempt.since + limit, which));
             let idle = idle.map(|limit| (attempt.active + limit, AttemptLimit::Idle));
             let (at, which) = per_try.into_iter().chain(idle).min_by_key(|(at, _)| *at)?;

@@ -307,9 +307,19 @@ impl Call {
         deadline.into_iter().chain(pause).chain(attempts).min_by_key(|(at, _)| *at)
     }
 
-    /// Takes in that attempt `id` has a connection: its per-try timeout runs from here (Envoy).
+    /// Takes in that attempt `id`, just started, has to wait for an endpoint or a connection: its own
+    /// limits don't run until [`handle_connected`](Self::handle_connected); the call's deadline does.
+    pub fn handle_waiting(&mut self, id: AttemptId) {
+        self.mark(id, |attempt| attempt.waiting = true);
+    }
+
+    /// Takes in that attempt `id` has a connection: its own limits run from here (Envoy:
+    /// `per_try_timeout`, which starts when the connection pool is ready).
     pub fn handle_connected(&mut self, id: AttemptId, now: Timestamp) {
-        self.mark(id, |attempt| (attempt.since, attempt.active) = (now, now));
+        self.mark(id, |attempt| {
+            attempt.waiting = false;
+            (attempt.since, attempt.active) = (now, now);
+        });
     }
 
     /// Takes in a sign of life of attempt `id`, such as a part of the request body that was taken: its
@@ -346,6 +356,13 @@ impl Call {
     #[must_use]
     pub const fn counts(&self) -> AttemptCounts {
         self.counts
+    }
+
+    /// The longest silence of one attempt, before and after its response head.
+    #[must_use]
+    pub fn per_try_idle_timeout(&self) -> Option<Duration> {
+        let policy = self.policy.as_deref()?;
+        policy.per_try_idle_timeout.filter(|limit| !limit.is_zero())
     }
 
     /// Whether the call waits before a retry.
@@ -421,6 +438,7 @@ impl Call {
             holds_slot,
             timed_out: false,
             replaced: false,
+            waiting: false,
             since: now,
             active: now,
         });
@@ -464,7 +482,7 @@ impl Call {
 
     /// The next limit of each attempt that is out and has not passed one yet.
     fn attempt_limits(&self) -> impl Iterator<Item = (Timestamp, AttemptLimit, AttemptId)> {
-        let idle = self.policy.as_deref().and_then(|policy| policy.per_try_idle_timeout);
+        let idle = self.per_try_idle_timeout();
         let own = if self.hedge { AttemptLimit::Hedge } else { AttemptLimit::PerTry };
         self.in_flight.limits(self.per_try_timeout.map(|limit| (own, limit)), idle)
     }

@@ -166,6 +166,10 @@ impl Sim {
                 let (id, what) = of_attempt.split_once(' ').unwrap();
                 let id = AttemptId(id.trim_start_matches('#').parse().unwrap());
                 match what.trim() {
+                    "waiting" => {
+                        call.handle_waiting(id);
+                        None
+                    }
                     "connected" => {
                         call.handle_connected(id, now);
                         None

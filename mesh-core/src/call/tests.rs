@@ -367,6 +367,18 @@ fn the_per_try_timeout_runs_from_the_connection() {
         150 #1 200      -> commit 1
         ",
     );
+    check(
+        "on=5xx per_try=100 idle=30",
+        "
+        0 start          -> start 1 | 30 per_try_idle_timeout
+        0 #1 waiting     -> | 1000 timeout
+        200 timer        -> wait | 1000 timeout
+        300 #1 connected -> | 330 per_try_idle_timeout
+        320 #1 active    -> | 350 per_try_idle_timeout
+        350 timer        -> cancel 1 | 1000 timeout
+        350 #1 per-try   -> wait | 355 back_off
+        ",
+    );
 }
 
 #[test]

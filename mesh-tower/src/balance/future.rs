@@ -150,6 +150,14 @@ where
             State::Waiting(_) | State::Failed(_) => None,
         }
     }
+
+    fn is_sent(&self) -> bool {
+        match &self.state {
+            State::Running(attempt) => attempt.is_sent(),
+            State::Waiting(_) => false,
+            State::Failed(_) => true,
+        }
+    }
 }
 
 impl<S: Service<Picked>> std::fmt::Debug for BalanceFuture<S> {

@@ -1,9 +1,11 @@
 //! [`Drive`]: a call's machine, and everything of the call that is not a future.
 
+use super::activity::Activity;
 use super::peek::Peeked;
-use super::propagate::Propagation;
+use super::propagate::{Propagation, Trace};
 use super::saved::SavedRequest;
 use super::scope::CallScope;
+use crate::MeshBody;
 use crate::body::BoxError;
 use crate::clock;
 use crate::endpoint::{Limits, MeshResponseBody};
@@ -11,7 +13,7 @@ use crate::error::{Error, Station};
 use crate::net::{Draw, Net, Settings};
 use crate::observe::events::RetryOutcome;
 use crate::observe::report::BodyTime;
-use crate::observe::{AttemptOutcome, AttemptReport, CallReport, Phase, Phases, TraceContext};
+use crate::observe::{AttemptOutcome, AttemptReport, CallReport, Phase, Phases};
 use crate::options::CallOptions;
 use crate::routed::{Answer, Attempt, AttemptError, Place, Routed};
 use bytes::Bytes;
@@ -43,7 +45,7 @@ pub(super) struct Drive {
     settings: Settings,
     hash: RequestHash,
     grpc: bool,
-    trace: Option<TraceContext>,
+    trace: Option<Box<Trace>>,
     began: Timestamp,
     /// When the newest attempt began.
     attempt_began: Timestamp,
@@ -51,6 +53,8 @@ pub(super) struct Drive {
     retries: u32,
     /// When the wait before a retry began.
     backing_off: Option<Timestamp>,
+    /// The signs of life of attempts that are limited in silence.
+    activity: Vec<(AttemptId, Activity)>,
     previous: SmallVec<[EndpointId; 2]>,
     /// Who the last attempt went to, for errors.
     last: Option<Address>,
@@ -128,7 +132,7 @@ impl Drive {
         facts.overrides = overrides;
         facts.options.timeout = options.timeout;
         facts.options.no_retry = options.no_retry;
-        let trace = request.extensions().get::<TraceContext>().copied();
+        let trace = Trace::of(&request);
         let machine = Call::new(&target.call_policy(), facts, started);
         target.cluster().budget().deposit(started);
         let slots = Slots { target: target.clone(), held: 0 };
@@ -146,6 +150,7 @@ impl Drive {
             attempt_began: started,
             retries: 0,
             backing_off: None,
+            activity: Vec::new(),
             previous: SmallVec::new(),
             last: None,
             report: None,
@@ -172,6 +177,14 @@ impl Drive {
         self.end_back_off(now);
         let save = self.machine.wants_saved_request();
         let mut request = self.saved.take(save, &self.settings)?;
+        if self.target().forward().wants_endpoint_hostname() {
+            self.saved.keep_authority(&mut request);
+        }
+        if self.machine.per_try_idle_timeout().is_some() {
+            let activity = Activity::new(now);
+            request = request.map(|body| MeshBody::watched(body, activity.clone()));
+            self.activity.push((id, activity));
+        }
         let counts = self.machine.counts();
         let deadline = self.machine.attempt_deadline(id);
         let target = self.target().clone();
@@ -185,7 +198,7 @@ impl Drive {
             now,
             deadline,
             expected_timeout: self.settings.expected_timeout_header,
-            trace: self.trace,
+            trace: self.trace.as_deref(),
         }
         .write(&mut request);
         Some(Attempt {
@@ -289,13 +302,8 @@ impl Drive {
         self.failed(id, &mut error, clock::now())
     }
 
-    /// Another attempt starts beside this one.
-    pub(super) fn hedged(&mut self, beside: &Place) {
-        self.avoid(beside.endpoint);
-        self.target().cluster().attached().cells.hedge();
-    }
-
-    fn avoid(&mut self, endpoint: EndpointId) {
+    /// The next attempt goes elsewhere, if it can.
+    pub(super) fn avoid(&mut self, endpoint: EndpointId) {
         if !self.previous.contains(&endpoint) {
             self.previous.push(endpoint);
         }
@@ -364,9 +372,16 @@ impl Drive {
 
     /// The machine's timer is due.
     pub(super) fn timeout(&mut self, now: Timestamp) -> Action {
+        for (id, activity) in &self.activity {
+            self.machine.handle_activity(*id, activity.last());
+        }
+        let was_backing_off = self.machine.is_backing_off();
         let mut gate = Gate { saved: &self.saved, slots: &mut self.slots };
         let action = self.machine.handle_timeout(&mut gate, now);
         self.count_stop(&action);
+        if matches!(action, Action::Start(_)) && !was_backing_off {
+            self.target().cluster().attached().cells.hedge();
+        }
         action
     }
 
@@ -379,7 +394,8 @@ impl Drive {
         let Answer { mut head, body, peeked, scope: attempt, .. } = answer;
         self.saved.clear();
         let target = self.slots.target.clone();
-        let idle = target.forward().idle_timeout;
+        let idle = [target.forward().idle_timeout, self.machine.per_try_idle_timeout()];
+        let idle = idle.into_iter().flatten().min();
         let limits = Limits { deadline: self.machine.deadline(), idle };
         let counts = self.machine.counts();
         let trailers = peeked.as_deref().and_then(Peeked::trailers);

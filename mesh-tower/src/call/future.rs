@@ -41,9 +41,19 @@ struct Attempts<F, R> {
     #[pin]
     first: Option<F>,
     first_id: Option<AttemptId>,
-    hedges: Vec<(AttemptId, Pin<Box<F>>)>,
+    /// The first has no connection yet.
+    first_waits: bool,
+    hedges: Vec<Hedge<F>>,
     /// An answer whose trailers are waited for.
     peeking: Option<Box<(AttemptId, Answer<R>)>>,
+}
+
+/// An attempt beside the first.
+struct Hedge<F> {
+    id: AttemptId,
+    attempt: Pin<Box<F>>,
+    /// It has no connection yet.
+    waits: bool,
 }
 
 /// The one timer; armed only once something made the call wait.
@@ -56,8 +66,13 @@ struct Timer {
 
 impl<S: Service<Attempt>, R> CallFuture<S, R> {
     pub(super) const fn new(service: S, drive: Drive) -> Self {
-        let (first, first_id) = (None, None);
-        let attempts = Attempts { first, first_id, hedges: Vec::new(), peeking: None };
+        let attempts = Attempts {
+            first: None,
+            first_id: None,
+            first_waits: false,
+            hedges: Vec::new(),
+            peeking: None,
+        };
         let timer = Timer { sleep: None, at: None };
         Self { service, drive, begun: false, attempts, timer, source: None }
     }
@@ -85,12 +100,16 @@ where
                 Action::Start(id) => {
                     // The answer that is tried again holds a place in the circuit breaker.
                     answer = None;
-                    // A hedge goes where none of those is that are out.
-                    this.attempts.as_ref().places(|place| this.drive.hedged(&place));
+                    // It goes where none of those is that are out.
+                    this.attempts.as_ref().places(|place| this.drive.avoid(place.endpoint));
                     let Some(attempt) = this.drive.attempt(id) else {
                         return Poll::Ready(Err(this.drive.lost()));
                     };
-                    this.attempts.as_mut().start(id, this.service.call(attempt));
+                    let attempt = this.service.call(attempt);
+                    if !attempt.is_sent() {
+                        this.drive.machine.handle_waiting(id);
+                    }
+                    this.attempts.as_mut().start(id, attempt);
                 }
                 Action::Cancel(id) => {
                     let place = this.attempts.as_mut().cancel(id);
@@ -129,23 +148,45 @@ where
                 continue;
             }
             answer = None;
+            this.attempts.as_mut().tell_sent(this.drive);
             let now = ready!(this.timer.as_mut().poll(this.drive, cx));
             action = this.drive.timeout(now);
         }
     }
 }
 
-impl<F, R> Attempts<F, R> {
+impl<F: Placed, R> Attempts<F, R> {
     fn start(self: Pin<&mut Self>, id: AttemptId, attempt: F) {
         let mut this = self.project();
+        let waits = !attempt.is_sent();
         if this.first.is_some() {
-            this.hedges.push((id, Box::pin(attempt)));
+            this.hedges.push(Hedge { id, attempt: Box::pin(attempt), waits });
         } else {
             this.first.set(Some(attempt));
-            *this.first_id = Some(id);
+            (*this.first_id, *this.first_waits) = (Some(id), waits);
         }
     }
 
+    /// Tells the machine of attempts that have got their connection.
+    fn tell_sent(self: Pin<&mut Self>, drive: &mut Drive) {
+        let this = self.project();
+        if *this.first_waits
+            && let (Some(first), Some(id)) = (this.first.as_ref().as_pin_ref(), *this.first_id)
+            && first.is_sent()
+        {
+            *this.first_waits = false;
+            drive.machine.handle_connected(id, clock::now());
+        }
+        for hedge in this.hedges.iter_mut().filter(|hedge| hedge.waits) {
+            if hedge.attempt.is_sent() {
+                hedge.waits = false;
+                drive.machine.handle_connected(hedge.id, clock::now());
+            }
+        }
+    }
+}
+
+impl<F, R> Attempts<F, R> {
     fn clear(self: Pin<&mut Self>) {
         let mut this = self.project();
         this.first.set(None);
@@ -165,8 +206,8 @@ impl<F: Placed, R> Attempts<F, R> {
             *this.first_id = None;
             return place;
         }
-        if let Some(at) = this.hedges.iter().position(|(hedge, _)| *hedge == id) {
-            return this.hedges.swap_remove(at).1.place();
+        if let Some(at) = this.hedges.iter().position(|hedge| hedge.id == id) {
+            return this.hedges.swap_remove(at).attempt.place();
         }
         let peeking = this.peeking.take_if(|peeking| peeking.0 == id)?;
         Some(peeking.1.scope.place())
@@ -176,7 +217,7 @@ impl<F: Placed, R> Attempts<F, R> {
     fn places(self: Pin<&Self>, tell: impl FnMut(Place)) {
         let this = self.project_ref();
         let first = this.first.as_pin_ref().and_then(|first| first.place());
-        let hedges = this.hedges.iter().filter_map(|(_, hedge)| hedge.place());
+        let hedges = this.hedges.iter().filter_map(|hedge| hedge.attempt.place());
         let peeking = this.peeking.as_ref().map(|peeking| peeking.1.scope.place());
         first.into_iter().chain(hedges).chain(peeking).for_each(tell);
     }
@@ -241,9 +282,9 @@ where
             return Poll::Ready((id, result));
         }
         for index in 0..this.hedges.len() {
-            let (id, hedge) = &mut this.hedges[index];
+            let Hedge { id, attempt, .. } = &mut this.hedges[index];
             let id = *id;
-            if let Poll::Ready(result) = hedge.as_mut().poll(cx) {
+            if let Poll::Ready(result) = attempt.as_mut().poll(cx) {
                 this.hedges.swap_remove(index);
                 return Poll::Ready((id, result));
             }

@@ -8,6 +8,7 @@
 //! Below `route`, which chose the cluster once for the call; above `balance`, so that every attempt is
 //! admitted and placed anew.
 
+mod activity;
 mod drive;
 mod future;
 mod peek;
@@ -16,6 +17,7 @@ mod replay;
 mod saved;
 mod scope;
 
+pub(crate) use activity::Activity;
 pub use future::CallFuture;
 pub(crate) use peek::Peeked;
 pub(crate) use replay::{DEFAULT_LIMIT as DEFAULT_REPLAY_LIMIT, ReplayBody};

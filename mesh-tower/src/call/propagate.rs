@@ -7,12 +7,12 @@
 //! | `x-envoy-attempt-count` | the virtual host asks for it | Envoy: `include_request_attempt_count` |
 //! | `x-envoy-is-timeout-retry` | the same, on a retry after a per-try timeout | Envoy |
 //! | `x-envoy-expected-rq-timeout-ms` | the mesh was built with it, and there is a deadline | Envoy |
-//! | `traceparent`, `tracestate` | the request's extensions hold a `TraceContext` and the caller set none | W3C Trace Context |
+//! | `traceparent` | the request's extensions hold a `TraceContext` and the caller wrote none | W3C Trace Context |
+//! | `tracestate` | the same, and they hold a `TraceState` too | W3C Trace Context |
 //!
 //! Nothing else is added, and nothing of the caller's is dropped or changed in case.
 
-use crate::net::Draw;
-use crate::observe::TraceContext;
+use crate::observe::{TraceContext, TraceState};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use mesh_core::Timestamp;
 use mesh_core::call::AttemptCounts;
@@ -21,11 +21,10 @@ use mesh_core::call::headers::AttemptHeaders;
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// What one attempt tells the next hop.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Propagation {
+pub(super) struct Propagation<'a> {
     pub(super) grpc: bool,
     pub(super) counts: AttemptCounts,
     pub(super) which: AttemptHeaders,
@@ -34,11 +33,30 @@ pub(super) struct Propagation {
     pub(super) deadline: Option<Timestamp>,
     /// Whether `x-envoy-expected-rq-timeout-ms` is wanted.
     pub(super) expected_timeout: bool,
-    /// The trace that the call belongs to.
-    pub(super) trace: Option<TraceContext>,
+    /// The trace that the call belongs to, when the caller has not written it himself.
+    pub(super) trace: Option<&'a Trace>,
 }
 
-impl Propagation {
+/// The trace that the caller put into the request's extensions.
+#[derive(Debug)]
+pub(super) struct Trace {
+    context: TraceContext,
+    state: Option<TraceState>,
+}
+
+impl Trace {
+    /// `None`: there is none, or the request says it already.
+    pub(super) fn of<B>(request: &Request<B>) -> Option<Box<Self>> {
+        let context = *request.extensions().get::<TraceContext>()?;
+        if request.headers().contains_key(TraceContext::TRACEPARENT) {
+            return None;
+        }
+        let state = request.extensions().get::<TraceState>().cloned();
+        Some(Box::new(Self { context, state }))
+    }
+}
+
+impl Propagation<'_> {
     /// Writes the headers of the table.
     pub(super) fn write<B>(self, request: &mut Request<B>) {
         if let Some(deadline) = self.deadline {
@@ -52,11 +70,12 @@ impl Propagation {
             }
         }
         self.counts.write(self.grpc, self.which, request.headers_mut());
-        if let Some(context) = self.trace
-            && !request.headers().contains_key(&TRACEPARENT)
-        {
-            let traceparent = context.child(&mut Draw).header_value();
-            request.headers_mut().insert(TRACEPARENT, traceparent);
+        if let Some(trace) = self.trace {
+            let headers = request.headers_mut();
+            headers.insert(TraceContext::TRACEPARENT, trace.context.header_value());
+            if let Some(state) = &trace.state {
+                headers.insert(TraceState::TRACESTATE, state.header_value());
+            }
         }
     }
 }
@@ -80,7 +99,9 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn added(propagation: Propagation, attempt: u32, retries: u32) -> Vec<String> {
+    const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    fn added(propagation: Propagation<'_>, attempt: u32, retries: u32) -> Vec<String> {
         let mut request = Request::new(());
         request.headers_mut().insert("x-mine", HeaderValue::from_static("kept"));
         let counts = AttemptCounts { attempt, retries, after_timeout: false };
@@ -113,9 +134,15 @@ mod tests {
         assert_eq!(added(Propagation { deadline: None, ..grpc }, 1, 0), Vec::<String>::new());
         let expected = Propagation { expected_timeout: true, ..plain };
         assert_eq!(added(expected, 1, 0), ["x-envoy-expected-rq-timeout-ms: 250"]);
-        let context = TraceContext::root(&mut Draw, true);
-        let traced = added(Propagation { trace: Some(context), ..plain }, 1, 0);
-        assert!(traced.len() == 1 && traced[0].starts_with("traceparent: 00-"), "{traced:?}");
+        let context = TraceContext::parse(PARENT.as_bytes()).unwrap();
+        let trace = Trace { context, state: None };
+        let parent = format!("traceparent: {PARENT}");
+        assert_eq!(added(Propagation { trace: Some(&trace), ..plain }, 1, 0), [parent.clone()]);
+        let mut headers = HeaderMap::new();
+        headers.insert("tracestate", HeaderValue::from_static("a=b"));
+        let trace = Trace { context, state: TraceState::extract(&headers) };
+        let added_both = added(Propagation { trace: Some(&trace), ..plain }, 1, 0);
+        assert_eq!(added_both, [parent, "tracestate: a=b".to_owned()]);
         let mut which = AttemptHeaders::default();
         which.attempt_count = true;
         assert_eq!(added(Propagation { which, ..plain }, 3, 2), ["x-envoy-attempt-count: 3"]);

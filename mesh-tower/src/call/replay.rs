@@ -82,6 +82,15 @@ impl Kept {
         }
     }
 
+    /// Whether the whole body was here and is kept.
+    pub(crate) fn is_complete(&self) -> bool {
+        match self {
+            Self::Full(_) => true,
+            Self::Recording(recording) => recording.0.lock().is_complete(),
+            Self::Nothing => false,
+        }
+    }
+
     /// The body of another attempt; `None`: it can't be made.
     pub(crate) fn body(&self) -> Option<MeshBody> {
         match self {
@@ -336,6 +345,11 @@ impl ReplayBody {
 }
 
 impl Tape {
+    fn is_complete(&self) -> bool {
+        let failed = self.broken || self.failed.is_some();
+        !self.overflowed && !failed && (self.ended || self.source.is_end_stream())
+    }
+
     fn wait(&mut self, waker: &Waker) {
         if !self.waiting.iter().any(|waiting| waiting.will_wake(waker)) {
             self.waiting.push(waker.clone());

@@ -3,7 +3,8 @@
 use super::replay::{Kept, keep};
 use crate::MeshBody;
 use crate::net::Settings;
-use http::{Extensions, HeaderMap, Method, Request, Uri, Version};
+use http::header::HOST;
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri, Version};
 
 /// What the next attempt is made from.
 #[derive(Debug, Default)]
@@ -12,6 +13,8 @@ pub(super) struct SavedRequest {
     whole: Option<Request<MeshBody>>,
     /// What was kept of it when it was sent; in a box, because a future is moved as a whole.
     copy: Option<Box<Copy>>,
+    /// The authority as the call has it, where attempts are given that of their endpoint.
+    authority: Option<Box<(Uri, Option<HeaderValue>)>>,
 }
 
 #[derive(Debug)]
@@ -26,7 +29,7 @@ struct Copy {
 
 impl SavedRequest {
     pub(super) const fn new(request: Request<MeshBody>) -> Self {
-        Self { whole: Some(request), copy: None }
+        Self { whole: Some(request), copy: None, authority: None }
     }
 
     /// Whether another attempt can be made.
@@ -36,12 +39,30 @@ impl SavedRequest {
 
     /// Whether the whole request body is known to have been here when it was sent.
     pub(super) fn is_complete(&self) -> bool {
-        matches!(self.copy.as_deref(), Some(Copy { body: Kept::Full(_), .. }))
+        self.copy.as_ref().is_some_and(|copy| copy.body.is_complete())
     }
 
-    /// A transport gave the request back: nothing of it was sent.
+    /// A transport gave the request back: nothing of it was sent. A copy is as good, and cleaner: what
+    /// was given back has the headers of its attempt.
     pub(super) fn give_back(&mut self, request: Request<MeshBody>) {
-        self.whole = Some(request);
+        if !self.copy.as_ref().is_some_and(|copy| copy.body.can_resend()) {
+            self.whole = Some(request);
+        }
+    }
+
+    /// Gives the next attempt the call's own authority, before it may get its endpoint's.
+    pub(super) fn keep_authority(&mut self, request: &mut Request<MeshBody>) {
+        let Some(authority) = &self.authority else {
+            let host = request.headers().get(HOST).cloned();
+            self.authority = Some(Box::new((request.uri().clone(), host)));
+            return;
+        };
+        let (uri, host) = &**authority;
+        request.uri_mut().clone_from(uri);
+        match host {
+            Some(host) => request.headers_mut().insert(HOST, host.clone()),
+            None => request.headers_mut().remove(HOST),
+        };
     }
 
     /// The request for the next attempt; with `save`, a copy stays, of a bounded body.

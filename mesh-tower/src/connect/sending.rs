@@ -88,6 +88,11 @@ impl Sending {
         Self { state: State::Failed(Box::new(error)), phases: None }
     }
 
+    /// Whether the request has a connection.
+    pub(crate) const fn is_sent(&self) -> bool {
+        !matches!(self.state, State::Waiting(_))
+    }
+
     /// Where the time went before the request was sent; `None` when it did not have to wait.
     pub(crate) fn phases(&self) -> Option<Phases> {
         self.phases.as_deref().copied()

@@ -46,7 +46,13 @@ struct Upstream<R> {
     passing: Option<Passing>,
     /// Nothing comes any more: it ended, or failed.
     over: bool,
+    /// Frames so far, up to [`UNTIMED_FRAMES`].
+    frames: u8,
 }
+
+/// A body that is always ready never comes to its timer, so the clock is read with each frame; but not
+/// with the first ones, which are all that most calls have.
+const UNTIMED_FRAMES: u8 = 2;
 
 /// The time limits of a response body.
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,7 +74,9 @@ impl<R> MeshResponseBody<R> {
         let limits = Limits::default();
         let (peeked, timer, attempt, call, over) = (None, None, None, None, false);
         let passing = Some(passing);
-        let upstream = Upstream { body, peeked, limits, timer, attempt, call, passing, over };
+        let frames = 0;
+        let upstream =
+            Upstream { body, peeked, limits, timer, attempt, call, passing, over, frames };
         Self(Inner::Upstream(upstream))
     }
 }
@@ -88,7 +96,9 @@ where
     ) -> Self {
         let (timer, attempt, over) = (None, Some(attempt), false);
         let passing = None;
-        let mut upstream = Upstream { body, peeked, limits, timer, attempt, call, passing, over };
+        let frames = 0;
+        let mut upstream =
+            Upstream { body, peeked, limits, timer, attempt, call, passing, over, frames };
         upstream.complete_at_end();
         Self(Inner::Upstream(upstream))
     }
@@ -102,6 +112,9 @@ where
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         if self.over {
             return Poll::Ready(None);
+        }
+        if let Some(reason) = self.passed() {
+            return Poll::Ready(Some(Err(self.end(reason))));
         }
         let next = match self.peeked.as_mut().and_then(|peeked| peeked.next()) {
             Some(next) => next,
@@ -126,10 +139,11 @@ where
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
-                let reason = Reason::Attempt(failure_of(&error));
+                let failure = failure_of(&error);
                 if let Some(attempt) = &mut self.attempt {
-                    attempt.broken(reason.flag());
+                    attempt.broken(&failure);
                 }
+                let reason = Reason::Attempt(failure);
                 // An endpoint that was told the deadline ends the stream at it.
                 let deadline = self.limits.deadline.filter(|deadline| deadline.at <= clock::now());
                 let reason = deadline.map_or(reason, |deadline| deadline.limit.reason());
@@ -189,8 +203,18 @@ where
         let report = call.report(&attempt, now);
         let station = Station { attempts: call.attempts(), ..attempt.station() };
         call.failed(reason.flag(), None, now);
-        attempt.end(now);
+        attempt.cut_off(reason.flag(), now);
         Error::new(reason, station).with_report(Some(report))
+    }
+
+    /// The deadline, when it has passed under a body that is always ready.
+    fn passed(&mut self) -> Option<Reason> {
+        let deadline = self.limits.deadline?;
+        if self.frames < UNTIMED_FRAMES {
+            self.frames += 1;
+            return None;
+        }
+        (self.call.is_some() && deadline.at <= clock::now()).then(|| deadline.limit.reason())
     }
 
     /// Waits for the earlier of the deadline and the end of silence.

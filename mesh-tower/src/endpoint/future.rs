@@ -6,8 +6,8 @@ use crate::connect::SendError;
 use crate::leaf::Leaf;
 use crate::observe::Phases;
 use crate::routed::{Answer, AttemptError, Place, Placed};
-use pin_project::pin_project;
 use mesh_core::outcome::Failure;
+use pin_project::pin_project;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -65,6 +65,10 @@ impl<L: Leaf> Future for EndpointFuture<L> {
 impl<L: Leaf> Placed for EndpointFuture<L> {
     fn place(&self) -> Option<Place> {
         self.scope.as_ref().map(AttemptScope::place)
+    }
+
+    fn is_sent(&self) -> bool {
+        L::is_sent(&self.send)
     }
 }
 

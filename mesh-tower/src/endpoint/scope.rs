@@ -99,6 +99,12 @@ impl AttemptScope {
         self.ended = Some(now);
     }
 
+    /// The attempt is over at `now`, before its body has ended.
+    pub(crate) fn cut_off(mut self, flag: ResponseFlag, now: Timestamp) {
+        self.code.flag.get_or_insert(flag);
+        self.ended = Some(now);
+    }
+
     /// Where the attempt is, for its call.
     pub(crate) fn place(&self) -> Place {
         let endpoint = self.in_flight.endpoint();
@@ -190,12 +196,13 @@ impl AttemptScope {
         }
     }
 
-    /// Reports that the body broke off.
-    pub(crate) fn broken(&mut self, flag: ResponseFlag) {
-        self.code.flag = Some(flag);
-        if self.report == Report::Trailers {
-            self.report = Report::Done;
-            self.observe(Observation::Reset);
+    /// Reports that the body broke off, whatever its head said (Envoy: `onUpstreamReset`); unless the
+    /// caller's own request body did it.
+    pub(crate) fn broken(&mut self, failure: &Failure) {
+        self.code.flag = Some(failure.flag());
+        self.report = Report::Done;
+        if let Some(observation) = failure.observation() {
+            self.observe(observation);
         }
     }
 
@@ -223,14 +230,19 @@ impl Drop for AttemptScope {
     fn drop(&mut self) {
         let now = self.ended.unwrap_or_else(clock::now);
         let elapsed = now.saturating_duration_since(self.times.started);
-        if self.report == Report::Head {
+        if self.report != Report::Done {
             let timed_out = self.times.deadline.is_some_and(|deadline| deadline <= now);
+            let headers_seen = self.report == Report::Trailers;
             let failure = if timed_out {
                 Failure::PerTryTimeout
             } else {
-                Failure::Cancelled { elapsed, headers_seen: false }
+                Failure::Cancelled { elapsed, headers_seen }
             };
-            self.failed(&failure, now);
+            match (headers_seen, timed_out) {
+                (false, _) => self.failed(&failure, now),
+                (true, true) => self.broken(&failure),
+                (true, false) => {}
+            }
         }
         if let Some(locality) = &self.locality {
             let body = now.saturating_duration_since(self.head_at);

@@ -1,6 +1,8 @@
 //! Heads: what the caller wrote arrives as it was, and what is added is what is documented.
 
-use crate::fixture::{at, bounded, call, config, get, grpc, mesh, over_h2, post, simple};
+use crate::fixture::{
+    at, bounded, call, config, config_with, get, grpc, mesh, over_h2, post, simple,
+};
 use crate::retry::retry;
 use crate::wire::{h2_server, raw_h1};
 use bytes::Bytes;
@@ -9,8 +11,9 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use mesh_core::model::{Cluster, RetryOn};
-use mesh_tower::observe::TraceContext;
+use mesh_core::model::route::HostRewrite;
+use mesh_core::model::{Cluster, ClusterLoadAssignment, Endpoint, RetryOn};
+use mesh_tower::observe::{TraceContext, TraceState};
 use mesh_tower::testing::MemoryNetwork;
 use mesh_tower::{Mesh, MeshBody};
 use std::time::Duration;
@@ -57,14 +60,60 @@ async fn over_http1_only_the_host_is_added() {
     assert_eq!(lines(&head), ["POST / HTTP/1.1", "content-length: 4", "host: a"]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_host_that_the_caller_wrote_is_what_the_server_sees() {
+    let network = MemoryNetwork::new();
+    let (_, mut received) = raw_h1(&network, 1, |_| OK);
+    let mut request = get("/");
+    request.headers_mut().insert("host", HeaderValue::from_static("reviews.example.com:81"));
+    call(&simple(&network, 1, |_| {}), request).await.unwrap();
+    let head = received.recv().await.unwrap();
+    assert_eq!(lines(&head), ["GET / HTTP/1.1", "host: reviews.example.com:81"]);
+    let mut request = over_h2(get("/"));
+    request.headers_mut().insert("host", HeaderValue::from_static("reviews.example.com:81"));
+    let seen = seen_over_h2(simple(&network, 1, |_| {}), &network, request).await;
+    assert_eq!(seen, ["GET http://reviews.example.com:81/"]);
+}
+
+/// What an attempt was given for its endpoint is not the next one's.
+#[tokio::test(start_paused = true)]
+async fn each_attempt_has_the_authority_of_its_own_endpoint() {
+    let network = MemoryNetwork::new();
+    let mut endpoints = [1, 2, 3].map(|number| Endpoint::new(at(number).into()));
+    endpoints[0].hostname = Some("first.internal".into());
+    endpoints[2].hostname = Some("third.internal".into());
+    for saved in [true, false] {
+        let update = config_with(
+            Cluster::new("a"),
+            Some(ClusterLoadAssignment::of(endpoints.clone())),
+            |action| {
+                action.host_rewrite = Some(HostRewrite::Auto);
+                action.transparent_retry = saved;
+            },
+        );
+        // The first refuses connections, so the request comes back from there.
+        let seen = seen_over_h2_at(2, mesh(&network, update), &network, over_h2(get("/"))).await;
+        assert_eq!(seen, ["GET http://a/"], "saved: {saved}");
+    }
+}
+
 /// The request headers that an HTTP/2 server saw, sorted.
 async fn seen_over_h2(
     mesh: Mesh,
     network: &MemoryNetwork,
     request: Request<MeshBody>,
 ) -> Vec<String> {
+    seen_over_h2_at(1, mesh, network, request).await
+}
+
+async fn seen_over_h2_at(
+    number: u8,
+    mesh: Mesh,
+    network: &MemoryNetwork,
+    request: Request<MeshBody>,
+) -> Vec<String> {
     let (sender, mut seen) = tokio::sync::mpsc::unbounded_channel();
-    h2_server(network, 1, move |request, mut respond| {
+    h2_server(network, number, move |request, mut respond| {
         let headers = request.headers().iter();
         let mut lines: Vec<_> =
             headers.map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
@@ -121,8 +170,13 @@ async fn a_trace_goes_on_and_the_callers_own_wins() {
     let mut request = over_h2(get("/"));
     request.extensions_mut().insert(context);
     let seen = seen_over_h2(simple(&network, 1, |_| {}), &network, request).await;
-    let sent = seen[1].trim_start_matches("traceparent: ");
-    assert!(sent.starts_with("00-0af7651916cd43dd8448eb211c80319c-") && sent != PARENT, "{seen:?}");
+    assert_eq!(seen[1..], [format!("traceparent: {PARENT}")]);
+    let mut request = over_h2(get("/"));
+    request.extensions_mut().insert(context);
+    headers.insert("tracestate", HeaderValue::from_static("b=2"));
+    request.extensions_mut().insert(TraceState::extract(&headers).unwrap());
+    let seen = seen_over_h2(simple(&network, 1, |_| {}), &network, request).await;
+    assert_eq!(seen[1..], [format!("traceparent: {PARENT}"), "tracestate: b=2".to_owned()]);
     let mut request = over_h2(get("/"));
     request.extensions_mut().insert(context);
     request.headers_mut().insert("tracestate", HeaderValue::from_static("a=1"));

@@ -322,6 +322,31 @@ async fn a_hedge_goes_to_another_endpoint_and_the_first_answer_wins() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn hedges_are_counted_as_often_as_they_start() {
+    let network = MemoryNetwork::new();
+    // The first two hang; the third fails, is retried by policy beside them, and the fourth answers.
+    let acts: [&'static [Act]; 4] =
+        [&[Act::Hang], &[Act::Hang], &[Act::Reset(Reason::INTERNAL_ERROR)], &[OK]];
+    for (number, act) in (1..).zip(acts) {
+        scripted(&network, number, act);
+    }
+    let mesh = simple(&network, 4, |action| {
+        retry(RetryOn::RESET, |policy| {
+            policy.per_try_timeout = Some(Duration::from_millis(100));
+            policy.num_retries = 5;
+        })(action);
+        let mut hedge = HedgePolicy::default();
+        hedge.hedge_on_per_try_timeout = true;
+        action.hedge_policy = Some(hedge);
+    });
+    let ended = outcome(&mesh, over_h2(get("/"))).await;
+    assert_eq!(ended.map(|(status, _)| status), Ok(200));
+    assert_eq!(metric(&mesh, "mesh_hedges_total", &[]), 2);
+    assert_eq!(metric(&mesh, "mesh_retries_total", &[("outcome", "started")]), 3);
+    idle(&mesh).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hedged_stream_reaches_both_attempts_whole() {
     let network = MemoryNetwork::new();
     let servers: Vec<_> = (1..=2)

@@ -2,16 +2,18 @@
 
 use crate::fixture::{
     Count, at, bounded, call, cluster, config, config_with, flags, get, grpc, idle, mesh, outcome,
-    over_h2, reply, simple,
+    over_h2, post, reply, simple,
 };
 use crate::retry::retry;
 use crate::wire::{Act, OK, channel, data, scripted};
+use bytes::Bytes;
 use http::HeaderValue;
 use http_body_util::BodyExt;
 use mesh_core::model::RetryOn;
 use mesh_core::model::route::MaxStreamDuration;
+use mesh_tower::source::Updates;
 use mesh_tower::testing::MemoryNetwork;
-use mesh_tower::{CallOptions, Mesh};
+use mesh_tower::{CallOptions, Mesh, MeshBody};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
@@ -149,7 +151,7 @@ async fn a_callers_grpc_timeout_is_never_extended_and_passed_on_as_what_is_left(
         let value =
             request.headers().get("grpc-timeout").map(|value| value.to_str().unwrap().to_owned());
         saw.lock().push(value.unwrap_or_default());
-        async { std::future::pending::<http::Response<mesh_tower::MeshBody>>().await }
+        async { std::future::pending::<http::Response<MeshBody>>().await }
     });
     let mesh = simple(&network, 1, |action| {
         retry(RetryOn::DEADLINE_EXCEEDED, |policy| {
@@ -217,6 +219,105 @@ async fn a_calls_own_timeout_takes_the_routes_place() {
     assert_eq!(ends_after(CallOptions::new().timeout(9 * SECOND)).await, 9 * SECOND);
     let unlimited = ends_after(CallOptions::new().timeout(Duration::ZERO)).await;
     assert_eq!(unlimited, 50 * SECOND);
+}
+
+// === One attempt's limits ===
+
+const MILLI: Duration = Duration::from_millis(1);
+
+#[tokio::test(start_paused = true)]
+async fn the_per_try_timeout_runs_from_the_connection() {
+    let network = MemoryNetwork::new();
+    let (server, calls) = scripted(&network, 1, &[Act::Slow(50 * MILLI), Act::Slow(150 * MILLI)]);
+    server.delay(300 * MILLI);
+    let per_try = || retry(RetryOn::RESET, |policy| policy.per_try_timeout = Some(100 * MILLI));
+    let mesh = simple(&network, 1, per_try());
+    let begun = Instant::now();
+    assert_eq!(outcome(&mesh, over_h2(get("/"))).await.map(|(status, _)| status), Ok(200));
+    assert_eq!((begun.elapsed(), calls.get()), (350 * MILLI, 1));
+    // Over the connection that is there now it runs at once.
+    let error = call(&mesh, over_h2(get("/"))).await.unwrap_err();
+    assert_eq!((error.code(), calls.get()), ("per_try_timeout", 3));
+
+    // The wait for an endpoint is none of an attempt's time either.
+    let (updates, source) = Updates::new();
+    let update = |endpoints: &[_]| config(cluster(|_| {}), endpoints, per_try());
+    let mesh = Mesh::builder()
+        .connector(network.clone())
+        .config(update(&[]))
+        .source(source)
+        .build()
+        .unwrap();
+    scripted(&network, 1, &[OK]);
+    let mut request = over_h2(get("/"));
+    request.extensions_mut().insert(CallOptions::new().wait_for_ready());
+    let waiting = tokio::spawn(async move { outcome(&mesh, request).await });
+    tokio::time::sleep(2 * SECOND).await;
+    updates.apply(update(&[at(1)]));
+    assert_eq!(waiting.await.unwrap().map(|(status, _)| status), Ok(200));
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_of_an_attempt_is_counted_from_the_last_sign_of_life() {
+    let network = MemoryNetwork::new();
+    let uploads = network.serve_fn(at(1), |request| async {
+        reply(200, if request.into_body().collect().await.is_ok() { "whole" } else { "broken" })
+    });
+    let mesh = simple(&network, 1, |action| {
+        retry(RetryOn::RESET, |policy| {
+            policy.per_try_idle_timeout = Some(SECOND);
+            policy.num_retries = 0;
+        })(action);
+        action.timeout = Duration::ZERO;
+    });
+    for (pause, expected) in [
+        (800 * MILLI, Ok((200, Bytes::from("whole")))),
+        (1200 * MILLI, Err("per_try_timeout".to_owned())),
+    ] {
+        for h2 in [true, false] {
+            let (sender, body) = channel();
+            let upload = post("/", body);
+            let upload = if h2 { over_h2(upload) } else { upload };
+            tokio::spawn(async move {
+                for _ in 0..5 {
+                    tokio::time::sleep(pause).await;
+                    drop(sender.send(data("part")).await);
+                }
+            });
+            assert_eq!(bounded(outcome(&mesh, upload)).await, expected, "{pause:?} {h2}");
+        }
+    }
+    // It goes on after the head.
+    uploads.close();
+    tokio::time::sleep(MILLI).await;
+    const PAUSES: [Duration; 2] = [Duration::from_millis(800), Duration::from_millis(1200)];
+    dripping(&network, &PAUSES);
+    let body = call(&mesh, over_h2(get("/"))).await.unwrap().into_body();
+    assert_eq!(bounded(body.collect()).await.unwrap_err().code(), "idle_timeout");
+    idle(&mesh).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_always_ready_ends_at_the_deadline_too() {
+    let network = MemoryNetwork::new();
+    network.serve_fn(at(1), |_| async {
+        let endless = futures_util::stream::repeat_with(|| data("more"));
+        http::Response::new(MeshBody::new(http_body_util::StreamBody::new(endless)))
+    });
+    let mesh = simple(&network, 1, |action| action.timeout = SECOND);
+    for request in [get("/"), over_h2(get("/"))] {
+        let begun = Instant::now();
+        let mut body = call(&mesh, request).await.unwrap().into_body();
+        let error = loop {
+            match bounded(body.frame()).await.unwrap() {
+                Ok(_) => tokio::time::sleep(10 * MILLI).await,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!((error.code(), begun.elapsed()), ("timeout", SECOND));
+        drop(body);
+        idle(&mesh).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
