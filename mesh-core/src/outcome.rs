@@ -111,6 +111,20 @@ pub const fn grpc_to_http(status: u32) -> u16 {
     }
 }
 
+/// The gRPC status that an HTTP status without one stands for (grpc/grpc
+/// `doc/http-grpc-status-mapping.md`).
+#[must_use]
+pub const fn http_to_grpc(status: StatusCode) -> u32 {
+    match status.as_u16() {
+        400 => grpc::INTERNAL,
+        401 => grpc::UNAUTHENTICATED,
+        403 => grpc::PERMISSION_DENIED,
+        404 => grpc::UNIMPLEMENTED,
+        429 | 502 | 503 | 504 => grpc::UNAVAILABLE,
+        _ => grpc::UNKNOWN,
+    }
+}
+
 /// What a user's classifier makes of a response, for errors hidden in statuses that look fine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {

@@ -4,16 +4,16 @@ use crate::connect::{Connect, TcpConnector};
 use crate::dns::{self, Resolve};
 use crate::driver::Driver;
 use crate::mesh::Mesh;
-use crate::net::{Classify, Net, Settings, Shared};
+use crate::net::{Classify, Draw, Net, Settings, Shared};
 use crate::observe::registry::Registry;
 use crate::passthrough::Passthrough;
 use crate::source::{Rejected, Sink, Source, mesh_yaml};
 use http::response;
-use mesh_core::ConfigUpdate;
 use mesh_core::lb::Pick;
 use mesh_core::outcome::Class;
 use mesh_core::state::{ApplyError, Updater};
 use mesh_core::update::{Mode, Origin};
+use mesh_core::{ConfigUpdate, Random};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -162,6 +162,7 @@ impl Builder {
             dial: self.connector,
             registry: Registry::new(),
             classify: self.classify,
+            channel_id: Draw.next_u64(),
             attention: Notify::new(),
             settings: self.settings,
         });

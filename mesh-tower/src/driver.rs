@@ -157,7 +157,11 @@ impl Driver {
             }
         }
         let origin = update.origin.clone();
+        let before = self.state.snapshot().generation();
         let applied = self.updater.apply(update, clock::now())?;
+        if self.state.snapshot().generation() != before {
+            self.shared.registry.mesh().snapshot_swapped();
+        }
         self.dns.set(specs);
         for cluster in self.state.snapshot().clusters() {
             let reading: Weak<dyn ReadCluster> = Arc::downgrade(cluster) as _;

@@ -1,7 +1,7 @@
 //! [`Mesh`], the handle that everything else is made from.
 
 use crate::builder::Builder;
-use crate::client::{Client, MeshLayer};
+use crate::client::{Client, MeshService};
 use crate::driver::{self, Progress};
 use crate::error::{Error, Station};
 use crate::net::{Net, Shared};
@@ -16,7 +16,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tower_layer::Layer;
 
 /// A mesh: configuration, connections and statistics, shared by everything that is made from it.
 ///
@@ -78,10 +77,10 @@ impl Mesh {
     /// `http::Request<B>` with any body; clone it per task.
     #[must_use]
     pub fn client(&self) -> Client {
-        MeshLayer::new(self).layer(self.transport())
+        MeshService::new(self.clone(), self.transport())
     }
 
-    /// Our own connections alone, to put [`MeshLayer`] over.
+    /// Our own connections alone, to put [`MeshLayer`](crate::MeshLayer) over.
     #[must_use]
     pub fn transport(&self) -> Transport {
         self.0.transport.clone()

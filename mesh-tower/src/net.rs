@@ -53,6 +53,8 @@ pub(crate) struct Shared {
     pub(crate) dial: Arc<dyn Connect>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) classify: Option<Arc<dyn Classify>>,
+    /// What calls of the mesh's own client have in common (gRPC: `io.grpc.channel_id`).
+    pub(crate) channel_id: u64,
     /// Wakes the driver: an endpoint crossed a threshold.
     pub(crate) attention: Notify,
     pub(crate) settings: Settings,

@@ -23,13 +23,21 @@ pub struct CallOptions {
     pub(crate) wait_for_ready: bool,
     pub(crate) hash: Option<u64>,
     pub(crate) report: bool,
+    pub(crate) server_timing: bool,
 }
 
 impl CallOptions {
     /// Nothing said.
     #[must_use]
     pub const fn new() -> Self {
-        Self { timeout: None, no_retry: false, wait_for_ready: false, hash: None, report: false }
+        Self {
+            timeout: None,
+            no_retry: false,
+            wait_for_ready: false,
+            hash: None,
+            report: false,
+            server_timing: false,
+        }
     }
 
     /// Limits the whole call, in place of the route's timeout; zero: no limit but the caller's.
@@ -64,6 +72,15 @@ impl CallOptions {
     #[must_use]
     pub const fn report(mut self) -> Self {
         self.report = true;
+        self
+    }
+
+    /// Adds the report to the response's headers too, as `Server-Timing`
+    /// ([`CallReport::server_timing`](crate::observe::CallReport::server_timing)), for who passes the
+    /// response on to a browser.
+    #[must_use]
+    pub const fn server_timing(mut self) -> Self {
+        (self.report, self.server_timing) = (true, true);
         self
     }
 }

@@ -11,6 +11,7 @@ use crate::endpoint::AttemptScope;
 use crate::net::{Net, Settings};
 use crate::observe::Phases;
 use crate::observe::cluster::LocalityCells;
+use crate::observe::span::ThinSpan;
 use crate::options::CallOptions;
 use http::{Request, response};
 use mesh_core::Timestamp;
@@ -35,6 +36,8 @@ pub struct Routed {
     pub(crate) hash: RequestHash,
     /// When the call began.
     pub(crate) started: Timestamp,
+    /// The span of the call.
+    pub(crate) span: ThinSpan,
 }
 
 /// One attempt of a call, before its endpoint is known.
@@ -48,6 +51,8 @@ pub struct Attempt {
     /// How often a pick is repeated to find another; `None`: who was tried is as good as any.
     pub(crate) max_reselect: Option<u32>,
     pub(crate) wait_for_ready: bool,
+    /// Which attempt of its call it is, from 1.
+    pub(crate) number: u32,
     /// When the attempt began.
     pub(crate) started: Timestamp,
     /// When the attempt is given up: a guard dropped at or after it reports a timeout.
@@ -60,6 +65,8 @@ pub struct Picked {
     pub(crate) request: Request<MeshBody>,
     pub(crate) in_flight: InFlight<Net>,
     pub(crate) locality: Option<Arc<LocalityCells>>,
+    /// Which attempt of its call it is, from 1.
+    pub(crate) number: u32,
     /// When the endpoint was picked.
     pub(crate) started: Timestamp,
     /// How long the attempt waited before that for an endpoint to be there.

@@ -20,7 +20,7 @@ use crate::local_reply::Reason;
 use crate::model::RetryOn;
 use crate::outcome::{
     Class, ConnectFailure, Failure, Outcome, Processed, ProtocolFailure, ResetReason,
-    ResponseOutcome, grpc,
+    ResponseOutcome, grpc, http_to_grpc,
 };
 use http::{HeaderMap, HeaderName, StatusCode};
 
@@ -143,18 +143,6 @@ fn seen_grpc_status(response: &ResponseOutcome<'_>) -> Option<u32> {
     let implied =
         || (response.grpc && response.status != StatusCode::OK).then_some(response.status);
     response.grpc_status().or_else(|| implied().map(http_to_grpc))
-}
-
-/// grpc/grpc `doc/http-grpc-status-mapping.md`.
-const fn http_to_grpc(status: StatusCode) -> u32 {
-    match status.as_u16() {
-        400 => grpc::INTERNAL,
-        401 => grpc::UNAUTHENTICATED,
-        403 => grpc::PERMISSION_DENIED,
-        404 => grpc::UNIMPLEMENTED,
-        429 | 502 | 503 | 504 => grpc::UNAVAILABLE,
-        _ => grpc::UNKNOWN,
-    }
 }
 
 #[cfg(test)]

@@ -80,11 +80,19 @@ fn choose(mut attempt: Attempt, now: Timestamp) -> Choice {
             if target.forward().wants_endpoint_hostname() {
                 rewrite_host(&mut attempt.request, set, index);
             }
-            let Attempt { request, target, started, deadline, .. } = attempt;
+            let Attempt { request, target, number, started, deadline, .. } = attempt;
             let in_flight = InFlight::begin(target, endpoint, priority);
             let waited = now.saturating_duration_since(started);
-            let picked = Picked { request, in_flight, locality, started: now, waited, deadline };
-            return Choice::Picked(picked);
+            let started = now;
+            return Choice::Picked(Picked {
+                request,
+                in_flight,
+                locality,
+                number,
+                started,
+                waited,
+                deadline,
+            });
         }
         Pick::Wait => None,
         Pick::Fail(_) if attempt.wait_for_ready => None,

@@ -11,6 +11,7 @@ use crate::clock;
 use crate::endpoint::{Limits, MeshResponseBody};
 use crate::error::{Error, Station};
 use crate::net::{Draw, Net, Settings};
+use crate::observe::code::Code;
 use crate::observe::events::RetryOutcome;
 use crate::observe::report::BodyTime;
 use crate::observe::{AttemptOutcome, AttemptReport, CallReport, Phase, Phases};
@@ -27,7 +28,7 @@ use mesh_core::call::{
 use mesh_core::lb::EndpointId;
 use mesh_core::local_reply::Reason;
 use mesh_core::model::{Address, RetryOn};
-use mesh_core::outcome::{Failure, Outcome, Processed, ResetReason, ResponseOutcome};
+use mesh_core::outcome::{Failure, Outcome, Overflow, Processed, ResetReason, ResponseOutcome};
 use mesh_core::router::RequestHash;
 use mesh_core::state::Target;
 use mesh_core::{Timestamp, WallTime};
@@ -116,7 +117,7 @@ impl RetryGate for Gate<'_> {
 
 impl Drive {
     pub(super) fn new(routed: Routed) -> Self {
-        let Routed { mut request, target, options, settings, hash, started } = routed;
+        let Routed { mut request, target, options, settings, hash, started, span } = routed;
         let grpc = mesh_core::head::is_grpc_content_type(request.headers());
         let (overrides, strip) = if settings.trusted_overrides {
             headers::parse_overrides(request.headers(), true)
@@ -138,7 +139,7 @@ impl Drive {
         let slots = Slots { target: target.clone(), held: 0 };
         let mut drive = Self {
             machine,
-            scope: Some(CallScope::new(target, started)),
+            scope: Some(CallScope::new(target, started, span)),
             saved: SavedRequest::new(request),
             slots,
             options,
@@ -207,6 +208,7 @@ impl Drive {
             previous: self.previous.clone(),
             max_reselect: target.max_reselect(),
             wait_for_ready: self.options.wait_for_ready,
+            number: id.number(),
             started: now,
             deadline,
             target,
@@ -283,7 +285,7 @@ impl Drive {
         if let Some(request) = error.request.take() {
             self.saved.give_back(*request);
         }
-        self.count_failure(error);
+        self.count_failure(error, address.as_ref());
         let outcome = Outcome::Failed(error.failure.clone());
         let action = self.outcome(id, &outcome, now);
         let mut report = AttemptReport::new(AttemptOutcome::of(&outcome));
@@ -319,10 +321,13 @@ impl Drive {
         self.report.get_or_insert_default().attempts.push(report);
     }
 
-    fn count_failure(&self, error: &AttemptError) {
+    fn count_failure(&self, error: &AttemptError, endpoint: Option<&Address>) {
         let cells = &self.target().cluster().attached().cells;
         if let Failure::Overflow(limit) = &error.failure {
             cells.overflow(*limit);
+        }
+        if endpoint.is_none() {
+            cells.attempt_unplaced(Code { flag: Some(error.failure.flag()), ..Code::default() });
         }
     }
 
@@ -364,7 +369,10 @@ impl Drive {
         let cells = &self.target().cluster().attached().cells;
         match stop {
             RetryStop::Limit => cells.retry(RetryOutcome::LimitExceeded),
-            RetryStop::Refused(RetryRefused::MaxRetries) => cells.retry(RetryOutcome::Overflow),
+            RetryStop::Refused(RetryRefused::MaxRetries) => {
+                cells.overflow(Overflow::Retries);
+                cells.retry(RetryOutcome::Overflow);
+            }
             RetryStop::Refused(_) => cells.retry(RetryOutcome::BudgetExhausted),
             _ => {}
         }
@@ -406,8 +414,9 @@ impl Drive {
             None
         };
         if let Some(call) = &mut self.scope {
-            let status = attempt.counted_status().unwrap_or(head.status);
-            call.head(status, grpc_status, counts.attempt, counts.retries);
+            let status = Some(attempt.counted_status().unwrap_or(head.status));
+            let flag = self.machine.retry_stop().and_then(RetryStop::flag);
+            call.head(Code { status, grpc_status, flag }, counts);
         }
         target.route().edit_response(target.split(), &mut head.headers);
         for cookie in self.hash.set_cookies.drain(..) {
@@ -417,6 +426,9 @@ impl Drive {
         if reported {
             let mut report = self.finished_report(attempt.head_at());
             report.body = BodyTime::expected();
+            if self.options.server_timing {
+                head.headers.append(CallReport::SERVER_TIMING, report.server_timing());
+            }
             head.extensions.insert(report.clone());
             self.report = Some(Box::new(report));
         }
@@ -469,6 +481,7 @@ impl Drive {
     fn finished_report(&mut self, now: Timestamp) -> CallReport {
         let mut report = self.report.take().map_or_else(CallReport::new, |report| *report);
         report.duration = now.saturating_duration_since(self.began);
+        report.retry_stop = self.machine.retry_stop();
         report
     }
 }

@@ -136,13 +136,13 @@ mod tests {
         assert_eq!(added(expected, 1, 0), ["x-envoy-expected-rq-timeout-ms: 250"]);
         let context = TraceContext::parse(PARENT.as_bytes()).unwrap();
         let trace = Trace { context, state: None };
-        let parent = format!("traceparent: {PARENT}");
-        assert_eq!(added(Propagation { trace: Some(&trace), ..plain }, 1, 0), [parent.clone()]);
+        let parent = || format!("traceparent: {PARENT}");
+        assert_eq!(added(Propagation { trace: Some(&trace), ..plain }, 1, 0), [parent()]);
         let mut headers = HeaderMap::new();
         headers.insert("tracestate", HeaderValue::from_static("a=b"));
         let trace = Trace { context, state: TraceState::extract(&headers) };
         let added_both = added(Propagation { trace: Some(&trace), ..plain }, 1, 0);
-        assert_eq!(added_both, [parent, "tracestate: a=b".to_owned()]);
+        assert_eq!(added_both, [parent(), "tracestate: a=b".to_owned()]);
         let mut which = AttemptHeaders::default();
         which.attempt_count = true;
         assert_eq!(added(Propagation { which, ..plain }, 3, 2), ["x-envoy-attempt-count: 3"]);

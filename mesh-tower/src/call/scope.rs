@@ -6,9 +6,11 @@ use crate::observe::CallReport;
 use crate::observe::code::Code;
 use crate::observe::events::RetryOutcome;
 use crate::observe::report::BodyTime;
+use crate::observe::span::ThinSpan;
 use crate::observe::target::CallRecord;
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use mesh_core::Timestamp;
+use mesh_core::call::AttemptCounts;
 use mesh_core::local_reply::ResponseFlag;
 use mesh_core::outcome;
 use mesh_core::state::Target;
@@ -27,26 +29,39 @@ pub(crate) struct CallScope {
     /// What the call went through before its answer; with `reported`, that answer too.
     report: Option<Box<CallReport>>,
     reported: bool,
+    span: ThinSpan,
 }
 
 impl CallScope {
-    pub(super) fn new(target: Arc<Target<Net>>, started: Timestamp) -> Self {
+    pub(super) fn new(target: Arc<Target<Net>>, started: Timestamp, span: ThinSpan) -> Self {
         target.attached().call_started();
-        let (code, done, report) = (Code::default(), false, None);
-        Self { target, started, attempts: 0, retries: 0, code, done, report, reported: false }
+        if span.is_wanted() {
+            span.record("virtual_host", &**target.route().virtual_host());
+            span.record("route", &**target.route().name());
+            span.record("cluster", &**target.cluster().name());
+        }
+        Self {
+            target,
+            started,
+            attempts: 0,
+            retries: 0,
+            code: Code::default(),
+            done: false,
+            report: None,
+            reported: false,
+            span,
+        }
     }
 
-    /// The response head was accepted.
-    pub(super) fn head(
-        &mut self,
-        status: StatusCode,
-        grpc_status: Option<u32>,
-        attempts: u32,
-        retries: u32,
-    ) {
-        self.code.status = Some(status);
-        self.code.grpc_status = grpc_status;
-        (self.attempts, self.retries) = (attempts, retries);
+    /// A response head was accepted; its flag says why a retry of it was not made (Envoy: `URX`, `UO`).
+    pub(super) fn head(&mut self, code: Code, counts: AttemptCounts) {
+        self.code = code;
+        (self.attempts, self.retries) = (counts.attempt, counts.retries);
+    }
+
+    /// The span of the call.
+    pub(crate) const fn span(&self) -> &ThinSpan {
+        &self.span
     }
 
     /// Keeps what the call went through, for the error that the response body may end in.
@@ -106,6 +121,8 @@ impl CallScope {
             self.target.cluster().attached().cells.retry(RetryOutcome::Success);
         }
         let (code, attempts) = (self.code, self.attempts);
+        code.record(&self.span);
+        self.span.record("attempts", attempts);
         self.target.attached().call_finished(&CallRecord { code, duration, attempts });
     }
 

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::transport::Transport;
 use bytes::Bytes;
 use http::uri::{Authority, InvalidUri, Scheme};
-use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
+use http::{Request, Response, Uri};
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 use std::convert::Infallible;
@@ -50,7 +50,7 @@ impl Channel {
             Some(authority) if !authority.host().is_empty() => authority.clone(),
             _ => "".parse()?,
         };
-        Ok(Self { client: mesh.client(), scheme, authority })
+        Ok(Self { client: mesh.client().into_own_channel(), scheme, authority })
     }
 }
 
@@ -130,13 +130,7 @@ fn status_of(error: &Error) -> tonic::Status {
 /// The Trailers-Only answer that stands for an error.
 fn grpc_reply(error: Error) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::local(None));
-    *response.status_mut() = StatusCode::OK;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert("grpc-status", HeaderValue::from(error.grpc_status()));
-    if status_of(&error).add_header(headers).is_err() {
-        headers.remove("grpc-message");
-    }
+    crate::grpc::trailers_only(response.headers_mut(), error.grpc_status(), &error.to_string());
     response.extensions_mut().insert(Arc::new(error));
     response
 }

@@ -70,7 +70,7 @@ impl<S: IntoLeaf> Layer<S> for MeshLayer {
     type Service = MeshService<S::Leaf>;
 
     fn layer(&self, transport: S) -> Self::Service {
-        MeshService::new(self.mesh.clone(), transport.into_leaf(self))
+        MeshService::new(self.mesh.clone(), transport.into_leaf(self)).into_own_channel()
     }
 }
 

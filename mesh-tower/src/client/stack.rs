@@ -29,6 +29,12 @@ impl<L: Leaf> MeshService<L> {
         let call = CallService::new(BalanceService::new(endpoint));
         Self(RouteService::new(mesh, call, leaf))
     }
+
+    /// See [`HashSource::ChannelId`](mesh_core::model::HashSource::ChannelId): its calls, and those of
+    /// its clones, have one of their own.
+    pub(crate) fn into_own_channel(self) -> Self {
+        Self(self.0.into_own_channel())
+    }
 }
 
 /// One call through the stack.

@@ -29,6 +29,7 @@ use tokio::time::Sleep;
 /// Dropping it before its end gives the call up and releases everything.
 pub struct MeshResponseBody<R>(Inner<R>);
 
+#[expect(clippy::large_enum_variant, reason = "the large variant is the common path")]
 enum Inner<R> {
     Upstream(Upstream<R>),
     Local(Option<Bytes>),
@@ -113,6 +114,13 @@ where
         if self.over {
             return Poll::Ready(None);
         }
+        match self.call.as_ref().map(CallScope::span).filter(|span| span.is_wanted()).cloned() {
+            Some(span) => span.in_scope(|| self.poll_next(cx)),
+            None => self.poll_next(cx),
+        }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         if let Some(reason) = self.passed() {
             return Poll::Ready(Some(Err(self.end(reason))));
         }

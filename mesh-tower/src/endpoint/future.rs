@@ -32,8 +32,12 @@ impl<L: Leaf> Future for EndpointFuture<L> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let result = ready!(this.send.as_mut().poll(cx));
-        // Polled after it was ready: a caller's mistake that must not become ours.
+        let result = match this.scope {
+            Some(scope) => scope.span().in_scope(|| this.send.as_mut().poll(cx)),
+            // Polled after it was ready: a caller's mistake that must not become ours.
+            None => return Poll::Pending,
+        };
+        let result = ready!(result);
         let Some(mut scope) = this.scope.take() else { return Poll::Pending };
         let mut phases = L::phases(&this.send).unwrap_or(const { Phases::new() });
         let now = clock::now();

@@ -17,9 +17,13 @@ pub(crate) use scope::AttemptScope;
 use scope::Times;
 
 use crate::leaf::Leaf;
+use crate::net::Net;
+use crate::observe::span::ThinSpan;
 use crate::routed::{Answer, AttemptError, Picked};
+use mesh_core::state::InFlight;
 use std::task::{Context, Poll};
 use tower_service::Service;
+use tracing::field::Empty;
 
 /// Sends an attempt to its endpoint through a `Leaf`.
 #[derive(Clone, Debug)]
@@ -46,11 +50,26 @@ impl<L: Leaf> Service<Picked> for EndpointService<L> {
     }
 
     fn call(&mut self, picked: Picked) -> Self::Future {
-        let Picked { request, in_flight, locality, started, waited, deadline } = picked;
+        let Picked { request, in_flight, locality, number, started, waited, deadline } = picked;
         let grpc = mesh_core::head::is_grpc_content_type(request.headers());
-        let send = self.leaf.send(&in_flight, request);
-        let scope =
-            AttemptScope::new(in_flight, locality, grpc, Times { started, waited, deadline });
+        let span = attempt_span(&in_flight, number);
+        let send = span.in_scope(|| self.leaf.send(&in_flight, request));
+        let times = Times { started, waited, deadline };
+        let scope = AttemptScope::new(in_flight, locality, grpc, times, span);
         EndpointFuture::new(send, scope)
     }
+}
+
+/// The span of an attempt, until the end of its response body; a child of its call's.
+fn attempt_span(in_flight: &InFlight<Net>, number: u32) -> ThinSpan {
+    ThinSpan::new(tracing::debug_span!(
+        target: "mesh::attempt",
+        "attempt",
+        number,
+        cluster = &**in_flight.target().cluster().name(),
+        endpoint = %in_flight.endpoint().address(),
+        status = Empty,
+        grpc_status = Empty,
+        response_flag = Empty,
+    ))
 }

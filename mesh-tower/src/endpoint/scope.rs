@@ -5,6 +5,7 @@ use crate::error::Station;
 use crate::net::Net;
 use crate::observe::cluster::{AttemptRecord, LocalityCells};
 use crate::observe::code::Code;
+use crate::observe::span::ThinSpan;
 use crate::observe::{AttemptOutcome, AttemptReport, Phase, Phases};
 use crate::routed::Place;
 use http::{HeaderMap, StatusCode, response};
@@ -31,6 +32,7 @@ pub(crate) struct AttemptScope {
     code: Code,
     /// When the attempt ended, when that is known: the clock need not be read again.
     ended: Option<Timestamp>,
+    span: ThinSpan,
 }
 
 /// The times of an attempt.
@@ -61,12 +63,18 @@ impl AttemptScope {
         locality: Option<Arc<LocalityCells>>,
         grpc: bool,
         times: Times,
+        span: ThinSpan,
     ) -> Self {
         if let Some(locality) = &locality {
             locality.attempt_started();
         }
         let (head_at, report, code) = (times.started, Report::Head, Code::default());
-        Self { in_flight, locality, times, head_at, grpc, report, code, ended: None }
+        Self { in_flight, locality, times, head_at, grpc, report, code, ended: None, span }
+    }
+
+    /// The span of the attempt.
+    pub(super) const fn span(&self) -> &ThinSpan {
+        &self.span
     }
 
     /// The guard of the attempt.
@@ -244,6 +252,7 @@ impl Drop for AttemptScope {
                 (true, false) => {}
             }
         }
+        self.code.record(&self.span);
         if let Some(locality) = &self.locality {
             let body = now.saturating_duration_since(self.head_at);
             let body = self.code.status.map(|_| body);

@@ -5,6 +5,7 @@
 //! is append-only and lock-free, and the usual code is found by the first comparison.
 
 use super::cell::{Sharded, zeroes};
+use super::span::ThinSpan;
 use http::StatusCode;
 use mesh_core::ResponseFlag;
 use mesh_core::outcome::Outcome;
@@ -34,6 +35,24 @@ impl Code {
                 flag: None,
             },
             Outcome::Failed(failure) => Self { flag: Some(failure.flag()), ..Self::default() },
+        }
+    }
+}
+
+impl Code {
+    /// Tells a span.
+    pub(crate) fn record(&self, span: &ThinSpan) {
+        if !span.is_wanted() {
+            return;
+        }
+        if let Some(status) = self.status {
+            span.record("status", status.as_u16());
+        }
+        if let Some(status) = self.grpc_status {
+            span.record("grpc_status", status);
+        }
+        if let Some(flag) = self.flag {
+            span.record("response_flag", flag.as_str());
         }
     }
 }

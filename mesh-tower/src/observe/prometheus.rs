@@ -78,15 +78,10 @@ fn histogram(
     snapshot: &HistogramSnapshot,
 ) -> fmt::Result {
     let name = metric.name();
-    let mut buckets = BOUNDS.iter().zip(snapshot.counts()).peekable();
-    let mut cumulative = 0;
-    for le in LE {
-        while let Some((_, count)) = buckets.next_if(|(bound, _)| **bound <= le) {
-            cumulative += count;
-        }
+    for (le, count) in cumulative(snapshot) {
         write!(out, "{name}_bucket")?;
         label_set(out, metric, values, Some(Some(le)))?;
-        writeln!(out, " {cumulative}")?;
+        writeln!(out, " {count}")?;
     }
     let count = snapshot.count();
     write!(out, "{name}_bucket")?;
@@ -96,6 +91,18 @@ fn histogram(
     write!(out, " {}\n{name}_count", Seconds(snapshot.sum_nanos()))?;
     label_set(out, metric, values, None)?;
     writeln!(out, " {count}")
+}
+
+/// Each exported bucket's upper bound in nanoseconds, and how many values are at most that.
+pub(super) fn cumulative(snapshot: &HistogramSnapshot) -> impl Iterator<Item = (u64, u64)> {
+    let mut buckets = BOUNDS.iter().zip(snapshot.counts()).peekable();
+    let mut sum = 0;
+    LE.into_iter().map(move |le| {
+        while let Some((_, count)) = buckets.next_if(|(bound, _)| **bound <= le) {
+            sum += count;
+        }
+        (le, sum)
+    })
 }
 
 /// `{a="…",le="…"}`, or nothing. `le`: `Some(None)` is infinity.
@@ -135,7 +142,7 @@ fn escape(out: &mut String, value: &str) {
 }
 
 /// Nanoseconds, shown as seconds without trailing zeroes.
-struct Seconds(u64);
+pub(super) struct Seconds(pub(super) u64);
 
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

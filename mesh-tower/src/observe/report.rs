@@ -8,6 +8,7 @@
 use super::phases::{Phase, Phases};
 use http::{HeaderName, HeaderValue, StatusCode};
 use mesh_core::ResponseFlag;
+use mesh_core::call::RetryStop;
 use mesh_core::model::{Address, Locality};
 use mesh_core::outcome::{Failure, Outcome};
 use mesh_core::time::saturating_nanos;
@@ -26,6 +27,8 @@ pub struct CallReport {
     pub phases: Phases,
     /// Time from the start of the call to the response's head, or to its failure.
     pub duration: Duration,
+    /// Why a retry that the last outcome asked for was not made; `None`: none was asked for.
+    pub retry_stop: Option<RetryStop>,
     /// How long the response's body took, told once it has ended.
     pub(crate) body: BodyTime,
 }

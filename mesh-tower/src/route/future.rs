@@ -6,6 +6,7 @@ use crate::connect::SendError;
 use crate::endpoint::MeshResponseBody;
 use crate::error::{Error, Station};
 use crate::observe::code::Code;
+use crate::observe::span::ThinSpan;
 use crate::observe::target::{CallRecord, TargetCells};
 use bytes::Bytes;
 use http::Response;
@@ -18,14 +19,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use tracing::Span;
 
 /// A call: routed, passed by, or answered here.
 #[pin_project]
 pub struct RouteFuture<C, P, R> {
     #[pin]
     state: State<C, P, R>,
-    span: Span,
+    span: ThinSpan,
 }
 
 #[pin_project(project = StateProj)]
@@ -55,17 +55,17 @@ impl Drop for Passing {
 }
 
 impl<C, P, R> RouteFuture<C, P, R> {
-    pub(super) const fn forward(call: C, span: Span) -> Self {
+    pub(super) const fn forward(call: C, span: ThinSpan) -> Self {
         Self { state: State::Forward(call), span }
     }
 
-    pub(super) const fn passthrough(sent: P, passing: Passing, span: Span) -> Self {
+    pub(super) const fn passthrough(sent: P, passing: Passing, span: ThinSpan) -> Self {
         Self { state: State::Passthrough(sent, passing), span }
     }
 
     pub(super) const fn ready(
         result: Result<Response<MeshResponseBody<R>>, Error>,
-        span: Span,
+        span: ThinSpan,
     ) -> Self {
         Self { state: State::Ready(Some(result)), span }
     }
@@ -82,18 +82,19 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let _entered = this.span.enter();
-        let result = match this.state.project() {
-            StateProj::Forward(call) => ready!(call.poll(cx)),
-            StateProj::Passthrough(sent, passing) => passing.ended(ready!(sent.poll(cx))),
-            StateProj::Ready(result) => match result.take() {
-                Some(result) => result,
-                None => return Poll::Pending,
-            },
-        };
-        if !this.span.is_disabled() {
-            record(this.span, &result);
+        let result = ready!(this.span.in_scope(|| match this.state.project() {
+            StateProj::Forward(call) => call.poll(cx),
+            StateProj::Passthrough(sent, passing) => {
+                sent.poll(cx).map(|result| passing.ended(result))
+            }
+            StateProj::Ready(result) => result.take().map_or(Poll::Pending, Poll::Ready),
+        }));
+        if let Err(error) = &result {
+            this.span.record("response_flag", error.response_flag().as_str());
+            this.span.record("error", tracing::field::display(error));
         }
+        // What goes on is the response body, which has the span too.
+        *this.span = ThinSpan::NONE;
         Poll::Ready(result)
     }
 }
@@ -130,16 +131,6 @@ impl Passing {
             }
         }
     }
-}
-
-fn record<R>(span: &Span, result: &Result<Response<R>, Error>) {
-    match result {
-        Ok(response) => span.record("status", response.status().as_u16()),
-        Err(error) => {
-            span.record("response_flag", error.response_flag().as_str());
-            span.record("error", tracing::field::display(error))
-        }
-    };
 }
 
 impl<C, P, R> fmt::Debug for RouteFuture<C, P, R> {

@@ -19,6 +19,7 @@ use crate::mesh::Mesh;
 use crate::net::{Draw, Net};
 use crate::observe::CallReport;
 use crate::observe::code::Code;
+use crate::observe::span::ThinSpan;
 use crate::observe::target::{CallRecord, TargetCells};
 use crate::options::CallOptions;
 use crate::routed::Routed;
@@ -27,16 +28,17 @@ pub(crate) use future::Passing;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, Uri, header};
 use http_body::Body;
+use mesh_core::Random;
 use mesh_core::Timestamp;
-use mesh_core::head::RequestHead;
+use mesh_core::head::{Peer, RequestHead};
 use mesh_core::local_reply::Reason;
 use mesh_core::outcome::{Failure, ProtocolFailure};
-use mesh_core::router::{RequestHash, RewrittenHost};
+use mesh_core::router::{InvalidRewrite, RequestHash, RewrittenHost};
 use mesh_core::state::{Routing, Snapshot, Target};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tower_service::Service;
-use tracing::Span;
+use tracing::field::Empty;
 
 /// Routes calls: one snapshot load, one decision, one typed hand-over.
 #[derive(Clone, Debug)]
@@ -44,13 +46,23 @@ pub struct RouteService<S, L> {
     mesh: Mesh,
     inner: S,
     leaf: L,
+    /// What all clones have in common, for hash policies by `channel_id`.
+    channel_id: u64,
 }
 
 impl<S, L> RouteService<S, L> {
     /// Hands routed calls to `inner`, and what passes by every policy to `leaf`.
     #[must_use]
-    pub const fn new(mesh: Mesh, inner: S, leaf: L) -> Self {
-        Self { mesh, inner, leaf }
+    pub fn new(mesh: Mesh, inner: S, leaf: L) -> Self {
+        let channel_id = mesh.shared().channel_id;
+        Self { mesh, inner, leaf, channel_id }
+    }
+
+    /// Gives this one and its clones a channel id of their own; without, it is the mesh's.
+    #[must_use]
+    pub(crate) fn into_own_channel(mut self) -> Self {
+        self.channel_id = Draw.next_u64();
+        self
     }
 }
 
@@ -77,7 +89,8 @@ where
         let request = request.map(MeshBody::new);
         let span = call_span(&request);
         let snapshot = self.mesh.snapshot();
-        let head = head_of(&request);
+        let mut head = head_of(&request);
+        head.channel_id = Some(self.channel_id);
         match snapshot.route(&head, &mut Draw) {
             Ok(Routing::Forward(target)) => {
                 let options = options_of(&request);
@@ -88,19 +101,22 @@ where
                 }
                 drop(snapshot);
                 let mut request = request;
-                if let Err(error) = prepare(&mut request, &target) {
+                if let Err(invalid) = prepare(&mut request, &target) {
+                    let error = unsendable(invalid, &target, started);
                     return RouteFuture::ready(Err(error), span);
                 }
                 let mut settings = self.mesh.shared().settings;
                 settings.ignores_extensions = L::IGNORES_EXTENSIONS;
-                let routed = Routed { request, target, options, settings, hash, started };
-                let _entered = span.enter();
-                let call = self.inner.call(routed);
-                drop(_entered);
-                RouteFuture::forward(call, span)
+                let of_call = span.clone();
+                let routed = Routed { request, target, options, settings, hash, started, span };
+                RouteFuture::forward(of_call.in_scope(|| self.inner.call(routed)), of_call)
             }
-            Ok(Routing::Reply(reply)) => {
-                let response = reply.map(|text| MeshResponseBody::local(Some(text)));
+            Ok(Routing::Reply(mut reply)) => {
+                if head.is_grpc() {
+                    reply = crate::grpc::of_reply(reply);
+                }
+                let text = |text: Bytes| (!text.is_empty()).then_some(text);
+                let response = reply.map(|body| MeshResponseBody::local(text(body)));
                 let code = Code { status: Some(response.status()), ..Code::default() };
                 count(self.mesh.unrouted(), code, started);
                 RouteFuture::ready(Ok(response), span)
@@ -135,18 +151,39 @@ fn count(cells: &TargetCells, code: Code, started: Timestamp) {
     cells.call_finished(&CallRecord { code, duration, attempts: 0 });
 }
 
-/// The span of the call; nothing is made of it without a subscriber that wants it.
-fn call_span<B>(request: &Request<B>) -> Span {
-    tracing::debug_span!(
+/// A call whose request a route's rewrite made unfit.
+fn unsendable(invalid: InvalidRewrite, target: &Target<Net>, started: Timestamp) -> Error {
+    let reason = Reason::Attempt(Failure::Protocol(ProtocolFailure::InvalidRequest));
+    let code = Code { flag: Some(reason.flag()), ..Code::default() };
+    count(target.attached(), code, started);
+    let station = Station {
+        virtual_host: Some(Arc::clone(target.route().virtual_host())),
+        route: Some(Arc::clone(target.route().name())),
+        cluster: Some(Arc::clone(target.cluster().name())),
+        ..Station::default()
+    };
+    let error = Error::new(reason, station).with_source(Some(invalid.into()));
+    error.with_report(Some(CallReport::new()))
+}
+
+/// The span of the call, until the end of its response body; nothing is made of it without a subscriber
+/// that wants it.
+fn call_span<B>(request: &Request<B>) -> ThinSpan {
+    ThinSpan::new(tracing::debug_span!(
         target: "mesh::call",
         "call",
         method = %request.method(),
         authority = authority_of(request),
         path = request.uri().path(),
-        status = tracing::field::Empty,
-        response_flag = tracing::field::Empty,
-        error = tracing::field::Empty,
-    )
+        virtual_host = Empty,
+        route = Empty,
+        cluster = Empty,
+        attempts = Empty,
+        status = Empty,
+        grpc_status = Empty,
+        response_flag = Empty,
+        error = Empty,
+    ))
 }
 
 /// What the router may see of a request.
@@ -156,13 +193,19 @@ fn head_of<B>(request: &Request<B>) -> RequestHead<'_> {
     let mut head =
         RequestHead::new(request.method(), authority_of(request), path, request.headers());
     head.scheme = uri.scheme_str();
+    if let Some(peer) = request.extensions().get::<crate::Peer>() {
+        head.peer = Peer { address: peer.address, identity: peer.identity.as_deref() };
+    }
     head
 }
 
-/// The authority that the caller wrote: the URI's, else the `Host` header.
+/// The authority that the caller wrote: the URI's, without userinfo, else the `Host` header.
 fn authority_of<B>(request: &Request<B>) -> &str {
     match request.uri().authority() {
-        Some(authority) => authority.as_str(),
+        Some(authority) => {
+            let authority = authority.as_str();
+            authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+        }
         None => {
             let host = request.headers().get(header::HOST);
             host.and_then(|host| host.to_str().ok()).unwrap_or_default()
@@ -175,18 +218,15 @@ fn options_of<B>(request: &Request<B>) -> CallOptions {
     request.extensions().get::<CallOptions>().copied().unwrap_or_default()
 }
 
-/// Makes the request what the route wants it to be, before any attempt.
-fn prepare(request: &mut Request<MeshBody>, target: &Target<Net>) -> Result<(), Error> {
+/// Makes the request what the route wants it to be, before any attempt: first the headers, then host and
+/// path, which may be taken from them (Envoy: `finalizeRequestHeaders`).
+fn prepare(request: &mut Request<MeshBody>, target: &Target<Net>) -> Result<(), InvalidRewrite> {
+    target.route().edit_request(target.split(), request.headers_mut());
     let forward = target.forward();
     if forward.rewrites() {
         let head = head_of(request);
         let host = forward.host(&head);
-        let path = forward.path(&head).map_err(|invalid| {
-            let failure = Failure::Protocol(ProtocolFailure::InvalidRequest);
-            let route = Some(Arc::clone(target.route().name()));
-            let station = Station { route, ..Station::default() };
-            Error::new(Reason::Attempt(failure), station).with_source(Some(invalid.into()))
-        })?;
+        let path = forward.path(&head)?;
         if let Some(path) = path {
             set_path(request.uri_mut(), path);
         }
@@ -206,7 +246,6 @@ fn prepare(request: &mut Request<MeshBody>, target: &Target<Net>) -> Result<(), 
             set_authority(request.uri_mut(), &host);
         }
     }
-    target.route().edit_request(target.split(), request.headers_mut());
     Ok(())
 }
 

@@ -40,6 +40,12 @@ fn series(data: &AggregatedMetrics) -> Series {
             assert!(sum.is_monotonic());
             sum.data_points().map(|point| (attributes(point.attributes()), point.value())).collect()
         }
+        AggregatedMetrics::F64(MetricData::Sum(sum)) => {
+            assert!(sum.is_monotonic());
+            let points = sum.data_points();
+            let micros = |value: f64| (value * 1e6).round() as u64;
+            points.map(|point| (attributes(point.attributes()), micros(point.value()))).collect()
+        }
         AggregatedMetrics::U64(MetricData::Gauge(gauge)) => {
             let points = gauge.data_points();
             points.map(|point| (attributes(point.attributes()), point.value())).collect()
@@ -56,17 +62,30 @@ fn attributes<'a>(attributes: impl Iterator<Item = &'a KeyValue>) -> String {
 }
 
 #[test]
-fn every_counter_and_gauge_is_observed() {
+fn every_metric_is_observed() {
     let Busy { registry, target: _target, locality: _locality, state: _state, .. } = &busy();
     let collected = Sdk::new(registry).collect();
     let names: BTreeSet<_> = collected.keys().cloned().collect();
     let expected: BTreeSet<_> = (Metric::ALL.iter())
-        .filter(|metric| metric.kind() != Kind::Histogram)
-        .map(|metric| metric.otel_name())
+        .flat_map(|metric| {
+            let suffixes: &[&str] = match metric.kind() {
+                Kind::Histogram => &[".bucket", ".count", ".sum"],
+                Kind::Counter | Kind::Gauge => &[""],
+            };
+            suffixes.iter().map(|suffix| metric.otel_name() + suffix)
+        })
         .collect();
     assert_eq!(names, expected);
     let labels = format!("cluster=reviews,route={HOSTILE},status=503,virtual_host=shop");
     assert_eq!(collected["mesh.calls"][&labels], 1);
+    let route = format!("cluster=reviews,route={HOSTILE},virtual_host=shop");
+    assert_eq!(collected["mesh.call_duration.count"][&route], 3);
+    assert_eq!(collected["mesh.call_duration.sum"][&route], 111_000, "microseconds");
+    let bucket = |le: &str| {
+        collected["mesh.call_duration.bucket"]
+            [&format!("cluster=reviews,le={le},route={HOSTILE},virtual_host=shop")]
+    };
+    assert_eq!(["0.001", "0.01", "0.05", "+Inf"].map(bucket), [1, 2, 2, 3]);
     assert_eq!(collected["mesh.endpoints"]["cluster=reviews,state=healthy"], 3);
     assert_eq!(collected["mesh.cluster_panic"]["cluster=reviews"], 0);
     assert_eq!(collected["mesh.snapshot_swaps"][""], 1);

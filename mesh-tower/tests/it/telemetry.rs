@@ -1,0 +1,236 @@
+//! What the mesh says about calls: every metric is fed, spans end with the body, retries that were not
+//! made are told.
+
+use crate::fixture::{
+    at, bounded, call, cluster, config, flags, get, grpc, idle, mesh, metric, outcome, over_h2,
+    simple, text,
+};
+use crate::retry::retry;
+use crate::wire::{Act, GRPC_OK, OK, scripted};
+use http_body_util::BodyExt;
+use mesh_core::ConfigUpdate;
+use mesh_core::model::{HedgePolicy, OutlierDetection, RetryOn};
+use mesh_tower::observe::CallReport;
+use mesh_tower::source::Updates;
+use mesh_tower::testing::MemoryNetwork;
+use mesh_tower::{CallOptions, Mesh};
+use parking_lot::Mutex;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tracing_subscriber::fmt::format::FmtSpan;
+
+/// Counters and histograms, from the table in the documentation.
+fn documented() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let table = include_str!("../../src/observe/metrics.md");
+    table.lines().skip(2).filter_map(|line| {
+        let mut cells = line.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`'));
+        Some((cells.next()?, cells.next()?))
+    })
+}
+
+/// A mesh to which everything happens that is counted.
+#[tokio::test(start_paused = true)]
+async fn every_counter_and_histogram_is_fed() {
+    let network = MemoryNetwork::new();
+    let (server, _) = scripted(
+        &network,
+        1,
+        &[Act::Head(503, &[]), OK, Act::Reset(h2::Reason::REFUSED_STREAM), Act::Hang, OK],
+    );
+    let sick = || {
+        cluster(|cluster| {
+            let mut rules = OutlierDetection::default();
+            rules.consecutive_5xx = Some(1);
+            rules.max_ejection_percent = 100;
+            cluster.outlier_detection = Some(rules);
+        })
+    };
+    let update = |max_requests| {
+        let mut cluster = sick();
+        cluster.circuit_breakers.default.max_requests = max_requests;
+        config(cluster, &[at(1), at(2)], |action| {
+            retry(RetryOn::SERVER_ERROR, |policy| {
+                policy.per_try_timeout = Some(Duration::from_millis(100));
+            })(action);
+            let mut hedge = HedgePolicy::default();
+            hedge.hedge_on_per_try_timeout = true;
+            action.hedge_policy = Some(hedge);
+        })
+    };
+    let (updates, source) = Updates::new();
+    let mesh = Mesh::builder()
+        .connector(network)
+        .config(update(1024))
+        .source(source)
+        .report_every_call()
+        .build()
+        .unwrap();
+    for _ in 0..4 {
+        drop(outcome(&mesh, over_h2(get("/"))).await);
+    }
+    updates.apply(update(0));
+    bounded(mesh.applied(2)).await.unwrap();
+    drop(outcome(&mesh, over_h2(get("/"))).await);
+    server.close();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut unfed = Vec::new();
+    for (name, kind) in documented() {
+        let fed = match kind {
+            "counter" => metric(&mesh, name, &[]),
+            "histogram" => metric(&mesh, &format!("{name}_count"), &[]),
+            _ => 1,
+        };
+        if fed == 0 {
+            unfed.push(name);
+        }
+    }
+    assert_eq!(unfed, [""; 0], "{}", mesh.metrics().prometheus_text());
+    for phase in ["routing", "waiting", "connect", "first_byte", "body", "backoff"] {
+        let count = metric(&mesh, "mesh_phase_seconds_count", &[("phase", phase)]);
+        assert!(count > 0, "no {phase}");
+    }
+    let unplaced = [("locality", ""), ("response_flag", "UO")];
+    assert_eq!(metric(&mesh, "mesh_attempts_total", &unplaced), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_are_counted_from_first_to_last() {
+    let network = MemoryNetwork::new();
+    let (server, _) = scripted(&network, 1, &[OK]);
+    let mesh = simple(&network, 1, |_| {});
+    assert!(outcome(&mesh, over_h2(get("/"))).await.is_ok());
+    assert_eq!(metric(&mesh, "mesh_connections_active", &[]), 1);
+    server.close();
+    server.refuse();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert!(outcome(&mesh, over_h2(get("/"))).await.is_err());
+    let counts = [("opened_total", "opened"), ("active", "active")]
+        .map(|(name, _)| metric(&mesh, &format!("mesh_connections_{name}"), &[]));
+    assert_eq!(counts, [1, 0]);
+    assert_eq!(metric(&mesh, "mesh_connections_closed_total", &[("reason", "remote")]), 1);
+    assert!(metric(&mesh, "mesh_connections_failed_total", &[("reason", "refused")]) > 0);
+}
+
+/// What a formatting subscriber wrote.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Lines {
+    /// The spans that have ended so far, as `target{fields}` of the innermost.
+    fn ended(&self) -> Vec<String> {
+        let text = String::from_utf8(self.0.lock().clone()).unwrap();
+        let closed = text.lines().filter(|line| line.contains(" close "));
+        closed.map(|line| line.split_once("DEBUG ").unwrap().1.to_owned()).collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn there_is_a_span_for_each_call_and_each_attempt_until_the_body_ends() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_span_events(FmtSpan::CLOSE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let network = MemoryNetwork::new();
+    scripted(&network, 1, &[Act::Head(503, &[]), GRPC_OK]);
+    let mesh = simple(&network, 1, retry(RetryOn::SERVER_ERROR, |_| {}));
+    let response = call(&mesh, grpc("/shop.Reviews/List")).await.unwrap();
+    let ended = lines.ended();
+    assert_eq!(ended.len(), 1, "only the first attempt has ended: {ended:#?}");
+    assert!(ended[0].contains("attempt{number=1 cluster=\"a\" endpoint=10.0.0.1:80 status=503"));
+    drop(text(response).await);
+    let ended = lines.ended();
+    assert_eq!(ended.len(), 3, "{ended:#?}");
+    let (attempt, call) = (&ended[1], &ended[2]);
+    assert!(attempt.contains("attempt{number=2 cluster=\"a\" endpoint=10.0.0.1:80 status=200"));
+    assert!(attempt.contains("grpc_status=0}"), "{attempt}");
+    for field in [
+        "call{method=POST authority=\"a\" path=\"/shop.Reviews/List\"",
+        "virtual_host=\"any\" route=\"all\" cluster=\"a\"",
+        "attempts=2",
+        "status=200",
+        "grpc_status=0",
+    ] {
+        assert!(call.contains(field), "{field}: {call}");
+    }
+    // The attempt's span is within the call's.
+    assert!(attempt.starts_with("call{"), "{attempt}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_that_was_not_made_is_told_beside_the_answer() {
+    let network = MemoryNetwork::new();
+    scripted(&network, 1, &[Act::Head(503, &[])]);
+    let mesh = simple(&network, 1, retry(RetryOn::SERVER_ERROR, |policy| policy.num_retries = 1));
+    let mut request = over_h2(get("/"));
+    request.extensions_mut().insert(CallOptions::new().server_timing());
+    let response = call(&mesh, request).await.unwrap();
+    assert_eq!(response.status(), 503);
+    let report = response.extensions().get::<CallReport>().unwrap().clone();
+    assert_eq!(report.retry_stop.map(|stop| stop.code()), Some("retry_limit"));
+    let header = response.headers()["server-timing"].to_str().unwrap().to_owned();
+    assert!(header.starts_with("mesh;dur=") && header.contains("attempt2;desc="), "{header}");
+    drop(text(response).await);
+    idle(&mesh).await;
+    assert_eq!(flags(&mesh), "URX:1");
+    let labels = [("status", "503"), ("response_flag", "URX")];
+    assert_eq!(metric(&mesh, "mesh_calls_total", &labels), 1);
+}
+
+fn detection(change: impl FnOnce(&mut OutlierDetection)) -> ConfigUpdate {
+    let mut rules = OutlierDetection::default();
+    rules.max_ejection_percent = 50;
+    change(&mut rules);
+    let watched = cluster(|cluster| cluster.outlier_detection = Some(rules));
+    config(watched, &[at(1), at(2)], |action| action.timeout = Duration::from_millis(200))
+}
+
+/// Its head says 200, and then nothing good comes.
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_fails_after_the_head_is_ejected() {
+    let hangs_after_head = Act::Grpc(Duration::from_secs(60), &[]);
+    let breaks = Act::Break(Duration::from_millis(5), h2::Reason::INTERNAL_ERROR);
+    let in_a_row = |rules: &mut OutlierDetection| rules.consecutive_5xx = Some(3);
+    let in_share = |rules: &mut OutlierDetection| {
+        rules.failure_percentage = Some(Default::default());
+        let share = rules.failure_percentage.as_mut().unwrap();
+        (share.minimum_hosts, share.request_volume, share.threshold) = (1, 5, 50);
+        share.enforcing = 100;
+        rules.interval = Duration::from_secs(1);
+    };
+    for (act, rules, is_grpc) in [
+        (hangs_after_head, detection(in_a_row), true),
+        (breaks, detection(in_a_row), true),
+        (breaks, detection(in_share), false),
+    ] {
+        let network = MemoryNetwork::new();
+        scripted(&network, 1, &[act]);
+        scripted(&network, 2, &[GRPC_OK]);
+        let mesh = mesh(&network, rules);
+        for _ in 0..20 {
+            let request = if is_grpc { grpc("/s/m") } else { over_h2(get("/")) };
+            if let Ok(response) = call(&mesh, request).await {
+                drop(response.into_body().collect().await);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let ejected = metric(&mesh, "mesh_ejections_total", &[("outcome", "enforced")]);
+        assert!(ejected > 0, "{act:?} gRPC: {is_grpc}");
+    }
+}
