@@ -98,8 +98,18 @@ where
             return ForeignFuture { state: State::Failed(Some(error)), classify: None };
         }
         let address = to.endpoint().address().clone();
-        if let (true, Address::Socket(socket)) = (self.options.rewrite_authority, &address) {
-            crate::route::set_authority(request.uri_mut(), &socket.to_string());
+        match (self.options.rewrite_authority, &address) {
+            (false, _) => {}
+            (true, Address::Socket(socket)) => {
+                crate::route::set_authority(request.uri_mut(), &socket.to_string());
+            }
+            // No authority says it, and the transport would go where the name points.
+            (true, Address::Unix(_)) => {
+                let failure = Failure::Connect(ConnectFailure::Unreachable);
+                let source = Some(UnixByAuthority.into());
+                let error = SendError { failure, request: Some(Box::new(request)), source };
+                return ForeignFuture { state: State::Failed(Some(error)), classify: None };
+            }
         }
         let cluster = Arc::clone(cluster.name());
         request.extensions_mut().insert(Endpoint { address, cluster });
@@ -110,6 +120,14 @@ where
         self.dispatch(request)
     }
 }
+
+/// A transport that goes by the authority was to go to a Unix socket.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "a Unix socket has no authority to rewrite to; read the extension `Endpoint` in the transport \
+     instead of `rewrite_authority`"
+)]
+struct UnixByAuthority;
 
 /// An attempt over a user's transport.
 #[pin_project]

@@ -54,7 +54,8 @@ impl CallOptions {
         self
     }
 
-    /// Waits for an endpoint, within the deadline, when none can be picked (gRPC "wait for ready").
+    /// Waits, within the deadline, for an endpoint that can be picked and that takes connections (grpc/grpc
+    /// `doc/wait-for-ready.md`). Between rounds of connects that fail there are pauses, up to 5 s.
     #[must_use]
     pub const fn wait_for_ready(mut self) -> Self {
         self.wait_for_ready = true;

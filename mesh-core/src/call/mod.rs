@@ -74,7 +74,7 @@ pub use headers::{AttemptCounts, Overrides};
 pub use policy::{CallOptions, CallPolicy, RequestFacts};
 
 use crate::local_reply::Reason;
-use crate::model::{RetryOn, RetryPolicy};
+use crate::model::{BackOff, RetryOn, RetryPolicy};
 use crate::outcome::{Failure, Outcome};
 use crate::random::Random;
 use crate::time::Timestamp;
@@ -99,6 +99,10 @@ pub const MAX_REFUSED: u8 = 1;
 /// servers say GOAWAY one after another, once loses calls. A server that says GOAWAY to every
 /// connection at once is where the bound is reached.
 pub const MAX_GOAWAY: u8 = 8;
+
+/// How long a call that waits for ready pauses between rounds of connects that fail: at most 100 ms, then
+/// twice as long each time, up to 5 s.
+const RECONNECT: BackOff = BackOff::new(Duration::from_millis(100), Duration::from_secs(5));
 
 /// The most retries by policy, whatever `num_retries` or a caller's header says.
 pub const MAX_RETRIES: u32 = 100;
@@ -155,6 +159,9 @@ pub struct Call {
     hedge: bool,
     /// Whether the policy applies to this request at all.
     armed: bool,
+    wait_for_ready: bool,
+    /// Pauses so far because no connection could be made.
+    waits: u32,
     phase: Phase,
     retry_stop: Option<RetryStop>,
 }
@@ -171,6 +178,9 @@ enum Phase {
 struct Pause {
     until: Timestamp,
     after_timeout: bool,
+    /// It ends in the same attempt once more, which was never sent, and not in a retry.
+    unsent: bool,
+    holds_slot: bool,
 }
 
 impl Call {
@@ -216,6 +226,8 @@ impl Call {
             grpc,
             hedge: armed && hedge.unwrap_or(policy.hedge.hedge_on_per_try_timeout),
             armed,
+            wait_for_ready: options.wait_for_ready,
+            waits: 0,
             overrides,
             phase: Phase::Ready,
             retry_stop: None,
@@ -250,6 +262,9 @@ impl Call {
         if self.may_go_elsewhere(&attempt, outcome, gate, now) {
             return self.launch(attempt.holds_slot, now);
         }
+        if self.waits_for_connection(&attempt, outcome, gate) {
+            return self.begin_wait(attempt.holds_slot, now, random);
+        }
         if attempt.holds_slot {
             gate.release_retry();
         }
@@ -281,7 +296,10 @@ impl Call {
             return Action::Finish(deadline.limit.reason());
         }
         if let Some(pause) = self.pause.take_if(|pause| pause.until <= now) {
-            return self.launch_retry(pause.after_timeout, now);
+            return match pause.unsent {
+                true => self.launch(pause.holds_slot, now),
+                false => self.launch_retry(pause.after_timeout, now),
+            };
         }
         let passed = self.attempt_limits().find(|(at, ..)| *at <= now);
         match passed {
@@ -394,7 +412,17 @@ impl Call {
         if pause.is_zero() {
             return self.launch_retry(after_timeout, now);
         }
-        self.pause = Some(Pause { until: now + pause, after_timeout });
+        let until = now + pause;
+        self.pause = Some(Pause { until, after_timeout, unsent: false, holds_slot: true });
+        Action::Wait
+    }
+
+    /// Waits a while for an endpoint that takes connections.
+    fn begin_wait(&mut self, holds_slot: bool, now: Timestamp, random: &mut impl Random) -> Action {
+        self.waits = self.waits.saturating_add(1);
+        self.unsent_left = MAX_UNSENT;
+        let until = now + backoff::jittered(&RECONNECT, self.waits, random);
+        self.pause = Some(Pause { until, after_timeout: false, unsent: true, holds_slot });
         Action::Wait
     }
 
@@ -473,7 +501,8 @@ impl Call {
 
     /// Gives back every slot; nothing happens after this.
     fn end(&mut self, gate: &mut impl RetryGate) {
-        let held = self.in_flight.clear() + usize::from(self.pause.take().is_some());
+        let pausing = self.pause.take().is_some_and(|pause| pause.holds_slot);
+        let held = self.in_flight.clear() + usize::from(pausing);
         for _ in 0..held {
             gate.release_retry();
         }

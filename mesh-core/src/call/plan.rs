@@ -48,6 +48,20 @@ impl Call {
         goes
     }
 
+    /// grpc/grpc `doc/wait-for-ready.md`: no connection could be made, and the caller asked to wait for
+    /// one.
+    pub(super) fn waits_for_connection(
+        &self,
+        attempt: &Attempt,
+        outcome: &Outcome<'_>,
+        gate: &impl RetryGate,
+    ) -> bool {
+        let Outcome::Failed(Failure::Connect(why)) = outcome else { return false };
+        let for_good = matches!(why, ConnectFailure::TlsUnavailable | ConnectFailure::RuntimeGone);
+        let waits = self.wait_for_ready && !for_good && gate.can_resend();
+        waits && !attempt.replaced && self.pause.is_none()
+    }
+
     /// Whether the outcome is worth a retry under the policy and what the caller asked for.
     pub(super) fn wants_retry(&self, outcome: &Outcome<'_>, gate: &impl RetryGate) -> bool {
         let policy_codes = self.policy.as_deref().map(|policy| &*policy.retriable_status_codes);

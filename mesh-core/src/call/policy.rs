@@ -91,4 +91,7 @@ pub struct CallOptions {
     /// The call is not tried again by policy, nor hedged. A request that no server processed may
     /// still go elsewhere: that is the same attempt, not another.
     pub no_retry: bool,
+    /// The call waits for an endpoint to be there (grpc/grpc `doc/wait-for-ready.md`): as long as
+    /// connections can't be made, others are tried after ever longer pauses, until the deadline.
+    pub wait_for_ready: bool,
 }

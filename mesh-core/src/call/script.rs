@@ -118,6 +118,7 @@ impl Sim {
                 "grpc" => request.grpc = true,
                 "not_retriable" => request.retriable = false,
                 "no_retry" => request.options.no_retry = true,
+                "wait_for_ready" => request.options.wait_for_ready = true,
                 "call_timeout" => request.options.timeout = Some(millis()),
                 "incoming" => request.incoming_deadline = Some(Timestamp::from_millis(number())),
                 "slots" => gate.free = number() as u32,

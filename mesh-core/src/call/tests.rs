@@ -303,6 +303,43 @@ fn what_no_server_processed_goes_elsewhere_without_policy_budget_or_pause() {
 }
 
 #[test]
+fn a_call_that_waits_for_ready_tries_connections_until_the_deadline() {
+    check(
+        "slots=0 wait_for_ready",
+        "
+        0 start       -> start 1 | 1000 timeout
+        0 #1 connect  -> start 2 | 1000 timeout
+        0 #2 connect  -> start 3 | 1000 timeout
+        0 #3 connect  -> start 4 | 1000 timeout
+        0 #4 connect  -> wait | 50 back_off
+        50 timer      -> start 5 | 1000 timeout
+        50 #5 connect -> start 6 | 1000 timeout
+        50 #6 connect -> start 7 | 1000 timeout
+        50 #7 connect -> start 8 | 1000 timeout
+        50 #8 connect -> wait | 150 back_off
+        150 timer     -> start 9 | 1000 timeout
+        950 #9 200    -> commit 9
+        ",
+    );
+    check(
+        "timeout=20 wait_for_ready",
+        "
+        0 start       -> start 1 | 20 timeout
+        0 #1 connect  -> start 2 | 20 timeout
+        0 #2 connect  -> start 3 | 20 timeout
+        0 #3 connect  -> start 4 | 20 timeout
+        0 #4 connect  -> wait | 20 timeout
+        20 timer      -> finish timeout
+        ",
+    );
+    let body_gone = "0 start -> start 1 | 1000 timeout\n1 #1 connect -> finish connect_refused";
+    check("wait_for_ready body_gone", body_gone);
+    let for_good =
+        "0 start -> start 1 | 1000 timeout\n1 #1 tls-unavailable -> finish connect_tls_unavailable";
+    check("wait_for_ready", for_good);
+}
+
+#[test]
 fn after_the_transparent_retries_the_policy_decides() {
     check(
         "on=refused-stream no_transparent",

@@ -133,6 +133,7 @@ impl Drive {
         facts.overrides = overrides;
         facts.options.timeout = options.timeout;
         facts.options.no_retry = options.no_retry;
+        facts.options.wait_for_ready = options.wait_for_ready;
         let trace = Trace::of(&request);
         let machine = Call::new(&target.call_policy(), facts, started);
         target.cluster().budget().deposit(started);

@@ -50,7 +50,7 @@ async fn the_authority_is_rewritten_only_on_request() {
     for (endpoint, rewrite, expected) in [
         (address(1), false, "http://a/"),
         (address(1), true, "http://10.0.0.1:80/"),
-        (unix, true, "http://a/"),
+        (unix.clone(), false, "http://a/"),
     ] {
         let mesh = mesh(cluster(|_| {}), &[endpoint], |_| {});
         let transport = service_fn(|request: Request<MeshBody>| async move {
@@ -61,6 +61,14 @@ async fn the_authority_is_rewritten_only_on_request() {
         let response = bounded(layer.layer(transport).oneshot(get("/"))).await.unwrap();
         assert_eq!(bounded(response.into_body().collect()).await.unwrap().to_bytes(), expected);
     }
+    // A socket's path is no authority: better no call than one to wherever the name points.
+    let mesh = mesh(cluster(|_| {}), &[unix], |_| {});
+    let unused = service_fn(|_: Request<MeshBody>| async { Reply::Ok(reply(200, "")) });
+    let layer = MeshLayer::new(&mesh).rewrite_authority();
+    let error = bounded(layer.layer(unused).oneshot(get("/"))).await.unwrap_err();
+    assert_eq!(error.code(), "connect_unreachable");
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("Unix socket"), "{source}");
 }
 
 #[tokio::test]

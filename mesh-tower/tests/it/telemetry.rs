@@ -1,5 +1,4 @@
-//! What the mesh says about calls: every metric is fed, spans end with the body, retries that were not
-//! made are told.
+//! What the mesh says about calls: every metric is fed, retries that were not made are told.
 
 use crate::fixture::{
     at, bounded, call, cluster, config, flags, get, grpc, idle, mesh, metric, outcome, over_h2,
@@ -14,11 +13,7 @@ use mesh_tower::observe::CallReport;
 use mesh_tower::source::Updates;
 use mesh_tower::testing::MemoryNetwork;
 use mesh_tower::{CallOptions, Mesh};
-use parking_lot::Mutex;
-use std::io;
-use std::sync::Arc;
 use std::time::Duration;
-use tracing_subscriber::fmt::format::FmtSpan;
 
 /// Counters and histograms, from the table in the documentation.
 fn documented() -> impl Iterator<Item = (&'static str, &'static str)> {
@@ -110,67 +105,6 @@ async fn connections_are_counted_from_first_to_last() {
     assert_eq!(counts, [1, 0]);
     assert_eq!(metric(&mesh, "mesh_connections_closed_total", &[("reason", "remote")]), 1);
     assert!(metric(&mesh, "mesh_connections_failed_total", &[("reason", "refused")]) > 0);
-}
-
-/// What a formatting subscriber wrote.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Lines {
-    /// The spans that have ended so far, as `target{fields}` of the innermost.
-    fn ended(&self) -> Vec<String> {
-        let text = String::from_utf8(self.0.lock().clone()).unwrap();
-        let closed = text.lines().filter(|line| line.contains(" close "));
-        closed.map(|line| line.split_once("DEBUG ").unwrap().1.to_owned()).collect()
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn there_is_a_span_for_each_call_and_each_attempt_until_the_body_ends() {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::DEBUG)
-        .with_span_events(FmtSpan::CLOSE)
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
-    let network = MemoryNetwork::new();
-    scripted(&network, 1, &[Act::Head(503, &[]), GRPC_OK]);
-    let mesh = simple(&network, 1, retry(RetryOn::SERVER_ERROR, |_| {}));
-    let response = call(&mesh, grpc("/shop.Reviews/List")).await.unwrap();
-    let ended = lines.ended();
-    assert_eq!(ended.len(), 1, "only the first attempt has ended: {ended:#?}");
-    assert!(ended[0].contains("attempt{number=1 cluster=\"a\" endpoint=10.0.0.1:80 status=503"));
-    drop(text(response).await);
-    let ended = lines.ended();
-    assert_eq!(ended.len(), 3, "{ended:#?}");
-    let (attempt, call) = (&ended[1], &ended[2]);
-    assert!(attempt.contains("attempt{number=2 cluster=\"a\" endpoint=10.0.0.1:80 status=200"));
-    assert!(attempt.contains("grpc_status=0}"), "{attempt}");
-    for field in [
-        "call{method=POST authority=\"a\" path=\"/shop.Reviews/List\"",
-        "virtual_host=\"any\" route=\"all\" cluster=\"a\"",
-        "attempts=2",
-        "status=200",
-        "grpc_status=0",
-    ] {
-        assert!(call.contains(field), "{field}: {call}");
-    }
-    // The attempt's span is within the call's.
-    assert!(attempt.starts_with("call{"), "{attempt}");
 }
 
 #[tokio::test(start_paused = true)]

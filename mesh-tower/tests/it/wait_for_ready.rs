@@ -57,6 +57,35 @@ async fn without_an_endpoint_a_call_fails_at_once_and_one_that_waits_gets_the_fi
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_that_waits_outlasts_an_endpoint_that_is_not_up_yet() {
+    let network = MemoryNetwork::new();
+    let server = network.serve_fn(at(1), |_| async { reply(200, "") });
+    server.refuse();
+    let mesh = Mesh::builder().connector(network).config(one()).build().unwrap();
+    assert!(call(&mesh, get("/")).await.unwrap_err().is_connect());
+    let waiting = [spawn(&mesh, waits()), spawn(&mesh, waits())];
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(waiting.iter().all(|call| !call.is_finished()));
+    server.accept();
+    for call in waiting {
+        assert_eq!(
+            tokio::time::timeout(Duration::from_secs(6), call).await.unwrap().unwrap(),
+            Ok(200)
+        );
+    }
+    // And not beyond its deadline.
+    server.refuse();
+    server.close();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let begun = Instant::now();
+    let error = call(&mesh, waits()).await.unwrap_err();
+    assert_eq!((error.code(), begun.elapsed()), ("timeout", Duration::from_secs(15)));
+    let attempts = error.report().unwrap().attempts.len();
+    assert!((10..60).contains(&attempts), "{attempts} attempts in 15 s");
+    idle(&mesh).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn waiting_ends_with_the_deadline() {
     let (mesh, _updates) = world(empty());
     let begun = Instant::now();
