@@ -38,6 +38,16 @@ pub(super) fn of_h2(error: &h2::Error) -> Failure {
     TERMINATED
 }
 
+/// Why a stream broke off after its head.
+pub(super) fn of_h2_body(error: &h2::Error) -> Failure {
+    match of_h2(error) {
+        Failure::Protocol(ProtocolFailure::ResponseHeadTooLarge) => {
+            Failure::Protocol(ProtocolFailure::InvalidResponse)
+        }
+        failure => failure,
+    }
+}
+
 fn reset_by_peer(reason: h2::Reason) -> Failure {
     match reason {
         h2::Reason::REFUSED_STREAM => {

@@ -84,7 +84,7 @@ impl H2Body {
             let source = self.exchange.take_body_error().unwrap_or_else(|| error.into());
             return NetBodyError { failure: failure::REQUEST_BODY, source };
         }
-        NetBodyError { failure: failure::of_h2(&error), source: error.into() }
+        NetBodyError { failure: failure::of_h2_body(&error), source: error.into() }
     }
 
     fn poll_stream(

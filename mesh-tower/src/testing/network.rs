@@ -1,12 +1,14 @@
 //! [`MemoryNetwork`]: addresses, and who answers there.
 
 use super::server::MemoryServer;
-use crate::body::BoxError;
+use crate::body::{BoxError, MeshBody};
 use crate::connect::{BoxedIo, Connect, Connecting};
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::CONTENT_LENGTH;
+use http::{Method, Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -54,7 +56,13 @@ impl MemoryNetwork {
         B::Error: Into<BoxError>,
     {
         self.listen(address.into(), move |io, drain| {
-            Box::pin(http(io, TowerToHyperService::new(service.clone()), drain))
+            let service = TowerToHyperService::new(service.clone());
+            let service = service_fn(move |request: Request<Incoming>| {
+                let is_head = *request.method() == Method::HEAD;
+                let answer = hyper::service::Service::call(&service, request);
+                async move { answer.await.map(|response| fitted(response, is_head)) }
+            });
+            Box::pin(http(io, service, drain))
         })
     }
 
@@ -103,6 +111,23 @@ impl Connect for MemoryNetwork {
             Ok(Box::new(client) as BoxedIo)
         })
     }
+}
+
+/// An answer as servers send it: hyper's leaves the body of one to HEAD to the service over HTTP/2, which
+/// no client may take (RFC 9110 section 9.3.2).
+fn fitted<B>(response: Response<B>, is_head: bool) -> Response<MeshBody>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    if !is_head {
+        return response.map(MeshBody::new);
+    }
+    let (mut head, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        head.headers.entry(CONTENT_LENGTH).or_insert_with(|| length.into());
+    }
+    Response::from_parts(head, MeshBody::empty())
 }
 
 /// Speaks HTTP on one connection, until it ends or is drained and has answered what it has.
