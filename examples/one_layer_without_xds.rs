@@ -8,13 +8,10 @@
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use mesh_core::ConfigUpdate;
-use mesh_core::model::{
-    Cluster, ClusterLoadAssignment, ClusterSpecifier, Domain, Endpoint, ForwardAction, RetryOn,
-    RetryPolicy, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
-};
-use mesh_core::update::ClusterUpdate;
+use mesh_core::model::{Cluster, ForwardAction, RetryOn, RetryPolicy, Route, VirtualHost};
 use mesh_tower::{Mesh, MeshBody, MeshLayer};
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 
@@ -22,24 +19,12 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// `reviews` is two endpoints; what fails with 5xx is tried again.
 fn configuration() -> Result<ConfigUpdate, BoxError> {
-    let mut action = ForwardAction::new(ClusterSpecifier::Cluster("reviews".into()));
-    action.retry_policy = Some(Arc::new(RetryPolicy::new(RetryOn::SERVER_ERROR)));
-    let mut host = VirtualHost::new("reviews", vec![Domain::parse("reviews")?]);
-    let route = Route::new("all", RouteMatch::any(), RouteAction::Forward(action));
-    host.routes.push(Arc::new(route));
-    let mut routes = RouteConfiguration::default();
-    routes.virtual_hosts.push(Arc::new(host));
-
-    let addresses = [([10, 0, 0, 1], 80), ([10, 0, 0, 2], 80)];
-    let endpoints =
-        addresses.map(|address| Endpoint::new(std::net::SocketAddr::from(address).into()));
-    let endpoints = Some(Arc::new(ClusterLoadAssignment::of(endpoints)));
-
-    let mut update = ConfigUpdate::default();
-    update.route_configuration = Arc::new(routes);
-    let cluster = ClusterUpdate::new(Arc::new(Cluster::new("reviews")), endpoints);
-    update.clusters.insert("reviews".into(), cluster);
-    Ok(update)
+    let mut to_reviews = ForwardAction::to("reviews");
+    to_reviews.retry_policy = Some(Arc::new(RetryPolicy::new(RetryOn::SERVER_ERROR)));
+    let endpoints = [([10, 0, 0, 1], 80), ([10, 0, 0, 2], 80)].map(SocketAddr::from);
+    Ok(ConfigUpdate::in_code()
+        .virtual_host(VirtualHost::of("reviews")?.route(Route::forward(to_reviews)))
+        .cluster(Cluster::new("reviews"), endpoints))
 }
 
 /// The user's own service: the first endpoint is broken, the other answers with its address.

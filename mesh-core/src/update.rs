@@ -4,7 +4,7 @@
 //! It shares structure: every resource is behind an `Arc`, and what is the same pointer as before is
 //! not looked at again.
 
-use crate::model::{Cluster, ClusterLoadAssignment, RouteConfiguration};
+use crate::model::{Cluster, ClusterLoadAssignment, Endpoint, RouteConfiguration, VirtualHost};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -24,6 +24,57 @@ pub struct ConfigUpdate {
     pub route_configuration: Arc<RouteConfiguration>,
     /// The clusters by name.
     pub clusters: BTreeMap<Arc<str>, ClusterUpdate>,
+}
+
+impl ConfigUpdate {
+    /// A configuration that is written in code, with nothing in it yet.
+    ///
+    /// # Examples
+    /// ```
+    /// use mesh_core::ConfigUpdate;
+    /// use mesh_core::model::{Cluster, ForwardAction, Route, VirtualHost};
+    /// use std::net::SocketAddr;
+    ///
+    /// let reviews = VirtualHost::of("reviews")?.route(Route::forward(ForwardAction::to("v1")));
+    /// let update = ConfigUpdate::in_code()
+    ///     .virtual_host(reviews)
+    ///     .cluster(Cluster::new("v1"), [SocketAddr::from(([127, 0, 0, 1], 8081))]);
+    /// assert_eq!(update.clusters["v1"].endpoints.as_ref().map(|v1| v1.len()), Some(1));
+    /// # Ok::<_, mesh_core::model::virtual_host::InvalidDomain>(())
+    /// ```
+    #[must_use]
+    pub fn in_code() -> Self {
+        Self { origin: Origin::new("code", ""), ..Self::default() }
+    }
+
+    /// Adds a virtual host, after those that are there.
+    #[must_use]
+    pub fn virtual_host(mut self, host: VirtualHost) -> Self {
+        let routes = Arc::make_mut(&mut self.route_configuration);
+        routes.virtual_hosts.push(Arc::new(host));
+        self
+    }
+
+    /// Adds a cluster of these endpoints, in one locality; in place of one of the same name.
+    #[must_use]
+    pub fn cluster<E: Into<Endpoint>>(
+        self,
+        cluster: Cluster,
+        endpoints: impl IntoIterator<Item = E>,
+    ) -> Self {
+        let endpoints = ClusterLoadAssignment::of(endpoints.into_iter().map(Into::into));
+        self.assigned(cluster, Some(endpoints))
+    }
+
+    /// Adds a cluster whose endpoints are grouped, or are not known yet; in place of one of the same
+    /// name.
+    #[must_use]
+    pub fn assigned(mut self, cluster: Cluster, endpoints: Option<ClusterLoadAssignment>) -> Self {
+        let name = Arc::clone(&cluster.name);
+        let update = ClusterUpdate::new(Arc::new(cluster), endpoints.map(Arc::new));
+        self.clusters.insert(name, update);
+        self
+    }
 }
 
 /// One cluster and its endpoints.

@@ -29,6 +29,12 @@ impl Route {
     pub fn new(name: impl Into<Arc<str>>, matcher: RouteMatch, action: RouteAction) -> Self {
         Self { name: name.into(), matcher, action, headers: HeaderMutations::default() }
     }
+
+    /// A route called `all`, which takes every request.
+    #[must_use]
+    pub fn forward(action: ForwardAction) -> Self {
+        Self::new("all", RouteMatch::any(), RouteAction::Forward(action))
+    }
 }
 
 /// Which requests a route takes: everything said here must hold.
@@ -137,6 +143,12 @@ impl ForwardAction {
             transparent_retry: true,
             peek_trailers_wait: false,
         }
+    }
+
+    /// Forwards to the cluster of this name with a timeout of 15 s.
+    #[must_use]
+    pub fn to(cluster: impl Into<Arc<str>>) -> Self {
+        Self::new(ClusterSpecifier::Cluster(cluster.into()))
     }
 }
 

@@ -38,6 +38,21 @@ impl VirtualHost {
             include_request_attempt_count: false,
         }
     }
+
+    /// A virtual host that serves the authority it is named after (or the pattern), without routes.
+    ///
+    /// # Errors
+    /// [`InvalidDomain`] says why `domain` is none.
+    pub fn of(domain: &str) -> Result<Self, InvalidDomain> {
+        Ok(Self::new(domain, vec![Domain::parse(domain)?]))
+    }
+
+    /// Adds a route, after those that are there.
+    #[must_use]
+    pub fn route(mut self, route: Route) -> Self {
+        self.routes.push(Arc::new(route));
+        self
+    }
 }
 
 /// A pattern of authorities, in lower case. Exact wins over suffix, suffix over prefix, prefix over

@@ -8,10 +8,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use mesh_core::model::{
-    Address, Cluster, ClusterLoadAssignment, ClusterSpecifier, Domain, Endpoint, ForwardAction,
-    Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
+    Address, Cluster, ClusterLoadAssignment, Domain, Endpoint, ForwardAction, Route, VirtualHost,
 };
-use mesh_core::update::{ClusterUpdate, ConfigUpdate};
+use mesh_core::update::ConfigUpdate;
 use mesh_tower::testing::MemoryNetwork;
 use mesh_tower::{Error, Mesh, MeshBody, ResponseBody};
 use std::convert::Infallible;
@@ -103,19 +102,10 @@ pub(crate) fn config_with(
     endpoints: Option<ClusterLoadAssignment>,
     change: impl FnOnce(&mut ForwardAction),
 ) -> ConfigUpdate {
-    let name = Arc::clone(&cluster.name);
-    let mut action = ForwardAction::new(ClusterSpecifier::Cluster(Arc::clone(&name)));
+    let mut action = ForwardAction::to(Arc::clone(&cluster.name));
     change(&mut action);
-    let route = Route::new("all", RouteMatch::any(), RouteAction::Forward(action));
-    let mut host = VirtualHost::new("any", vec![Domain::Any]);
-    host.routes.push(Arc::new(route));
-    let mut routes = RouteConfiguration::default();
-    routes.virtual_hosts.push(Arc::new(host));
-    let mut update = ConfigUpdate::default();
-    update.route_configuration = Arc::new(routes);
-    let endpoints = endpoints.map(Arc::new);
-    update.clusters.insert(name, ClusterUpdate::new(Arc::new(cluster), endpoints));
-    update
+    let host = VirtualHost::new("any", vec![Domain::Any]).route(Route::forward(action));
+    ConfigUpdate::in_code().virtual_host(host).assigned(cluster, endpoints)
 }
 
 /// A cluster `a`, changed.
