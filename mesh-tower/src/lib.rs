@@ -19,12 +19,14 @@
 //!
 //! | layer | decides with | above | below |
 //! |---|---|---|---|
-//! | [`route`] | [`mesh_core::router`] | the caller's own layers | `call` |
-//! | [`call`] | [`mesh_core::call`] | `route`: the cluster is chosen once per call | `balance` |
-//! | [`balance`] | [`mesh_core::breaker`], [`mesh_core::lb`] | `call`: every attempt is placed anew | `endpoint` |
-//! | [`endpoint`] | [`mesh_core::state`], [`mesh_core::outlier`] | `balance` | our connections, or yours |
+//! | `route` | [`mesh_core::router`] | the caller's own layers | `call` |
+//! | `call` | [`mesh_core::call`] | `route`: the cluster is chosen once per call | `balance` |
+//! | `balance` | [`mesh_core::breaker`], [`mesh_core::lb`] | `call`: every attempt is placed anew | `endpoint` |
+//! | `endpoint` | [`mesh_core::state`], [`mesh_core::outlier`] | `balance` | our connections, or yours |
 //!
-//! [`MeshLayer`] is all of them in order.
+//! [`MeshLayer`] is all of them in order. What one hands to the next holds places and guards that only
+//! the mesh can give, so they are not for sale one by one; layers of your own go above `MeshLayer`, where
+//! they see calls, or around the transport under it, where they see attempts.
 //!
 //! # Readiness
 //!
@@ -39,16 +41,16 @@
 //! the runtime that the [`Mesh`] was built on, or on [`Builder::runtime`], or, without one, on a thread
 //! of their own.
 
-pub mod balance;
-pub mod body;
+mod balance;
+mod body;
 mod builder;
-pub mod call;
-mod client;
+mod call;
+pub mod client;
 mod clock;
 mod connect;
 pub mod dns;
 mod driver;
-pub mod endpoint;
+mod endpoint;
 mod error;
 mod foreign;
 mod grpc;
@@ -59,8 +61,8 @@ pub mod observe;
 mod options;
 mod passthrough;
 mod peer;
-pub mod route;
-pub mod routed;
+mod route;
+mod routed;
 pub mod source;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -69,14 +71,15 @@ mod transport;
 pub use body::{BoxError, MeshBody};
 pub use builder::{BuildError, Builder};
 #[cfg(feature = "tonic")]
-pub use client::{Channel, ChannelBody, ChannelFuture};
-pub use client::{Client, IntoLeaf, MeshFuture, MeshLayer, MeshService, ResponseBody};
-pub use connect::{BoxedIo, Connect, Connecting, Io, NetBody, NetBodyError, TcpConnector};
-pub use endpoint::MeshResponseBody;
+pub use client::Channel;
+pub use client::{Client, MeshLayer, ResponseBody};
 pub use error::{Error, Station};
-pub use foreign::{Endpoint, Foreign, ForeignFuture};
+pub use foreign::Endpoint;
 pub use mesh::{Configuration, Mesh};
-pub use net::Net;
 pub use options::CallOptions;
 pub use peer::Peer;
-pub use transport::{Transport, TransportFuture};
+
+/// Byte streams to endpoints: [`Builder::connector`] takes any.
+pub mod connector {
+    pub use crate::connect::{BoxedIo, Connect, Connecting, Io, TcpConnector};
+}

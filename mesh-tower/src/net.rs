@@ -98,6 +98,7 @@ impl fmt::Debug for Shared {
 
 /// The factory of what hangs on the live state.
 #[derive(Clone, Debug)]
+#[expect(unnameable_types, reason = "what the mesh hangs on its state is its own")]
 pub struct Net {
     pub(crate) shared: Arc<Shared>,
 }

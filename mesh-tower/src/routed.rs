@@ -27,7 +27,7 @@ use std::time::Duration;
 
 /// A call that knows its route and cluster.
 #[derive(Debug)]
-pub struct Routed {
+pub(crate) struct Routed {
     pub(crate) request: Request<MeshBody>,
     pub(crate) target: Arc<Target<Net>>,
     pub(crate) options: CallOptions,
@@ -42,7 +42,7 @@ pub struct Routed {
 
 /// One attempt of a call, before its endpoint is known.
 #[derive(Debug)]
-pub struct Attempt {
+pub(crate) struct Attempt {
     pub(crate) request: Request<MeshBody>,
     pub(crate) target: Arc<Target<Net>>,
     pub(crate) hash: Option<u64>,
@@ -61,7 +61,7 @@ pub struct Attempt {
 
 /// One attempt with its endpoint.
 #[derive(Debug)]
-pub struct Picked {
+pub(crate) struct Picked {
     pub(crate) request: Request<MeshBody>,
     pub(crate) in_flight: InFlight<Net>,
     pub(crate) locality: Option<Arc<LocalityCells>>,
@@ -76,7 +76,7 @@ pub struct Picked {
 
 /// An attempt that is out, as its call sees it: where it is, so that another goes elsewhere, and so
 /// that a call whose time is up can say who was silent.
-pub trait Placed {
+pub(crate) trait Placed {
     /// Where it is; `None`: nowhere yet.
     fn place(&self) -> Option<Place>;
 
@@ -86,7 +86,7 @@ pub trait Placed {
 
 /// Where an attempt is.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub(crate) struct Place {
     pub(crate) endpoint: EndpointId,
     pub(crate) address: Address,
     /// When the attempt began.
@@ -94,7 +94,7 @@ pub struct Place {
 }
 
 /// An attempt's response head, with the body still apart, and all that the attempt holds.
-pub struct Answer<R> {
+pub(crate) struct Answer<R> {
     pub(crate) head: response::Parts,
     pub(crate) body: R,
     /// What was taken from the body to see its trailers.
@@ -116,7 +116,7 @@ impl<R> fmt::Debug for Answer<R> {
 
 /// Why an attempt has no response head.
 #[derive(Debug)]
-pub struct AttemptError {
+pub(crate) struct AttemptError {
     pub(crate) failure: Failure,
     /// The request, when nothing of it was sent.
     pub(crate) request: Option<Box<Request<MeshBody>>>,

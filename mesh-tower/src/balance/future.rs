@@ -20,7 +20,7 @@ use tower_service::Service;
 ///
 /// The common case, an endpoint that is there, never waits and allocates nothing.
 #[pin_project]
-pub struct BalanceFuture<S: Service<Picked>> {
+pub(crate) struct BalanceFuture<S: Service<Picked>> {
     #[pin]
     state: State<S>,
 }

@@ -6,7 +6,7 @@
 
 mod future;
 
-pub use future::BalanceFuture;
+pub(crate) use future::BalanceFuture;
 
 use crate::net::{Draw, Net};
 use crate::routed::{Attempt, AttemptError, Picked};
@@ -22,14 +22,14 @@ use tower_service::Service;
 
 /// Picks the endpoint of each attempt.
 #[derive(Clone, Debug)]
-pub struct BalanceService<S> {
+pub(crate) struct BalanceService<S> {
     inner: S,
 }
 
 impl<S> BalanceService<S> {
     /// Hands attempts with their endpoint to `inner`.
     #[must_use]
-    pub const fn new(inner: S) -> Self {
+    pub(crate) const fn new(inner: S) -> Self {
         Self { inner }
     }
 }

@@ -23,7 +23,7 @@ use tower_service::Service;
 ///
 /// Dropping it gives the call up and releases everything: attempts, slots, the saved request.
 #[pin_project]
-pub struct CallFuture<S: Service<Attempt>, R> {
+pub(crate) struct CallFuture<S: Service<Attempt>, R> {
     service: S,
     drive: Drive,
     begun: bool,

@@ -18,7 +18,7 @@ mod saved;
 mod scope;
 
 pub(crate) use activity::Activity;
-pub use future::CallFuture;
+pub(crate) use future::CallFuture;
 pub(crate) use peek::Peeked;
 pub(crate) use replay::{DEFAULT_LIMIT as DEFAULT_REPLAY_LIMIT, ReplayBody};
 pub(crate) use scope::CallScope;
@@ -36,14 +36,14 @@ use tower_service::Service;
 
 /// Makes one call out of attempts.
 #[derive(Clone, Debug)]
-pub struct CallService<S> {
+pub(crate) struct CallService<S> {
     inner: S,
 }
 
 impl<S> CallService<S> {
     /// Makes its attempts through `inner`.
     #[must_use]
-    pub const fn new(inner: S) -> Self {
+    pub(crate) const fn new(inner: S) -> Self {
         Self { inner }
     }
 }
@@ -68,7 +68,3 @@ where
         CallFuture::new(self.inner.clone(), Drive::new(routed))
     }
 }
-#[cfg(test)]
-pub(crate) const DRIVE_SIZE: usize = size_of::<Drive>();
-#[cfg(test)]
-pub(crate) const SAVED_SIZE: usize = size_of::<saved::SavedRequest>();

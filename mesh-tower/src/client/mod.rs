@@ -14,16 +14,17 @@ mod channel;
 mod layer;
 mod stack;
 
+pub use crate::connect::{NetBody, NetBodyError};
+pub use crate::endpoint::MeshResponseBody;
+pub use crate::foreign::{Foreign, ForeignFuture};
+pub use crate::transport::{Transport, TransportFuture};
 #[cfg(feature = "tonic")]
 pub use channel::{Channel, ChannelBody, ChannelFuture};
 pub use layer::{IntoLeaf, MeshLayer};
 pub use stack::{MeshFuture, MeshService};
 
-use crate::connect::NetBody;
-use crate::transport::Transport;
-
 /// The stack over our own transport: what [`Mesh::client`](crate::Mesh::client) gives.
 pub type Client = MeshService<Transport>;
 
 /// A response body of the stack over our own transport.
-pub type ResponseBody = crate::endpoint::MeshResponseBody<NetBody>;
+pub type ResponseBody = MeshResponseBody<NetBody>;

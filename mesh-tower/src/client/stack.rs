@@ -11,6 +11,10 @@ use crate::route::{RouteFuture, RouteService};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
+use pin_project::pin_project;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use tower_service::Service;
 
@@ -18,6 +22,8 @@ type Endpoints<L> = EndpointService<L>;
 type Balanced<L> = BalanceService<Endpoints<L>>;
 type Calls<L> = CallService<Balanced<L>>;
 type Routes<L> = RouteService<Calls<L>, L>;
+type Calling<L> = CallFuture<Balanced<L>, <L as Leaf>::Body>;
+type Routing<L> = RouteFuture<Calling<L>, <L as Leaf>::Future, <L as Leaf>::Body>;
 
 /// The whole client stack over `L`. Cheap to clone, always ready: clone it per task.
 #[derive(Clone, Debug)]
@@ -37,9 +43,28 @@ impl<L: Leaf> MeshService<L> {
     }
 }
 
-/// One call through the stack.
-pub type MeshFuture<L> =
-    RouteFuture<CallFuture<Balanced<L>, <L as Leaf>::Body>, <L as Leaf>::Future, <L as Leaf>::Body>;
+/// One call through the stack. Dropping it gives the call up, and releases all that it holds.
+#[pin_project]
+pub struct MeshFuture<L: Leaf>(#[pin] Routing<L>);
+
+impl<L> Future for MeshFuture<L>
+where
+    L: Leaf,
+    L::Body: Unpin,
+    <L::Body as Body>::Error: Into<BoxError>,
+{
+    type Output = Result<Response<MeshResponseBody<L::Body>>, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().0.poll(cx)
+    }
+}
+
+impl<L: Leaf> fmt::Debug for MeshFuture<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("MeshFuture").field(&self.0).finish()
+    }
+}
 
 impl<L, B> Service<Request<B>> for MeshService<L>
 where
@@ -59,40 +84,6 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        self.0.call(request)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::transport::Transport;
-
-    /// What is moved on the way of a call, in bytes. Not a promise; a change is to be seen.
-    #[test]
-    fn sizes() {
-        let sizes = [
-            ("MeshFuture<Transport>", size_of::<MeshFuture<Transport>>()),
-            ("CallFuture", size_of::<CallFuture<Balanced<Transport>, crate::NetBody>>()),
-            ("BalanceFuture", size_of::<crate::balance::BalanceFuture<Endpoints<Transport>>>()),
-            ("EndpointFuture", size_of::<crate::endpoint::EndpointFuture<Transport>>()),
-            ("TransportFuture", size_of::<crate::transport::TransportFuture>()),
-            ("Routed", size_of::<crate::routed::Routed>()),
-            ("Attempt", size_of::<crate::routed::Attempt>()),
-            ("Picked", size_of::<crate::routed::Picked>()),
-            ("Answer", size_of::<crate::routed::Answer<crate::NetBody>>()),
-            ("AttemptError", size_of::<crate::routed::AttemptError>()),
-            ("Request", size_of::<Request<crate::MeshBody>>()),
-            ("Response", size_of::<Response<crate::ResponseBody>>()),
-            ("ResponseBody", size_of::<crate::ResponseBody>()),
-            ("AttemptScope", size_of::<crate::endpoint::AttemptScope>()),
-            ("Call", size_of::<mesh_core::call::Call>()),
-            ("Drive", crate::call::DRIVE_SIZE),
-            ("SavedRequest", crate::call::SAVED_SIZE),
-            ("NetBody", size_of::<crate::NetBody>()),
-        ];
-        for (name, size) in sizes {
-            println!("{name} {size}");
-        }
+        MeshFuture(self.0.call(request))
     }
 }

@@ -154,6 +154,9 @@ impl Drop for NetBody {
     fn drop(&mut self) {
         // A short answer that nobody read costs no connection. A request that is still going out is
         // given up with its connection: HTTP/1.1 has no other way.
+        if !matches!(self.0, Inner::H1 { .. }) {
+            return;
+        }
         if let Inner::H1 { incoming, call } = std::mem::replace(&mut self.0, Inner::Ended) {
             if let (Some(call), false) = (&call, incoming.is_end_stream()) {
                 call.unread();

@@ -15,7 +15,7 @@ use std::task::{Context, Poll, ready};
 
 /// An attempt at its endpoint; dropping it gives the attempt up and reports so.
 #[pin_project]
-pub struct EndpointFuture<L: Leaf> {
+pub(crate) struct EndpointFuture<L: Leaf> {
     #[pin]
     send: L::Future,
     scope: Option<AttemptScope>,

@@ -12,7 +12,7 @@ mod scope;
 
 pub(crate) use body::Limits;
 pub use body::MeshResponseBody;
-pub use future::EndpointFuture;
+pub(crate) use future::EndpointFuture;
 pub(crate) use scope::AttemptScope;
 use scope::Times;
 
@@ -27,14 +27,14 @@ use tracing::field::Empty;
 
 /// Sends an attempt to its endpoint through a `Leaf`.
 #[derive(Clone, Debug)]
-pub struct EndpointService<L> {
+pub(crate) struct EndpointService<L> {
     leaf: L,
 }
 
 impl<L> EndpointService<L> {
     /// Sends through `leaf`.
     #[must_use]
-    pub const fn new(leaf: L) -> Self {
+    pub(crate) const fn new(leaf: L) -> Self {
         Self { leaf }
     }
 }

@@ -22,7 +22,7 @@ use std::task::{Context, Poll, ready};
 
 /// A call: routed, passed by, or answered here.
 #[pin_project]
-pub struct RouteFuture<C, P, R> {
+pub(crate) struct RouteFuture<C, P, R> {
     #[pin]
     state: State<C, P, R>,
     span: ThinSpan,

@@ -7,7 +7,7 @@
 
 mod future;
 
-pub use future::RouteFuture;
+pub(crate) use future::RouteFuture;
 
 use crate::MeshBody;
 use crate::body::BoxError;
@@ -42,7 +42,7 @@ use tracing::field::Empty;
 
 /// Routes calls: one snapshot load, one decision, one typed hand-over.
 #[derive(Clone, Debug)]
-pub struct RouteService<S, L> {
+pub(crate) struct RouteService<S, L> {
     mesh: Mesh,
     inner: S,
     leaf: L,
@@ -53,7 +53,7 @@ pub struct RouteService<S, L> {
 impl<S, L> RouteService<S, L> {
     /// Hands routed calls to `inner`, and what passes by every policy to `leaf`.
     #[must_use]
-    pub fn new(mesh: Mesh, inner: S, leaf: L) -> Self {
+    pub(crate) fn new(mesh: Mesh, inner: S, leaf: L) -> Self {
         let channel_id = mesh.shared().channel_id;
         Self { mesh, inner, leaf, channel_id }
     }

@@ -1,7 +1,7 @@
 //! For the tests of programs that use a mesh: endpoints in memory (feature `testing`).
 //!
 //! A test of what a program does when a service refuses, hangs or goes away should need neither
-//! sockets nor sleeps. A [`MemoryNetwork`] is a [`Connect`](crate::Connect): it takes the place of
+//! sockets nor sleeps. A [`MemoryNetwork`] is a [`Connect`](crate::connector::Connect): it takes the place of
 //! TCP, serves any tower service at an address, and lets the test decide what becomes of connections.
 //! Everything above it is the real stack: HTTP, pools, balancing, retries.
 //!
