@@ -130,7 +130,7 @@ impl Drive {
         facts.options.no_retry = options.no_retry;
         let trace = request.extensions().get::<TraceContext>().copied();
         let machine = Call::new(&target.call_policy(), facts, started);
-        target.cluster().budget().deposit(started);
+        target.cluster().budget().deposit();
         let slots = Slots { target: target.clone(), held: 0 };
         let mut drive = Self {
             machine,

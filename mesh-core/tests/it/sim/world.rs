@@ -238,7 +238,7 @@ impl World {
         let mut facts = RequestFacts::default();
         facts.incoming_deadline = deadline;
         let mut machine = Call::new(&target.call_policy(), facts, now);
-        target.cluster().budget().deposit(now);
+        target.cluster().budget().deposit();
         let action = machine.start(now);
         let gate = Gate::new(Arc::clone(&target));
         let call = ActiveCall {
