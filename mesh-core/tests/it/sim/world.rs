@@ -231,7 +231,7 @@ impl World {
         let headers = HeaderMap::new();
         let head = RequestHead::new(&Method::GET, host, "/", &headers);
         let routing = self.hops[hop].mesh.snapshot().route(&head, &mut self.random);
-        let Ok(Routing::Forward(target)) = routing else {
+        let Ok(Routing::Forward(target, _)) = routing else {
             self.end(hop, parent, false, false);
             return None;
         };
