@@ -114,7 +114,7 @@ fn thresholds(reader: &mut Reader<'_>, fields: &Fields<'_>, target: &mut Thresho
 impl Value for RetryBudgetPolicy {
     fn read(reader: &mut Reader<'_>, node: &Node, kind: &'static Kind) -> Option<Self> {
         let mut policy = Self::default();
-        if node.is_word("off") {
+        if reader.is_word(node, "off") {
             policy.enabled = false;
             return Some(policy);
         }
