@@ -87,6 +87,7 @@ impl DnsOptions {
 
 /// How connections speak.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "closed: how a call is put on the wire")]
 pub enum Protocol {
     /// As the call: HTTP/2 for gRPC and for HTTP/2 requests, else HTTP/1.1; ALPN decides under TLS.
     #[default]
