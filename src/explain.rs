@@ -8,7 +8,7 @@ use crate::files;
 use crate::output::{self, Format};
 use http::Method;
 use http::header::{HeaderName, HeaderValue};
-use mesh_core::explain::reasons::{self, Meaning};
+use mesh_core::explain::reasons;
 use mesh_core::explain::{Conclusion, Request, explain};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -88,10 +88,7 @@ fn code(text: &str, format: Format) -> Result<ExitCode, Failure> {
             let texts: Vec<_> = meanings.iter().map(ToString::to_string).collect();
             texts.join("\n")
         }
-        Format::Json => {
-            let all: serde_json::Value = meanings.iter().map(Meaning::to_json).collect();
-            format!("{all:#}\n")
-        }
+        Format::Json => format!("{:#}\n", reasons::to_json(&meanings)),
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,4 +1,4 @@
-//! `mesh schema`: the JSON Schema of mesh.yaml.
+//! `mesh schema`: the JSON Schema of mesh.yaml, or its reference for people.
 
 use crate::cli::Failure;
 use std::io::Write;
@@ -7,15 +7,30 @@ use std::process::ExitCode;
 /// Arguments of `mesh schema`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Prints it on one line.
-    #[arg(long)]
+    /// Prints the JSON Schema on one line.
+    #[arg(long, conflicts_with = "format")]
     compact: bool,
+    /// A JSON Schema for editors, or a reference of every key for people.
+    #[arg(long, value_enum, default_value_t = Form::Json)]
+    format: Form,
+}
+
+/// What is printed.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Form {
+    Json,
+    Markdown,
 }
 
 /// Prints the schema.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let schema = mesh_core::config::json_schema();
-    let text = if arguments.compact { schema.to_string() } else { format!("{schema:#}") };
-    writeln!(std::io::stdout().lock(), "{text}")?;
+    let mut output = std::io::stdout().lock();
+    match arguments.format {
+        Form::Markdown => write!(output, "{}", mesh_core::config::reference())?,
+        Form::Json if arguments.compact => {
+            writeln!(output, "{}", mesh_core::config::json_schema())?
+        }
+        Form::Json => writeln!(output, "{:#}", mesh_core::config::json_schema())?,
+    }
     Ok(ExitCode::SUCCESS)
 }

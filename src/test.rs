@@ -4,6 +4,7 @@ use crate::cli::Failure;
 use crate::diagnostics::{self, Source};
 use crate::files::{self, Surroundings};
 use crate::output::{self, Format};
+use mesh_core::Json;
 use mesh_core::config::{Bounds, Suite, TestResult};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -105,10 +106,15 @@ fn json(outcomes: &[Outcome]) -> String {
                     std::slice::from_ref(source),
                     &result.differences,
                 ),
-                "explained": result.explained.to_json(),
+                "explained": embedded(&result.explained.to_json()),
             })
         })
     });
     let all: Value = results.collect();
     format!("{all:#}\n")
+}
+
+/// Text that is JSON, as a part of other JSON.
+fn embedded(json: &Json) -> Value {
+    serde_json::from_str(&json.to_string()).unwrap_or(Value::Null)
 }

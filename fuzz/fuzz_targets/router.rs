@@ -40,6 +40,12 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(decision) = first else { return };
     assert!(explanation.host.is_some());
     let route = Arc::clone(decision.route());
+    // A route for a share of requests counts as passed over by the explanation.
+    if route.model().matcher.runtime_fraction.is_none() {
+        let explained = explanation.route.expect("the explanation has a route too").route;
+        assert_eq!(explained.index(), route.index());
+        assert_eq!(explained.virtual_host(), route.virtual_host());
+    }
     match decision {
         Decision::Forward { forward, target, slot, split, .. } => {
             let drawn = router.targets().find(|pair| pair.id == target).expect("a target");

@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "closed: the limits of Envoy's `Thresholds`")]
 pub enum Resource {
     /// Open connections.
     Connections,

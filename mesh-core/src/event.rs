@@ -60,6 +60,7 @@ pub enum Event {
 
 /// The rule by which an endpoint is an outlier (Envoy: `OutlierEjectionType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "closed: Envoy's ejection types")]
 pub enum OutlierKind {
     /// Server errors in a row.
     Consecutive5xx,
@@ -196,6 +197,7 @@ pub enum Unejection {
 
 /// The numbers behind panic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_structs, reason = "the numbers that panic is decided by")]
 pub struct Panic {
     /// Priority of the endpoints.
     pub priority: u32,

@@ -101,8 +101,6 @@ pub struct Forward {
     pub policies: Arc<CompiledForward>,
     /// The path and query that the endpoint sees.
     pub path: String,
-    /// The authority that the endpoint sees.
-    pub host: RewrittenHost,
     /// The clusters that may take the request, in the order of the configuration.
     pub parts: Vec<Part>,
 }
@@ -119,6 +117,8 @@ pub struct Part {
     pub response_edits: Vec<HeaderChange>,
     /// The headers that the endpoint sees.
     pub headers: HeaderMap,
+    /// The authority that the endpoint sees. It may come from a header, as the edits leave it.
+    pub host: RewrittenHost,
     /// The cluster; `None`: the configuration has none of this name, so the call is refused.
     pub cluster: Option<ClusterReport>,
 }
@@ -184,7 +184,7 @@ fn conclude<A: Attach>(
             Mode::Enforce => Passthrough::UnknownHost,
         }),
         Ok(Routing::Reply(reply)) => Conclusion::Reply(reply),
-        Ok(Routing::Forward(_)) => forward(snapshot, chosen, head),
+        Ok(Routing::Forward(..)) => forward(snapshot, chosen, head),
         // The draw met a part of a split that is not there; others may be.
         Err(Reason::UnknownCluster) if chosen.is_some_and(|chosen| chosen.shares.len() > 1) => {
             forward(snapshot, chosen, head)
@@ -211,33 +211,32 @@ fn forward<A: Attach>(
     );
     let parts = chosen.shares.iter().enumerate().map(|(at, share)| {
         let split = is_split.then_some(at);
-        part(snapshot, chosen, share, split, head)
+        part(snapshot, (chosen, policies), share, split, head)
     });
-    Conclusion::Forward(Forward {
-        policies: Arc::clone(policies),
-        path,
-        host: policies.host(head),
-        parts: parts.collect(),
-    })
+    let parts = parts.collect();
+    Conclusion::Forward(Forward { policies: Arc::clone(policies), path, parts })
 }
 
 fn part<A: Attach>(
     snapshot: &Snapshot<A>,
-    chosen: &RouteChoice,
+    (chosen, policies): (&RouteChoice, &CompiledForward),
     share: &Share,
     split: Option<usize>,
     head: &RequestHead<'_>,
 ) -> Part {
     let route = &chosen.route;
+    // Envoy: `RouteEntryImplBase::finalizeRequestHeaders` edits first, then rewrites the host, then
+    // the path.
     let mut headers = head.headers.clone();
     route.edit_request(split, &mut headers);
     let request_edits = changes(head.headers, &headers);
+    let host = policies.host(&RequestHead { headers: &headers, ..*head });
     let mut response = HeaderMap::new();
     route.edit_response(split, &mut response);
     let response_edits = changes(&HeaderMap::new(), &response);
     let target = snapshot.target_of(route, &share.cluster, split);
     let cluster = target.map(|target| ClusterReport::of(target, head));
-    Part { share: share.clone(), request_edits, response_edits, headers, cluster }
+    Part { share: share.clone(), request_edits, response_edits, headers, host, cluster }
 }
 
 /// What differs between two lists of headers, by name.

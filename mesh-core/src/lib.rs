@@ -31,6 +31,8 @@ pub mod config;
 pub mod event;
 pub mod explain;
 pub mod head;
+#[cfg(feature = "config")]
+mod json;
 pub mod lb;
 pub mod local_reply;
 pub mod model;
@@ -45,6 +47,8 @@ pub mod time;
 pub mod update;
 
 pub use head::RequestHead;
+#[cfg(feature = "config")]
+pub use json::Json;
 pub use local_reply::{Reason, ResponseFlag};
 pub use random::Random;
 pub use time::{Timestamp, WallTime};

@@ -113,9 +113,6 @@ pub enum Reason {
     /// The last attempt failed like this.
     #[error(transparent)]
     Attempt(#[from] Failure),
-    /// A retry was due and the budget had none left; the last attempt failed like this.
-    #[error("retry budget exhausted")]
-    RetryBudget,
 }
 
 impl fmt::Display for Failure {
@@ -166,7 +163,6 @@ impl Reason {
             Self::MaxStreamDuration => "max_stream_duration",
             Self::IdleTimeout => "idle_timeout",
             Self::Attempt(failure) => failure.code(),
-            Self::RetryBudget => "retry_budget",
         }
     }
 
@@ -182,7 +178,6 @@ impl Reason {
             Self::MaxStreamDuration => ResponseFlag::UpstreamMaxStreamDurationReached,
             Self::IdleTimeout => ResponseFlag::StreamIdleTimeout,
             Self::Attempt(failure) => failure.flag(),
-            Self::RetryBudget => ResponseFlag::UpstreamRetryLimitExceeded,
         }
     }
 

@@ -38,6 +38,7 @@ pub mod grpc {
 
 /// What one attempt ended in, as far as it decides about the call: a response head, or why not.
 #[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "closed: an attempt is answered or fails")]
 pub enum Outcome<'a> {
     /// A response head arrived (and trailers, when they were there already).
     Response(ResponseOutcome<'a>),
@@ -47,6 +48,10 @@ pub enum Outcome<'a> {
 
 /// The head of a response, borrowed.
 #[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "made by every adapter; a new field is to be thought of by each"
+)]
 pub struct ResponseOutcome<'a> {
     /// The HTTP status.
     pub status: StatusCode,
@@ -127,6 +132,7 @@ pub const fn http_to_grpc(status: StatusCode) -> u32 {
 
 /// What a user's classifier makes of a response, for errors hidden in statuses that look fine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "closed: what a classifier may say")]
 pub enum Class {
     /// It worked, whatever the status.
     Success,
@@ -223,6 +229,7 @@ pub enum ResetReason {
 
 /// Whether a server may have acted on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "closed: known not to be, or not known")]
 pub enum Processed {
     /// Certainly not.
     No,
@@ -293,6 +300,7 @@ pub struct NoEndpoint {
 
 /// What an attempt says about its endpoint: what outlier detection counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "closed: what an endpoint is judged by")]
 pub enum Observation {
     /// The server answered; gRPC statuses are mapped to HTTP's ([`ResponseOutcome::observed_code`]).
     Code(u16),

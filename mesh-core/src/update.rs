@@ -116,6 +116,7 @@ impl Origin {
 
 /// Whether the mesh acts or only measures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "closed: it acts or it does not")]
 pub enum Mode {
     /// Calls go through routes, policies and balancing.
     #[default]
@@ -126,6 +127,7 @@ pub enum Mode {
 
 /// What becomes of an authority without a virtual host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "closed: refused or let through")]
 pub enum UnknownHosts {
     /// Refused with flag NR.
     #[default]

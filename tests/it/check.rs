@@ -194,3 +194,18 @@ fn the_schema_is_one_json_object() {
     assert_eq!(serde_json::from_slice::<Value>(&compact.stdout).unwrap(), schema);
     assert_eq!(text(&compact.stdout).lines().count(), 1);
 }
+
+/// With `MESH_BLESS=1` the reference is written anew: read the difference.
+#[test]
+fn the_reference_of_every_key_is_the_one_in_the_docs() {
+    let printed = text(&mesh(&["schema", "--format", "markdown"]).stdout);
+    let path = root("docs/mesh-yaml.md");
+    if std::env::var_os("MESH_BLESS").is_some() {
+        std::fs::write(&path, &printed).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap();
+    assert!(
+        kept == printed,
+        "docs/mesh-yaml.md is not what `mesh schema --format markdown` prints"
+    );
+}

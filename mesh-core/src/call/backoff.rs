@@ -38,6 +38,7 @@ pub fn jittered(back_off: &BackOff, n: u32, random: &mut impl Random) -> Duratio
 
 /// What a gRPC server's pushback says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "closed: a pause or none (gRFC A6)")]
 pub enum Pushback {
     /// Try again after this pause, whatever the policy's own back-off.
     After(Duration),

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 /// The instant at which a call must be over, and whose word that is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "an instant and what it comes from, nothing else")]
 pub struct Deadline {
     /// When.
     pub at: Timestamp,
@@ -32,6 +33,7 @@ pub struct Deadline {
 
 /// What a deadline comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "closed: what bounds a call")]
 pub enum Limit {
     /// The route's timeout, or the one given for this call.
     Timeout,

@@ -1,8 +1,12 @@
 //! The headers by which calls speak of their attempts.
 //!
 //! In: what a *trusted* caller may ask for in `x-envoy-*` request headers (Envoy: "HTTP headers
-//! consumed" of the router filter). They are taken off before the request is sent on, believed or
-//! not. Unreadable values count as not there, as in Envoy; [`Overrides::invalid`] counts them.
+//! consumed" of the router filter). Once obeyed they are taken off before the request is sent on.
+//! Unreadable values count as not there, as in Envoy; [`Overrides::invalid`] counts them.
+//!
+//! From anyone else they are headers like any other: not read, and sent on as they are, because no
+//! header of the user's is dropped. A next hop that trusts this one will obey them; a service that
+//! passes on what strangers send should take them off (`headers` of a route can).
 //!
 //! Out: how many attempts there were, for the server. `grpc-previous-rpc-attempts` (gRFC A6) only
 //! when it is not zero; the `x-envoy-*` ones only where asked for, because each header costs.
@@ -75,19 +79,22 @@ impl Strip {
     }
 }
 
-/// Reads the overrides of a request, and says what to take off it.
+/// Reads the overrides of a request, and says what to take off it: both nothing unless the caller is
+/// `trusted`.
 ///
-/// One pass over the header names and no hashing while there is none of these headers. Nothing is
-/// believed unless the caller is `trusted`; what is to be taken off is the same.
+/// One pass over the header names and no hashing while there is none of these headers.
 #[must_use]
 pub fn parse_overrides(headers: &HeaderMap, trusted: bool) -> (Option<Box<Overrides>>, Strip) {
     let mut strip = Strip::default();
+    if !trusted {
+        return (None, strip);
+    }
     for name in headers.keys().filter(|name| name.as_str().starts_with("x-envoy-")) {
         if let Some(index) = OVERRIDE_HEADERS.iter().position(|known| known == name) {
             strip.0 |= 1 << index;
         }
     }
-    if strip.is_empty() || !trusted {
+    if strip.is_empty() {
         return (None, strip);
     }
     let mut overrides = Box::<Overrides>::default();
@@ -171,6 +178,7 @@ const X_ENVOY_IS_TIMEOUT_RETRY: HeaderName = HeaderName::from_static("x-envoy-is
 
 /// Which attempt of its call this is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "the counts that headers tell, nothing else")]
 pub struct AttemptCounts {
     /// Which attempt this is, from 1, transparent retries included (Envoy).
     pub attempt: u32,
@@ -259,12 +267,12 @@ mod tests {
     }
 
     #[test]
-    fn an_untrusted_caller_is_not_believed_but_its_headers_come_off() {
+    fn an_untrusted_caller_is_not_believed_and_its_headers_go_on() {
         let mut headers = map("x-envoy-max-retries: 7");
         let (overrides, strip) = parse_overrides(&headers, false);
         assert_eq!(overrides, None);
         strip.apply(&mut headers);
-        assert!(headers.is_empty());
+        assert_eq!(headers, map("x-envoy-max-retries: 7"));
     }
 
     #[test]

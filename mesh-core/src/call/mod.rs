@@ -66,6 +66,7 @@ pub mod http_date;
 mod plan;
 pub mod policy;
 pub mod retry;
+mod steps;
 
 pub use budget::RetryBudget;
 pub use deadline::{Deadline, Limit};
@@ -79,7 +80,7 @@ use crate::outcome::{Failure, Outcome};
 use crate::random::Random;
 use crate::time::Timestamp;
 use deadline::GivenLimits;
-use hedge::{Attempt, AttemptLimit, InFlight};
+use hedge::{AttemptLimit, InFlight};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -122,6 +123,7 @@ impl AttemptId {
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "the call goes on only if its actions are taken"]
+#[expect(clippy::exhaustive_enums, reason = "closed: whoever drives a call must take every action")]
 pub enum Action {
     /// Send the request as this new attempt. Others that are out stay out.
     Start(AttemptId),
@@ -396,130 +398,22 @@ impl Call {
         self.phase != Phase::Done && self.retries_left + sent_again > 0
     }
 
+    /// Whether a gRPC status in the trailers of an answer could ask for a retry: only then is it worth
+    /// looking for them before the answer is passed on. The conditions are the policy's and a trusted
+    /// caller's.
+    #[must_use]
+    pub const fn wants_trailers(&self) -> bool {
+        self.grpc
+            && self.armed
+            && self.retries_left > 0
+            && self.retry_on.intersects(RetryOn::ANY_GRPC)
+    }
+
     /// Why a retry that an outcome asked for was not made: beside the call's answer, when that is one
     /// that was worth a retry. `None` after an answer that was not.
     #[must_use]
     pub const fn retry_stop(&self) -> Option<RetryStop> {
         self.retry_stop
-    }
-}
-
-// === The steps ===
-
-impl Call {
-    fn begin_pause(&mut self, pause: Duration, outcome: &Outcome<'_>, now: Timestamp) -> Action {
-        let after_timeout = matches!(outcome, Outcome::Failed(Failure::PerTryTimeout));
-        if pause.is_zero() {
-            return self.launch_retry(after_timeout, now);
-        }
-        let until = now + pause;
-        self.pause = Some(Pause { until, after_timeout, unsent: false, holds_slot: true });
-        Action::Wait
-    }
-
-    /// Waits a while for an endpoint that takes connections.
-    fn begin_wait(&mut self, holds_slot: bool, now: Timestamp, random: &mut impl Random) -> Action {
-        self.waits = self.waits.saturating_add(1);
-        self.unsent_left = MAX_UNSENT;
-        let until = now + backoff::jittered(&RECONNECT, self.waits, random);
-        self.pause = Some(Pause { until, after_timeout: false, unsent: true, holds_slot });
-        Action::Wait
-    }
-
-    /// Starts another attempt beside `id`, which stays out; or leaves it be.
-    fn hedge(&mut self, id: AttemptId, gate: &mut impl RetryGate, now: Timestamp) -> Action {
-        self.mark(id, |attempt| attempt.timed_out = true);
-        // One retry at a time: a pause that has begun ends in the very attempt that is wanted here.
-        if self.pause.is_some() || self.in_flight.is_full() {
-            return Action::Wait;
-        }
-        let admitted = if self.retries_left == 0 {
-            Err(RetryStop::Limit)
-        } else if !gate.can_resend() {
-            Err(RetryStop::NotReplayable)
-        } else {
-            gate.admit_retry(now).map_err(RetryStop::Refused)
-        };
-        if let Err(stop) = admitted {
-            self.retry_stop = Some(stop);
-            return Action::Wait;
-        }
-        self.retries_left -= 1;
-        self.mark(id, |attempt| attempt.replaced = true);
-        self.launch_retry(true, now)
-    }
-
-    /// Starts the attempt of a retry, for which the gate holds a slot.
-    fn launch_retry(&mut self, after_timeout: bool, now: Timestamp) -> Action {
-        self.counts.retries += 1;
-        self.counts.after_timeout = after_timeout;
-        self.launch(true, now)
-    }
-
-    fn launch(&mut self, holds_slot: bool, now: Timestamp) -> Action {
-        debug_assert!(self.phase == Phase::Running);
-        debug_assert!(self.deadline.is_none_or(|deadline| now < deadline.at));
-        self.counts.attempt += 1;
-        let id = AttemptId(self.counts.attempt);
-        self.in_flight.insert(Attempt {
-            id,
-            holds_slot,
-            timed_out: false,
-            replaced: false,
-            waiting: false,
-            since: now,
-            active: now,
-        });
-        Action::Start(id)
-    }
-
-    /// Decides on an outcome that is not tried again.
-    fn settle(
-        &mut self,
-        id: AttemptId,
-        outcome: &Outcome<'_>,
-        retry_wanted: bool,
-        gate: &mut impl RetryGate,
-    ) -> Action {
-        if !retry_wanted {
-            self.retry_stop = None;
-        }
-        let last = self.in_flight.is_empty() && self.pause.is_none();
-        match outcome {
-            Outcome::Response(_) if last || !retry_wanted => {
-                self.end(gate);
-                Action::Commit(id)
-            }
-            Outcome::Failed(failure) if last => {
-                self.end(gate);
-                Action::Finish(Reason::Attempt(failure.clone()))
-            }
-            // Envoy: others may still bring an acceptable answer.
-            Outcome::Response(_) | Outcome::Failed(_) => Action::Wait,
-        }
-    }
-
-    /// Gives back every slot; nothing happens after this.
-    fn end(&mut self, gate: &mut impl RetryGate) {
-        let pausing = self.pause.take().is_some_and(|pause| pause.holds_slot);
-        let held = self.in_flight.clear() + usize::from(pausing);
-        for _ in 0..held {
-            gate.release_retry();
-        }
-        self.phase = Phase::Done;
-    }
-
-    /// The next limit of each attempt that is out and has not passed one yet.
-    fn attempt_limits(&self) -> impl Iterator<Item = (Timestamp, AttemptLimit, AttemptId)> {
-        let idle = self.per_try_idle_timeout();
-        let own = if self.hedge { AttemptLimit::Hedge } else { AttemptLimit::PerTry };
-        self.in_flight.limits(self.per_try_timeout.map(|limit| (own, limit)), idle)
-    }
-
-    fn mark(&mut self, id: AttemptId, change: impl FnOnce(&mut Attempt)) {
-        if let Some(attempt) = self.in_flight.find(id) {
-            change(attempt);
-        }
     }
 }
 
@@ -529,3 +423,5 @@ mod properties;
 mod script;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transitions;

@@ -609,3 +609,28 @@ fn a_route_is_read_whole() {
 fn a_call_is_small() {
     assert!(size_of::<Call>() <= 256, "{} bytes", size_of::<Call>());
 }
+
+// === Trailers ===
+
+#[test]
+fn trailers_are_wanted_only_while_their_status_may_ask_for_a_retry() {
+    let wants = |given: &str, events: &[(u64, &str)]| {
+        let mut sim = Sim::given(given);
+        for (at, event) in events {
+            sim.event(*at, event);
+        }
+        sim.call.wants_trailers()
+    };
+    let first: &[(u64, &str)] = &[(0, "start")];
+    assert!(wants("grpc on=unavailable", first));
+    assert!(!wants("on=unavailable", first), "no gRPC call");
+    assert!(!wants("grpc on=5xx,reset", first), "no status of gRPC is retried");
+    assert!(!wants("grpc", first), "no policy");
+    assert!(!wants("grpc on=unavailable no_retry", first));
+    assert!(!wants("grpc on=unavailable not_retriable", first));
+    assert!(wants("grpc on=5xx ask:x-envoy-retry-grpc-on=internal", first), "the caller's own");
+    assert!(wants("grpc ask:x-envoy-retry-grpc-on=internal", first), "the caller's alone");
+    let second: &[(u64, &str)] = &[(0, "start"), (1, "#1 503"), (6, "timer")];
+    assert!(!wants("grpc on=5xx,unavailable retries=1", second), "the last attempt");
+    assert!(wants("grpc on=5xx,unavailable retries=2", second));
+}

@@ -1,13 +1,14 @@
 //! `rewrite`, `redirect` and `direct_response`: requests that change, go elsewhere or end here.
 
 use super::fields::Fields;
-use super::node::Node;
+use super::node::{Node, shorten};
 use super::shape::{Kind, Shape, key};
 use super::value::Value;
 use super::{code, reader::Reader};
 use crate::model::{DirectResponse, HostRewrite, PathRewrite, Redirect, RegexPattern};
 use bytes::Bytes;
 use http::StatusCode;
+use http::uri::Authority;
 use std::sync::Arc;
 
 /// The largest body of a direct response, in bytes (Envoy: `max_direct_response_body_size_bytes`).
@@ -93,6 +94,21 @@ impl Value for Rewrite {
     fn read(reader: &mut Reader<'_>, node: &Node, kind: &'static Kind) -> Option<Self> {
         let fields = Fields::open(reader, node, kind)?;
         let path = path(reader, &fields);
+        let text = match &path {
+            Some(PathRewrite::Prefix(text)) => Some(("prefix", text)),
+            Some(PathRewrite::Full(text)) => Some(("path", text)),
+            Some(PathRewrite::Regex { .. }) | None => None,
+        };
+        if let Some((key, text)) = text
+            && text.contains('#')
+        {
+            let span = fields.own(key).map_or(node.span, |entry| entry.value.span);
+            let message = format!("`{}`: a fragment is never sent", shorten(text));
+            reader
+                .report
+                .add(code::INVALID_PATH, span, message)
+                .suggest("leave out `#` and the rest");
+        }
         fields.at_most_one(reader, &HOSTS, code::CONFLICTING_KEYS);
         let literal = fields.read(reader, "host").map(HostRewrite::Literal);
         let header = fields.read(reader, "host_header").map(HostRewrite::Header);
@@ -142,6 +158,7 @@ impl Value for Redirect {
         fields.set_some(reader, "scheme", &mut redirect.scheme);
         fields.set_some(reader, "host", &mut redirect.host);
         fields.set_some(reader, "port", &mut redirect.port);
+        second_port(reader, &fields, &redirect);
         redirect.path = path(reader, &fields);
         fields.set(reader, "strip_query", &mut redirect.strip_query);
         if redirect == (Self { status: redirect.status, ..Self::default() }) {
@@ -152,6 +169,20 @@ impl Value for Redirect {
                 .suggest("set scheme, host, port, prefix, path or regex");
         }
         Some(redirect)
+    }
+}
+
+/// `host` may have a port, but not beside `port`.
+fn second_port(reader: &mut Reader<'_>, fields: &Fields<'_>, redirect: &Redirect) {
+    let (Some(host), Some(port)) = (&redirect.host, fields.own("port")) else { return };
+    let parsed = host.parse::<Authority>().ok();
+    if let Some(first) = parsed.as_ref().and_then(Authority::port_u16) {
+        let message = format!("`host` has the port {first} already");
+        let finding = reader.report.add(code::CONFLICTING_KEYS, port.key_span, message);
+        finding.suggest("keep one of them");
+        if let Some(host) = fields.own("host") {
+            finding.label(host.value.span, "the first one");
+        }
     }
 }
 

@@ -57,7 +57,11 @@ static BUDGET: Shape = Shape::new(
             Kind::U32,
             "Retries per second that are allowed whatever the calls. Default 10.",
         ),
-        key("window", Kind::POSITIVE_TIME, "How long a call counts. Default 10s."),
+        key(
+            "window",
+            Kind::POSITIVE_TIME,
+            "The shortest span over which the rule holds; bursts are made up for within it. Default 10s.",
+        ),
         key(
             "concurrency",
             Kind::Mapping(&CONCURRENCY),
@@ -110,7 +114,7 @@ fn thresholds(reader: &mut Reader<'_>, fields: &Fields<'_>, target: &mut Thresho
 impl Value for RetryBudgetPolicy {
     fn read(reader: &mut Reader<'_>, node: &Node, kind: &'static Kind) -> Option<Self> {
         let mut policy = Self::default();
-        if node.is_word("off") {
+        if reader.is_word(node, "off") {
             policy.enabled = false;
             return Some(policy);
         }

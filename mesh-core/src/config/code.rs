@@ -82,6 +82,10 @@ codes! {
         "With every alias expanded the file holds more values than are read.",
         "Aliases of aliases, which multiply.",
         "The anchors at the place shown.";
+    TEXT_TOO_LONG Error "text_too_long":
+        "A single value is longer than what is read (64 KiB by default).",
+        "A whole file pasted into a value, or a generator that repeats itself.",
+        "The value shown; certificates can be named by their files.";
     TOO_MANY_RESOURCES Error "too_many_resources":
         "There are more than 100,000 endpoints and routes together.",
         "Endpoints listed by a script that should come from DNS or a control plane.",
@@ -290,6 +294,18 @@ codes! {
         "A route says what to hash by, but its cluster does not balance by hash.",
         "The cluster's `lb` is not ring_hash or maglev.",
         "The cluster's `lb`.";
+    ROUTE_TO_TCP Warning "route_to_tcp":
+        "A route sends requests to a cluster of `protocol: tcp`, which takes none.",
+        "The cluster was meant for a listener, or its `protocol` was copied.",
+        "Both places shown.";
+    CONTRADICTING_MATCH Warning "contradicting_match":
+        "The conditions of a route exclude each other: it never matches.",
+        "A list under a header's name, read as any of its values. All conditions must hold.",
+        "The conditions shown; `regex: \"a|b\"` takes either of two values.";
+    HASH_INPUT_MISSING Warning "hash_input_missing":
+        "What a request is hashed by is never there in a client's own calls.",
+        "`source_ip`, `peer_identity` and `channel_id` belong to who sent a request over the network. A call of this process has no such peer.",
+        "Hash by a header, a cookie or a query parameter.";
     INEFFECTIVE_KEY Warning "ineffective_key":
         "A key changes nothing while another is not set.",
         "Rules for local failures without split_external_local_origin_errors; enforcement of a rule that is off.",

@@ -52,6 +52,7 @@ pub struct Label {
 
 /// Whether a diagnostic refuses the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "closed: refused or not")]
 pub enum Severity {
     /// The configuration is not usable.
     Error,
@@ -226,7 +227,7 @@ fn place(span: Span, lines: &[Lines<'_>]) -> (Range<usize>, usize, usize) {
 }
 
 /// The last character boundary at or before `at`.
-fn floor_char(text: &str, at: usize) -> usize {
+pub(super) fn floor_char(text: &str, at: usize) -> usize {
     let mut at = at.min(text.len());
     while !text.is_char_boundary(at) {
         at -= 1;
@@ -234,25 +235,49 @@ fn floor_char(text: &str, at: usize) -> usize {
     at
 }
 
-/// Where the lines of a text start.
+/// Where the lines of a text start, and its characters.
 struct Lines<'a> {
     text: &'a str,
     starts: Vec<usize>,
+    /// Characters before each block: a document may be one long line.
+    blocks: Vec<usize>,
 }
+
+/// Bytes of a block.
+const BLOCK: usize = 4096;
 
 impl<'a> Lines<'a> {
     fn new(text: &'a str) -> Self {
         let after =
             text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
-        Self { text, starts: std::iter::once(0).chain(after).collect() }
+        let blocks = text.as_bytes().chunks(BLOCK).scan(0, |characters, block| {
+            *characters += count_characters(block);
+            Some(*characters)
+        });
+        Self {
+            text,
+            starts: std::iter::once(0).chain(after).collect(),
+            blocks: std::iter::once(0).chain(blocks).collect(),
+        }
     }
 
     /// Line and column of a character boundary, both from 1.
     fn place(&self, at: usize) -> (usize, usize) {
         let line = self.starts.partition_point(|start| *start <= at);
         let start = self.starts.get(line.saturating_sub(1)).copied().unwrap_or_default();
-        let before = self.text.get(start..at).unwrap_or_default();
         // A byte-order mark stands before column 1.
-        (line, before.trim_start_matches('\u{feff}').chars().count() + 1)
+        let mark = usize::from(start == 0 && at > 0 && self.text.starts_with('\u{feff}'));
+        (line, self.characters_before(at) - self.characters_before(start) - mark + 1)
     }
+
+    fn characters_before(&self, at: usize) -> usize {
+        let block = at / BLOCK;
+        let rest = self.text.as_bytes().get(block * BLOCK..at).unwrap_or_default();
+        self.blocks.get(block).copied().unwrap_or_default() + count_characters(rest)
+    }
+}
+
+/// The characters that start in some bytes of UTF-8.
+fn count_characters(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| (**byte & 0xc0) != 0x80).count()
 }

@@ -7,7 +7,7 @@
 use super::cluster::{self, CLUSTER_DEFAULTS, CLUSTER_KIND, ClusterSite};
 use super::fields::Fields;
 use super::matcher::named;
-use super::node::{Entry, Node, Span, shorten};
+use super::node::{Content, Entry, Node, Span, shorten};
 use super::route::{self, ROUTE_DEFAULTS};
 use super::shape::{Kind, Shape, key, words};
 use super::value::word;
@@ -180,13 +180,25 @@ fn top<'n>(reader: &mut Reader<'_>, draft: &mut Draft<'n>, root: &'n Node) -> Op
 /// `version` first: a file for another release should not drown in unknown keys.
 fn check_version(reader: &mut Reader<'_>, root: &Node) {
     let Some(entry) = root.get("version") else { return };
-    if !entry.value.is_word("1") {
-        let message = format!("version {} is not supported", entry.value.describe());
-        reader
-            .report
-            .add(code::UNSUPPORTED_VERSION, entry.value.span, message)
-            .suggest("write `version: 1`");
-    }
+    let version = match &entry.value.content {
+        // An undefined variable is reported; no version has to be guessed.
+        Content::Scalar { .. } => match reader.scalar(&entry.value, "a version") {
+            Some(scalar) if scalar.text == "1" => return,
+            Some(scalar) => format!("`{}`", shorten(&scalar.text)),
+            None => return,
+        },
+        Content::Null | Content::Unknown | Content::Sequence(_) | Content::Mapping(_) => {
+            entry.value.describe()
+        }
+    };
+    reader
+        .report
+        .add(
+            code::UNSUPPORTED_VERSION,
+            entry.value.span,
+            format!("version {version} is not supported"),
+        )
+        .suggest("write `version: 1`");
 }
 
 /// Notes where a name is defined; false when it was defined before.

@@ -112,7 +112,7 @@ impl<'n> Fields<'n> {
         target: &mut Option<T>,
     ) {
         match self.value(name) {
-            Some((node, _)) if node.is_word("off") => *target = None,
+            Some((node, _)) if reader.is_word(node, "off") => *target = None,
             _ => self.set_some(reader, name, target),
         }
     }

@@ -90,6 +90,13 @@ const HASH_KEYS: &[Key] = &[
         "An endpoint with more than this percentage of the average load is passed over. Default none.",
     ),
 ];
+static CUSTOM: Shape = Shape::new(
+    "custom_lb",
+    &[&[
+        key("name", Kind::Text, "The name that the policy is registered by.").required(),
+        key("hash", HASH, "What is hashed when the route says nothing; the policy sees the hash."),
+    ]],
+);
 static RING_HASH: Shape = Shape::new(
     "ring_hash",
     &[
@@ -149,7 +156,11 @@ static LB: Shape = Shape::new(
         ),
         key("ring_hash", Kind::Mapping(&RING_HASH), "Consistent hashing on a ring."),
         key("maglev", Kind::Mapping(&MAGLEV), "Consistent hashing with a lookup table."),
-        key("custom", Kind::Text, "A policy registered in code, by its name."),
+        key(
+            "custom",
+            Kind::Either(&[Kind::Text, Kind::Mapping(&CUSTOM)]),
+            "A policy registered in code: its name, or a mapping.",
+        ),
         key(
             "panic_threshold",
             Kind::PERCENT,
@@ -224,7 +235,21 @@ fn algorithm(reader: &mut Reader<'_>, fields: &Fields<'_>, policy: &mut LbPolicy
         }
         policy.algorithm = algorithm;
     }
-    if let Some(name) = fields.read::<Arc<str>>(reader, "custom") {
+    if let Some((node, kind)) = fields.value("custom") {
+        custom(reader, node, kind, policy);
+    }
+}
+
+fn custom(reader: &mut Reader<'_>, node: &Node, kind: &'static Kind, policy: &mut LbPolicy) {
+    let name: Option<Arc<str>> = if matches!(node.content, Content::Scalar { .. }) {
+        Value::read(reader, node, kind)
+    } else if let Some(options) = Fields::open(reader, node, kind) {
+        policy.hash_policy = options.read(reader, "hash").unwrap_or_default();
+        options.read(reader, "name")
+    } else {
+        None
+    };
+    if let Some(name) = name {
         policy.algorithm = LbAlgorithm::Custom(name);
     }
 }

@@ -37,10 +37,12 @@ mod node;
 mod outlier;
 mod parse;
 mod reader;
+mod reference;
 mod refused;
 mod regex;
 mod retry;
 mod route;
+mod route_match;
 mod schema;
 mod shape;
 mod split;
@@ -56,6 +58,7 @@ mod tests;
 pub use code::{CodeExplanation, code_explanation, code_explanations};
 pub use diagnostic::{Diagnostic, Label, Severity, decode};
 pub use expectations::{Suite, TestResult};
+pub use reference::reference;
 pub use schema::json_schema;
 
 use crate::update::{ConfigUpdate, Origin};
@@ -124,7 +127,7 @@ pub struct Bounds {
     pub nodes: u64,
     /// The most endpoints and routes of one document, together. Default 100,000.
     pub resources: usize,
-    /// The longest scalar after its variables are put in, in bytes. Default 64 KiB.
+    /// The longest scalar, as written and after its variables are put in, in bytes. Default 64 KiB.
     pub text_bytes: usize,
     /// The largest sum of all compiled regular expressions, in bytes. Default 64 MiB.
     pub regex_bytes: usize,

@@ -28,7 +28,7 @@ pub(super) struct Node {
     /// What a mark under it covers: a scalar whole, a mapping's or list's first line only.
     pub(super) span: Span,
     pub(super) content: Content,
-    /// Number of nodes within, itself included, every alias expanded.
+    /// Number of nodes within, itself included, every alias expanded; a long text counts as several.
     pub(super) size: u64,
     /// Levels of nesting within, itself included, every alias expanded.
     pub(super) depth: usize,
@@ -79,11 +79,6 @@ impl Node {
                 vec![self]
             }
         }
-    }
-
-    /// The text of a scalar that is exactly `word`, without variables.
-    pub(super) fn is_word(&self, word: &str) -> bool {
-        matches!(&self.content, Content::Scalar { text, .. } if &**text == word)
     }
 
     /// What it is, for "expected …, found …".

@@ -4,8 +4,9 @@
 //! places, and the bounds that the format promises (nesting and expansion of aliases). Left out of
 //! YAML on purpose: tags, merge keys, keys that are not text, several documents in one file.
 
+use super::diagnostic::{Report, floor_char};
 use super::node::{Content, Entry, Node, Span};
-use super::{Bounds, code, diagnostic::Report};
+use super::{Bounds, code};
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span as Place, StrInput};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -47,6 +48,13 @@ pub(super) fn parse(
 
 /// Reading can't go on; the reason is in the report.
 struct Stopped;
+
+/// A text of so many bytes counts as one value more: an alias of a long text is as much to read as one
+/// of a long list.
+const BYTES_PER_VALUE: u64 = 16;
+/// A mark under a list or mapping is no longer than this, in bytes: a document may be one line, whose
+/// end each of its lists would have to look for.
+const LONGEST_MARK: usize = 256;
 
 struct Builder<'a> {
     document: u32,
@@ -102,12 +110,14 @@ impl Builder<'_> {
             }
             Event::Scalar(value, style, anchor, _) => {
                 let plain = style == ScalarStyle::Plain;
+                let span = trim(span, text);
+                let size = 1 + value.len() as u64 / BYTES_PER_VALUE;
                 let content = match &*value {
                     "" | "~" | "null" | "Null" | "NULL" if plain => Content::Null,
+                    _ if value.len() > self.bounds.text_bytes => self.too_long(span, value.len()),
                     _ => Content::Scalar { text: value.into(), plain },
                 };
-                let span = trim(span, text);
-                self.complete(Rc::new(Node { span, content, size: 1, depth: 1 }), anchor)
+                self.complete(Rc::new(Node { span, content, size, depth: 1 }), anchor)
             }
             Event::SequenceStart(_, anchor, _) => {
                 self.start(first_line(span, text), anchor, Children::Items(Vec::new()))
@@ -248,6 +258,12 @@ impl Builder<'_> {
         self.place(Rc::new(Node { span, content: Content::Unknown, size: 1, depth: 1 }), span)
     }
 
+    fn too_long(&mut self, span: Span, len: usize) -> Content {
+        let message = format!("this text has {len} bytes, more than {}", self.bounds.text_bytes);
+        self.report.add(code::TEXT_TOO_LONG, span, message);
+        Content::Unknown
+    }
+
     fn too_deep(&mut self, span: Span) -> Result<(), Stopped> {
         let message = format!("nested more than {} deep", self.bounds.nesting);
         self.report.add(code::TOO_DEEP, span, message);
@@ -265,6 +281,7 @@ fn trim(span: Span, text: &str) -> Span {
 /// From the start of a list or mapping to the end of that line, or to a comment.
 fn first_line(span: Span, text: &str) -> Span {
     let rest = text.get(span.start as usize..).unwrap_or_default();
+    let rest = &rest[..floor_char(rest, LONGEST_MARK)];
     let line = rest.lines().next().unwrap_or_default();
     let line = line.split(" #").next().unwrap_or_default().trim_end();
     Span { end: span.start.saturating_add(u32::try_from(line.len()).unwrap_or_default()), ..span }

@@ -32,6 +32,25 @@ pub(super) struct Scalar<'n> {
     pub(super) plain: bool,
 }
 
+/// Where the text of a scalar stands in its document.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    whole: Span,
+    /// `None`: the text is written otherwise, with escapes or folded.
+    start: Option<u32>,
+}
+
+impl Place {
+    /// `len` bytes from byte `start` of the text, where it stands as it is; else the whole scalar.
+    pub(super) fn part(self, start: usize, len: usize) -> Span {
+        let part = || {
+            let start = self.start?.checked_add(u32::try_from(start).ok()?)?;
+            Some(Span { start, end: start.checked_add(u32::try_from(len).ok()?)?, ..self.whole })
+        };
+        part().unwrap_or(self.whole)
+    }
+}
+
 impl<'a> Reader<'a> {
     pub(super) fn new(
         documents: &'a [Document<'a>],
@@ -65,8 +84,12 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn wrong_type(&mut self, node: &Node, expected: &str) {
-        if matches!(node.content, Content::Unknown) {
-            return;
+        match &node.content {
+            Content::Unknown => return,
+            // A variable that is not defined is what is wrong.
+            Content::Scalar { text, .. } if variable::expand(self, node, text).is_none() => return,
+            Content::Null | Content::Scalar { .. } | Content::Sequence(_) | Content::Mapping(_) => {
+            }
         }
         let message = format!("expected {expected}, found {}", node.describe());
         let suggestion = match (&node.content, expected) {
@@ -91,17 +114,20 @@ impl<'a> Reader<'a> {
             .map(|known| format!("did you mean `{known}`?"))
     }
 
-    /// A part of a scalar, from byte `start` of its text, when the text stands in the document as it
-    /// is; else the whole scalar.
-    pub(super) fn within(&self, node: &Node, text: &str, start: usize, len: usize) -> Span {
+    /// Where the text of a scalar stands. It is searched for: ask once per scalar, not per mistake.
+    pub(super) fn place(&self, node: &Node, text: &str) -> Place {
         let whole = node.span;
         let document = self.documents.get(whole.document as usize).map_or("", |d| d.text);
         let raw = document.get(whole.start as usize..whole.end as usize).unwrap_or_default();
-        let part = |at: usize| {
-            let from = whole.start.checked_add(u32::try_from(at + start).ok()?)?;
-            Some(Span { start: from, end: from.checked_add(u32::try_from(len).ok()?)?, ..whole })
-        };
-        raw.find(text).and_then(part).unwrap_or(whole)
+        let start = raw.find(text).and_then(|at| u32::try_from(at).ok());
+        Place { whole, start: start.and_then(|at| whole.start.checked_add(at)) }
+    }
+
+    /// Whether a scalar is exactly `word`, variables replaced. Says nothing of variables that are not
+    /// defined: whoever reads the value does.
+    pub(super) fn is_word(&self, node: &Node, word: &str) -> bool {
+        let Content::Scalar { text, .. } = &node.content else { return false };
+        variable::quietly(self.environment, text).is_some_and(|text| text == word)
     }
 
     /// Checks a pattern, once per text. Stops when all together are too large to compile.

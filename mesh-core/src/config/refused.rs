@@ -89,6 +89,7 @@ fn code_of(kind: &CompileErrorKind) -> &'static CodeExplanation {
         }
         CompileErrorKind::InvalidAuthority(_) => code::INVALID_AUTHORITY,
         CompileErrorKind::InvalidScheme(_) => code::INVALID_SCHEME,
+        CompileErrorKind::SecondPort { .. } => code::CONFLICTING_KEYS,
         CompileErrorKind::HostHeader => code::INVALID_HEADER_NAME,
         CompileErrorKind::TooManyTargets => code::TOO_MANY_RESOURCES,
     }

@@ -5,10 +5,11 @@
 
 use super::fields::Fields;
 use super::matcher::{self, HeaderMatchers};
-use super::node::{Node, Span};
+use super::node::Node;
 use super::shape::{Kind, Shape, key, words};
 use super::value::{Value, unknown_word, word};
 use super::{code, reader::Reader};
+use crate::call::MAX_RETRIES;
 use crate::model::retry_policy::{ResetHeader, ResetHeaderFormat};
 use crate::model::{BackOff, HedgePolicy, RateLimitedBackOff, RetryOn, RetryPolicy};
 
@@ -56,6 +57,9 @@ const RETRY_ON_NAMES: &[(&str, RetryOn); RetryOn::NAMES.len()] = match RetryOn::
     None => &[("", RetryOn::NONE); RetryOn::NAMES.len()],
 };
 
+/// More would be cut by the call machine.
+const NUM_RETRIES: Kind = Kind::Count { least: 0, most: MAX_RETRIES as i64 };
+
 static RETRY: Shape = Shape::new(
     "retry",
     &[&[
@@ -65,7 +69,7 @@ static RETRY: Shape = Shape::new(
             "The failures that are tried again: a list, or Envoy's comma-separated text.",
         )
         .required(),
-        key("num_retries", Kind::U32, "Attempts beyond the first. Default 1."),
+        key("num_retries", NUM_RETRIES, "Attempts beyond the first. Default 1."),
         key(
             "per_try_timeout",
             Kind::POSITIVE_TIME,
@@ -125,7 +129,7 @@ pub(super) static HEDGE: Shape = Shape::new(
 
 impl Value for RetryPolicy {
     fn read(reader: &mut Reader<'_>, node: &Node, kind: &'static Kind) -> Option<Self> {
-        if node.is_word("off") {
+        if reader.is_word(node, "off") {
             let mut off = Self::new(RetryOn::NONE);
             off.num_retries = 0;
             return Some(off);
@@ -159,27 +163,28 @@ fn retry_on(reader: &mut Reader<'_>, node: &Node) -> RetryOn {
     let mut conditions = RetryOn::NONE;
     for item in node.one_or_many() {
         let Some(scalar) = reader.scalar(item, "a retry condition") else { continue };
+        let mut place = None;
         let mut start = 0;
         for part in scalar.text.split(',') {
             let name = part.trim();
             if let Some(condition) = RetryOn::from_name(name) {
                 conditions |= condition;
             } else {
-                let span = condition_span(reader, item, &scalar.text, (start, part.len()));
+                let place = *place.get_or_insert_with(|| reader.place(item, &scalar.text));
+                let leading = part.len() - part.trim_start().len();
                 let known = RetryOn::NAMES.iter().map(|(name, _)| *name);
+                let span = place.part(start + leading, name.len());
+                // One that is not shown any more says that there are more; the rest says nothing.
+                let full = reader.report.is_full();
                 unknown_word(reader, name, span, &known.collect::<Vec<_>>());
+                if full {
+                    return conditions;
+                }
             }
             start += part.len() + 1;
         }
     }
     conditions
-}
-
-fn condition_span(reader: &Reader<'_>, node: &Node, text: &str, part: (usize, usize)) -> Span {
-    let (start, len) = part;
-    let raw = &text[start..start + len];
-    let leading = raw.len() - raw.trim_start().len();
-    reader.within(node, text, start + leading, raw.trim().len())
 }
 
 impl Value for BackOff {

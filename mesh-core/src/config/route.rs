@@ -6,9 +6,9 @@
 use super::action::{DIRECT_RESPONSE, REDIRECT, REWRITE, Rewrite};
 use super::fields::Fields;
 use super::hash::HASH;
-use super::matcher::MATCH;
 use super::node::Node;
 use super::retry::{HEDGE, RETRY_KIND};
+use super::route_match::MATCH;
 use super::shape::{Key, Kind, Shape, key, words};
 use super::split::{SPLIT, SPLIT_BY};
 use super::value::{Value, word};

@@ -6,6 +6,7 @@
 use super::document::DOCUMENT_KIND;
 use super::duration;
 use super::shape::{Key, Kind, Shape};
+use crate::Json;
 use serde_json::{Map, Value, json};
 
 /// A `${NAME}` anywhere in a text: allowed wherever a scalar is.
@@ -13,18 +14,18 @@ const VARIABLE: &str = r"\$\{";
 
 /// The JSON Schema (2020-12) of `mesh.yaml`.
 #[must_use]
-pub fn json_schema() -> Value {
+pub fn json_schema() -> Json {
     let mut definitions = Map::new();
     let root = describe(&DOCUMENT_KIND, &mut definitions);
     let variable = json!({ "type": "string", "pattern": VARIABLE });
     definitions.insert("variable".to_owned(), variable);
-    json!({
+    Json(json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "mesh.yaml",
         "description": "Configuration of a service mesh without proxies",
         "$ref": root["$ref"],
         "$defs": definitions,
-    })
+    }))
 }
 
 fn describe(kind: &'static Kind, definitions: &mut Map<String, Value>) -> Value {

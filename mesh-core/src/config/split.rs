@@ -98,7 +98,7 @@ impl Value for SplitCluster {
 
 impl Value for SplitBy {
     fn read(reader: &mut Reader<'_>, node: &Node, kind: &'static Kind) -> Option<Self> {
-        if node.is_word("random") {
+        if reader.is_word(node, "random") {
             return Some(Self::Random);
         }
         if node.get("header_value").is_none() {

@@ -4,7 +4,9 @@
 //! is replaced: a variable in an unused `x-…` block need not exist. `$${` stands for a literal `${`;
 //! any other `$` is itself. What a variable holds is not searched for variables again.
 
-use super::{code, node::Node, reader::Reader};
+use super::node::{Node, Span};
+use super::reader::{Place, Reader};
+use super::{Environment, code};
 use std::borrow::Cow;
 
 /// A piece of a text with variables.
@@ -31,26 +33,31 @@ pub(super) fn expand<'n>(
     }
     let mut whole = String::with_capacity(text.len());
     let mut complete = true;
+    let mut place = None;
     for (start, piece) in pieces(text) {
-        match piece {
-            Piece::Text(text) => whole.push_str(text),
+        // One that is not shown any more says that there are more; the rest says nothing.
+        let full = reader.report.is_full();
+        let value = match piece {
+            Piece::Text(text) => Some(Cow::Borrowed(text)),
             Piece::Variable { name, default } => {
-                match reader.environment.variable(name).or_else(|| default.map(str::to_owned)) {
-                    Some(value) => whole.push_str(&value),
-                    None => {
-                        complete = false;
-                        undefined(reader, node, (text, start), name);
-                    }
+                let value = reader.environment.variable(name).map(Cow::Owned);
+                let value = value.or_else(|| default.map(Cow::Borrowed));
+                if value.is_none() {
+                    let place = *place.get_or_insert_with(|| reader.place(node, text));
+                    undefined(reader, place, (text, start), name);
                 }
+                value
             }
             Piece::Malformed(raw) => {
-                complete = false;
-                let span = reader.within(node, text, start, raw.len());
-                reader
-                    .report
-                    .add(code::INVALID_VARIABLE, span, "this is no `${NAME}` or `${NAME:-default}`")
-                    .suggest("write `$${` for a literal `${`");
+                let place = *place.get_or_insert_with(|| reader.place(node, text));
+                malformed(reader, place.part(start, raw.len()));
+                None
             }
+        };
+        match value {
+            Some(value) => whole.push_str(&value),
+            None if full => return None,
+            None => complete = false,
         }
         if whole.len() > reader.bounds.text_bytes {
             let message =
@@ -62,9 +69,32 @@ pub(super) fn expand<'n>(
     complete.then_some(Cow::Owned(whole))
 }
 
-fn undefined(reader: &mut Reader<'_>, node: &Node, (text, start): (&str, usize), name: &str) {
+/// The text with its variables replaced, for a comparison with something short; `None` when one is
+/// undefined or malformed.
+pub(super) fn quietly<'n>(environment: &dyn Environment, text: &'n str) -> Option<Cow<'n, str>> {
+    if !text.contains("${") {
+        return Some(Cow::Borrowed(text));
+    }
+    let value = |(_, piece): (usize, Piece<'_>)| match piece {
+        Piece::Text(text) => Some(text.to_owned()),
+        Piece::Variable { name, default } => {
+            environment.variable(name).or_else(|| default.map(str::to_owned))
+        }
+        Piece::Malformed(_) => None,
+    };
+    pieces(text).into_iter().map(value).collect::<Option<String>>().map(Cow::Owned)
+}
+
+fn malformed(reader: &mut Reader<'_>, span: Span) {
+    reader
+        .report
+        .add(code::INVALID_VARIABLE, span, "this is no `${NAME}` or `${NAME:-default}`")
+        .suggest("write `$${` for a literal `${`");
+}
+
+fn undefined(reader: &mut Reader<'_>, place: Place, (text, start): (&str, usize), name: &str) {
     let end = text[start..].find('}').map_or(text.len(), |end| start + end + 1);
-    let span = reader.within(node, text, start, end - start);
+    let span = place.part(start, end - start);
     let message = format!("the environment variable `{name}` is not set");
     reader
         .report

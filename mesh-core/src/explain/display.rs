@@ -74,30 +74,35 @@ fn replied<B>(reply: &Response<B>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 
 fn forwarded(explained: &Explained, forward: &Forward, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     row(f, 0, "sent as", &format!("{} {}", explained.request.method, forward.path))?;
-    let host = match &forward.host {
-        RewrittenHost::Unchanged => explained.request.authority().to_owned(),
-        RewrittenHost::To(authority) => format!("{authority} (rewritten)"),
-        RewrittenHost::EndpointHostname => "the endpoint's hostname".to_owned(),
-    };
-    row(f, 0, "", &format!("host {host}"))?;
     let (first, others) = match &*forward.parts {
         [] => return Ok(()),
         [first, others @ ..] => (first, others),
     };
     let alike = others.iter().all(|part| edits(part) == edits(first));
     if alike {
+        row(f, 0, "", &host(explained, first))?;
         edited(first, 0, f)?;
     }
     rows(f, 0, &policies::of_route(forward))?;
     for part in &forward.parts {
         writeln!(f)?;
-        cluster(part, forward.policies.priority, !alike, f)?;
+        let host = (!alike).then(|| host(explained, part));
+        cluster(part, forward.policies.priority, host, f)?;
     }
     Ok(())
 }
 
-fn edits(part: &Part) -> (&[HeaderChange], &[HeaderChange]) {
-    (&part.request_edits, &part.response_edits)
+fn host(explained: &Explained, part: &Part) -> String {
+    match &part.host {
+        RewrittenHost::Unchanged => format!("host {}", explained.request.authority()),
+        RewrittenHost::To(authority) => format!("host {authority} (rewritten)"),
+        RewrittenHost::EndpointHostname => "host the endpoint's hostname".to_owned(),
+    }
+}
+
+/// What the clusters of a split may differ in.
+fn edits(part: &Part) -> (&[HeaderChange], &[HeaderChange], &RewrittenHost) {
+    (&part.request_edits, &part.response_edits, &part.host)
 }
 
 fn edited(part: &Part, indent: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -112,14 +117,15 @@ fn edited(part: &Part, indent: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result
 fn cluster(
     part: &Part,
     priority: RoutingPriority,
-    with_edits: bool,
+    host: Option<String>,
     f: &mut fmt::Formatter<'_>,
 ) -> fmt::Result {
     writeln!(f, "{}", part.share)?;
     let Some(report) = &part.cluster else {
         return row(f, 2, "refused", "unknown_cluster, flag NC");
     };
-    if with_edits {
+    if let Some(host) = host {
+        row(f, 2, "sees", &host)?;
         edited(part, 2, f)?;
     }
     endpoints(report, f)?;

@@ -75,7 +75,7 @@ impl Expectation {
             differences.cluster(expected);
         }
         differences.text("path", self.path.as_deref(), explained.path());
-        differences.text("host", self.host.as_deref(), explained.host());
+        differences.host(self.host.as_deref());
         for matcher in &self.headers {
             differences.header(matcher);
         }
@@ -110,12 +110,12 @@ impl Explained {
         self.forward().map(|forward| &*forward.path)
     }
 
-    fn host(&self) -> Option<&str> {
-        Some(match &self.forward()?.host {
+    fn host_at<'e>(&'e self, part: &'e Part) -> &'e str {
+        match &part.host {
             RewrittenHost::Unchanged => self.request.authority(),
             RewrittenHost::To(authority) => authority.as_str(),
             RewrittenHost::EndpointHostname => "(the endpoint's hostname)",
-        })
+        }
     }
 
     fn redirect(&self) -> Option<&str> {
@@ -164,6 +164,16 @@ impl Differences<'_> {
             |actual| format!("`{actual}`"),
         );
         self.add(what, format!("`{expected}`"), actual);
+    }
+
+    /// The authority, which must be the same at every cluster with a share.
+    fn host(&mut self, expected: Option<&str>) {
+        let parts = self.explained.forward().map(|forward| &*forward.parts).unwrap_or_default();
+        let hosts = parts.iter().filter(|part| part.share.odds > 0.0);
+        let mut hosts = hosts.map(|part| self.explained.host_at(part)).peekable();
+        let first = hosts.peek().copied();
+        let other = hosts.find(|host| expected.is_some_and(|expected| expected != *host));
+        self.text("host", expected, other.or(first));
     }
 
     fn cluster(&mut self, expected: &ExpectedCluster) {

@@ -3,11 +3,13 @@
 use super::reasons::{CodeKind, Meaning};
 use super::report::{ClusterReport, EndpointReport};
 use super::{Conclusion, Explained, Forward, HeaderChange, Part, Passthrough};
+use crate::Json;
+use crate::call::MAX_RETRIES;
 use crate::model::{
-    CircuitBreakers, Discovery, HealthStatus, LbAlgorithm, OutlierDetection, RetryOn, RetryPolicy,
-    Thresholds, TlsPolicy,
+    CircuitBreakers, Discovery, HeaderMatcher, HealthStatus, LbAlgorithm, OutlierDetection,
+    RetryOn, RetryPolicy, Thresholds, TlsPolicy,
 };
-use crate::router::RewrittenHost;
+use crate::router::{RewrittenHost, wanted_value};
 use http::HeaderMap;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -15,7 +17,7 @@ use std::time::Duration;
 impl Explained {
     /// All of it as one JSON object; durations are in milliseconds, shares from 0 to 1.
     #[must_use]
-    pub fn to_json(&self) -> Value {
+    pub fn to_json(&self) -> Json {
         let routing = &self.routing;
         let host = routing.host.as_ref();
         let route = routing.route.as_ref().map(|choice| &choice.route);
@@ -24,7 +26,7 @@ impl Explained {
         });
         let similar = routing.closest.iter().map(ToString::to_string);
         let (key, told) = conclusion(&self.conclusion);
-        json!({
+        Json(json!({
             "request": {
                 "method": self.request.method.as_str(),
                 "authority": self.request.authority(),
@@ -36,17 +38,18 @@ impl Explained {
             "similar": similar.collect::<Value>(),
             "conclusion": key,
             key: told,
-        })
+        }))
     }
 }
 
 impl Meaning {
     /// As one JSON object.
     #[must_use]
-    pub fn to_json(&self) -> Value {
+    pub fn to_json(&self) -> Json {
         let kind = match &self.kind {
             CodeKind::Flag(_) => "flag",
             CodeKind::Reason(_) => "reason",
+            CodeKind::RetryStop(_) => "retry_stop",
             CodeKind::Event => "event",
             CodeKind::Check { refuses: true } => "error",
             CodeKind::Check { refuses: false } => "warning",
@@ -63,8 +66,14 @@ impl Meaning {
             object["http_status"] = json!(reason.http_status().as_u16());
             object["grpc_status"] = json!(reason.grpc_status());
         }
-        object
+        Json(object)
     }
+}
+
+/// Several meanings as one JSON list.
+#[must_use]
+pub fn to_json(meanings: &[Meaning]) -> Json {
+    Json(meanings.iter().map(|meaning| meaning.to_json().0).collect())
 }
 
 fn conclusion(conclusion: &Conclusion) -> (&'static str, Value) {
@@ -97,18 +106,14 @@ fn conclusion(conclusion: &Conclusion) -> (&'static str, Value) {
 
 fn forwarded(forward: &Forward) -> Value {
     let policies = &forward.policies;
-    let host = match &forward.host {
-        RewrittenHost::Unchanged => json!("unchanged"),
-        RewrittenHost::To(authority) => json!({ "to": authority.as_str() }),
-        RewrittenHost::EndpointHostname => json!("endpoint_hostname"),
-    };
     let retry = policies.retry_policy.as_ref().map(|compiled| retry(&compiled.policy));
-    let streams = policies.max_stream_duration.and_then(|limits| limits.max_stream_duration);
+    let streams = policies.max_stream_duration.unwrap_or_default();
     json!({
         "path": forward.path,
-        "host": host,
+        "host": common_host(forward),
         "timeout_ms": millis(policies.timeout),
-        "max_stream_duration_ms": streams.map(millis),
+        "max_stream_duration_ms": streams.max_stream_duration.map(millis),
+        "grpc_timeout_header_max_ms": streams.grpc_timeout_header_max.map(millis),
         "idle_timeout_ms": policies.idle_timeout.map(millis),
         "retry": retry,
         "transparent_retry": policies.transparent_retry,
@@ -122,11 +127,20 @@ fn retry(policy: &RetryPolicy) -> Value {
     json!({
         "on": on.map(|(name, _)| *name).collect::<Value>(),
         "status_codes": policy.retriable_status_codes,
-        "num_retries": policy.num_retries,
+        "headers": policy.retriable_headers.iter().map(condition).collect::<Value>(),
+        "request_headers":
+            policy.retriable_request_headers.iter().map(condition).collect::<Value>(),
+        "num_retries": policy.num_retries.min(MAX_RETRIES),
         "per_try_timeout_ms": policy.per_try_timeout.map(millis),
+        "per_try_idle_timeout_ms": policy.per_try_idle_timeout.map(millis),
+        "previous_hosts": policy.previous_hosts,
         "back_off_base_ms": millis(policy.back_off.base_interval),
         "back_off_max_ms": millis(policy.back_off.max_interval),
     })
+}
+
+fn condition(matcher: &HeaderMatcher) -> Value {
+    json!({ "name": matcher.name.as_str(), "wanted": wanted_value(matcher) })
 }
 
 fn part(part: &Part) -> Value {
@@ -134,10 +148,29 @@ fn part(part: &Part) -> Value {
     object["name"] = json!(&*part.share.cluster);
     object["odds"] = json!(part.share.odds);
     object["known"] = json!(part.share.known);
+    object["host"] = host(&part.host);
     object["headers"] = headers(&part.headers);
     object["request_edits"] = part.request_edits.iter().map(change).collect();
     object["response_edits"] = part.response_edits.iter().map(change).collect();
     object
+}
+
+fn host(host: &RewrittenHost) -> Value {
+    match host {
+        RewrittenHost::Unchanged => json!("unchanged"),
+        RewrittenHost::To(authority) => json!({ "to": authority.as_str() }),
+        RewrittenHost::EndpointHostname => json!("endpoint_hostname"),
+    }
+}
+
+/// The authority that all clusters see; null when they differ.
+fn common_host(forward: &Forward) -> Value {
+    match &*forward.parts {
+        [first, others @ ..] if others.iter().all(|part| part.host == first.host) => {
+            host(&first.host)
+        }
+        _ => Value::Null,
+    }
 }
 
 fn change(change: &HeaderChange) -> Value {

@@ -1,13 +1,14 @@
 //! Policies in force, in plain words: rows of a label and a text.
 
 use super::Forward;
+use crate::call::MAX_RETRIES;
 use crate::model::outlier_detection::{CapRule, FailurePercentage, SuccessRate};
 use crate::model::route::MaxStreamDuration;
 use crate::model::{
     Cluster, Discovery, LbAlgorithm, LbPolicy, OutlierDetection, Protocol, RetryOn, RetryPolicy,
     RoutingPriority, Thresholds, TlsPolicy,
 };
-use crate::router::CompiledForward;
+use crate::router::{CompiledForward, wanted_value};
 use std::time::Duration;
 
 /// A label and what is said under it; rows of the same label follow one another.
@@ -69,13 +70,31 @@ fn retry(policy: &RetryPolicy, rows: &mut Vec<Row>) {
     let conditions: Vec<_> = conditions.map(|(name, _)| *name).collect();
     let conditions =
         if conditions.is_empty() { "nothing".to_owned() } else { conditions.join(", ") };
-    rows.push(("retries", format!("up to {} on {conditions}", policy.num_retries)));
+    let most = policy.num_retries.min(MAX_RETRIES);
+    rows.push(("retries", format!("up to {most} on {conditions}")));
     if !policy.retriable_status_codes.is_empty() {
         let codes: Vec<_> = policy.retriable_status_codes.iter().map(u16::to_string).collect();
         rows.push(("", format!("status codes {}", codes.join(", "))));
     }
+    for (matchers, what) in [
+        (&policy.retriable_headers, "response header"),
+        (&policy.retriable_request_headers, "only requests with header"),
+    ] {
+        let texts =
+            matchers.iter().map(|matcher| format!("`{}`: {}", matcher.name, wanted_value(matcher)));
+        let texts: Vec<_> = texts.collect();
+        if !texts.is_empty() {
+            rows.push(("", format!("{what} {}", texts.join(" or "))));
+        }
+    }
     if let Some(limit) = policy.per_try_timeout {
         rows.push(("", format!("{} for each attempt", time(limit))));
+    }
+    if let Some(limit) = policy.per_try_idle_timeout {
+        rows.push(("", format!("{} of silence within an attempt", time(limit))));
+    }
+    if !policy.previous_hosts {
+        rows.push(("", "endpoints that were tried may be tried again".to_owned()));
     }
     let (base, max) = (policy.back_off.base_interval, policy.back_off.max_interval);
     rows.push((

@@ -1,21 +1,28 @@
-//! What a code means: response flags, reasons of local replies, events.
+//! What a code means: response flags, reasons of local replies, what stops a retry, events.
 //!
 //! One table for all of them, so that `mesh explain CODE`, a runbook and a support answer say the same.
-//! Flags are Envoy's letters (`UH`) or long names; reasons are [`Reason::code`], events
-//! [`Event::code`](crate::event::Event::code). The codes of diagnostics are in
+//! Flags are Envoy's letters (`UH`) or long names; reasons are [`Reason::code`], what
+//! stops a retry [`RetryStop::code`], events [`Event::code`](crate::event::Event::code). The codes of diagnostics are in
 //! [`config::code_explanations`](crate::config) (feature `config`), and are found here too.
 //!
 //! Two kinds may share a name: `unknown_cluster` refuses a file, and a call. So [`find`] gives all.
 
+mod events;
 mod flags;
+mod stops;
 mod table;
 
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "config")]
+pub use super::json::to_json;
+pub use events::events;
 pub use flags::flags;
-pub use table::{events, reasons};
+pub use stops::retry_stops;
+pub use table::reasons;
 
+use crate::call::RetryStop;
 use crate::local_reply::{Reason, ResponseFlag};
 use crate::router::distance;
 use std::fmt;
@@ -44,6 +51,8 @@ pub enum CodeKind {
     Flag(ResponseFlag),
     /// Why a call failed or was refused.
     Reason(Reason),
+    /// Why a failed attempt was not tried again; beside the call's answer, never in its place.
+    RetryStop(RetryStop),
     /// Something that happened to a cluster or endpoint.
     Event,
     /// Something wrong with a file: true for an error, false for a warning.
@@ -53,8 +62,8 @@ pub enum CodeKind {
     },
 }
 
-/// Everything that `code` may mean: a flag in either spelling (letters of any case), a reason, an
-/// event, or a diagnostic. Empty: it is no code.
+/// Everything that `code` may mean: a flag in either spelling (letters of any case), a reason, what
+/// stops a retry, an event, or a diagnostic. Empty: it is no code.
 #[must_use]
 pub fn find(code: &str) -> Vec<Meaning> {
     let matches = |meaning: &Meaning| match &meaning.kind {
@@ -74,9 +83,9 @@ pub fn closest(text: &str) -> Option<&'static str> {
     near.min_by_key(|(distance, _)| *distance).map(|(_, code)| code)
 }
 
-/// Every code with its meaning: flags, reasons, events, then those of diagnostics.
+/// Every code with its meaning: flags, reasons, what stops retries, events, then those of diagnostics.
 pub fn all() -> impl Iterator<Item = Meaning> {
-    flags().chain(reasons()).chain(events()).chain(checks())
+    flags().chain(reasons()).chain(retry_stops()).chain(events()).chain(checks())
 }
 
 #[cfg(feature = "config")]
@@ -104,6 +113,7 @@ impl fmt::Display for Meaning {
                 writeln!(f, "{} ({}), a response flag", self.code, flag.long_name())?
             }
             CodeKind::Reason(_) => writeln!(f, "{}, why a call failed", self.code)?,
+            CodeKind::RetryStop(_) => writeln!(f, "{}, why a retry was not made", self.code)?,
             CodeKind::Event => writeln!(f, "{}, an event", self.code)?,
             CodeKind::Check { refuses: true } => writeln!(f, "{}, an error in a file", self.code)?,
             CodeKind::Check { refuses: false } => {
@@ -120,6 +130,10 @@ impl fmt::Display for Meaning {
                 if !codes.is_empty() {
                     writeln!(f, "reasons   {}", codes.join(", "))?;
                 }
+                let stops: Vec<_> = stops_of(*flag).map(|meaning| meaning.code).collect();
+                if !stops.is_empty() {
+                    writeln!(f, "stops     {}", stops.join(", "))?;
+                }
                 Ok(())
             }
             CodeKind::Reason(reason) => writeln!(
@@ -129,9 +143,20 @@ impl fmt::Display for Meaning {
                 reason.grpc_status(),
                 reason.flag()
             ),
+            CodeKind::RetryStop(stop) => match stop.flag() {
+                Some(flag) => writeln!(f, "adds      flag {flag} to the answer's own"),
+                None => Ok(()),
+            },
             CodeKind::Event | CodeKind::Check { .. } => Ok(()),
         }
     }
+}
+
+/// What stops a retry and adds a flag.
+pub fn stops_of(flag: ResponseFlag) -> impl Iterator<Item = Meaning> {
+    retry_stops().filter(
+        move |meaning| matches!(&meaning.kind, CodeKind::RetryStop(stop) if stop.flag() == Some(flag)),
+    )
 }
 
 /// The reasons that carry a flag.

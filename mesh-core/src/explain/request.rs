@@ -1,6 +1,6 @@
 //! [`Request`]: the request that is asked about.
 
-use crate::head::{Peer, RequestHead};
+use crate::head::{Peer, RequestHead, without_userinfo};
 use http::{HeaderMap, Method, Uri, header};
 use std::fmt;
 use std::net::SocketAddr;
@@ -43,11 +43,11 @@ impl Request {
         Ok(Self { method: Method::GET, headers: HeaderMap::new(), peer: None, url })
     }
 
-    /// The authority: the URL's, else the header `host`.
+    /// The authority: the URL's without userinfo, else the header `host`.
     #[must_use]
     pub fn authority(&self) -> &str {
         match self.url.authority() {
-            Some(authority) => authority.as_str(),
+            Some(authority) => without_userinfo(authority.as_str()),
             None => {
                 let host = self.headers.get(header::HOST);
                 host.and_then(|host| host.to_str().ok()).unwrap_or_default()

@@ -60,7 +60,7 @@ fn forwarded(url: &str, headers: &[(&'static str, &'static str)]) -> Forward {
 fn a_split_is_told_by_odds_with_what_each_part_changes() {
     let forward = forwarded("http://shop/api/items?x=1", &[("x-old", "1"), ("x-kept", "1")]);
     assert_eq!(forward.path, "/items?x=1");
-    assert_eq!(forward.host, RewrittenHost::To("inside.shop".parse().unwrap()));
+    assert_eq!(forward.parts[0].host, RewrittenHost::To("inside.shop".parse().unwrap()));
     let [v1, v2] = &*forward.parts else { panic!("{forward:?}") };
     assert_eq!((&*v1.share.cluster, &*v2.share.cluster), ("v1", "v2"));
     assert!((v1.share.odds - 1.0 / 3.0).abs() < 1e-9 && (v2.share.odds - 2.0 / 3.0).abs() < 1e-9);
@@ -158,7 +158,7 @@ fn urls() {
 #[test]
 fn json_says_the_same() {
     let explained = ask("http://shop/api/1", &[("x-old", "1")]);
-    let json = explained.to_json();
+    let json = explained.to_json().0;
     assert_eq!(json["virtual_host"]["domain"], "shop");
     assert_eq!((&json["route"]["name"], &json["conclusion"]), (&"split".into(), &"forward".into()));
     assert_eq!(json["near_misses"][0]["route"], "beta");
@@ -166,7 +166,7 @@ fn json_says_the_same() {
     assert_eq!(clusters[0]["endpoints"][1]["odds"], 0.75);
     assert_eq!(clusters[1]["resolves"][0], "v2.shop:80");
     assert_eq!(clusters[1]["request_edits"][0]["name"], "x-old");
-    assert_eq!(ask("store/", &[]).to_json()["refused"]["flag"], "NR");
+    assert_eq!(ask("store/", &[]).to_json().0["refused"]["flag"], "NR");
 }
 
 proptest! {
@@ -189,10 +189,10 @@ proptest! {
         let explained = explain(&snapshot, &asked);
         let some = explained.routing.near_misses.iter().any(|miss| &*miss.route == "some");
         match (snapshot.route(&asked.head(), &mut SplitMix64::new(seed)), &explained.conclusion) {
-            (Ok(Routing::Forward(target)), _) if &**target.route().name() == "some" => {
+            (Ok(Routing::Forward(target, _)), _) if &**target.route().name() == "some" => {
                 prop_assert!(some);
             }
-            (Ok(Routing::Forward(target)), Conclusion::Forward(forward)) => {
+            (Ok(Routing::Forward(target, _)), Conclusion::Forward(forward)) => {
                 let name = target.cluster().name();
                 prop_assert!(forward.parts.iter().any(|part| part.share.cluster == *name));
                 prop_assert!(Arc::ptr_eq(&forward.policies, target.forward()));
@@ -204,4 +204,50 @@ proptest! {
             (routing, told) => prop_assert!(false, "{:?} but {:?}", routing, told),
         }
     }
+}
+
+#[test]
+fn a_split_that_the_request_decides_is_told_by_the_side_taken() {
+    let text = TEXT.replace(
+        "rewrite: { prefix: /, host",
+        "split_by: { header: x-user }\n        rewrite: { prefix: /, host",
+    );
+    let snapshot = snapshot_of(&text);
+    let odds = |headers: &[(&'static str, &'static str)]| {
+        let explained = explain(&snapshot, &request("http://shop/api/x", headers));
+        let settled = explained.routing.route.as_ref().is_some_and(|choice| choice.settled);
+        let parts = &explained.forward().unwrap().parts;
+        (settled, parts.iter().map(|part| part.share.odds).collect::<Vec<_>>())
+    };
+    assert!(!odds(&[]).0);
+    for user in ["a", "b", "c", "d"] {
+        let (settled, odds) = odds(&[("x-user", user)]);
+        assert!(settled);
+        let head = request("http://shop/api/x", &[("x-user", user)]);
+        let Ok(Routing::Forward(target, _)) = snapshot.route(&head.head(), &mut SplitMix64::new(0))
+        else {
+            panic!("it is forwarded")
+        };
+        let taken = target.split().unwrap();
+        assert_eq!(odds, [(taken == 0) as u8 as f64, (taken == 1) as u8 as f64], "{user}");
+    }
+}
+
+#[test]
+fn a_host_from_a_header_is_what_the_edits_leave_of_it() {
+    let text = TEXT.replace("host: inside.shop", "host_header: x-v");
+    let explained = explain(&snapshot_of(&text), &request("http://shop/api/x", &[("x-v", "1")]));
+    let hosts: Vec<_> = explained.forward().unwrap().parts.iter().map(|part| &part.host).collect();
+    let to = |text: &str| RewrittenHost::To(text.parse().unwrap());
+    assert_eq!(hosts, [&to("1"), &to("2")]);
+    let mut expected = Expectation::default();
+    expected.host = Some("1".to_owned());
+    let differences = expected.differences(&explained);
+    assert_eq!(differences.len(), 1);
+    assert_eq!((&*differences[0].what, &*differences[0].actual), ("host", "`2`"));
+}
+
+#[test]
+fn userinfo_names_no_service() {
+    assert!(ask("http://user:secret@shop/ping", &[]).routing.host.is_some());
 }

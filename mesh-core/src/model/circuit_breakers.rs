@@ -41,6 +41,7 @@ impl Default for Thresholds {
 
 /// Which set of limits a route's calls count against (Envoy: `RoutingPriority`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "closed by Envoy's `RoutingPriority`")]
 pub enum RoutingPriority {
     /// Everyday traffic.
     #[default]

@@ -87,6 +87,7 @@ impl DnsOptions {
 
 /// How connections speak.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "closed: how a call is put on the wire")]
 pub enum Protocol {
     /// As the call: HTTP/2 for gRPC and for HTTP/2 requests, else HTTP/1.1; ALPN decides under TLS.
     #[default]
@@ -150,9 +151,11 @@ impl Default for ConnectionOptions {
 
 /// How many retries a cluster allows: tokens over time, on by default.
 ///
-/// Each call deposits `ratio` tokens that live for `window`; a reserve of `min_per_second` per second
-/// is always there; each retry takes one token. Over a window of `w` seconds with `c` calls, at most
-/// `ratio · c + min_per_second · w` retries are made.
+/// Each call earns `ratio` tokens, and `min_per_second` come on average whatever the calls; each retry
+/// takes one. Over any span of `t ≥ window`, wherever it begins, with `c` calls in it, at most
+/// `ratio · c + min_per_second · t` retries are made: an outage is bounded by its own calls, whatever
+/// traffic there was before. Two thirds of `min_per_second · window` (at least 10) can be saved and
+/// spent at once. See [`RetryBudget`](crate::call::RetryBudget).
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct RetryBudgetPolicy {
@@ -160,9 +163,10 @@ pub struct RetryBudgetPolicy {
     pub enabled: bool,
     /// Retries per call. Default 0.2.
     pub ratio: f64,
-    /// Retries per second that are allowed whatever the calls. Default 10.
+    /// Retries per second that are allowed whatever the calls, on average over a window. Default 10.
     pub min_per_second: u32,
-    /// How long a deposit counts. Default 10 s.
+    /// The shortest span over which the rule holds: what a burst of retries takes beyond it is made up
+    /// for within this time. Default 10 s, at least 1 s.
     pub window: Duration,
     /// Envoy's rule in addition: at most this percentage of active and pending calls may be retries
     /// (Envoy: `retry_budget.budget_percent`), and at least the concurrency that follows.

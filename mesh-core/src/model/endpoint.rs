@@ -90,6 +90,7 @@ impl Endpoint {
 
 /// Where an endpoint listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[expect(clippy::exhaustive_enums, reason = "closed: what can be connected to")]
 pub enum Address {
     /// An IP address and a TCP port.
     Socket(SocketAddr),
@@ -127,6 +128,7 @@ impl From<SocketAddr> for Address {
 
 /// What the configuration says of an endpoint's health (Envoy: `config.core.v3.HealthStatus`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "closed by Envoy's `HealthStatus`")]
 pub enum HealthStatus {
     /// Nothing said; counts as healthy.
     #[default]

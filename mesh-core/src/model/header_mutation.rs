@@ -25,6 +25,7 @@ impl HeaderMutations {
 
 /// One edit of a header list.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "closed by Envoy's `HeaderMutation`")]
 pub enum HeaderMutation {
     /// Takes every value of the name away.
     Remove(HeaderName),
@@ -41,6 +42,7 @@ pub enum HeaderMutation {
 
 /// What an addition does with values that are there already (Envoy: `HeaderAppendAction`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "closed by Envoy's `HeaderAppendAction`")]
 pub enum AppendAction {
     /// Keeps them and adds one more.
     AppendIfExistsOrAdd,

@@ -78,6 +78,7 @@ impl Default for OutlierDetection {
 
 /// How the largest share of ejected endpoints is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "closed: Envoy's rule or gRFC A50's")]
 pub enum CapRule {
     /// The share *after* the ejection must be within the limit (Envoy: `ejectHost`): with 10 % no
     /// endpoint of a cluster of nine or fewer is ever ejected.

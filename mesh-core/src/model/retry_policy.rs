@@ -105,6 +105,7 @@ impl RateLimitedBackOff {
 
 /// A header that says how long to wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "closed by Envoy's `ResetHeader`")]
 pub struct ResetHeader {
     /// Its name, for example `retry-after`.
     pub name: HeaderName,
@@ -114,6 +115,10 @@ pub struct ResetHeader {
 
 /// How a reset header's value reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "closed: Envoy's `ResetHeaderFormat`, and RFC 9110's dates"
+)]
 pub enum ResetHeaderFormat {
     /// Whole seconds from now.
     Seconds,

@@ -10,7 +10,7 @@ use crate::head::RequestHead;
 use crate::model::ClusterSpecifier;
 use crate::random::Random;
 use hashbrown::HashMap;
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -106,17 +106,19 @@ impl RouteClusters {
         Some(Self { choice, first })
     }
 
-    /// Chooses for a call; `None` when the request names no cluster.
+    /// Chooses for a call; `None` when the request names no cluster. Cookies that the choice makes are
+    /// added to `set_cookies`.
     #[inline]
     pub(super) fn choose(
         &self,
         head: &RequestHead<'_>,
+        set_cookies: &mut Vec<HeaderValue>,
         random: &mut impl Random,
     ) -> Option<Chosen> {
         let (at, slot, split) = match &self.choice {
             Choice::One(cluster) => (0, cluster.slot, None),
             Choice::Split(split, parts) => {
-                let at = split.draw(head, random);
+                let at = split.draw(head, set_cookies, random);
                 (at as u32, parts.get(at).and_then(|part| part.slot), Some(at))
             }
             Choice::Header(name, table) => {

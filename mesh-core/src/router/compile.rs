@@ -64,6 +64,14 @@ pub enum CompileErrorKind {
     /// A text can't be an authority.
     #[error("`{0}` is no host, with or without a port")]
     InvalidAuthority(Arc<str>),
+    /// A redirect's host has a port, and there is another beside it.
+    #[error("`{host}` has a port, and {port} is another")]
+    SecondPort {
+        /// The host with its port.
+        host: Arc<str>,
+        /// The other port.
+        port: u16,
+    },
     /// A text can't be a scheme.
     #[error("`{0}` is no scheme")]
     InvalidScheme(Arc<str>),

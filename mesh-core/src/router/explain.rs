@@ -20,6 +20,8 @@ use std::sync::Arc;
 
 mod display;
 
+pub(crate) use display::wanted_value;
+
 /// The most near misses that are listed.
 const NEAR_MISSES: usize = 20;
 /// The most similar patterns that are listed when nothing matched.
@@ -66,6 +68,9 @@ pub struct RouteChoice {
     pub shares: Vec<Share>,
     /// The header that names the cluster.
     pub cluster_header: Option<HeaderName>,
+    /// Whether the draw of a split is decided by what the request carries
+    /// ([`SplitBy`](crate::model::SplitBy)): the odds are then all or nothing.
+    pub settled: bool,
 }
 
 /// The odds of one cluster.
@@ -227,10 +232,18 @@ impl Random for OnlyCertain {
 
 fn choice(route: &Arc<CompiledRoute>, head: &RequestHead<'_>) -> RouteChoice {
     let clusters = route.forward().map(|forward| &forward.clusters);
+    let settled = clusters.and_then(RouteClusters::split).and_then(|split| split.certain(head));
+    let mut shares = clusters.map(|clusters| shares(clusters, route, head)).unwrap_or_default();
+    if let Some(taker) = settled {
+        for (at, share) in shares.iter_mut().enumerate() {
+            share.odds = if at == taker { 1.0 } else { 0.0 };
+        }
+    }
     RouteChoice {
         route: route.clone(),
-        shares: clusters.map(|clusters| shares(clusters, route, head)).unwrap_or_default(),
+        shares,
         cluster_header: clusters.and_then(|clusters| clusters.header().cloned()),
+        settled: settled.is_some(),
     }
 }
 
@@ -238,8 +251,8 @@ fn shares(clusters: &RouteClusters, route: &CompiledRoute, head: &RequestHead<'_
     if let Some(header) = clusters.header() {
         let Some(name) = head.headers.get(header) else { return Vec::new() };
         let cluster = String::from_utf8_lossy(name.as_bytes()).as_ref().into();
-        let known =
-            clusters.choose(head, &mut OnlyCertain).is_some_and(|chosen| chosen.slot.is_some());
+        let chosen = clusters.choose(head, &mut Vec::new(), &mut OnlyCertain);
+        let known = chosen.is_some_and(|chosen| chosen.slot.is_some());
         return vec![Share { cluster, odds: 1.0, known }];
     }
     let weights: Vec<u32> = match &route.model().action {

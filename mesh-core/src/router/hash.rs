@@ -11,7 +11,6 @@ use crate::head::RequestHead;
 use crate::model::{HashPolicy, HashSource};
 use crate::random::Random;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use smallvec::SmallVec;
 use std::fmt::{self, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -47,7 +46,15 @@ pub struct RequestHash {
     /// The hash; `None`: no input was there, pick at random.
     pub hash: Option<u64>,
     /// Cookies made for a request that had none: `set-cookie` values for the response.
-    pub set_cookies: SmallVec<[HeaderValue; 1]>,
+    pub set_cookies: Vec<HeaderValue>,
+}
+
+impl RequestHash {
+    /// A hash, and the cookies that were made for it.
+    #[must_use]
+    pub const fn new(hash: Option<u64>, set_cookies: Vec<HeaderValue>) -> Self {
+        Self { hash, set_cookies }
+    }
 }
 
 impl CompiledHashPolicy {
@@ -82,21 +89,26 @@ impl CompiledHashPolicy {
     }
 
     /// The hash of a request; where an input asks for a cookie that the request lacks, one is made of
-    /// a random number, counts, and is handed out for the response.
+    /// a random number, counts, and is added to `set_cookies` for the response.
+    ///
+    /// What is in `set_cookies` already counts as the request's: a split and the cluster behind it may
+    /// hash by one cookie, and the caller gets one value for it.
     pub fn hash_or_set_cookie(
         &self,
         head: &RequestHead<'_>,
+        set_cookies: &mut Vec<HeaderValue>,
         random: &mut impl Random,
-    ) -> RequestHash {
-        let mut set_cookies = SmallVec::new();
-        let hash = self.combine(head, |source| {
-            let Source::Cookie { name, ttl: Some(ttl), path } = source else { return None };
+    ) -> Option<u64> {
+        self.combine(head, |source| {
+            let Source::Cookie { name, ttl, path } = source else { return None };
+            if let Some(made) = set_cookies.iter().find_map(|line| value_made(line, name)) {
+                return Some(xxh64(made, 0));
+            }
             let value = format!("{:016x}", random.next_u64());
-            let cookie = set_cookie(name, &value, *ttl, path.as_deref())?;
+            let cookie = set_cookie(name, &value, (*ttl)?, path.as_deref())?;
             set_cookies.push(cookie);
             Some(xxh64(value.as_bytes(), 0))
-        });
-        RequestHash { hash, set_cookies }
+        })
     }
 
     fn combine(
@@ -170,11 +182,19 @@ fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     })
 }
 
+/// The value of the cookie `name`, when `line` is the one that [`set_cookie`] made for it.
+fn value_made<'l>(line: &'l HeaderValue, name: &str) -> Option<&'l [u8]> {
+    let value = line.as_bytes().strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+    value.split(|byte| *byte == b';').next()
+}
+
 /// `None` when name or path can't stand in a header.
 fn set_cookie(name: &str, value: &str, ttl: Duration, path: Option<&str>) -> Option<HeaderValue> {
     let mut text = format!("{name}={value}");
     if !ttl.is_zero() {
-        text += &format!("; Max-Age={}", ttl.as_secs());
+        // Whole seconds (RFC 6265 §5.2.2), and 0 would delete it: rounded up.
+        let seconds = ttl.as_secs().saturating_add(u64::from(ttl.subsec_nanos() > 0));
+        text += &format!("; Max-Age={seconds}");
     }
     if let Some(path) = path {
         text += &format!("; Path={path}");

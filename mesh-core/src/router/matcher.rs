@@ -2,8 +2,8 @@
 //!
 //! [`CompiledHeaderMatcher::matches`] takes any header list, so that routes, retry policies and
 //! authorization read one matcher the same way. What Envoy and gRPC see differently in a request
-//! (gRFC A28: for gRPC, `*-bin` headers count as absent and `content-type` is `application/grpc`) is
-//! settled by [`HeaderView`].
+//! (gRFC A28: for gRPC, `*-bin` headers count as absent and `content-type` is `application/grpc`;
+//! Envoy: `host` is the authority) is settled by [`HeaderView`].
 
 use super::regex::{CompiledRegex, RegexError};
 use crate::head::RequestHead;
@@ -204,13 +204,14 @@ fn decimal(value: &[u8]) -> Option<i64> {
 /// The headers of a request as its protocol sees them.
 pub(super) struct HeaderView<'a> {
     headers: &'a HeaderMap,
+    authority: &'a str,
     /// Looked up when first needed.
     grpc: Option<bool>,
 }
 
 impl<'a> HeaderView<'a> {
     pub(super) const fn new(head: &RequestHead<'a>) -> Self {
-        Self { headers: head.headers, grpc: None }
+        Self { headers: head.headers, authority: head.authority, grpc: None }
     }
 
     /// The request's content type is gRPC's.
@@ -224,6 +225,10 @@ impl<'a> HeaderView<'a> {
         }
         if *name == header::CONTENT_TYPE && self.is_grpc() {
             return Some(HeaderValues::One(b"application/grpc"));
+        }
+        // Envoy: `host` is another name of `:authority`.
+        if *name == header::HOST && !self.authority.is_empty() {
+            return Some(HeaderValues::One(self.authority.as_bytes()));
         }
         HeaderValues::of(self.headers, name)
     }

@@ -42,7 +42,7 @@ mod virtual_host;
 pub use clusters::ClusterSlots;
 pub use compile::{CompileError, CompileErrorKind};
 pub use explain::{Closest, Explanation, HostMatch, Mismatch, NearMiss, RouteChoice, Share};
-pub(crate) use explain::{OnlyCertain, distance};
+pub(crate) use explain::{OnlyCertain, distance, wanted_value};
 pub use hash::{CompiledHashPolicy, RequestHash, hash_key};
 pub use matcher::{CompiledHeaderMatcher, CompiledStringMatcher, MatcherError};
 pub use redirect::CompiledRedirect;
@@ -59,6 +59,7 @@ use clusters::ClusterTable;
 use compile::Scope;
 use domains::DomainIndex;
 use header_edits::Level;
+use http::HeaderValue;
 use route::CompiledAction;
 use route_match::Request;
 use std::cell::OnceCell;
@@ -86,7 +87,7 @@ struct Host {
 }
 
 /// What becomes of a request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Decision<'r> {
     /// It goes to a cluster.
@@ -102,6 +103,9 @@ pub enum Decision<'r> {
         slot: u32,
         /// Which part of the split took it.
         split: Option<usize>,
+        /// Cookies that the draw of the split made, so that the next request goes there too:
+        /// `set-cookie` values for the response.
+        set_cookies: Vec<HeaderValue>,
     },
     /// The caller is sent elsewhere.
     Redirect {
@@ -247,11 +251,13 @@ impl Router {
         let route = host.compiled.find(&mut request, |_, _| {}).ok_or(RouteError::NoRoute)?;
         match &route.action {
             CompiledAction::Forward(forward) => {
-                let chosen = forward.clusters.choose(head, random);
+                let mut set_cookies = Vec::new();
+                let chosen = forward.clusters.choose(head, &mut set_cookies, random);
                 let chosen = chosen.ok_or(RouteError::ClusterHeaderMissing)?;
                 let slot = chosen.slot.ok_or(RouteError::UnknownCluster)?;
                 let target = host.first_target + chosen.target;
-                Ok(Decision::Forward { route, forward, target, slot, split: chosen.split })
+                let split = chosen.split;
+                Ok(Decision::Forward { route, forward, target, slot, split, set_cookies })
             }
             CompiledAction::Redirect(redirect) => Ok(Decision::Redirect { route, redirect }),
             CompiledAction::DirectResponse(response) => {

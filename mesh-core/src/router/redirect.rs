@@ -2,7 +2,7 @@
 
 use super::compile::{CompileErrorKind, Scope};
 use super::domains::port_start;
-use super::rewrite::{CompiledPathRewrite, InvalidRewrite};
+use super::rewrite::{CompiledPathRewrite, InvalidRewrite, RewritePlace};
 use crate::head::RequestHead;
 use crate::model::{DirectResponse, PathMatcher, Redirect};
 use http::uri::{Authority, Scheme};
@@ -48,10 +48,15 @@ impl CompiledRedirect {
             let kind = CompileErrorKind::InvalidAuthority(text.clone());
             scope.report(format_args!("redirect.host"), kind);
         }
+        let with_port = redirect.host.as_ref().filter(|host| port_start(host.as_bytes()).is_some());
+        if let (Some(text), Some(port)) = (with_port, redirect.port) {
+            let kind = CompileErrorKind::SecondPort { host: text.clone(), port };
+            scope.report(format_args!("redirect.host"), kind);
+        }
         let path = match &redirect.path {
             None => None,
             Some(rewrite) => {
-                Some(CompiledPathRewrite::compile(rewrite, path, "redirect.path", scope)?)
+                Some(CompiledPathRewrite::compile(rewrite, path, RewritePlace::Redirect, scope)?)
             }
         };
         Some(Self {
@@ -91,8 +96,9 @@ impl CompiledRedirect {
         let keep_query =
             !self.strip_query || self.path.as_ref().is_some_and(CompiledPathRewrite::has_query);
         let end = if keep_query { None } else { path.find('?') };
-        let path = &path[..end.unwrap_or(path.len())];
-        let location = format!("{scheme}://{host}{port}{path}");
+        let (path, rest) = path.split_at(end.unwrap_or(path.len()));
+        let fragment = rest.find('#').map_or("", |at| &rest[at..]);
+        let location = format!("{scheme}://{host}{port}{path}{fragment}");
         HeaderValue::try_from(location).or(Err(InvalidRewrite))
     }
 

@@ -15,11 +15,30 @@ use std::sync::Arc;
 /// A rewrite gave something that can't be sent: a path too long, or with bytes that a path can't have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the rewritten path or location can't be sent")]
+#[expect(clippy::exhaustive_structs, reason = "there is nothing more to say")]
 pub struct InvalidRewrite;
 
 impl From<InvalidRewrite> for Reason {
     fn from(InvalidRewrite: InvalidRewrite) -> Self {
         Self::Attempt(Failure::Protocol(ProtocolFailure::InvalidRequest))
+    }
+}
+
+/// What a path is rewritten for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum RewritePlace {
+    /// The request that is sent: without a fragment (RFC 9110 §7.1).
+    Request,
+    /// Where a caller is sent: a fragment may name a part of it (RFC 9110 §10.2.2).
+    Redirect,
+}
+
+impl RewritePlace {
+    const fn field(self) -> &'static str {
+        match self {
+            Self::Request => "path_rewrite",
+            Self::Redirect => "redirect.path",
+        }
     }
 }
 
@@ -39,19 +58,23 @@ impl CompiledPathRewrite {
     pub(super) fn compile(
         rewrite: &PathRewrite,
         path: &PathMatcher,
-        field: &str,
+        place: RewritePlace,
         scope: &mut Scope<'_>,
     ) -> Option<Self> {
-        let fits = |text: &Arc<str>| match PathAndQuery::try_from(format!("/{text}")) {
-            Ok(_) => Ok(text.clone()),
-            Err(_) => Err(CompileErrorKind::InvalidPath(text.clone())),
-        };
+        let field = place.field();
+        // `PathAndQuery` would cut a fragment off in silence.
+        let fits =
+            |text: &Arc<str>, fragment: bool| match PathAndQuery::try_from(format!("/{text}")) {
+                Ok(_) if fragment || !text.contains('#') => Ok(text.clone()),
+                _ => Err(CompileErrorKind::InvalidPath(text.clone())),
+            };
         match rewrite {
             PathRewrite::Full(text) => {
-                scope.check(format_args!("{field}.full"), fits(text)).map(Self::Whole)
+                let fits = fits(text, place == RewritePlace::Redirect);
+                scope.check(format_args!("{field}.full"), fits).map(Self::Whole)
             }
             PathRewrite::Prefix(text) => {
-                let by = scope.check(format_args!("{field}.prefix"), fits(text))?;
+                let by = scope.check(format_args!("{field}.prefix"), fits(text, false))?;
                 Some(match path {
                     PathMatcher::Prefix(prefix) => {
                         Self::Prefix { matched: prefix.len(), by, segments: false }
@@ -87,7 +110,10 @@ impl CompiledPathRewrite {
                 format!("{by}{}", &rest[usize::from(doubled)..])
             }
             Self::Whole(by) if by.contains('?') => by.to_string(),
-            Self::Whole(by) => format!("{by}{query}"),
+            Self::Whole(by) => {
+                let (path, fragment) = by.split_at(by.find('#').unwrap_or(by.len()));
+                format!("{path}{query}{fragment}")
+            }
             Self::Regex(substitution) => match substitution.replace_all(path.as_bytes()) {
                 Cow::Borrowed(_) => return Cow::Borrowed(all),
                 Cow::Owned(path) => format!("{}{query}", String::from_utf8_lossy(&path)),
@@ -113,6 +139,7 @@ pub(super) enum CompiledHostRewrite {
 
 /// The authority that a request is sent with.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "closed by Envoy's `host_rewrite_specifier`")]
 pub enum RewrittenHost {
     /// As it came.
     Unchanged,

@@ -6,7 +6,9 @@ use super::hash::CompiledHashPolicy;
 use super::header_edits::{self, Level, RouteEdits};
 use super::redirect::{self, CompiledRedirect};
 use super::retry::CompiledRetryPolicy;
-use super::rewrite::{CompiledHostRewrite, CompiledPathRewrite, InvalidRewrite, RewrittenHost};
+use super::rewrite::{
+    CompiledHostRewrite, CompiledPathRewrite, InvalidRewrite, RewritePlace, RewrittenHost,
+};
 use super::route_match::CompiledMatch;
 use crate::head::RequestHead;
 use crate::model::route::MaxStreamDuration;
@@ -236,7 +238,7 @@ impl<S: ClusterSlots> HostContext<'_, S> {
         let path_rewrite = match &action.path_rewrite {
             None => Some(None),
             Some(rewrite) => {
-                CompiledPathRewrite::compile(rewrite, path, "path_rewrite", scope).map(Some)
+                CompiledPathRewrite::compile(rewrite, path, RewritePlace::Request, scope).map(Some)
             }
         };
         let host_rewrite = match &action.host_rewrite {

@@ -10,7 +10,7 @@ use super::hash::CompiledHashPolicy;
 use crate::head::RequestHead;
 use crate::model::{Split, SplitBy};
 use crate::random::Random;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// A split, ready to draw from.
 #[derive(Clone, Debug)]
@@ -66,17 +66,35 @@ impl CompiledSplit {
         (!bad_sum).then(|| Self { parts: parts.into(), total, by })
     }
 
-    /// The place in the configuration of the part that takes this request.
-    pub(super) fn draw(&self, head: &RequestHead<'_>, random: &mut impl Random) -> usize {
+    /// The place in the configuration of the part that takes this request. A cookie that is made so
+    /// that the next request goes there too is added to `set_cookies`.
+    pub(super) fn draw(
+        &self,
+        head: &RequestHead<'_>,
+        set_cookies: &mut Vec<HeaderValue>,
+        random: &mut impl Random,
+    ) -> usize {
+        let given = match &self.by {
+            By::Random => None,
+            By::Hash(policy) => policy.hash_or_set_cookie(head, set_cookies, random),
+            By::HeaderValue(name) => header_number(head.headers, name),
+        };
+        self.part(given.map_or_else(|| random.below(self.total), |number| number % self.total))
+    }
+
+    /// The part that takes this request for certain: what the request carries decides. `None`: chance
+    /// does.
+    pub(super) fn certain(&self, head: &RequestHead<'_>) -> Option<usize> {
         let given = match &self.by {
             By::Random => None,
             By::Hash(policy) => policy.hash(head),
             By::HeaderValue(name) => header_number(head.headers, name),
         };
-        let draw = match given {
-            Some(number) => number % self.total,
-            None => random.below(self.total),
-        };
+        given.map(|number| self.part(number % self.total))
+    }
+
+    /// The place of the part that a number below the sum of weights falls to.
+    fn part(&self, draw: u64) -> usize {
         let part = self.parts.partition_point(|part| part.end <= draw);
         self.parts.get(part).map_or(0, |part| part.index as usize)
     }

@@ -234,6 +234,47 @@ fn a_split_by_hash_keeps_a_user_on_one_side() {
 }
 
 #[test]
+fn a_split_by_a_cookie_that_is_missing_makes_one_that_leads_to_the_same_side() {
+    let ttl = Some(std::time::Duration::from_secs(60));
+    let cookie = HashSource::Cookie { name: "side".into(), ttl, path: None };
+    let by = SplitBy::Hash(vec![HashPolicy::new(cookie)]);
+    let router = router(vec![route(RouteMatch::any(), split(&[("one", 50), ("two", 50)], by))]);
+    let mut random = SplitMix64::new(3);
+    let mut sides = std::collections::BTreeSet::new();
+    for _ in 0..20 {
+        let new = call("a/");
+        let Ok(Decision::Forward { target, set_cookies, .. }) =
+            router.route(&new.head(), &mut random)
+        else {
+            panic!("it is forwarded")
+        };
+        let line = set_cookies[0].to_str().unwrap();
+        let pair = line.split_once(';').unwrap().0;
+        let again = call(&format!("a/ | cookie: {pair}"));
+        for _ in 0..3 {
+            match router.route(&again.head(), &mut random) {
+                Ok(Decision::Forward { target: same, set_cookies, .. }) => {
+                    assert_eq!((same, set_cookies.len()), (target, 0));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        sides.insert(target);
+    }
+    assert_eq!(sides.len(), 2, "new users are on both sides");
+}
+
+#[test]
+fn host_as_a_header_is_the_authority() {
+    let mut inside = RouteMatch::any();
+    let is_a = HeaderMatcherKind::String(StringMatcher::exact("a"));
+    inside.headers = vec![HeaderMatcher::new(HeaderName::from_static("host"), is_a)];
+    let router =
+        router(vec![route(inside, forward("one")), route(RouteMatch::any(), forward("two"))]);
+    check(&router, &[("a/", Ok("0 one")), ("a/ | host: other", Ok("0 one"))]);
+}
+
+#[test]
 fn a_split_by_header_value_takes_the_number_modulo_the_weights() {
     // Envoy: `WeightedCluster.header_name`.
     let by = SplitBy::HeaderValue(HeaderName::from_static("x-draw"));

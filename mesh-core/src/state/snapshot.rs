@@ -9,7 +9,7 @@ use crate::router::{Decision, Router};
 use crate::time::Timestamp;
 use crate::update::{Mode, Origin, UnknownHosts};
 use bytes::Bytes;
-use http::{Response, header};
+use http::{HeaderValue, Response, header};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -34,9 +34,11 @@ pub struct Snapshot<A: Attach> {
 
 /// What becomes of a request.
 #[derive(Debug)]
+#[expect(clippy::exhaustive_enums, reason = "closed: whoever routes must act on each")]
 pub enum Routing<A: Attach> {
-    /// It goes to this target.
-    Forward(Arc<Target<A>>),
+    /// It goes to this target. A split may have made cookies, so that the caller's next request goes
+    /// there too: [`Target::hash`] takes them, and hands all of them out for the response.
+    Forward(Arc<Target<A>>, Vec<HeaderValue>),
     /// It is answered here, by a redirect or a direct response.
     Reply(Response<Bytes>),
     /// It goes where its URI points, and is measured: the mesh only observes, or lets unknown hosts
@@ -78,10 +80,12 @@ impl<A: Attach> Snapshot<A> {
             return Err(if self.ended { Reason::ShutDown } else { Reason::NotConfigured });
         }
         match self.router.route(head, random) {
-            Ok(Decision::Forward { target, .. }) => match self.targets.get(target as usize) {
-                Some(Some(target)) => Ok(Routing::Forward(Arc::clone(target))),
-                _ => Err(Reason::UnknownCluster),
-            },
+            Ok(Decision::Forward { target, set_cookies, .. }) => {
+                match self.targets.get(target as usize) {
+                    Some(Some(target)) => Ok(Routing::Forward(Arc::clone(target), set_cookies)),
+                    _ => Err(Reason::UnknownCluster),
+                }
+            }
             Ok(decision) => reply(&decision, head).map(Routing::Reply),
             Err(error) => {
                 let reason = Reason::from(error);

@@ -7,7 +7,7 @@ use crate::head::RequestHead;
 use crate::model::RoutingPriority;
 use crate::random::Random;
 use crate::router::{CompiledForward, CompiledRoute, RequestHash};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use std::sync::Arc;
 
 /// A route and the cluster that was chosen for it.
@@ -104,16 +104,17 @@ impl<A: Attach> Target<A> {
     }
 
     /// What consistent hashing places a request by: the route's policy, else the cluster's.
+    /// `set_cookies` are those that routing made ([`Routing::Forward`](super::Routing::Forward)).
     #[must_use]
-    pub fn hash(&self, head: &RequestHead<'_>, random: &mut impl Random) -> RequestHash {
-        let route = &self.forward.hash_policy;
-        if !route.is_empty() {
-            return route.hash_or_set_cookie(head, random);
-        }
-        let cluster = self.cluster.policy();
-        if cluster.hash_policy.is_empty() {
-            return RequestHash::default();
-        }
-        cluster.hash_policy.hash_or_set_cookie(head, random)
+    pub fn hash(
+        &self,
+        head: &RequestHead<'_>,
+        mut set_cookies: Vec<HeaderValue>,
+        random: &mut impl Random,
+    ) -> RequestHash {
+        let (route, cluster) = (&self.forward.hash_policy, self.cluster.policy());
+        let policy = if route.is_empty() { &cluster.hash_policy } else { route };
+        let hash = policy.hash_or_set_cookie(head, &mut set_cookies, random);
+        RequestHash::new(hash, set_cookies)
     }
 }

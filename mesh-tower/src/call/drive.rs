@@ -27,7 +27,7 @@ use mesh_core::call::{
 };
 use mesh_core::lb::EndpointId;
 use mesh_core::local_reply::Reason;
-use mesh_core::model::{Address, RetryOn};
+use mesh_core::model::Address;
 use mesh_core::outcome::{Failure, Outcome, Overflow, Processed, ResetReason, ResponseOutcome};
 use mesh_core::router::RequestHash;
 use mesh_core::state::Target;
@@ -136,7 +136,7 @@ impl Drive {
         facts.options.wait_for_ready = options.wait_for_ready;
         let trace = Trace::of(&request);
         let machine = Call::new(&target.call_policy(), facts, started);
-        target.cluster().budget().deposit(started);
+        target.cluster().budget().deposit();
         let slots = Slots { target: target.clone(), held: 0 };
         let mut drive = Self {
             machine,
@@ -229,15 +229,11 @@ impl Drive {
     /// Whether the trailers of an answer decide about a retry, and may be looked for: `Some(true)` when
     /// they may be waited for.
     pub(super) fn peeks(&self, head: &http::response::Parts) -> Option<bool> {
-        if !self.grpc || mesh_core::outcome::grpc_status(&head.headers).is_some() {
+        let asked = self.machine.wants_trailers() && self.saved.is_complete();
+        if !asked || mesh_core::outcome::grpc_status(&head.headers).is_some() {
             return None;
         }
-        let forward = self.target().forward();
-        let policy = &forward.retry_policy.as_deref()?.policy;
-        if !policy.retry_on.intersects(RetryOn::ANY_GRPC) || !self.saved.is_complete() {
-            return None;
-        }
-        Some(forward.peek_trailers_wait)
+        Some(self.target().forward().peek_trailers_wait)
     }
 
     /// An attempt brought an answer.

@@ -92,13 +92,12 @@ where
         let mut head = head_of(&request);
         head.channel_id = Some(self.channel_id);
         match snapshot.route(&head, &mut Draw) {
-            Ok(Routing::Forward(target)) => {
+            Ok(Routing::Forward(target, set_cookies)) => {
                 let options = options_of(&request);
-                let mut hash = RequestHash::default();
-                match options.hash {
-                    Some(key) => hash.hash = Some(key),
-                    None => hash = target.hash(&head, &mut Draw),
-                }
+                let hash = match options.hash {
+                    Some(key) => RequestHash::new(Some(key), set_cookies),
+                    None => target.hash(&head, set_cookies, &mut Draw),
+                };
                 drop(snapshot);
                 let mut request = request;
                 if let Err(invalid) = prepare(&mut request, &target) {

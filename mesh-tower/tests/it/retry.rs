@@ -4,9 +4,10 @@ use crate::fixture::{
     Count, at, bounded, call, cluster, config, flags, get, grpc, idle, mesh, metric, outcome,
     over_h2, post, reply, simple, text,
 };
-use crate::wire::{Act, GRPC_OK, Headers, OK, channel, data, raw_h1, scripted};
+use crate::wire::{Act, GRPC_OK, Headers, OK, channel, data, h2_server, perform, raw_h1, scripted};
 use bytes::Bytes;
 use h2::Reason;
+use http::Request;
 use http_body_util::BodyExt;
 use mesh_core::model::retry_policy::{ResetHeader, ResetHeaderFormat};
 use mesh_core::model::{
@@ -101,7 +102,8 @@ async fn late_trailers_are_waited_for_only_where_the_method_is_known_to_be_unary
         Act::Grpc(Duration::from_secs(1), &[("grpc-status", "14")]),
         Act::Grpc(Duration::from_secs(1), &[("grpc-status", "0")]),
     ];
-    for (wait, attempts, head_after) in [(true, 2, 2), (false, 1, 0)] {
+    // Those of the last attempt decide about nothing any more.
+    for (wait, attempts, head_after) in [(true, 2, 1), (false, 1, 0)] {
         let network = MemoryNetwork::new();
         let (_server, calls) = scripted(&network, 1, ACTS);
         let mesh = simple(&network, 1, |action| {
@@ -227,7 +229,7 @@ async fn retries_and_transparent_retries_are_counted_apart() {
 // === The budget ===
 
 /// Makes `per_second` calls per second for ten seconds, and waits for all.
-async fn storm(mesh: &Mesh, per_second: u32, make: fn() -> http::Request<MeshBody>) -> usize {
+async fn storm(mesh: &Mesh, per_second: u32, make: fn() -> Request<MeshBody>) -> usize {
     let mut calls = tokio::task::JoinSet::new();
     for _ in 0..per_second * 10 {
         let mesh = mesh.clone();
@@ -271,6 +273,55 @@ async fn when_every_stream_is_refused_each_call_goes_elsewhere_once_beside_the_b
     let calls = storm(&mesh, 100, || over_h2(get("/"))).await;
     let attempts: usize = servers.iter().map(Count::get).sum();
     assert!(attempts <= calls * 22 / 10 + 110, "{attempts} attempts for {calls} calls");
+}
+
+const UNAVAILABLE: Act = Act::Grpc(Duration::ZERO, &[("grpc-status", "14")]);
+
+#[tokio::test(start_paused = true)]
+async fn a_trusted_callers_conditions_look_at_trailers_too() {
+    let network = MemoryNetwork::new();
+    let (_, calls) = scripted(&network, 1, &[UNAVAILABLE, GRPC_OK]);
+    let update = config(cluster(|_| {}), &[at(1)], |_| {});
+    let mesh =
+        Mesh::builder().connector(network).config(update).trusted_overrides().build().unwrap();
+    let mut request = grpc("/s/m");
+    let unavailable = http::HeaderValue::from_static("unavailable");
+    request.headers_mut().insert("x-envoy-retry-grpc-on", unavailable);
+    // The trailers may come a moment after the head: then the answer stands as it is.
+    drop(outcome(&mesh, request).await);
+    assert_eq!(calls.get(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_has_ended_is_as_good_as_a_message() {
+    let network = MemoryNetwork::new();
+    let calls = Count::default();
+    let asked = calls.clone();
+    h2_server(&network, 1, move |request, respond| {
+        let act = if asked.add() == 0 { UNAVAILABLE } else { GRPC_OK };
+        async move {
+            let mut body = request.into_body();
+            while let Some(Ok(part)) = body.data().await {
+                body.flow_control().release_capacity(part.len()).unwrap();
+            }
+            perform(act, respond).await;
+        }
+    });
+    let mesh = simple(&network, 1, |action| {
+        retry(RetryOn::UNAVAILABLE, |_| {})(action);
+        action.peek_trailers_wait = true;
+    });
+    let (sender, body) = channel();
+    let (parts, _) = grpc("/s/m").into_parts();
+    tokio::spawn(async move {
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+            drop(sender.send(data("part")).await);
+        }
+    });
+    let response = call(&mesh, Request::from_parts(parts, body)).await.unwrap();
+    drop(text(response).await);
+    assert_eq!(calls.get(), 2);
 }
 
 // === Per-try timeout and hedging ===

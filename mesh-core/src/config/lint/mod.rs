@@ -4,6 +4,8 @@
 
 mod cluster;
 mod domain;
+mod hash;
+mod matcher;
 mod route;
 mod unreachable;
 
@@ -27,11 +29,14 @@ pub(super) fn check(reader: &mut Reader<'_>, draft: &Draft<'_>) {
         }
         unreachable::check(reader, host, &mut steps);
         for site in &host.routes {
+            matcher::check(reader, site);
+            hash::check_route(reader, site);
             route::check(reader, host, site, draft);
         }
     }
     for site in draft.clusters.values() {
         cluster::check(reader, site);
+        hash::check_cluster(reader, site);
     }
     cluster::check_unused(reader, draft);
 }

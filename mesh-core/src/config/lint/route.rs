@@ -5,7 +5,7 @@ use crate::config::duration::show;
 use crate::config::virtual_host::{HostSite, RouteSite};
 use crate::config::{code, reader::Reader, split};
 use crate::model::{
-    ClusterSpecifier, ForwardAction, LbAlgorithm, RetryOn, RetryPolicy, RouteAction,
+    ClusterSpecifier, ForwardAction, LbAlgorithm, Protocol, RetryOn, RetryPolicy, RouteAction,
     RoutingPriority,
 };
 use std::sync::Arc;
@@ -41,6 +41,21 @@ pub(super) fn check(
             .suggest(format!("if it is to stay, write `cluster: {only}`"));
     }
     hash(reader, site, forward, draft);
+    tcp(reader, site, forward, draft);
+}
+
+/// A cluster that carries bytes, not requests.
+fn tcp(reader: &mut Reader<'_>, site: &RouteSite<'_>, forward: &ForwardAction, draft: &Draft<'_>) {
+    let found = clusters(forward).into_iter().filter_map(|name| draft.clusters.get(name));
+    for cluster in found.filter(|site| site.value.cluster.protocol == Protocol::Tcp) {
+        let key = if site.node.get("split").is_some() { "split" } else { "cluster" };
+        let message = format!("`{}` speaks plain TCP, no HTTP", cluster.value.cluster.name);
+        reader
+            .report
+            .add(code::ROUTE_TO_TCP, site.span(key), message)
+            .suggest("give it another `protocol`, or leave it to listeners")
+            .label(cluster.key_span("protocol"), "this cluster");
+    }
 }
 
 fn timeouts(

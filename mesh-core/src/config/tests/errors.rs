@@ -186,3 +186,68 @@ fn lints_wait_for_errors_to_go() {
     check(&text, &["unknown_cluster 4:43"]);
     check(&text.replace("three", "two"), &["unreachable_route 4:32"]);
 }
+
+#[test]
+fn a_text_full_of_mistakes_is_read_once() {
+    // As long as a text may be. A search per mistake would not end.
+    for (text, code) in [
+        (
+            with_routes(&format!(
+                "{{ cluster: one, retry: {{ retry_on: '{}' }} }}",
+                "a,".repeat(32_700)
+            )),
+            "unknown_word",
+        ),
+        (
+            with_routes(&format!(
+                "{{ match: {{ prefix: '/{}' }}, cluster: one }}",
+                "${}".repeat(21_800)
+            )),
+            "invalid_variable",
+        ),
+        (
+            with_routes(&format!(
+                "{{ match: {{ prefix: '/{}' }}, cluster: one }}",
+                "${A}".repeat(16_300)
+            )),
+            "undefined_variable",
+        ),
+    ] {
+        let loaded = read(&text);
+        let codes: Vec<_> = loaded.diagnostics.iter().map(|d| d.code).collect();
+        assert_eq!(codes.len(), 1_001, "{code}");
+        assert!(codes.iter().filter(|found| **found == code).count() >= 999, "{code}: {codes:?}");
+        assert!(loaded.update.is_none());
+    }
+}
+
+#[test]
+fn a_long_text_counts_as_many_values_wherever_it_is_used() {
+    let text = "a,".repeat(32_000);
+    let uses = "*long, ".repeat(4_000);
+    let text = format!("version: 1\nx-long: &long '{text}'\nx-uses: [{uses}]\n");
+    assert_eq!(summary(&read(&text))[0].split(' ').next(), Some("too_many_values"));
+}
+
+#[test]
+fn a_document_of_one_line_is_no_harder_than_one_of_many() {
+    let endpoints = |key: &str| {
+        let all = (0..40_000).map(|at| format!("{{{key}: '10.0.{}.{}:80'}}", at / 250, at % 250));
+        let all = all.collect::<Vec<_>>().join(", ");
+        format!("{{version: 1, clusters: {{one: {{endpoints: [{all}]}}}}}}")
+    };
+    assert!(read(&endpoints("address")).update.is_some());
+    let wrong = read(&endpoints("adress"));
+    assert_eq!(wrong.diagnostics.len(), 1_001);
+    let last = &wrong.diagnostics[999];
+    assert_eq!((last.line, last.column), (1, last.span.start + 1));
+}
+
+#[test]
+fn routes_of_long_prefixes_are_compared_within_bounds() {
+    let prefix = "a".repeat(8_000);
+    let routes = (0..400)
+        .map(|at| format!("{{ match: {{ prefix: /{} }}, cluster: one }}", &prefix[..8_000 - at]));
+    let loaded = read(&with_routes(&routes.collect::<Vec<_>>().join(", ")));
+    assert!(loaded.update.is_some());
+}

@@ -50,7 +50,7 @@ fn the_top_of_the_document() {
     assert_eq!(&*update.origin.source, "a.yaml");
     assert_eq!(update.origin.version.len(), 16);
     assert_eq!(update.route_configuration.headers.response.len(), 1);
-    assert_eq!(update.clusters.len(), 8);
+    assert_eq!(update.clusters.len(), 9);
 }
 
 #[test]
@@ -214,6 +214,8 @@ fn load_balancing_and_ejection() {
     assert_eq!(ring.hash_policy.len(), 1);
     assert!(lb("orders").locality_weighted);
     assert_eq!(lb("own").algorithm, LbAlgorithm::Custom("my_policy".into()));
+    assert_eq!(lb("hashed").algorithm, LbAlgorithm::Custom("my_policy".into()));
+    assert_eq!(lb("hashed").hash_policy.len(), 1);
     let rules = cluster(&update, "reviews-v2").outlier_detection.as_ref().unwrap();
     assert_eq!((rules.consecutive_5xx, rules.cap_rule), (None, CapRule::Grpc));
     assert_eq!(rules.local_origin_success_rate, None);
@@ -286,4 +288,42 @@ fn documents_unite_by_name() {
 fn no_document_is_no_configuration() {
     let loaded = load(&[], &(), &Bounds::default());
     assert!(loaded.update.is_none() && loaded.diagnostics.is_empty());
+}
+
+#[test]
+fn variables_may_hold_the_words_that_are_compared() {
+    let text = "version: ${V:-1}
+virtual_hosts:
+  a:
+    routes:
+      - split: { one: 1, two: 1 }
+        split_by: ${BY:-random}
+        retry: ${R:-off}
+clusters:
+  one:
+    dns: 'one:80'
+    retry_budget: '${B:-off}'
+    outlier_detection:
+      success_rate: ${S:-off}
+      consecutive_5xx: ${C:-off}
+      consecutive_gateway_failure: ${G:-7}
+  two: { dns: 'two:80', outlier_detection: '${O:-off}' }
+";
+    let update = good(text);
+    let forward = forward(route(&update, 0));
+    assert_eq!(forward.retry_policy.as_ref().map(|policy| policy.num_retries), Some(0));
+    assert!(
+        matches!(&forward.cluster, ClusterSpecifier::Split(split) if split.by == SplitBy::Random)
+    );
+    let one = cluster(&update, "one");
+    assert!(!one.retry_budget.enabled);
+    let rules = one.outlier_detection.as_ref().unwrap();
+    assert_eq!((rules.success_rate, rules.consecutive_5xx), (None, None));
+    assert_eq!(rules.consecutive_gateway_failure, Some(7));
+    assert_eq!(cluster(&update, "two").outlier_detection, None);
+    // What is no such word is said to be wrong, and what is not defined is said once.
+    let wrong = |old: &str, new: &str| summary(&read(&text.replace(old, new)));
+    assert_eq!(wrong("${V:-1}", "${V:-2}"), ["unsupported_version 1:10"]);
+    assert_eq!(wrong("${V:-1}", "${V}"), ["undefined_variable 1:10"]);
+    assert_eq!(wrong("${R:-off}", "${R}"), ["undefined_variable 7:16"]);
 }

@@ -56,6 +56,9 @@ fn provoking(kind: &Kind) -> (String, &'static str, &'static str) {
         Kind::InvalidScheme(_) => {
             ("{ redirect: { scheme: a b } }".to_owned(), "invalid_scheme", "a b")
         }
+        Kind::SecondPort { .. } => {
+            ("{ redirect: { host: 'a:80', port: 90 } }".to_owned(), "conflicting_keys", "port")
+        }
         Kind::HostHeader => (
             "{ cluster: one, headers: { request: { remove: [x, Host] } } }".to_owned(),
             "invalid_header_name",
@@ -94,6 +97,7 @@ fn what_the_router_refuses_is_found_in_the_file() {
         Kind::InvalidPath(text()),
         Kind::InvalidAuthority(text()),
         Kind::InvalidScheme(text()),
+        Kind::SecondPort { host: text(), port: 90 },
         Kind::HostHeader,
         Kind::RedirectStatus(304),
         Kind::DirectResponseStatus(199),

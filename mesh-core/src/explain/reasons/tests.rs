@@ -1,6 +1,7 @@
 //! The table is complete: no flag, reason or event is without an entry.
 
 use super::*;
+use crate::call::RetryRefused;
 use crate::event::{Event, Evidence, OutlierKind, Panic, Unejection, Verdict};
 use crate::model::outlier_detection::CapRule;
 use crate::model::{Address, RoutingPriority};
@@ -50,7 +51,6 @@ fn every_reason() -> Vec<Reason> {
         Reason::DeadlineExceeded,
         Reason::MaxStreamDuration,
         Reason::IdleTimeout,
-        Reason::RetryBudget,
     ];
     let counted = NoEndpoint { total: 3, ..NoEndpoint::default() };
     let mut failures = vec![
@@ -81,8 +81,7 @@ fn is_listed(reason: &Reason) {
         | Reason::Timeout
         | Reason::DeadlineExceeded
         | Reason::MaxStreamDuration
-        | Reason::IdleTimeout
-        | Reason::RetryBudget => {}
+        | Reason::IdleTimeout => {}
         Reason::Attempt(failure) => match failure {
             Failure::PerTryTimeout | Failure::NoEndpoint(_) | Failure::Cancelled { .. } => {}
             Failure::Connect(
@@ -186,11 +185,36 @@ fn every_event_has_one_entry() {
 
 #[test]
 fn every_flag_has_an_entry_and_each_reason_leads_back_to_its_flag() {
-    assert_eq!(flags().count(), ResponseFlag::ALL.len());
+    let listed: Vec<_> = flags().map(|meaning| meaning.kind).collect();
+    let all: Vec<_> = ResponseFlag::ALL.iter().map(|flag| CodeKind::Flag(*flag)).collect();
+    assert_eq!(listed, all);
     for reason in every_reason() {
         let of_flag: Vec<_> = reasons_of(reason.flag()).map(|meaning| meaning.code).collect();
         assert!(of_flag.contains(&reason.code()), "{reason:?}: {of_flag:?}");
     }
+}
+
+#[test]
+fn everything_that_stops_a_retry_has_one_entry() {
+    let refused = [RetryRefused::Budget, RetryRefused::Concurrency, RetryRefused::MaxRetries];
+    let mut all =
+        vec![RetryStop::Limit, RetryStop::Server, RetryStop::NotReplayable, RetryStop::Deadline];
+    all.extend(refused.map(RetryStop::Refused));
+    for stop in &all {
+        match stop {
+            RetryStop::Limit
+            | RetryStop::Refused(
+                RetryRefused::Budget | RetryRefused::Concurrency | RetryRefused::MaxRetries,
+            )
+            | RetryStop::Server
+            | RetryStop::NotReplayable
+            | RetryStop::Deadline => {}
+        }
+        let found = find(stop.code());
+        let entries = found.iter().filter(|meaning| meaning.kind == CodeKind::RetryStop(*stop));
+        assert_eq!(entries.count(), 1, "{stop:?}");
+    }
+    assert_eq!(retry_stops().count(), all.len(), "an entry that stops nothing");
 }
 
 #[test]

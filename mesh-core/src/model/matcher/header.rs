@@ -32,6 +32,7 @@ impl HeaderMatcher {
 
 /// What a header's value must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "closed by Envoy's `HeaderMatcher`")]
 pub enum HeaderMatcherKind {
     /// The header is there (`true`) or not there (`false`).
     Present(bool),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 /// How the path must look.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "closed by Envoy's `RouteMatch.path_specifier`")]
 pub enum PathMatcher {
     /// The start of path *and query*. `/` matches everything.
     Prefix(Arc<str>),

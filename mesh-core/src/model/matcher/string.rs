@@ -28,6 +28,7 @@ impl StringMatcher {
 
 /// The five kinds of string comparison.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "closed by Envoy's `StringMatcher`")]
 pub enum StringPattern {
     /// The whole string.
     Exact(Arc<str>),
@@ -45,6 +46,7 @@ pub enum StringPattern {
 ///
 /// Only text: the router compiles and checks it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_structs, reason = "a text, nothing else")]
 pub struct RegexPattern(pub Arc<str>);
 
 impl RegexPattern {

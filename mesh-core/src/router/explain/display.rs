@@ -2,7 +2,7 @@
 
 use super::{Closest, Explanation, HostMatch, Mismatch, RouteChoice, Share};
 use crate::model::matcher::{HeaderMatcherKind, StringPattern};
-use crate::model::{Domain, PathMatcher, RouteAction, StringMatcher};
+use crate::model::{Domain, HeaderMatcher, PathMatcher, RouteAction, StringMatcher};
 use std::fmt;
 
 impl fmt::Display for Explanation {
@@ -62,7 +62,11 @@ impl fmt::Display for RouteChoice {
                     for (at, share) in shares.iter().enumerate() {
                         write!(f, "{}{share}", if at == 0 { "" } else { ", " })?;
                     }
-                    Ok(())
+                    f.write_str(if self.settled {
+                        " (decided by what the request carries)"
+                    } else {
+                        ""
+                    })
                 }
             },
         }
@@ -96,15 +100,7 @@ impl fmt::Display for Mismatch {
             Self::NotGrpc => f.write_str("the content type is not gRPC's"),
             Self::Header { actual: value, wanted } => {
                 actual(f, "header", wanted.name.as_str(), value)?;
-                f.write_str(if wanted.invert { "not " } else { "" })?;
-                match &wanted.kind {
-                    HeaderMatcherKind::Present(true) => f.write_str("present"),
-                    HeaderMatcherKind::Present(false) => f.write_str("absent"),
-                    HeaderMatcherKind::String(string) => Wanted(string).fmt(f),
-                    HeaderMatcherKind::Range(range) => {
-                        write!(f, "a number from {} to below {}", range.start, range.end)
-                    }
-                }
+                f.write_str(&wanted_value(wanted))
             }
             Self::QueryParameter { actual: value, wanted } => {
                 actual(f, "query parameter", &wanted.name, value)?;
@@ -128,6 +124,19 @@ impl fmt::Display for Closest {
             Self::Route { index, route, path } => {
                 write!(f, "routes[{index}] `{route}` by {}", Path(path))
             }
+        }
+    }
+}
+
+/// What a condition wants of a header's value.
+pub(crate) fn wanted_value(matcher: &HeaderMatcher) -> String {
+    let not = if matcher.invert { "not " } else { "" };
+    match &matcher.kind {
+        HeaderMatcherKind::Present(true) => format!("{not}present"),
+        HeaderMatcherKind::Present(false) => format!("{not}absent"),
+        HeaderMatcherKind::String(string) => format!("{not}{}", Wanted(string)),
+        HeaderMatcherKind::Range(range) => {
+            format!("{not}a number from {} to below {}", range.start, range.end)
         }
     }
 }

@@ -92,24 +92,40 @@ fn a_missing_cookie_with_a_lifetime_is_made() {
     let head = RequestHead::new(&Method::GET, "a", "/", &headers);
     let mut random = SplitMix64::new(0);
     let policy = compile(&[(cookie("session", Some(60)), true), (header("x"), false)]);
-    let made = policy.hash_or_set_cookie(&head, &mut random);
-    let line = made.set_cookies[0].to_str().unwrap();
+    let mut cookies = Vec::new();
+    let made = policy.hash_or_set_cookie(&head, &mut cookies, &mut random);
+    let line = cookies[0].to_str().unwrap();
     assert_eq!(line, "session=e220a8397b1dcdaf; Max-Age=60; Path=/shop; HttpOnly");
-    assert_eq!(made.hash, Some(xx("e220a8397b1dcdaf")));
+    assert_eq!(made, Some(xx("e220a8397b1dcdaf")));
+    // Whoever hashes by it next for the same request gets the same, and makes no other.
+    assert_eq!(policy.hash_or_set_cookie(&head, &mut cookies, &mut random), made);
+    let other = compile(&[(cookie("sess", Some(60)), true)]);
+    assert_ne!(other.hash_or_set_cookie(&head, &mut cookies, &mut random), made);
+    assert_eq!(cookies.len(), 2);
 
     // The cookie comes back: the same hash, and no new one.
     let mut headers = HeaderMap::new();
     headers.insert("cookie", HeaderValue::from_static("session=e220a8397b1dcdaf"));
     let head = RequestHead::new(&Method::GET, "a", "/", &headers);
-    let kept = policy.hash_or_set_cookie(&head, &mut random);
-    assert_eq!((kept.hash, kept.set_cookies.len()), (made.hash, 0));
+    let mut cookies = Vec::new();
+    assert_eq!(policy.hash_or_set_cookie(&head, &mut cookies, &mut random), made);
+    assert!(cookies.is_empty());
 
     let session = compile(&[(cookie("session", Some(0)), false)]);
     let head = RequestHead { headers: &HeaderMap::new(), ..head };
-    let line = session.hash_or_set_cookie(&head, &mut random).set_cookies[0].clone();
-    assert!(!line.to_str().unwrap().contains("Max-Age"), "{line:?}");
-    let none = compile(&[(cookie("session", None), false)]);
-    assert_eq!(none.hash_or_set_cookie(&head, &mut random), RequestHash::default());
+    assert!(session.hash_or_set_cookie(&head, &mut cookies, &mut random).is_some());
+    assert!(!cookies[0].to_str().unwrap().contains("Max-Age"), "{cookies:?}");
+    let none = compile(&[(cookie("other", None), false)]);
+    assert_eq!(none.hash_or_set_cookie(&head, &mut cookies, &mut random), None);
+    assert_eq!(cookies.len(), 1);
+}
+
+#[test]
+fn a_cookie_of_less_than_a_second_lives_for_one() {
+    for (millis, seconds) in [(1, 1), (999, 1), (1_000, 1), (1_001, 2)] {
+        let line = set_cookie("c", "v", Duration::from_millis(millis), None).unwrap();
+        assert_eq!(line, format!("c=v; Max-Age={seconds}; HttpOnly"), "{millis} ms");
+    }
 }
 
 #[test]

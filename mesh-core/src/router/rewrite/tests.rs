@@ -58,9 +58,10 @@ fn paths_are_rewritten() {
         (prefix("/"), regex("z", "y"), "/a?z", "/a?z"),
         (prefix("/"), PathRewrite::Full("/ok".into()), "/ok", "/ok"),
     ] {
-        let compiled =
-            scoped(|scope| CompiledPathRewrite::compile(&rewrite, &matcher, "path", scope))
-                .unwrap();
+        let compiled = scoped(|scope| {
+            CompiledPathRewrite::compile(&rewrite, &matcher, RewritePlace::Request, scope)
+        })
+        .unwrap();
         let headers = HeaderMap::new();
         let head = RequestHead::new(&Method::GET, "a", path, &headers);
         assert_eq!(compiled.rewritten(&head), expected, "{matcher:?} {rewrite:?} {path}");
@@ -71,14 +72,19 @@ fn paths_are_rewritten() {
 fn rewrites_that_can_not_be_sent_are_refused() {
     let compile = |rewrite: PathRewrite| {
         let path = prefix("/");
-        scoped(|scope| CompiledPathRewrite::compile(&rewrite, &path, "path_rewrite", scope))
-            .map(|_| ())
+        let place = RewritePlace::Request;
+        scoped(|scope| CompiledPathRewrite::compile(&rewrite, &path, place, scope)).map(|_| ())
     };
     assert_eq!(
         compile(to_prefix("/a b")).unwrap_err(),
         "path_rewrite.prefix: `/a b` can't stand in a path"
     );
     assert!(compile(PathRewrite::Full("\n".into())).is_err());
+    assert_eq!(
+        compile(PathRewrite::Full("/x#y".into())).unwrap_err(),
+        "path_rewrite.full: `/x#y` can't stand in a path"
+    );
+    assert!(compile(to_prefix("/x#y")).is_err());
     assert!(compile(regex("(", "")).is_err());
     let host = HostRewrite::Literal("a b".into());
     assert_eq!(
@@ -147,6 +153,9 @@ fn redirects_point_where_envoy_points() {
         (stripped(path(PathRewrite::Full("/n".into()))), None, "a", "http://a/n"),
         (stripped(path(PathRewrite::Full("/n?own".into()))), None, "a", "http://a/n?own"),
         (path(PathRewrite::Full("/n?own".into())), None, "a", "http://a/n?own"),
+        (path(PathRewrite::Full("/n#part".into())), None, "a", "http://a/n?x=1#part"),
+        (stripped(path(PathRewrite::Full("/n#part".into()))), None, "a", "http://a/n#part"),
+        (stripped(path(PathRewrite::Full("/n?own#part".into()))), None, "a", "http://a/n?own#part"),
     ] {
         let compiled =
             scoped(|scope| CompiledRedirect::compile(&redirect, &prefix("/p"), scope)).unwrap();
@@ -169,6 +178,10 @@ fn redirects_are_checked() {
         (
             redirect(|r| r.host = Some("a/b".into())),
             "redirect.host: `a/b` is no host, with or without a port",
+        ),
+        (
+            redirect(|r| (r.host, r.port) = (Some("a:80".into()), Some(90))),
+            "redirect.host: `a:80` has a port, and 90 is another",
         ),
     ] {
         let path = prefix("/");

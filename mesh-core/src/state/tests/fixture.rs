@@ -153,7 +153,7 @@ impl World {
         let headers = HeaderMap::new();
         let head = RequestHead::new(&Method::GET, host, "/", &headers);
         match self.mesh.snapshot().route(&head, &mut SplitMix64::new(1))? {
-            Routing::Forward(target) => Ok(target),
+            Routing::Forward(target, _) => Ok(target),
             other @ (Routing::Reply(_) | Routing::Passthrough) => panic!("{other:?}"),
         }
     }

@@ -82,7 +82,7 @@ fn a_cluster_keeps_its_slot_breaker_budget_and_turn() {
     let attempt = attempt(&world, 1);
     let before = world.cluster("a");
     for _ in 0..5 {
-        before.budget().deposit(at(0));
+        before.budget().deposit();
     }
     assert_eq!([world.pick(0), world.pick(0)], [1, 2]);
 

@@ -231,14 +231,14 @@ impl World {
         let headers = HeaderMap::new();
         let head = RequestHead::new(&Method::GET, host, "/", &headers);
         let routing = self.hops[hop].mesh.snapshot().route(&head, &mut self.random);
-        let Ok(Routing::Forward(target)) = routing else {
+        let Ok(Routing::Forward(target, _)) = routing else {
             self.end(hop, parent, false, false);
             return None;
         };
         let mut facts = RequestFacts::default();
         facts.incoming_deadline = deadline;
         let mut machine = Call::new(&target.call_policy(), facts, now);
-        target.cluster().budget().deposit(now);
+        target.cluster().budget().deposit();
         let action = machine.start(now);
         let gate = Gate::new(Arc::clone(&target));
         let call = ActiveCall {
