@@ -66,7 +66,3 @@ where
         CallFuture::new(self.inner.clone(), Drive::new(routed))
     }
 }
-#[cfg(test)]
-pub(crate) const DRIVE_SIZE: usize = size_of::<Drive>();
-#[cfg(test)]
-pub(crate) const SAVED_SIZE: usize = size_of::<saved::SavedRequest>();

@@ -2,11 +2,11 @@
 
 use crate::endpoint::AttemptScope;
 use crate::net::Net;
+use crate::observe::CallReport;
 use crate::observe::code::Code;
 use crate::observe::events::RetryOutcome;
 use crate::observe::report::BodyTime;
 use crate::observe::target::CallRecord;
-use crate::observe::CallReport;
 use http::{HeaderMap, StatusCode};
 use mesh_core::Timestamp;
 use mesh_core::local_reply::ResponseFlag;

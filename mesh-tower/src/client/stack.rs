@@ -56,37 +56,3 @@ where
         self.0.call(request)
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::transport::Transport;
-
-    /// What is moved on the way of a call, in bytes. Not a promise; a change is to be seen.
-    #[test]
-    fn sizes() {
-        let sizes = [
-            ("MeshFuture<Transport>", size_of::<MeshFuture<Transport>>()),
-            ("CallFuture", size_of::<CallFuture<Balanced<Transport>, crate::NetBody>>()),
-            ("BalanceFuture", size_of::<crate::balance::BalanceFuture<Endpoints<Transport>>>()),
-            ("EndpointFuture", size_of::<crate::endpoint::EndpointFuture<Transport>>()),
-            ("TransportFuture", size_of::<crate::transport::TransportFuture>()),
-            ("Routed", size_of::<crate::routed::Routed>()),
-            ("Attempt", size_of::<crate::routed::Attempt>()),
-            ("Picked", size_of::<crate::routed::Picked>()),
-            ("Answer", size_of::<crate::routed::Answer<crate::NetBody>>()),
-            ("AttemptError", size_of::<crate::routed::AttemptError>()),
-            ("Request", size_of::<Request<crate::MeshBody>>()),
-            ("Response", size_of::<Response<crate::ResponseBody>>()),
-            ("ResponseBody", size_of::<crate::ResponseBody>()),
-            ("AttemptScope", size_of::<crate::endpoint::AttemptScope>()),
-            ("Call", size_of::<mesh_core::call::Call>()),
-            ("Drive", crate::call::DRIVE_SIZE),
-            ("SavedRequest", crate::call::SAVED_SIZE),
-            ("NetBody", size_of::<crate::NetBody>()),
-        ];
-        for (name, size) in sizes {
-            println!("{name} {size}");
-        }
-    }
-}

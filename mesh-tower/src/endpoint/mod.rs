@@ -49,7 +49,8 @@ impl<L: Leaf> Service<Picked> for EndpointService<L> {
         let Picked { request, in_flight, locality, started, waited, deadline } = picked;
         let grpc = mesh_core::head::is_grpc_content_type(request.headers());
         let send = self.leaf.send(&in_flight, request);
-        let scope = AttemptScope::new(in_flight, locality, grpc, Times { started, waited, deadline });
+        let scope =
+            AttemptScope::new(in_flight, locality, grpc, Times { started, waited, deadline });
         EndpointFuture::new(send, scope)
     }
 }

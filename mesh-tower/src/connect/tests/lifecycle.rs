@@ -184,8 +184,7 @@ async fn a_connection_that_ends_is_counted_once_with_its_reason() {
         };
         let idle = |settings: &mut PoolSettings| settings.options.idle_timeout = second_of(1);
         let old = |settings: &mut PoolSettings| settings.options.max_connection_age = second_of(1);
-        let once =
-            |settings: &mut PoolSettings| settings.options.max_requests_per_connection = 1;
+        let once = |settings: &mut PoolSettings| settings.options.max_requests_per_connection = 1;
         check(CloseReason::Idle, hello(), idle, |_| {}).await;
         check(CloseReason::MaxAge, hello(), old, |_| {}).await;
         check(CloseReason::MaxRequests, hello(), once, |_| {}).await;
