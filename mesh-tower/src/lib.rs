@@ -39,6 +39,11 @@
 //! the runtime that the [`Mesh`] was built on, or on [`Builder::runtime`], or, without one, on a thread
 //! of their own.
 
+#![cfg_attr(
+    test,
+    expect(clippy::disallowed_methods, reason = "tests own the tasks that they spawn")
+)]
+
 pub mod balance;
 pub mod body;
 mod builder;
@@ -77,3 +82,8 @@ pub use mesh::{Configuration, Mesh};
 pub use net::Net;
 pub use options::CallOptions;
 pub use transport::{Transport, TransportFuture};
+
+/// README's Rust, compiled.
+#[cfg(all(doctest, feature = "tonic"))]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -170,6 +170,9 @@ async fn swaps_under_load_fail_no_call_and_each_has_its_effect() {
                 let ended = outcome(&mesh, to(&format!("/r{number}"))).await;
                 assert_eq!(ended.map(|(status, _)| status), Ok(200), "call {}", calls.get());
                 calls.add();
+                // Some thousand calls in a second, all workers together: load, and not a race for the
+                // processor.
+                tokio::time::sleep(Duration::from_millis(1)).await;
             }
         });
     }
@@ -245,6 +248,8 @@ impl Prober {
         for cluster in ["c0", "c1", "c2"] {
             draft.endpoints(cluster, &WELL.map(|number| (number, 1)));
         }
+        // A third of its calls are retried: more than a budget allows.
+        draft.cluster("c3", |cluster| cluster.retry_budget.enabled = false);
         draft.endpoints("c3", &[(HALF_WELL, 1)]);
         let (mesh, updates) = world(&network, &draft);
         Self {
@@ -263,7 +268,7 @@ impl Prober {
 
     /// One change of each kind in turn, there and back.
     async fn change_and_look(&mut self, turn: usize) {
-        let there = turn / 4 % 2 == 0;
+        let there = (turn / 4).is_multiple_of(2);
         match turn % 4 {
             0 => self.weights(there).await,
             1 => self.one_endpoint(there).await,
@@ -277,9 +282,9 @@ impl Prober {
         let heavy = if there { 3 } else { 1 };
         self.draft.endpoints("c0", &[(first, heavy), (second, 1)]);
         self.apply().await;
-        let shares = self.shares("/r0", 20).await;
-        let expected = if there { 14..=16 } else { 9..=11 };
-        assert!(expected.contains(&shares[0]) && shares[0] + shares[1] == 20, "{there} {shares:?}");
+        let shares = self.shares("/r0", 12).await;
+        let expected = if there { 8..=10 } else { 5..=7 };
+        assert!(expected.contains(&shares[0]) && shares[0] + shares[1] == 12, "{there} {shares:?}");
     }
 
     async fn one_endpoint(&mut self, there: bool) {
