@@ -77,7 +77,7 @@ fn route_to_guard() -> Box<dyn FnMut()> {
         let _kept = &updater;
         let head = RequestHead::new(&Method::GET, "reviews", "/x", &headers);
         let routing = mesh.snapshot().route(black_box(&head), &mut random).expect("a route");
-        let Routing::Forward(target) = routing else { unreachable!("the route forwards") };
+        let Routing::Forward(target, _) = routing else { unreachable!("the route forwards") };
         let cluster = Arc::clone(target.cluster());
         let (priority, now) = (RoutingPriority::Default, Timestamp::from_millis(1));
         cluster.breaker().try_acquire(priority, Resource::Requests).expect("room");

@@ -5,7 +5,7 @@ use super::events::Counters;
 use super::tally::{Achieved, Counts};
 use super::view::millis;
 use serde_json::{Value, json};
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -22,15 +22,47 @@ pub(crate) struct Summary {
     pub(crate) elapsed: Duration,
 }
 
+/// What chance alone does to a split, in standard deviations: less than once in 15,000 runs.
+const CHANCE: f64 = 4.0;
+/// From so many calls on a split can be judged by that, and the sick endpoint gets ejected.
+const ENOUGH: u32 = 500;
+
 impl Summary {
     /// Why this run is not what the example promises, if it is not.
     pub(crate) fn complaint(&self) -> Option<String> {
-        let Counts { succeeded, failed, first_failure, .. } = &self.counts;
-        if *succeeded == u64::from(self.requests) {
-            return None;
+        let mut complaints: Vec<_> =
+            [self.lost(), self.not_edited()].into_iter().flatten().collect();
+        if self.requests >= ENOUGH {
+            complaints.extend(self.off_the_split());
+            if self.counters.ejections == 0 {
+                complaints.push("the sick endpoint was never ejected".to_owned());
+            }
         }
+        (!complaints.is_empty()).then(|| complaints.join("; "))
+    }
+
+    fn lost(&self) -> Option<String> {
+        let Counts { succeeded, failed, first_failure, .. } = &self.counts;
         let first = first_failure.as_deref().unwrap_or("no failure was seen");
-        Some(format!("{failed} of {} calls failed, the first: {first}", self.requests))
+        let lost = *succeeded != u64::from(self.requests);
+        lost.then(|| format!("{failed} of {} calls failed, the first: {first}", self.requests))
+    }
+
+    fn not_edited(&self) -> Option<String> {
+        if self.edits.refusal.is_none() {
+            return Some("the edit with a mistake was not refused".to_owned());
+        }
+        let splits: Vec<_> = self.counts.splits.iter().map(|(split, _)| split.as_str()).collect();
+        let as_told = self.reloads == 1 && splits == ["90/10", "50/50"];
+        (!as_told).then(|| format!("{} reloads, and calls by the splits {splits:?}", self.reloads))
+    }
+
+    fn off_the_split(&self) -> impl Iterator<Item = String> {
+        self.counts.splits.iter().filter_map(|(split, clusters)| {
+            let sigmas = Achieved::of(split, clusters).map_or(f64::INFINITY, |a| a.sigmas());
+            let off = sigmas.is_nan() || sigmas > CHANCE;
+            off.then(|| format!("split {split} is {sigmas:.1} standard deviations off"))
+        })
     }
 
     /// One line of JSON.
@@ -61,18 +93,9 @@ impl Summary {
     fn splitting(&self, out: &mut impl fmt::Write) -> fmt::Result {
         for (split, clusters) in &self.counts.splits {
             let Some(achieved) = Achieved::of(split, clusters) else { continue };
-            let Achieved { calls, first, wanted } = achieved;
             let (share, sigmas) = (achieved.share() * 100.0, achieved.sigmas());
-            write!(
-                out,
-                "\nSplit {split}: {first} of {calls} calls went to reviews-v1, {share:.1} %. "
-            )?;
-            write!(out, "Wanted were {:.0} %; chance alone moves the share ", wanted * 100.0)?;
-            let one = achieved.deviation() * 100.0;
-            write!(
-                out,
-                "by {one:.1} points (one standard deviation), and this is {sigmas:.1} of them."
-            )?;
+            write!(out, "  split {split}    {share:.1} % of {} calls went to ", achieved.calls)?;
+            writeln!(out, "reviews-v1: {sigmas:.1} standard deviations off")?;
         }
         Ok(())
     }
@@ -80,48 +103,25 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { requests, counts, counters, edits, reloads, sick, elapsed } = self;
+        let Self { requests, counts, counters, edits, sick, elapsed, .. } = self;
         let Counters { retries, ejections, .. } = counters;
-        let mut text = String::new();
-        write!(
-            text,
-            "\n{requests} calls went to http://reviews in {:.1} s, ",
-            elapsed.as_secs_f64()
-        )?;
-        write!(text, "by turns over HTTP/1.1, HTTP/2 and gRPC. ")?;
-        match self.complaint() {
-            None => write!(text, "Every one of them succeeded.")?,
-            Some(complaint) => write!(text, "{complaint}.")?,
-        }
+        let seconds = elapsed.as_secs_f64();
+        writeln!(f, "\n{requests} calls to http://reviews in {seconds:.1} s, in turn over")?;
+        let Counts { succeeded, failed, .. } = counts;
+        writeln!(f, "HTTP/1.1, HTTP/2 and gRPC: {succeeded} succeeded, {failed} failed.\n")?;
+        self.splitting(f)?;
         let (p50, p99) = (millis(counts.percentile(50)), millis(counts.percentile(99)));
-        write!(
-            text,
-            " Half took less than {p50} ms, 99 % less than {p99} ms; the slowest waited for "
-        )?;
-        writeln!(text, "the sick endpoint, until the per-try timeout of 250 ms gave it up.")?;
-        self.splitting(&mut text)?;
-        write!(text, "\n\nThe endpoint {sick} of reviews-v1 was sick all the time: it answered ")?;
-        write!(
-            text,
-            "errors, was slow, or refused connections. {retries} attempts were made again "
-        )?;
-        write!(
-            text,
-            "at other endpoints, so callers saw nothing of it. After three failures in a "
-        )?;
         writeln!(
-            text,
-            "row it was ejected, {ejections} times: each time it came back still sick."
+            f,
+            "  latency        p50 {p50} ms, p99 {p99} ms; an attempt has 250 ms, a call 5 s"
         )?;
-        if let Some(refusal) = &edits.refusal {
-            write!(
-                text,
-                "\nThe configuration was edited while calls were running. The first edit had "
-            )?;
-            writeln!(text, "a mistake; it was refused and changed nothing:\n  {refusal}")?;
+        write!(f, "  sick endpoint  {sick}, ejected {ejections} times; ")?;
+        writeln!(f, "{retries} attempts made again at others")?;
+        match &edits.refusal {
+            Some(refusal) => writeln!(f, "  bad edit       refused: {refusal}")?,
+            None => writeln!(f, "  bad edit       not refused")?,
         }
-        write!(text, "\nThe good edit was in force after {} ms ", edits.took.as_millis())?;
-        writeln!(text, "({reloads} reload); no call was lost on the way.")?;
-        f.write_str(&text)
+        let took = edits.took.as_millis();
+        writeln!(f, "  good edit      in force after {took} ms, while calls were running")
     }
 }

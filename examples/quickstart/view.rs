@@ -75,14 +75,29 @@ impl View {
         let Counters { retries, ejections, ejected } = Counters::of(&self.mesh);
         let (p50, p99) = (millis(counts.percentile(50)), millis(counts.percentile(99)));
         let (turn, failed) = (*self.turn.borrow(), counts.failed);
-        let place = if ejected > 0 { "ejected: no calls go to it" } else { "in rotation" };
-        writeln!(out, "\nlatency  p50 {p50} ms   p99 {p99} ms      failed {failed}")?;
-        writeln!(out, "retries  {retries}      ejections {ejections}")?;
-        writeln!(out, "the sick endpoint {turn}; it is {place}\n")?;
+        let place = if ejected > 0 { "ejected: no call goes to it" } else { "it gets its calls" };
+        let file = self.configuration(counts);
+        writeln!(out, "\ncalls          {failed} failed, p50 {p50} ms, p99 {p99} ms")?;
+        writeln!(out, "sick endpoint  {turn}; {place}")?;
+        writeln!(
+            out,
+            "               {retries} attempts made again at others, {ejections} ejections"
+        )?;
+        writeln!(out, "configuration  {file}\n")?;
         for line in self.events.newest(4) {
             writeln!(out, "\x1b[2m{line}\x1b[0m")?;
         }
         Ok(())
+    }
+
+    /// What is in force, and what is to come.
+    fn configuration(&self, counts: &Counts) -> &'static str {
+        let configuration = self.mesh.configuration();
+        match (configuration.refused, counts.splits.len()) {
+            (Some(_), _) => "edited with a mistake: refused, what was in force stays",
+            (None, 0 | 1) => "90/10; the file is edited when half of the calls are made",
+            (None, _) => "edited again: 50/50 is in force",
+        }
     }
 
     fn line(&self, counts: &Counts) -> String {

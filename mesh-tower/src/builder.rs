@@ -140,6 +140,7 @@ impl Builder {
     /// # Errors
     /// [`BuildError`] when the configuration can't be read or used, or there is no way to run the
     /// background task or to resolve names.
+    #[expect(clippy::disallowed_methods, reason = "the driver is a task, and so is what feeds it")]
     pub fn build(self) -> Result<Mesh, BuildError> {
         let Self { files, config, source, runtime, .. } = self;
         let own = match runtime.map_or_else(Handle::try_current, Ok) {

@@ -41,6 +41,11 @@
 //! the runtime that the [`Mesh`] was built on, or on [`Builder::runtime`], or, without one, on a thread
 //! of their own.
 
+#![cfg_attr(
+    test,
+    expect(clippy::disallowed_methods, reason = "tests own the tasks that they spawn")
+)]
+
 mod balance;
 mod body;
 mod builder;
@@ -83,3 +88,8 @@ pub use peer::Peer;
 pub mod connector {
     pub use crate::connect::{BoxedIo, Connect, Connecting, Io, TcpConnector};
 }
+
+/// README's Rust, compiled.
+#[cfg(all(doctest, feature = "tonic"))]
+#[doc = include_str!("../README.md")]
+mod readme {}

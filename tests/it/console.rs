@@ -24,12 +24,13 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-fn run(line: &str) -> String {
+/// What `line`, a command line of `mesh`, prints in `directory`; and its exit code, if not 0.
+pub(crate) fn run(line: &str, directory: &Path) -> String {
     let words = words(line);
     assert_eq!(words[0], "mesh", "{line}");
     let output = Command::new(env!("CARGO_BIN_EXE_mesh"))
         .args(&words[1..])
-        .current_dir(directory())
+        .current_dir(directory)
         .output()
         .unwrap();
     let mut text = String::from_utf8(output.stdout).unwrap();
@@ -46,7 +47,8 @@ fn check(name: &str) {
     let path = directory().join(name);
     let session = std::fs::read_to_string(&path).unwrap();
     let commands = session.lines().filter_map(|line| line.strip_prefix("$ "));
-    let actual: String = commands.map(|command| format!("$ {command}\n{}", run(command))).collect();
+    let actual: String =
+        commands.map(|command| format!("$ {command}\n{}", run(command, &directory()))).collect();
     if std::env::var_os("MESH_BLESS").is_some() {
         std::fs::write(&path, &actual).unwrap();
         return;

@@ -7,6 +7,8 @@ mod check;
 #[cfg(test)]
 mod console;
 #[cfg(test)]
+mod docs;
+#[cfg(test)]
 mod programs;
 // Not under cfg(test), where clippy's rules differ: examples are held to the same here as by themselves.
 mod examples;

@@ -71,7 +71,7 @@ pub struct Row {
     /// 99th percentile of latency, in microseconds.
     pub p99: Quantity,
     /// CPU time of a process in between, per call over all rounds, in microseconds.
-    pub helper_cpu: Option<f64>,
+    pub between_cpu: Option<f64>,
 }
 
 /// Measures everything that `arguments` ask for.
@@ -144,7 +144,7 @@ async fn table(
 struct Turns {
     samples: Vec<Sample>,
     calls: usize,
-    helper_cpu: Duration,
+    between_cpu: Duration,
 }
 
 /// One turn; what the server saw of it.
@@ -159,15 +159,15 @@ async fn turn(
     server.seen().await?;
     let warm_up = Load { duration: load.duration / 10, ..load };
     let warm = contestant.client.drive(warm_up).await.map_err(failed)?;
-    let helper = || contestant.helper.map_or(Ok(Duration::ZERO), cpu::of_process);
-    let before = (settled_cpu().await?, helper()?);
+    let between = || contestant.between.map_or(Ok(Duration::ZERO), cpu::of_process);
+    let before = (settled_cpu().await?, between()?);
     let mut run = contestant.client.drive(load).await.map_err(failed)?;
-    let after = (settled_cpu().await?, helper()?);
+    let after = (settled_cpu().await?, between()?);
     let seen = server.seen().await?;
     honest(contestant.name, &seen, &[&warm, &run])?;
     turns.samples.push(Sample::of(&mut run, after.0.saturating_sub(before.0)));
     turns.calls += run.latencies.len();
-    turns.helper_cpu += after.1.saturating_sub(before.1);
+    turns.between_cpu += after.1.saturating_sub(before.1);
     Ok(seen)
 }
 
@@ -231,7 +231,7 @@ fn rows(kind: Kind, contestants: &[&Contestant], turns: &[Turns]) -> Vec<Row> {
         };
         let over_floor: Vec<_> =
             turns.samples.iter().zip(floor).map(|(own, floor)| own.cpu - floor.cpu).collect();
-        let helper_cpu = turns.helper_cpu.as_secs_f64() * 1e6 / turns.calls as f64;
+        let between_cpu = turns.between_cpu.as_secs_f64() * 1e6 / turns.calls as f64;
         Row {
             name: contestant.name,
             rate: quantity(|sample| sample.rate),
@@ -239,7 +239,7 @@ fn rows(kind: Kind, contestants: &[&Contestant], turns: &[Turns]) -> Vec<Row> {
             cpu_over_floor: quantile(&over_floor, 0.5),
             p50: quantity(|sample| sample.p50),
             p99: quantity(|sample| sample.p99),
-            helper_cpu: contestant.helper.map(|_| helper_cpu),
+            between_cpu: contestant.between.map(|_| between_cpu),
         }
     };
     contestants.iter().zip(turns).map(row).collect()

@@ -10,7 +10,9 @@ pub fn render(outcome: &Outcome) -> String {
     let mut text = String::new();
     let versions: Vec<_> =
         machine.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
     let lines = [
+        format!("`cargo run --release -- {}`", arguments.join(" ")),
         format!("{}, {} cores of {}", machine.date, machine.cores, machine.cpu),
         format!("Linux {}, client runtime: {}", machine.kernel, machine.runtime),
         versions.join(", "),
@@ -53,7 +55,7 @@ fn render_table(text: &mut String, table: &Table) {
     for row in &table.rows {
         render_row(text, row);
     }
-    for (row, cpu) in table.rows.iter().filter_map(|row| Some((row, row.helper_cpu?))) {
+    for (row, cpu) in table.rows.iter().filter_map(|row| Some((row, row.between_cpu?))) {
         push(
             text,
             format_args!("\n{}: {cpu:.1} µs/call of CPU in its own process on top\n", row.name),

@@ -7,6 +7,7 @@
 //! # Position
 //! Below `route`, which chose the cluster once for the call; above `balance`, so that every attempt is
 //! admitted and placed anew.
+#![doc = include_str!("headers.md")]
 
 mod activity;
 mod drive;

@@ -1,16 +1,4 @@
-//! What the mesh adds to requests, in one table.
-//!
-//! | header | when | source |
-//! |---|---|---|
-//! | `grpc-timeout` | a gRPC call with a deadline | gRFC A31; replaces the caller's own, which is never later |
-//! | `grpc-previous-rpc-attempts` | a gRPC attempt after a retry | gRFC A6 |
-//! | `x-envoy-attempt-count` | the virtual host asks for it | Envoy: `include_request_attempt_count` |
-//! | `x-envoy-is-timeout-retry` | the same, on a retry after a per-try timeout | Envoy |
-//! | `x-envoy-expected-rq-timeout-ms` | the mesh was built with it, and there is a deadline | Envoy |
-//! | `traceparent` | the request's extensions hold a `TraceContext` and the caller wrote none | W3C Trace Context |
-//! | `tracestate` | the same, and they hold a `TraceState` too | W3C Trace Context |
-//!
-//! Nothing else is added, and nothing of the caller's is dropped or changed in case.
+//! What an attempt tells the next hop: the headers of the table in [`call`](super).
 
 use crate::observe::{TraceContext, TraceState};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};

@@ -50,6 +50,7 @@ impl Attempt {
         }
     }
 
+    #[expect(clippy::disallowed_methods, reason = "a connection is a task")]
     pub(super) fn spawn(self) {
         let runtime = self.settings.runtime.clone();
         drop(runtime.spawn(self.run()));

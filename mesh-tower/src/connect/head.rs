@@ -261,5 +261,8 @@ mod tests {
         assert_eq!(length("POST", Some(0)).as_deref(), Some("0"));
         assert_eq!(length("GET", Some(7)).as_deref(), Some("7"));
         assert_eq!(length("POST", None), None);
+        let mut grpc = request("POST", "/", &[("content-type", "application/grpc")]);
+        state_length(&mut grpc, Some(7));
+        assert_eq!(grpc.headers().get(CONTENT_LENGTH), None);
     }
 }

@@ -41,8 +41,6 @@ pub(crate) mod sending;
 mod shared;
 mod upkeep;
 
-#[cfg(all(test, not(debug_assertions)))]
-mod bench;
 #[cfg(test)]
 mod tests;
 

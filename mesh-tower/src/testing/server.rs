@@ -128,6 +128,7 @@ impl MemoryServer {
     }
 
     /// Serves a connection by a task of its own.
+    #[expect(clippy::disallowed_methods, reason = "a connection is a task")]
     pub(super) fn spawn(&self, io: DuplexStream) {
         let (close, drain) = {
             let connections = self.0.connections.lock();

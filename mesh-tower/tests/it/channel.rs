@@ -5,9 +5,14 @@ use crate::retry::retry;
 use crate::rpc::{EchoClient, serve, text};
 use crate::wire::{Act, GRPC_OK, scripted};
 use h2::Reason;
-use mesh_core::model::{ForwardAction, RetryOn};
-use mesh_tower::testing::MemoryNetwork;
+use http::StatusCode;
+use mesh_core::model::{
+    DirectResponse, Domain, ForwardAction, Redirect, RetryOn, Route, RouteAction,
+    RouteConfiguration, RouteMatch, VirtualHost,
+};
+use mesh_tower::testing::{MemoryNetwork, one_cluster};
 use mesh_tower::{Error, Mesh};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Status};
@@ -105,7 +110,7 @@ async fn what_the_mesh_refuses_is_a_status_with_the_error_in_the_extensions() {
     let request = http::Request::post("/S/M").body(tonic::body::Body::empty()).unwrap();
     let response = bounded(tower::Service::call(&mut channel, request)).await.unwrap();
     assert_eq!(response.headers()["grpc-status"], "14");
-    let error = response.extensions().get::<std::sync::Arc<Error>>().unwrap();
+    let error = response.extensions().get::<Arc<Error>>().unwrap();
     assert_eq!(error.code(), "connect_refused");
 }
 
@@ -193,5 +198,32 @@ async fn a_channel_needs_a_host() {
     assert!(mesh.channel("a:50051").is_ok() && mesh.channel("http://a").is_ok());
     for bad in ["", "a b", "a/b c", ":80"] {
         assert!(mesh.channel(bad).is_err(), "{bad:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_redirect_or_direct_response_is_a_status_to_a_grpc_client() {
+    let answer = |status, body: &'static str| {
+        RouteAction::DirectResponse(DirectResponse::new(status, body.into()))
+    };
+    let actions = [
+        (
+            RouteAction::Redirect(Redirect::default()),
+            (Code::Unavailable, "redirected to http://a/"),
+        ),
+        (answer(StatusCode::SERVICE_UNAVAILABLE, ""), (Code::Unavailable, "")),
+        (answer(StatusCode::NOT_FOUND, "not here: 0 %"), (Code::Unimplemented, "not here: 0 %")),
+    ];
+    for (action, expected) in actions {
+        let mut update = one_cluster("a", [at(1)]);
+        let mut host = VirtualHost::new("any", vec![Domain::Any]);
+        host.routes.push(Arc::new(Route::new("all", RouteMatch::any(), action)));
+        let mut routes = RouteConfiguration::default();
+        routes.virtual_hosts.push(Arc::new(host));
+        update.route_configuration = Arc::new(routes);
+        let mesh = mesh(&MemoryNetwork::new(), update);
+        let status = bounded(client(&mesh).unary(Request::new(text("x")))).await.unwrap_err();
+        let told = (status.code(), &status.message()[..expected.1.len()]);
+        assert_eq!(told, expected, "{status:?}");
     }
 }

@@ -1,10 +1,11 @@
 //! The integration tests of this crate: the whole stack, one binary. Names say the promise.
 
 #![expect(
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "helpers of tests fail as tests do, but stand outside of test functions"
+    reason = "what tests share fails and spawns as tests do, but stands outside of test functions"
 )]
 
 mod basic;

@@ -165,7 +165,23 @@ async fn a_mesh_that_is_shut_down_refuses_new_calls_and_lets_those_in_flight_fin
     let hung = tokio::time::timeout(Duration::from_secs(1), hung).await;
     assert!(hung.expect("a call outlives the end of its mesh").unwrap().is_err());
     assert_eq!(server.open(), 0);
-    assert!(mesh.ready().await.is_ok() || mesh.applied(9).await.is_err());
+    // It was configured, and will not be again: neither answer is waited for.
+    bounded(mesh.ready()).await.unwrap();
+    assert_eq!(bounded(mesh.applied(2)).await.unwrap_err().code(), "shut_down");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mesh_that_ends_before_its_first_configuration_never_gets_ready() {
+    let (_updates, source) = Updates::new();
+    let mesh = Mesh::builder().connector(network()).source(source).build().unwrap();
+    let waiting = tokio::spawn({
+        let mesh = mesh.clone();
+        async move { mesh.ready().await }
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!waiting.is_finished());
+    mesh.shutdown(Duration::from_secs(1)).await;
+    assert_eq!(bounded(waiting).await.unwrap().unwrap_err().code(), "shut_down");
 }
 
 #[tokio::test(start_paused = true)]

@@ -72,7 +72,7 @@ pub struct Contestant {
     /// What it calls.
     pub kind: Kind,
     /// The process whose CPU time comes on top: Envoy's.
-    pub helper: Option<u32>,
+    pub between: Option<u32>,
     /// The client, connected.
     pub client: Box<dyn Client>,
 }
@@ -165,7 +165,7 @@ impl Contestants {
         kind: Kind,
         server: &Server,
     ) -> Result<Contestant, BoxError> {
-        let mut helper = None;
+        let mut between = None;
         let addresses = &server.addresses;
         let one = &addresses.http2[..1];
         let client: Box<dyn Client> = match name {
@@ -187,7 +187,7 @@ impl Contestants {
             }
             "envoy" => {
                 let envoy = Envoy::start(one[0]).await?;
-                helper = Some(envoy.id);
+                between = Some(envoy.id);
                 let channel = tonic_channel::connect(envoy.address).await?;
                 self.envoy = Some(envoy);
                 Box::new(Unary::new(channel, None, OwnHeaders::USER_AGENT))
@@ -202,7 +202,7 @@ impl Contestants {
             #[cfg(not(feature = "mesh"))]
             name => return Err(format!("no such client: {name}").into()),
         };
-        Ok(Contestant { name, kind, helper, client })
+        Ok(Contestant { name, kind, between, client })
     }
 }
 

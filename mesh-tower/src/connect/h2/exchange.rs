@@ -144,6 +144,10 @@ impl Lease {
         Exchange::Sent(self)
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a body that streams outlives the poll that sent the head"
+    )]
     fn pump(self, stream: h2::SendStream<Bytes>, body: MeshBody, next: Option<Bytes>) -> Exchange {
         let runtime = self.0.runtime.clone();
         let shared = Arc::new(PumpShared::new(self));

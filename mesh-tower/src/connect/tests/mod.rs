@@ -31,7 +31,7 @@ use tokio::time::{sleep, timeout};
 
 /// Circuit breakers that count, and say no where a test wants it.
 #[derive(Debug)]
-pub(super) struct Limits {
+struct Limits {
     connections: AtomicI64,
     pending: AtomicI64,
     max_connections: i64,
