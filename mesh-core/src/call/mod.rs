@@ -146,6 +146,9 @@ pub struct Call {
     overrides: Option<Box<Overrides>>,
     deadline: Option<Deadline>,
     per_try_timeout: Option<Duration>,
+    idle_timeout: Option<Duration>,
+    /// When the call last gave a sign of life.
+    active: Timestamp,
     in_flight: InFlight,
     pause: Option<Pause>,
     /// The failures that are tried again: the policy's and the caller's.
@@ -216,6 +219,8 @@ impl Call {
             policy: retry.cloned(),
             deadline,
             per_try_timeout,
+            idle_timeout: policy.idle_timeout.filter(|limit| !limit.is_zero()),
+            active: now,
             in_flight: InFlight::default(),
             pause: None,
             retry_on,
@@ -261,6 +266,7 @@ impl Call {
         random: &mut impl Random,
     ) -> Action {
         let Some(attempt) = self.in_flight.remove(id) else { return Action::Wait };
+        self.active = self.active.max(now);
         if self.may_go_elsewhere(&attempt, outcome, gate, now) {
             return self.launch(attempt.holds_slot, now);
         }
@@ -297,6 +303,10 @@ impl Call {
             self.end(gate);
             return Action::Finish(deadline.limit.reason());
         }
+        if self.silence_ends().is_some_and(|at| at <= now) {
+            self.end(gate);
+            return Action::Finish(Reason::IdleTimeout);
+        }
         if let Some(pause) = self.pause.take_if(|pause| pause.until <= now) {
             return match pause.unsent {
                 true => self.launch(pause.holds_slot, now),
@@ -322,9 +332,11 @@ impl Call {
             return None;
         }
         let deadline = self.deadline.map(|deadline| (deadline.at, deadline.limit.name()));
+        let silence = self.silence_ends().map(|at| (at, "idle_timeout"));
         let pause = self.pause.map(|pause| (pause.until, "back_off"));
         let attempts = self.attempt_limits().map(|(at, limit, _)| (at, limit.name()));
-        deadline.into_iter().chain(pause).chain(attempts).min_by_key(|(at, _)| *at)
+        let limits = deadline.into_iter().chain(silence).chain(pause).chain(attempts);
+        limits.min_by_key(|(at, _)| *at)
     }
 
     /// Takes in that attempt `id`, just started, has to wait for an endpoint or a connection: its own
@@ -340,12 +352,20 @@ impl Call {
             attempt.waiting = false;
             (attempt.since, attempt.active) = (now, now);
         });
+        self.active = self.active.max(now);
     }
 
     /// Takes in a sign of life of attempt `id`, such as a part of the request body that was taken: its
-    /// `per_try_idle_timeout` starts over.
+    /// `per_try_idle_timeout` starts over, and the call's `idle_timeout`.
     pub fn handle_activity(&mut self, id: AttemptId, now: Timestamp) {
         self.mark(id, |attempt| attempt.active = now);
+        self.active = self.active.max(now);
+    }
+
+    /// Whether signs of life are of interest.
+    #[must_use]
+    pub fn watches_activity(&self) -> bool {
+        self.idle_timeout.is_some() || self.per_try_idle_timeout().is_some()
     }
 
     /// When the call must be over; goes on to the response body at [`Action::Commit`].

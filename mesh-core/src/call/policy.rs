@@ -15,6 +15,9 @@ pub struct CallPolicy<'a> {
     pub timeout: Duration,
     /// Limit of a stream's life; takes the timeout's place for gRPC (gRFC A31).
     pub max_stream_duration: Option<MaxStreamDuration>,
+    /// The longest silence of the call, before its response head and after (Envoy: the route's
+    /// `idle_timeout`).
+    pub idle_timeout: Option<Duration>,
     /// When a failed attempt is tried again; the virtual host's policy where the route has none.
     pub retry: Option<&'a Arc<RetryPolicy>>,
     /// Whether attempts may overlap.
@@ -31,6 +34,7 @@ impl<'a> CallPolicy<'a> {
         Self {
             timeout,
             max_stream_duration: None,
+            idle_timeout: None,
             retry: None,
             hedge: HedgePolicy { hedge_on_per_try_timeout: false },
             transparent_retry: true,
@@ -44,6 +48,7 @@ impl<'a> CallPolicy<'a> {
         Self {
             timeout: route.timeout,
             max_stream_duration: route.max_stream_duration,
+            idle_timeout: route.idle_timeout,
             retry: route.retry_policy.as_ref(),
             hedge: route.hedge_policy.unwrap_or_default(),
             transparent_retry: route.transparent_retry,

@@ -113,6 +113,7 @@ impl Sim {
                     };
                     policy.max_stream_duration = Some(stream);
                 }
+                "call_idle" => policy.idle_timeout = Some(millis()),
                 "hedge" => policy.hedge.hedge_on_per_try_timeout = true,
                 "no_transparent" => policy.transparent_retry = false,
                 "grpc" => request.grpc = true,

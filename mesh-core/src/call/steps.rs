@@ -79,6 +79,7 @@ impl Call {
         debug_assert!(self.phase == Phase::Running);
         debug_assert!(self.deadline.is_none_or(|deadline| now < deadline.at));
         self.counts.attempt += 1;
+        self.active = self.active.max(now);
         let id = AttemptId(self.counts.attempt);
         self.in_flight.insert(Attempt {
             id,
@@ -126,6 +127,11 @@ impl Call {
             gate.release_retry();
         }
         self.phase = Phase::Done;
+    }
+
+    /// When the call has been silent for too long.
+    pub(super) fn silence_ends(&self) -> Option<Timestamp> {
+        self.idle_timeout.map(|limit| self.active + limit)
     }
 
     /// The next limit of each attempt that is out and has not passed one yet.

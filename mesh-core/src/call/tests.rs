@@ -439,6 +439,21 @@ fn silence_has_a_limit_of_its_own() {
 }
 
 #[test]
+fn a_silent_call_ends_before_its_head_too() {
+    check(
+        "call_idle=50",
+        "
+        0 start         -> start 1 | 50 idle_timeout
+        0 #1 waiting    -> | 50 idle_timeout
+        20 #1 connected -> | 70 idle_timeout
+        40 #1 active    -> | 90 idle_timeout
+        60 #1 connect   -> start 2 | 110 idle_timeout
+        110 timer       -> finish idle_timeout
+        ",
+    );
+}
+
+#[test]
 fn the_server_is_told_the_earlier_limit() {
     let deadline = |given: &str| {
         let mut sim = Sim::given(given);

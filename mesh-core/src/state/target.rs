@@ -63,6 +63,7 @@ impl<A: Attach> Target<A> {
         let forward = &self.forward;
         let mut policy = CallPolicy::new(forward.timeout);
         policy.max_stream_duration = forward.max_stream_duration;
+        policy.idle_timeout = forward.idle_timeout;
         policy.retry = forward.retry_policy.as_deref().map(|compiled| &compiled.policy);
         policy.hedge = forward.hedge_policy.unwrap_or_default();
         policy.transparent_retry = forward.transparent_retry;

@@ -182,7 +182,7 @@ impl Drive {
         if self.target().forward().wants_endpoint_hostname() {
             self.saved.keep_authority(&mut request);
         }
-        if self.machine.per_try_idle_timeout().is_some() {
+        if self.machine.watches_activity() {
             let activity = Activity::new(now);
             request = request.map(|body| MeshBody::watched(body, activity.clone()));
             self.activity.push((id, activity));

@@ -130,6 +130,32 @@ async fn silence_ends_a_body_and_progress_does_not() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn silence_before_the_head_ends_the_call_too() {
+    let network = MemoryNetwork::new();
+    scripted(&network, 1, &[Act::Hang]);
+    let mesh = simple(&network, 1, |action| {
+        action.timeout = Duration::ZERO;
+        action.idle_timeout = Some(2 * SECOND);
+    });
+    let begun = Instant::now();
+    let error = call(&mesh, over_h2(get("/"))).await.unwrap_err();
+    assert_eq!((error.code(), begun.elapsed()), ("idle_timeout", 2 * SECOND));
+    // An upload that goes on is not silent.
+    let (sender, body) = channel();
+    let begun = Instant::now();
+    tokio::spawn(async move {
+        for _ in 0..4 {
+            tokio::time::sleep(SECOND).await;
+            drop(sender.send(data("part")).await);
+        }
+        std::future::pending::<()>().await;
+    });
+    let error = call(&mesh, over_h2(post("/", body))).await.unwrap_err();
+    assert_eq!((error.code(), begun.elapsed()), ("idle_timeout", 6 * SECOND));
+    idle(&mesh).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_reader_is_not_silence() {
     let network = MemoryNetwork::new();
     network.serve_fn(at(1), |_| async { reply(200, "all at once") });
