@@ -64,7 +64,7 @@ const FORWARD_KEYS: &[Key] = &[
     key(
         "idle_timeout",
         Kind::TIME,
-        "The longest silence of the response body; 0s: no limit. Default none.",
+        "The longest silence, before the response head and after; 0s: no limit. Default none.",
     ),
     key("retry", RETRY_KIND, "When a failed attempt is tried again, or off. Never merged."),
     key("hedge", Kind::Mapping(&HEDGE), "Whether attempts may overlap."),

@@ -102,7 +102,7 @@ pub struct ForwardAction {
     pub timeout: Duration,
     /// Limit of a stream's life; takes the timeout's place for gRPC (gRFC A31).
     pub max_stream_duration: Option<MaxStreamDuration>,
-    /// The longest silence of the response body; `None`: no limit.
+    /// The longest silence, before the response head and after; `None`: no limit.
     pub idle_timeout: Option<Duration>,
     /// When a failed attempt is tried again; the virtual host's policy when `None`, never merged.
     pub retry_policy: Option<Arc<RetryPolicy>>,

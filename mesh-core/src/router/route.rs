@@ -49,7 +49,7 @@ pub struct CompiledForward {
     pub timeout: Duration,
     /// Limit of a stream's life, in the timeout's place for gRPC (gRFC A31).
     pub max_stream_duration: Option<MaxStreamDuration>,
-    /// The longest silence of the response body.
+    /// The longest silence, before the response head and after.
     pub idle_timeout: Option<Duration>,
     /// Which set of circuit breakers counts the call.
     pub priority: RoutingPriority,
