@@ -252,7 +252,7 @@ fn over_our_own_connections() {
     let (end, ended) = std::sync::mpsc::channel::<()>();
     let holds_the_clock = runtime.spawn_blocking(move || ended.recv().unwrap_or_default());
 
-    let mut bare = runtime.block_on(h2_alone(server.address));
+    let bare = runtime.block_on(h2_alone(server.address));
     let bare = over_http2(|request| runtime.block_on(call_h2(&bare, request)));
     let mesh = {
         let _entered = runtime.enter();
