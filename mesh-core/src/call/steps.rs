@@ -1,9 +1,8 @@
 //! The steps of a [`Call`]: how attempts begin, overlap and end the call.
 
+use super::bounds::RECONNECT;
 use super::hedge::{Attempt, AttemptLimit};
-use super::{
-    Action, AttemptId, Call, MAX_UNSENT, Pause, Phase, RECONNECT, RetryGate, RetryStop, backoff,
-};
+use super::{Action, AttemptId, Call, MAX_UNSENT, Pause, Phase, RetryGate, RetryStop, backoff};
 use crate::local_reply::Reason;
 use crate::outcome::{Failure, Outcome};
 use crate::random::Random;
