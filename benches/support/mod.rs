@@ -77,8 +77,8 @@ fn measure(bench: &str, cases: &[Case], pinned: &Counts, timed: bool) -> Counts 
     println!("{bench:<44}{:>12}{:>16}{:>12}", "ns", "instructions", "pinned");
     for case in cases {
         let key = format!("{bench}/{}", case.name);
-        let nanos = if timed { format!("{:.1}", nanos(case)) } else { "-".to_owned() };
-        let number = |count: Option<u64>| count.map_or("-".to_owned(), |count| count.to_string());
+        let nanos = if timed { format!("{:.1}", nanos(case)) } else { String::new() };
+        let number = |count: Option<u64>| count.map(|count| count.to_string()).unwrap_or_default();
         let count = instructions(case);
         let (shown, known) = (number(count), number(pinned.get(&key).copied()));
         println!("{:<44}{nanos:>12}{shown:>16}{known:>12}", case.name);

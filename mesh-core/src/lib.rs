@@ -16,6 +16,7 @@
 //! | [`explain`] | why a request goes where it goes, and what a code means |
 //! | [`config`] | text of `mesh.yaml` → [`ConfigUpdate`] or diagnostics (feature `config`) |
 
+#![warn(clippy::iter_over_hash_type)]
 #![cfg_attr(
     test,
     expect(

@@ -6,6 +6,7 @@
 
 use crate::fixture::{Count, at, bounded, call, idle, metric, outcome, over_h2};
 use crate::wire::{Act, OK, h2_server, perform, scripted};
+use futures_util::future::join_all;
 use http::Request;
 use mesh_core::model::retry_policy::RetryPolicy;
 use mesh_core::model::{
@@ -342,11 +343,12 @@ impl Prober {
     }
 }
 
-/// How many of `count` calls each of three endpoints got.
+/// How many of `count` calls, all at once, each of three endpoints got.
 async fn shares(mesh: &Mesh, asked: &[Count; 3], path: &str, count: usize) -> [usize; 3] {
     let before = asked.each_ref().map(Count::get);
-    for _ in 0..count {
-        assert_eq!(outcome(mesh, to(path)).await.map(|(status, _)| status), Ok(200));
+    let calls = (0..count).map(|_| outcome(mesh, to(path)));
+    for ended in join_all(calls).await {
+        assert_eq!(ended.map(|(status, _)| status), Ok(200));
     }
     std::array::from_fn(|index| asked[index].get() - before[index])
 }

@@ -109,7 +109,7 @@ fn a_clock_that_goes_back_changes_nothing_but_the_sample() {
 /// it (which would leave 12 ms of it).
 #[cfg(loom)]
 #[test]
-fn no_interleaving_loses_a_peak() {
+fn loom_no_interleaving_loses_a_peak() {
     use loom::sync::Arc;
     loom::model(|| {
         let ewma = Arc::new(PeakEwma::default());
