@@ -1,6 +1,7 @@
 //! What happens in a mesh without a new configuration: ejections, their ends, sweeps.
 
-use super::mesh::{Entry, ejected_bits};
+use super::prepare::ejected_bits;
+use super::updater::Entry;
 use super::{Attach, Updater};
 use crate::event::Event;
 use crate::outlier;

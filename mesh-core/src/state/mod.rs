@@ -16,6 +16,7 @@
 //! cluster's [`Picker`] (endpoints and ejections: frequent). Writers own, readers borrow: there is one
 //! [`Updater`], readers never block, and what was replaced is freed by the writer, never by a call.
 
+mod applied;
 mod attach;
 mod endpoint_set;
 mod explain;
@@ -24,20 +25,25 @@ mod live_endpoint;
 mod maintenance;
 mod mesh;
 mod picker;
+mod prepare;
+mod publish;
 mod reconcile;
 mod slots;
 mod snapshot;
 mod target;
+mod updater;
 
 #[cfg(test)]
 mod tests;
 
+pub use applied::{Applied, ApplyError};
 pub use attach::{Attach, TargetLabels};
 pub use endpoint_set::EndpointSet;
 pub use live_cluster::{ClusterPolicy, LiveCluster};
 pub use live_endpoint::{InFlight, LiveEndpoint};
 pub use maintenance::Turn;
-pub use mesh::{Applied, ApplyError, Mesh, Updater};
+pub use mesh::Mesh;
 pub use picker::{PickRequest, Picked, Picker};
 pub use snapshot::{Routing, Snapshot};
 pub use target::Target;
+pub use updater::Updater;
