@@ -1,6 +1,6 @@
 //! What applying an update did, or why it was refused.
 
-use crate::event::Event;
+use super::Turn;
 use crate::lb::LbError;
 use crate::router::{CompileError, RegexError};
 use std::sync::Arc;
@@ -21,8 +21,8 @@ pub struct Applied {
     pub endpoints_removed: usize,
     /// Whether the routes changed.
     pub routes_changed: bool,
-    /// What happened on the way.
-    pub events: Vec<Event>,
+    /// What happened on the way: ejections that ended, panic.
+    pub happened: Turn,
 }
 
 /// Why an update was refused; nothing of it was applied.

@@ -1,8 +1,9 @@
 //! [`Mesh`], the read handle.
 
 use super::{Attach, Snapshot};
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::ArcSwap;
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// The read handle: cheap to clone, never blocks.
@@ -13,7 +14,7 @@ pub struct Mesh<A: Attach> {
 impl<A: Attach> Mesh<A> {
     /// The snapshot in force: load it once per call.
     #[must_use]
-    pub fn snapshot(&self) -> Guard<Arc<Snapshot<A>>> {
+    pub fn snapshot(&self) -> impl Deref<Target = Arc<Snapshot<A>>> + use<A> {
         self.snapshot.load()
     }
 }

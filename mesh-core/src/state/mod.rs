@@ -16,14 +16,19 @@
 //! cluster's [`Picker`] (endpoints and ejections: frequent). Writers own, readers borrow: there is one
 //! [`Updater`], readers never block, and what was replaced is freed by the writer, never by a call.
 
+mod address_filter;
 mod applied;
 mod attach;
+mod attention;
+mod chunks;
+mod diff;
 mod endpoint_set;
 mod explain;
 mod live_cluster;
 mod live_endpoint;
 mod maintenance;
 mod mesh;
+mod overflow;
 mod picker;
 mod prepare;
 mod publish;

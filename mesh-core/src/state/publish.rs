@@ -1,10 +1,14 @@
 //! Putting into force what was built: pickers, then the snapshot, then what is gone is told so.
 
+use super::address_filter::AddressFilter;
 use super::attach::TargetLabels;
 use super::prepare::Prepared;
 use super::snapshot::Targets;
 use super::updater::Entry;
 use super::{Applied, Attach, LiveCluster, LiveEndpoint, Picker, Snapshot, Target, Updater};
+use crate::event::Event;
+use crate::lb::Balancer;
+use crate::outlier;
 use crate::router::Router;
 use crate::time::Timestamp;
 use crate::update::ConfigUpdate;
@@ -19,7 +23,7 @@ impl<A: Attach> Updater<A> {
         applied: &mut Applied,
         now: Timestamp,
     ) -> Vec<Arc<LiveEndpoint<A>>> {
-        let Prepared { name, mut entry, policy, is_new, is_reconfigured, removed, added } =
+        let Prepared { name, mut entry, policy, is_new, is_reconfigured, removed, added, middle } =
             prepared;
         applied.clusters_added += usize::from(is_new);
         applied.clusters_changed += usize::from(is_reconfigured);
@@ -28,31 +32,60 @@ impl<A: Attach> Updater<A> {
         if is_reconfigured {
             entry.live.reconfigure(policy, &self.attach);
         }
-        let rules = entry.update.cluster.outlier_detection.as_ref();
-        if let Some(before) = self.entries.remove(&name) {
-            entry.detector = before.detector;
+        let mut known = self.entries.remove(&name);
+        if let Some(known) = &mut known {
+            self.disarm(&name, known);
         }
+        let mut filter = None;
+        if let Some(before) = known {
+            (entry.detector, entry.overflows) = (before.detector, before.overflows);
+            filter = before.filter;
+        }
+        let new = entry.set.endpoints.range(middle).map(|endpoint| endpoint.address());
+        entry.filter = AddressFilter::next(filter, &entry.set.assignment, new);
+        let (mut events, mut suppressed) = (Vec::new(), 0);
         if is_reconfigured {
+            let rules = entry.update.cluster.outlier_detection.as_ref();
             let turn = entry.detector.set_config(rules, &*entry.set, now);
-            if turn.has_changes() {
-                entry.take_ejections(&turn.changed, now);
-            }
-            applied.events.extend(turn.events);
+            entry.take_turn(turn, (&mut events, &mut suppressed), now);
         }
-        self.publish_picker(&entry);
+        if entry.balancer.as_ref().is_some_and(Balancer::is_emptied_by_ejection) {
+            // Others are gone, or unhealthy: what was ejected while there were others is the last.
+            let turn = entry.detector.keep_one(&*entry.set, now);
+            entry.take_turn(turn, (&mut events, &mut suppressed), now);
+        }
+        self.publish_picker(&entry, &mut events);
+        applied.happened.add(&name, events, suppressed);
+        self.arm(&name, &mut entry);
         self.entries.insert(name, entry);
         removed
     }
 
-    pub(super) fn tell_gone(&self, endpoints: &[Arc<LiveEndpoint<A>>]) {
+    pub(super) fn tell_gone(&mut self, endpoints: &[Arc<LiveEndpoint<A>>]) {
         for endpoint in endpoints {
+            self.departed.push(Arc::downgrade(endpoint));
             self.attach.endpoint_removed(endpoint.attached());
         }
     }
 
-    pub(super) fn publish_picker(&mut self, entry: &Entry<A>) {
-        let picker = Picker { set: Arc::clone(&entry.set), balancer: entry.balancer.clone() };
+    /// Says that no other picker comes, to whoever waits for one: the writer goes away. Endpoints that
+    /// are known stay as they are.
+    pub fn abandon(&mut self) {
+        for entry in self.entries.values() {
+            let (set, balancer) = (Arc::clone(&entry.set), entry.balancer.clone());
+            let picker = Picker { set, balancer, is_final: true };
+            self.retired.push(entry.live.publish(picker, &self.attach));
+        }
+        self.free_retired();
+    }
+
+    /// Publishes the picker of a cluster, and tells which priorities are in panic that were not, or
+    /// the other way round.
+    pub(super) fn publish_picker(&mut self, entry: &Entry<A>, events: &mut Vec<Event>) {
+        let balancer = entry.balancer.clone();
+        let picker = Picker { set: Arc::clone(&entry.set), balancer, is_final: false };
         let old = entry.live.publish(picker, &self.attach);
+        panic_edges(old.balancer(), entry.balancer.as_ref(), events);
         self.retire(old);
     }
 
@@ -112,10 +145,11 @@ impl<A: Attach> Updater<A> {
         let gone: Vec<_> =
             self.entries.keys().filter(|n| !update.clusters.contains_key(*n)).cloned().collect();
         for name in gone {
-            let Some(entry) = self.entries.remove(&name) else { continue };
+            let Some(mut entry) = self.entries.remove(&name) else { continue };
+            self.disarm(&name, &mut entry);
             applied.clusters_removed += 1;
             // Who waits, or still comes by a snapshot that was taken before, finds nobody.
-            let old = entry.live.publish(Picker::nobody(), &self.attach);
+            let old = entry.live.publish(Picker::gone(), &self.attach);
             self.retire(old);
             let gone = entry.set.distinct();
             applied.endpoints_removed += gone.len();
@@ -123,6 +157,37 @@ impl<A: Attach> Updater<A> {
             self.attach.cluster_removed(entry.live.attached());
             self.slots.give_back(entry.live.slot());
             self.retire(entry.live);
+        }
+    }
+}
+
+impl<A: Attach> Entry<A> {
+    fn take_turn(
+        &mut self,
+        turn: outlier::Turn,
+        (events, suppressed): (&mut Vec<Event>, &mut u32),
+        now: Timestamp,
+    ) {
+        if turn.has_changes() {
+            self.take_ejections(&turn.changed, now);
+        }
+        events.extend(turn.events);
+        *suppressed = suppressed.saturating_add(turn.suppressed);
+    }
+}
+
+/// Which priorities entered panic, and which left it.
+fn panic_edges(before: Option<&Balancer>, after: Option<&Balancer>, events: &mut Vec<Event>) {
+    let was_in = |priority| {
+        let mut states = before.map(Balancer::priorities).unwrap_or_default().iter();
+        states.any(|state| state.priority == priority && state.panic)
+    };
+    let states = |balancer: &'_ Balancer| balancer.panics().collect::<Vec<_>>();
+    for (panic, is_in) in after.map(states).unwrap_or_default() {
+        match (was_in(panic.priority), is_in) {
+            (false, true) => events.push(Event::PanicEntered(panic)),
+            (true, false) => events.push(Event::PanicLeft(panic)),
+            (true, true) | (false, false) => {}
         }
     }
 }
