@@ -13,12 +13,15 @@
 //!   exchange one may be refused that raced with others for the last place. Against a loop of
 //!   compare-and-exchange this costs one atomic operation however many threads compete, and none at
 //!   all where the limit is already reached.
+//! - **The first refusal wakes somebody**, so that an overflow is known without being looked for; the
+//!   next do not, until whoever was woken has said that it is over ([`Breaker::rearm`]).
 
 use crate::model::circuit_breakers::{CircuitBreakers, RoutingPriority, Thresholds};
 use crate::outcome::Overflow;
-use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
 use std::sync::Arc;
+use std::task::Waker;
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -67,7 +70,15 @@ impl From<Resource> for Overflow {
 pub struct Breaker {
     /// By routing priority, then by resource. Apart, so that high-priority calls do not wait for the
     /// cache line of the others.
-    gauges: [CachePadded<[Gauge; 4]>; 2],
+    lanes: [CachePadded<Lane>; 2],
+}
+
+/// One routing priority.
+#[derive(Debug)]
+struct Lane {
+    gauges: [Gauge; 4],
+    /// Who hears of a first refusal.
+    alarm: Waker,
 }
 
 #[derive(Debug)]
@@ -75,26 +86,36 @@ struct Gauge {
     active: AtomicU32,
     limit: AtomicU32,
     overflows: AtomicU64,
+    /// It has refused, and whoever is woken has not said yet that it is over.
+    has_refused: AtomicBool,
 }
 
 impl Breaker {
-    /// Nothing in use yet.
+    /// Nothing in use yet, and nobody to be woken.
     #[must_use]
     pub fn new(limits: &CircuitBreakers) -> Self {
-        let gauges = [&limits.default, &limits.high].map(|thresholds| {
-            CachePadded::new(Resource::ALL.map(|resource| Gauge {
+        Self::with_alarm(limits, Waker::noop())
+    }
+
+    /// Nothing in use yet; `alarm` is woken when a limit refuses for the first time.
+    #[must_use]
+    pub fn with_alarm(limits: &CircuitBreakers, alarm: &Waker) -> Self {
+        let lanes = [&limits.default, &limits.high].map(|thresholds| {
+            let gauges = Resource::ALL.map(|resource| Gauge {
                 active: AtomicU32::new(0),
                 limit: AtomicU32::new(resource.limit_in(thresholds)),
                 overflows: AtomicU64::new(0),
-            }))
+                has_refused: AtomicBool::new(false),
+            });
+            CachePadded::new(Lane { gauges, alarm: alarm.clone() })
         });
-        Self { gauges }
+        Self { lanes }
     }
 
     /// Goes over to other limits. Live counts stay.
     pub fn set_thresholds(&self, limits: &CircuitBreakers) {
-        for (gauges, thresholds) in self.gauges.iter().zip([&limits.default, &limits.high]) {
-            for (gauge, resource) in gauges.iter().zip(Resource::ALL) {
+        for (lane, thresholds) in self.lanes.iter().zip([&limits.default, &limits.high]) {
+            for (gauge, resource) in lane.gauges.iter().zip(Resource::ALL) {
                 gauge.limit.store(resource.limit_in(thresholds), Ordering::Relaxed);
             }
         }
@@ -121,7 +142,29 @@ impl Breaker {
             gauge.active.fetch_sub(1, Ordering::Relaxed);
         }
         gauge.overflows.fetch_add(1, Ordering::Relaxed);
+        self.refused(priority, gauge);
         Err(resource.into())
+    }
+
+    #[cold]
+    fn refused(&self, priority: RoutingPriority, gauge: &Gauge) {
+        // The load keeps the line shared while a limit refuses one after another.
+        if !gauge.has_refused.load(Ordering::Relaxed)
+            && !gauge.has_refused.swap(true, Ordering::AcqRel)
+        {
+            self.lanes[priority as usize].alarm.wake_by_ref();
+        }
+    }
+
+    /// Whether the limit has refused since it was last [armed](Self::rearm).
+    #[must_use]
+    pub fn has_refused(&self, priority: RoutingPriority, resource: Resource) -> bool {
+        self.gauge(priority, resource).has_refused.load(Ordering::Acquire)
+    }
+
+    /// The next refusal wakes again.
+    pub fn rearm(&self, priority: RoutingPriority, resource: Resource) {
+        self.gauge(priority, resource).has_refused.store(false, Ordering::Release);
     }
 
     /// Takes one place whatever the limit says: Envoy gives every endpoint its first connection.
@@ -168,7 +211,7 @@ impl Breaker {
     }
 
     fn gauge(&self, priority: RoutingPriority, resource: Resource) -> &Gauge {
-        &self.gauges[priority as usize][resource as usize]
+        &self.lanes[priority as usize].gauges[resource as usize]
     }
 }
 
@@ -286,6 +329,31 @@ mod tests {
             }
         });
         assert_eq!(breaker.active(Everyday, Resource::Requests), 0);
+    }
+
+    #[test]
+    fn the_first_refusal_wakes_until_it_is_over() {
+        #[derive(Default)]
+        struct Counter(AtomicU32);
+        impl std::task::Wake for Counter {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        let counter = Arc::new(Counter::default());
+        let breaker = Breaker::with_alarm(&limits(1), &Arc::clone(&counter).into());
+        let acquire = || breaker.try_acquire(Everyday, Resource::Requests);
+        acquire().unwrap();
+        assert_eq!(counter.0.load(Ordering::SeqCst), 0);
+        for _ in 0..5 {
+            acquire().unwrap_err();
+        }
+        assert_eq!(counter.0.load(Ordering::SeqCst), 1);
+        assert!(breaker.has_refused(Everyday, Resource::Requests));
+        assert!(!breaker.has_refused(High, Resource::Requests));
+        breaker.rearm(Everyday, Resource::Requests);
+        acquire().unwrap_err();
+        assert_eq!(counter.0.load(Ordering::SeqCst), 2);
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub enum Event {
         /// How long it was out.
         out: Duration,
     },
-    /// Too few endpoints of a priority are healthy: calls go to all of them, ejected ones too.
+    /// Too few endpoints of a priority are healthy: calls go to all of them, ejected ones too, or fail.
     PanicEntered(Panic),
     /// Enough endpoints are healthy again.
     PanicLeft(Panic),
@@ -193,6 +193,8 @@ pub enum Unejection {
     Served,
     /// The configuration has no outlier detection any more (gRFC A50).
     Disabled,
+    /// The others are gone or unhealthy, and nobody else would take calls.
+    LastEndpoint,
 }
 
 /// The numbers behind panic.
@@ -201,12 +203,14 @@ pub enum Unejection {
 pub struct Panic {
     /// Priority of the endpoints.
     pub priority: u32,
-    /// How many are healthy.
+    /// How many are healthy, degraded ones included.
     pub healthy: u32,
     /// How many there are.
     pub total: u32,
     /// Below so many percent is panic (Envoy: `healthy_panic_threshold`).
     pub threshold: u32,
+    /// Calls fail meanwhile, instead of going to all (Envoy: `fail_traffic_on_panic`).
+    pub fails: bool,
 }
 
 impl Event {
@@ -260,8 +264,18 @@ impl fmt::Display for Event {
                 "{address} takes calls again after {}: outlier detection was switched off",
                 Seconds(*out)
             ),
+            Self::Unejected { address, cause: Unejection::LastEndpoint, out } => write!(
+                f,
+                "{address} takes calls again after {}: no other endpoint does any more",
+                Seconds(*out)
+            ),
             Self::PanicEntered(panic) => {
-                write!(f, "panic: {panic}, so calls go to all endpoints, whatever their health")
+                write!(f, "panic: {panic}, so calls ")?;
+                f.write_str(if panic.fails {
+                    "fail (fail_traffic_on_panic)"
+                } else {
+                    "go to all endpoints, whatever their health"
+                })
             }
             Self::PanicLeft(panic) => write!(f, "panic is over: {panic}"),
             Self::Overflow { limit, priority, value, threshold } => {
@@ -333,7 +347,7 @@ impl Evidence {
 
 impl fmt::Display for Panic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { priority, healthy, total, threshold } = self;
+        let Self { priority, healthy, total, threshold, .. } = self;
         write!(f, "{healthy} of {total} endpoints of priority {priority} are healthy, ")?;
         write!(f, "threshold {threshold}%")
     }

@@ -159,7 +159,7 @@ pub fn snapshot(update: ConfigUpdate) -> Result<Arc<Snapshot<()>>, ApplyError> {
         }
     }
     updater.apply(update, Timestamp::ZERO)?;
-    Ok(arc_swap::Guard::into_inner(mesh.snapshot()))
+    Ok(Arc::clone(&mesh.snapshot()))
 }
 
 /// A policy that only the program knows.

@@ -135,14 +135,17 @@ impl std::error::Error for Failure {}
 
 impl fmt::Display for NoEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { total, healthy, degraded, unhealthy, draining, ejected, excluded } = self;
+        let Self { total, healthy, degraded, unhealthy, draining, ejected, unresolved } = self;
+        if *unresolved {
+            return f.write_str("the cluster has no endpoints: its name did not resolve");
+        }
         if *total == 0 {
             return f.write_str("the cluster has no endpoints");
         }
         write!(
             f,
             "no endpoint can be picked: {total} in total, {healthy} healthy, {degraded} degraded, \
-             {unhealthy} unhealthy, {draining} draining, {ejected} ejected, {excluded} excluded"
+             {unhealthy} unhealthy, {draining} draining, {ejected} ejected"
         )
     }
 }
@@ -229,6 +232,7 @@ impl Failure {
             Self::Overflow(Overflow::Pending) => "overflow_pending",
             Self::Overflow(Overflow::Connections) => "overflow_connections",
             Self::Overflow(Overflow::Retries) => "overflow_retries",
+            Self::NoEndpoint(NoEndpoint { unresolved: true, .. }) => "name_unresolved",
             Self::NoEndpoint(NoEndpoint { total: 0, .. }) => "no_endpoints",
             Self::NoEndpoint(_) => "no_healthy_endpoint",
             Self::Protocol(failure) => protocol_code(*failure),

@@ -294,8 +294,8 @@ pub struct NoEndpoint {
     pub draining: u32,
     /// Taken out by outlier detection.
     pub ejected: u32,
-    /// Passed over because this call has tried them, or because they are suspect.
-    pub excluded: u32,
+    /// There are none because the cluster's names did not resolve.
+    pub unresolved: bool,
 }
 
 /// What an attempt says about its endpoint: what outlier detection counts.

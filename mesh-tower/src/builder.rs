@@ -2,7 +2,7 @@
 
 use crate::connect::{Connect, TcpConnector};
 use crate::dns::{self, Resolve};
-use crate::driver::Driver;
+use crate::driver::{Around, Driver};
 use crate::mesh::Mesh;
 use crate::net::{Classify, Draw, Net, Settings, Shared};
 use crate::observe::registry::Registry;
@@ -36,6 +36,7 @@ pub struct Builder {
     resolver: Option<Arc<dyn Resolve>>,
     classify: Option<Arc<dyn Classify>>,
     policies: Vec<(Arc<str>, Arc<dyn Pick>)>,
+    seed: u64,
     settings: Settings,
 }
 
@@ -50,6 +51,7 @@ impl Builder {
             resolver: None,
             classify: None,
             policies: Vec::new(),
+            seed: fastrand::u64(..),
             settings: Settings::default(),
         }
     }
@@ -109,6 +111,14 @@ impl Builder {
         self
     }
 
+    /// Where round robin begins in each cluster comes from this number. 0: with the first endpoint, for
+    /// tests that should always be the same. Default: a random number, so that the processes of a fleet
+    /// do not all begin with the same endpoint.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
     /// The most bytes of a request body that are kept for another attempt. Default 64 KiB.
     pub fn replay_limit(mut self, bytes: usize) -> Self {
         self.settings.replay_limit = bytes;
@@ -139,7 +149,7 @@ impl Builder {
     ///
     /// # Errors
     /// [`BuildError`] when the configuration can't be read or used, or there is no way to run the
-    /// background task or to resolve names.
+    /// background task.
     #[expect(clippy::disallowed_methods, reason = "the driver is a task, and so is what feeds it")]
     pub fn build(self) -> Result<Mesh, BuildError> {
         let Self { files, config, source, runtime, .. } = self;
@@ -151,13 +161,7 @@ impl Builder {
             Ok(own) => own.runtime.handle().clone(),
             Err(handle) => handle.clone(),
         };
-        let resolver = match self.resolver {
-            Some(resolver) => resolver,
-            None => {
-                let _entered = runtime.enter();
-                dns::default_resolver().map_err(BuildError::Resolver)?
-            }
-        };
+        let resolver = self.resolver.unwrap_or_else(dns::default_resolver);
         let shared = Arc::new(Shared {
             runtime: runtime.clone(),
             dial: self.connector,
@@ -167,19 +171,22 @@ impl Builder {
             attention: Notify::new(),
             settings: self.settings,
         });
-        let (mut updater, state) = Updater::new(Net { shared: Arc::clone(&shared) });
+        let net = Net { shared: Arc::clone(&shared) };
+        let (mut updater, state) = Updater::seeded(net, self.seed);
         for (name, policy) in self.policies {
             updater.register_policy(name, policy);
         }
         let (first, source) = first_configuration(&files, config, source)?;
         let (sink, receiver) = Sink::channel();
         let _entered = runtime.enter();
-        let (mut driver, guard, progress) = Driver::new(
-            (updater, state.clone()),
-            Arc::clone(&shared),
-            Arc::clone(&resolver),
-            receiver,
-        );
+        let passthrough = Arc::new(Passthrough::new(Arc::clone(&shared), Arc::clone(&resolver)));
+        let around = Around {
+            shared: Arc::clone(&shared),
+            passthrough: Arc::clone(&passthrough),
+            resolver,
+            source: receiver,
+        };
+        let (mut driver, guard, progress) = Driver::new((updater, state.clone()), around);
         if let Some(first) = first {
             driver.apply_first(first).map_err(BuildError::Apply)?;
         }
@@ -196,7 +203,6 @@ impl Builder {
             Ok(own) => own.run(driver).map_err(BuildError::Runtime)?,
             Err(runtime) => drop(runtime.spawn(driver.run())),
         }
-        let passthrough = Passthrough::new(Arc::clone(&shared), resolver);
         Ok(Mesh::new(state, shared, passthrough, progress, guard))
     }
 }
@@ -267,9 +273,6 @@ pub enum BuildError {
     /// A file and another source, or a source and a file, were given.
     #[error("a mesh has one source: give files, or a configuration with or without a source")]
     TwoSources,
-    /// The system's name servers can't be learnt.
-    #[error("the system's resolver configuration can't be read: {0}")]
-    Resolver(#[source] io::Error),
     /// The background thread can't be started.
     #[error("the background thread can't be started: {0}")]
     Runtime(#[source] io::Error),

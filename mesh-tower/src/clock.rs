@@ -8,8 +8,16 @@ use std::sync::LazyLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
-/// The origin of all timestamps of this process: its first reading.
-static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+/// The origin of all timestamps of this process: long before its first reading. A test clock that was
+/// moved on before that must not make the readings of another clock lie before the origin, where all
+/// times are one.
+static ORIGIN: LazyLock<Instant> = LazyLock::new(|| {
+    let first = Instant::now();
+    first.checked_sub(BEFORE).unwrap_or(first)
+});
+
+/// A year; longer than a test moves its clock.
+const BEFORE: Duration = Duration::from_secs(31_536_000);
 
 /// Now.
 pub(crate) fn now() -> Timestamp {
@@ -36,6 +44,26 @@ pub(crate) fn instant(timestamp: Timestamp) -> Instant {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whichever test reads the clock first.
+    #[test]
+    fn clocks_that_were_moved_on_do_not_stop_the_others() {
+        let paused = || {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            runtime.enable_time().start_paused(true).build().unwrap()
+        };
+        let moved = paused().block_on(async {
+            tokio::time::advance(Duration::from_secs(86_400)).await;
+            now()
+        });
+        let (first, second) = paused().block_on(async {
+            let first = now();
+            tokio::time::advance(Duration::from_secs(5)).await;
+            (first, now())
+        });
+        assert!(first < moved);
+        assert_eq!(second.saturating_duration_since(first), Duration::from_secs(5));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn the_paused_clock_rules() {

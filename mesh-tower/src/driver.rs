@@ -3,15 +3,21 @@
 //! Configuration that sources publish, addresses that names resolve to, thresholds that calls crossed,
 //! sweeps and ends of ejections: all of it comes here, one thing after another, and leaves as published
 //! pickers and snapshots. Control work never runs on the call path.
+//!
+//! What is ready is served in turn, at random: an outage that keeps crossing thresholds must not keep a
+//! new configuration, or the end of an ejection, from being heard.
+
+mod announce;
 
 use crate::clock;
 use crate::dns::{DnsCluster, DnsClusters, DnsEvent, Resolve};
 use crate::net::{Draw, Net, Shared};
 use crate::observe::cluster::ReadCluster;
-use crate::observe::events::EjectionOutcome;
+use crate::passthrough::Passthrough;
 use crate::source::{SinkReceiver, SourceEvent};
-use mesh_core::event::{Event, Verdict};
-use mesh_core::state::{Applied, ApplyError, Mesh, Turn, Updater};
+use announce::Announcer;
+use mesh_core::model::Address;
+use mesh_core::state::{Applied, ApplyError, LiveCluster, Mesh, Turn, Updater};
 use mesh_core::update::{ConfigUpdate, Origin};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -46,14 +52,25 @@ impl Guard {
     }
 }
 
+/// What a driver works with.
+#[derive(Debug)]
+pub(crate) struct Around {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) passthrough: Arc<Passthrough>,
+    pub(crate) resolver: Arc<dyn Resolve>,
+    pub(crate) source: SinkReceiver,
+}
+
 /// The driver, before it runs.
 #[derive(Debug)]
 pub(crate) struct Driver {
     updater: Updater<Net>,
     state: Mesh<Net>,
     shared: Arc<Shared>,
+    passthrough: Arc<Passthrough>,
     dns: DnsClusters,
     source: SinkReceiver,
+    announcer: Announcer,
     progress: watch::Sender<Progress>,
     stop: oneshot::Receiver<Duration>,
 }
@@ -62,14 +79,15 @@ impl Driver {
     /// A driver, the guard that ends it, and where its progress is read.
     pub(crate) fn new(
         (updater, state): (Updater<Net>, Mesh<Net>),
-        shared: Arc<Shared>,
-        resolver: Arc<dyn Resolve>,
-        source: SinkReceiver,
+        around: Around,
     ) -> (Self, Guard, watch::Receiver<Progress>) {
         let (stop_sender, stop) = oneshot::channel();
         let (progress, reader) = watch::channel(Progress::default());
+        let Around { shared, passthrough, resolver, source } = around;
         let dns = DnsClusters::new(resolver);
-        let driver = Self { updater, state, shared, dns, source, progress, stop };
+        let announcer = Announcer::new(Arc::clone(&shared.registry));
+        let driver =
+            Self { updater, state, shared, passthrough, dns, source, announcer, progress, stop };
         (driver, Guard { stop: parking_lot::Mutex::new(Some(stop_sender)) }, reader)
     }
 
@@ -90,7 +108,6 @@ impl Driver {
                 }
             };
             tokio::select! {
-                biased;
                 asked = &mut self.stop => break asked,
                 () = self.shared.attention.notified() => {
                     let turn = self.updater.handle_attention(clock::now(), &mut Draw);
@@ -109,20 +126,24 @@ impl Driver {
         if let Ok(deadline) = asked {
             self.drain(deadline).await;
         }
-        self.progress.send_modify(|progress| progress.ended = true);
     }
 
     /// Waits for the calls in flight until `deadline`, then closes what is left.
     async fn drain(&mut self, deadline: Duration) {
         let endpoints = self.updater.shut_down();
-        let until = Instant::now() + deadline;
-        let busy = || endpoints.iter().any(|endpoint| endpoint.active() > 0);
-        while busy() && Instant::now() < until {
-            sleep_until(until.min(Instant::now() + DRAIN_POLL)).await;
+        // Without a time so late, for ever.
+        let until = Instant::now().checked_add(deadline);
+        let is_over = |now| until.is_some_and(|until| until <= now);
+        let busy =
+            || endpoints.iter().any(|endpoint| endpoint.active() > 0) || self.passthrough.is_busy();
+        while busy() && !is_over(Instant::now()) {
+            let next = Instant::now() + DRAIN_POLL;
+            sleep_until(until.map_or(next, |until| until.min(next))).await;
         }
         for endpoint in &endpoints {
             endpoint.attached().close();
         }
+        self.passthrough.close();
     }
 
     fn source_event(&mut self, event: SourceEvent) {
@@ -169,6 +190,7 @@ impl Driver {
         }
         self.shared.registry.mesh().applied(&origin, clock::wall());
         log_applied(&origin, &applied);
+        self.report(&applied.happened);
         self.progress.send_modify(|progress| {
             progress.generation += 1;
             progress.refused = None;
@@ -188,33 +210,50 @@ impl Driver {
                 let count = endpoints.len();
                 let applied = self.updater.apply_endpoints(cluster, Some(endpoints), clock::now());
                 match applied {
-                    Ok(_) => tracing::debug!(target: "mesh", %cluster, count, "names resolved"),
+                    Ok(applied) => {
+                        tracing::debug!(target: "mesh", %cluster, count, "names resolved");
+                        self.report(&applied.happened);
+                    }
                     Err(error) => self.refused(&error.to_string()),
                 }
+                if count > 0 {
+                    self.with_cluster(cluster, |live| live.attached().set_unresolved(None));
+                }
             }
+            DnsEvent::Addresses(addresses) => self.moved(cluster, &addresses),
             DnsEvent::Failed { error, kept } => {
                 tracing::warn!(target: "mesh", %cluster, kept, "name not resolved: {error}");
+                if !kept {
+                    let why = Some(Arc::new(error));
+                    self.with_cluster(cluster, |live| live.attached().set_unresolved(why));
+                }
             }
             DnsEvent::Recovered => tracing::info!(target: "mesh", %cluster, "names resolve again"),
         }
     }
 
-    /// Counts what happened; the log line says the rest.
-    fn count(&self, cluster: &Arc<str>, event: &Event) {
-        let Event::Outlier { kind, verdict, .. } = event else { return };
-        let outcome = match verdict {
-            Verdict::Ejected { .. } => EjectionOutcome::Enforced,
-            Verdict::NotEnforced { .. } => EjectionOutcome::Detected,
-            _ => EjectionOutcome::Refused,
-        };
-        self.shared.registry.cluster(cluster).ejection((*kind).into(), outcome);
+    /// A logical cluster's name leads elsewhere: its next connections go there.
+    fn moved(&self, cluster: &Arc<str>, addresses: &[Address]) {
+        self.with_cluster(cluster, |live| live.attached().set_addresses(addresses));
     }
 
-    fn report(&self, turn: &Turn) {
-        for (cluster, event) in &turn.events {
-            self.count(cluster, event);
-            tracing::warn!(target: "mesh", %cluster, code = event.code(), "{event}");
+    fn with_cluster(&self, name: &str, tell: impl FnOnce(&LiveCluster<Net>)) {
+        if let Some(cluster) = self.state.snapshot().cluster(name) {
+            tell(cluster);
         }
+    }
+
+    fn report(&mut self, turn: &Turn) {
+        self.announcer.announce(turn, clock::now());
+    }
+}
+
+/// Whoever waits must hear of the end, also when it is that of the runtime: then the driver is dropped
+/// in the middle of what it does.
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.updater.abandon();
+        self.progress.send_modify(|progress| progress.ended = true);
     }
 }
 

@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "no endpoint can be picked: 3 in total, 0 healthy, 0 degraded, 2 unhealthy, 0 draining, \
-             1 ejected, 0 excluded (route v2, cluster reviews) [no_healthy_endpoint]"
+             1 ejected (route v2, cluster reviews) [no_healthy_endpoint]"
         );
         assert!(error.is_no_endpoint());
         assert_eq!(error.response_flag().as_str(), "UH");

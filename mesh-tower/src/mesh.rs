@@ -64,11 +64,11 @@ impl Mesh {
     pub(crate) fn new(
         state: state::Mesh<Net>,
         shared: Arc<Shared>,
-        passthrough: Passthrough,
+        passthrough: Arc<Passthrough>,
         progress: watch::Receiver<Progress>,
         driver: driver::Guard,
     ) -> Self {
-        let transport = Transport::new(Arc::new(passthrough));
+        let transport = Transport::new(passthrough);
         let unrouted = shared.registry.target(&TargetLabels::default());
         Self(Arc::new(Inner { state, shared, transport, progress, driver, unrouted }))
     }
@@ -148,7 +148,8 @@ impl Mesh {
         Metrics::new(Arc::clone(&self.0.shared.registry))
     }
 
-    /// Ends the mesh: new calls are refused, those in flight have until `deadline` to finish.
+    /// Ends the mesh: new calls are refused, those in flight have until `deadline` to finish, also
+    /// those that pass through unrouted and those at endpoints that were removed before.
     ///
     /// # Cancel safety
     /// Cancel safe; the mesh stays ended.
@@ -157,7 +158,8 @@ impl Mesh {
         let mut progress = self.0.progress.clone();
         // The driver drains and says when it has ended; a driver that is gone has.
         let ended = progress.wait_for(|progress| progress.ended);
-        let _ended_or_late = tokio::time::timeout(deadline + DRAIN_SLACK, ended).await;
+        let _ended_or_late =
+            tokio::time::timeout(deadline.saturating_add(DRAIN_SLACK), ended).await;
     }
 
     /// The snapshot in force.

@@ -1,20 +1,22 @@
 //! [`Net`]: what this crate hangs on the core's live state. The one `Attach` there is.
 
 use crate::connect::{Connect, EndpointPool, PoolLimits, PoolSettings};
+use crate::dns::{AnyAddress, ResolveError};
 use crate::observe::cluster::{ClusterCells, LocalityCells};
 use crate::observe::events::CloseReason;
 use crate::observe::registry::Registry;
 use crate::observe::target::{self, TargetCells};
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use http::response;
 use mesh_core::Random;
 use mesh_core::breaker::{Breaker, Resource};
-use mesh_core::model::{Address, Cluster, Locality, RoutingPriority};
+use mesh_core::model::{Address, Cluster, Discovery, Locality, RoutingPriority};
 use mesh_core::outcome::{Class, ConnectFailure};
 use mesh_core::state::{Attach, TargetLabels};
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Wake, Waker};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
@@ -87,6 +89,17 @@ impl Default for Settings {
     }
 }
 
+/// A wake-up is for the driver.
+impl Wake for Shared {
+    fn wake(self: Arc<Self>) {
+        self.attention.notify_one();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.attention.notify_one();
+    }
+}
+
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared")
@@ -112,6 +125,10 @@ pub struct NetCluster {
     limits: Arc<ClusterLimits>,
     /// A picker was published.
     changed: Arc<Notify>,
+    /// Where a logical cluster's name leads; its connections try all of them.
+    addresses: Arc<ArcSwap<Vec<Address>>>,
+    /// Why the cluster's names lead nowhere.
+    unresolved: ArcSwapOption<ResolveError>,
     pub(crate) cells: Arc<ClusterCells>,
 }
 
@@ -126,6 +143,21 @@ impl NetCluster {
         let mut notified = Box::pin(Arc::clone(&self.changed).notified_owned());
         notified.as_mut().enable();
         notified
+    }
+
+    /// Why the cluster has no endpoints, when that is because its names did not resolve.
+    pub(crate) fn unresolved(&self) -> Option<Arc<ResolveError>> {
+        self.unresolved.load_full()
+    }
+
+    /// The cluster's names lead nowhere, for this reason, or somewhere again.
+    pub(crate) fn set_unresolved(&self, why: Option<Arc<ResolveError>>) {
+        self.unresolved.store(why);
+    }
+
+    /// Where the cluster's name leads from now on, when it is a logical cluster.
+    pub(crate) fn set_addresses(&self, addresses: &[Address]) {
+        self.addresses.store(Arc::new(addresses.to_vec()));
     }
 
     /// Tells the driver that an endpoint crossed a threshold.
@@ -191,13 +223,24 @@ impl PoolLimits for ClusterLimits {
 }
 
 impl Net {
-    fn pool_settings(&self, cluster: &Cluster, limits: &Arc<ClusterLimits>) -> PoolSettings {
+    fn pool_settings(
+        &self,
+        cluster: &Cluster,
+        limits: &Arc<ClusterLimits>,
+        addresses: &Arc<ArcSwap<Vec<Address>>>,
+    ) -> PoolSettings {
+        let mut dial = Arc::clone(&self.shared.dial);
+        if let Discovery::LogicalDns(_) = cluster.discovery {
+            let (addresses, delay) =
+                (Arc::clone(addresses), cluster.connection.happy_eyeballs_delay);
+            dial = Arc::new(AnyAddress { addresses, dial, delay });
+        }
         PoolSettings {
             protocol: cluster.protocol,
             options: cluster.connection,
             max_connections_per_endpoint: cluster.circuit_breakers.max_connections_per_endpoint,
             tls: cluster.tls.clone(),
-            dial: Arc::clone(&self.shared.dial),
+            dial,
             runtime: self.shared.runtime.clone(),
             limits: Arc::clone(limits) as Arc<dyn PoolLimits>,
         }
@@ -210,21 +253,29 @@ impl Attach for Net {
     type Locality = Arc<LocalityCells>;
     type Target = Arc<TargetCells>;
 
+    fn writer(&self) -> Waker {
+        Waker::from(Arc::clone(&self.shared))
+    }
+
     fn cluster(&self, cluster: &Arc<Cluster>, breaker: &Arc<Breaker>) -> NetCluster {
         let cells = self.shared.registry.cluster(&cluster.name);
         let breaker = Arc::clone(breaker);
         let limits = Arc::new(ClusterLimits { breaker, cells: Arc::clone(&cells) });
+        let addresses = Arc::default();
         NetCluster {
             shared: Arc::clone(&self.shared),
-            settings: ArcSwap::from_pointee(self.pool_settings(cluster, &limits)),
+            settings: ArcSwap::from_pointee(self.pool_settings(cluster, &limits, &addresses)),
             limits,
             changed: Arc::default(),
+            addresses,
+            unresolved: ArcSwapOption::empty(),
             cells,
         }
     }
 
     fn cluster_changed(&self, attached: &NetCluster, cluster: &Arc<Cluster>) {
-        attached.settings.store(Arc::new(self.pool_settings(cluster, &attached.limits)));
+        let settings = self.pool_settings(cluster, &attached.limits, &attached.addresses);
+        attached.settings.store(Arc::new(settings));
     }
 
     fn picker_changed(&self, attached: &NetCluster) {

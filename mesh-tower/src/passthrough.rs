@@ -11,6 +11,8 @@ use crate::connect::{
 use crate::dns::Resolve;
 use crate::net::Shared;
 use crate::observe::events::CloseReason;
+use http::header::HOST;
+use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Uri};
 use mesh_core::model::{Address, ConnectionOptions, Protocol, TlsPolicy};
 use mesh_core::outcome::{ConnectFailure, Failure, Overflow, ProtocolFailure};
@@ -43,8 +45,11 @@ impl Passthrough {
         Self { shared, resolver, origins: Mutex::default() }
     }
 
-    /// Sends `request` where its URI points.
-    pub(crate) fn send(&self, request: Request<MeshBody>) -> Result<Sending, Box<SendError>> {
+    /// Sends `request` where its URI points; where it is only a path, to its `Host`.
+    pub(crate) fn send(&self, mut request: Request<MeshBody>) -> Result<Sending, Box<SendError>> {
+        if let Some(uri) = with_host(&request) {
+            *request.uri_mut() = uri;
+        }
         let origin = match self.origin(request.uri()) {
             Ok(origin) => origin,
             Err(failure) => {
@@ -53,6 +58,21 @@ impl Passthrough {
             }
         };
         Ok(origin.pool.send(&origin.settings, request))
+    }
+
+    /// Whether calls are in flight on its connections.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.origins.lock().values().any(|origin| {
+            let open = origin.pool.connections();
+            open.h1 > open.h1_idle || open.streams > 0 || open.waiting > 0
+        })
+    }
+
+    /// Closes its connections, whatever is in flight on them.
+    pub(crate) fn close(&self) {
+        for (_, origin) in self.origins.lock().drain() {
+            origin.pool.close();
+        }
     }
 
     fn origin(&self, uri: &Uri) -> Result<Arc<OriginPool>, Failure> {
@@ -103,6 +123,19 @@ impl Passthrough {
         let address = Address::Socket(SocketAddr::from(([0, 0, 0, 0], port)));
         OriginPool { pool: EndpointPool::new(address), settings: Arc::new(settings) }
     }
+}
+
+/// The URI of a request in origin form (RFC 9112 section 3.2.1), with the authority of its `Host`;
+/// `None`: it has one, or there is none.
+fn with_host(request: &Request<MeshBody>) -> Option<Uri> {
+    if request.uri().authority().is_some() {
+        return None;
+    }
+    let host: Authority = request.headers().get(HOST)?.to_str().ok()?.parse().ok()?;
+    let mut parts = request.uri().clone().into_parts();
+    (parts.scheme, parts.authority) = (Some(Scheme::HTTP), Some(host));
+    parts.path_and_query.get_or_insert_with(|| PathAndQuery::from_static("/"));
+    Uri::from_parts(parts).ok()
 }
 
 /// Connects to a name: resolves it each time, and tries its addresses (RFC 8305).

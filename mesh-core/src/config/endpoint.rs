@@ -10,10 +10,18 @@ use super::shape::{Key, Kind, Shape, key, words};
 use super::value::word;
 use super::{code, reader::Reader};
 use crate::model::{
-    Address, ClusterLoadAssignment, DnsOptions, Endpoint, HealthStatus, Locality, LocalityEndpoints,
+    Address, ClusterLoadAssignment, DnsLookupFamily, DnsOptions, Endpoint, HealthStatus, Locality,
+    LocalityEndpoints,
 };
 use std::sync::Arc;
 
+const FAMILIES: [(&str, DnsLookupFamily); 5] = [
+    ("auto", DnsLookupFamily::Auto),
+    ("v4_only", DnsLookupFamily::V4Only),
+    ("v6_only", DnsLookupFamily::V6Only),
+    ("v4_preferred", DnsLookupFamily::V4Preferred),
+    ("all", DnsLookupFamily::All),
+];
 const HEALTH: [(&str, HealthStatus); 6] = [
     ("unknown", HealthStatus::Unknown),
     ("healthy", HealthStatus::Healthy),
@@ -75,7 +83,17 @@ static DNS: Shape = Shape::new(
             Kind::POSITIVE_TIME,
             "Time between two resolutions when the answer has no TTL, and the least time. Default 5s.",
         ),
-        key("respect_ttl", Kind::Flag, "Waits for a longer TTL. Default true."),
+        key("respect_ttl", Kind::Flag, "Waits for the answer's TTL instead. Default true."),
+        key(
+            "min_refresh_rate",
+            Kind::POSITIVE_TIME,
+            "The least time that a TTL makes it wait. Default 5s.",
+        ),
+        key(
+            "lookup_family",
+            Kind::Word(&words(&FAMILIES)),
+            "Which addresses are used. Default v4_preferred; all for logical_dns.",
+        ),
     ]],
 );
 
@@ -243,6 +261,10 @@ pub(super) fn dns(
         let fields = Fields::open(reader, node, kind)?;
         fields.set(reader, "refresh_rate", &mut options.refresh_rate);
         fields.set(reader, "respect_ttl", &mut options.respect_ttl);
+        fields.set(reader, "min_refresh_rate", &mut options.min_refresh_rate);
+        if let Some((node, kind)) = fields.value("lookup_family") {
+            options.lookup_family = word(reader, node, kind, &FAMILIES);
+        }
         names = fields.value("names")?.0;
     }
     let items = names.one_or_many();

@@ -58,7 +58,7 @@ static LEAST_REQUEST: Shape = Shape::new(
         key(
             "active_request_bias",
             Kind::Number { least: 0.0, most: 1000.0 },
-            "Weight is divided by (active + 1) to this power. Default 1.",
+            "How much load counts where weights are unequal: the lowest active^bias / weight wins; 0 ignores load. Default 1.",
         ),
     ]],
 );

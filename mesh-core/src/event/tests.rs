@@ -72,7 +72,7 @@ fn what_was_not_done_says_which_field_forbade_it() {
 
 #[test]
 fn the_rest_is_said_in_one_line() {
-    let panic = Panic { priority: 0, healthy: 4, total: 10, threshold: 50 };
+    let panic = Panic { priority: 0, healthy: 4, total: 10, threshold: 50, fails: false };
     let out = Duration::from_millis(30_250);
     check(
         &Event::Unejected { address: address(), cause: Unejection::Served, out },
@@ -87,11 +87,24 @@ fn the_rest_is_said_in_one_line() {
         "10.0.0.1:80 takes calls again after 30.250s: outlier detection was switched off",
     );
     check(
+        &Event::Unejected { address: address(), cause: Unejection::LastEndpoint, out },
+        "outlier_unejected",
+        true,
+        "10.0.0.1:80 takes calls again after 30.250s: no other endpoint does any more",
+    );
+    check(
         &Event::PanicEntered(panic),
         "panic_entered",
         true,
         "panic: 4 of 10 endpoints of priority 0 are healthy, threshold 50%, so calls go to all \
          endpoints, whatever their health",
+    );
+    check(
+        &Event::PanicEntered(Panic { fails: true, ..panic }),
+        "panic_entered",
+        true,
+        "panic: 4 of 10 endpoints of priority 0 are healthy, threshold 50%, so calls fail \
+         (fail_traffic_on_panic)",
     );
     check(
         &Event::PanicLeft(Panic { healthy: 5, ..panic }),

@@ -110,7 +110,7 @@ fn hash_pick<A: Attach>(
         PickRequest { now: Timestamp::ZERO, hash: Some(hash), previous: &[], max_reselect: 0 };
     let endpoint = match picker.pick(target.cluster(), request, OnlyCertain) {
         Picked::Endpoint(_, endpoint) => Some(endpoint.address().clone()),
-        Picked::Wait | Picked::Fail(_) => None,
+        Picked::Wait | Picked::Fail(_) | Picked::Gone(_) => None,
     };
     HashPick { hash: Some(hash), endpoint }
 }

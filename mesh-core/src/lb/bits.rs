@@ -68,6 +68,19 @@ impl Bits {
         }
     }
 
+    /// All indexes of the set, in ascending order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = u32> {
+        let words = (0u32..).step_by(64).zip(&self.0);
+        words.flat_map(|(base, &word)| {
+            let mut left = word;
+            std::iter::from_fn(move || {
+                let bit = (left != 0).then(|| left.trailing_zeros())?;
+                left &= left - 1;
+                Some(base + bit)
+            })
+        })
+    }
+
     /// The words that overlap `range`, cut to it, each with the index of its first bit.
     fn words_in(&self, range: Range<u32>) -> impl Iterator<Item = (u32, u64)> {
         let words = range.start / 64..range.end.div_ceil(64);
@@ -113,6 +126,11 @@ impl EjectedBits {
     /// Marks the endpoint at `index` as not ejected.
     pub fn remove(&mut self, index: u32) {
         self.0.remove(index);
+    }
+
+    /// The indexes of the ejected ones, in ascending order.
+    pub fn iter(&self) -> impl Iterator<Item = u32> {
+        self.0.iter()
     }
 
     /// How many are ejected.

@@ -5,7 +5,7 @@
 
 use super::pool::Shape;
 use super::round_robin::{Sequence, golden};
-use super::slow_start::{Curve, DRAWS};
+use super::slow_start::{COUNTED, Curve, DRAWS, MOST_DRAWS};
 use super::{Loads, PickContext};
 use crate::random::Random;
 
@@ -23,6 +23,11 @@ impl Candidates<'_> {
     /// Whether weights make no difference.
     pub(super) const fn is_equal(&self) -> bool {
         matches!(self.shape, Shape::Equal) && self.slow_start.is_none()
+    }
+
+    /// Whether weights make no difference once slow start is over.
+    pub(super) const fn has_equal_weights(&self) -> bool {
+        matches!(self.shape, Shape::Equal)
     }
 
     /// The weight at a position, as slow start has it; 1 when all are equal.
@@ -78,12 +83,29 @@ impl Candidates<'_> {
     ) -> usize {
         let mut position = choose(&mut cx.random);
         let Some(curve) = self.slow_start else { return position };
-        for _ in 1..DRAWS {
+        let is_counted = self.members.len() <= COUNTED;
+        for _ in 1..if is_counted { DRAWS } else { MOST_DRAWS } {
             if curve.admits(self.members[position], cx, loads) {
-                break;
+                return position;
             }
             position = choose(&mut cx.random);
         }
-        position
+        if is_counted { self.weigh(cx, loads) } else { position }
+    }
+
+    /// A position drawn in proportion to its weight as slow start has it, by weighing all.
+    #[cold]
+    fn weigh<R: Random>(&self, cx: &mut PickContext<'_, R>, loads: &impl Loads) -> usize {
+        let weights = |cx: &PickContext<'_, R>| -> f64 {
+            (0..self.members.len()).map(|position| self.weight(position, cx, loads)).sum()
+        };
+        let mut point = weights(cx) * cx.random.unit();
+        for position in 0..self.members.len() {
+            point -= self.weight(position, cx, loads);
+            if point < 0.0 {
+                return position;
+            }
+        }
+        self.members.len() - 1
     }
 }

@@ -6,28 +6,32 @@
 use super::bits::{Bits, EjectedBits};
 use super::error::{LbError, integer};
 use super::priority::PriorityState;
-use crate::model::{ClusterLoadAssignment, HealthStatus, LocalityEndpoints};
+use crate::model::{ClusterLoadAssignment, Endpoint, HealthStatus, LocalityEndpoints};
 use crate::outcome::NoEndpoint;
 use std::ops::Range;
 
 /// The endpoints of a cluster by index: localities in the order of the assignment, then endpoints.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Columns {
     /// `None`: all the same.
     pub(super) weights: Option<Box<[u32]>>,
+    /// The weight of all where they are the same; 1 otherwise.
+    weight: u32,
     /// Configured healthy, or unknown, which counts as healthy.
     pub(super) healthy: Bits,
     /// Configured degraded.
     pub(super) degraded: Bits,
+    /// Configured as draining; who is in none of the three is unhealthy.
+    draining: Bits,
     /// The localities, by priority.
     groups: Box<[Group]>,
     /// For each priority in use, in order: its groups.
     levels: Box<[Range<usize>]>,
-    counts: NoEndpoint,
+    len: u32,
 }
 
 /// One locality of one priority.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Group {
     /// Its position in the assignment.
     pub(super) locality: usize,
@@ -49,9 +53,44 @@ impl Columns {
         Ok(filling.finish())
     }
 
+    /// The columns of `assignment`, which has the localities of these and differs from what they are
+    /// of in `changed` only: nothing else is read.
+    pub(super) fn patched(&self, assignment: &ClusterLoadAssignment, changed: Range<u32>) -> Self {
+        let mut next = self.clone();
+        let mut end = 0;
+        for locality in &assignment.localities {
+            let start = end;
+            end += locality.endpoints.len() as u32;
+            for index in changed.start.max(start)..changed.end.min(end) {
+                next.set(index, &locality.endpoints[(index - start) as usize]);
+            }
+        }
+        if let Some(weights) = &next.weights
+            && weights.iter().all(|weight| *weight == weights[0])
+        {
+            (next.weight, next.weights) = (weights[0], None);
+        }
+        next
+    }
+
+    /// Takes over what is configured for the endpoint at `index`.
+    fn set(&mut self, index: u32, endpoint: &Endpoint) {
+        let (weight, all) = (weight(endpoint), self.weight);
+        let known = self.weights.as_ref().map_or(all, |weights| weights[index as usize]);
+        if weight != known {
+            let len = self.len as usize;
+            self.weights.get_or_insert_with(|| vec![all; len].into())[index as usize] = weight;
+            self.weight = 1;
+        }
+        let sets = [&mut self.healthy, &mut self.degraded, &mut self.draining];
+        sets.into_iter().for_each(|set| set.remove(index));
+        let sets = [&mut self.healthy, &mut self.degraded, &mut self.draining];
+        insert(sets, index, endpoint.health);
+    }
+
     /// Number of endpoints.
     pub(super) const fn len(&self) -> u32 {
-        self.counts.total
+        self.len
     }
 
     /// The weight of the endpoint at `index`, relative to the others.
@@ -87,10 +126,13 @@ impl Columns {
     /// How many there are of each kind; whoever is ejected is counted as that, unless the
     /// configuration already says that it is not to be used.
     pub(super) fn counts(&self, healthy: &Bits, degraded: &Bits) -> NoEndpoint {
-        let (healthy, degraded) = (healthy.count(), degraded.count());
-        let unused = self.counts.unhealthy + self.counts.draining;
-        let ejected = self.counts.total - unused - healthy - degraded;
-        NoEndpoint { healthy, degraded, ejected, ..self.counts }
+        let used = self.healthy.count() + self.degraded.count();
+        let (healthy, degraded, draining) =
+            (healthy.count(), degraded.count(), self.draining.count());
+        let (total, unhealthy) = (self.len, self.len - used - draining);
+        let ejected = used - healthy - degraded;
+        let unresolved = false;
+        NoEndpoint { total, healthy, degraded, unhealthy, draining, ejected, unresolved }
     }
 
     /// What is healthy, and what is degraded, but for the ejected.
@@ -99,13 +141,29 @@ impl Columns {
     }
 }
 
+/// The weight of an endpoint. Envoy and gRPC: it is at least 1.
+const fn weight(endpoint: &Endpoint) -> u32 {
+    if endpoint.weight == 0 { 1 } else { endpoint.weight }
+}
+
+/// Puts an endpoint into the set that it belongs to: healthy, degraded, draining, or none.
+fn insert([healthy, degraded, draining]: [&mut Bits; 3], index: u32, health: HealthStatus) {
+    match health {
+        HealthStatus::Unknown | HealthStatus::Healthy => healthy.insert(index),
+        HealthStatus::Degraded => degraded.insert(index),
+        HealthStatus::Draining => draining.insert(index),
+        HealthStatus::Unhealthy | HealthStatus::Timeout => {}
+    }
+}
+
 /// [`Columns`] in the making.
 struct Filling {
     weights: Vec<u32>,
     healthy: Bits,
     degraded: Bits,
+    draining: Bits,
     groups: Vec<Group>,
-    counts: NoEndpoint,
+    len: u32,
 }
 
 impl Filling {
@@ -113,32 +171,26 @@ impl Filling {
         Self {
             weights: Vec::with_capacity(len),
             healthy: Bits::with_capacity(len),
-            degraded: Bits::with_capacity(len),
+            degraded: Bits::default(),
+            draining: Bits::default(),
             groups: Vec::new(),
-            counts: NoEndpoint::default(),
+            len: 0,
         }
     }
 
     fn push(&mut self, position: usize, locality: &LocalityEndpoints) {
-        let start = self.counts.total;
-        let mut index = start;
+        let start = self.len;
         for endpoint in &locality.endpoints {
-            // Envoy and gRPC: a weight is at least 1.
-            self.weights.push(endpoint.weight.max(1));
-            match endpoint.health {
-                HealthStatus::Unknown | HealthStatus::Healthy => self.healthy.insert(index),
-                HealthStatus::Degraded => self.degraded.insert(index),
-                HealthStatus::Unhealthy | HealthStatus::Timeout => self.counts.unhealthy += 1,
-                HealthStatus::Draining => self.counts.draining += 1,
-            }
-            index += 1;
+            self.weights.push(weight(endpoint));
+            let sets = [&mut self.healthy, &mut self.degraded, &mut self.draining];
+            insert(sets, self.len, endpoint.health);
+            self.len += 1;
         }
-        self.counts.total = index;
         self.groups.push(Group {
             locality: position,
             priority: locality.priority,
             weight: locality.weight,
-            range: start..index,
+            range: start..self.len,
         });
     }
 
@@ -154,14 +206,70 @@ impl Filling {
                 _ => levels.push(position..position + 1),
             }
         }
-        let is_equal = self.weights.iter().all(|weight| *weight == self.weights[0]);
+        let first = self.weights.first().copied().unwrap_or(1);
+        let is_equal = self.weights.iter().all(|weight| *weight == first);
         Columns {
             weights: if is_equal { None } else { Some(self.weights.into_boxed_slice()) },
+            weight: if is_equal { first } else { 1 },
             healthy: self.healthy,
             degraded: self.degraded,
             groups: self.groups.into_boxed_slice(),
             levels: levels.into_boxed_slice(),
-            counts: self.counts,
+            draining: self.draining,
+            len: self.len,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+
+    fn endpoint((weight, health): &(u32, u8)) -> Endpoint {
+        let mut endpoint = Endpoint::new(SocketAddr::from(([10, 0, 0, 1], 80)).into());
+        endpoint.weight = *weight;
+        endpoint.health = [
+            HealthStatus::Unknown,
+            HealthStatus::Unhealthy,
+            HealthStatus::Draining,
+            HealthStatus::Degraded,
+        ][usize::from(*health)];
+        endpoint
+    }
+
+    /// Two localities.
+    fn assignment(endpoints: &[(u32, u8)]) -> ClusterLoadAssignment {
+        let (one, other) = endpoints.split_at(endpoints.len() / 3);
+        let mut assignment = ClusterLoadAssignment::default();
+        for part in [one, other] {
+            let part = ClusterLoadAssignment::of(part.iter().map(endpoint));
+            assignment.localities.push(Arc::clone(&part.localities[0]));
+        }
+        assignment
+    }
+
+    proptest! {
+        #[test]
+        fn patched_columns_are_those_that_a_whole_pass_gives(
+            before in prop::collection::vec((1u32..3, 0u8..4), 1..150),
+            changes in prop::collection::vec((0usize..150, 0u32..3, 0u8..4), 1..5),
+        ) {
+            let mut after = before.clone();
+            let (mut from, mut to) = (before.len(), 0);
+            for (at, weight, health) in changes {
+                let at = at % before.len();
+                after[at] = (weight, health);
+                (from, to) = (from.min(at), to.max(at + 1));
+            }
+            let columns = Columns::new(&assignment(&before)).unwrap();
+            let patched = columns.patched(&assignment(&after), from as u32..to as u32);
+            let whole = Columns::new(&assignment(&after)).unwrap();
+            let counts = |columns: &Columns| columns.counts(&columns.healthy, &columns.degraded);
+            prop_assert_eq!(counts(&patched), counts(&whole));
+            prop_assert_eq!(patched, whole);
         }
     }
 }

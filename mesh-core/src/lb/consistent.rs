@@ -149,7 +149,7 @@ impl Consistent {
             }
         }
         if !matches!(best, Some((Grade::Fresh, _))) {
-            let others = jumps(pool, hash).take(SCAN as usize);
+            let others = self.placed(pool, hash).take(SCAN as usize);
             let others = others.map(|index| (Grade::of(index, cx, loads), index));
             // The first of the best; what the table prefers, of equals.
             best = best.into_iter().chain(others).min_by_key(|(grade, _)| *grade);
@@ -174,7 +174,8 @@ impl Consistent {
         // Envoy: `hostOverloadFactor`. Shares are of all endpoints; of those in the pool they add up
         // to `pool.share`.
         let overload = |index: u32| {
-            let share = self.shares[index as usize] / pool.share;
+            let share =
+                if pool.share > 0.0 { self.shares[index as usize] / pool.share } else { 1.0 };
             // What rounding adds to a whole number must not become a slot.
             f64::from(loads.active(index)) / (slots * share - 1e-6).ceil().max(1.0)
         };
@@ -182,7 +183,7 @@ impl Consistent {
         if least <= 1.0 {
             return index;
         }
-        for other in jumps(pool, hash).take(BOUND_PROBES) {
+        for other in self.placed(pool, hash).take(BOUND_PROBES) {
             if other == index || Grade::of(other, cx, loads) != Grade::Fresh {
                 continue;
             }
@@ -195,6 +196,14 @@ impl Consistent {
             }
         }
         best
+    }
+
+    /// The members of `pool` that have a part of the load, in an order that `hash` alone gives: an
+    /// endpoint of a locality without weight gets nothing while there is another. When there is none,
+    /// all members: better than nobody.
+    fn placed(&self, pool: &Pool, hash: u64) -> impl Iterator<Item = u32> {
+        let any = pool.share <= 0.0;
+        jumps(pool, hash).filter(move |index| any || self.shares[*index as usize] > 0.0)
     }
 
     /// Adds to `odds` the part of the requests that each endpoint of `pool` gets.
@@ -210,9 +219,10 @@ impl Consistent {
             Table::Maglev(maglev) => maglev.add_odds(eligible, odds, scale),
         };
         if !is_placed {
-            for &index in &pool.members {
-                odds[index as usize] += scale / pool.members.len() as f64;
-            }
+            let is_placed = |index: u32| pool.share <= 0.0 || self.shares[index as usize] > 0.0;
+            let members = || pool.members.iter().copied().filter(|index| is_placed(*index));
+            let count = members().count() as f64;
+            members().for_each(|index| odds[index as usize] += scale / count);
         }
     }
 }

@@ -57,9 +57,10 @@ impl Eligibility {
             Filling { columns, rules, sets: [&healthy, &degraded], pools: Vec::new() };
         let mut choices = filling.choices(&priorities);
         let mut pools = filling.pools;
-        for pool in &mut pools {
-            let share = |index: &u32| shares.map_or(0.0, |shares| shares[*index as usize]);
-            pool.share = pool.members.iter().map(share).sum();
+        if let Some(shares) = shares {
+            for pool in &mut pools {
+                pool.share = pool.members.iter().map(|&index| shares[index as usize]).sum();
+            }
         }
         choices.shrink_to_fit();
         Self {

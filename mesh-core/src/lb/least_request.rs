@@ -16,7 +16,9 @@
 //! | 1 | attempts in flight in proportion to weight |
 //! | above 1 | load counts for more than weight |
 //!
-//! As in Envoy, the bias plays no part while weights are equal; slow start makes them unequal.
+//! As in Envoy, the bias plays no part while weights are equal. Of equal weights that only slow start
+//! makes unequal for a while, the lowest active / factor wins, which is the lowest count again once it
+//! is over.
 
 use super::candidates::Candidates;
 use super::error::{LbError, integer, number};
@@ -46,7 +48,8 @@ impl LeastRequest {
         loads: &impl Loads,
     ) -> usize {
         if !candidates.is_equal() {
-            return self.pick_by_weight(candidates, cx, loads);
+            let bias = if candidates.has_equal_weights() { 1.0 } else { self.bias };
+            return Self { bias, ..self }.pick_by_weight(candidates, cx, loads);
         }
         let mut best = candidates.sample(cx, loads);
         let mut least = loads.active(candidates.members[best]);

@@ -75,15 +75,24 @@ impl Maglev {
 
     /// Adds to `odds` the part of all hashes that goes to each endpoint, of those eligible; `false`
     /// when none of those has a slot.
+    ///
+    /// Where a hash goes when its owner is out depends on its slot alone; where it goes when that owner
+    /// is out, too, on all of it: those are counted as going to each in proportion.
     pub(super) fn add_odds(
         &self,
         eligible: impl Fn(u32) -> bool,
         odds: &mut [f64],
         scale: f64,
     ) -> bool {
-        let owners = || self.0.iter().copied().filter(|&owner| eligible(owner));
-        let slots = owners().count();
-        owners().for_each(|owner| odds[owner as usize] += scale / slots as f64);
+        let size = self.0.len() as u64;
+        let second = |slot: u64| self.owner(u64::MAX % size + size - slot, 0);
+        let owners = || {
+            let slots = (0..size).zip(self.0.iter().copied());
+            slots.map(|(slot, owner)| if eligible(owner) { owner } else { second(slot) })
+        };
+        let slots = owners().filter(|&owner| eligible(owner)).count();
+        let placed = owners().filter(|&owner| eligible(owner));
+        placed.for_each(|owner| odds[owner as usize] += scale / slots as f64);
         slots > 0
     }
 
@@ -152,22 +161,32 @@ fn claim_by_weight(table: &mut [u32], claims: &mut [Claim], most: f64) {
         let Some(Reverse((turn, position))) = turns.pop() else { return };
         claims[position].claim(table);
         targets[position] += most;
-        let next = first_turn(claims[position].share, targets[position]);
-        turns.push(Reverse((next.max(turn + 1), position)));
+        // The greatest share always has a next turn, so the heap never runs out.
+        if let Some(next) = first_turn(claims[position].share, targets[position]) {
+            turns.push(Reverse((next.max(turn + 1), position)));
+        }
     }
 }
 
-/// The least `turn` with turn · share ≥ target, in the arithmetic of `f64`.
-fn first_turn(share: f64, target: f64) -> u64 {
-    let mut turn = (target / share).ceil() as u64;
+/// The least `turn` with turn · share ≥ target, in the arithmetic of `f64`; `None`: so late that a
+/// number of this size is not exact any more, and no table has so many turns.
+fn first_turn(share: f64, target: f64) -> Option<u64> {
+    let turn = (target / share).ceil();
+    if turn >= MOST_TURNS {
+        return None;
+    }
+    let mut turn = turn as u64;
     while turn > 0 && (turn - 1) as f64 * share >= target {
         turn -= 1;
     }
     while (turn as f64) * share < target {
         turn += 1;
     }
-    turn
+    Some(turn)
 }
+
+/// Up to here, every whole number is an `f64`.
+const MOST_TURNS: f64 = (1u64 << 53) as f64;
 
 #[cfg(test)]
 mod tests;

@@ -73,6 +73,7 @@ pub use pick::{EndpointId, Loads, PickContext, PickResult};
 pub use priority::PriorityState;
 pub use round_robin::Sequence;
 
+use crate::event::Panic;
 use crate::model::{ClusterLoadAssignment, LbAlgorithm, LbPolicy};
 use crate::outcome::NoEndpoint;
 use columns::Columns;
@@ -85,6 +86,7 @@ use peak_ewma::Latency;
 use pool::Need;
 use ring_hash::RingSize;
 use slow_start::Curve;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// How one endpoint of a cluster is chosen: immutable, cheap to clone, read by many at once.
@@ -148,10 +150,45 @@ impl Balancer {
         custom: Option<Arc<dyn Pick>>,
         previous: Option<&Self>,
     ) -> Result<Self, LbError> {
+        Self::with_columns(
+            policy,
+            assignment,
+            ejected,
+            custom,
+            (previous, Columns::new(assignment)?),
+        )
+    }
+
+    /// What [`build`](Self::build) gives, from this one of the endpoints before: where the localities
+    /// are the same ones and only `changed` differs, nothing else of `assignment` is read.
+    pub(crate) fn rebuild(
+        &self,
+        policy: &LbPolicy,
+        assignment: &ClusterLoadAssignment,
+        ejected: &EjectedBits,
+        custom: Option<Arc<dyn Pick>>,
+        changed: Option<Range<usize>>,
+    ) -> Result<Self, LbError> {
+        let columns = match changed {
+            Some(changed) => {
+                let changed = changed.start as u32..changed.end as u32;
+                self.plan.columns.patched(assignment, changed)
+            }
+            None => Columns::new(assignment)?,
+        };
+        Self::with_columns(policy, assignment, ejected, custom, (Some(self), columns))
+    }
+
+    fn with_columns(
+        policy: &LbPolicy,
+        assignment: &ClusterLoadAssignment,
+        ejected: &EjectedBits,
+        custom: Option<Arc<dyn Pick>>,
+        (previous, columns): (Option<&Self>, Columns),
+    ) -> Result<Self, LbError> {
         let factor = policy.overprovisioning_factor;
         integer(factor > 0, "overprovisioning_factor", 0, "must be above 0")?;
         let slow_start = policy.slow_start.as_ref().map(Curve::new).transpose()?;
-        let columns = Columns::new(assignment)?;
         let tables = Tables { policy, assignment, columns: &columns, previous };
         let algorithm = tables.algorithm(custom)?;
         let rules = Rules {
@@ -196,6 +233,27 @@ impl Balancer {
     #[must_use]
     pub fn priorities(&self) -> &[PriorityState] {
         &self.eligibility.priorities
+    }
+
+    /// The numbers behind panic, for each priority in use, and whether it is in panic.
+    pub(crate) fn panics(&self) -> impl Iterator<Item = (Panic, bool)> {
+        let Rules { panic_threshold, fail_on_panic, .. } = self.plan.rules;
+        self.priorities().iter().map(move |state| {
+            let panic = Panic {
+                priority: state.priority,
+                healthy: state.healthy + state.degraded,
+                total: state.total,
+                threshold: panic_threshold.min(100),
+                fails: fail_on_panic,
+            };
+            (panic, state.panic)
+        })
+    }
+
+    /// Whether nobody is available, and somebody would be but for ejections.
+    pub(crate) fn is_emptied_by_ejection(&self) -> bool {
+        let counts = self.counts();
+        counts.healthy + counts.degraded == 0 && counts.ejected > 0
     }
 
     /// How many endpoints there are of each kind; they add up to `total`.

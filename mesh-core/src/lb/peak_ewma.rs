@@ -81,12 +81,16 @@ impl PeakEwma {
         self.update(now, |cell| {
             let age = cell.age(now);
             let kept = kept(age, decay);
-            // The first measurement replaces what is not one.
-            if cell.estimate <= 0.0 || sample > cell.estimate * kept {
+            // What a given-up call waited is a peak like any other: one fast answer does not undo it.
+            let known = cell.estimate.abs() * kept;
+            // The first measurement replaces the default.
+            if sample > known {
                 return Some(sample);
             }
             let is_due = age > 0.0 && age >= decay * SPACING;
-            is_due.then_some(cell.estimate * kept + sample * (1.0 - kept))
+            let next = if is_due { known + sample * (1.0 - kept) } else { known };
+            // From the first measurement on, the default plays no part.
+            (is_due || cell.estimate < 0.0).then_some(next)
         });
     }
 

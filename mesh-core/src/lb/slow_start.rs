@@ -6,7 +6,10 @@
 //!
 //! Nothing is rebuilt as time goes by: an endpoint that was drawn is *admitted* with the probability
 //! of its factor, and another is drawn if it is not. That gives the same shares as smaller weights.
-//! When nobody is admitted in [`DRAWS`] draws (all are new, and very), the last one is taken.
+//! When nobody is admitted in [`DRAWS`] draws (nearly all are new, and very), up to [`COUNTED`]
+//! candidates are weighed one by one, which gives the shares exactly. Beyond that many, draws go on up
+//! to [`MOST_DRAWS`], and the last one is taken: with nearly all of thousands new and at one percent, an
+//! old one then gets a few percent less than its share.
 
 use super::error::{LbError, integer, number};
 use super::{Loads, PickContext};
@@ -14,8 +17,14 @@ use crate::model::SlowStart;
 use crate::random::Random;
 use crate::time::saturating_nanos;
 
-/// Most draws for one candidate.
+/// Draws for one candidate before anything else is done.
 pub(super) const DRAWS: u32 = 32;
+
+/// Most draws where candidates are too many to be weighed.
+pub(super) const MOST_DRAWS: u32 = 256;
+
+/// Most candidates that are weighed one by one.
+pub(super) const COUNTED: usize = 512;
 
 const MILLISECOND: u64 = 1_000_000;
 

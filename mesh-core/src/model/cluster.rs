@@ -67,10 +67,36 @@ pub enum Discovery {
 pub struct DnsOptions {
     /// The names with their ports.
     pub names: Vec<(Arc<str>, u16)>,
-    /// Time between two resolutions when the answer has no TTL, and the least time. Default 5 s.
+    /// Time between two resolutions (Envoy: `dns_refresh_rate`). Default 5 s.
     pub refresh_rate: Duration,
-    /// Waits for the answer's TTL instead, when it is longer. Default true.
+    /// Waits for the answer's TTL instead, when it has one (Envoy: `respect_dns_ttl`, off there).
+    /// Default true.
     pub respect_ttl: bool,
+    /// The least time that a TTL makes it wait (Envoy: `dns_min_refresh_rate`). Default 5 s.
+    pub min_refresh_rate: Duration,
+    /// Which addresses are used. `None`: [`V4Preferred`](DnsLookupFamily::V4Preferred) where each
+    /// address is an endpoint, [`All`](DnsLookupFamily::All) for a logical cluster.
+    pub lookup_family: Option<DnsLookupFamily>,
+}
+
+/// Which of a name's addresses are used (Envoy: `DnsLookupFamily`).
+///
+/// Envoy's default is `AUTO`. Here it is `V4Preferred` for strict clusters: an IPv6 address in a zone
+/// does not say that there is a way to it, an endpoint without one fails its calls, and a service that
+/// listens on both would be two endpoints of one server. A logical cluster tries its addresses one
+/// after another (RFC 8305), so it takes all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DnsLookupFamily {
+    /// IPv6 addresses; IPv4 ones when there are none.
+    Auto,
+    /// IPv4 addresses only.
+    V4Only,
+    /// IPv6 addresses only.
+    V6Only,
+    /// IPv4 addresses; IPv6 ones when there are none.
+    V4Preferred,
+    /// Both.
+    All,
 }
 
 impl DnsOptions {
@@ -81,6 +107,8 @@ impl DnsOptions {
             names: vec![(name.into(), port)],
             refresh_rate: Duration::from_secs(5),
             respect_ttl: true,
+            min_refresh_rate: Duration::from_secs(5),
+            lookup_family: None,
         }
     }
 }

@@ -60,7 +60,10 @@ pub enum LbAlgorithm {
     LeastRequest {
         /// How many are drawn, 2 to 100. Default 2.
         choice_count: u32,
-        /// Weight is divided by (active + 1) to this power; 0 ignores load. Default 1.
+        /// How much load counts where weights are unequal: of the drawn, the lowest activeᵇ / weight
+        /// wins. 1: attempts in flight are held in proportion to weight; 0: load is ignored; above 1:
+        /// load counts for more than weight. Default 1. (Envoy schedules by weight / (active + 1)ᵇ,
+        /// which holds them by the square root of the weight and needs a heap under a lock.)
         active_request_bias: f64,
     },
     /// The one of two drawn at random with the lower expected latency: a decaying average of the time

@@ -21,7 +21,9 @@ pub mod tls;
 pub mod virtual_host;
 
 pub use circuit_breakers::{CircuitBreakers, RoutingPriority, Thresholds};
-pub use cluster::{Cluster, ConnectionOptions, Discovery, DnsOptions, Protocol, RetryBudgetPolicy};
+pub use cluster::{
+    Cluster, ConnectionOptions, Discovery, DnsLookupFamily, DnsOptions, Protocol, RetryBudgetPolicy,
+};
 pub use endpoint::{Address, ClusterLoadAssignment, Endpoint, HealthStatus, LocalityEndpoints};
 pub use hash_policy::{HashPolicy, HashSource};
 pub use header_mutation::{AppendAction, HeaderMutation, HeaderMutations};

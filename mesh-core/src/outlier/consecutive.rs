@@ -74,11 +74,11 @@ impl Triggers {
     pub(super) const fn reached(rules: &Rules, before: Streak, after: Streak) -> Self {
         let mut bits = 0;
         let gateway = rules.consecutive_gateway_failure;
-        if before.gateway_failures < gateway && after.gateway_failures == gateway {
+        if before.gateway_failures < gateway && after.gateway_failures >= gateway {
             bits |= Self::GATEWAY;
         }
         let server = rules.consecutive_5xx;
-        if before.server_errors < server && after.server_errors == server {
+        if before.server_errors < server && after.server_errors >= server {
             bits |= Self::SERVER;
         }
         Self(bits)
@@ -88,6 +88,16 @@ impl Triggers {
     pub(super) const fn reached_local(rules: &Rules, after: u32) -> Self {
         let reached = after > 0 && after == rules.consecutive_local_origin_failure;
         Self(if reached { Self::LOCAL } else { 0 })
+    }
+
+    /// Whether so many local failures in a row are enough.
+    pub(super) const fn full_local(rules: &Rules, failures: u32) -> Self {
+        let threshold = rules.consecutive_local_origin_failure;
+        Self(if threshold > 0 && failures >= threshold { Self::LOCAL } else { 0 })
+    }
+
+    pub(super) const fn and(self, others: Self) -> Self {
+        Self(self.0 | others.0)
     }
 
     pub(super) const fn from_bits(bits: u8) -> Self {

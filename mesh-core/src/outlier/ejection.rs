@@ -129,8 +129,9 @@ impl<'a, E: Endpoints, R: Random> Ejector<'a, E, R> {
         true
     }
 
-    /// Brings the endpoint back if its time is over. Strictly after the end (gRFC A50, "Outlier
-    /// Detection Behavior", step 5); to be called before it is surveyed.
+    /// Brings the endpoint back if its time is over: at its end, as Envoy does (`checkHostForUneject`);
+    /// gRFC A50 ("Outlier Detection Behavior", step 5) says "after". To be called before it is
+    /// surveyed.
     pub(super) fn uneject_if_served(&mut self, index: u32) {
         let monitor = self.endpoints.monitor(index);
         if !monitor.is_ejected() {
@@ -138,7 +139,7 @@ impl<'a, E: Endpoints, R: Random> Ejector<'a, E, R> {
         }
         let out = self.now.saturating_duration_since(monitor.changed_at());
         let term = duration(self.config, monitor.multiplier()).saturating_add(monitor.jitter());
-        if out > term {
+        if out >= term {
             self.counts.count_unejected();
             self.turn.uneject(self.endpoints, index, Unejection::Served, self.now);
         }

@@ -173,10 +173,10 @@ impl Detector {
         now: Timestamp,
     ) -> Turn {
         let mut turn = Turn::default();
-        let was_on = self.config.is_some();
-        self.config = watching(config);
-        match (was_on, self.config.is_some()) {
-            (true, true) | (false, false) => {}
+        let before = std::mem::replace(&mut self.config, watching(config));
+        match (before.is_some(), self.config.is_some()) {
+            (true, true) => self.remind(endpoints, now),
+            (false, false) => {}
             (false, true) => {
                 self.interval_start = now;
                 for index in 0..endpoints.count() {
@@ -189,6 +189,38 @@ impl Detector {
             }
         }
         turn.finish()
+    }
+
+    /// A streak asks for its decision when it reaches its threshold; one that is longer than a lowered
+    /// threshold already would never.
+    fn remind(&mut self, endpoints: &impl Endpoints, now: Timestamp) {
+        let rules = self.rules();
+        let mut any = false;
+        for index in 0..endpoints.count() {
+            any |= endpoints.monitor(index).remind(&rules);
+        }
+        if any {
+            self.attention = Attention { pending: true, quiet_until: now };
+        }
+    }
+
+    /// Brings one endpoint back that takes calls as far as its health goes: the one that has been out
+    /// for the longest. For when the others are gone or unhealthy, and nobody else is left.
+    ///
+    /// Nothing happens where `max_ejection_percent: 100` says that nobody may be left.
+    pub fn keep_one(&mut self, endpoints: &impl Endpoints, now: Timestamp) -> Turn {
+        let mut turn = Turn::default();
+        if self.config.as_ref().is_none_or(|config| config.max_ejection_percent >= 100) {
+            return turn;
+        }
+        let out = (0..endpoints.count())
+            .filter(|index| endpoints.monitor(*index).is_ejected())
+            .filter(|index| endpoints.is_available(*index));
+        if let Some(index) = out.min_by_key(|index| endpoints.monitor(*index).changed_at()) {
+            self.counts.count_unejected();
+            turn.uneject(endpoints, index, Unejection::LastEndpoint, now);
+        }
+        turn
     }
 
     /// Decides about full streaks: for when [`Monitor::record`] was true for an endpoint of this

@@ -188,6 +188,13 @@ impl Monitor {
 // === The writer ===
 
 impl Monitor {
+    /// Asks for the decision about streaks that are full by these rules, and may have been before.
+    /// Whether there is one.
+    pub(super) fn remind(&self, rules: &Rules) -> bool {
+        let full = Triggers::reached(rules, Streak::default(), self.streak());
+        self.trigger(full.and(Triggers::full_local(rules, self.local_streak())))
+    }
+
     pub(super) fn take_triggers(&self) -> Triggers {
         // Most endpoints have none: a load leaves their cache line shared.
         if self.triggers.load(Relaxed) == 0 {

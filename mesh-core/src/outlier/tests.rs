@@ -98,14 +98,14 @@ fn attention_is_spaced() {
 }
 
 #[test]
-fn who_served_is_back_at_the_first_sweep_strictly_after() {
+fn who_served_is_back_at_the_first_sweep_from_the_end_on() {
     let mut fleet = Fleet::new(4, &config(|_| {}));
     fleet.advance(10_000);
     fleet.answer(0, 500, 5);
-    // Out since the sweep at 10 s; 30 s later is not after the end.
-    fleet.advance(30_000);
+    // Out since the sweep at 10 s, for 30 s (Envoy: `checkHostForUneject`, not before the end).
+    fleet.advance(29_999);
     assert_eq!(fleet.ejected(), [0]);
-    fleet.advance(10_000);
+    fleet.advance(1);
     assert_eq!(fleet.ejected(), [0u32; 0]);
     assert_eq!(fleet.codes(), ["outlier_ejected", "outlier_unejected"]);
     assert_eq!(fleet.detector.counts().unejected(), 1);
@@ -462,4 +462,37 @@ fn off_counts_nothing_and_asks_for_nothing() {
     assert_eq!(detector.rules(), Rules::OFF);
     assert_eq!(detector.poll_timeout(), None);
     assert!(!Turn::default().has_changes());
+}
+
+#[test]
+fn a_lowered_threshold_finds_streaks_that_are_above_it_already() {
+    let mut fleet = Fleet::new(4, &config(|c| c.consecutive_5xx = Some(50)));
+    fleet.answer(0, 500, 20);
+    fleet.answer(1, 500, 3);
+    let mut lowered = config(|_| {});
+    fleet.set_config(Some(&lowered));
+    assert_eq!(fleet.detector.poll_timeout(), Some((fleet.now, Detector::ATTENTION)));
+    fleet.advance(0);
+    assert_eq!(fleet.ejected(), [0]);
+    // The same again asks for nothing.
+    lowered.interval = Duration::from_secs(7);
+    fleet.set_config(Some(&lowered));
+    assert!(fleet.detector.poll_timeout().is_some_and(|(_, why)| why == Detector::SWEEP));
+}
+
+#[test]
+fn the_one_that_has_been_out_for_the_longest_is_kept() {
+    let mut fleet = Fleet::new(4, &config(|c| c.max_ejection_percent = 99));
+    for index in [2, 0, 1] {
+        fleet.answer(index, 500, 5);
+        fleet.advance(10);
+    }
+    assert_eq!(fleet.ejected(), [0, 1, 2]);
+    fleet.members.unavailable = vec![2, 3];
+    let turn = fleet.detector.keep_one(&fleet.members, fleet.now);
+    assert_eq!(turn.changed, [0]);
+    assert_eq!(fleet.ejected(), [1, 2]);
+    let Event::Unejected { cause: Unejection::LastEndpoint, .. } = &turn.events[0] else {
+        panic!("{turn:?}");
+    };
 }

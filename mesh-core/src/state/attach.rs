@@ -4,6 +4,7 @@ use crate::breaker::Breaker;
 use crate::model::{Address, Cluster, Locality};
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::task::Waker;
 
 /// What an adapter hangs on the live state, and how it makes it.
 ///
@@ -18,6 +19,13 @@ pub trait Attach: Debug + Send + Sync + 'static {
     type Locality: Clone + Debug + Send + Sync;
     /// On a target (a route and one of its clusters): for example metric cells.
     type Target: Debug + Send + Sync;
+
+    /// Woken when a call leaves something for the writer to decide: then
+    /// [`Updater::handle_attention`](super::Updater::handle_attention) wants to be called. Default:
+    /// nobody.
+    fn writer(&self) -> Waker {
+        Waker::noop().clone()
+    }
 
     /// A cluster appeared.
     fn cluster(&self, cluster: &Arc<Cluster>, breaker: &Arc<Breaker>) -> Self::Cluster;

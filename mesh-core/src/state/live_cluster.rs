@@ -1,5 +1,6 @@
 //! [`LiveCluster`]: what was learnt about a cluster, and the cell that its picker is published in.
 
+use super::attention::Attention;
 use super::{Attach, LiveEndpoint, Picker};
 use crate::breaker::{Breaker, Resource};
 use crate::call::RetryBudget;
@@ -8,10 +9,12 @@ use crate::model::{Cluster, LbAlgorithm, RoutingPriority};
 use crate::outcome::{Failure, Observation, Outcome};
 use crate::outlier::Rules;
 use crate::router::CompiledHashPolicy;
-use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::time::Timestamp;
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::ArcSwap;
+use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::task::Waker;
 use std::time::Duration;
 
 /// What was learnt about a cluster. It lives as long as its name is configured, whatever else of it
@@ -26,8 +29,8 @@ pub struct LiveCluster<A: Attach> {
     budget: RetryBudget,
     /// Where round robin stands; outlives every picker.
     sequence: Sequence,
-    /// An endpoint crossed a threshold; the writer decides.
-    attention: AtomicBool,
+    /// Something is for the writer to decide.
+    attention: Arc<Attention>,
     attached: A::Cluster,
 }
 
@@ -59,9 +62,18 @@ impl ClusterPolicy {
 }
 
 impl<A: Attach> LiveCluster<A> {
-    pub(super) fn new(slot: u32, policy: &ClusterPolicy, attach: &A) -> Self {
+    /// A cluster that nothing is known of; round robin begins at `turn`.
+    pub(super) fn new(
+        (slot, turn): (u32, u64),
+        policy: &ClusterPolicy,
+        queue: &Sender<Arc<str>>,
+        attach: &A,
+    ) -> Self {
         let cluster = &policy.cluster;
-        let breaker = Arc::new(Breaker::new(&cluster.circuit_breakers));
+        let name = Arc::clone(&cluster.name);
+        let attention = Arc::new(Attention::new(name, queue.clone(), attach.writer()));
+        let alarm = Waker::from(Arc::clone(&attention));
+        let breaker = Arc::new(Breaker::with_alarm(&cluster.circuit_breakers, &alarm));
         let attached = attach.cluster(cluster, &breaker);
         Self {
             name: Arc::clone(&cluster.name),
@@ -70,8 +82,8 @@ impl<A: Attach> LiveCluster<A> {
             picker: ArcSwap::from_pointee(Picker::unknown()),
             breaker,
             budget: RetryBudget::new(&cluster.retry_budget),
-            sequence: Sequence::default(),
-            attention: AtomicBool::new(false),
+            sequence: Sequence::new(turn),
+            attention,
             attached,
         }
     }
@@ -90,13 +102,13 @@ impl<A: Attach> LiveCluster<A> {
 
     /// Its configuration, as far as the call path needs it.
     #[must_use]
-    pub fn policy(&self) -> Guard<Arc<ClusterPolicy>> {
+    pub fn policy(&self) -> impl Deref<Target = Arc<ClusterPolicy>> + use<A> {
         self.policy.load()
     }
 
     /// The picker in force: load it afresh for each attempt.
     #[must_use]
-    pub fn picker(&self) -> Guard<Arc<Picker<A>>> {
+    pub fn picker(&self) -> impl Deref<Target = Arc<Picker<A>>> + use<A> {
         self.picker.load()
     }
 
@@ -161,7 +173,7 @@ impl<A: Attach> LiveCluster<A> {
             }
             _ => false,
         };
-        crossed && !self.attention.swap(true, Ordering::AcqRel)
+        crossed && self.attention.cross()
     }
 
     /// Records the head of a gRPC answer whose status is still to come: its latency.
@@ -172,17 +184,32 @@ impl<A: Attach> LiveCluster<A> {
         }
     }
 
-    /// Records what became known of an attempt after its head. True as for [`record`](Self::record).
+    /// Records what became known of an attempt after its head: a gRPC status, a body that broke off.
+    /// `elapsed` is the time from the attempt's start. True as for [`record`](Self::record).
+    ///
+    /// The head was measured when it came ([`record_head`](Self::record_head)); an answer that then
+    /// turns out to be a failure must not go on looking fast.
     #[must_use]
-    pub fn observe(&self, endpoint: &LiveEndpoint<A>, observation: Observation) -> bool {
+    pub fn observe(
+        &self,
+        endpoint: &LiveEndpoint<A>,
+        observation: Observation,
+        elapsed: Duration,
+        now: Timestamp,
+    ) -> bool {
         let policy = self.policy.load();
+        if let Some((decay, penalty)) = policy.ewma
+            && is_failure(observation)
+        {
+            endpoint.ewma().record_failure(elapsed, penalty, now, decay);
+        }
         let Some(rules) = &policy.rules else { return false };
-        endpoint.monitor().record(rules, observation)
-            && !self.attention.swap(true, Ordering::AcqRel)
+        endpoint.monitor().record(rules, observation) && self.attention.cross()
     }
 
+    /// Takes the cluster out of the queue of the writer; whether a threshold was crossed.
     pub(super) fn take_attention(&self) -> bool {
-        self.attention.load(Ordering::Relaxed) && self.attention.swap(false, Ordering::AcqRel)
+        self.attention.take()
     }
 
     /// Takes a changed configuration over; counts stay.
@@ -214,13 +241,19 @@ fn record_latency<A: Attach>(
 ) {
     let ewma = endpoint.ewma();
     match (observation, outcome) {
-        (Some(Observation::Code(code)), _) if code < 500 && code != 429 => {
-            ewma.record(elapsed, now, decay);
-        }
+        (Some(observation), _) if !is_failure(observation) => ewma.record(elapsed, now, decay),
         (Some(_), _) => ewma.record_failure(elapsed, penalty, now, decay),
         (None, Outcome::Failed(Failure::Cancelled { headers_seen: false, .. })) => {
             ewma.record_at_least(elapsed, now, decay);
         }
         _ => {}
+    }
+}
+
+/// Whether it tells nothing of how fast an endpoint works: a failure, or "too many requests".
+const fn is_failure(observation: Observation) -> bool {
+    match observation {
+        Observation::Code(code) => code >= 500 || code == 429,
+        Observation::ConnectFailure | Observation::Reset | Observation::Timeout => true,
     }
 }

@@ -66,11 +66,16 @@ impl<A: Attach> LiveEndpoint<A> {
         self.active.load(Ordering::Relaxed)
     }
 
-    /// Whether the last connect failed and none succeeded since. Now and then one who asks is told no,
-    /// and tries.
+    /// Whether the last connect failed, none succeeded since, and it is not time yet to try again.
     #[must_use]
     pub fn is_suspect(&self, now: Timestamp) -> bool {
         self.suspect.is_passed_over(now)
+    }
+
+    /// Whether whoever chose it may try it: yes, unless it is suspect; then one at a time may, when it
+    /// is time.
+    pub(super) fn may_try(&self, now: Timestamp) -> bool {
+        self.suspect.claim(now)
     }
 
     /// Connecting failed.
@@ -130,18 +135,25 @@ const FIRST_PROBE: u64 = 1_000_000_000;
 const LONGEST_PAUSE: u64 = 30 * FIRST_PROBE;
 
 impl Suspect {
+    /// Only looks: many endpoints are looked at for one that is chosen.
     fn is_passed_over(&self, now: Timestamp) -> bool {
+        self.since.load(Ordering::Relaxed) != 0
+            && now.as_nanos() < self.probe_at.load(Ordering::Relaxed)
+    }
+
+    /// Takes the turn to try, when it is time; false: it is passed over, or another takes it just now.
+    fn claim(&self, now: Timestamp) -> bool {
         let since = self.since.load(Ordering::Relaxed);
         if since == 0 {
-            return false;
+            return true;
         }
         let (now, due) = (now.as_nanos(), self.probe_at.load(Ordering::Relaxed));
         if now < due {
-            return true;
+            return false;
         }
         let pause = now.saturating_sub(since).clamp(FIRST_PROBE, LONGEST_PAUSE);
         let next = now.saturating_add(pause);
-        self.probe_at.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_err()
+        self.probe_at.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     fn begin(&self, now: Timestamp) {
@@ -202,7 +214,7 @@ impl<A: Attach> Drop for InFlight<A> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
@@ -214,15 +226,54 @@ mod tests {
         suspect.begin(at(0));
         let mut probes = Vec::new();
         for second in 0..130 {
-            let asked = (0..3).filter(|_| !suspect.is_passed_over(at(second))).count();
-            assert!(asked <= 1, "{asked} calls try at once");
-            if asked == 1 {
+            // Three calls look at once, as often as they like, and choose it if it is not passed over.
+            let looked = (0..3).filter(|_| !suspect.is_passed_over(at(second))).count();
+            assert!(looked == 0 || looked == 3, "looking changes nothing");
+            let tried = (0..looked).filter(|_| suspect.claim(at(second))).count();
+            assert!(tried <= 1, "{tried} calls try at once");
+            if tried == 1 {
                 probes.push(second);
                 suspect.begin(at(second));
             }
         }
         assert_eq!(probes, [1, 2, 4, 8, 16, 32, 62, 92, 122]);
         suspect.end();
-        assert!((0..3).all(|_| !suspect.is_passed_over(at(200))));
+        assert!((0..3).all(|_| !suspect.is_passed_over(at(200)) && suspect.claim(at(200))));
+    }
+}
+
+/// `RUSTFLAGS="--cfg loom" cargo test -p mesh-core --lib loom`
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use loom::sync::Arc;
+    use loom::thread;
+
+    #[test]
+    fn one_of_those_who_chose_a_suspect_at_once_tries_it() {
+        loom::model(|| {
+            let suspect = Arc::new(Suspect::default());
+            suspect.begin(Timestamp::from_millis(1));
+            let now = Timestamp::from_millis(1500);
+            let other = Arc::clone(&suspect);
+            let other = thread::spawn(move || other.claim(now));
+            let mine = suspect.claim(now);
+            assert!(mine ^ other.join().unwrap(), "one of the two");
+            assert!(suspect.is_passed_over(now));
+        });
+    }
+
+    #[test]
+    fn an_answer_is_not_undone_by_a_look() {
+        loom::model(|| {
+            let suspect = Arc::new(Suspect::default());
+            suspect.begin(Timestamp::from_millis(1));
+            let answering = Arc::clone(&suspect);
+            let answering = thread::spawn(move || answering.end());
+            let now = Timestamp::from_millis(1500);
+            let _tried = suspect.claim(now);
+            answering.join().unwrap();
+            assert!(!suspect.is_passed_over(now) && suspect.claim(now));
+        });
     }
 }

@@ -16,28 +16,39 @@
 //! cluster's [`Picker`] (endpoints and ejections: frequent). Writers own, readers borrow: there is one
 //! [`Updater`], readers never block, and what was replaced is freed by the writer, never by a call.
 
+mod address_filter;
+mod applied;
 mod attach;
+mod attention;
+mod chunks;
+mod diff;
 mod endpoint_set;
 mod explain;
 mod live_cluster;
 mod live_endpoint;
 mod maintenance;
 mod mesh;
+mod overflow;
 mod picker;
+mod prepare;
+mod publish;
 mod reconcile;
 mod slots;
 mod snapshot;
 mod target;
+mod updater;
 
 #[cfg(test)]
 mod tests;
 
+pub use applied::{Applied, ApplyError};
 pub use attach::{Attach, TargetLabels};
 pub use endpoint_set::EndpointSet;
 pub use live_cluster::{ClusterPolicy, LiveCluster};
 pub use live_endpoint::{InFlight, LiveEndpoint};
 pub use maintenance::Turn;
-pub use mesh::{Applied, ApplyError, Mesh, Updater};
+pub use mesh::Mesh;
 pub use picker::{PickRequest, Picked, Picker};
 pub use snapshot::{Routing, Snapshot};
 pub use target::Target;
+pub use updater::Updater;

@@ -1,8 +1,7 @@
 //! [`Picker`]: everything that one attempt's choice of endpoint reads, in one immutable value.
 
 use super::{Attach, EndpointSet, LiveCluster, LiveEndpoint};
-use crate::lb::{Balancer, EjectedBits, EndpointId, PickContext, PickResult};
-use crate::model::{ClusterLoadAssignment, LbPolicy};
+use crate::lb::{Balancer, EndpointId, PickContext, PickResult};
 use crate::outcome::NoEndpoint;
 use crate::random::Random;
 use crate::time::Timestamp;
@@ -13,6 +12,8 @@ use std::sync::Arc;
 pub struct Picker<A: Attach> {
     pub(super) set: Arc<EndpointSet<A>>,
     pub(super) balancer: Option<Balancer>,
+    /// No other picker comes.
+    pub(super) is_final: bool,
 }
 
 /// What a pick gave.
@@ -24,19 +25,20 @@ pub enum Picked<'a, A: Attach> {
     Wait,
     /// Nobody can be picked; waiting for the next picker may help.
     Fail(NoEndpoint),
+    /// Nobody can be picked, and no other picker comes: the cluster is not configured any more, or
+    /// whoever wrote the mesh has ended.
+    Gone(NoEndpoint),
 }
 
 impl<A: Attach> Picker<A> {
     /// The picker of a cluster whose endpoints are not known yet.
     pub(super) fn unknown() -> Self {
-        Self { set: Arc::new(EndpointSet::empty()), balancer: None }
+        Self { set: Arc::new(EndpointSet::empty()), balancer: None, is_final: false }
     }
 
     /// The picker of a cluster that is gone: nobody can be picked, and nothing will change that.
-    pub(super) fn nobody() -> Self {
-        let (policy, none) = (LbPolicy::default(), ClusterLoadAssignment::default());
-        let balancer = Balancer::build(&policy, &none, &EjectedBits::default(), None, None);
-        Self { balancer: balancer.ok(), ..Self::unknown() }
+    pub(super) fn gone() -> Self {
+        Self { is_final: true, ..Self::unknown() }
     }
 
     /// The endpoints.
@@ -58,7 +60,9 @@ impl<A: Attach> Picker<A> {
         request: PickRequest<'_>,
         random: R,
     ) -> Picked<'_, A> {
-        let Some(balancer) = &self.balancer else { return Picked::Wait };
+        let Some(balancer) = &self.balancer else {
+            return if self.is_final { Picked::Gone(NoEndpoint::default()) } else { Picked::Wait };
+        };
         let mut cx = PickContext {
             now: request.now,
             random,
@@ -68,11 +72,21 @@ impl<A: Attach> Picker<A> {
             total_active: cluster.active(),
             sequence: cluster.sequence(),
         };
-        match balancer.pick(&mut cx, &*self.set) {
+        let mut picked = balancer.pick(&mut cx, &*self.set);
+        if let PickResult::Endpoint(index) = picked
+            && let Some(endpoint) = self.set.endpoint(index)
+            && !endpoint.may_try(request.now)
+        {
+            // Somebody else is trying whether this one is back, so it is passed over again; or all are
+            // passed over, and then one is as good as another.
+            picked = balancer.pick(&mut cx, &*self.set);
+        }
+        match picked {
             PickResult::Endpoint(index) => match self.set.endpoint(index) {
                 Some(endpoint) => Picked::Endpoint(index, endpoint),
                 None => Picked::Fail(balancer.counts()),
             },
+            PickResult::Fail(counts) if self.is_final => Picked::Gone(counts),
             PickResult::Fail(counts) => Picked::Fail(counts),
         }
     }

@@ -1,6 +1,6 @@
 //! Places in the cluster table: which are free, and which cluster has which.
 
-use super::mesh::Entry;
+use super::updater::Entry;
 use super::{Attach, LiveCluster};
 use crate::router::ClusterSlots;
 use crate::update::ConfigUpdate;

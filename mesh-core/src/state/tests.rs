@@ -1,6 +1,7 @@
 //! The live state over attachments that record what they are told.
 
-mod fixture;
+mod events;
+pub(super) mod fixture;
 mod keep;
 mod maintenance;
 mod order;

@@ -96,13 +96,15 @@ fn choose(mut attempt: Attempt, now: Timestamp) -> Choice {
         }
         Pick::Wait => None,
         Pick::Fail(_) if attempt.wait_for_ready => None,
-        Pick::Fail(counts) => Some(Failure::NoEndpoint(counts)),
+        Pick::Fail(counts) | Pick::Gone(counts) => Some(counts),
     };
     cluster.breaker().release(priority, Resource::Requests);
-    match failure {
-        Some(failure) => Choice::Fail(attempt.unsent(failure)),
-        None => Choice::Wait(attempt),
-    }
+    let Some(mut counts) = failure else { return Choice::Wait(attempt) };
+    let source = cluster.attached().unresolved().filter(|_| counts.total == 0);
+    counts.unresolved = source.is_some();
+    let mut error = attempt.unsent(Failure::NoEndpoint(counts));
+    error.source = source.map(Into::into);
+    Choice::Fail(error)
 }
 
 /// Envoy: `auto_host_rewrite`; gRFC A81: the authority becomes the endpoint's hostname.

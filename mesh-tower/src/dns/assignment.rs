@@ -3,7 +3,7 @@
 //! Pure: what a cluster's names resolved to goes in, its endpoints come out, in an order that does
 //! not depend on the order in which a name server happens to list them.
 
-use mesh_core::model::{Address, ClusterLoadAssignment, Endpoint};
+use mesh_core::model::{Address, ClusterLoadAssignment, DnsLookupFamily, Endpoint};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -14,35 +14,58 @@ pub(super) struct Resolved<'a> {
     /// The name, without a final dot; `None` for an IP address.
     pub(super) hostname: Option<&'a Arc<str>>,
     /// Its addresses, best first.
-    pub(super) addresses: &'a [IpAddr],
+    pub(super) addresses: Vec<IpAddr>,
     /// The port that was configured beside the name.
     pub(super) port: u16,
 }
 
 /// Every address of every name, sorted; an address that two names share takes the first one's name.
-pub(super) fn strict<'a>(names: impl Iterator<Item = Resolved<'a>>) -> ClusterLoadAssignment {
+pub(super) fn strict<'a>(names: impl Iterator<Item = &'a Resolved<'a>>) -> ClusterLoadAssignment {
     let mut endpoints = BTreeMap::new();
     for resolved in names {
-        for ip in resolved.addresses {
+        for ip in &resolved.addresses {
             let address = SocketAddr::new(*ip, resolved.port);
-            endpoints.entry(address).or_insert_with(|| endpoint(address, resolved.hostname));
+            let made = || endpoint(Address::Socket(address), resolved.hostname);
+            endpoints.entry(address).or_insert_with(made);
         }
     }
     ClusterLoadAssignment::of(endpoints.into_values())
 }
 
-/// One endpoint: the first address of the first name that has one.
+/// One endpoint, at one address of the first name that has some; and all of those, best first, to
+/// connect to (RFC 8305).
 ///
-/// Envoy's `LOGICAL_DNS` likewise opens new connections to the first address of the newest answer.
-/// Here an address is an endpoint's identity: when the answer leads elsewhere, the old endpoint
-/// drains (calls in flight finish) and the new one starts with fresh statistics. A name whose server
-/// rotates its answers therefore moves with every refresh; use a strict cluster for those.
-pub(super) fn logical<'a>(names: impl Iterator<Item = Resolved<'a>>) -> ClusterLoadAssignment {
-    let first = names.into_iter().find_map(|resolved| {
-        let ip = resolved.addresses.first()?;
-        Some(endpoint(SocketAddr::new(*ip, resolved.port), resolved.hostname))
-    });
-    ClusterLoadAssignment::of(first)
+/// Envoy's `LOGICAL_DNS` is one host for ever. Here an address is an endpoint's identity, so the one in
+/// use, `current`, stays while the newest answer has it, wherever in the answer: a name server that
+/// rotates its answers moves nothing. When it is gone, the old endpoint drains (calls in flight
+/// finish) and the new one starts with fresh statistics.
+pub(super) fn logical<'a>(
+    mut names: impl Iterator<Item = &'a Resolved<'a>>,
+    current: Option<&Address>,
+) -> (ClusterLoadAssignment, Arc<[Address]>) {
+    let Some(resolved) = names.find(|resolved| !resolved.addresses.is_empty()) else {
+        return (ClusterLoadAssignment::of([]), Arc::new([]));
+    };
+    let sockets = resolved.addresses.iter().map(|ip| SocketAddr::new(*ip, resolved.port));
+    let addresses: Arc<[Address]> = sockets.map(Address::Socket).collect();
+    let stays = current.filter(|current| addresses.contains(current));
+    let chosen = stays.or(addresses.first()).cloned();
+    let endpoint = chosen.map(|address| endpoint(address, resolved.hostname));
+    (ClusterLoadAssignment::of(endpoint), addresses)
+}
+
+/// Leaves the addresses that `family` wants.
+pub(super) fn select(addresses: &mut Vec<IpAddr>, family: DnsLookupFamily) {
+    let has_v4 = addresses.iter().any(IpAddr::is_ipv4);
+    let has_v6 = addresses.iter().any(IpAddr::is_ipv6);
+    match family {
+        DnsLookupFamily::All => {}
+        DnsLookupFamily::V4Only => addresses.retain(IpAddr::is_ipv4),
+        DnsLookupFamily::V6Only => addresses.retain(IpAddr::is_ipv6),
+        DnsLookupFamily::V4Preferred if has_v4 => addresses.retain(IpAddr::is_ipv4),
+        DnsLookupFamily::Auto if has_v6 => addresses.retain(IpAddr::is_ipv6),
+        DnsLookupFamily::V4Preferred | DnsLookupFamily::Auto => {}
+    }
 }
 
 /// Whether a connection to `ip` can mean the host that was named.
@@ -53,8 +76,8 @@ pub(super) fn is_usable(ip: &IpAddr) -> bool {
     !(broadcast || ip.is_unspecified() || ip.is_multicast())
 }
 
-fn endpoint(address: SocketAddr, hostname: Option<&Arc<str>>) -> Endpoint {
-    let mut endpoint = Endpoint::new(Address::Socket(address));
+fn endpoint(address: Address, hostname: Option<&Arc<str>>) -> Endpoint {
+    let mut endpoint = Endpoint::new(address);
     endpoint.hostname = hostname.cloned();
     endpoint
 }
@@ -66,7 +89,7 @@ mod tests {
     /// `name:port=address,address` … → `address(name)` ….
     #[track_caller]
     fn check(
-        build: fn(std::vec::IntoIter<Resolved<'_>>) -> ClusterLoadAssignment,
+        build: fn(std::slice::Iter<'_, Resolved<'_>>) -> ClusterLoadAssignment,
         names: &[(&str, u16, &[&str])],
         expected: &[&str],
     ) {
@@ -81,11 +104,11 @@ mod tests {
             .iter()
             .map(|(name, port, addresses)| Resolved {
                 hostname: (!name.is_empty()).then_some(name),
-                addresses,
+                addresses: addresses.clone(),
                 port: *port,
             })
             .collect::<Vec<_>>();
-        let assignment = build(resolved.into_iter());
+        let assignment = build(resolved.iter());
         let shown = assignment.localities[0]
             .endpoints
             .iter()
@@ -112,8 +135,41 @@ mod tests {
     fn logical_takes_the_first_address_of_the_first_name_that_has_one() {
         let names: &[(&str, u16, &[&str])] =
             &[("a", 80, &[]), ("b", 81, &["10.0.0.2", "10.0.0.1"]), ("c", 82, &["10.0.0.3"])];
-        check(|names| logical(names), names, &["10.0.0.2:81(b)"]);
-        check(|names| logical(names), &[], &[]);
+        check(|names| logical(names, None).0, names, &["10.0.0.2:81(b)"]);
+        check(|names| logical(names, None).0, &[], &[]);
+    }
+
+    #[test]
+    fn logical_stays_while_the_answer_has_its_address() {
+        fn at(names: std::slice::Iter<'_, Resolved<'_>>) -> ClusterLoadAssignment {
+            let current = Address::Socket("10.0.0.1:80".parse().unwrap());
+            let (assignment, addresses) = logical(names, Some(&current));
+            assert!(addresses.len() >= 2, "all of them are there to connect to");
+            assignment
+        }
+        check(at, &[("a", 80, &["10.0.0.2", "10.0.0.1"])], &["10.0.0.1:80(a)"]);
+        check(at, &[("a", 80, &["10.0.0.2", "10.0.0.3"])], &["10.0.0.2:80(a)"]);
+        check(at, &[("a", 81, &["10.0.0.2", "10.0.0.1"])], &["10.0.0.2:81(a)"]);
+    }
+
+    #[test]
+    fn a_lookup_family_selects_addresses() {
+        let select = |family, text: &str| {
+            let mut addresses = text.split(' ').map(|ip| ip.parse().unwrap()).collect();
+            select(&mut addresses, family);
+            addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        };
+        for (family, both, v4, v6) in [
+            (DnsLookupFamily::Auto, "::1 ::2", "1.1.1.1", "::1"),
+            (DnsLookupFamily::V4Only, "1.1.1.1", "1.1.1.1", ""),
+            (DnsLookupFamily::V6Only, "::1 ::2", "", "::1"),
+            (DnsLookupFamily::V4Preferred, "1.1.1.1", "1.1.1.1", "::1"),
+            (DnsLookupFamily::All, "1.1.1.1 ::1 ::2", "1.1.1.1", "::1"),
+        ] {
+            assert_eq!(select(family, "1.1.1.1 ::1 ::2"), both, "{family:?}");
+            assert_eq!(select(family, "1.1.1.1"), v4, "{family:?}");
+            assert_eq!(select(family, "::1"), v6, "{family:?}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::watched::{Known, LookupKey, Watched};
 use futures_core::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use mesh_core::Timestamp;
-use mesh_core::model::{Cluster, ClusterLoadAssignment, Discovery, DnsOptions};
+use mesh_core::model::{Address, Cluster, ClusterLoadAssignment, Discovery, DnsOptions};
 use mesh_core::random::SplitMix64;
 use mesh_core::time::saturating_nanos;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -56,7 +56,7 @@ impl DnsCluster {
 pub enum DnsKind {
     /// Each is an endpoint (Envoy: `STRICT_DNS`).
     Strict,
-    /// The first is the one endpoint (Envoy: `LOGICAL_DNS`).
+    /// One of them is the one endpoint (Envoy: `LOGICAL_DNS`).
     Logical,
 }
 
@@ -74,13 +74,17 @@ pub struct DnsChange {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DnsEvent {
-    /// These are the endpoints from now on; they differ from the last ones.
+    /// These are the endpoints from now on; they differ from the last ones. Nobody: each name was
+    /// looked up once, and none has an address.
     Endpoints(Arc<ClusterLoadAssignment>),
-    /// A lookup failed. The endpoints stay as they are.
+    /// These are the addresses of a logical cluster's name from now on, best first, to connect to
+    /// whichever answers. What else changes by them follows.
+    Addresses(Arc<[Address]>),
+    /// A lookup failed. Endpoints stay as they are.
     Failed {
         /// Why, and for which name.
         error: ResolveError,
-        /// Whether there are endpoints of an earlier answer; if not, calls wait.
+        /// Whether there are endpoints of an earlier answer.
         kept: bool,
     },
     /// After `Failed`: every name of the cluster resolves again, the endpoints are current.
@@ -153,8 +157,8 @@ impl DnsClusters {
         self.connect_lookups();
     }
 
-    /// The endpoints of `cluster` that were last given out by [`next`](Self::next); `None`: none
-    /// yet, or no such cluster.
+    /// The endpoints of `cluster` that were last given out by [`next`](Self::next): nobody after a
+    /// first failure; `None`: not known yet, or no such cluster.
     ///
     /// A configuration that arrives says nothing of them: fill them in before it is applied.
     #[must_use]
@@ -295,7 +299,11 @@ struct Lookup {
 impl Lookup {
     fn new(key: &LookupKey, now: Timestamp) -> Self {
         Self {
-            schedule: Schedule::new(key.refresh_rate, key.respect_ttl, now),
+            schedule: Schedule::new(
+                key.refresh_rate,
+                key.respect_ttl.then_some(key.min_refresh_rate),
+                now,
+            ),
             known: Known::default(),
             users: BTreeSet::new(),
             serial: 0,

@@ -3,12 +3,12 @@
 //! Time and randomness are arguments, so that the rules can be tested as numbers.
 //!
 //! ```text
-//!            start              handle_answer: max(refresh rate, TTL)
+//!            start              handle_answer: TTL, at least the minimum; without one the refresh rate
 //!   due ───────────▶ in flight ───────────────────────────────────────▶ due
 //!                             handle_failure: refresh rate · 2^(n-1), at most · 10
 //! ```
 //! Every wait is prolonged by up to a tenth, at random. Envoy: `dns_refresh_rate`,
-//! `respect_dns_ttl`, `dns_failure_refresh_rate` (base the refresh rate, at most ten times that),
+//! `respect_dns_ttl`, `dns_min_refresh_rate`, `dns_failure_refresh_rate` (base the refresh rate, at most ten times that),
 //! `dns_jitter`; Envoy's default jitter is zero, ours is not, because a fleet that starts together
 //! otherwise asks together for ever.
 //!
@@ -21,7 +21,8 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub(super) struct Schedule {
     refresh_rate: Duration,
-    respect_ttl: bool,
+    /// The least that a TTL counts for; `None`: a TTL counts for nothing.
+    min_refresh_rate: Option<Duration>,
     failures: u32,
     due: Option<(Timestamp, &'static str)>,
 }
@@ -36,9 +37,14 @@ impl Schedule {
     pub(super) const MAX_FAILURE_FACTOR: u32 = 10;
 
     /// A schedule whose first lookup is due at `now`.
-    pub(super) fn new(refresh_rate: Duration, respect_ttl: bool, now: Timestamp) -> Self {
+    pub(super) fn new(
+        refresh_rate: Duration,
+        min_refresh_rate: Option<Duration>,
+        now: Timestamp,
+    ) -> Self {
         let refresh_rate = refresh_rate.max(Self::MIN_WAIT);
-        Self { refresh_rate, respect_ttl, failures: 0, due: Some((now, "first lookup")) }
+        let min_refresh_rate = min_refresh_rate.map(|least| least.max(Self::MIN_WAIT));
+        Self { refresh_rate, min_refresh_rate, failures: 0, due: Some((now, "first lookup")) }
     }
 
     /// When to look up and why; `None` while a lookup is in flight.
@@ -59,10 +65,11 @@ impl Schedule {
         random: &mut impl Random,
     ) {
         self.failures = 0;
-        let ttl = ttl.filter(|_| self.respect_ttl).map(|ttl| ttl.min(Self::MAX_TTL));
-        match ttl.filter(|ttl| *ttl > self.refresh_rate) {
-            Some(ttl) => self.wait(ttl, "TTL over", now, random),
-            None => self.wait(self.refresh_rate, "refresh", now, random),
+        match (ttl, self.min_refresh_rate) {
+            (Some(ttl), Some(least)) => {
+                self.wait(ttl.min(Self::MAX_TTL).max(least), "TTL over", now, random);
+            }
+            _ => self.wait(self.refresh_rate, "refresh", now, random),
         }
     }
 
@@ -76,7 +83,7 @@ impl Schedule {
         let factor = 1u32.checked_shl(self.failures).unwrap_or(u32::MAX);
         self.failures = self.failures.saturating_add(1);
         let longest = self.refresh_rate.saturating_mul(Self::MAX_FAILURE_FACTOR);
-        let held = negative_ttl.filter(|_| self.respect_ttl).unwrap_or_default();
+        let held = negative_ttl.filter(|_| self.min_refresh_rate.is_some()).unwrap_or_default();
         let wait = self.refresh_rate.saturating_mul(factor).max(held).min(longest);
         self.wait(wait, "retry after failure", now, random);
     }
@@ -110,7 +117,8 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn schedule(refresh: u64, respect_ttl: bool) -> Schedule {
-        Schedule::new(SECOND * refresh as u32, respect_ttl, Timestamp::ZERO)
+        let least = respect_ttl.then_some(SECOND * 5);
+        Schedule::new(SECOND * refresh as u32, least, Timestamp::ZERO)
     }
 
     /// Seconds until due, without jitter.
@@ -128,14 +136,13 @@ mod tests {
     }
 
     #[test]
-    fn the_longer_of_refresh_rate_and_ttl_counts() {
-        check_answer(5, true, None, 5);
-        check_answer(5, true, Some(1), 5);
-        check_answer(5, true, Some(30), 30);
-        check_answer(5, false, Some(30), 5);
+    fn a_ttl_counts_instead_of_the_refresh_rate() {
+        check_answer(7, true, None, 7);
+        check_answer(60, true, Some(30), 30);
+        check_answer(7, true, Some(30), 30);
+        check_answer(60, true, Some(1), 5);
+        check_answer(60, false, Some(30), 60);
         check_answer(5, true, Some(u64::from(u32::MAX)), 24 * 3600);
-        // A refresh rate above the bound of TTLs is the user's word.
-        check_answer(48 * 3600, true, Some(60), 48 * 3600);
     }
 
     #[test]
@@ -179,10 +186,10 @@ mod tests {
 
     #[test]
     fn extremes_neither_spin_nor_overflow() {
-        let mut never = Schedule::new(Duration::MAX, true, Timestamp::ZERO);
+        let mut never = Schedule::new(Duration::MAX, Some(Duration::MAX), Timestamp::ZERO);
         never.handle_failure(Some(Duration::MAX), Timestamp::ZERO, &mut Fixed(u64::MAX));
         assert_eq!(never.poll_timeout().unwrap().0, Timestamp::MAX);
-        let mut busy = Schedule::new(Duration::ZERO, true, Timestamp::ZERO);
+        let mut busy = Schedule::new(Duration::ZERO, Some(Duration::ZERO), Timestamp::ZERO);
         busy.handle_answer(Some(Duration::ZERO), Timestamp::ZERO, &mut Fixed(0));
         assert_eq!(busy.poll_timeout().unwrap().0, Timestamp::ZERO + Schedule::MIN_WAIT);
     }

@@ -7,7 +7,7 @@ use super::assignment::{self, Resolved};
 use super::clusters::{DnsCluster, DnsEvent, DnsKind};
 use super::name::{Host, MalformedName, without_root};
 use super::resolve::{Answer, ResolveError};
-use mesh_core::model::{ClusterLoadAssignment, DnsOptions};
+use mesh_core::model::{Address, ClusterLoadAssignment, DnsLookupFamily, DnsOptions};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ pub(super) struct LookupKey {
     pub(super) name: Arc<str>,
     pub(super) refresh_rate: Duration,
     pub(super) respect_ttl: bool,
+    pub(super) min_refresh_rate: Duration,
 }
 
 /// What is known of a name.
@@ -73,12 +74,16 @@ fn families(addresses: &[IpAddr]) -> (bool, bool) {
 #[derive(Debug)]
 enum Target {
     Address(IpAddr, u16),
-    Name { key: LookupKey, hostname: Arc<str>, port: u16 },
+    Name { key: LookupKey, family: DnsLookupFamily, hostname: Arc<str>, port: u16 },
     Malformed(ResolveError),
 }
 
 impl Target {
-    fn new(name: &Arc<str>, port: u16, options: &DnsOptions) -> Self {
+    fn new(name: &Arc<str>, port: u16, options: &DnsOptions, kind: DnsKind) -> Self {
+        let default = match kind {
+            DnsKind::Strict => DnsLookupFamily::V4Preferred,
+            DnsKind::Logical => DnsLookupFamily::All,
+        };
         match Host::parse(name) {
             Ok(Host::Address(address)) => Self::Address(address, port),
             Ok(Host::Name(text)) => Self::Name {
@@ -86,7 +91,9 @@ impl Target {
                     name: text.to_ascii_lowercase().into(),
                     refresh_rate: options.refresh_rate,
                     respect_ttl: options.respect_ttl,
+                    min_refresh_rate: options.min_refresh_rate,
                 },
+                family: options.lookup_family.unwrap_or(default),
                 hostname: without_root(text).into(),
                 port,
             },
@@ -100,8 +107,10 @@ impl Target {
 pub(super) struct Watched {
     spec: DnsCluster,
     targets: Vec<Target>,
-    /// What was said last.
+    /// What was said last; nobody after a first failure.
     current: Option<Arc<ClusterLoadAssignment>>,
+    /// The addresses of a logical cluster, as said last.
+    addresses: Arc<[Address]>,
     /// A failure is to be reported.
     report: bool,
     /// The last report was a failure.
@@ -113,8 +122,10 @@ pub(super) struct Watched {
 impl Watched {
     /// A cluster of which nothing is known yet.
     pub(super) fn new(spec: DnsCluster) -> Self {
-        let targets = targets(&spec.options);
-        Self { spec, targets, current: None, report: true, failing: false, queued: false }
+        let targets = targets(&spec);
+        let addresses = Arc::new([]);
+        let (report, failing, queued) = (true, false, false);
+        Self { spec, targets, current: None, addresses, report, failing, queued }
     }
 
     /// Takes a changed specification over; what was said last stays until the new names answered.
@@ -123,8 +134,10 @@ impl Watched {
         if self.spec == spec {
             return false;
         }
-        self.targets = targets(&spec.options);
+        self.targets = targets(&spec);
         self.spec = spec;
+        // The new names may well resolve.
+        self.current = self.current.take().filter(|current| !current.is_empty());
         self.report = true;
         true
     }
@@ -152,22 +165,31 @@ impl Watched {
         &mut self,
         lookups: &BTreeMap<LookupKey, L>,
     ) -> Option<DnsEvent> {
-        if let Some(assignment) = self.assignment(lookups)
-            && self.current.as_deref() != Some(&assignment)
-        {
-            let assignment = Arc::new(assignment);
-            self.current = Some(assignment.clone());
-            return Some(DnsEvent::Endpoints(assignment));
+        if let Some((assignment, addresses)) = self.assignment(lookups) {
+            if self.addresses != addresses {
+                self.addresses = addresses.clone();
+                return Some(DnsEvent::Addresses(addresses));
+            }
+            if self.current.as_deref() != Some(&assignment) {
+                let assignment = Arc::new(assignment);
+                self.current = Some(assignment.clone());
+                return Some(DnsEvent::Endpoints(assignment));
+            }
         }
-        let failure = self.first_failure(lookups).cloned();
-        let report = std::mem::take(&mut self.report);
+        let failure = self.first_failure(lookups);
         match failure {
-            Some(error) if report => {
+            Some(error) if std::mem::take(&mut self.report) => {
                 self.failing = true;
-                Some(DnsEvent::Failed { error, kept: self.current.is_some() })
+                let kept = self.current.as_ref().is_some_and(|current| !current.is_empty());
+                Some(DnsEvent::Failed { error, kept })
             }
             None if self.is_settled(lookups) && std::mem::take(&mut self.failing) => {
                 Some(DnsEvent::Recovered)
+            }
+            Some(_) if self.current.is_none() && self.is_settled(lookups) => {
+                let nobody = Arc::<ClusterLoadAssignment>::default();
+                self.current = Some(nobody.clone());
+                Some(DnsEvent::Endpoints(nobody))
             }
             Some(_) | None => None,
         }
@@ -177,29 +199,32 @@ impl Watched {
     fn assignment<L: AsRef<Known>>(
         &self,
         lookups: &BTreeMap<LookupKey, L>,
-    ) -> Option<ClusterLoadAssignment> {
+    ) -> Option<(ClusterLoadAssignment, Arc<[Address]>)> {
         if !self.is_settled(lookups) {
             return None;
         }
-        let resolved = || {
-            self.targets.iter().filter_map(|target| match target {
-                Target::Address(ip, port) => Some(Resolved {
-                    hostname: None,
-                    addresses: std::slice::from_ref(ip),
-                    port: *port,
-                }),
-                Target::Name { key, hostname, port } => Some(Resolved {
-                    hostname: Some(hostname),
-                    addresses: lookups.get(key)?.as_ref().addresses.as_deref()?,
-                    port: *port,
-                }),
-                Target::Malformed(_) => None,
-            })
-        };
-        resolved().next()?;
+        let resolved = self.targets.iter().filter_map(|target| match target {
+            Target::Address(ip, port) => {
+                Some(Resolved { hostname: None, addresses: vec![*ip], port: *port })
+            }
+            Target::Name { key, family, hostname, port } => {
+                let mut addresses = lookups.get(key)?.as_ref().addresses.clone()?;
+                assignment::select(&mut addresses, *family);
+                Some(Resolved { hostname: Some(hostname), addresses, port: *port })
+            }
+            Target::Malformed(_) => None,
+        });
+        let resolved: Vec<_> = resolved.filter(|resolved| !resolved.addresses.is_empty()).collect();
+        if resolved.is_empty() {
+            return None;
+        }
+        let current = self.current.iter().flat_map(|current| &current.localities);
+        let current = current.flat_map(|locality| &locality.endpoints).next();
         Some(match self.spec.kind {
-            DnsKind::Strict => assignment::strict(resolved()),
-            DnsKind::Logical => assignment::logical(resolved()),
+            DnsKind::Strict => (assignment::strict(resolved.iter()), Arc::new([])),
+            DnsKind::Logical => {
+                assignment::logical(resolved.iter(), current.map(|endpoint| &endpoint.address))
+            }
         })
     }
 
@@ -207,22 +232,33 @@ impl Watched {
         self.keys().all(|key| lookups.get(key).is_some_and(|lookup| lookup.as_ref().is_settled()))
     }
 
-    fn first_failure<'a, L: AsRef<Known>>(
-        &'a self,
-        lookups: &'a BTreeMap<LookupKey, L>,
-    ) -> Option<&'a ResolveError> {
+    fn first_failure<L: AsRef<Known>>(
+        &self,
+        lookups: &BTreeMap<LookupKey, L>,
+    ) -> Option<ResolveError> {
         self.targets.iter().find_map(|target| match target {
-            Target::Malformed(error) => Some(error),
-            Target::Name { key, .. } => lookups.get(key)?.as_ref().failure(),
+            Target::Malformed(error) => Some(error.clone()),
+            Target::Name { key, family, .. } => {
+                let known = lookups.get(key)?.as_ref();
+                known.failure().cloned().or_else(|| {
+                    // It has addresses, and none of the family that is wanted.
+                    let mut addresses = known.addresses.clone()?;
+                    assignment::select(&mut addresses, *family);
+                    let name = key.name.clone();
+                    addresses.is_empty().then_some(ResolveError::NoRecords { name, ttl: None })
+                })
+            }
             Target::Address(..) => None,
         })
     }
 }
 
-fn targets(options: &DnsOptions) -> Vec<Target> {
+fn targets(spec: &DnsCluster) -> Vec<Target> {
+    let options = &spec.options;
     if options.names.is_empty() {
         let error = ResolveError::Malformed { name: "".into(), reason: MalformedName::Empty };
         return vec![Target::Malformed(error)];
     }
-    options.names.iter().map(|(name, port)| Target::new(name, *port, options)).collect()
+    let target = |(name, port): &(Arc<str>, u16)| Target::new(name, *port, options, spec.kind);
+    options.names.iter().map(target).collect()
 }

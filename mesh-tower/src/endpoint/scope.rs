@@ -228,7 +228,9 @@ impl AttemptScope {
 
     fn observe(&self, observation: Observation) {
         let cluster = self.in_flight.target().cluster();
-        if cluster.observe(self.in_flight.endpoint(), observation) {
+        let now = clock::now();
+        let elapsed = now.saturating_duration_since(self.times.started);
+        if cluster.observe(self.in_flight.endpoint(), observation, elapsed, now) {
             cluster.attached().wake_driver();
         }
     }

@@ -13,6 +13,7 @@ use tower::ServiceExt;
 async fn both_http_versions_reach_the_endpoint() {
     let server = Server::text("hello").await;
     let mesh = Mesh::builder()
+        .seed(0)
         .config(config(Cluster::new("a"), &[server.address], |_| {}))
         .build()
         .unwrap();
@@ -33,6 +34,7 @@ async fn a_refusing_endpoint_costs_nothing_but_a_move() {
     let server = Server::text("hello").await;
     let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mesh = Mesh::builder()
+        .seed(0)
         .config(config(Cluster::new("a"), &[dead, server.address], |_| {}))
         .build()
         .unwrap();
@@ -60,7 +62,7 @@ async fn a_5xx_is_retried_by_policy() {
     let update = config(Cluster::new("a"), &[server.address], |action| {
         action.retry_policy = Some(Arc::new(RetryPolicy::new(RetryOn::SERVER_ERROR)));
     });
-    let mesh = Mesh::builder().config(update).build().unwrap();
+    let mesh = Mesh::builder().seed(0).config(update).build().unwrap();
     let response = mesh.client().oneshot(get("/")).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(count.load(Ordering::SeqCst), 2);
@@ -72,7 +74,7 @@ async fn the_timeout_ends_a_silent_call_with_a_typed_error() {
     let update = config(Cluster::new("a"), &[server.address], |action| {
         action.timeout = Duration::from_millis(50);
     });
-    let mesh = Mesh::builder().config(update).build().unwrap();
+    let mesh = Mesh::builder().seed(0).config(update).build().unwrap();
     let error = mesh.client().oneshot(get("/")).await.unwrap_err();
     assert!(error.is_timeout(), "{error}");
     assert_eq!(error.response_flag().as_str(), "UT");

@@ -20,7 +20,13 @@ fn classify(head: &http::response::Parts) -> Option<Class> {
 }
 
 fn mesh(network: &MemoryNetwork, update: mesh_core::ConfigUpdate) -> Mesh {
-    Mesh::builder().connector(network.clone()).config(update).classify(classify).build().unwrap()
+    Mesh::builder()
+        .seed(0)
+        .connector(network.clone())
+        .config(update)
+        .classify(classify)
+        .build()
+        .unwrap()
 }
 
 const LATER: Act = Act::Head(200, &[("x-result", "later")]);

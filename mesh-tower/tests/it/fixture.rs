@@ -115,9 +115,9 @@ pub(crate) fn cluster(change: impl FnOnce(&mut Cluster)) -> Cluster {
     cluster
 }
 
-/// A mesh over `network`.
+/// A mesh over `network`, whose round robin begins with the first endpoint.
 pub(crate) fn mesh(network: &MemoryNetwork, update: ConfigUpdate) -> Mesh {
-    Mesh::builder().connector(network.clone()).config(update).build().unwrap()
+    Mesh::builder().seed(0).connector(network.clone()).config(update).build().unwrap()
 }
 
 /// A mesh of one cluster `a` over endpoints 1 to `endpoints` of `network`.

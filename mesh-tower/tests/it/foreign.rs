@@ -18,7 +18,11 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 type Reply = Result<Response<Full<Bytes>>, BoxError>;
 
 fn mesh(cluster: Cluster, endpoints: &[Address], change: impl FnOnce(&mut ForwardAction)) -> Mesh {
-    Mesh::builder().config(config_of(cluster, endpoints.iter().cloned(), change)).build().unwrap()
+    Mesh::builder()
+        .seed(0)
+        .config(config_of(cluster, endpoints.iter().cloned(), change))
+        .build()
+        .unwrap()
 }
 
 fn address(number: u8) -> Address {

@@ -151,6 +151,7 @@ async fn over_http2_nothing_is_added_but_what_the_table_says() {
     // Asked for at the builder.
     let update = config(Cluster::new("a"), &[at(1)], |_| {});
     let talkative = Mesh::builder()
+        .seed(0)
         .connector(network.clone())
         .config(update)
         .expected_timeout_header()
@@ -197,8 +198,13 @@ async fn trusted_overrides_are_obeyed_and_taken_off() {
         _ => OK,
     });
     let update = config(Cluster::new("a"), &[at(1)], |_| {});
-    let mesh =
-        Mesh::builder().connector(network).config(update).trusted_overrides().build().unwrap();
+    let mesh = Mesh::builder()
+        .seed(0)
+        .connector(network)
+        .config(update)
+        .trusted_overrides()
+        .build()
+        .unwrap();
     let mut request = get("/");
     for (name, value) in
         [("x-envoy-retry-on", "5xx"), ("x-envoy-max-retries", "2"), ("x-mine", "1")]

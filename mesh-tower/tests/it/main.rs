@@ -13,6 +13,8 @@ mod breaker;
 mod channel;
 mod classify;
 mod config_file;
+mod dns;
+mod events;
 mod faults;
 mod fixture;
 mod foreign;

@@ -112,3 +112,37 @@ async fn unknown_hosts_pass_where_the_configuration_says_so() {
     let error = call(&mesh, crate::fixture::get("/")).await.unwrap_err();
     assert_eq!(error.code(), "no_endpoints", "a known host goes by its route");
 }
+
+#[tokio::test]
+async fn a_request_that_is_only_a_path_goes_to_its_host() {
+    let server = mirror().await;
+    let mesh = Mesh::builder().build().unwrap();
+    let mut request = to(&server, "/p?q");
+    *request.uri_mut() = "/p?q".parse().unwrap();
+    let host = HeaderValue::from_str(&server.address.to_string()).unwrap();
+    request.headers_mut().insert("host", host);
+    let answer = text(call(&mesh, request).await.unwrap()).await;
+    let host = server.address;
+    assert_eq!(answer, format!("POST /p?q\ncontent-length: 4\nhost: {host}\nx-mine: 1\nbody"));
+    let mut nowhere = to(&server, "/");
+    *nowhere.uri_mut() = "/".parse().unwrap();
+    let error = call(&mesh, nowhere).await.unwrap_err();
+    assert_eq!(error.code(), "invalid_request");
+}
+
+#[tokio::test]
+async fn a_shutdown_waits_for_calls_that_pass_through() {
+    let server = Server::start(|_| async {
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        Response::new(Full::from("late"))
+    })
+    .await;
+    let mesh = Mesh::builder().build().unwrap();
+    let slow = tokio::spawn({
+        let (mesh, request) = (mesh.clone(), to(&server, "/"));
+        async move { text(call(&mesh, request).await.unwrap()).await }
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    bounded(mesh.shutdown(std::time::Duration::from_secs(30))).await;
+    assert_eq!(bounded(slow).await.unwrap(), "late");
+}

@@ -178,6 +178,7 @@ async fn ejection_outlives_a_change_of_configuration() {
     let (updates, source) = mesh_tower::source::Updates::new();
     let long = || watched(|rules| rules.base_ejection_time = Duration::from_secs(1000));
     let mesh = Mesh::builder()
+        .seed(0)
         .connector(network.clone())
         .config(config(long(), &all, |_| {}))
         .source(source)

@@ -78,8 +78,13 @@ async fn nobody_who_did_not_ask_gets_a_report() {
     assert!(
         call(&quiet, over_h2(get("/"))).await.unwrap().extensions().get::<CallReport>().is_none()
     );
-    let all =
-        Mesh::builder().connector(network).config(update()).report_every_call().build().unwrap();
+    let all = Mesh::builder()
+        .seed(0)
+        .connector(network)
+        .config(update())
+        .report_every_call()
+        .build()
+        .unwrap();
     let response = call(&all, over_h2(get("/"))).await.unwrap();
     assert_eq!(attempts(response.extensions().get().unwrap()), ["1 200"]);
 }
@@ -121,6 +126,7 @@ async fn waiting_for_an_endpoint_is_a_phase_and_no_latency_of_it() {
     scripted(&network, 1, &[Act::Slow(Duration::from_secs(1))]);
     let (updates, source) = Updates::new();
     let mesh = Mesh::builder()
+        .seed(0)
         .connector(network)
         .config(config(cluster(|_| {}), &[], |_| {}))
         .source(source)

@@ -519,7 +519,7 @@ async fn bodies_are_kept_up_to_64_kib_and_no_further() {
         let network = MemoryNetwork::new();
         let calls = fails_once(&network);
         let update = config(cluster(|_| {}), &[at(1)], retry(RetryOn::SERVER_ERROR, |_| {}));
-        let mut builder = Mesh::builder().connector(network).config(update);
+        let mut builder = Mesh::builder().seed(0).connector(network).config(update);
         if let Some(limit) = limit {
             builder = builder.replay_limit(limit);
         }

@@ -213,3 +213,72 @@ async fn before_the_first_configuration_calls_are_refused_with_a_reason() {
     bounded(mesh.ready()).await.unwrap();
     assert!(outcome(&mesh, get("/")).await.is_ok());
 }
+
+/// Nobody will tell it that endpoints are there: whoever looked for them is gone.
+#[test]
+fn a_call_that_waits_for_endpoints_ends_with_the_runtime_that_would_bring_them() {
+    let home = runtime();
+    let unknown = crate::fixture::config_with(cluster(|_| {}), None, |action| {
+        action.timeout = Duration::ZERO;
+    });
+    let mesh = home.block_on(async {
+        Mesh::builder().connector(MemoryNetwork::new()).config(unknown).build().unwrap()
+    });
+    let caller = runtime();
+    let waiting = caller.spawn({
+        let mesh = mesh.clone();
+        async move { outcome(&mesh, get("/")).await }
+    });
+    let patient = caller.spawn({
+        let mesh = mesh.clone();
+        let mut request = get("/");
+        request.extensions_mut().insert(mesh_tower::CallOptions::new().wait_for_ready());
+        async move { outcome(&mesh, request).await }
+    });
+    caller.block_on(eventually("they wait", || {
+        crate::fixture::metric(&mesh, "mesh_attempts_pending", &[]) == 2
+    }));
+    home.shutdown_timeout(Duration::from_secs(10));
+    for call in [waiting, patient] {
+        let ended = caller.block_on(bounded(call)).unwrap();
+        assert_eq!(ended, Err("no_endpoints".to_owned()));
+    }
+    // And nobody waits from now on.
+    assert_eq!(run(outcome(&mesh, get("/"))), Err("no_endpoints".to_owned()));
+    assert!(run(mesh.applied(2)).is_err(), "nor for a configuration");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_without_a_deadline_waits_for_the_last_call() {
+    let network = network();
+    let mesh = build(&network);
+    assert!(outcome(&mesh, get("/")).await.is_ok());
+    bounded(mesh.shutdown(Duration::MAX)).await;
+    assert_eq!(outcome(&mesh, get("/")).await, Err("shut_down".to_owned()));
+}
+
+/// An endpoint that was removed while it still served, and then the shutdown comes.
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_waits_for_endpoints_that_were_removed_before() {
+    let network = MemoryNetwork::new();
+    for number in [1, 2] {
+        network.serve_fn(at(number), |_| async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            reply(200, "late")
+        });
+    }
+    let (updates, source) = Updates::new();
+    let builder = Mesh::builder().connector(network).source(source);
+    let mesh = builder.config(config(cluster(|_| {}), &[at(1)], |_| {})).build().unwrap();
+    let slow = tokio::spawn({
+        let mesh = mesh.clone();
+        async move { outcome(&mesh, get("/")).await.map(|(status, _)| status) }
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    updates.apply(config(cluster(|_| {}), &[at(2)], |_| {}));
+    bounded(mesh.applied(2)).await.unwrap();
+    let begun = tokio::time::Instant::now();
+    bounded(mesh.shutdown(Duration::from_secs(60))).await;
+    assert_eq!(bounded(slow).await.unwrap(), Ok(200));
+    assert!((3..6).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+}

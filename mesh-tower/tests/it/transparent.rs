@@ -172,6 +172,7 @@ async fn a_call_that_connects_to_an_endpoint_that_is_removed_goes_elsewhere() {
     scripted(&network, 2, &[OK]);
     let (updates, source) = Updates::new();
     let mesh = Mesh::builder()
+        .seed(0)
         .connector(network.clone())
         .config(config(cluster(|_| {}), &[at(1)], |_| {}))
         .source(source)

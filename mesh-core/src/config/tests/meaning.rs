@@ -5,9 +5,9 @@ use crate::model::matcher::{HeaderMatcherKind, StringPattern};
 use crate::model::outlier_detection::CapRule;
 use crate::model::tls::TlsRoots;
 use crate::model::{
-    AppendAction, Cluster, ClusterSpecifier, Discovery, Domain, ForwardAction, Fraction,
-    HashSource, HeaderMutation, HostRewrite, LbAlgorithm, PathMatcher, PathRewrite, Protocol,
-    RetryOn, Route, RouteAction, RoutingPriority, SplitBy, TlsPolicy, VirtualHost,
+    AppendAction, Cluster, ClusterSpecifier, Discovery, DnsLookupFamily, Domain, ForwardAction,
+    Fraction, HashSource, HeaderMutation, HostRewrite, LbAlgorithm, PathMatcher, PathRewrite,
+    Protocol, RetryOn, Route, RouteAction, RoutingPriority, SplitBy, TlsPolicy, VirtualHost,
 };
 use crate::update::{Mode, UnknownHosts};
 use std::sync::Arc;
@@ -192,6 +192,9 @@ fn names_are_resolved_elsewhere() {
     assert_eq!(update.clusters["reviews-v2"].endpoints, None);
     let Discovery::StrictDns(two) = &cluster(&update, "names").discovery else { panic!() };
     assert_eq!((two.names.len(), two.respect_ttl), (2, false));
+    assert_eq!(two.min_refresh_rate, Duration::from_secs(2));
+    assert_eq!(two.lookup_family, Some(DnsLookupFamily::V6Only));
+    assert_eq!(one.lookup_family, None);
     assert!(matches!(cluster(&update, "db").discovery, Discovery::LogicalDns(_)));
 }
 

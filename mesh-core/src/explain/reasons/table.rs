@@ -30,17 +30,16 @@ const fn reset(reason: ResetReason) -> Reason {
     Reason::Attempt(Failure::Reset { reason, processed: Processed::Maybe })
 }
 
-const fn no_endpoint(total: u32) -> Reason {
-    let none = NoEndpoint {
+const fn no_endpoint(total: u32, unresolved: bool) -> Reason {
+    Reason::Attempt(Failure::NoEndpoint(NoEndpoint {
         total,
         healthy: 0,
         degraded: 0,
         unhealthy: total,
         draining: 0,
         ejected: 0,
-        excluded: 0,
-    };
-    Reason::Attempt(Failure::NoEndpoint(none))
+        unresolved,
+    }))
 }
 
 static REASONS: &[(Reason, Text)] = &[
@@ -277,7 +276,15 @@ static REASONS: &[(Reason, Text)] = &[
         ],
     ),
     (
-        no_endpoint(0),
+        no_endpoint(0, true),
+        [
+            "The cluster's name did not resolve, so it has no endpoints.",
+            "A misspelt name, a record that does not exist yet, a name server that fails.",
+            "The error's source, which says what the name server said; the cluster's `dns` or `logical_dns`.",
+        ],
+    ),
+    (
+        no_endpoint(0, false),
         [
             "The cluster has no endpoints.",
             "An empty list, a name that resolves to nothing, a control plane that knows none.",
@@ -285,7 +292,7 @@ static REASONS: &[(Reason, Text)] = &[
         ],
     ),
     (
-        no_endpoint(1),
+        no_endpoint(1, false),
         [
             "The cluster has endpoints, and none may be picked.",
             "All are unhealthy, draining or ejected, and panic is off (panic_threshold 0) or fails.",

@@ -57,6 +57,7 @@ fn every_reason() -> Vec<Reason> {
         Failure::PerTryTimeout,
         Failure::NoEndpoint(NoEndpoint::default()),
         Failure::NoEndpoint(counted),
+        Failure::NoEndpoint(NoEndpoint { unresolved: true, ..NoEndpoint::default() }),
         Failure::Cancelled { elapsed: Duration::ZERO, headers_seen: true },
     ];
     failures.extend(CONNECT.map(Failure::Connect));
@@ -141,7 +142,7 @@ fn every_event() -> Vec<Event> {
             verdict,
         })
         .collect();
-    let panic = Panic { priority: 0, healthy: 1, total: 3, threshold: 50 };
+    let panic = Panic { priority: 0, healthy: 1, total: 3, threshold: 50, fails: false };
     all.extend([
         Event::Unejected { address, cause: Unejection::Served, out: Duration::ZERO },
         Event::PanicEntered(panic),

@@ -113,3 +113,18 @@ fn sizes_out_of_range_are_refused() {
     assert!(TableSize::new(MAX_TABLE_SIZE).is_ok());
     assert!(Maglev::new(TableSize::new(3).unwrap(), &[]).slots().is_empty());
 }
+
+/// A locality of weight 1 beside one of 4 billion, and an endpoint of weight 1 beside one of 4 billion
+/// in it: a share of 5e-20.
+#[test]
+fn the_most_extreme_shares_make_a_table() {
+    let endpoints = endpoints(3);
+    let most = f64::from(u32::MAX);
+    let shares = [1.0 - 1.0 / most, 1.0 / most, 1.0 / most / most];
+    let member = |((index, endpoint), share)| Member { index, share, endpoint };
+    let members: Vec<_> = (0..).zip(&endpoints).zip(shares).map(member).collect();
+    let maglev = Maglev::new(TableSize::new(65_537).unwrap(), &members);
+    let of = |index| maglev.slots().iter().filter(|owner| **owner == index).count();
+    // Each has its first turn; the small ones have no other.
+    assert_eq!([of(0), of(1), of(2)], [65_535, 1, 1]);
+}

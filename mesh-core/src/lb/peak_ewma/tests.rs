@@ -64,12 +64,26 @@ fn giving_up_only_raises() {
     check(&ewma, at(0), 30.0);
     ewma.record_at_least(millis(400), at(0), DECAY);
     check(&ewma, at(0), 400.0);
-    ewma.record(millis(7), at(0), DECAY);
-    check(&ewma, at(0), 7.0);
     ewma.record_at_least(millis(3), at(0), DECAY);
-    check(&ewma, at(0), 7.0);
-    ewma.record_at_least(millis(50), at(0), DECAY);
-    check(&ewma, at(0), 50.0);
+    check(&ewma, at(0), 400.0);
+    let measured = PeakEwma::default();
+    measured.record(millis(7), at(0), DECAY);
+    measured.record_at_least(millis(3), at(0), DECAY);
+    check(&measured, at(0), 7.0);
+    measured.record_at_least(millis(50), at(0), DECAY);
+    check(&measured, at(0), 50.0);
+}
+
+/// An endpoint that hangs every other call is not a fast one.
+#[test]
+fn what_a_call_waited_in_vain_decays_like_a_peak() {
+    let ewma = PeakEwma::default();
+    ewma.record_at_least(millis(1000), at(0), DECAY);
+    ewma.record(millis(1), at(0), DECAY);
+    check(&ewma, at(0), 1000.0);
+    let left = (-0.5f64).exp();
+    ewma.record(millis(1), at(5), DECAY);
+    check(&ewma, at(5), 1000.0 * left + (1.0 - left));
 }
 
 #[test]

@@ -134,7 +134,7 @@ impl World {
     pub(super) fn endpoint(&self, number: u16) -> Arc<LiveEndpoint<Recorder>> {
         let cluster = self.cluster("a");
         let picker = cluster.picker();
-        let found = picker.set().endpoints().iter().find(|e| *e.address() == address(number));
+        let found = picker.set().endpoints().find(|e| *e.address() == address(number));
         Arc::clone(found.unwrap())
     }
 
@@ -142,7 +142,7 @@ impl World {
     pub(super) fn members(&self) -> String {
         let cluster = self.cluster("a");
         let picker = cluster.picker();
-        let members = picker.set().endpoints().iter().map(|endpoint| {
+        let members = picker.set().endpoints().map(|endpoint| {
             let ejected = if endpoint.monitor().is_ejected() { "!" } else { "" };
             format!("{}#{}{ejected}", port(endpoint.address()), endpoint.id().as_u64())
         });
@@ -164,7 +164,7 @@ impl World {
         let request = PickRequest { now: at(millis), hash: None, previous: &[], max_reselect: 5 };
         match cluster.picker().pick(&cluster, request, &mut self.random) {
             Picked::Endpoint(_, endpoint) => port(endpoint.address()),
-            other @ (Picked::Wait | Picked::Fail(_)) => panic!("{other:?}"),
+            other @ (Picked::Wait | Picked::Fail(_) | Picked::Gone(_)) => panic!("{other:?}"),
         }
     }
 
@@ -205,7 +205,7 @@ pub(super) fn port(address: &Address) -> u16 {
 }
 
 /// `port[*weight][-]…`, `-`: unhealthy. `|` starts the next locality, a word `pN` is its priority.
-pub(super) fn assignment(text: &str) -> ClusterLoadAssignment {
+pub(in crate::state) fn assignment(text: &str) -> ClusterLoadAssignment {
     let mut assignment = ClusterLoadAssignment::default();
     for (zone, text) in text.split('|').enumerate() {
         let mut locality = LocalityEndpoints::new(Locality::new("", zone.to_string(), ""));

@@ -4,8 +4,10 @@ use super::fixture::{World, address, assignment, at, balanced, cluster, config};
 use crate::breaker::Resource;
 use crate::lb::EndpointId;
 use crate::model::{LbAlgorithm, OutlierDetection, RoutingPriority};
-use crate::state::{InFlight, LiveEndpoint};
+use crate::random::SplitMix64;
+use crate::state::{InFlight, LiveEndpoint, PickRequest, Picked, Updater};
 use crate::time::Timestamp;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 const REQUESTS: (RoutingPriority, Resource) = (RoutingPriority::Default, Resource::Requests);
@@ -43,7 +45,7 @@ fn watched() -> crate::model::Cluster {
 
 #[test]
 fn load_latency_and_ejection_stay_with_the_address() {
-    for after in ["1 2 3", "9 3 2 1", "3 1 8 2", "1*5 2-", "p1 2 | 1 7", "2"] {
+    for after in ["1 2 3", "9 3 2 1", "3 1 8 2", "1*5 2-", "p1 2 | 1 7", "2 7"] {
         let mut world = World::with(watched(), "1 2 3");
         let _attempts = [attempt(&world, 2), attempt(&world, 2)];
         assert!(world.answer(2, 503, 5));
@@ -84,7 +86,7 @@ fn a_cluster_keeps_its_slot_breaker_budget_and_turn() {
     for _ in 0..5 {
         before.budget().deposit();
     }
-    assert_eq!([world.pick(0), world.pick(0)], [1, 2]);
+    let turns = [world.pick(0), world.pick(0)];
 
     let mut changed = cluster("a");
     changed.circuit_breakers.default.max_requests = 1;
@@ -96,7 +98,7 @@ fn a_cluster_keeps_its_slot_breaker_budget_and_turn() {
     assert!(now.breaker().try_acquire(REQUESTS.0, REQUESTS.1).is_err(), "the lowered limit");
     assert_eq!(now.policy().cluster.circuit_breakers.default.max_requests, 1);
     assert_eq!([now.budget().withdraw(at(1)), now.budget().withdraw(at(1))], [true, false]);
-    assert_eq!(world.pick(1), 3, "round robin goes on");
+    assert_eq!(world.pick(1), 6 - turns[0] - turns[1], "round robin goes on");
     assert_eq!(world.cluster("0").slot(), 1);
     drop(attempt);
     assert_eq!(now.active(), 0);
@@ -149,4 +151,24 @@ fn places_follow_the_assignment() {
     );
     let attached = |index| set.attached_locality(index).map(String::as_str);
     assert_eq!([attached(1), attached(2), attached(3)], [Some("a/0"), Some("a/2"), None]);
+}
+
+/// Otherwise all processes of a fleet that starts would call the same endpoint first.
+#[test]
+fn round_robin_begins_elsewhere_for_each_seed_and_cluster() {
+    let first = |seed, name: &str| {
+        let (mut updater, mesh) = Updater::seeded((), seed);
+        updater.apply(config([(cluster(name), Some("1 2 3 4 5 6 7 8"))]), at(0)).unwrap();
+        let cluster = Arc::clone(mesh.snapshot().cluster(name).unwrap());
+        let request = PickRequest { now: at(0), hash: None, previous: &[], max_reselect: 5 };
+        match cluster.picker().pick(&cluster, request, SplitMix64::new(1)) {
+            Picked::Endpoint(index, _) => index,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(first(0, "a"), 0, "without a seed");
+    let seeds: BTreeSet<_> = (1..100).map(|seed| first(seed, "a")).collect();
+    let names: BTreeSet<_> = (0..100).map(|number| first(7, &format!("c{number}"))).collect();
+    assert_eq!((seeds.len(), names.len()), (8, 8));
+    assert_eq!(first(7, "a"), first(7, "a"));
 }

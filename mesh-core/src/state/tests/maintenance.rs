@@ -78,7 +78,7 @@ fn switched_off_everybody_is_back_and_slow_start_begins_anew() {
     let mut unwatched = watched();
     unwatched.outlier_detection = None;
     let applied = world.apply(config([(unwatched, Some("1 2 3 4"))]), 50).unwrap();
-    assert_eq!((applied.events.len(), world.members()), (1, "1#1 2#2 3#3 4#4".into()));
+    assert_eq!((applied.happened.events.len(), world.members()), (1, "1#1 2#2 3#3 4#4".into()));
     assert_eq!(world.endpoint(2).available_since(), at(50));
     assert_eq!(world.updater.poll_timeout(), None);
     assert!(!world.answer(2, 500, 50), "nothing is counted");

@@ -18,6 +18,40 @@ fn the_same_configuration_publishes_nothing() {
     assert!(Arc::ptr_eq(&snapshot, &world.mesh.snapshot()));
 }
 
+/// A source that reads its file anew makes everything anew.
+#[test]
+fn an_equal_configuration_publishes_nothing_and_is_replaced_by_what_is_in_force() {
+    let mut world = World::new();
+    let read = || config([(cluster("a"), Some("1 2 | 3")), (cluster("b"), None)]);
+    world.apply(read(), 0).unwrap();
+    world.log();
+    let (before, snapshot) = (world.updater.config().clone(), world.mesh.snapshot());
+    let applied = world.apply(read(), 1).unwrap();
+    assert_eq!(applied, crate::state::Applied::default());
+    assert_eq!(world.log(), [""; 0]);
+    assert!(Arc::ptr_eq(&snapshot, &world.mesh.snapshot()));
+    let after = world.updater.config();
+    assert!(Arc::ptr_eq(&before.route_configuration, &after.route_configuration));
+    for (name, cluster) in &after.clusters {
+        assert!(Arc::ptr_eq(&before.clusters[name].cluster, &cluster.cluster), "{name}");
+    }
+    let endpoints = |update: &crate::ConfigUpdate| update.clusters["a"].endpoints.clone().unwrap();
+    assert!(Arc::ptr_eq(&endpoints(&before), &endpoints(after)));
+}
+
+#[test]
+fn virtual_hosts_that_are_equal_stay_the_same() {
+    let mut world = World::new();
+    let mut update = config([(cluster("a"), Some("1")), (cluster("b"), Some("2"))]);
+    world.apply(update.clone(), 0).unwrap();
+    let before = Arc::clone(&world.updater.config().route_configuration);
+    update.route_configuration = routes(["b", "x", "a"]);
+    assert!(world.apply(update, 1).unwrap().routes_changed);
+    let after = &world.updater.config().route_configuration;
+    assert!(Arc::ptr_eq(&before.virtual_hosts[1], &after.virtual_hosts[0]));
+    assert!(Arc::ptr_eq(&before.virtual_hosts[0], &after.virtual_hosts[2]));
+}
+
 #[test]
 fn only_the_cluster_that_changed_gets_a_picker() {
     let mut world = World::new();
@@ -73,6 +107,7 @@ fn endpoints_come_and_go_by_themselves() {
             Picked::Endpoint(..) => "endpoint",
             Picked::Wait => "wait",
             Picked::Fail(_) => "fail",
+            Picked::Gone(_) => "gone",
         };
     let mut random = world.random.clone();
     assert_eq!(pick(&mut random), "wait");
@@ -83,6 +118,8 @@ fn endpoints_come_and_go_by_themselves() {
     assert_eq!(world.updater.config().clusters["a"].endpoints, Some(Arc::new(assignment("1"))));
     let applied = world.updater.apply_endpoints("a", None, at(3)).unwrap();
     assert_eq!((applied.endpoints_removed, pick(&mut random)), (1, "wait"));
+    world.apply(config([]), 4).unwrap();
+    assert_eq!(pick(&mut random), "gone", "nothing is worth waiting for");
 }
 
 #[test]
@@ -121,4 +158,22 @@ fn nothing_retires_for_good_under_many_updates() {
         world.updater.free_retired();
         assert_eq!(world.updater.retired.len(), 0, "round {round}");
     }
+}
+
+#[test]
+fn who_waits_is_told_when_the_writer_goes_away() {
+    let mut world = World::new();
+    let clusters = [("unknown", None), ("nobody", Some("")), ("a", Some("1"))];
+    world.apply(config(clusters.map(|(name, endpoints)| (cluster(name), endpoints))), 0).unwrap();
+    world.log();
+    world.updater.abandon();
+    assert_eq!(world.log(), ["1 a picker", "1 nobody picker", "1 unknown picker"]);
+    for name in ["unknown", "nobody"] {
+        let live = world.cluster(name);
+        let request = PickRequest { now: at(0), hash: None, previous: &[], max_reselect: 5 };
+        let picker = live.picker();
+        let picked = picker.pick(&live, request, &mut world.random);
+        assert!(matches!(picked, Picked::Gone(_)), "{name}: {picked:?}");
+    }
+    assert_eq!(world.pick(0), 1, "what is known stays");
 }

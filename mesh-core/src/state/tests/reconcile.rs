@@ -3,6 +3,7 @@
 use super::fixture::{assignment, port};
 use crate::lb::EndpointId;
 use crate::model::{Address, ClusterLoadAssignment, Endpoint, Locality, LocalityEndpoints};
+use crate::state::diff::Diff;
 use crate::state::reconcile::{Reconciled, reconcile};
 use crate::state::{EndpointSet, LiveEndpoint};
 use crate::time::Timestamp;
@@ -15,20 +16,28 @@ use std::sync::Arc;
 struct Series {
     set: Option<EndpointSet<()>>,
     made: u64,
+    /// Whether an address that is new may be taken for a known one.
+    guesses: bool,
 }
 
 impl Series {
     fn next(&mut self, assignment: ClusterLoadAssignment) -> (Vec<u16>, usize) {
         let empty = EndpointSet::empty();
         let made = &mut self.made;
+        let old = self.set.as_ref().unwrap_or(&empty);
+        let diff = Diff::between(&old.assignment, &assignment);
+        let known: BTreeSet<_> = old.endpoints().map(|endpoint| endpoint.address()).collect();
+        let is_known = |address: &Address| self.guesses || known.contains(address);
         let Reconciled { endpoints, removed, added } =
-            reconcile(self.set.as_ref().unwrap_or(&empty), &assignment, |address| {
+            reconcile(old, &assignment, &diff, is_known, |address| {
                 *made += 1;
                 let id = EndpointId::new(*made);
                 Arc::new(LiveEndpoint::new(id, address.clone(), Timestamp::ZERO, ()))
             });
         let assignment = Arc::new(assignment);
-        self.set = Some(EndpointSet { assignment, endpoints, localities: Box::default() });
+        let distinct = old.distinct_len() + added - removed.len();
+        let set = EndpointSet { assignment, endpoints, localities: Box::default(), once: None };
+        self.set = Some(set.settle(distinct));
         (removed.iter().map(|endpoint| port(endpoint.address())).collect(), added)
     }
 
@@ -108,8 +117,8 @@ fn assignments() -> impl Strategy<Value = ClusterLoadAssignment> {
 proptest! {
     /// Against a map from address to identity.
     #[test]
-    fn it_agrees_with_a_map(series in prop::collection::vec(assignments(), 1..8)) {
-        let mut under_test = Series::default();
+    fn it_agrees_with_a_map(series in prop::collection::vec(assignments(), 1..8), guesses: bool) {
+        let mut under_test = Series { guesses, ..Series::default() };
         let mut known: BTreeMap<u16, u64> = BTreeMap::new();
         for assignment in series {
             let listed: Vec<u16> = assignment

@@ -9,7 +9,7 @@ use mesh_core::breaker::Resource;
 use mesh_core::call::{Action, AttemptId, Call, RequestFacts};
 use mesh_core::model::Address;
 use mesh_core::outcome::{Failure, Outcome};
-use mesh_core::random::SplitMix64;
+use mesh_core::random::{Random, SplitMix64};
 use mesh_core::state::{InFlight, Mesh, PickRequest, Picked, Routing, Updater};
 use mesh_core::{ConfigUpdate, RequestHead, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -297,7 +297,9 @@ impl World {
         let reselect = target.max_reselect();
         let previous = if reselect.is_some() { &*call.previous } else { &[] };
         let max_reselect = reselect.unwrap_or(0);
-        let request = PickRequest { now, hash: None, previous, max_reselect };
+        // Every other call is hashed, all its attempts alike.
+        let hash = key.is_multiple_of(2).then(|| SplitMix64::new(key).next_u64());
+        let request = PickRequest { now, hash, previous, max_reselect };
         let picker = Arc::clone(&target.cluster().picker());
         let failure = match picker.pick(target.cluster(), request, &mut self.random) {
             Picked::Endpoint(index, endpoint) => {
@@ -311,7 +313,7 @@ impl World {
                 Ok(()) => None,
                 Err(overflow) => Some(Failure::Overflow(overflow)),
             },
-            Picked::Fail(counts) => Some(Failure::NoEndpoint(counts)),
+            Picked::Fail(counts) | Picked::Gone(counts) => Some(Failure::NoEndpoint(counts)),
         };
         breaker.release(priority, Resource::Requests);
         match failure {

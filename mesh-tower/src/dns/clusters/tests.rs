@@ -92,9 +92,14 @@ fn show(change: &DnsChange) -> String {
     let cluster = &change.cluster;
     match &change.event {
         DnsEvent::Endpoints(assignment) => {
-            let endpoints = &assignment.localities[0].endpoints;
-            let shown = endpoints.iter().map(|e| e.address.to_string()).collect::<Vec<_>>();
-            format!("{cluster} = {}", shown.join(" "))
+            let endpoints = assignment.localities.iter().flat_map(|locality| &locality.endpoints);
+            let shown = endpoints.map(|e| e.address.to_string()).collect::<Vec<_>>();
+            let shown = if shown.is_empty() { "nobody".to_owned() } else { shown.join(" ") };
+            format!("{cluster} = {shown}")
+        }
+        DnsEvent::Addresses(addresses) => {
+            let shown = addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
+            format!("{cluster} at {}", shown.join(" "))
         }
         DnsEvent::Failed { error, kept } => {
             format!("{cluster}: {error}{}", if *kept { " (kept)" } else { "" })
@@ -154,13 +159,18 @@ async fn a_first_failure_leaves_the_endpoints_unknown() {
     let (fake, mut dns) = start();
     fake.fail("a");
     dns.set([logical("c", &[("a", 80)])]);
-    assert_eq!(changes(&mut dns, SECOND).await, ["c: no answer for `a` in time"]);
-    assert_eq!(dns.endpoints("c"), None);
+    // Calls must not wait for a name that does not resolve.
+    let seen = changes(&mut dns, SECOND).await;
+    assert_eq!(seen, ["c: no answer for `a` in time", "c = nobody"]);
+    assert!(dns.endpoints("c").unwrap().is_empty());
     // Addresses that cannot be meant count as none.
     fake.answer("a", &["0.0.0.0"], None);
     assert_eq!(changes(&mut dns, 6 * SECOND).await, ["c: `a` has no address"]);
     fake.answer("a", &["0.0.0.0", "10.0.0.1"], None);
-    assert_eq!(changes(&mut dns, 12 * SECOND).await, ["c = 10.0.0.1:80", "c recovered"]);
+    assert_eq!(
+        changes(&mut dns, 12 * SECOND).await,
+        ["c at 10.0.0.1:80", "c = 10.0.0.1:80", "c recovered"]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -196,7 +206,10 @@ async fn clusters_share_the_lookups_of_a_name() {
     let (fake, mut dns) = start();
     fake.answer("a.b", &["10.0.0.1"], Some(60));
     dns.set([strict("one", &[("a.b", 80)]), logical("two", &[("A.b", 81)])]);
-    assert_eq!(changes(&mut dns, SECOND).await, ["one = 10.0.0.1:80", "two = 10.0.0.1:81"]);
+    assert_eq!(
+        changes(&mut dns, SECOND).await,
+        ["one = 10.0.0.1:80", "two at 10.0.0.1:81", "two = 10.0.0.1:81"]
+    );
     assert_eq!(fake.asked.lock().len(), 1);
 }
 
@@ -213,15 +226,44 @@ async fn a_cluster_of_several_names_publishes_once_all_were_answered_or_failed()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_logical_cluster_follows_the_first_address() {
+async fn a_logical_cluster_stays_where_it_is_while_the_answer_has_it() {
     let (fake, mut dns) = start();
     fake.answer("a", &["10.0.0.2", "10.0.0.1"], None);
     dns.set([logical("c", &[("a", 80)])]);
-    assert_eq!(changes(&mut dns, SECOND).await, ["c = 10.0.0.2:80"]);
+    let seen = changes(&mut dns, SECOND).await;
+    assert_eq!(seen, ["c at 10.0.0.2:80 10.0.0.1:80", "c = 10.0.0.2:80"]);
     let assignment = dns.endpoints("c").unwrap();
     assert_eq!(assignment.localities[0].endpoints[0].hostname.as_deref(), Some("a"));
     fake.answer("a", &["10.0.0.1", "10.0.0.2"], None);
-    assert_eq!(changes(&mut dns, 6 * SECOND).await, ["c = 10.0.0.1:80"]);
+    assert_eq!(changes(&mut dns, 6 * SECOND).await, ["c at 10.0.0.1:80 10.0.0.2:80"]);
+    fake.answer("a", &["10.0.0.3", "10.0.0.1"], None);
+    let seen = changes(&mut dns, 6 * SECOND).await;
+    assert_eq!(seen, ["c at 10.0.0.3:80 10.0.0.1:80", "c = 10.0.0.3:80"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_strict_cluster_takes_one_family_and_a_logical_one_both() {
+    let (fake, mut dns) = start();
+    fake.answer("a", &["10.0.0.1", "fd00::1"], None);
+    let mut v6 = strict("v6", &[("a", 80)]);
+    v6.options.lookup_family = Some(mesh_core::model::DnsLookupFamily::V6Only);
+    fake.answer("v4", &["10.0.0.4"], None);
+    let mut none = strict("none", &[("v4", 80)]);
+    none.options.lookup_family = v6.options.lookup_family;
+    dns.set([strict("c", &[("a", 80)]), logical("l", &[("a", 80)]), v6, none]);
+    let mut seen = changes(&mut dns, SECOND).await;
+    seen.sort();
+    assert_eq!(
+        seen,
+        [
+            "c = 10.0.0.1:80",
+            "l = 10.0.0.1:80",
+            "l at 10.0.0.1:80 [fd00::1]:80",
+            "none = nobody",
+            "none: `v4` has no address",
+            "v6 = [fd00::1]:80",
+        ]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -240,6 +282,7 @@ async fn addresses_need_no_lookup_and_mistakes_are_told_once() {
             "void: `` is not a host name: it is empty",
             "typo: `a b` is not a host name: ` ` may not stand in a name (international names are \
              written in punycode, `xn--…`) (kept)",
+            "void = nobody",
         ]
     );
     assert!(fake.asked.lock().is_empty());
@@ -260,7 +303,7 @@ async fn lookups_are_bounded_in_number_and_in_time() {
     dns.set([strict("c", &[("hangs", 80)])]);
     assert_eq!(
         changes(&mut dns, DnsClusters::LOOKUP_LIMIT + SECOND).await,
-        ["c: no answer for `hangs` in time"]
+        ["c: no answer for `hangs` in time", "c = nobody"]
     );
 }
 
@@ -295,7 +338,9 @@ async fn the_answer_to_a_name_that_was_removed_meanwhile_is_not_taken() {
 async fn half_an_answer_takes_no_address_of_the_other_family_away() {
     let (fake, mut dns) = start();
     fake.answer("a", &["10.0.0.1", "::1"], None);
-    dns.set([strict("c", &[("a", 80)])]);
+    let mut all = strict("c", &[("a", 80)]);
+    all.options.lookup_family = Some(mesh_core::model::DnsLookupFamily::All);
+    dns.set([all]);
     assert_eq!(changes(&mut dns, SECOND).await, ["c = 10.0.0.1:80 [::1]:80"]);
     let mut half = Answer::new(vec!["10.0.0.2".parse().unwrap()], Some(3600 * SECOND));
     half.incomplete = true;
