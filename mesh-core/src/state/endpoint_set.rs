@@ -105,7 +105,6 @@ impl<A: Attach> EndpointSet<A> {
     }
 
     /// All endpoints, in the order of their indexes.
-    #[must_use]
     pub fn endpoints(&self) -> impl Iterator<Item = &Arc<LiveEndpoint<A>>> {
         self.endpoints.iter()
     }

@@ -49,7 +49,7 @@ pub(super) fn logical<'a>(
     let sockets = resolved.addresses.iter().map(|ip| SocketAddr::new(*ip, resolved.port));
     let addresses: Arc<[Address]> = sockets.map(Address::Socket).collect();
     let stays = current.filter(|current| addresses.contains(current));
-    let chosen = stays.or(addresses.first()).cloned();
+    let chosen = stays.or_else(|| addresses.first()).cloned();
     let endpoint = chosen.map(|address| endpoint(address, resolved.hostname));
     (ClusterLoadAssignment::of(endpoint), addresses)
 }
