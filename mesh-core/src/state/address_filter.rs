@@ -68,12 +68,20 @@ impl AddressFilter {
 
     /// Two places of an address, from the halves of its hash.
     fn bits(&self, address: &Address) -> [(usize, u64); 2] {
-        let hash = self.hasher.hash_one(address);
+        let hash = mixed(self.hasher.hash_one(address));
         [hash >> 32, hash & u64::from(u32::MAX)].map(|half| {
             let place = (half * (self.words.len() as u64 * 64)) >> 32;
             ((place / 64) as usize, 1 << (place % 64))
         })
     }
+}
+
+/// Makes each half of a hash depend on all of it, which a fast hasher leaves out (the finalizer of
+/// SplitMix64: G. Steele, D. Lea, C. Flood, "Fast Splittable Pseudorandom Number Generators", 2014).
+const fn mixed(hash: u64) -> u64 {
+    let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
 }
 
 #[cfg(test)]
