@@ -1,6 +1,7 @@
 //! What a call costs beside the network: the decisions alone, and the whole stack over a transport that
 //! answers at once.
 #![expect(
+    dead_code,
     clippy::expect_used,
     clippy::print_stdout,
     reason = "a bench is a program that fails loudly and prints"
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
                 }))
             }),
         ],
+        &[],
     )
 }
 
@@ -77,7 +79,7 @@ fn route_to_guard() -> Box<dyn FnMut()> {
         let _kept = &updater;
         let head = RequestHead::new(&Method::GET, "reviews", "/x", &headers);
         let routing = mesh.snapshot().route(black_box(&head), &mut random).expect("a route");
-        let Routing::Forward(target) = routing else { unreachable!("the route forwards") };
+        let Routing::Forward(target, _) = routing else { unreachable!("the route forwards") };
         let cluster = Arc::clone(target.cluster());
         let (priority, now) = (RoutingPriority::Default, Timestamp::from_millis(1));
         cluster.breaker().try_acquire(priority, Resource::Requests).expect("room");

@@ -3,6 +3,7 @@
 //! `cargo bench --bench NAME` prints one line per case: the median of several rounds in nanoseconds, and,
 //! when valgrind is there, the instructions of one iteration. Those do not depend on how busy the machine
 //! is: the bench runs itself under callgrind with n and with 3n iterations and divides the difference.
+//! Cases that must not grow with their table ([`Growth`]) are compared by them, and fail the bench.
 //! `-- --pin` compares them with `benches/instructions.txt` and fails when a case needs more than 5 % above
 //! what is written there; `-- --write` writes what was measured.
 
@@ -26,10 +27,17 @@ impl Case {
     }
 }
 
+/// A promise: the case `large` needs at most `most` times the instructions of the case `small`.
+pub(crate) struct Growth {
+    pub(crate) small: &'static str,
+    pub(crate) large: &'static str,
+    pub(crate) most: f64,
+}
+
 const TOLERANCE: f64 = 1.05;
 
-/// Runs the bench called `bench`.
-pub(crate) fn main(bench: &'static str, cases: &[Case]) -> ExitCode {
+/// Runs the bench called `bench`, and holds it to its promises.
+pub(crate) fn main(bench: &'static str, cases: &[Case], growths: &[Growth]) -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let [flag, name, count] = &arguments[..]
         && flag == "--under-callgrind"
@@ -70,14 +78,26 @@ pub(crate) fn main(bench: &'static str, cases: &[Case]) -> ExitCode {
         }
         println!("{line}");
     }
+    worse += growths.iter().filter(|growth| outgrown(bench, growth, &measured)).count();
     if write {
         write_pinned(pinned, measured);
     }
-    if pin && worse > 0 {
-        eprintln!("{worse} cases need more instructions than pinned in benches/instructions.txt");
+    if worse > 0 {
+        eprintln!("{worse} cases need more instructions than promised or pinned");
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
+}
+
+/// Prints how much more the large case needs, and whether that is too much.
+fn outgrown(bench: &str, growth: &Growth, measured: &BTreeMap<String, u64>) -> bool {
+    let count = |name: &str| measured.get(&format!("{bench}/{name}")).copied();
+    let (Some(small), Some(large)) = (count(growth.small), count(growth.large)) else {
+        return false;
+    };
+    let factor = large as f64 / small as f64;
+    println!("{:<44}{factor:>12.2} times the small one's, at most {}", growth.large, growth.most);
+    factor > growth.most
 }
 
 /// The median of nine rounds, each about 20 ms, in nanoseconds per iteration.
