@@ -18,7 +18,6 @@
 #![expect(
     clippy::disallowed_methods,
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
     reason = "a program of its own, whose parts fail and spawn as tests do, and which says what it counted"
@@ -253,8 +252,8 @@ fn over_our_own_connections() {
     let (end, ended) = std::sync::mpsc::channel::<()>();
     let holds_the_clock = runtime.spawn_blocking(move || ended.recv().unwrap_or_default());
 
-    let mut bare = runtime.block_on(h2_alone(server.address));
-    let bare = over_http2(|request| runtime.block_on(call_h2(&mut bare, request)));
+    let bare = runtime.block_on(h2_alone(server.address));
+    let bare = over_http2(|request| runtime.block_on(call_h2(&bare, request)));
     let mesh = {
         let _entered = runtime.enter();
         Mesh::builder().config(config([server.address])).build().unwrap()
@@ -293,7 +292,7 @@ async fn h2_alone(address: SocketAddr) -> SendRequest<Bytes> {
     send
 }
 
-async fn call_h2(send: &mut SendRequest<Bytes>, request: Request<MeshBody>) {
+async fn call_h2(send: &SendRequest<Bytes>, request: Request<MeshBody>) {
     let mut ready = send.clone();
     std::future::poll_fn(|cx| ready.poll_ready(cx)).await.unwrap();
     let (response, mut stream) = ready.send_request(request.map(drop), false).unwrap();
