@@ -1,7 +1,6 @@
 //! What a call costs beside the network: the decisions alone, and the whole stack over a transport that
 //! answers at once.
 #![expect(
-    dead_code,
     clippy::expect_used,
     clippy::print_stdout,
     reason = "a bench is a program that fails loudly and prints"
@@ -51,7 +50,6 @@ fn main() -> ExitCode {
                 }))
             }),
         ],
-        &[],
     )
 }
 

@@ -34,7 +34,6 @@ fn main() -> ExitCode {
             Case::new("ring hash, 16", 5_000, || pick(LbAlgorithm::ring_hash(), 16)),
             Case::new("Maglev, 16", 5_000, || pick(LbAlgorithm::maglev(), 16)),
         ],
-        &[],
     )
 }
 

@@ -343,21 +343,12 @@ impl Prober {
     }
 }
 
-<<<<<<< HEAD
-/// How many of `count` calls each of three endpoints got; as many at once as the circuit breakers allow.
-async fn shares(mesh: &Mesh, asked: &[Count; 3], path: &str, count: usize) -> [usize; 3] {
-    let before = asked.each_ref().map(Count::get);
-    let calls: Vec<_> = (0..count).collect();
-    for at_once in calls.chunks(500) {
-        for ended in join_all(at_once.iter().map(|_| outcome(mesh, to(path)))).await {
-=======
 /// How many of `count` calls, twenty at once, each of three endpoints got.
 async fn shares(mesh: &Mesh, asked: &[Count; 3], path: &str, count: usize) -> [usize; 3] {
     let before = asked.each_ref().map(Count::get);
     let numbers: Vec<_> = (0..count).collect();
     for some in numbers.chunks(20) {
         for ended in join_all(some.iter().map(|_| outcome(mesh, to(path)))).await {
->>>>>>> wt-d
             assert_eq!(ended.map(|(status, _)| status), Ok(200));
         }
     }
