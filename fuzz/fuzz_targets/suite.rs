@@ -29,11 +29,8 @@ fuzz_target!(|bytes: &[u8]| {
             return;
         }
     };
-    let loaded = load(
-        &[Document { name: "mesh.yaml", text: CONFIGURATION }],
-        &(),
-        &Bounds::default(),
-    );
+    let loaded =
+        load(&[Document { name: "mesh.yaml", text: CONFIGURATION }], &(), &Bounds::default());
     let snapshot = snapshot(loaded.update.expect("a good file")).expect("a good configuration");
     for result in suite.run(&document, &snapshot) {
         let _text = result.explained.to_string();

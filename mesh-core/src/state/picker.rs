@@ -72,16 +72,25 @@ impl<A: Attach> Picker<A> {
             total_active: cluster.active(),
             sequence: cluster.sequence(),
         };
-        let mut picked = balancer.pick(&mut cx, &*self.set);
-        if let PickResult::Endpoint(index) = picked
+        if let PickResult::Endpoint(index) = balancer.pick(&mut cx, &*self.set)
             && let Some(endpoint) = self.set.endpoint(index)
-            && !endpoint.may_try(request.now)
+            && endpoint.may_try(request.now)
         {
-            // Somebody else is trying whether this one is back, so it is passed over again; or all are
-            // passed over, and then one is as good as another.
-            picked = balancer.pick(&mut cx, &*self.set);
+            return Picked::Endpoint(index, endpoint);
         }
-        match picked {
+        self.pick_again(balancer, &mut cx)
+    }
+
+    /// The choice once more, when it was nobody, or somebody whom another call is trying just now: that
+    /// one is passed over again; or all are passed over, and then one is as good as another.
+    #[cold]
+    #[inline(never)]
+    fn pick_again<R: Random>(
+        &self,
+        balancer: &Balancer,
+        cx: &mut PickContext<'_, R>,
+    ) -> Picked<'_, A> {
+        match balancer.pick(cx, &*self.set) {
             PickResult::Endpoint(index) => match self.set.endpoint(index) {
                 Some(endpoint) => Picked::Endpoint(index, endpoint),
                 None => Picked::Fail(balancer.counts()),
