@@ -303,9 +303,9 @@ codes! {
         "A list under a header's name, read as any of its values. All conditions must hold.",
         "The conditions shown; `regex: \"a|b\"` takes either of two values.";
     HASH_INPUT_MISSING Warning "hash_input_missing":
-        "What a request is hashed by is never there in a client's own calls.",
-        "`source_ip`, `peer_identity` and `channel_id` belong to who sent a request over the network. A call of this process has no such peer.",
-        "Hash by a header, a cookie or a query parameter.";
+        "What a request is hashed by is there only in calls that are made for somebody.",
+        "`source_ip` and `peer_identity` are those of the `Peer` in a request's extensions; without one the pick is random.",
+        "Whether the program puts a `Peer` there; else hash by a header, a cookie or a query parameter.";
     INEFFECTIVE_KEY Warning "ineffective_key":
         "A key changes nothing while another is not set.",
         "Rules for local failures without split_external_local_origin_errors; enforcement of a rule that is off.",

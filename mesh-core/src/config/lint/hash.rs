@@ -1,4 +1,4 @@
-//! Hash policies that never have anything to hash by.
+//! Hash policies that have nothing to hash by unless the program sees to it.
 
 use crate::config::cluster::ClusterSite;
 use crate::config::node::Span;
@@ -27,18 +27,16 @@ fn check(reader: &mut Reader<'_>, inputs: &[HashPolicy], span: Span) {
     let missing = |input: &HashPolicy| match input.source {
         HashSource::SourceIp => Some("source_ip"),
         HashSource::PeerIdentity => Some("peer_identity"),
-        HashSource::ChannelId => Some("channel_id"),
-        HashSource::Header { .. } | HashSource::Cookie { .. } | HashSource::QueryParameter(_) => {
-            None
-        }
+        HashSource::Header { .. }
+        | HashSource::Cookie { .. }
+        | HashSource::QueryParameter(_)
+        | HashSource::ChannelId => None,
     };
     let Some(names) = inputs.iter().map(missing).collect::<Option<Vec<_>>>() else { return };
     if let Some(name) = names.first() {
-        let message =
-            format!("there is nothing to hash by: a call of this process has no `{name}`");
-        reader
-            .report
-            .add(code::HASH_INPUT_MISSING, span, message)
-            .suggest("hash by a header, a cookie or a query parameter");
+        let message = format!("a call has a `{name}` only where its extensions hold a `Peer`");
+        reader.report.add(code::HASH_INPUT_MISSING, span, message).suggest(
+            "put `mesh_tower::Peer` there, or hash by a header, a cookie or a query parameter",
+        );
     }
 }
