@@ -54,7 +54,9 @@ fn imf_fixdate(date: WallTime) -> String {
     let epoch = WallTime::from_unix_seconds(0);
     let seconds = date.saturating_duration_since(epoch).as_secs();
     let (mut days, time) = (seconds / 86_400, seconds % 86_400);
-    let leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let leap = |year: u64| {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
     let mut year = 1970;
     while days >= 365 + u64::from(leap(year)) {
         days -= 365 + u64::from(leap(year));
