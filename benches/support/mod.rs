@@ -35,7 +35,7 @@ impl Case {
 }
 
 /// What a case may need more than it is pinned to.
-const TOLERANCE: f64 = 1.05;
+const TOLERANCE: f64 = 1.03;
 
 /// What a case called `…: 10,000` may need more than its sister `…: 10`.
 const GROWTH: f64 = 3.0;
