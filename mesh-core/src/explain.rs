@@ -183,7 +183,7 @@ fn conclude<A: Attach>(
             Mode::Observe => Passthrough::Observing,
             Mode::Enforce => Passthrough::UnknownHost,
         }),
-        Ok(Routing::Reply(reply)) => Conclusion::Reply(reply),
+        Ok(Routing::Reply(_, reply)) => reply.map_or_else(Conclusion::Refused, Conclusion::Reply),
         Ok(Routing::Forward(..)) => forward(snapshot, chosen, head),
         // The draw met a part of a split that is not there; others may be.
         Err(Reason::UnknownCluster) if chosen.is_some_and(|chosen| chosen.shares.len() > 1) => {

@@ -299,11 +299,11 @@ impl Attach for Net {
         cluster.cells.locality(locality)
     }
 
-    fn target(&self, _: &NetCluster, labels: TargetLabels<'_>) -> Arc<TargetCells> {
+    fn target(&self, _: Option<&NetCluster>, labels: TargetLabels<'_>) -> Arc<TargetCells> {
         let labels = target::TargetLabels {
             virtual_host: Arc::clone(labels.virtual_host),
             route: Arc::clone(labels.route),
-            cluster: Arc::clone(labels.cluster),
+            cluster: labels.cluster.map(Arc::clone).unwrap_or_default(),
         };
         self.shared.registry.target(&labels)
     }

@@ -78,7 +78,7 @@ pub use policy::{CallOptions, CallPolicy, RequestFacts};
 
 use crate::local_reply::Reason;
 use crate::model::{RetryOn, RetryPolicy};
-use crate::outcome::{Failure, Outcome};
+use crate::outcome::Outcome;
 use crate::random::Random;
 use crate::time::Timestamp;
 use deadline::GivenLimits;
@@ -105,7 +105,7 @@ impl AttemptId {
 pub enum Action {
     /// Send the request as this new attempt. Others that are out stay out.
     Start(AttemptId),
-    /// End this attempt and hand in its outcome, [`Failure::PerTryTimeout`], like any other.
+    /// End this attempt and hand in its outcome, [`Failure::PerTryTimeout`](crate::outcome::Failure::PerTryTimeout), like any other.
     Cancel(AttemptId),
     /// Hand this attempt's response to the caller, drop all others. The call is decided.
     Commit(AttemptId),
@@ -254,12 +254,9 @@ impl Call {
         if attempt.holds_slot {
             gate.release_retry();
         }
-        // An endpoint that was told the deadline ends the stream at it, and that may be seen before
-        // the timer is: what failed the call is the deadline (grpc-go: `handleRSTStream`).
-        let passed = self.deadline.filter(|deadline| deadline.at <= now);
-        if let (Outcome::Failed(Failure::Reset { .. }), Some(deadline)) = (outcome, passed) {
+        if let Some(limit) = self.ended_by_deadline(outcome, now) {
             self.end(gate);
-            return Action::Finish(deadline.limit.reason());
+            return Action::Finish(limit.reason());
         }
         let wanted = self.armed && self.wants_retry(outcome, gate);
         // One retry for one failure: a hedge has taken this one's place, or a pause has begun.

@@ -6,11 +6,14 @@
 //! stay readable beside its drawing.
 
 use super::backoff::{self, Pushback};
+use super::deadline::Limit;
 use super::gate::{RetryGate, RetryStop};
 use super::hedge::Attempt;
 use super::{Call, retry};
 use crate::model::BackOff;
-use crate::outcome::{ConnectFailure, Failure, Outcome, Processed, ResetReason, ResponseOutcome};
+use crate::outcome::{
+    ConnectFailure, Failure, Outcome, Processed, ResetReason, ResponseOutcome, grpc,
+};
 use crate::random::Random;
 use crate::time::Timestamp;
 use std::time::Duration;
@@ -60,6 +63,24 @@ impl Call {
         let for_good = matches!(why, ConnectFailure::TlsUnavailable | ConnectFailure::RuntimeGone);
         let waits = self.wait_for_ready && !for_good && gate.can_resend();
         waits && !attempt.replaced && self.pause.is_none()
+    }
+
+    /// The limit that ended the attempt, when that came back as a failure.
+    ///
+    /// An endpoint that was told the deadline ends the stream at it, and that may be seen before the
+    /// timer is; a hop between makes a status of it. What failed the call is the deadline (grpc-go:
+    /// `handleRSTStream`).
+    pub(super) fn ended_by_deadline(&self, outcome: &Outcome<'_>, now: Timestamp) -> Option<Limit> {
+        let passed = self.deadline.filter(|deadline| deadline.at <= now)?;
+        let ended = match outcome {
+            Outcome::Failed(Failure::Reset { .. }) => true,
+            Outcome::Failed(_) => false,
+            Outcome::Response(response) => matches!(
+                response.grpc_status(),
+                Some(grpc::CANCELLED | grpc::INTERNAL | grpc::UNAVAILABLE)
+            ),
+        };
+        ended.then_some(passed.limit)
     }
 
     /// Whether the outcome is worth a retry under the policy and what the caller asked for.

@@ -9,7 +9,7 @@ use crate::model::BackOff;
 use crate::model::retry_policy::{RateLimitedBackOff, ResetHeader, ResetHeaderFormat};
 use crate::model::route::MaxStreamDuration;
 use crate::outcome::{
-    Class, ConnectFailure, NoEndpoint, Overflow, Processed, ProtocolFailure, ResetReason,
+    Class, ConnectFailure, Failure, NoEndpoint, Overflow, Processed, ProtocolFailure, ResetReason,
     ResponseOutcome,
 };
 use crate::time::WallTime;

@@ -23,6 +23,19 @@ fn what_fails_at_the_deadline_fails_by_the_deadline() {
         "incoming=500",
         "0 start -> start 1 | 500 caller_deadline\n500 #1 lost -> finish deadline_exceeded",
     );
+    // A hop between says of it that the endpoint is unavailable; what the endpoint says itself stays.
+    for (at, status, action) in [
+        (999, 14, "commit 1"),
+        (1000, 14, "finish timeout"),
+        (1000, 1, "finish timeout"),
+        (1000, 13, "finish timeout"),
+        (1000, 4, "commit 1"),
+        (1000, 5, "commit 1"),
+        (1000, 0, "commit 1"),
+    ] {
+        let start = "0 start -> start 1 | 1000 timeout";
+        check("grpc", &format!("{start}\n{at} #1 200 grpc-status={status} -> {action}"));
+    }
 }
 
 #[test]

@@ -197,10 +197,12 @@ proptest! {
                 prop_assert!(forward.parts.iter().any(|part| part.share.cluster == *name));
                 prop_assert!(Arc::ptr_eq(&forward.policies, target.forward()));
             }
-            (Ok(Routing::Reply(reply)), Conclusion::Reply(told)) => {
+            (Ok(Routing::Reply(_, Ok(reply))), Conclusion::Reply(told)) => {
                 prop_assert_eq!(reply.status(), told.status());
             }
-            (Err(reason), Conclusion::Refused(told)) => prop_assert_eq!(&reason, told),
+            (Err(reason) | Ok(Routing::Reply(_, Err(reason))), Conclusion::Refused(told)) => {
+                prop_assert_eq!(&reason, told);
+            }
             (routing, told) => prop_assert!(false, "{:?} but {:?}", routing, told),
         }
     }

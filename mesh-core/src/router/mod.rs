@@ -66,7 +66,8 @@ use std::cell::OnceCell;
 use std::sync::Arc;
 use virtual_host::CompiledVirtualHost;
 
-/// The most pairs of a route and a cluster in one configuration.
+/// The most targets in one configuration: pairs of a route and a cluster, and routes that answer by
+/// themselves.
 pub const MAX_TARGETS: u32 = 1 << 22;
 
 /// A route configuration, compiled. Immutable.
@@ -96,8 +97,7 @@ pub enum Decision<'r> {
         route: &'r Arc<CompiledRoute>,
         /// How the route forwards.
         forward: &'r CompiledForward,
-        /// The number of the pair of route and cluster: dense over the router, see
-        /// [`Router::targets`].
+        /// The number of the pair of route and cluster ([`Router::targets`]).
         target: u32,
         /// The cluster's slot.
         slot: u32,
@@ -113,6 +113,8 @@ pub enum Decision<'r> {
         route: &'r Arc<CompiledRoute>,
         /// Where to.
         redirect: &'r CompiledRedirect,
+        /// The route's number ([`Router::targets`]).
+        target: u32,
     },
     /// It is answered here.
     DirectResponse {
@@ -120,6 +122,8 @@ pub enum Decision<'r> {
         route: &'r Arc<CompiledRoute>,
         /// With what.
         response: &'r DirectResponse,
+        /// The route's number ([`Router::targets`]).
+        target: u32,
     },
 }
 
@@ -164,7 +168,7 @@ impl From<RouteError> for Reason {
     }
 }
 
-/// A pair of a route and a cluster.
+/// A pair of a route and a cluster, or a route that answers by itself.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct TargetRef<'r> {
@@ -172,8 +176,8 @@ pub struct TargetRef<'r> {
     pub id: u32,
     /// The route; it knows its virtual host's name.
     pub route: &'r Arc<CompiledRoute>,
-    /// The cluster's name.
-    pub cluster: &'r Arc<str>,
+    /// The cluster's name; `None`: the route answers by itself.
+    pub cluster: Option<&'r Arc<str>>,
     /// The cluster's slot; `None`: the configuration has no such cluster.
     pub slot: Option<u32>,
     /// Which part of the split it is.
@@ -249,42 +253,50 @@ impl Router {
         let host = &self.hosts[place.host as usize];
         let mut request = Request::new(head, random);
         let route = host.compiled.find(&mut request, |_, _| {}).ok_or(RouteError::NoRoute)?;
+        let first = host.first_target;
         match &route.action {
             CompiledAction::Forward(forward) => {
                 let mut set_cookies = Vec::new();
                 let chosen = forward.clusters.choose(head, &mut set_cookies, random);
                 let chosen = chosen.ok_or(RouteError::ClusterHeaderMissing)?;
                 let slot = chosen.slot.ok_or(RouteError::UnknownCluster)?;
-                let target = host.first_target + chosen.target;
+                let target = first + chosen.target;
                 let split = chosen.split;
                 Ok(Decision::Forward { route, forward, target, slot, split, set_cookies })
             }
-            CompiledAction::Redirect(redirect) => Ok(Decision::Redirect { route, redirect }),
+            CompiledAction::Redirect(redirect) => {
+                let target = first + route.first_target;
+                Ok(Decision::Redirect { route, redirect, target })
+            }
             CompiledAction::DirectResponse(response) => {
-                Ok(Decision::DirectResponse { route, response })
+                let target = first + route.first_target;
+                Ok(Decision::DirectResponse { route, response, target })
             }
         }
     }
 
-    /// Every pair of a route and a cluster, in the order of their numbers.
+    /// Every pair of a route and a cluster, and every route that answers by itself, in the order of
+    /// their numbers.
     pub fn targets(&self) -> impl Iterator<Item = TargetRef<'_>> {
         let routes = self.hosts.iter().flat_map(|host| &host.compiled.routes);
-        let forwards = routes.filter_map(|route| Some((route, route.forward()?)));
-        let pairs = forwards.flat_map(|(route, forward)| {
-            let split = forward.clusters.split().is_some();
-            let clusters = forward.clusters.targets().iter().enumerate();
-            clusters.map(move |(at, cluster)| (route, cluster, split.then_some(at)))
+        let targets = routes.flat_map(|route| {
+            let clusters = route.forward().map(|forward| &forward.clusters);
+            let is_split = clusters.is_some_and(|clusters| clusters.split().is_some());
+            (0..route.targets()).map(move |at| {
+                let cluster = clusters.and_then(|clusters| clusters.targets().get(at));
+                (route, cluster, is_split.then_some(at))
+            })
         });
-        (0..).zip(pairs).map(|(id, (route, cluster, split))| TargetRef {
+        (0..).zip(targets).map(|(id, (route, cluster, split))| TargetRef {
             id,
             route,
-            cluster: &cluster.name,
-            slot: cluster.slot,
+            cluster: cluster.map(|cluster| &cluster.name),
+            slot: cluster.and_then(|cluster| cluster.slot),
             split,
         })
     }
 
-    /// How many pairs of a route and a cluster there are.
+    /// How many targets there are.
     #[must_use]
     pub const fn target_count(&self) -> u32 {
         self.targets

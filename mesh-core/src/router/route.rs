@@ -31,6 +31,8 @@ pub struct CompiledRoute {
     pub(super) matcher: CompiledMatch,
     pub(super) action: CompiledAction,
     edits: RouteEdits,
+    /// The number of its first target in its virtual host.
+    pub(super) first_target: u32,
 }
 
 /// What becomes of a request.
@@ -39,6 +41,13 @@ pub(super) enum CompiledAction {
     Forward(Arc<CompiledForward>),
     Redirect(CompiledRedirect),
     DirectResponse(DirectResponse),
+}
+
+impl CompiledRoute {
+    /// How many targets it has: one for each of its clusters, or one when it answers by itself.
+    pub(super) fn targets(&self) -> usize {
+        self.forward().map_or(1, |forward| forward.clusters.targets().len())
+    }
 }
 
 /// How a request goes to a cluster.
@@ -217,6 +226,7 @@ impl<S: ClusterSlots> HostContext<'_, S> {
             matcher: matcher?,
             action: action?,
             edits: RouteEdits::new(&split, &[&own, host, configuration]),
+            first_target: target,
         })
     }
 

@@ -95,9 +95,11 @@ fn decide(router: &Router, text: &str, random: &mut impl Random) -> Result<Strin
             let named = router.targets().find(|named| named.id == target).unwrap();
             assert_eq!((named.slot, named.split), (Some(slot), split));
             assert!(Arc::ptr_eq(named.route, decision.route()));
-            format!("{index} {}", named.cluster)
+            format!("{index} {}", named.cluster.unwrap())
         }
-        Decision::Redirect { redirect, .. } => {
+        Decision::Redirect { redirect, target, .. } => {
+            let named = router.targets().find(|named| named.id == target).unwrap();
+            assert!(named.cluster.is_none() && Arc::ptr_eq(named.route, decision.route()));
             let location = redirect.location(&call.head()).unwrap();
             format!("{index} {} {}", redirect.status().as_u16(), location.to_str().unwrap())
         }
@@ -194,7 +196,7 @@ fn redirects_and_direct_responses_are_decided_here() {
         route(prefix("/"), RouteAction::DirectResponse(answer)),
     ]);
     check(&router, &[("a:80/old/x", Ok("0 301 http://a:80/new/x")), ("a/x", Ok("1 403"))]);
-    assert_eq!(router.target_count(), 0);
+    assert_eq!(router.target_count(), 2);
 }
 
 /// How many of 10,000 calls each answer got.
@@ -324,6 +326,7 @@ fn targets_are_dense_and_follow_reused_virtual_hosts() {
         vec![
             route(prefix("/x"), split(&[("one", 1), ("two", 0), ("none", 1)], SplitBy::Random)),
             route(RouteMatch::any(), forward("three")),
+            route(RouteMatch::any(), RouteAction::Redirect(Redirect::default())),
         ],
     ));
     let b = Arc::new(host("b", &["b"], vec![route(RouteMatch::any(), by_header("x"))]));
@@ -333,7 +336,10 @@ fn targets_are_dense_and_follow_reused_virtual_hosts() {
         Router::compile(&Arc::new(config), slots, reuse).unwrap()
     };
     let first = compile(&[&a, &b], &slots, None);
-    let targets: Vec<_> = first.targets().map(|t| (t.id, &**t.cluster, t.slot, t.split)).collect();
+    let targets: Vec<_> = first
+        .targets()
+        .map(|t| (t.id, t.cluster.map_or("-", |name| &**name), t.slot, t.split))
+        .collect();
     assert_eq!(
         targets,
         [
@@ -341,12 +347,13 @@ fn targets_are_dense_and_follow_reused_virtual_hosts() {
             (1, "two", Some(11), Some(1)),
             (2, "none", None, Some(2)),
             (3, "three", Some(12), None),
-            (4, "one", Some(10), None),
-            (5, "three", Some(12), None),
-            (6, "two", Some(11), None),
+            (4, "-", None, None),
+            (5, "one", Some(10), None),
+            (6, "three", Some(12), None),
+            (7, "two", Some(11), None),
         ]
     );
-    assert_eq!(first.target_count(), 7);
+    assert_eq!(first.target_count(), 8);
 
     let reused = |old: &Router, new: &Router, old_at: usize, new_at: usize| {
         Arc::ptr_eq(&old.hosts[old_at].compiled, &new.hosts[new_at].compiled)

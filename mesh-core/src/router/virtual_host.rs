@@ -55,8 +55,7 @@ impl CompiledVirtualHost {
             let Some(route) = context.compile(index, targets, &mut scope.at_route(index)) else {
                 continue;
             };
-            let more = route.forward().map_or(0, |forward| forward.clusters.targets().len());
-            targets = targets.saturating_add(u32::try_from(more).unwrap_or(u32::MAX));
+            targets = targets.saturating_add(u32::try_from(route.targets()).unwrap_or(u32::MAX));
             routes.push(Arc::new(route));
         }
         if targets > super::MAX_TARGETS {

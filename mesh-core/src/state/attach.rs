@@ -17,7 +17,8 @@ pub trait Attach: Debug + Send + Sync + 'static {
     type Endpoint: Debug + Send + Sync;
     /// On a locality of a cluster: for example metric cells.
     type Locality: Clone + Debug + Send + Sync;
-    /// On a target (a route and one of its clusters): for example metric cells.
+    /// On a target (a route and one of its clusters, or a route that answers by itself): for example
+    /// metric cells.
     type Target: Debug + Send + Sync;
 
     /// Woken when a call leaves something for the writer to decide: then
@@ -48,8 +49,8 @@ pub trait Attach: Debug + Send + Sync + 'static {
     /// A locality of a cluster.
     fn locality(&self, cluster: &Self::Cluster, locality: &Locality) -> Self::Locality;
 
-    /// A target of the route table.
-    fn target(&self, cluster: &Self::Cluster, labels: TargetLabels<'_>) -> Self::Target;
+    /// A target of the route table; one without a cluster is a route that answers by itself.
+    fn target(&self, cluster: Option<&Self::Cluster>, labels: TargetLabels<'_>) -> Self::Target;
 }
 
 /// What names a target.
@@ -60,15 +61,15 @@ pub struct TargetLabels<'a> {
     pub virtual_host: &'a Arc<str>,
     /// The route's name.
     pub route: &'a Arc<str>,
-    /// The cluster's name.
-    pub cluster: &'a Arc<str>,
+    /// The cluster's name; `None`: the route answers by itself.
+    pub cluster: Option<&'a Arc<str>>,
 }
 
 impl<'a> TargetLabels<'a> {
     pub(super) const fn new(
         virtual_host: &'a Arc<str>,
         route: &'a Arc<str>,
-        cluster: &'a Arc<str>,
+        cluster: Option<&'a Arc<str>>,
     ) -> Self {
         Self { virtual_host, route, cluster }
     }
@@ -87,5 +88,5 @@ impl Attach for () {
     fn endpoint(&self, (): &Self::Cluster, _: &Address) -> Self::Endpoint {}
     fn endpoint_removed(&self, (): &Self::Endpoint) {}
     fn locality(&self, (): &Self::Cluster, _: &Locality) -> Self::Locality {}
-    fn target(&self, (): &Self::Cluster, _: TargetLabels<'_>) -> Self::Target {}
+    fn target(&self, _: Option<&Self::Cluster>, _: TargetLabels<'_>) -> Self::Target {}
 }

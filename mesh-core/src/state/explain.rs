@@ -1,5 +1,6 @@
 //! What [`crate::explain`] needs to see of a snapshot: the targets of one route.
 
+use super::snapshot::TargetSlot;
 use super::{Attach, Snapshot, Target};
 use crate::router::CompiledRoute;
 use std::sync::Arc;
@@ -16,8 +17,11 @@ impl<A: Attach> Snapshot<A> {
         let found = self.router.targets().find(|target| {
             Arc::ptr_eq(target.route, route)
                 && target.split == split
-                && **target.cluster == *cluster
+                && target.cluster.is_some_and(|name| **name == *cluster)
         })?;
-        self.targets.get(found.id as usize)?.as_ref()
+        match self.targets.get(found.id as usize)? {
+            TargetSlot::Forward(target) => Some(target),
+            TargetSlot::Reply(_) | TargetSlot::UnknownCluster => None,
+        }
     }
 }

@@ -50,5 +50,5 @@ pub use maintenance::Turn;
 pub use mesh::Mesh;
 pub use picker::{PickRequest, Picked, Picker};
 pub use snapshot::{Routing, Snapshot};
-pub use target::Target;
+pub use target::{ReplyTarget, Target};
 pub use updater::Updater;

@@ -3,9 +3,11 @@
 use super::address_filter::AddressFilter;
 use super::attach::TargetLabels;
 use super::prepare::Prepared;
-use super::snapshot::Targets;
+use super::snapshot::{TargetSlot, Targets};
 use super::updater::Entry;
-use super::{Applied, Attach, LiveCluster, LiveEndpoint, Picker, Snapshot, Target, Updater};
+use super::{
+    Applied, Attach, LiveCluster, LiveEndpoint, Picker, ReplyTarget, Snapshot, Target, Updater,
+};
 use crate::event::Event;
 use crate::lb::Balancer;
 use crate::outlier;
@@ -131,12 +133,18 @@ impl<A: Attach> Updater<A> {
         clusters: &BTreeMap<Arc<str>, Arc<LiveCluster<A>>>,
     ) -> Targets<A> {
         let targets = router.targets().map(|target| {
-            let (route, forward) = (target.route, Arc::clone(target.route.forward()?));
-            let cluster = clusters.get(target.cluster)?;
+            let (route, split) = (target.route, target.split);
             let labels = TargetLabels::new(route.virtual_host(), route.name(), target.cluster);
-            let attached = self.attach.target(cluster.attached(), labels);
-            let (route, cluster) = (Arc::clone(route), Arc::clone(cluster));
-            Some(Arc::new(Target { route, forward, cluster, split: target.split, attached }))
+            let Some((name, forward)) = target.cluster.zip(route.forward()) else {
+                let attached = self.attach.target(None, labels);
+                let route = Arc::clone(route);
+                return TargetSlot::Reply(Arc::new(ReplyTarget { route, attached }));
+            };
+            let Some(cluster) = clusters.get(name) else { return TargetSlot::UnknownCluster };
+            let attached = self.attach.target(Some(cluster.attached()), labels);
+            let (route, forward) = (Arc::clone(route), Arc::clone(forward));
+            let cluster = Arc::clone(cluster);
+            TargetSlot::Forward(Arc::new(Target { route, forward, cluster, split, attached }))
         });
         targets.collect()
     }

@@ -1,6 +1,6 @@
 //! [`Snapshot`]: the routes and clusters in force.
 
-use super::{Attach, LiveCluster, Target};
+use super::{Attach, LiveCluster, ReplyTarget, Target};
 use crate::head::RequestHead;
 use crate::local_reply::Reason;
 use crate::outcome::{Failure, ProtocolFailure};
@@ -14,13 +14,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The targets of a route table by their number.
-pub(super) type Targets<A> = Arc<[Option<Arc<Target<A>>>]>;
+pub(super) type Targets<A> = Arc<[TargetSlot<A>]>;
+
+/// What a call finds under the number of a target.
+#[derive(Debug)]
+pub(super) enum TargetSlot<A: Attach> {
+    Forward(Arc<Target<A>>),
+    Reply(Arc<ReplyTarget<A>>),
+    /// The cluster is not in the configuration.
+    UnknownCluster,
+}
 
 /// The routes and clusters in force: what one call sees, from its start to its end.
 #[derive(Debug)]
 pub struct Snapshot<A: Attach> {
     pub(super) router: Router,
-    /// By number; `None`: the cluster is not in the configuration.
     pub(super) targets: Targets<A>,
     pub(super) clusters: Arc<BTreeMap<Arc<str>, Arc<LiveCluster<A>>>>,
     pub(super) origin: Origin,
@@ -39,8 +47,9 @@ pub enum Routing<A: Attach> {
     /// It goes to this target. A split may have made cookies, so that the caller's next request goes
     /// there too: [`Target::hash`] takes them, and hands all of them out for the response.
     Forward(Arc<Target<A>>, Vec<HeaderValue>),
-    /// It is answered here, by a redirect or a direct response.
-    Reply(Response<Bytes>),
+    /// It is answered here, by a redirect or a direct response; an error: what the redirect makes of the
+    /// request is no location.
+    Reply(Arc<ReplyTarget<A>>, Result<Response<Bytes>, Reason>),
     /// It goes where its URI points, and is measured: the mesh only observes, or lets unknown hosts
     /// pass.
     Passthrough,
@@ -82,11 +91,21 @@ impl<A: Attach> Snapshot<A> {
         match self.router.route(head, random) {
             Ok(Decision::Forward { target, set_cookies, .. }) => {
                 match self.targets.get(target as usize) {
-                    Some(Some(target)) => Ok(Routing::Forward(Arc::clone(target), set_cookies)),
+                    Some(TargetSlot::Forward(target)) => {
+                        Ok(Routing::Forward(Arc::clone(target), set_cookies))
+                    }
                     _ => Err(Reason::UnknownCluster),
                 }
             }
-            Ok(decision) => reply(&decision, head).map(Routing::Reply),
+            Ok(
+                decision @ (Decision::Redirect { target, .. }
+                | Decision::DirectResponse { target, .. }),
+            ) => match self.targets.get(target as usize) {
+                Some(TargetSlot::Reply(target)) => {
+                    Ok(Routing::Reply(Arc::clone(target), reply(&decision, head)))
+                }
+                _ => Err(Reason::NoRoute),
+            },
             Err(error) => {
                 let reason = Reason::from(error);
                 match (&reason, self.unknown_hosts) {

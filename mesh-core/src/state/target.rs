@@ -1,4 +1,5 @@
-//! [`Target`]: a route and one of its clusters, all that a call needs behind one pointer.
+//! [`Target`]: a route and one of its clusters, all that a call needs behind one pointer; and
+//! [`ReplyTarget`]: a route that has none.
 
 use super::{Attach, LiveCluster};
 use crate::call::CallPolicy;
@@ -18,6 +19,27 @@ pub struct Target<A: Attach> {
     pub(super) cluster: Arc<LiveCluster<A>>,
     pub(super) split: Option<usize>,
     pub(super) attached: A::Target,
+}
+
+/// A route that answers by itself.
+#[derive(Debug)]
+pub struct ReplyTarget<A: Attach> {
+    pub(super) route: Arc<CompiledRoute>,
+    pub(super) attached: A::Target,
+}
+
+impl<A: Attach> ReplyTarget<A> {
+    /// The route.
+    #[must_use]
+    pub const fn route(&self) -> &Arc<CompiledRoute> {
+        &self.route
+    }
+
+    /// What the adapter hung on it.
+    #[must_use]
+    pub const fn attached(&self) -> &A::Target {
+        &self.attached
+    }
 }
 
 impl<A: Attach> Target<A> {

@@ -6,6 +6,7 @@
 //! drift from the one configured, and the wrong cluster's budget would pay.
 
 mod future;
+mod reply;
 
 pub(crate) use future::RouteFuture;
 
@@ -110,15 +111,12 @@ where
                 let routed = Routed { request, target, options, settings, hash, started, span };
                 RouteFuture::forward(of_call.in_scope(|| self.inner.call(routed)), of_call)
             }
-            Ok(Routing::Reply(mut reply)) => {
-                if head.is_grpc() {
-                    reply = crate::grpc::of_reply(reply);
-                }
-                let text = |text: Bytes| (!text.is_empty()).then_some(text);
-                let response = reply.map(|body| MeshResponseBody::local(text(body)));
-                let code = Code { status: Some(response.status()), ..Code::default() };
-                count(self.mesh.unrouted(), code, started);
-                RouteFuture::ready(Ok(response), span)
+            Ok(Routing::Reply(target, reply)) => {
+                let mut options = options_of(&request);
+                options.report |= self.mesh.shared().settings.report;
+                let call = reply::Answered { grpc: head.is_grpc(), options, started };
+                drop(snapshot);
+                RouteFuture::ready(call.by(&target, reply, &span), span)
             }
             Ok(Routing::Passthrough) => {
                 drop(snapshot);

@@ -1,6 +1,8 @@
 //! Routes that answer by themselves, and what splits and hash policies go by.
 
-use crate::fixture::{at, call, cluster, config, get, grpc, mesh, outcome, over_h2, reply, text};
+use crate::fixture::{
+    at, call, cluster, config, get, grpc, mesh, metric, outcome, over_h2, reply, text,
+};
 use bytes::Bytes;
 use http::StatusCode;
 use mesh_core::ConfigUpdate;
@@ -8,8 +10,9 @@ use mesh_core::model::{
     DirectResponse, HashPolicy, HashSource, LbAlgorithm, LbPolicy, Redirect, Route, RouteAction,
     RouteMatch,
 };
+use mesh_tower::observe::{CallReport, Phase};
 use mesh_tower::testing::MemoryNetwork;
-use mesh_tower::{Mesh, MeshLayer, Peer};
+use mesh_tower::{CallOptions, Mesh, MeshLayer, Peer};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tower::{Layer, ServiceExt};
@@ -54,6 +57,29 @@ async fn a_redirect_is_a_failure_to_grpc() {
         (response.status().as_u16(), &response.headers()["grpc-status"]),
         (200, &"14".parse().unwrap())
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_route_answers_by_itself_is_counted_and_reported_as_its_own() {
+    let mut redirect = Redirect::default();
+    redirect.host = Some("b".into());
+    let mesh = mesh(&MemoryNetwork::new(), answering(RouteAction::Redirect(redirect)));
+    let mut request = get("/x");
+    request.extensions_mut().insert(CallOptions::new().server_timing());
+    let response = call(&mesh, request).await.unwrap();
+    let report = response.extensions().get::<CallReport>().unwrap();
+    assert!(report.attempts.is_empty() && report.phases.get(Phase::Routing).is_some());
+    assert!(response.headers().contains_key(CallReport::SERVER_TIMING));
+    drop(call(&mesh, grpc("/s/m")).await.unwrap());
+    let count = |more: &[(&str, &str)]| {
+        let labels = [&[("route", "answers"), ("cluster", "")], more].concat();
+        metric(&mesh, "mesh_calls_total", &labels)
+    };
+    assert_eq!(count(&[("status", "301")]), 1);
+    assert_eq!(count(&[("status", "200"), ("grpc_status", "14")]), 1);
+    // A call that did not ask has no report.
+    let response = call(&mesh, get("/x")).await.unwrap();
+    assert!(response.extensions().get::<CallReport>().is_none());
 }
 
 /// Endpoints 1 to 8, each of which answers with its number.

@@ -73,8 +73,8 @@ impl Attach for Recorder {
         format!("{cluster}/{}", locality.zone)
     }
 
-    fn target(&self, cluster: &Arc<str>, labels: TargetLabels<'_>) -> String {
-        format!("{}>{cluster}", labels.virtual_host)
+    fn target(&self, cluster: Option<&Arc<str>>, labels: TargetLabels<'_>) -> String {
+        format!("{}>{}", labels.virtual_host, cluster.map_or("", |name| name))
     }
 }
 
@@ -154,7 +154,7 @@ impl World {
         let head = RequestHead::new(&Method::GET, host, "/", &headers);
         match self.mesh.snapshot().route(&head, &mut SplitMix64::new(1))? {
             Routing::Forward(target, _) => Ok(target),
-            other @ (Routing::Reply(_) | Routing::Passthrough) => panic!("{other:?}"),
+            other @ (Routing::Reply(..) | Routing::Passthrough) => panic!("{other:?}"),
         }
     }
 
