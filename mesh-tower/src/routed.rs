@@ -51,6 +51,7 @@ pub(crate) struct Attempt {
     /// How often a pick is repeated to find another; `None`: who was tried is as good as any.
     pub(crate) max_reselect: Option<u32>,
     pub(crate) wait_for_ready: bool,
+    pub(crate) grpc: bool,
     /// Which attempt of its call it is, from 1.
     pub(crate) number: u32,
     /// When the attempt began.
@@ -65,6 +66,7 @@ pub(crate) struct Picked {
     pub(crate) request: Request<MeshBody>,
     pub(crate) in_flight: InFlight<Net>,
     pub(crate) locality: Option<Arc<LocalityCells>>,
+    pub(crate) grpc: bool,
     /// Which attempt of its call it is, from 1.
     pub(crate) number: u32,
     /// When the endpoint was picked.

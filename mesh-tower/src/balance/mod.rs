@@ -80,7 +80,7 @@ fn choose(mut attempt: Attempt, now: Timestamp) -> Choice {
             if target.forward().wants_endpoint_hostname() {
                 rewrite_host(&mut attempt.request, set, index);
             }
-            let Attempt { request, target, number, started, deadline, .. } = attempt;
+            let Attempt { request, target, grpc, number, started, deadline, .. } = attempt;
             let in_flight = InFlight::begin(target, endpoint, priority);
             let waited = now.saturating_duration_since(started);
             let started = now;
@@ -88,6 +88,7 @@ fn choose(mut attempt: Attempt, now: Timestamp) -> Choice {
                 request,
                 in_flight,
                 locality,
+                grpc,
                 number,
                 started,
                 waited,

@@ -33,6 +33,7 @@ use mesh_core::router::RequestHash;
 use mesh_core::state::Target;
 use mesh_core::{Timestamp, WallTime};
 use smallvec::SmallVec;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A call in progress.
@@ -65,7 +66,7 @@ pub(super) struct Drive {
 /// The retry slots that the call holds; what is left is given back when the call is dropped.
 #[derive(Debug)]
 struct Slots {
-    target: std::sync::Arc<Target<Net>>,
+    target: Arc<Target<Net>>,
     held: u32,
 }
 
@@ -75,6 +76,15 @@ impl Drop for Slots {
             release(&self.target);
         }
     }
+}
+
+/// The call itself spent time, which counts and is reported.
+#[cold]
+fn spent(target: &Target<Net>, report: &mut CallReport, phase: Phase, duration: Duration) {
+    let mut phases = Phases::new();
+    phases.add(phase, duration);
+    target.cluster().attached().cells.phases(&phases);
+    report.phases.add(phase, duration);
 }
 
 fn release(target: &Target<Net>) {
@@ -137,10 +147,18 @@ impl Drive {
         let trace = Trace::of(&request);
         let machine = Call::new(&target.call_policy(), facts, started);
         target.cluster().budget().deposit();
-        let slots = Slots { target: target.clone(), held: 0 };
-        let mut drive = Self {
+        let slots = Slots { target: Arc::clone(&target), held: 0 };
+        let scope = CallScope::new(Arc::clone(&target), started, span);
+        let report = (options.report || settings.report).then(|| {
+            let routed = clock::now().saturating_duration_since(started);
+            let mut report = Box::new(CallReport::new());
+            spent(&target, &mut report, Phase::Routing, routed);
+            report
+        });
+        // The last expression, so that it is made where it is to be: it is large.
+        Self {
             machine,
-            scope: Some(CallScope::new(target, started, span)),
+            scope: Some(scope),
             saved: SavedRequest::new(request),
             slots,
             options,
@@ -155,15 +173,11 @@ impl Drive {
             activity: Vec::new(),
             previous: SmallVec::new(),
             last: None,
-            report: None,
-        };
-        if drive.wants_report() {
-            drive.phase(Phase::Routing, clock::now().saturating_duration_since(started));
+            report,
         }
-        drive
     }
 
-    const fn target(&self) -> &std::sync::Arc<Target<Net>> {
+    const fn target(&self) -> &Arc<Target<Net>> {
         &self.slots.target
     }
 
@@ -209,6 +223,7 @@ impl Drive {
             previous: self.previous.clone(),
             max_reselect: target.max_reselect(),
             wait_for_ready: self.options.wait_for_ready,
+            grpc: self.grpc,
             number: id.number(),
             started: now,
             deadline,
@@ -241,7 +256,7 @@ impl Drive {
         let now = answer.scope.head_at();
         let trailers = answer.peeked.as_deref().and_then(Peeked::trailers);
         if let Some(trailers) = trailers {
-            answer.scope.trailers(trailers);
+            answer.scope.trailers(mesh_core::outcome::grpc_status(trailers));
         }
         let response = ResponseOutcome {
             status: answer.head.status,
@@ -268,6 +283,7 @@ impl Drive {
     }
 
     /// An attempt failed without an answer.
+    #[cold]
     pub(super) fn failed(
         &mut self,
         id: AttemptId,
@@ -295,6 +311,7 @@ impl Drive {
     }
 
     /// An attempt was ended at its per-try timeout; its endpoint was told so when it was dropped.
+    #[cold]
     pub(super) fn timed_out(&mut self, id: AttemptId, place: Option<Place>) -> Action {
         let mut error = AttemptError::new(Failure::PerTryTimeout, self.attempt_began);
         error.endpoint = place.map(|place| (place.endpoint, place.address));
@@ -309,6 +326,7 @@ impl Drive {
     }
 
     /// The call ends while an attempt is out: who was silent, and for how long.
+    #[cold]
     pub(super) fn given_up(&mut self, place: Place, now: Timestamp) {
         let mut report = AttemptReport::new(AttemptOutcome::Failed(Failure::PerTryTimeout));
         report.endpoint = Some(place.address.clone());
@@ -347,10 +365,7 @@ impl Drive {
 
     /// The call itself spent time.
     fn phase(&mut self, phase: Phase, duration: Duration) {
-        let mut phases = Phases::new();
-        phases.add(phase, duration);
-        self.target().cluster().attached().cells.phases(&phases);
-        self.report.get_or_insert_default().phases.add(phase, duration);
+        spent(&self.slots.target, self.report.get_or_insert_default(), phase, duration);
     }
 
     const fn wants_report(&self) -> bool {
@@ -403,13 +418,7 @@ impl Drive {
         let idle = idle.into_iter().flatten().min();
         let limits = Limits { deadline: self.machine.deadline(), idle };
         let counts = self.machine.counts();
-        let trailers = peeked.as_deref().and_then(Peeked::trailers);
-        let grpc_status = if self.grpc {
-            mesh_core::outcome::grpc_status(&head.headers)
-                .or_else(|| trailers.and_then(mesh_core::outcome::grpc_status))
-        } else {
-            None
-        };
+        let grpc_status = attempt.grpc_status();
         if let Some(call) = &mut self.scope {
             let status = Some(attempt.counted_status().unwrap_or(head.status));
             let flag = self.machine.retry_stop().and_then(RetryStop::flag);
@@ -438,6 +447,7 @@ impl Drive {
     }
 
     /// The call ends without an answer.
+    #[cold]
     pub(super) fn finish(
         &mut self,
         reason: Reason,
@@ -469,12 +479,14 @@ impl Drive {
 
     /// The call ends because what the machine asked for is not there: a mistake of this layer, which
     /// must not become a panic of the caller's.
+    #[cold]
     pub(super) fn lost(&mut self) -> Error {
         debug_assert!(false, "the machine asked for a request or an answer that is gone");
         let (reason, processed) = (ResetReason::Local, Processed::Maybe);
         self.finish(Reason::Attempt(Failure::Reset { reason, processed }), None, clock::now())
     }
 
+    #[cold]
     fn finished_report(&mut self, now: Timestamp) -> CallReport {
         let mut report = self.report.take().map_or_else(CallReport::new, |report| *report);
         report.duration = now.saturating_duration_since(self.began);

@@ -35,6 +35,9 @@ pub(crate) struct CallFuture<S: Service<Attempt>, R> {
     source: Option<BoxError>,
 }
 
+/// How an attempt ended, when one has.
+type Ended<R> = Option<Result<Answer<R>, AttemptError>>;
+
 /// The attempts that are out.
 #[pin_project]
 struct Attempts<F, R> {
@@ -89,7 +92,8 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let mut answer = None;
+        // What ended last stays in its place: answers are large, and moved as seldom as can be.
+        let mut ended = None;
         let mut action = Action::Wait;
         if !*this.begun {
             *this.begun = true;
@@ -99,7 +103,7 @@ where
             match action {
                 Action::Start(id) => {
                     // The answer that is tried again holds a place in the circuit breaker.
-                    answer = None;
+                    clear(&mut ended);
                     // It goes where none of those is that are out.
                     this.attempts.as_ref().places(|place| this.drive.avoid(place.endpoint));
                     let Some(attempt) = this.drive.attempt(id) else {
@@ -117,9 +121,9 @@ where
                     continue;
                 }
                 Action::Commit(_) => {
-                    return Poll::Ready(match answer.take() {
-                        Some(answer) => Ok(this.drive.commit(answer)),
-                        None => Err(this.drive.lost()),
+                    return Poll::Ready(match ended {
+                        Some(Ok(answer)) => Ok(this.drive.commit(answer)),
+                        Some(Err(_)) | None => Err(this.drive.lost()),
                     });
                 }
                 Action::Finish(reason) => {
@@ -131,28 +135,30 @@ where
                 }
                 Action::Wait => {}
             }
-            if let Poll::Ready((id, result)) = this.attempts.as_mut().poll(this.drive, cx) {
-                action = match result {
-                    Ok(mut head) => {
-                        let action = this.drive.answered(id, &mut head);
-                        // Kept for a commit; with any other action the next turn drops it.
-                        answer = Some(head);
+            // An answer is kept for a commit; with any other action it is dropped here.
+            ended = None;
+            if let Poll::Ready(id) = this.attempts.as_mut().poll(this.drive, &mut ended, cx) {
+                action = match &mut ended {
+                    Some(Ok(answer)) => this.drive.answered(id, answer),
+                    Some(Err(error)) => {
+                        let action = this.drive.failed(id, error, clock::now());
+                        *this.source = error.source.take();
                         action
                     }
-                    Err(mut error) => {
-                        let action = this.drive.failed(id, &mut error, clock::now());
-                        *this.source = error.source;
-                        action
-                    }
+                    None => Action::Wait,
                 };
                 continue;
             }
-            answer = None;
             this.attempts.as_mut().tell_sent(this.drive);
             let now = ready!(this.timer.as_mut().poll(this.drive, cx));
             action = this.drive.timeout(now);
         }
     }
+}
+
+/// Drops what is there, where it is.
+fn clear<R>(ended: &mut Ended<R>) {
+    *ended = None;
 }
 
 impl<F: Placed, R> Attempts<F, R> {
@@ -229,64 +235,67 @@ where
     R: Body<Data = Bytes> + Unpin,
     R::Error: Into<BoxError>,
 {
-    /// The next attempt that ended, with its answer or without.
+    /// The next attempt that ended; `ended` is how.
     fn poll(
         mut self: Pin<&mut Self>,
         drive: &Drive,
+        ended: &mut Ended<R>,
         cx: &mut Context<'_>,
-    ) -> Poll<(AttemptId, Result<Answer<R>, AttemptError>)> {
-        if let Poll::Ready(ended) = self.as_mut().poll_peeking(cx) {
-            return Poll::Ready(ended);
+    ) -> Poll<AttemptId> {
+        if let Poll::Ready(id) = self.as_mut().poll_peeking(ended, cx) {
+            return Poll::Ready(id);
         }
         loop {
-            let (id, result) = ready!(self.as_mut().poll_heads(cx));
-            let Ok(mut answer) = result else { return Poll::Ready((id, result)) };
-            let Some(wait) = drive.peeks(&answer.head) else {
-                return Poll::Ready((id, Ok(answer)));
-            };
+            let id = ready!(self.as_mut().poll_heads(ended, cx));
+            let Some(Ok(answer)) = ended else { return Poll::Ready(id) };
+            let Some(wait) = drive.peeks(&answer.head) else { return Poll::Ready(id) };
             let peeked = answer.peeked.get_or_insert_default();
             let found = peeked.poll_trailers(&mut answer.body, cx).is_ready();
             if found || !wait || self.peeking.is_some() {
-                return Poll::Ready((id, Ok(answer)));
+                return Poll::Ready(id);
             }
-            *self.as_mut().project().peeking = Some(Box::new((id, answer)));
+            if let Some(Ok(answer)) = ended.take() {
+                *self.as_mut().project().peeking = Some(Box::new((id, answer)));
+            }
         }
     }
 
     fn poll_peeking(
         self: Pin<&mut Self>,
+        ended: &mut Ended<R>,
         cx: &mut Context<'_>,
-    ) -> Poll<(AttemptId, Result<Answer<R>, AttemptError>)> {
+    ) -> Poll<AttemptId> {
         let this = self.project();
         let Some(peeking) = this.peeking else { return Poll::Pending };
         let (id, answer) = &mut **peeking;
         let id = *id;
         let peeked = answer.peeked.get_or_insert_default();
         ready!(peeked.poll_trailers(&mut answer.body, cx));
-        match this.peeking.take() {
-            Some(peeking) => Poll::Ready((id, Ok(peeking.1))),
-            None => Poll::Pending,
-        }
+        *ended = this.peeking.take().map(|peeking| Ok(peeking.1));
+        Poll::Ready(id)
     }
 
     fn poll_heads(
         self: Pin<&mut Self>,
+        ended: &mut Ended<R>,
         cx: &mut Context<'_>,
-    ) -> Poll<(AttemptId, Result<Answer<R>, AttemptError>)> {
+    ) -> Poll<AttemptId> {
         let mut this = self.project();
         if let (Some(first), Some(id)) = (this.first.as_mut().as_pin_mut(), *this.first_id)
             && let Poll::Ready(result) = first.poll(cx)
         {
+            *ended = Some(result);
             this.first.set(None);
             *this.first_id = None;
-            return Poll::Ready((id, result));
+            return Poll::Ready(id);
         }
         for index in 0..this.hedges.len() {
             let Hedge { id, attempt, .. } = &mut this.hedges[index];
             let id = *id;
             if let Poll::Ready(result) = attempt.as_mut().poll(cx) {
+                *ended = Some(result);
                 this.hedges.swap_remove(index);
-                return Poll::Ready((id, result));
+                return Poll::Ready(id);
             }
         }
         Poll::Pending

@@ -8,7 +8,6 @@ use crate::observe::events::RetryOutcome;
 use crate::observe::report::BodyTime;
 use crate::observe::span::ThinSpan;
 use crate::observe::target::CallRecord;
-use http::HeaderMap;
 use mesh_core::Timestamp;
 use mesh_core::call::AttemptCounts;
 use mesh_core::local_reply::ResponseFlag;
@@ -95,10 +94,10 @@ impl CallScope {
         }
     }
 
-    /// Trailers came.
-    pub(crate) fn trailers(&mut self, trailers: &HeaderMap) {
+    /// Trailers came, with this status.
+    pub(crate) const fn trailers(&mut self, grpc_status: Option<u32>) {
         if self.code.grpc_status.is_none() {
-            self.code.grpc_status = outcome::grpc_status(trailers);
+            self.code.grpc_status = grpc_status;
         }
     }
 

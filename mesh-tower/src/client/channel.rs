@@ -89,8 +89,10 @@ impl Future for ChannelFuture {
     type Output = Result<Response<ChannelBody>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let result = ready!(self.project().call.poll(cx));
-        Poll::Ready(Ok(result.unwrap_or_else(grpc_reply).map(ChannelBody)))
+        Poll::Ready(Ok(match ready!(self.project().call.poll(cx)) {
+            Ok(response) => response.map(ChannelBody),
+            Err(error) => grpc_reply(error).map(ChannelBody),
+        }))
     }
 }
 
@@ -122,12 +124,14 @@ impl Body for ChannelBody {
     }
 }
 
+#[cold]
 fn status_of(error: &Error) -> tonic::Status {
     let code = i32::try_from(error.grpc_status()).unwrap_or(2);
     tonic::Status::new(tonic::Code::from(code), error.to_string())
 }
 
 /// The Trailers-Only answer that stands for an error.
+#[cold]
 fn grpc_reply(error: Error) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::local(None));
     crate::grpc::trailers_only(response.headers_mut(), error.grpc_status(), &error.to_string());

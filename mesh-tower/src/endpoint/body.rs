@@ -165,11 +165,12 @@ where
     }
 
     fn trailers(&mut self, trailers: &http::HeaderMap) {
+        let status = mesh_core::outcome::grpc_status(trailers);
         if let Some(attempt) = &mut self.attempt {
-            attempt.trailers(trailers);
+            attempt.trailers(status);
         }
         if let Some(call) = &mut self.call {
-            call.trailers(trailers);
+            call.trailers(status);
         }
     }
 
@@ -201,6 +202,7 @@ where
     }
 
     /// The call is over before its body ended.
+    #[cold]
     fn end(&mut self, reason: Reason) -> Error {
         self.over = true;
         self.timer = None;

@@ -50,8 +50,8 @@ impl<L: Leaf> Service<Picked> for EndpointService<L> {
     }
 
     fn call(&mut self, picked: Picked) -> Self::Future {
-        let Picked { request, in_flight, locality, number, started, waited, deadline } = picked;
-        let grpc = mesh_core::head::is_grpc_content_type(request.headers());
+        let Picked { request, in_flight, locality, grpc, number, started, waited, deadline } =
+            picked;
         let span = attempt_span(&in_flight, number);
         let send = span.in_scope(|| self.leaf.send(&in_flight, request));
         let times = Times { started, waited, deadline };

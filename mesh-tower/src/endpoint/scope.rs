@@ -8,7 +8,7 @@ use crate::observe::code::Code;
 use crate::observe::span::ThinSpan;
 use crate::observe::{AttemptOutcome, AttemptReport, Phase, Phases};
 use crate::routed::Place;
-use http::{HeaderMap, StatusCode, response};
+use http::{StatusCode, response};
 use mesh_core::Timestamp;
 use mesh_core::local_reply::ResponseFlag;
 use mesh_core::model::Locality;
@@ -108,6 +108,7 @@ impl AttemptScope {
     }
 
     /// The attempt is over at `now`, before its body has ended.
+    #[cold]
     pub(crate) fn cut_off(mut self, flag: ResponseFlag, now: Timestamp) {
         self.code.flag.get_or_insert(flag);
         self.ended = Some(now);
@@ -121,6 +122,7 @@ impl AttemptScope {
     }
 
     /// What is known of its answer, `None` before there is one; times count from `call_started`.
+    #[cold]
     pub(crate) fn report(&self, call_started: Timestamp) -> Option<AttemptReport> {
         let (status, grpc_status) = (self.code.status?, self.code.grpc_status);
         let mut report = AttemptReport::new(AttemptOutcome::Response { status, grpc_status });
@@ -188,6 +190,7 @@ impl AttemptScope {
     }
 
     /// Counts a connection of somebody else's that was not made.
+    #[cold]
     pub(super) fn connection_failed(&self, why: ConnectFailure) {
         if let Some(locality) = &self.locality {
             locality.cluster().connection_failed(why);
@@ -195,17 +198,23 @@ impl AttemptScope {
     }
 
     /// Reports the gRPC status of the trailers, once.
-    pub(crate) fn trailers(&mut self, trailers: &HeaderMap) {
+    pub(crate) fn trailers(&mut self, grpc_status: Option<u32>) {
         if self.report == Report::Trailers {
             self.report = Report::Done;
-            let status = outcome::grpc_status(trailers).unwrap_or(outcome::grpc::UNKNOWN);
+            let status = grpc_status.unwrap_or(outcome::grpc::UNKNOWN);
             self.code.grpc_status = Some(status);
             self.observe(Observation::Code(outcome::grpc_to_http(status)));
         }
     }
 
+    /// The gRPC status of the answer, as far as it is known.
+    pub(crate) const fn grpc_status(&self) -> Option<u32> {
+        self.code.grpc_status
+    }
+
     /// Reports that the body broke off, whatever its head said (Envoy: `onUpstreamReset`); unless the
     /// caller's own request body did it.
+    #[cold]
     pub(crate) fn broken(&mut self, failure: &Failure) {
         self.code.flag = Some(failure.flag());
         self.report = Report::Done;
@@ -215,6 +224,7 @@ impl AttemptScope {
     }
 
     /// Reports an attempt without a response head.
+    #[cold]
     pub(super) fn failed(&mut self, failure: &Failure, now: Timestamp) {
         self.report = Report::Done;
         self.code.flag = Some(failure.flag());

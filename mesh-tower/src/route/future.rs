@@ -18,7 +18,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 /// A call: routed, passed by, or answered here.
 #[pin_project]
@@ -82,20 +82,23 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let result = ready!(this.span.in_scope(|| match this.state.project() {
+        let polled = this.span.in_scope(|| match this.state.project() {
             StateProj::Forward(call) => call.poll(cx),
             StateProj::Passthrough(sent, passing) => {
                 sent.poll(cx).map(|result| passing.ended(result))
             }
             StateProj::Ready(result) => result.take().map_or(Poll::Pending, Poll::Ready),
-        }));
-        if let Err(error) = &result {
-            this.span.record("response_flag", error.response_flag().as_str());
-            this.span.record("error", tracing::field::display(error));
+        });
+        // It is not taken out of the poll: it is large.
+        if let Poll::Ready(result) = &polled {
+            if let Err(error) = result {
+                this.span.record("response_flag", error.response_flag().as_str());
+                this.span.record("error", tracing::field::display(error));
+            }
+            // What goes on is the response body, which has the span too.
+            *this.span = ThinSpan::NONE;
         }
-        // What goes on is the response body, which has the span too.
-        *this.span = ThinSpan::NONE;
-        Poll::Ready(result)
+        polled
     }
 }
 

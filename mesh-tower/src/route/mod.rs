@@ -132,6 +132,7 @@ where
 
 impl<S, L> RouteService<S, L> {
     /// A call that no route takes.
+    #[cold]
     fn refuse(&self, reason: Reason, snapshot: &Snapshot<Net>, started: Timestamp) -> Error {
         let code = Code { flag: Some(reason.flag()), ..Code::default() };
         count(self.mesh.unrouted(), code, started);
@@ -149,6 +150,7 @@ fn count(cells: &TargetCells, code: Code, started: Timestamp) {
 }
 
 /// A call whose request a route's rewrite made unfit.
+#[cold]
 fn unsendable(invalid: InvalidRewrite, target: &Target<Net>, started: Timestamp) -> Error {
     let reason = Reason::Attempt(Failure::Protocol(ProtocolFailure::InvalidRequest));
     let code = Code { flag: Some(reason.flag()), ..Code::default() };

@@ -156,6 +156,7 @@ impl Lease {
     }
 }
 
+#[cold]
 fn unopened(error: h2::Error) -> NotStarted {
     NotStarted::Failed(SendError::new(failure::of_unopened(&error)).with_source(error))
 }
