@@ -88,6 +88,7 @@ pub struct Candidate {
 
 /// What is known of a candidate's health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "closed: what balancing tells apart")]
 pub enum CandidateHealth {
     /// Configured healthy or unknown, and not ejected.
     Healthy,

@@ -86,6 +86,7 @@ pub struct DnsOptions {
 /// listens on both would be two endpoints of one server. A logical cluster tries its addresses one
 /// after another (RFC 8305), so it takes all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "closed by Envoy's `DnsLookupFamily`")]
 pub enum DnsLookupFamily {
     /// IPv6 addresses; IPv4 ones when there are none.
     Auto,

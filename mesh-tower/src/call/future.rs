@@ -271,7 +271,9 @@ where
         let id = *id;
         let peeked = answer.peeked.get_or_insert_default();
         ready!(peeked.poll_trailers(&mut answer.body, cx));
-        *ended = this.peeking.take().map(|peeking| Ok(peeking.1));
+        if let Some(peeking) = this.peeking.take() {
+            *ended = Some(Ok(peeking.1));
+        }
         Poll::Ready(id)
     }
 

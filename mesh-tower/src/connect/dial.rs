@@ -45,6 +45,7 @@ pub trait Connect: Send + Sync + fmt::Debug {
 
 /// Plain TCP (with `TCP_NODELAY`) and Unix-domain sockets.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::exhaustive_structs, reason = "a name for what has no settings")]
 pub struct TcpConnector;
 
 impl Connect for TcpConnector {

@@ -10,6 +10,7 @@ label_values! {
     ///
     /// [`Routing`](Self::Routing) and [`Backoff`](Self::Backoff) happen to the call, the others to each
     /// attempt.
+    #[non_exhaustive]
     pub enum Phase {
         /// Virtual host, route and cluster were chosen; measured of calls that carry a report, because
         /// the clock would cost more than most routings.
