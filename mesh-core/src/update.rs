@@ -24,6 +24,19 @@ pub struct ConfigUpdate {
     pub route_configuration: Arc<RouteConfiguration>,
     /// The clusters by name.
     pub clusters: BTreeMap<Arc<str>, ClusterUpdate>,
+    /// Set by a source that answers for authorities as calls ask for them: what it has answered so far.
+    /// Another authority is asked for, and its calls wait; see [`Answer`].
+    pub on_demand: Option<Arc<BTreeMap<Arc<str>, Answer>>>,
+}
+
+/// What a source that works on demand says of an authority.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "closed: it is served or it is not")]
+pub enum Answer {
+    /// There are routes for it.
+    Served,
+    /// There are none, and this is why.
+    Absent(Arc<str>),
 }
 
 impl ConfigUpdate {

@@ -47,12 +47,17 @@ impl<A: Attach> Updater<A> {
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called next, and why.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Timestamp, &'static str)> {
-        let (_, name) = self.due.first()?;
-        self.entries.get(name)?.poll_timeout()
+        let due = self.due.first().and_then(|(_, name)| self.entries.get(name)?.poll_timeout());
+        let leaving = self.leaving.check_at().map(|at| (at, "leaving clusters"));
+        due.into_iter().chain(leaving).min_by_key(|(at, _)| *at)
     }
 
-    /// Does what is due: sweeps, ends of ejections.
+    /// Does what is due: sweeps, ends of ejections, ends of clusters that were removed.
     pub fn handle_timeout(&mut self, now: Timestamp, random: &mut impl Random) -> Turn {
+        if self.leaving.check_at().is_some_and(|at| at <= now) {
+            self.free_retired();
+            self.leaving.checked(now);
+        }
         let due = self.due.iter().take_while(|(at, _)| *at <= now);
         let due: Vec<_> = due.map(|(_, name)| Arc::clone(name)).collect();
         self.look_at(due, Cause::Timeout, now, random)

@@ -24,6 +24,7 @@ mod chunks;
 mod diff;
 mod endpoint_set;
 mod explain;
+mod leaving;
 mod live_cluster;
 mod live_endpoint;
 mod maintenance;

@@ -119,6 +119,7 @@ impl<A: Attach> Updater<A> {
             origin: update.origin.clone(),
             mode: update.mode,
             unknown_hosts: update.unknown_hosts,
+            on_demand: update.on_demand.clone(),
             generation: before.generation + 1,
             applied_at: Some(now),
             ended: false,
@@ -149,22 +150,22 @@ impl<A: Attach> Updater<A> {
         targets.collect()
     }
 
-    pub(super) fn remove_missing(&mut self, update: &ConfigUpdate, applied: &mut Applied) {
+    /// Takes clusters that are no longer configured out of force. Calls that have chosen one finish
+    /// with it ([`Leaving`](super::leaving::Leaving)).
+    pub(super) fn remove_missing(
+        &mut self,
+        update: &ConfigUpdate,
+        applied: &mut Applied,
+        now: Timestamp,
+    ) {
         let gone: Vec<_> =
             self.entries.keys().filter(|n| !update.clusters.contains_key(*n)).cloned().collect();
         for name in gone {
             let Some(mut entry) = self.entries.remove(&name) else { continue };
             self.disarm(&name, &mut entry);
             applied.clusters_removed += 1;
-            // Who waits, or still comes by a snapshot that was taken before, finds nobody.
-            let old = entry.live.publish(Picker::gone(), &self.attach);
-            self.retire(old);
-            let gone = entry.set.distinct();
-            applied.endpoints_removed += gone.len();
-            self.tell_gone(&gone);
-            self.attach.cluster_removed(entry.live.attached());
-            self.slots.give_back(entry.live.slot());
-            self.retire(entry.live);
+            applied.endpoints_removed += entry.set.distinct().len();
+            self.leaving.begin(entry, &mut self.retired, &self.attach, now);
         }
     }
 }

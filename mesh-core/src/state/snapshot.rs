@@ -7,7 +7,7 @@ use crate::outcome::{Failure, ProtocolFailure};
 use crate::random::Random;
 use crate::router::{Decision, Router};
 use crate::time::Timestamp;
-use crate::update::{Mode, Origin, UnknownHosts};
+use crate::update::{Answer, Mode, Origin, UnknownHosts};
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
 use std::collections::BTreeMap;
@@ -34,6 +34,7 @@ pub struct Snapshot<A: Attach> {
     pub(super) origin: Origin,
     pub(super) mode: Mode,
     pub(super) unknown_hosts: UnknownHosts,
+    pub(super) on_demand: Option<Arc<BTreeMap<Arc<str>, Answer>>>,
     pub(super) generation: u64,
     pub(super) applied_at: Option<Timestamp>,
     /// The mesh was shut down.
@@ -65,6 +66,7 @@ impl<A: Attach> Snapshot<A> {
             origin: Origin::default(),
             mode: Mode::default(),
             unknown_hosts: UnknownHosts::default(),
+            on_demand: None,
             generation: 0,
             applied_at: None,
             ended: false,
@@ -113,6 +115,30 @@ impl<A: Attach> Snapshot<A> {
                     _ => Err(reason),
                 }
             }
+        }
+    }
+
+    /// Whether a call to `authority` need not wait for a source that works on demand: it has its answer,
+    /// or the configuration is one that answers for all.
+    #[must_use]
+    pub fn has_answer(&self, authority: &str) -> bool {
+        if self.ended || self.mode == Mode::Observe {
+            return true;
+        }
+        let Some(answers) = &self.on_demand else { return self.applied_at.is_some() };
+        match crate::scan::has_capital(authority.as_bytes()) {
+            true => answers.contains_key(&*authority.to_ascii_lowercase()),
+            false => answers.contains_key(authority),
+        }
+    }
+
+    /// Why there are no routes for `authority`, when the source said so.
+    #[must_use]
+    pub fn absence(&self, authority: &str) -> Option<&Arc<str>> {
+        let answers = self.on_demand.as_ref()?;
+        match answers.get(&*authority.to_ascii_lowercase())? {
+            Answer::Absent(why) => Some(why),
+            Answer::Served => None,
         }
     }
 

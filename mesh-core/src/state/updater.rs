@@ -1,10 +1,13 @@
 //! [`Updater`], the write handle: a configuration comes in here and is taken whole, or not at all.
 
 use super::address_filter::AddressFilter;
+use super::leaving::{Leaving, Left};
 use super::overflow::OverflowWatch;
 use super::prepare::Prepared;
 use super::slots::{FreeSlots, Slots};
-use super::{Applied, ApplyError, Attach, EndpointSet, LiveCluster, LiveEndpoint, Mesh, Snapshot};
+use super::{
+    Applied, ApplyError, Attach, EndpointSet, LiveCluster, LiveEndpoint, Mesh, Picker, Snapshot,
+};
 use crate::lb::{Balancer, EjectedBits, Pick};
 use crate::model::{ClusterLoadAssignment, RouteConfiguration, VirtualHost};
 use crate::outlier::Detector;
@@ -36,6 +39,8 @@ pub struct Updater<A: Attach> {
     pub(super) marks: (Sender<Arc<str>>, Receiver<Arc<str>>),
     /// When which cluster wants to be looked at.
     pub(super) due: BTreeSet<(Timestamp, Arc<str>)>,
+    /// Clusters that are no longer configured, and still serve calls.
+    pub(super) leaving: Leaving<A>,
     /// Removed endpoints that still serve calls, for whoever drains.
     pub(super) departed: Vec<Weak<LiveEndpoint<A>>>,
     /// Where round robin begins comes from this and the cluster's name.
@@ -83,6 +88,7 @@ impl<A: Attach> Updater<A> {
             next_endpoint: 0,
             marks: channel(),
             due: BTreeSet::new(),
+            leaving: Leaving::default(),
             departed: Vec::new(),
             seed,
         };
@@ -106,9 +112,19 @@ impl<A: Attach> Updater<A> {
         let before = self.mesh.snapshot.load_full();
         let (routes, next) = (&self.config.route_configuration, &mut update.route_configuration);
         let same_routes = adopt_routes(routes, next) && before.applied_at.is_some();
+        self.take_back(&update);
         let slots = self.slots.clone();
-        let built = self.build(&mut update, &before.router, same_routes, now);
-        let (prepared, router) = built.inspect_err(|_| self.slots = slots)?;
+        let built = match self.build(&mut update, &before.router, same_routes, now) {
+            Ok(built) => built,
+            Err(error) => {
+                self.slots = slots;
+                // Those that were taken back leave again.
+                let config = self.config.clone();
+                self.remove_missing(&config, &mut Applied::default(), now);
+                return Err(error);
+            }
+        };
+        let (prepared, router) = built;
 
         let mut applied = Applied { routes_changed: !same_routes, ..Applied::default() };
         let mut gone = Vec::new();
@@ -117,6 +133,7 @@ impl<A: Attach> Updater<A> {
         }
         let settings_changed = before.mode != update.mode
             || before.unknown_hosts != update.unknown_hosts
+            || before.on_demand != update.on_demand
             || before.origin != update.origin;
         if router.is_some() || settings_changed {
             self.publish_snapshot(&before, router, &update, now);
@@ -124,7 +141,7 @@ impl<A: Attach> Updater<A> {
         // Or it would count as held by a call below.
         drop(before);
         self.tell_gone(&gone);
-        self.remove_missing(&update, &mut applied);
+        self.remove_missing(&update, &mut applied, now);
         let before = std::mem::replace(&mut self.config, update);
         self.retire(Arc::new(before));
         Ok(applied)
@@ -185,7 +202,8 @@ impl<A: Attach> Updater<A> {
         let snapshot = Snapshot { ended: true, ..Snapshot::initial() };
         let old = self.mesh.snapshot.swap(Arc::new(snapshot));
         self.retired.push(old);
-        self.remove_missing(&ConfigUpdate::default(), &mut Applied::default());
+        self.remove_missing(&ConfigUpdate::default(), &mut Applied::default(), Timestamp::ZERO);
+        self.let_go(true);
         self.config = ConfigUpdate::default();
         self.departed.drain(..).filter_map(|endpoint| endpoint.upgrade()).collect()
     }
@@ -209,7 +227,40 @@ impl<A: Attach> Updater<A> {
     /// when there is nothing more urgent, after every change.
     pub fn free_retired(&mut self) {
         self.retired.retain(|version| Arc::strong_count(version) > 1);
+        if self.let_go(false) {
+            self.retired.retain(|version| Arc::strong_count(version) > 1);
+        }
         self.departed.retain(|endpoint| endpoint.strong_count() > 0);
+    }
+}
+
+impl<A: Attach> Updater<A> {
+    /// Clusters that were leaving, and are configured again: with their endpoints, connections and
+    /// counts.
+    fn take_back(&mut self, update: &ConfigUpdate) {
+        for mut entry in self.leaving.take_back(|name| update.clusters.contains_key(name)) {
+            let name = Arc::clone(entry.live.name());
+            self.publish_picker(&entry, &mut Vec::new());
+            self.arm(&name, &mut entry);
+            self.entries.insert(name, entry);
+        }
+    }
+
+    /// Ends clusters that have left: nobody holds them any more, or with `all`, whoever does. Whether
+    /// there were any.
+    fn let_go(&mut self, all: bool) -> bool {
+        let left = self.leaving.take_left(all);
+        let any = !left.is_empty();
+        for Left { entry, endpoints } in left {
+            // Who still comes finds nobody.
+            let old = entry.live.publish(Picker::gone(), &self.attach);
+            self.retired.push(old);
+            self.tell_gone(&endpoints);
+            self.attach.cluster_removed(entry.live.attached());
+            self.slots.give_back(entry.live.slot());
+            self.retired.push(entry.live);
+        }
+        any
     }
 }
 

@@ -113,13 +113,49 @@ fn a_slot_is_given_again_only_after_its_cluster_is_gone() {
     // `b` goes as `c` comes: never both in one place.
     world.apply(names(&["a", "c"]), 1).unwrap();
     assert_eq!((slot(&world, "a"), slot(&world, "c")), (0, 2));
+    world.updater.free_retired();
     world.apply(names(&["a", "c", "d"]), 2).unwrap();
     assert_eq!(slot(&world, "d"), 1);
-    // A name that comes back is another cluster.
+    // A name that comes back while calls hold its cluster is that cluster.
     let old = world.cluster("d");
     world.apply(names(&["a", "c"]), 3).unwrap();
+    world.updater.free_retired();
     world.apply(names(&["a", "c", "d"]), 4).unwrap();
-    assert!(!Arc::ptr_eq(&old, &world.cluster("d")));
+    assert!(Arc::ptr_eq(&old, &world.cluster("d")));
+    // Later it is another one.
+    let is_gone = Arc::downgrade(&old);
+    drop(old);
+    world.apply(names(&["a", "c"]), 5).unwrap();
+    world.updater.free_retired();
+    world.apply(names(&["a", "c", "d"]), 6).unwrap();
+    assert!(is_gone.upgrade().is_none());
+}
+
+#[test]
+fn calls_finish_with_a_cluster_that_was_removed() {
+    let mut world = World::with(cluster("a"), "1 2");
+    let held = world.cluster("a");
+    world.log();
+    world.apply(config([]), 1).unwrap();
+    world.updater.free_retired();
+    let request = PickRequest { now: at(1), hash: None, previous: &[], max_reselect: 5 };
+    let mut random = world.random.clone();
+    let picked = |random: &mut _| {
+        let picker = held.picker();
+        matches!(picker.pick(&held, request, random), Picked::Endpoint(..))
+    };
+    assert!(picked(&mut random), "a retry finds its endpoints");
+    assert_eq!(world.log(), ["2 a picker"]);
+    // Nobody has to publish anything for its end.
+    let (due, why) = world.updater.poll_timeout().unwrap();
+    assert_eq!((due, why), (at(101), "leaving clusters"));
+    world.updater.handle_timeout(due, &mut random);
+    assert!(picked(&mut random) && world.log().is_empty());
+    drop(held);
+    let (due, _) = world.updater.poll_timeout().unwrap();
+    world.updater.handle_timeout(due, &mut random);
+    assert_eq!(world.log(), ["2 a picker", "2 a1 gone", "2 a2 gone", "2 a gone"]);
+    assert_eq!(world.updater.poll_timeout(), None);
 }
 
 #[test]

@@ -134,8 +134,8 @@ fn what_was_replaced_is_freed_once_no_call_holds_it() {
     world.updater.free_retired();
     assert_eq!(
         world.updater.retired.len(),
-        3,
-        "the snapshot, the cluster, and the picker of it that a call still holds"
+        2,
+        "the snapshot, which holds the cluster, and the picker that a call still holds"
     );
     drop(picker);
     drop(snapshot);
