@@ -1,1 +1,34 @@
 //! Learning a configuration from an xDS control plane.
+//!
+//! ```text
+//! bytes ── decode ──> Resource ── protocol ──> what is new, gone, refused ── store, cascade ──> ConfigUpdate
+//! ```
+//!
+//! | module | knows |
+//! |---|---|
+//! | [`bootstrap`] | where the control plane is, and who we are (gRFC A27, A47, A65, A97) |
+//! | [`decode`] | Envoy's resources → [`Resource`], and what is wrong with them |
+//! | [`last_good`] | the copy of the last good configuration on disk |
+//! | [`protocol`] | the stream: versions, nonces, subscriptions, timers; pure, time is passed in |
+//! | [`encode`] | the model → Envoy's resources |
+//! | [`server`] | the other end of the stream: a control plane |
+//!
+//! What it does not know: requests. It hands over a [`ConfigUpdate`](mesh_core::ConfigUpdate).
+
+pub mod bootstrap;
+pub mod cascade;
+pub mod client;
+pub mod decode;
+pub mod encode;
+pub mod last_good;
+pub mod protocol;
+mod resource;
+mod resource_type;
+pub mod server;
+pub mod store;
+
+pub use resource::{
+    DropOverload, EndpointSource, HttpConnectionManager, HttpFilter, Resource, RouteSource,
+    XdsCluster, XdsEndpoints, XdsListener, XdsRouteConfiguration,
+};
+pub use resource_type::ResourceType;

@@ -1,0 +1,329 @@
+//! Each test is a list of steps: what the server says, and what is watched and served after it.
+
+use super::*;
+use crate::{
+    EndpointSource, HttpConnectionManager, RouteSource, XdsCluster, XdsEndpoints, XdsListener,
+    XdsRouteConfiguration,
+};
+use mesh_core::model::{
+    Cluster, ClusterLoadAssignment, Endpoint, ForwardAction, HeaderMutations, Route,
+};
+use std::net::{Ipv4Addr, SocketAddr};
+
+/// Runs steps `EVENT -> WATCHES | SERVED`.
+///
+/// Events: `ask AUTHORITY [LISTENER…]`, `drop AUTHORITY`, `LDS name rds=routes`, `LDS name inline=host:c1,c2`,
+/// `LDS name tcp`, `RDS name host:c1,c2 …`, `CDS name eds[=service] | static=7 | dns | of=c1,c2`,
+/// `EDS name 1 2 3`, `fail KIND name [gone]`. Watches: `+KIND name`, `-KIND name`. Served:
+/// `authority=c1[1 2],c2[?]`, or `authority!why`.
+#[track_caller]
+fn check(script: &str) {
+    let mut cascade = Cascade::new("test");
+    let lines = script.lines().map(str::trim).filter(|line| !line.is_empty());
+    let (mut expected, mut actual) = (Vec::new(), Vec::new());
+    for line in lines {
+        let (event, output) = line.split_once(" ->").unwrap_or_else(|| panic!("{line}"));
+        step(&mut cascade, event.trim());
+        let watches = cascade.poll_watches();
+        let text = format!("{} -> {}", event.trim(), told(&cascade, &watches));
+        expected.push(format!("{} -> {}", event.trim(), output.trim()));
+        actual.push(text);
+    }
+    assert_eq!(actual, expected);
+}
+
+fn step(cascade: &mut Cascade, event: &str) {
+    let words: Vec<_> = event.split_whitespace().collect();
+    let rest = &words[2..];
+    let version: Arc<str> = "1".into();
+    let mut value = |kind, resource: Resource| {
+        let name = Arc::clone(resource.name());
+        cascade.handle_changed(kind, &name, resource, (Arc::clone(&version), 1));
+    };
+    match words[0] {
+        "ask" => {
+            let listeners = if rest.is_empty() { &words[1..2] } else { rest };
+            let listeners = listeners.iter().map(|name| Arc::from(*name)).collect();
+            cascade.add(&words[1].into(), listeners);
+        }
+        "drop" => cascade.remove(&words[1].into()),
+        "fail" => {
+            let kind = kind(words[1]);
+            let kept = words.get(3) != Some(&"gone");
+            cascade.handle_failed(kind, &words[2].into(), "no such".into(), kept);
+        }
+        "LDS" => value(ResourceType::Listener, listener(words[1], rest[0])),
+        "RDS" => {
+            let routes = Arc::new(routes(words[1], rest));
+            value(ResourceType::RouteConfiguration, Resource::RouteConfiguration(routes));
+        }
+        "CDS" => value(ResourceType::Cluster, cluster(words[1], rest[0])),
+        "EDS" => {
+            let endpoints = XdsEndpoints::new(words[1], Arc::new(assignment(rest)));
+            value(ResourceType::Endpoints, Resource::Endpoints(Arc::new(endpoints)));
+        }
+        other => panic!("{other}"),
+    }
+}
+
+fn kind(name: &str) -> ResourceType {
+    ResourceType::ALL.into_iter().find(|kind| kind.to_string() == name).unwrap()
+}
+
+fn listener(name: &str, what: &str) -> Resource {
+    let mut listener = XdsListener::new(name);
+    listener.is_api = true;
+    listener.http = match what.split_once('=') {
+        Some(("rds", routes)) => Some(HttpConnectionManager::new(RouteSource::Rds(routes.into()))),
+        Some(("inline", host)) => {
+            let routes = Arc::new(routes("inline", &[host]));
+            Some(HttpConnectionManager::new(RouteSource::Inline(routes)))
+        }
+        _ => None,
+    };
+    Resource::Listener(Arc::new(listener))
+}
+
+fn routes(name: &str, hosts: &[&str]) -> XdsRouteConfiguration {
+    let mut model = RouteConfiguration::default();
+    let mut clusters = Vec::new();
+    for host in hosts {
+        let (domain, names) = host.rsplit_once(':').unwrap();
+        let names: Vec<_> = names.split(',').collect();
+        let mut host = VirtualHost::of(domain).unwrap();
+        for name in &names {
+            host = host.route(Route::forward(ForwardAction::to(*name)));
+        }
+        model.virtual_hosts.push(Arc::new(host));
+        clusters.push(names.into_iter().map(Arc::from).collect());
+    }
+    XdsRouteConfiguration::new(name, Arc::new(model), clusters)
+}
+
+fn cluster(name: &str, what: &str) -> Resource {
+    let endpoints = match what.split_once('=').unwrap_or((what, "")) {
+        ("eds", "") => EndpointSource::Eds(name.into()),
+        ("eds", service) => EndpointSource::Eds(service.into()),
+        ("static", number) => EndpointSource::Inline(Arc::new(assignment(&[number]))),
+        ("of", children) => EndpointSource::Aggregate(children.split(',').map(Arc::from).collect()),
+        _ => EndpointSource::Dns,
+    };
+    Resource::Cluster(Arc::new(XdsCluster::new(Arc::new(Cluster::new(name)), endpoints)))
+}
+
+/// Endpoints by their last number, each in a priority of its own after `/`.
+fn assignment(numbers: &[&str]) -> ClusterLoadAssignment {
+    ClusterLoadAssignment::of(numbers.iter().map(|number| {
+        let address = Ipv4Addr::new(10, 0, 0, number.parse().unwrap());
+        Endpoint::from(SocketAddr::from((address, 80)))
+    }))
+}
+
+fn told(cascade: &Cascade, watches: &Watches) -> String {
+    let signed = |sign: &'static str| move |(kind, name): &Key| format!("{sign}{kind} {name}");
+    let added = watches.added.iter().map(signed("+"));
+    let removed = watches.removed.iter().map(signed("-"));
+    let watches: Vec<_> = added.chain(removed).collect();
+    let update = cascade.configuration();
+    let mut served = Vec::new();
+    for (authority, answer) in update.on_demand.as_deref().unwrap() {
+        match answer {
+            Answer::Absent(why) => served.push(format!("{authority}!{why}")),
+            Answer::Served => {
+                let hosts = &update.route_configuration.virtual_hosts;
+                let domain = Domain::Exact(Arc::clone(authority));
+                let host = hosts.iter().find(|host| host.domains == [domain.clone()]).unwrap();
+                let clusters: Vec<_> =
+                    host.routes.iter().map(|route| told_cluster(&update, route)).collect();
+                served.push(format!("{authority}={}", clusters.join(",")));
+            }
+        }
+    }
+    format!("{} | {}", watches.join(" "), served.join(" ")).trim().to_owned()
+}
+
+fn told_cluster(update: &ConfigUpdate, route: &Route) -> String {
+    use mesh_core::model::{Address, ClusterSpecifier, RouteAction};
+    let RouteAction::Forward(forward) = &route.action else { panic!("{route:?}") };
+    let ClusterSpecifier::Cluster(name) = &forward.cluster else { panic!("{route:?}") };
+    let Some(cluster) = update.clusters.get(name) else { return format!("{name}-") };
+    assert_eq!(cluster.cluster.name, *name);
+    let Some(endpoints) = &cluster.endpoints else { return format!("{name}[?]") };
+    let mut numbers = Vec::new();
+    for locality in &endpoints.localities {
+        for endpoint in &locality.endpoints {
+            let Address::Socket(SocketAddr::V4(address)) = &endpoint.address else { panic!() };
+            let number = address.ip().octets()[3];
+            numbers.push(match locality.priority {
+                0 => number.to_string(),
+                priority => format!("{number}/{priority}"),
+            });
+        }
+    }
+    format!("{name}[{}]", numbers.join(" "))
+}
+
+#[test]
+fn an_authority_is_served_once_everything_behind_it_has_its_answer() {
+    check(
+        "ask a -> +LDS a |
+         LDS a rds=r -> +RDS r |
+         RDS r a:c -> +CDS c |
+         CDS c eds=s -> +EDS s |
+         EDS s 1 2 -> | a=c[1 2]
+         EDS s 3 -> | a=c[3]",
+    );
+}
+
+#[test]
+fn inline_routes_and_clusters_that_need_nothing_more() {
+    check(
+        "ask a -> +LDS a |
+         LDS a inline=*:c,d -> +CDS c +CDS d |
+         CDS c static=7 -> |
+         CDS d dns -> | a=c[7],d[?]",
+    );
+}
+
+#[test]
+fn only_the_virtual_host_of_the_authority_counts() {
+    check(
+        "ask a.b -> +LDS a.b |
+         LDS a.b rds=r -> +RDS r |
+         RDS r *:x *.b:y a.*:z -> +CDS y |
+         CDS y static=1 -> | a.b=y[1]
+         RDS r *:x a.b:w -> +CDS w | a.b=y[1]
+         CDS w static=2 -> -CDS y | a.b=w[2]",
+    );
+    check(
+        "ask a -> +LDS a |\n LDS a inline=b:x -> | a!route configuration inline has no virtual host for it",
+    );
+}
+
+#[test]
+fn what_serves_is_kept_until_its_successor_is_complete() {
+    check(
+        "ask a -> +LDS a |
+         LDS a inline=a:c -> +CDS c |
+         CDS c eds -> +EDS c |
+         EDS c 1 -> | a=c[1]
+         LDS a inline=a:d -> +CDS d | a=c[1]
+         CDS d eds -> +EDS d | a=c[1]
+         EDS c 9 -> | a=c[9]
+         EDS d 2 -> -CDS c -EDS c | a=d[2]",
+    );
+}
+
+#[test]
+fn what_does_not_exist_is_an_answer() {
+    check(
+        "ask a -> +LDS a |
+         fail LDS a gone -> | a!LDS a: no such
+         LDS a rds=r -> +RDS r | a!LDS a: no such
+         fail RDS r gone -> | a!RDS r: no such
+         RDS r a:c,d -> +CDS c +CDS d | a!RDS r: no such
+         fail CDS c gone -> | a!RDS r: no such
+         CDS d eds -> +EDS d | a!RDS r: no such
+         fail EDS d gone -> | a=c-,d[]
+         CDS c static=1 -> | a=c[1],d[]
+         EDS d 2 -> | a=c[1],d[2]",
+    );
+    check("ask a -> +LDS a |\n LDS a tcp -> | a!listener a has no HTTP connection manager");
+}
+
+#[test]
+fn a_value_outlives_what_was_refused() {
+    check(
+        "ask a -> +LDS a |
+         LDS a inline=a:c -> +CDS c |
+         CDS c static=1 -> | a=c[1]
+         fail CDS c -> | a=c[1]
+         fail LDS a -> | a=c[1]
+         fail CDS c gone -> | a=c-",
+    );
+}
+
+#[test]
+fn authorities_share_what_they_both_need() {
+    check(
+        "ask a -> +LDS a |
+         ask b -> +LDS b |
+         LDS a rds=r -> +RDS r |
+         RDS r a:c b:c,d -> +CDS c |
+         CDS c static=1 -> | a=c[1]
+         LDS b rds=r -> +CDS d | a=c[1]
+         CDS d static=2 -> | a=c[1] b=c[1],d[2]
+         drop a -> -LDS a | b=c[1],d[2]
+         drop b -> -LDS b -RDS r -CDS c -CDS d |",
+    );
+}
+
+#[test]
+fn a_listener_may_have_one_of_several_names() {
+    check(
+        "ask a a a:80 -> +LDS a +LDS a:80 |
+         LDS a:80 inline=a:c -> +CDS c |
+         CDS c static=1 -> | a=c[1]
+         fail LDS a gone -> | a=c[1]
+         LDS a inline=a:d -> +CDS d | a=c[1]
+         CDS d static=2 -> -CDS c | a=d[2]",
+    );
+    check(
+        "ask a a a:80 -> +LDS a +LDS a:80 |
+         fail LDS a gone -> |
+         fail LDS a:80 gone -> | a!LDS a: no such",
+    );
+}
+
+#[test]
+fn an_aggregate_is_its_children_one_below_the_other() {
+    check(
+        "ask a -> +LDS a |
+         LDS a inline=a:g -> +CDS g |
+         CDS g of=c,h -> +CDS c +CDS h |
+         CDS h of=d,c,g -> +CDS d |
+         CDS c eds -> +EDS c |
+         CDS d static=7 -> |
+         EDS c 1 2 -> | a=g[1 2 7/1]
+         EDS c -> | a=g[7/1]",
+    );
+}
+
+#[test]
+fn header_edits_and_limits_of_upper_levels_are_taken_over() {
+    use http::{HeaderName, HeaderValue};
+    use mesh_core::model::{AppendAction, HeaderMutation, RouteAction};
+    use std::time::Duration;
+    let host =
+        Arc::new(VirtualHost::of("a").unwrap().route(Route::forward(ForwardAction::to("c"))));
+    let mut above = HeaderMutations::default();
+    above.request.push(HeaderMutation::Append {
+        name: HeaderName::from_static("x-mesh"),
+        value: HeaderValue::from_static("1"),
+        action: AppendAction::OverwriteIfExistsOrAdd,
+    });
+    let made = domains::with_levels(&host, &above, Some(Duration::from_secs(3)));
+    assert_eq!(made.headers, above);
+    let RouteAction::Forward(forward) = &made.routes[0].action else { panic!() };
+    let limit = forward.max_stream_duration.unwrap();
+    assert_eq!(limit.max_stream_duration, Some(Duration::from_secs(3)));
+    let same = domains::with_levels(&host, &HeaderMutations::default(), Some(Duration::ZERO));
+    assert!(Arc::ptr_eq(&host, &same));
+}
+
+#[test]
+fn the_version_is_that_of_the_content() {
+    let version = |hash: u64| {
+        let mut cascade = Cascade::new("test");
+        for event in ["ask a", "LDS a inline=a:c", "CDS c eds"] {
+            step(&mut cascade, event);
+            cascade.poll_watches();
+        }
+        let empty = Resource::Endpoints(Arc::new(XdsEndpoints::new("c", Arc::default())));
+        cascade.handle_changed(ResourceType::Endpoints, &"c".into(), empty, ("1".into(), hash));
+        cascade.poll_watches();
+        cascade.configuration().origin.version
+    };
+    assert_eq!(version(1), version(1));
+    assert_ne!(version(1), version(2));
+}

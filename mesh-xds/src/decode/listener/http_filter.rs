@@ -1,0 +1,251 @@
+//! HTTP filters of a listener, and what routes override in them (gRFC A39).
+//!
+//! - There is at least one filter; names are unique; the router is last, and only last.
+//! - A filter of an unknown type is refused, unless it is optional.
+//! - Overrides are keyed by the instance's name; one that names no instance is no error, one of an
+//!   unknown type is, unless it is optional.
+//!
+//! Only the router does something in a client yet. What is known besides is listed in [`FILTERS`] with
+//! the reason why it is passed over: it is reported, and stays in the listener's list.
+
+use super::typed;
+use crate::HttpFilter;
+use crate::decode::common::Walk;
+use envoy_types::pb::envoy::config::route::v3::FilterConfig;
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as pb;
+use envoy_types::pb::google::protobuf::Any;
+use pb::http_filter::ConfigType;
+use prost::Message;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// What is done with a filter of a known type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Treatment {
+    /// The router: the terminal one.
+    Terminal,
+    /// It does nothing here, and that is reported.
+    PassedOver,
+}
+
+/// The filters that are known: the type of their configuration, what is done with them, and why.
+pub(super) const FILTERS: &[(&str, Treatment, &str)] = &[
+    ("envoy.extensions.filters.http.router.v3.Router", Treatment::Terminal, ""),
+    (
+        "envoy.extensions.filters.http.fault.v3.HTTPFault",
+        Treatment::PassedOver,
+        "no faults are injected",
+    ),
+    (
+        "envoy.extensions.filters.http.rbac.v3.RBAC",
+        Treatment::PassedOver,
+        "a client does not guard what it calls: the server's listener does",
+    ),
+    (
+        "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
+        Treatment::PassedOver,
+        "headers are edited by routes only",
+    ),
+    (
+        "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
+        Treatment::PassedOver,
+        "calls are not limited by a rate",
+    ),
+    (
+        "envoy.extensions.filters.http.stateful_session.v3.StatefulSession",
+        Treatment::PassedOver,
+        "calls are not bound to an endpoint; use a hash policy",
+    ),
+    (
+        "envoy.extensions.filters.http.cors.v3.Cors",
+        Treatment::PassedOver,
+        "it is for browsers, at a gateway",
+    ),
+    (
+        "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig",
+        Treatment::PassedOver,
+        "gRPC calls are always counted",
+    ),
+    // Istio's, in the listeners of a sidecar.
+    (
+        "io.istio.http.peer_metadata.Config",
+        Treatment::PassedOver,
+        "peers tell each other nothing in headers",
+    ),
+    (
+        "istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig",
+        Treatment::PassedOver,
+        "ALPN follows the cluster's protocol",
+    ),
+    ("stats.PluginConfig", Treatment::PassedOver, "metrics are made without a filter"),
+];
+
+/// Types of overrides that differ from their filter's type.
+const OVERRIDES: &[(&str, &str)] = &[
+    ("envoy.extensions.filters.http.rbac.v3.RBACPerRoute", "RBAC does nothing here"),
+    ("envoy.extensions.filters.http.cors.v3.CorsPolicy", "CORS does nothing here"),
+    (
+        "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute",
+        "headers are edited by routes only",
+    ),
+    (
+        "envoy.extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute",
+        "calls are not bound to an endpoint",
+    ),
+];
+
+const OPTIONAL: &str = "its type is not known here, and it is optional";
+const DISABLED: &str = "it is disabled";
+
+fn known(type_url: &str) -> Option<(Treatment, &'static str)> {
+    let name = typed::name(type_url);
+    FILTERS.iter().find(|(known, ..)| *known == name).map(|(_, treatment, why)| (*treatment, *why))
+}
+
+/// Checks the filters of a listener, and lists them without the router.
+pub(super) fn filters(walk: &mut Walk, messages: &[pb::HttpFilter]) -> Vec<HttpFilter> {
+    if messages.is_empty() {
+        walk.error_at("http_filters", "there is at least one filter, the router (gRFC A39)");
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    let mut names = BTreeSet::new();
+    let last = messages.len() - 1;
+    for (at, message) in messages.iter().enumerate() {
+        walk.at(format_args!("http_filters[{at}]"), |walk| {
+            if message.name.is_empty() {
+                walk.error_at("name", "a filter has a name");
+            } else if !names.insert(&message.name) {
+                walk.error_at(
+                    "name",
+                    format_args!("`{}` is there twice: names are unique (gRFC A39)", message.name),
+                );
+            }
+            found.extend(filter(walk, message, at == last));
+        });
+    }
+    found
+}
+
+/// One filter; `None`: it is the router, left out, or has an error.
+fn filter(walk: &mut Walk, message: &pb::HttpFilter, is_last: bool) -> Option<HttpFilter> {
+    let (url, treatment) = match &message.config_type {
+        Some(ConfigType::TypedConfig(any)) => {
+            let url = inner_type(walk, any)?;
+            let treatment = known(&url);
+            (url, treatment)
+        }
+        // gRFC A39: configuration by discovery is not supported.
+        Some(ConfigType::ConfigDiscovery(_)) => ("config_discovery".to_owned(), None),
+        None => {
+            if !message.is_optional {
+                walk.error_at("typed_config", "a filter has a configuration (gRFC A39)");
+                return None;
+            }
+            (String::new(), None)
+        }
+    };
+    let terminal = matches!(treatment, Some((Treatment::Terminal, _)));
+    if terminal && (message.disabled || !is_last) {
+        // Envoy: "terminal filter … must be the last filter"; a disabled one would leave none.
+        walk.error(format_args!(
+            "`{}` is terminal: it is the last filter, and enabled (gRFC A39)",
+            message.name
+        ));
+        return None;
+    }
+    if is_last && !terminal {
+        walk.error(format_args!(
+            "`{}` is the last filter, and it is no router: add \
+             `envoy.extensions.filters.http.router.v3.Router` (gRFC A39)",
+            message.name
+        ));
+    }
+    match treatment {
+        Some((Treatment::Terminal, _)) => None,
+        _ if message.disabled => {
+            walk.ignored(true, "disabled", DISABLED);
+            None
+        }
+        Some((Treatment::PassedOver, why)) => {
+            walk.ignored(true, "typed_config", why);
+            Some(HttpFilter::new(&*message.name, url))
+        }
+        None if message.is_optional => {
+            walk.ignored(true, "is_optional", OPTIONAL);
+            None
+        }
+        None => {
+            walk.error(format_args!(
+                "the filter type `{}` is not known here: remove `{}`, or set `is_optional` (gRFC A39)",
+                typed::name(&url),
+                message.name
+            ));
+            None
+        }
+    }
+}
+
+fn inner_type(walk: &mut Walk, any: &Any) -> Option<String> {
+    match typed::type_url(any) {
+        Ok(url) => Some(url),
+        Err(invalid) => {
+            walk.error_at(
+                "typed_config",
+                format_args!("not a valid `{}`: {invalid}", typed::name(&any.type_url)),
+            );
+            None
+        }
+    }
+}
+
+/// Checks what a level overrides in filters (`typed_per_filter_config`), in the order of names.
+pub(in crate::decode) fn overrides(walk: &mut Walk, messages: &HashMap<String, Any>) {
+    // Sorted, so that the same resource gives the same report.
+    let messages: BTreeMap<_, _> = messages.iter().collect();
+    for (name, any) in messages {
+        walk.at(format_args!("typed_per_filter_config[{name}]"), |walk| {
+            override_one(walk, any);
+        });
+    }
+}
+
+fn override_one(walk: &mut Walk, any: &Any) {
+    let wrapped = typed::name(&any.type_url) == "envoy.config.route.v3.FilterConfig";
+    let wrapper = match wrapped {
+        false => FilterConfig { config: Some(any.clone()), ..FilterConfig::default() },
+        true => match FilterConfig::decode(&*any.value) {
+            Ok(wrapper) => wrapper,
+            Err(invalid) => {
+                walk.error(format_args!("not a valid FilterConfig: {invalid}"));
+                return;
+            }
+        },
+    };
+    if wrapper.disabled {
+        walk.ignored(true, "disabled", "the filter does nothing here anyway");
+        return;
+    }
+    let url = match &wrapper.config {
+        Some(any) => inner_type(walk, any),
+        None => {
+            if !wrapper.is_optional {
+                walk.error_at("config", "an override has a configuration, or is `disabled`");
+            }
+            walk.ignored(wrapper.is_optional, "is_optional", OPTIONAL);
+            return;
+        }
+    };
+    let Some(url) = url else { return };
+    let other = OVERRIDES.iter().find(|(known, _)| *known == typed::name(&url));
+    match known(&url).map(|(_, why)| why).or_else(|| other.map(|(_, why)| *why)) {
+        Some(why) => {
+            walk.ignored(true, "config", why);
+        }
+        None if wrapper.is_optional => walk.ignored(true, "is_optional", OPTIONAL),
+        None => walk.error(format_args!(
+            "the filter type `{}` is not known here: remove it, or wrap it in a FilterConfig with \
+             `is_optional` (gRFC A39)",
+            typed::name(&url)
+        )),
+    }
+}

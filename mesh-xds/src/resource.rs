@@ -1,0 +1,222 @@
+//! What resources become when they are decoded: parts of the model, and the names of what they need.
+//!
+//! A resource names others: a listener its routes, routes their clusters, a cluster its endpoints. The
+//! names are kept beside the model, so that whoever links resources need not look into it.
+
+use mesh_core::model::{Cluster, ClusterLoadAssignment, Fraction, RouteConfiguration};
+use mesh_core::update::{Mode, UnknownHosts};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A decoded resource.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Resource {
+    /// LDS.
+    Listener(Arc<XdsListener>),
+    /// RDS.
+    RouteConfiguration(Arc<XdsRouteConfiguration>),
+    /// CDS.
+    Cluster(Arc<XdsCluster>),
+    /// EDS.
+    Endpoints(Arc<XdsEndpoints>),
+}
+
+/// A listener: for a client, an authority that calls are made to.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct XdsListener {
+    /// Its name: for an API listener, what the caller dials.
+    pub name: Arc<str>,
+    /// Its connection manager. `None`: one that is no HTTP listener for clients (a socket listener of
+    /// raw TCP).
+    pub http: Option<HttpConnectionManager>,
+    /// Whether it is an API listener (`api_listener`), which calls are made through; else a socket
+    /// listener.
+    pub is_api: bool,
+}
+
+/// What a listener does with HTTP (Envoy: `HttpConnectionManager`).
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct HttpConnectionManager {
+    /// Where its routes are.
+    pub routes: RouteSource,
+    /// `common_http_protocol_options.max_stream_duration`, for routes that say nothing (gRFC A31).
+    pub max_stream_duration: Option<Duration>,
+    /// The filters in their order, the router apart.
+    pub http_filters: Vec<HttpFilter>,
+}
+
+/// An HTTP filter, as configured in its listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HttpFilter {
+    /// The instance's name, by which routes override it.
+    pub name: Arc<str>,
+    /// The type of its configuration.
+    pub type_url: Arc<str>,
+}
+
+/// Where a listener's routes are.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum RouteSource {
+    /// In the route configuration of this name.
+    Rds(Arc<str>),
+    /// In the listener itself.
+    Inline(Arc<XdsRouteConfiguration>),
+}
+
+/// A route configuration.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct XdsRouteConfiguration {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What it says.
+    pub model: Arc<RouteConfiguration>,
+    /// The clusters that each virtual host names, in the order of the model.
+    pub clusters: Vec<BTreeSet<Arc<str>>>,
+    /// Whether the mesh acts or only measures, by our own words; `None`: not said. It is for whoever
+    /// takes the whole of the route configuration; a client that asks by name has its own setting.
+    pub mode: Option<Mode>,
+    /// What becomes of authorities without a virtual host, in the same way.
+    pub unknown_hosts: Option<UnknownHosts>,
+}
+
+/// A cluster.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct XdsCluster {
+    /// What it says.
+    pub model: Arc<Cluster>,
+    /// Where its endpoints come from.
+    pub endpoints: EndpointSource,
+    /// Whether weights of localities count although nothing says so: `lb_policy` is ROUND_ROBIN or
+    /// LEAST_REQUEST, without zone-aware routing, and for gRPC these weigh localities (gRFC A27, A48).
+    /// Then [`locality_weighted`](mesh_core::model::LbPolicy::locality_weighted) follows
+    /// [`XdsEndpoints::has_locality_weights`].
+    pub follows_locality_weights: bool,
+}
+
+/// Where a cluster's endpoints come from.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum EndpointSource {
+    /// From the EDS resource of this name.
+    Eds(Arc<str>),
+    /// From the cluster itself (`load_assignment` of a static cluster).
+    Inline(Arc<ClusterLoadAssignment>),
+    /// From name resolution, as the model says.
+    Dns,
+    /// From other clusters, the earlier ones first (gRFC A37).
+    Aggregate(Vec<Arc<str>>),
+}
+
+/// The endpoints of a cluster.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct XdsEndpoints {
+    /// `cluster_name`: the resource's name.
+    pub name: Arc<str>,
+    /// The endpoints.
+    pub assignment: Arc<ClusterLoadAssignment>,
+    /// Shares of calls that are dropped, one category after the other (gRFC A27).
+    pub drop_overloads: Vec<DropOverload>,
+    /// `policy.overprovisioning_factor`: health counts this many percent, whatever the cluster's
+    /// [`LbPolicy`](mesh_core::model::LbPolicy) says; `None`: nothing said.
+    pub overprovisioning_factor: Option<u32>,
+    /// Whether the control plane said a weight of any locality.
+    pub has_locality_weights: bool,
+}
+
+/// A share of calls that is dropped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DropOverload {
+    /// Its category, for load reports.
+    pub category: Arc<str>,
+    /// How many.
+    pub share: Fraction,
+}
+
+impl XdsListener {
+    /// A listener of this name, without HTTP.
+    #[must_use]
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self { name: name.into(), http: None, is_api: false }
+    }
+}
+
+impl HttpConnectionManager {
+    /// One with these routes.
+    #[must_use]
+    pub const fn new(routes: RouteSource) -> Self {
+        Self { routes, max_stream_duration: None, http_filters: Vec::new() }
+    }
+}
+
+impl HttpFilter {
+    /// An instance of this name whose configuration has this type.
+    #[must_use]
+    pub fn new(name: impl Into<Arc<str>>, type_url: impl Into<Arc<str>>) -> Self {
+        Self { name: name.into(), type_url: type_url.into() }
+    }
+}
+
+impl XdsRouteConfiguration {
+    /// A route configuration and the clusters of each of its virtual hosts.
+    #[must_use]
+    pub fn new(
+        name: impl Into<Arc<str>>,
+        model: Arc<RouteConfiguration>,
+        clusters: Vec<BTreeSet<Arc<str>>>,
+    ) -> Self {
+        Self { name: name.into(), model, clusters, mode: None, unknown_hosts: None }
+    }
+}
+
+impl XdsCluster {
+    /// A cluster with its endpoints' source.
+    #[must_use]
+    pub const fn new(model: Arc<Cluster>, endpoints: EndpointSource) -> Self {
+        Self { model, endpoints, follows_locality_weights: false }
+    }
+}
+
+impl XdsEndpoints {
+    /// Endpoints without drops.
+    #[must_use]
+    pub fn new(name: impl Into<Arc<str>>, assignment: Arc<ClusterLoadAssignment>) -> Self {
+        Self {
+            name: name.into(),
+            assignment,
+            drop_overloads: Vec::new(),
+            overprovisioning_factor: None,
+            has_locality_weights: false,
+        }
+    }
+}
+
+impl DropOverload {
+    /// A share of a category.
+    #[must_use]
+    pub fn new(category: impl Into<Arc<str>>, share: Fraction) -> Self {
+        Self { category: category.into(), share }
+    }
+}
+
+impl Resource {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        match self {
+            Self::Listener(listener) => &listener.name,
+            Self::RouteConfiguration(routes) => &routes.name,
+            Self::Cluster(cluster) => &cluster.model.name,
+            Self::Endpoints(endpoints) => &endpoints.name,
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What a resource names: the resources that a client asks for next.
+
+use crate::ResourceType;
+use envoy_types::pb::envoy::config::cluster::v3::{
+    Cluster,
+    cluster::{ClusterDiscoveryType, DiscoveryType},
+};
+use envoy_types::pb::envoy::config::listener::v3::{Listener, filter::ConfigType};
+use envoy_types::pb::envoy::config::route::v3::{
+    RouteConfiguration, route::Action, route_action::ClusterSpecifier,
+};
+use envoy_types::pb::envoy::extensions::clusters::aggregate::v3::ClusterConfig;
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
+    HttpConnectionManager, http_connection_manager::RouteSpecifier,
+};
+use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::{
+    TcpProxy, tcp_proxy::ClusterSpecifier as TcpCluster,
+};
+use envoy_types::pb::google::protobuf::Any;
+use prost::{Message, Name};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// A resource that is named and is not there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{from_kind} `{from}` names {kind} `{name}`, which does not exist: define it, or take the name out"
+)]
+#[non_exhaustive]
+pub struct Dangling {
+    /// The kind of what names it.
+    pub from_kind: ResourceType,
+    /// What names it.
+    pub from: Arc<str>,
+    /// The kind of what is missing.
+    pub kind: ResourceType,
+    /// The name of what is missing.
+    pub name: String,
+}
+
+impl Dangling {
+    pub(super) fn new(
+        from_kind: ResourceType,
+        from: &Arc<str>,
+        kind: ResourceType,
+        name: String,
+    ) -> Self {
+        Self { from_kind, from: Arc::clone(from), kind, name }
+    }
+}
+
+type Names = BTreeSet<(ResourceType, String)>;
+
+/// What the resource of this message names; what can't be read names nothing.
+pub(super) fn of(kind: ResourceType, body: &[u8]) -> Names {
+    let mut names = Names::new();
+    match kind {
+        ResourceType::Listener => listener(body, &mut names),
+        ResourceType::RouteConfiguration => {
+            if let Ok(message) = RouteConfiguration::decode(body) {
+                routes(&message, &mut names);
+            }
+        }
+        ResourceType::Cluster => cluster(body, &mut names),
+        ResourceType::Endpoints | ResourceType::Secret => {}
+    }
+    names
+}
+
+fn listener(body: &[u8], names: &mut Names) {
+    let Ok(message) = Listener::decode(body) else { return };
+    if let Some(api) = message.api_listener.and_then(|api| api.api_listener) {
+        filter(&api, names);
+    }
+    for chain in message.filter_chains.into_iter().chain(message.default_filter_chain) {
+        for one in chain.filters {
+            if let Some(ConfigType::TypedConfig(config)) = one.config_type {
+                filter(&config, names);
+            }
+        }
+    }
+}
+
+fn filter(config: &Any, names: &mut Names) {
+    match unpack::<HttpConnectionManager>(config).and_then(|manager| manager.route_specifier) {
+        Some(RouteSpecifier::Rds(rds)) => {
+            names.insert((ResourceType::RouteConfiguration, rds.route_config_name));
+        }
+        Some(RouteSpecifier::RouteConfig(message)) => routes(&message, names),
+        Some(RouteSpecifier::ScopedRoutes(_)) | None => {}
+    }
+    match unpack::<TcpProxy>(config).and_then(|proxy| proxy.cluster_specifier) {
+        Some(TcpCluster::Cluster(name)) => {
+            names.insert((ResourceType::Cluster, name));
+        }
+        Some(TcpCluster::WeightedClusters(split)) => {
+            names.extend(split.clusters.into_iter().map(|one| (ResourceType::Cluster, one.name)));
+        }
+        None => {}
+    }
+}
+
+fn routes(message: &RouteConfiguration, names: &mut Names) {
+    let routes = message.virtual_hosts.iter().flat_map(|host| &host.routes);
+    for route in routes {
+        let Some(Action::Route(action)) = &route.action else { continue };
+        match &action.cluster_specifier {
+            Some(ClusterSpecifier::Cluster(name)) => {
+                names.insert((ResourceType::Cluster, name.clone()));
+            }
+            Some(ClusterSpecifier::WeightedClusters(split)) => {
+                let clusters = split.clusters.iter().filter(|one| !one.name.is_empty());
+                names.extend(clusters.map(|one| (ResourceType::Cluster, one.name.clone())));
+            }
+            // By a header or by a plugin: known only with the request.
+            _ => {}
+        }
+    }
+}
+
+fn cluster(body: &[u8], names: &mut Names) {
+    let Ok(message) = Cluster::decode(body) else { return };
+    match &message.cluster_discovery_type {
+        Some(ClusterDiscoveryType::Type(kind)) if *kind == DiscoveryType::Eds as i32 => {
+            // gRFC A27: without a service name, the cluster's own.
+            let service = message.eds_cluster_config.map(|eds| eds.service_name);
+            let name = service.filter(|name| !name.is_empty()).unwrap_or(message.name);
+            names.insert((ResourceType::Endpoints, name));
+        }
+        Some(ClusterDiscoveryType::ClusterType(custom)) => {
+            let aggregate = custom.typed_config.as_ref().and_then(unpack::<ClusterConfig>);
+            let clusters = aggregate.into_iter().flat_map(|aggregate| aggregate.clusters);
+            names.extend(clusters.map(|name| (ResourceType::Cluster, name)));
+        }
+        Some(ClusterDiscoveryType::Type(_)) | None => {}
+    }
+}
+
+fn unpack<M: Message + Name + Default>(any: &Any) -> Option<M> {
+    if any.type_url == M::type_url() { M::decode(any.value.as_slice()).ok() } else { None }
+}

@@ -1,0 +1,216 @@
+//! [`SotwStream`]: one stream of the state of the world, on the server's side.
+
+use super::snapshot::{Served, Snapshot};
+use super::stream::{MAKE, Nonces, Refused, Subscription, View};
+use crate::ResourceType;
+use envoy_types::pb::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// One `StreamAggregatedResources`, on the server's side.
+#[derive(Clone, Debug, Default)]
+pub struct SotwStream {
+    kinds: BTreeMap<ResourceType, Kind>,
+    nonces: Nonces,
+    node_id: Option<Arc<str>>,
+}
+
+/// What is known of one kind; it begins with the first request of it.
+#[derive(Clone, Debug, Default)]
+struct Kind {
+    subscription: Subscription,
+    /// Whether a name was ever asked for: from then on, no names are no wildcard.
+    ever_named: bool,
+    /// What the client was sent and still subscribes to.
+    held: BTreeMap<Arc<str>, Served>,
+    /// The version of the last response.
+    version: String,
+    view: View,
+}
+
+/// What a request changes.
+struct Change {
+    wildcard_begun: bool,
+    added: Vec<Arc<str>>,
+}
+
+impl SotwStream {
+    /// A stream before its first request.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The node's name, once a request told it.
+    #[must_use]
+    pub const fn node_id(&self) -> Option<&Arc<str>> {
+        self.node_id.as_ref()
+    }
+
+    /// What is known of the client's state, for each kind that it asked for.
+    pub fn views(&self) -> impl Iterator<Item = (ResourceType, &View)> {
+        self.kinds.iter().map(|(kind, state)| (*kind, &state.view))
+    }
+
+    /// Takes a request and gives the responses to it, to be sent in their order.
+    ///
+    /// A request for a type that is not known is not answered.
+    ///
+    /// # Errors
+    /// [`Refused`]: the stream is to be ended (`RESOURCE_EXHAUSTED`).
+    pub fn handle_request(
+        &mut self,
+        request: &DiscoveryRequest,
+        snapshot: &Snapshot,
+    ) -> Result<Vec<DiscoveryResponse>, Refused> {
+        // Only the first request must have a node.
+        if let Some(node) = request.node.as_ref().filter(|_| self.node_id.is_none()) {
+            self.node_id = Some(node.id.as_str().into());
+        }
+        let Some(kind) = ResourceType::from_type_url(&request.type_url) else {
+            return Ok(Vec::new());
+        };
+        let first = !self.kinds.contains_key(&kind);
+        let state = self.kinds.entry(kind).or_default();
+        let nonce = request.response_nonce.as_str();
+        let answered = !state.view.nonce.is_empty();
+        if answered && !nonce.is_empty() && nonce != state.view.nonce {
+            // The client had not seen the last response when it wrote this; it will answer that one,
+            // with all its names.
+            return Ok(Vec::new());
+        }
+        match answered && !nonce.is_empty() {
+            true => state.view.answer(&state.version, request.error_detail.as_ref()),
+            // The version of an earlier stream, with a nonce of that stream or none.
+            false if first => request.version_info.clone_into(&mut state.view.version),
+            false => {}
+        }
+        let change = state.subscribe(kind, &request.resource_names)?;
+        let is_held = first
+            && state.subscription.wildcard
+            && state.subscription.names.is_empty()
+            && !request.version_info.is_empty()
+            && request.version_info == snapshot.version(kind);
+        if is_held {
+            state.held = state.subscription.select(kind, snapshot);
+            return Ok(Vec::new());
+        }
+        let response = state.respond(kind, &change, snapshot, &mut self.nonces);
+        Ok(response.into_iter().collect())
+    }
+
+    /// Takes a new snapshot and gives the responses that it makes, to be sent in their order.
+    pub fn handle_snapshot(&mut self, snapshot: &Snapshot) -> Vec<DiscoveryResponse> {
+        let mut responses = Vec::new();
+        let mut last = None;
+        for kind in MAKE {
+            let Some(state) = self.kinds.get_mut(&kind) else { continue };
+            let selected = state.subscription.select(kind, snapshot);
+            let changed = state.changed(&selected);
+            let gone = state.held.keys().any(|name| !selected.contains_key(name));
+            let version = snapshot.version(kind);
+            if !kind.is_full_state() {
+                state.held.retain(|name, _| selected.contains_key(name));
+                if !changed.is_empty() {
+                    responses.push(state.send(kind, changed, version, &mut self.nonces));
+                }
+            } else if kind == ResourceType::Cluster && gone {
+                // Make before break: routes may still lead to what is gone.
+                if !changed.is_empty() {
+                    let mut both = state.held.clone();
+                    both.extend(selected.clone());
+                    // Not the version of either: a client that ends here is not up to date.
+                    let version = format!("{version}+{}", state.version);
+                    responses.push(state.send(kind, both, &version, &mut self.nonces));
+                }
+                last = Some(selected);
+            } else if gone || !changed.is_empty() {
+                state.held.clear();
+                responses.push(state.send(kind, selected, version, &mut self.nonces));
+            }
+        }
+        let clusters = self.kinds.get_mut(&ResourceType::Cluster);
+        if let Some((selected, state)) = last.zip(clusters) {
+            let version = snapshot.version(ResourceType::Cluster);
+            state.held.clear();
+            responses.push(state.send(ResourceType::Cluster, selected, version, &mut self.nonces));
+        }
+        responses
+    }
+}
+
+impl Kind {
+    /// Takes the names of a request, which are all that the client subscribes to.
+    fn subscribe(&mut self, kind: ResourceType, names: &[String]) -> Result<Change, Refused> {
+        let mut next = Subscription::default();
+        for name in names {
+            next.add(kind, name)?;
+        }
+        self.ever_named |= !names.is_empty();
+        // xDS protocol: no names at all are a wildcard, until a name was sent on this stream.
+        next.wildcard |= kind.is_full_state() && !self.ever_named;
+        let before = std::mem::replace(&mut self.subscription, next);
+        let added = self.subscription.names.difference(&before.names).cloned().collect();
+        let wildcard_begun = self.subscription.wildcard && !before.wildcard;
+        if !self.subscription.wildcard {
+            let names = &self.subscription.names;
+            self.held.retain(|name, _| names.contains(name));
+        }
+        Ok(Change { wildcard_begun, added })
+    }
+
+    /// The response to what a request changed, if there is one.
+    fn respond(
+        &mut self,
+        kind: ResourceType,
+        change: &Change,
+        snapshot: &Snapshot,
+        nonces: &mut Nonces,
+    ) -> Option<DiscoveryResponse> {
+        let version = snapshot.version(kind);
+        if kind.is_full_state() {
+            // Also without resources: a client that starts waits for the answer, and "none" is one.
+            let due = change.wildcard_begun || !change.added.is_empty();
+            let selected = due.then(|| self.subscription.select(kind, snapshot))?;
+            self.held.clear();
+            return Some(self.send(kind, selected, version, nonces));
+        }
+        // Envoy takes a response without the resource for "there is none" and stops waiting: so there
+        // is none until it is there.
+        let found = change
+            .added
+            .iter()
+            .filter_map(|name| Some((Arc::clone(name), snapshot.find(kind, name)?)));
+        let found: BTreeMap<_, _> = found.collect();
+        if found.is_empty() { None } else { Some(self.send(kind, found, version, nonces)) }
+    }
+
+    /// What of `selected` the client does not have like this.
+    fn changed(&self, selected: &BTreeMap<Arc<str>, Served>) -> BTreeMap<Arc<str>, Served> {
+        let same = |name: &Arc<str>, served: &Served| {
+            self.held.get(name).is_some_and(|held| held.version == served.version)
+        };
+        let changed = selected.iter().filter(|(name, served)| !same(name, served));
+        changed.map(|(name, served)| (Arc::clone(name), served.clone())).collect()
+    }
+
+    fn send(
+        &mut self,
+        kind: ResourceType,
+        resources: BTreeMap<Arc<str>, Served>,
+        version: &str,
+        nonces: &mut Nonces,
+    ) -> DiscoveryResponse {
+        self.view.nonce = nonces.next();
+        version.clone_into(&mut self.version);
+        let response = DiscoveryResponse {
+            version_info: version.to_owned(),
+            resources: resources.values().map(|served| served.any(kind)).collect(),
+            type_url: kind.type_url().to_owned(),
+            nonce: self.view.nonce.clone(),
+            ..DiscoveryResponse::default()
+        };
+        self.held.extend(resources);
+        response
+    }
+}

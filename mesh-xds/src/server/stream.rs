@@ -1,0 +1,146 @@
+//! What both kinds of streams share: subscriptions, what a client said, the order of kinds.
+
+use super::snapshot::{Served, Snapshot};
+use crate::ResourceType;
+use envoy_types::pb::google::rpc::Status;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The most names that a client may subscribe to, for each kind, on one stream.
+pub const MAX_NAMES: usize = 100_000;
+
+/// The name that stands for every resource of a kind.
+pub(super) const WILDCARD: &str = "*";
+
+/// xDS protocol, "Eventual consistency considerations": clusters before their endpoints, both before
+/// listeners, all before the routes that lead to them.
+pub(super) const MAKE: [ResourceType; 5] = [
+    ResourceType::Cluster,
+    ResourceType::Endpoints,
+    ResourceType::Listener,
+    ResourceType::RouteConfiguration,
+    ResourceType::Secret,
+];
+
+/// Why a request ends its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refused {
+    /// It subscribes to too many names.
+    #[error(
+        "{kind}: more than {MAX_NAMES} names on one stream; ask for all with `*`, or by several streams"
+    )]
+    TooManyNames {
+        /// The kind of resource.
+        kind: ResourceType,
+    },
+}
+
+/// What is known of a client's state, for one kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct View {
+    /// The version that it accepted last: of the state of the world what it said, of an incremental
+    /// stream the system's at that time; empty: none yet.
+    pub version: String,
+    /// The nonce of the last response to it; empty: there was none.
+    pub nonce: String,
+    /// What it refused; `None`: it accepted the last response that it answered.
+    pub nack: Option<Nack>,
+}
+
+/// A response that a client refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Nack {
+    /// The version of the response.
+    pub version: String,
+    /// The nonce of the response.
+    pub nonce: String,
+    /// Why, in the client's words.
+    pub message: String,
+}
+
+impl View {
+    /// Takes what a client answers to the last response. `version`: of that response.
+    pub(super) fn answer(&mut self, version: &str, error: Option<&Status>) {
+        match error {
+            // The presence of `error_detail` makes it a NACK, not the versions.
+            Some(error) => {
+                self.nack = Some(Nack {
+                    version: version.to_owned(),
+                    nonce: self.nonce.clone(),
+                    message: error.message.clone(),
+                });
+            }
+            None => {
+                version.clone_into(&mut self.version);
+                self.nack = None;
+            }
+        }
+    }
+}
+
+/// What a client subscribes to, of one kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Subscription {
+    /// Everything that is not by name only.
+    pub(super) wildcard: bool,
+    pub(super) names: BTreeSet<Arc<str>>,
+}
+
+impl Subscription {
+    /// Adds a name, or the wildcard. Whether it is new.
+    pub(super) fn add(&mut self, kind: ResourceType, name: &str) -> Result<bool, Refused> {
+        if name == WILDCARD && kind.is_full_state() {
+            return Ok(!std::mem::replace(&mut self.wildcard, true));
+        }
+        if self.names.contains(name) {
+            return Ok(false);
+        }
+        if self.names.len() >= MAX_NAMES {
+            return Err(Refused::TooManyNames { kind });
+        }
+        Ok(self.names.insert(name.into()))
+    }
+
+    /// What it selects of a snapshot, by name.
+    pub(super) fn select(
+        &self,
+        kind: ResourceType,
+        snapshot: &Snapshot,
+    ) -> BTreeMap<Arc<str>, Served> {
+        let mut selected: BTreeMap<_, _> = self
+            .names
+            .iter()
+            .filter_map(|name| Some((Arc::clone(name), snapshot.find(kind, name)?)))
+            .collect();
+        if self.wildcard {
+            let for_all = snapshot.resources(kind).filter(|served| !served.by_name_only);
+            selected.extend(for_all.map(|served| (Arc::clone(&served.name), served.clone())));
+        }
+        selected
+    }
+
+    /// What it selects of a snapshot under one name.
+    pub(super) fn select_one(
+        &self,
+        kind: ResourceType,
+        name: &str,
+        snapshot: &Snapshot,
+    ) -> Option<Served> {
+        let by_name = self.names.contains(name);
+        snapshot.find(kind, name).filter(|served| by_name || self.wildcard && !served.by_name_only)
+    }
+}
+
+/// The nonces of a stream: 1, 2, 3, …
+#[derive(Clone, Debug, Default)]
+pub(super) struct Nonces(u64);
+
+impl Nonces {
+    pub(super) fn next(&mut self) -> String {
+        self.0 = self.0.wrapping_add(1);
+        self.0.to_string()
+    }
+}

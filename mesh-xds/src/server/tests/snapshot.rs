@@ -1,0 +1,107 @@
+//! Snapshots: versions, names that lead nowhere, listeners that are made when they are asked for.
+
+use super::super::Snapshot;
+use super::World;
+use crate::ResourceType;
+use crate::encode::{Encoded, socket_listener, tcp_listener};
+use mesh_core::ConfigUpdate;
+use mesh_core::model::{Cluster, Domain, ForwardAction, Route, VirtualHost};
+use std::net::SocketAddr;
+
+/// Two virtual hosts, one of them by a wildcard; a cluster with endpoints, one that is missing.
+fn update() -> ConfigUpdate {
+    let host = |name: &str, domain: &str, cluster: &str| {
+        VirtualHost::new(name, vec![Domain::parse(domain).expect("a domain")])
+            .route(Route::forward(ForwardAction::to(cluster)))
+    };
+    ConfigUpdate::in_code()
+        .virtual_host(host("reviews", "reviews", "v1"))
+        .virtual_host(host("shop", "*.shop", "missing"))
+        .virtual_host(host("ported", "reviews:81", "v1"))
+        .cluster(Cluster::new("v1"), [SocketAddr::from(([127, 0, 0, 1], 8081))])
+}
+
+fn names(snapshot: &Snapshot, kind: ResourceType) -> Vec<String> {
+    snapshot.resources(kind).map(|served| served.name.to_string()).collect()
+}
+
+#[test]
+fn a_configuration_has_these_resources() {
+    let snapshot = Snapshot::of(&update(), []);
+    assert_eq!(
+        names(&snapshot, ResourceType::Listener),
+        ["reviews", "reviews:443", "reviews:80", "reviews:81"]
+    );
+    assert_eq!(
+        names(&snapshot, ResourceType::RouteConfiguration),
+        ["mesh", "mesh/ported", "mesh/reviews", "mesh/shop"]
+    );
+    assert_eq!(names(&snapshot, ResourceType::Cluster), ["v1"]);
+    assert_eq!(names(&snapshot, ResourceType::Endpoints), ["v1"]);
+}
+
+#[test]
+fn a_listener_is_made_for_an_authority_that_is_dialled() {
+    let snapshot = Snapshot::of(&update(), []);
+    let routes = |name: &str| {
+        let served = snapshot.find(ResourceType::Listener, name)?;
+        assert_eq!(&*served.name, name);
+        assert!(served.by_name_only);
+        let names = super::super::references::of(ResourceType::Listener, &served.body);
+        names.into_iter().next().map(|(_, name)| name)
+    };
+    for (dialled, expected) in [
+        ("reviews", Some("mesh/reviews")),
+        ("reviews:9080", Some("mesh/reviews")),
+        ("reviews:81", Some("mesh/ported")),
+        ("Reviews:82", Some("mesh/reviews")),
+        ("cart.shop:80", Some("mesh/shop")),
+        ("cart.shop", Some("mesh/shop")),
+        (".shop", None),
+        ("other", None),
+        ("[::1]:80", None),
+    ] {
+        assert_eq!(routes(dialled).as_deref(), expected, "{dialled}");
+    }
+    assert_eq!(snapshot.find(ResourceType::Cluster, "cart.shop"), None);
+}
+
+#[test]
+fn what_leads_nowhere_is_named() {
+    let address = SocketAddr::from(([127, 0, 0, 1], 15001));
+    let listeners = [
+        Encoded::listener(&socket_listener("web", address, "mesh")),
+        Encoded::listener(&socket_listener("old", address, "gone")),
+        Encoded::listener(&tcp_listener("db", address, "orders")),
+    ];
+    let update = update().assigned(Cluster::new("unresolved"), None);
+    let dangling = Snapshot::of(&update, listeners).check().expect_err("some are missing");
+    let lines: Vec<_> = dangling.iter().map(ToString::to_string).collect();
+    let end = "which does not exist: define it, or take the name out";
+    assert_eq!(
+        lines,
+        [
+            format!("LDS `db` names CDS `orders`, {end}"),
+            format!("LDS `old` names RDS `gone`, {end}"),
+            format!("RDS `mesh` names CDS `missing`, {end}"),
+            format!("RDS `mesh/shop` names CDS `missing`, {end}"),
+            format!("CDS `unresolved` names EDS `unresolved`, {end}"),
+        ]
+    );
+}
+
+#[test]
+fn versions_are_the_content() {
+    let version = |lines: &[&str]| {
+        let mut world = World::default();
+        lines.iter().for_each(|line| world.set(line));
+        world.snapshot().version(ResourceType::Cluster).to_owned()
+    };
+    assert_eq!(version(&["CDS a=1 b=1"]), version(&["CDS b=1 a=1", "EDS a=1"]));
+    assert_ne!(version(&["CDS a=1 b=1"]), version(&["CDS a=1 b=2"]));
+    assert_ne!(version(&["CDS a=1 b=1"]), version(&["CDS a=1"]));
+    assert_eq!(version(&[]), "");
+    assert_eq!(version(&["CDS a=1"]).len(), 16);
+    let twice = [Snapshot::of(&update(), []), Snapshot::of(&update(), [])];
+    assert_eq!(twice[0], twice[1]);
+}
