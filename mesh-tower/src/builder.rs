@@ -161,6 +161,7 @@ impl Builder {
             Ok(own) => own.runtime.handle().clone(),
             Err(handle) => handle.clone(),
         };
+        let (sink, receiver) = Sink::channel();
         let resolver = self.resolver.unwrap_or_else(dns::default_resolver);
         let shared = Arc::new(Shared {
             runtime: runtime.clone(),
@@ -170,6 +171,7 @@ impl Builder {
             channel_id: Draw.next_u64(),
             attention: Notify::new(),
             settings: self.settings,
+            interests: Arc::clone(sink.interests()),
         });
         let net = Net { shared: Arc::clone(&shared) };
         let (mut updater, state) = Updater::seeded(net, self.seed);
@@ -177,7 +179,6 @@ impl Builder {
             updater.register_policy(name, policy);
         }
         let (first, source) = first_configuration(&files, config, source)?;
-        let (sink, receiver) = Sink::channel();
         let _entered = runtime.enter();
         let passthrough = Arc::new(Passthrough::new(Arc::clone(&shared), Arc::clone(&resolver)));
         let around = Around {
@@ -191,6 +192,9 @@ impl Builder {
             driver.apply_first(first).map_err(BuildError::Apply)?;
         }
         if let Some(source) = source {
+            if source.is_on_demand() {
+                sink.interests().expect_source();
+            }
             let closing = sink.clone();
             runtime.spawn(async move {
                 tokio::select! {

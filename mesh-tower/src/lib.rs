@@ -2,7 +2,8 @@
 //!
 //! A service links this crate and gets, in its own process, what a sidecar proxy would have done for it:
 //! discovery, routing, traffic splitting, load balancing, retries, circuit breaking, outlier ejection,
-//! telemetry. It learns its configuration from one short file, or from code.
+//! telemetry. It learns its configuration from one short file, from code, or from an xDS control plane
+//! ([`source`]).
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -90,6 +91,6 @@ pub mod connector {
 }
 
 /// README's Rust, compiled.
-#[cfg(all(doctest, feature = "tonic"))]
+#[cfg(all(doctest, feature = "tonic", feature = "xds"))]
 #[doc = include_str!("../README.md")]
 mod readme {}

@@ -167,6 +167,11 @@ impl Mesh {
         self.0.state.snapshot()
     }
 
+    /// How far the configuration has come.
+    pub(crate) fn progress(&self) -> watch::Receiver<Progress> {
+        self.0.progress.clone()
+    }
+
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.0.shared
     }

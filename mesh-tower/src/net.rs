@@ -6,6 +6,7 @@ use crate::observe::cluster::{ClusterCells, LocalityCells};
 use crate::observe::events::CloseReason;
 use crate::observe::registry::Registry;
 use crate::observe::target::{self, TargetCells};
+use crate::source::demand::Interests;
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use http::response;
 use mesh_core::Random;
@@ -60,6 +61,8 @@ pub(crate) struct Shared {
     /// Wakes the driver: an endpoint crossed a threshold.
     pub(crate) attention: Notify,
     pub(crate) settings: Settings,
+    /// What calls ask a source for that works on demand.
+    pub(crate) interests: Arc<Interests>,
 }
 
 /// What the builder was told.

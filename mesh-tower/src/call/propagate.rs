@@ -70,7 +70,7 @@ impl Propagation<'_> {
 
 /// The deadline that the caller wrote into the request: a gRPC call's `grpc-timeout`, counted from
 /// `now`. What can't be read is left to the server to refuse.
-pub(super) fn caller_deadline(
+pub(crate) fn caller_deadline(
     headers: &HeaderMap,
     grpc: bool,
     now: Timestamp,

@@ -1,5 +1,6 @@
 //! The future of a call, from its route on.
 
+use super::asking::Asking;
 use crate::body::BoxError;
 use crate::clock;
 use crate::connect::SendError;
@@ -18,7 +19,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 /// A call: routed, passed by, or answered here.
 #[pin_project]
@@ -34,6 +35,8 @@ enum State<C, P, R> {
     Forward(#[pin] C),
     Passthrough(#[pin] P, Passing),
     Ready(Option<Result<Response<MeshResponseBody<R>>, Error>>),
+    /// In a box: the first call to an authority is not the common path.
+    Asking(Asking<C, P, R>),
 }
 
 /// What is measured of a call that passes by every policy: counted when it is dropped, which is at the
@@ -63,6 +66,10 @@ impl<C, P, R> RouteFuture<C, P, R> {
         Self { state: State::Passthrough(sent, passing), span }
     }
 
+    pub(super) const fn asking(call: Asking<C, P, R>) -> Self {
+        Self { state: State::Asking(call), span: ThinSpan::NONE }
+    }
+
     pub(super) const fn ready(
         result: Result<Response<MeshResponseBody<R>>, Error>,
         span: ThinSpan,
@@ -80,7 +87,11 @@ where
 {
     type Output = Result<Response<MeshResponseBody<R>>, Error>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let StateProj::Asking(asking) = self.as_mut().project().state.project() {
+            let call = ready!(asking.as_mut().poll(cx));
+            self.set(call);
+        }
         let this = self.project();
         let polled = this.span.in_scope(|| match this.state.project() {
             StateProj::Forward(call) => call.poll(cx),
@@ -88,6 +99,7 @@ where
                 sent.poll(cx).map(|result| passing.ended(result))
             }
             StateProj::Ready(result) => result.take().map_or(Poll::Pending, Poll::Ready),
+            StateProj::Asking(_) => Poll::Pending,
         });
         // It is not taken out of the poll: it is large.
         if let Poll::Ready(result) = &polled {
@@ -142,6 +154,7 @@ impl<C, P, R> fmt::Debug for RouteFuture<C, P, R> {
             State::Forward(_) => "Forward",
             State::Passthrough(..) => "Passthrough",
             State::Ready(_) => "Ready",
+            State::Asking(_) => "Asking",
         };
         f.debug_tuple("RouteFuture").field(&state).finish()
     }

@@ -5,6 +5,7 @@
 //! attempt, the retries of a sick canary would bleed into the stable cluster, the split achieved would
 //! drift from the one configured, and the wrong cluster's budget would pay.
 
+mod asking;
 mod future;
 mod reply;
 
@@ -69,7 +70,10 @@ impl<S, L> RouteService<S, L> {
 
 impl<S, L, B, R> Service<Request<B>> for RouteService<S, L>
 where
-    S: Service<Routed, Response = Response<MeshResponseBody<R>>, Error = Error>,
+    S: Service<Routed, Response = Response<MeshResponseBody<R>>, Error = Error>
+        + Clone
+        + Send
+        + 'static,
     L: Leaf<Body = R>,
     R: Body<Data = Bytes> + Unpin,
     R::Error: Into<BoxError>,
@@ -88,6 +92,26 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let started = clock::now();
         let request = request.map(MeshBody::new);
+        if self.must_ask(&request) {
+            return RouteFuture::asking(self.ask(request, started));
+        }
+        self.start(request, started)
+    }
+}
+
+impl<S, L, R> RouteService<S, L>
+where
+    S: Service<Routed, Response = Response<MeshResponseBody<R>>, Error = Error>,
+    L: Leaf<Body = R>,
+    R: Body<Data = Bytes> + Unpin,
+    R::Error: Into<BoxError>,
+{
+    /// A call that began at `started`.
+    fn start(
+        &mut self,
+        request: Request<MeshBody>,
+        started: Timestamp,
+    ) -> RouteFuture<S::Future, L::Future, R> {
         let span = call_span(&request);
         let snapshot = self.mesh.snapshot();
         let mut head = head_of(&request);
@@ -125,7 +149,12 @@ where
                 let passing = Passing::new(cells, started);
                 RouteFuture::passthrough(self.leaf.passthrough(request), passing, span)
             }
-            Err(reason) => RouteFuture::ready(Err(self.refuse(reason, &snapshot, started)), span),
+            Err(reason) => {
+                let absence = snapshot.absence(authority_of(&request)).cloned();
+                let error = self.refuse(reason, &snapshot, started);
+                let source = absence.map(|why| BoxError::from(&*why));
+                RouteFuture::ready(Err(error.with_source(source)), span)
+            }
         }
     }
 }

@@ -9,6 +9,7 @@
 //! | [`StaticSource`] | one configuration, once |
 //! | [`Updates`] | what the program hands over while it runs |
 //! | [`FileSource`] | one or more files, whenever their content changes |
+//! | [`XdsSource`] | what an xDS control plane says of the authorities that calls are made to |
 //!
 //! Rules:
 //!
@@ -39,6 +40,7 @@
 //! ```
 
 mod content_hash;
+pub(crate) mod demand;
 mod file;
 mod fixed;
 pub(crate) mod mesh_yaml;
@@ -46,10 +48,15 @@ mod read;
 mod reload;
 mod sink;
 mod watch_file;
+#[cfg(feature = "xds")]
+mod xds;
 
+pub use demand::{Demand, Interest, MAX_AUTHORITIES};
 pub use file::FileSource;
 pub use fixed::{StaticSource, Updates, UpdatesSource};
 pub use sink::{RejectCause, Rejected, Sink, SinkReceiver, SourceEvent};
+#[cfg(feature = "xds")]
+pub use xds::{Bootstrap, Variant, XdsSource};
 
 use futures_core::future::BoxFuture;
 use std::fmt;
@@ -62,4 +69,10 @@ pub trait Source: Send + fmt::Debug + 'static {
     /// The future runs on the mesh's runtime, apart from calls; that it ends changes nothing of what
     /// was published.
     fn start(self: Box<Self>, sink: Sink) -> BoxFuture<'static, ()>;
+
+    /// Whether it answers for authorities as calls ask for them, and will call
+    /// [`Sink::on_demand`]: then calls wait for it from the start. Default: no.
+    fn is_on_demand(&self) -> bool {
+        false
+    }
 }

@@ -3,6 +3,7 @@
 //! A configuration is complete, so only the newest matters: at most one event of each kind waits,
 //! and a source never waits for the mesh. The order between kinds is kept.
 
+use super::demand::{Demand, Interests};
 use mesh_core::ConfigUpdate;
 use mesh_core::update::Origin;
 use parking_lot::Mutex;
@@ -17,6 +18,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 #[derive(Clone, Debug)]
 pub struct Sink {
     shared: Arc<Shared>,
+    interests: Arc<Interests>,
     closed: CancellationToken,
 }
 
@@ -27,7 +29,7 @@ impl Sink {
         let (shared, closed) = (Arc::<Shared>::default(), CancellationToken::new());
         let receiver =
             SinkReceiver { shared: shared.clone(), _closes: closed.clone().drop_guard() };
-        (Self { shared, closed }, receiver)
+        (Self { shared, interests: Arc::default(), closed }, receiver)
     }
 
     /// Hands a complete configuration over. One that was not taken yet is replaced.
@@ -43,6 +45,18 @@ impl Sink {
     /// Reports that after a rejection the source holds again what is in force.
     pub fn restored(&self, origin: Origin) {
         self.send(SourceEvent::Restored(origin));
+    }
+
+    /// Says that this source answers for authorities as calls ask for them: from now on they come
+    /// through here, and calls to others than those in
+    /// [`on_demand`](ConfigUpdate::on_demand) wait. For one source at a time.
+    #[must_use = "calls wait for as long as it is open"]
+    pub fn on_demand(&self) -> Demand {
+        self.interests.open()
+    }
+
+    pub(crate) const fn interests(&self) -> &Arc<Interests> {
+        &self.interests
     }
 
     /// Waits until nobody takes from this sink any more.

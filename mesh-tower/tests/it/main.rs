@@ -21,6 +21,7 @@ mod foreign;
 mod headers;
 mod kit;
 mod observe_mode;
+mod on_demand;
 mod outlier;
 mod proxy;
 mod replies;

@@ -1,0 +1,111 @@
+//! The first call to an authority, when the source has to be asked for it.
+//!
+//! It waits for the source's answer until its own deadline, and then begins anew with the time that is
+//! left. That is not the common path: each authority is asked for once.
+
+use super::future::RouteFuture;
+use super::{RouteService, authority_of, options_of};
+use crate::MeshBody;
+use crate::body::BoxError;
+use crate::clock;
+use crate::driver::Progress;
+use crate::endpoint::MeshResponseBody;
+use crate::error::{Error, Station};
+use crate::leaf::Leaf;
+use crate::observe::CallReport;
+use crate::observe::code::Code;
+use crate::routed::Routed;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use mesh_core::Timestamp;
+use mesh_core::local_reply::Reason;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+use tokio::sync::watch;
+use tower_service::Service;
+
+/// How long a call without a deadline of its own waits for the source's answer. A control plane's
+/// resources are given up after 15 s each (gRFC A57), so an answer comes within two of them.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// The call after the answer.
+pub(super) type Asking<C, P, R> = Pin<Box<dyn Future<Output = RouteFuture<C, P, R>> + Send>>;
+
+impl<S, L> RouteService<S, L> {
+    /// Whether the source has still to be asked for the authority of `request`.
+    pub(super) fn must_ask<B>(&self, request: &Request<B>) -> bool {
+        self.mesh.shared().interests.is_open()
+            && !self.mesh.snapshot().has_answer(authority_of(request))
+    }
+}
+
+impl<S, L, R> RouteService<S, L>
+where
+    S: Service<Routed, Response = Response<MeshResponseBody<R>>, Error = Error>
+        + Clone
+        + Send
+        + 'static,
+    L: Leaf<Body = R>,
+    R: Body<Data = Bytes> + Unpin,
+    R::Error: Into<BoxError>,
+{
+    /// Asks the source, waits for its answer, and then makes the call.
+    #[expect(clippy::async_yields_async, reason = "the call takes the place of the question")]
+    pub(super) fn ask(
+        &self,
+        request: Request<MeshBody>,
+        started: Timestamp,
+    ) -> Asking<S::Future, L::Future, R> {
+        let mut service = self.clone();
+        let mesh = self.mesh.clone();
+        Box::pin(async move {
+            let authority = authority_of(&request).to_ascii_lowercase();
+            let default_port = if request.uri().scheme_str() == Some("https") { 443 } else { 80 };
+            if let Err(too_many) = mesh.shared().interests.ask(&authority, default_port) {
+                let source: BoxError = too_many.into();
+                return service.unanswered(Reason::NoVirtualHost, Some(source), started);
+            }
+            let limit = options_of(&request).timeout.filter(|limit| !limit.is_zero());
+            let grpc = mesh_core::head::is_grpc_content_type(request.headers());
+            let caller = crate::call::caller_deadline(request.headers(), grpc, started);
+            let own = started + limit.unwrap_or(LONGEST_WAIT);
+            let until = clock::instant(caller.map_or(own, |caller| caller.min(own)));
+            let has_answer = || mesh.snapshot().has_answer(&authority);
+            match tokio::time::timeout_at(until, answer(mesh.progress(), has_answer)).await {
+                Ok(true) => service.start(request, started),
+                Ok(false) => service.unanswered(Reason::ShutDown, None, started),
+                Err(_late) => service.unanswered(Reason::NotConfigured, None, started),
+            }
+        })
+    }
+
+    fn unanswered(
+        &self,
+        reason: Reason,
+        source: Option<BoxError>,
+        started: Timestamp,
+    ) -> RouteFuture<S::Future, L::Future, R> {
+        let code = Code { flag: Some(reason.flag()), ..Code::default() };
+        super::count(self.mesh.unrouted(), code, started);
+        let error = Error::new(reason, Station::default()).with_source(source);
+        let error = error.with_report(Some(CallReport::new()));
+        RouteFuture::ready(Err(error), crate::observe::span::ThinSpan::NONE)
+    }
+}
+
+/// Waits until there is an answer; `false`: the mesh ended.
+async fn answer(mut progress: watch::Receiver<Progress>, has_answer: impl Fn() -> bool) -> bool {
+    loop {
+        if progress.borrow_and_update().ended {
+            return false;
+        }
+        if has_answer() {
+            return true;
+        }
+        if progress.changed().await.is_err() {
+            return false;
+        }
+    }
+}
