@@ -1,5 +1,6 @@
 //! `mesh`, the command line tool. Wiring only: deleting it takes nothing from users of the library.
 
+mod ads;
 mod check;
 mod cli;
 mod diagnostics;

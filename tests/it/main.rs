@@ -3,6 +3,8 @@
 #![expect(clippy::duplicate_mod, reason = "examples share modules, and all examples are in here")]
 
 #[cfg(test)]
+mod ads;
+#[cfg(test)]
 mod check;
 #[cfg(test)]
 mod console;
