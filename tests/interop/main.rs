@@ -11,6 +11,7 @@
     reason = "a test says what went wrong by ending"
 )]
 
+mod ads;
 mod client;
 mod envoy;
 mod go;
@@ -20,3 +21,4 @@ mod node;
 mod process;
 mod promtool;
 mod rpc;
+mod xds;

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
@@ -59,7 +60,7 @@ func seen(w http.ResponseWriter, r *http.Request) {
 	write(w, map[string]any{
 		"protocol": r.Proto, "method": r.Method, "authority": r.Host, "path": r.RequestURI,
 		"headers": lower(r.Header), "trailers": lower(r.Trailer), "body_bytes": len(body),
-		"connection": r.RemoteAddr,
+		"connection": r.RemoteAddr, "address": fmt.Sprint(r.Context().Value(http.LocalAddrContextKey)),
 	})
 }
 
@@ -126,6 +127,9 @@ func unary(_ any, ctx context.Context, decode func(any) error, _ grpc.UnaryServe
 		}
 	}
 	saw := map[string]any{"metadata": lower(given), "message": request.Value, "remaining_ms": nil}
+	if call, ok := peer.FromContext(ctx); ok && call.LocalAddr != nil {
+		saw["address"] = call.LocalAddr.String()
+	}
 	if deadline, ok := ctx.Deadline(); ok {
 		saw["remaining_ms"] = time.Until(deadline).Milliseconds()
 	}

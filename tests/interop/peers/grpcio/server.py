@@ -1,5 +1,9 @@
-"""Peer: grpcio's server, which answers with what it saw. It is mesh.interop.Peer; see ../README.md."""
+"""Peer: grpcio's server, which answers with what it saw. It is mesh.interop.Peer; see ../README.md.
 
+With --xds PORT it serves when, and as, the control plane of GRPC_XDS_BOOTSTRAP says.
+"""
+
+import argparse
 import json
 import sys
 import time
@@ -52,7 +56,10 @@ def handler(make, behaviour):
     )
 
 
-server = grpc.server(futures.ThreadPoolExecutor(max_workers=32))
+arguments = argparse.ArgumentParser(description=__doc__)
+arguments.add_argument("--xds", type=int, metavar="PORT")
+given = arguments.parse_args()
+server = grpc.server(futures.ThreadPoolExecutor(max_workers=32), xds=given.xds is not None)
 methods = {
     "Unary": handler(grpc.unary_unary_rpc_method_handler, unary),
     "Bidi": handler(grpc.stream_stream_rpc_method_handler, bidi),
@@ -60,9 +67,10 @@ methods = {
 server.add_generic_rpc_handlers(
     (grpc.method_handlers_generic_handler("mesh.interop.Peer", methods),)
 )
-port = server.add_insecure_port("127.0.0.1:0")
+port = server.add_insecure_port(f"127.0.0.1:{given.xds or 0}")
 server.start()
-print("listening", port, flush=True)
+# An xDS server does not say which port it has: it has none before it may serve.
+print("listening", given.xds or port, flush=True)
 # Ends with whoever started it.
 sys.stdin.read()
 server.stop(0)
