@@ -43,10 +43,8 @@ impl<S, L> RouteService<S, L> {
 
 impl<S, L, R> RouteService<S, L>
 where
-    S: Service<Routed, Response = Response<MeshResponseBody<R>>, Error = Error>
-        + Clone
-        + Send
-        + 'static,
+    S: Service<Routed, Response = Response<MeshResponseBody<R>>, Error = Error>,
+    S: Clone + Send + 'static,
     L: Leaf<Body = R>,
     R: Body<Data = Bytes> + Unpin,
     R::Error: Into<BoxError>,
