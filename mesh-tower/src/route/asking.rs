@@ -12,6 +12,7 @@ use crate::driver::Progress;
 use crate::endpoint::MeshResponseBody;
 use crate::error::{Error, Station};
 use crate::leaf::Leaf;
+use crate::net::Net;
 use crate::observe::CallReport;
 use crate::observe::code::Code;
 use crate::routed::Routed;
@@ -20,6 +21,7 @@ use http::{Request, Response};
 use http_body::Body;
 use mesh_core::Timestamp;
 use mesh_core::local_reply::Reason;
+use mesh_core::state::Snapshot;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
@@ -35,9 +37,8 @@ pub(super) type Asking<C, P, R> = Pin<Box<dyn Future<Output = RouteFuture<C, P, 
 
 impl<S, L> RouteService<S, L> {
     /// Whether the source has still to be asked for the authority of `request`.
-    pub(super) fn must_ask<B>(&self, request: &Request<B>) -> bool {
-        self.mesh.shared().interests.is_open()
-            && !self.mesh.snapshot().has_answer(authority_of(request))
+    pub(super) fn must_ask<B>(&self, snapshot: &Snapshot<Net>, request: &Request<B>) -> bool {
+        self.mesh.shared().interests.is_open() && !snapshot.has_answer(authority_of(request))
     }
 }
 

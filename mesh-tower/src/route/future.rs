@@ -88,7 +88,8 @@ where
     type Output = Result<Response<MeshResponseBody<R>>, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let StateProj::Asking(asking) = self.as_mut().project().state.project() {
+        // An answer that is gone again when the call looks for it is asked for again.
+        while let StateProj::Asking(asking) = self.as_mut().project().state.project() {
             let call = ready!(asking.as_mut().poll(cx));
             self.set(call);
         }

@@ -89,17 +89,14 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let started = clock::now();
-        let request = request.map(MeshBody::new);
-        if self.must_ask(&request) {
-            return RouteFuture::asking(self.ask(request, started));
-        }
-        self.start(request, started)
+        self.start(request.map(MeshBody::new), started)
     }
 }
 
 impl<S, L, R> RouteService<S, L>
 where
     S: Service<Routed, Response = Response<MeshResponseBody<R>>, Error = Error>,
+    S: Clone + Send + 'static,
     L: Leaf<Body = R>,
     R: Body<Data = Bytes> + Unpin,
     R::Error: Into<BoxError>,
@@ -110,8 +107,12 @@ where
         request: Request<MeshBody>,
         started: Timestamp,
     ) -> RouteFuture<S::Future, L::Future, R> {
-        let span = call_span(&request);
         let snapshot = self.mesh.snapshot();
+        if self.must_ask(&snapshot, &request) {
+            drop(snapshot);
+            return RouteFuture::asking(self.ask(request, started));
+        }
+        let span = call_span(&request);
         let mut head = head_of(&request);
         head.channel_id = Some(self.channel_id);
         match snapshot.route(&head, &mut Draw) {
