@@ -100,11 +100,11 @@ impl<A: Attach> Snapshot<A> {
                 }
             }
             Ok(
-                decision @ (Decision::Redirect { target, .. }
+                ref decision @ (Decision::Redirect { target, .. }
                 | Decision::DirectResponse { target, .. }),
             ) => match self.targets.get(target as usize) {
                 Some(TargetSlot::Reply(target)) => {
-                    Ok(Routing::Reply(Arc::clone(target), reply(&decision, head)))
+                    Ok(Routing::Reply(Arc::clone(target), reply(decision, head)))
                 }
                 _ => Err(Reason::NoRoute),
             },

@@ -68,7 +68,8 @@ fn typed(walk: &mut Walk, message: &Cluster, model: &mut model::Cluster) -> bool
     extensions.sort_unstable_by_key(|(name, _)| *name);
     let mut found = false;
     for (name, config) in extensions {
-        let field = format_args!("typed_extension_protocol_options[{}]", shorten(name));
+        let name = shorten(name);
+        let field = format_args!("typed_extension_protocol_options[{name}]");
         if common::holds::<TcpProtocolOptions>(config) && words::is_tcp(message) {
             walk.at(field, |walk| {
                 let Some(options) = common::unpack::<TcpProtocolOptions>(walk, config) else {
