@@ -1,5 +1,6 @@
 //! What a decider may see of a request: [`RequestHead`], borrowed and never changed.
 
+use crate::scan;
 use http::{HeaderMap, Method};
 use std::net::SocketAddr;
 
@@ -90,6 +91,26 @@ impl<'a> RequestHead<'a> {
 #[must_use]
 pub fn without_userinfo(authority: &str) -> &str {
     authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+}
+
+/// Where the `:` of the port is, in an authority or a part of one; `None`: it has no port. The colons of an
+/// IPv6 address are none, with brackets or without.
+#[inline]
+#[must_use]
+pub fn port_start(text: &[u8]) -> Option<usize> {
+    let first = scan::find_either(text, b':', b']')?;
+    let after = &text[first + 1..];
+    if text[first] == b']' {
+        // Of `[::1]:80` cut at the left: what is left of the brackets, or nothing.
+        return (after.first() == Some(&b':')).then_some(first + 1);
+    }
+    match after.iter().rposition(|byte| *byte == b']') {
+        Some(bracket) if after.get(bracket + 1) == Some(&b':') => Some(first + bracket + 2),
+        Some(_) => None,
+        // `[fe80:`, the start of a literal, and `::1`, a bare one, have no port.
+        None if text[0] == b'[' || after.contains(&b':') => None,
+        None => Some(first),
+    }
 }
 
 /// Whether `headers` carry gRPC's content type.

@@ -11,6 +11,7 @@
 
 use super::compile::{CompileError, CompileErrorKind, Errors};
 use super::prefix_map::{PrefixMap, Side};
+use crate::head::port_start;
 use crate::model::virtual_host::InvalidDomain;
 use crate::model::{Domain, VirtualHost};
 use crate::scan;
@@ -177,24 +178,6 @@ fn longer(with_port: Option<Found>, any_port: Option<Found>) -> Option<Found> {
         (Some(port), Some(any)) if any.len > port.len => Some(any),
         (None, any) => any,
         (port, _) => port,
-    }
-}
-
-/// Where the `:` of the port is, in an authority or a part of one.
-#[inline]
-pub(super) fn port_start(text: &[u8]) -> Option<usize> {
-    let first = scan::find_either(text, b':', b']')?;
-    let after = &text[first + 1..];
-    if text[first] == b']' {
-        // Of `[::1]:80` cut at the left: what is left of the brackets, or nothing.
-        return (after.first() == Some(&b':')).then_some(first + 1);
-    }
-    match after.iter().rposition(|byte| *byte == b']') {
-        Some(bracket) if after.get(bracket + 1) == Some(&b':') => Some(first + bracket + 2),
-        Some(_) => None,
-        // `[fe80:`, the start of a literal, and `::1`, a bare one, have no port.
-        None if text[0] == b'[' || after.contains(&b':') => None,
-        None => Some(first),
     }
 }
 

@@ -1,9 +1,8 @@
 //! Where a redirect sends the caller (Envoy: `RedirectAction`).
 
 use super::compile::{CompileErrorKind, Scope};
-use super::domains::port_start;
 use super::rewrite::{CompiledPathRewrite, InvalidRewrite, RewritePlace};
-use crate::head::RequestHead;
+use crate::head::{RequestHead, port_start};
 use crate::model::{DirectResponse, PathMatcher, Redirect};
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, StatusCode};

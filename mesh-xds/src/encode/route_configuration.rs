@@ -3,6 +3,7 @@
 use super::words::Words;
 use super::{headers, retry, route};
 use envoy_types::pb::envoy::config::route::v3 as pb;
+use mesh_core::head::port_start;
 use mesh_core::model::{Domain, RouteConfiguration, VirtualHost};
 use std::collections::BTreeSet;
 
@@ -117,10 +118,10 @@ fn has_port(domain: &Domain) -> bool {
     }
 }
 
-/// The host without its port; `None`: there is no port. The colons of an IPv6 literal are none.
+/// The host without its port; `None`: there is none that is a number.
 pub(super) fn split_port(authority: &str) -> Option<&str> {
-    let (host, port) = authority.rsplit_once(':')?;
+    let at = port_start(authority.as_bytes())?;
+    let port = &authority[at + 1..];
     let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-    let whole = !host.contains(':') || host.ends_with(']');
-    (digits && whole).then_some(host)
+    digits.then(|| &authority[..at])
 }
