@@ -22,7 +22,7 @@ mod aggregate;
 mod domains;
 mod walk;
 
-use crate::store::Store;
+use crate::store::{Received, Store};
 use crate::{Resource, ResourceType};
 use mesh_core::model::{Domain, RouteConfiguration, VirtualHost};
 use mesh_core::update::{Answer, ClusterUpdate, ConfigUpdate, Origin};
@@ -99,15 +99,27 @@ impl Cascade {
         self.changed |= self.authorities.remove(authority).is_some();
     }
 
-    /// A resource has a new value: with its version, and a hash of its bytes.
+    /// A resource has a new value: with its version, a hash of its bytes, and the bytes.
     pub fn handle_changed(
         &mut self,
         kind: ResourceType,
         name: &Arc<str>,
         resource: Resource,
-        version: (Arc<str>, u64),
+        received: impl Into<Received>,
     ) {
-        self.store.insert(kind, name, resource, version);
+        self.store.insert(kind, name, resource, received);
+        self.changed = true;
+    }
+
+    /// A value from a copy on disk, unless something is known already.
+    pub fn handle_restored(
+        &mut self,
+        kind: ResourceType,
+        name: &Arc<str>,
+        resource: Resource,
+        received: Received,
+    ) {
+        self.store.restore(kind, name, resource, received);
         self.changed = true;
     }
 

@@ -235,8 +235,8 @@ impl Client {
         match event {
             Event::Changed { kind, name, index } => {
                 let taken = incoming.and_then(|incoming| incoming.take(index));
-                let Some((value, version)) = taken else { return };
-                self.cascade.handle_changed(kind, &name, value, version);
+                let Some((value, received)) = taken else { return };
+                self.cascade.handle_changed(kind, &name, value, received);
                 self.publish_soon();
             }
             Event::Deleted { kind, name, cause, kept } => {

@@ -2,7 +2,8 @@
 
 use crate::decode::{self, Context, Decoded};
 use crate::protocol::{Body, Content, Received, Request, ResourceError, Response};
-use crate::{Resource, ResourceType};
+use crate::{Resource, ResourceType, store};
+use bytes::Bytes;
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::discovery::v3 as discovery;
 use envoy_types::pb::google::protobuf::Any;
@@ -21,7 +22,7 @@ const INVALID_ARGUMENT: i32 = 3;
 /// A response, and the values of its resources by their index.
 pub(super) struct Incoming {
     pub(super) response: Response,
-    pub(super) values: Vec<Option<Resource>>,
+    pub(super) values: Vec<Option<(Resource, Bytes)>>,
 }
 
 /// A request of either variant.
@@ -89,7 +90,7 @@ pub(super) fn state_of_the_world(
                 }
             }
         } else {
-            incoming.add(None, &any, context);
+            incoming.add(None, any, context);
         }
     }
     incoming.errors(message.resource_errors);
@@ -113,13 +114,13 @@ pub(super) fn delta(
 }
 
 impl Incoming {
-    /// A value, with its version and the hash of its bytes.
-    pub(super) fn take(&mut self, index: usize) -> Option<(Resource, (Arc<str>, u64))> {
-        let value = self.values.get_mut(index)?.take()?;
+    /// A value, and how it was received.
+    pub(super) fn take(&mut self, index: usize) -> Option<(Resource, store::Received)> {
+        let (value, body) = self.values.get_mut(index)?.take()?;
         let received = self.response.resources.get(index)?;
         let Content::Good { hash } = received.content else { return None };
         let version = received.version.as_ref().unwrap_or(&self.response.version);
-        Some((value, (Arc::clone(version), hash)))
+        Some((value, store::Received::new(Arc::clone(version), hash, body)))
     }
 
     const fn new(response: Response) -> Self {
@@ -130,7 +131,7 @@ impl Incoming {
         let discovery::Resource { name, version, resource, ttl, .. } = wrapped;
         let name = (!name.is_empty()).then(|| Arc::from(name));
         match resource {
-            Some(any) => self.add(name, &any, context),
+            Some(any) => self.add(name, any, context),
             None => {
                 let heartbeat = Received::new(name, Content::Heartbeat);
                 self.response.resources.push(heartbeat);
@@ -147,7 +148,7 @@ impl Incoming {
         }
     }
 
-    fn add(&mut self, name: Option<Arc<str>>, any: &Any, context: &Context) {
+    fn add(&mut self, name: Option<Arc<str>>, any: Any, context: &Context) {
         let kind = self.response.kind;
         if any.type_url != kind.type_url() {
             let error =
@@ -169,7 +170,7 @@ impl Incoming {
             Ok(value) => {
                 let content = Content::Good { hash: xxh64(&any.value, 0) };
                 self.response.resources.push(Received::new(name, content));
-                self.values.push(Some(value));
+                self.values.push(Some((value, any.value.into())));
             }
             Err(errors) => {
                 let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();

@@ -63,6 +63,7 @@ mod timers;
 
 pub use event::{Action, CloseReason, Deletion, Event};
 pub use message::{Body, Content, Received, Request, ResourceError, Response};
+pub(crate) use name::canonical;
 pub use name::{Name, WatchRefused};
 pub use options::{MAX_NACK_TEXT, MAX_NAMES, MAX_RESOURCE_ERROR, Options, Variant};
 pub use record::ResourceState;

@@ -62,7 +62,7 @@ pub enum WatchRefused {
 /// The one way to write `name`: the context parameters of an `xdstp:` name in the order of their keys,
 /// each once (gRFC A47: "…the context parameters are compared sorted by key"; the last of equal keys
 /// wins).
-pub(super) fn canonical(name: &Arc<str>) -> Arc<str> {
+pub(crate) fn canonical(name: &Arc<str>) -> Arc<str> {
     let Some((path, rest)) = name.strip_prefix("xdstp:").and_then(|rest| rest.split_once('?'))
     else {
         return name.clone();
