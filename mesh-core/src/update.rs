@@ -27,6 +27,9 @@ pub struct ConfigUpdate {
     /// Set by a source that answers for authorities as calls ask for them: what it has answered so far.
     /// Another authority is asked for, and its calls wait; see [`Answer`].
     pub on_demand: Option<Arc<BTreeMap<Arc<str>, Answer>>>,
+    /// Something that the source was told to ask for has no answer yet: it is in force like any other, but
+    /// whoever waits for the first complete configuration waits on. Default: no.
+    pub is_partial: bool,
 }
 
 /// What a source that works on demand says of an authority.

@@ -1,46 +1,61 @@
 //! [`Client`]: the one place that waits; everything that is decided is decided elsewhere.
 //!
 //! ```text
-//!            ┌──────── Request ── Protocol <── Watches ── Cascade <── authorities that calls ask for
-//!  server ── Link                    │                       ^  │
-//!            └──────── Response ─────┴── Event, value ───────┘  └── ConfigUpdate, merged over 10 ms
+//!             ┌───── Request ── Protocol <── Federation <── Watches ── Cascade <── authorities
+//!  servers ── Link                 │  (which server)                    ^  │       that calls ask for
+//!             └───── Response ─────┴── Event, value, if it counts ──────┘  └── ConfigUpdate, over 10 ms
 //! ```
 //!
-//! Losing the server changes nothing: what was learnt stays in force, new names wait, and the stream is
-//! opened again by the rules of the protocol.
+//! Losing a server changes nothing: what was learnt stays in force, new names wait or are asked of the next
+//! server (gRFC A71), and the stream is opened again by the rules of the protocol. A server of which
+//! nothing is watched has no stream.
+//!
+//! What was in use can be written down ([`Client::last_good`]) and put back in a process that starts
+//! without its control plane ([`Client::restore`]).
 
+mod copy;
+mod federation;
+mod heard;
 mod link;
+mod slot;
 mod wire;
 
+pub use copy::InUse;
 pub use link::MAX_RESPONSE;
 
 use crate::ResourceType;
-use crate::bootstrap::{Bootstrap, Server, ServerFeature};
-use crate::cascade::Cascade;
-use crate::decode::Context;
-use crate::protocol::{self, Action, Deletion, Name, Options, Protocol, Variant};
+use crate::bootstrap::Bootstrap;
+use crate::cascade::{Cascade, Key};
+use crate::protocol::Variant;
+use crate::store::Known;
 use envoy_types::pb::envoy::config::core::v3::Node;
-use link::{Link, LinkEvent, Message};
-use mesh_core::{ConfigUpdate, Random, Timestamp};
-use std::collections::VecDeque;
+use federation::Federation;
+use mesh_core::head::port_start;
+use mesh_core::{ConfigUpdate, Random, Timestamp, WallTime};
+use slot::Slot;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
-use wire::Incoming;
 
 /// Changes that come together go live together (gRFC A74): so long is waited for more of them.
 const MERGE: Duration = Duration::from_millis(10);
 
-/// A client of one control plane.
+/// A client of the control planes of one bootstrap.
 pub struct Client {
-    server: Server,
     node: Node,
-    context: Context,
     bootstrap: Bootstrap,
-    protocol: Protocol,
+    slots: Vec<Slot>,
+    federation: Federation,
     cascade: Cascade,
-    link: Link,
+    /// What is wanted, with the port that stands for none.
+    wanted: BTreeMap<Arc<str>, u16>,
+    /// Names that are not watched any more, whose values may still be held.
+    leaving: BTreeSet<Key>,
+    /// When the copy was written that something in use still comes from.
+    stale: Option<WallTime>,
     epoch: Instant,
     /// When what changed is to be told.
     publish_at: Option<Instant>,
@@ -64,7 +79,7 @@ pub enum ClientEvent {
         /// Whether a last good value stays in force.
         kept: bool,
     },
-    /// The control plane can't be reached; what was learnt stays in force.
+    /// A control plane can't be reached, and no other one stands in; what was learnt stays in force.
     Unreachable {
         /// Which one.
         server: Arc<str>,
@@ -73,7 +88,7 @@ pub enum ClientEvent {
         /// How many attempts in a row.
         failures: u32,
     },
-    /// The control plane answers, for the first time or again.
+    /// A control plane answers, for the first time or again.
     Reachable {
         /// Which one.
         server: Arc<str>,
@@ -81,51 +96,61 @@ pub enum ClientEvent {
 }
 
 impl Client {
-    /// A client of the first server of `bootstrap` that speaks `variant` first. It connects when the
-    /// first authority is asked for.
+    /// A client of the servers of `bootstrap` that speaks `variant` first. It connects when the first
+    /// authority is asked for; if none is, the first thing that it says is an empty configuration.
     #[must_use]
     pub fn new(bootstrap: &Bootstrap, variant: Variant) -> Self {
-        let server = bootstrap.servers()[0].clone();
-        let mut options = Options::new(variant);
-        options.fail_on_data_errors = server.has(ServerFeature::FailOnDataErrors);
-        options.resource_timer_is_transient_error =
-            server.has(ServerFeature::ResourceTimerIsTransientError);
-        let context = Context {
-            trusted_server: server.has(ServerFeature::TrustedXdsServer),
-            certificate_providers: bootstrap.certificate_provider_names().cloned().collect(),
-            ..Context::default()
-        };
+        let (federation, servers) = Federation::new(bootstrap);
+        let source = servers.first().map(|server| Arc::clone(server.uri())).unwrap_or_default();
+        let slot = |server| Slot::new(bootstrap, server, variant);
         Self {
             node: bootstrap.node().to_proto(),
-            context,
-            protocol: Protocol::new(options),
-            cascade: Cascade::new(Arc::clone(server.uri())),
+            slots: servers.into_iter().map(slot).collect(),
+            federation,
+            cascade: Cascade::new(source),
             bootstrap: bootstrap.clone(),
-            server,
-            link: Link::Down,
+            wanted: BTreeMap::new(),
+            leaving: BTreeSet::new(),
+            stale: None,
             epoch: Instant::now(),
-            publish_at: None,
+            publish_at: Some(Instant::now() + MERGE),
             events: VecDeque::new(),
         }
     }
 
     /// Calls are made to `authority`. Its listener has its name, or with `default_port` if it has no
-    /// port.
+    /// port. The template for names without an authority counts: a call names no authority of
+    /// `xdstp:` names, so that one is chosen by that template (gRFC A47).
     pub fn want(&mut self, authority: &Arc<str>, default_port: u16) {
         let name = |service: &str| self.bootstrap.client_listener_name(None, service).ok();
         let mut listeners: Vec<Arc<str>> = name(authority).into_iter().map(Arc::from).collect();
-        if !has_port(authority) {
+        if port_start(authority.as_bytes()).is_none() {
             let with_port = name(&format!("{authority}:{default_port}"));
             listeners.extend(with_port.map(Arc::from));
         }
+        self.wanted.entry(Arc::clone(authority)).or_insert(default_port);
         self.cascade.add(authority, listeners);
         self.publish_soon();
     }
 
     /// No calls are made to `authority` any more.
     pub fn unwant(&mut self, authority: &Arc<str>) {
+        self.wanted.remove(authority);
         self.cascade.remove(authority);
         self.publish_soon();
+    }
+
+    /// Whether every authority that is wanted has its answer.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.cascade.is_complete()
+    }
+
+    /// Whether the control planes that count can be reached; `None`: nothing is asked for, or one was not
+    /// heard of yet.
+    #[must_use]
+    pub fn is_reachable(&self) -> Option<bool> {
+        self.federation.is_reachable()
     }
 
     /// Runs the client until there is something to say. It must be called again and again: nothing
@@ -140,20 +165,30 @@ impl Client {
                 return event;
             }
             let now = Instant::now();
-            let due = self.protocol.poll_timeout().map(|(at, _)| self.instant(at));
-            let due = due.into_iter().chain(self.publish_at).min();
+            let timeouts = self.slots.iter().filter_map(|slot| slot.protocol.poll_timeout());
+            let due = timeouts.map(|(at, _)| self.instant(at)).chain(self.publish_at).min();
             let timer = async {
                 match due {
                     Some(at) => sleep_until(at.max(now)).await,
                     None => std::future::pending().await,
                 }
             };
-            let link = std::future::poll_fn(|cx| self.link.poll(cx));
+            let slots = &mut self.slots;
+            let heard = std::future::poll_fn(|cx| {
+                let mut polled = slots.iter_mut().enumerate();
+                let ready = polled.find_map(|(server, slot)| match slot.poll(cx) {
+                    Poll::Ready(event) => Some((server, event)),
+                    Poll::Pending => None,
+                });
+                ready.map_or(Poll::Pending, Poll::Ready)
+            });
             tokio::select! {
-                event = link => self.link_event(event),
+                (server, event) = heard => self.link_event(server, event),
                 () = timer => {
                     let now = self.now();
-                    self.protocol.handle_timeout(now, &mut Draw);
+                    for slot in &mut self.slots {
+                        slot.protocol.handle_timeout(now, &mut Draw);
+                    }
                 }
             }
         }
@@ -162,129 +197,68 @@ impl Client {
     /// Does everything that can be done without waiting.
     fn settle(&mut self) {
         loop {
-            let mut idle = true;
-            let now = self.now();
-            while let Some(event) = self.protocol.poll_event() {
-                self.protocol_event(event, None);
-                idle = false;
-            }
-            let watches = self.cascade.poll_watches();
-            for (kind, name) in watches.removed {
-                self.protocol.handle_unwatch(kind, &Name::Of(name), now);
-                idle = false;
-            }
-            for (kind, name) in watches.added {
-                idle = false;
-                if let Err(refused) =
-                    self.protocol.handle_watch(kind, &Name::Of(Arc::clone(&name)), now)
-                {
-                    self.cascade.handle_failed(kind, &name, refused.to_string().into(), false);
+            let mut busy = false;
+            for server in 0..self.slots.len() {
+                while let Some(event) = self.slots[server].protocol.poll_event() {
+                    self.protocol_event(server, event, None);
+                    busy = true;
                 }
             }
-            while let Some(action) = self.protocol.poll_action() {
-                self.link = match action {
-                    Action::Connect(variant) => Link::connect(&self.server, variant),
-                    Action::Close => Link::Down,
-                };
-                idle = false;
+            busy |= self.rewatch();
+            busy |= self.federate();
+            let now = self.now();
+            for slot in &mut self.slots {
+                busy |= slot.drive(&self.node, now);
             }
-            while self.link.has_room()
-                && let Some(request) = self.protocol.poll_request(now)
-            {
-                self.link.send(wire::request(request, &self.node));
-                idle = false;
-            }
-            if idle {
+            if !busy {
                 break;
             }
         }
+        self.sweep();
         if self.publish_at.is_some_and(|at| at <= Instant::now()) {
             self.publish_at = None;
-            self.events.push_back(ClientEvent::Update(self.cascade.configuration()));
+            let update = self.configuration();
+            self.events.push_back(ClientEvent::Update(update));
         }
     }
 
-    fn link_event(&mut self, event: LinkEvent) {
-        let now = self.now();
-        match event {
-            LinkEvent::Connected => self.protocol.handle_connected(now),
-            LinkEvent::Closed(reason) => self.protocol.handle_closed(reason, now, &mut Draw),
-            LinkEvent::Message(message) => {
-                let incoming = match message {
-                    Message::StateOfTheWorld(message) => {
-                        wire::state_of_the_world(*message, &self.context)
-                    }
-                    Message::Delta(message) => wire::delta(*message, &self.context),
-                };
-                match incoming {
-                    Some(mut incoming) => {
-                        self.protocol.handle_response(&incoming.response, now);
-                        while let Some(event) = self.protocol.poll_event() {
-                            self.protocol_event(event, Some(&mut incoming));
-                        }
-                    }
-                    None => self.protocol.handle_unknown_response(),
-                }
-            }
-        }
-    }
-
-    /// `incoming` is the response that the event is about.
-    fn protocol_event(&mut self, event: protocol::Event, incoming: Option<&mut Incoming>) {
-        use protocol::Event;
-        match event {
-            Event::Changed { kind, name, index } => {
-                let taken = incoming.and_then(|incoming| incoming.take(index));
-                let Some((value, received)) = taken else { return };
-                self.cascade.handle_changed(kind, &name, value, received);
+    /// Watches what is needed now, and no longer what is not; `false`: nothing changed.
+    fn rewatch(&mut self) -> bool {
+        let watches = self.cascade.poll_watches();
+        let busy = !(watches.added.is_empty() && watches.removed.is_empty());
+        // First what is new: a server that is left with nothing loses its stream.
+        for (kind, name) in watches.added {
+            let store = self.cascade.store();
+            let answered =
+                !store.is_stale(kind, &name) && store.look(kind, &name) != Known::Pending;
+            if let Err(error) = self.federation.handle_watch(kind, &name, answered) {
+                tracing::warn!(target: "mesh::xds", %kind, %name, "can't be asked for: {error}");
+                self.cascade.handle_failed(kind, &name, error, false);
                 self.publish_soon();
             }
-            Event::Deleted { kind, name, cause, kept } => {
-                let why = match cause {
-                    Deletion::Omitted | Deletion::Removed => "the control plane deleted it",
-                    Deletion::Expired => "its time to live is over",
-                };
-                tracing::warn!(target: "mesh::xds", %kind, %name, kept, "{why}");
-                self.failed(kind, &name, why.into(), kept);
-            }
-            Event::DoesNotExist { kind, name, timed_out } => {
-                let why = match timed_out {
-                    true => "the control plane does not have it (no answer in time)",
-                    false => "the control plane does not have it",
-                };
-                tracing::warn!(target: "mesh::xds", %kind, %name, "{why}");
-                self.failed(kind, &name, why.into(), false);
-            }
-            Event::TimedOut { kind, name } => {
-                self.failed(kind, &name, "the control plane did not answer in time".into(), false);
-            }
-            Event::Refused { kind, name, error, kept } => {
-                self.failed(kind, &name, Arc::clone(&error), kept);
-                self.events.push_back(ClientEvent::Refused { kind, name, error, kept });
-            }
-            Event::ServerError { kind, name, error, kept, .. } => {
-                tracing::warn!(target: "mesh::xds", %kind, %name, kept, "{error}");
-                self.failed(kind, &name, error, kept);
-            }
-            Event::Unreachable { error, failures } => {
-                let server = Arc::clone(self.server.uri());
-                self.events.push_back(ClientEvent::Unreachable { server, error, failures });
-            }
-            Event::Reachable => {
-                let server = Arc::clone(self.server.uri());
-                self.events.push_back(ClientEvent::Reachable { server });
-            }
-            Event::VariantChanged { to, error } => {
-                tracing::info!(target: "mesh::xds", ?to, "another variant is spoken: {error}");
-            }
-            Event::Forgotten { kind, name } => self.cascade.handle_forgotten(kind, &name),
-            Event::Restored { .. } => {}
         }
+        for (kind, name) in watches.removed {
+            self.federation.handle_unwatch(kind, &name);
+            self.leaving.insert((kind, name));
+        }
+        busy
     }
 
-    fn failed(&mut self, kind: ResourceType, name: &Arc<str>, error: Arc<str>, kept: bool) {
-        self.cascade.handle_failed(kind, name, error, kept);
-        self.publish_soon();
+    /// Forgets what is not watched any more. Not before every protocol has: one that still holds it does
+    /// not tell it again to whoever watches it meanwhile.
+    fn sweep(&mut self) {
+        let Self { leaving, federation, slots, cascade, .. } = self;
+        leaving.retain(|(kind, name)| {
+            let is_held = |slot: &Slot| slot.protocol.resource(*kind, name).is_some();
+            let is_watched = federation.is_watched(*kind, name);
+            if !is_watched && slots.iter().any(is_held) {
+                return true;
+            }
+            if !is_watched {
+                cascade.handle_forgotten(*kind, name);
+            }
+            false
+        });
     }
 
     fn publish_soon(&mut self) {
@@ -301,15 +275,10 @@ impl Client {
     }
 }
 
-/// Whether an authority has a port; the colons of an IPv6 address are none.
-fn has_port(authority: &str) -> bool {
-    let host_end = authority.rfind(']').map_or(0, |end| end + 1);
-    authority[host_end..].contains(':')
-}
-
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("server", &self.server).finish_non_exhaustive()
+        let servers: Vec<_> = self.slots.iter().map(|slot| slot.server.uri()).collect();
+        f.debug_struct("Client").field("servers", &servers).finish_non_exhaustive()
     }
 }
 
@@ -319,19 +288,5 @@ struct Draw;
 impl Random for Draw {
     fn next_u64(&mut self) -> u64 {
         fastrand::u64(..)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::has_port;
-
-    #[test]
-    fn a_port_follows_the_host() {
-        for (authority, expected) in
-            [("a", false), ("a:80", true), ("[::1]", false), ("[::1]:80", true), ("1.2.3.4", false)]
-        {
-            assert_eq!(has_port(authority), expected, "{authority}");
-        }
     }
 }

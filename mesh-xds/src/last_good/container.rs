@@ -1,6 +1,6 @@
 //! The format: bytes in, bytes out.
 
-use super::{FORMAT_VERSION, LastGood, Origin, RawResource, ReadError, WriteError};
+use super::{FORMAT_VERSION, LastGood, Origin, RawResource, ReadError, Root, WriteError};
 use crate::ResourceType;
 use bytes::Bytes;
 use mesh_core::WallTime;
@@ -27,6 +27,17 @@ struct Container {
     written_unix_seconds: u64,
     #[prost(message, repeated, tag = "4")]
     resources: Vec<Entry>,
+    #[prost(message, repeated, tag = "5")]
+    roots: Vec<RootEntry>,
+}
+
+/// An authority in a file.
+#[derive(Clone, PartialEq, Message)]
+struct RootEntry {
+    #[prost(string, tag = "1")]
+    authority: String,
+    #[prost(uint32, tag = "2")]
+    default_port: u32,
 }
 
 /// A resource in a file.
@@ -53,6 +64,7 @@ pub fn write(last_good: &LastGood, max_bytes: usize) -> Result<Vec<u8>, WriteErr
         node_hash: last_good.origin.node_hash,
         written_unix_seconds: last_good.written.as_unix_seconds(),
         resources: last_good.resources.iter().map(Entry::of).collect(),
+        roots: last_good.roots.iter().map(RootEntry::of).collect(),
     };
     let length = container.encoded_len();
     let bytes = length.saturating_add(HEADER + CHECKSUM);
@@ -83,7 +95,7 @@ pub fn read(file: &Bytes, expected: &Origin, max_bytes: usize) -> Result<LastGoo
         return Err(ReadError::TooLarge { bytes: file.len(), max: max_bytes });
     }
     let container = Container::decode(payload(file)?).map_err(malformed)?;
-    let Container { server_uri, node_hash, written_unix_seconds, resources } = container;
+    let Container { server_uri, node_hash, written_unix_seconds, resources, roots } = container;
     let origin = Origin { server_uri: server_uri.into(), node_hash };
     if origin.server_uri != expected.server_uri {
         return Err(ReadError::ForeignServer {
@@ -95,7 +107,8 @@ pub fn read(file: &Bytes, expected: &Origin, max_bytes: usize) -> Result<LastGoo
         return Err(ReadError::ForeignNode);
     }
     let written = WallTime::from_unix_seconds(written_unix_seconds);
-    let mut last_good = LastGood::new(origin, written);
+    let roots: Result<Vec<Root>, ReadError> = roots.into_iter().map(RootEntry::root).collect();
+    let mut last_good = LastGood::new(origin, written).with_roots(roots?);
     for entry in resources {
         // What is refused when writing is refused when reading: a file is no way around it.
         last_good.push(entry.resource()?).map_err(malformed)?;
@@ -129,6 +142,20 @@ fn payload(file: &Bytes) -> Result<Bytes, ReadError> {
     match xxh64(&content, 0).to_le_bytes() == *checksum {
         true => Ok(content.slice(HEADER..)),
         false => Err(ReadError::Checksum),
+    }
+}
+
+impl RootEntry {
+    fn of(root: &Root) -> Self {
+        let Root { authority, default_port } = root;
+        Self { authority: authority.to_string(), default_port: (*default_port).into() }
+    }
+
+    fn root(self) -> Result<Root, ReadError> {
+        let Self { authority, default_port } = self;
+        let port = u16::try_from(default_port)
+            .map_err(|_too_large| malformed(format_args!("{default_port} is no port")))?;
+        Ok(Root::new(authority, port))
     }
 }
 

@@ -53,6 +53,7 @@ pub const FORMAT_VERSION: u32 = 1;
 pub struct LastGood {
     origin: Origin,
     written: WallTime,
+    roots: Vec<Root>,
     resources: Vec<RawResource>,
     keys: BTreeSet<(ResourceType, Arc<str>)>,
 }
@@ -62,6 +63,16 @@ pub struct LastGood {
 pub struct Origin {
     server_uri: Arc<str>,
     node_hash: u64,
+}
+
+/// An authority that calls were made to: what the resources were asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Root {
+    /// The authority.
+    pub authority: Arc<str>,
+    /// The port that stands for none in it.
+    pub default_port: u16,
 }
 
 /// A resource as it was received.
@@ -199,6 +210,14 @@ impl Origin {
     }
 }
 
+impl Root {
+    /// An authority, and the port that stands for none in it.
+    #[must_use]
+    pub fn new(authority: impl Into<Arc<str>>, default_port: u16) -> Self {
+        Self { authority: authority.into(), default_port }
+    }
+}
+
 impl RawResource {
     /// A resource as it was received.
     #[must_use]
@@ -216,7 +235,14 @@ impl LastGood {
     /// Nothing yet, as of now.
     #[must_use]
     pub const fn new(origin: Origin, written: WallTime) -> Self {
-        Self { origin, written, resources: Vec::new(), keys: BTreeSet::new() }
+        Self { origin, written, roots: Vec::new(), resources: Vec::new(), keys: BTreeSet::new() }
+    }
+
+    /// With the authorities that calls are made to.
+    #[must_use]
+    pub fn with_roots(mut self, roots: Vec<Root>) -> Self {
+        self.roots = roots;
+        self
     }
 
     /// Adds a resource.
@@ -251,6 +277,12 @@ impl LastGood {
     #[must_use]
     pub const fn written(&self) -> WallTime {
         self.written
+    }
+
+    /// The authorities that calls were made to.
+    #[must_use]
+    pub fn roots(&self) -> &[Root] {
+        &self.roots
     }
 
     /// The resources, in the order in which they were added.

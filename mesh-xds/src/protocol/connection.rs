@@ -214,6 +214,28 @@ impl Connection {
         }
     }
 
+    /// Leaves the open stream, for the next one to begin when it may. `false`: none is open.
+    pub(super) fn restart(&mut self, options: &Options) -> bool {
+        let open = self.is_open();
+        if open {
+            self.phase = Phase::Waiting;
+            self.not_before = self.not_before.max(self.started + options.min_stream_interval);
+        }
+        open
+    }
+
+    /// Nothing is watched any more. `true`: a stream has to be left. What its failures were counts on,
+    /// so that whoever watches again does not hurry a server that is down.
+    pub(super) fn rest(&mut self, options: &Options) -> bool {
+        let live = self.is_live();
+        if live {
+            self.not_before = self.not_before.max(self.started + options.min_stream_interval);
+        }
+        self.phase = Phase::Idle;
+        self.told = Told::Nothing;
+        live
+    }
+
     /// The server is not mute: nothing that it was asked for is wanted any more.
     pub(super) fn excuse(&mut self) {
         if let Phase::Open { mute, .. } = &mut self.phase {

@@ -163,15 +163,36 @@ impl Protocol {
         }
         let silent = self.connection.is_open() && !self.connection.is_answered();
         let silent_since = silent.then_some(self.opened);
-        for kind in ResourceType::ALL {
-            self.step(kind, now, |subscription, step| {
-                subscription.handle_stream_end(silent_since, step);
-            });
-        }
+        self.end_stream(silent_since, now);
         if self.connection.end(reason, &self.options, now, random, &mut self.events) {
             self.subscriptions.iter_mut().for_each(Subscription::handle_variant_changed);
         }
         self.handle_pause_over(now);
+    }
+
+    /// Takes in that another server answers for what is watched here (gRFC A71), so that its values are
+    /// held now: this one has to send everything again, whatever it sent before. An open stream is left
+    /// and opened anew, as within one a server need not repeat itself.
+    pub fn handle_replaced(&mut self, now: Timestamp) {
+        if self.connection.restart(&self.options) {
+            self.actions.push_back(Action::Close);
+            self.end_stream(None, now);
+        }
+        self.subscriptions.iter_mut().for_each(Subscription::handle_replaced);
+        self.handle_pause_over(now);
+    }
+
+    /// Takes in that nothing is watched any more and nothing will be soon: there is no stream without a
+    /// watch. Everything is forgotten; only pauses go on. Ignored while anything is watched.
+    pub fn handle_idle(&mut self, now: Timestamp) {
+        if self.subscriptions.iter().any(Subscription::is_watched) {
+            return;
+        }
+        if self.connection.rest(&self.options) {
+            self.actions.push_back(Action::Close);
+        }
+        self.end_stream(None, now);
+        self.subscriptions.iter_mut().for_each(Subscription::handle_variant_changed);
     }
 
     /// Takes in that the time of [`poll_timeout`](Self::poll_timeout) has come; does nothing before.
@@ -244,6 +265,14 @@ impl Protocol {
         })
     }
 
+    /// What is known of one resource; `None`: it is neither watched nor held.
+    #[must_use]
+    pub fn resource(&self, kind: ResourceType, name: &Arc<str>) -> Option<ResourceStatus<'_>> {
+        let records = &self.subscriptions[index(kind)].records;
+        let (name, record) = records.get_key_value(&canonical(name))?;
+        Some(ResourceStatus::new(kind, name, record))
+    }
+
     /// The version of the type that was accepted last, in the state of the world.
     #[must_use]
     pub fn version(&self, kind: ResourceType) -> Option<&Arc<str>> {
@@ -268,6 +297,15 @@ impl Protocol {
     #[must_use]
     pub const fn unreachable(&self) -> Option<&Arc<str>> {
         self.connection.unreachable()
+    }
+
+    /// What ends with a stream ends.
+    fn end_stream(&mut self, silent_since: Option<Timestamp>, now: Timestamp) {
+        for kind in ResourceType::ALL {
+            self.step(kind, now, |subscription, step| {
+                subscription.handle_stream_end(silent_since, step);
+            });
+        }
     }
 
     /// Drops the stream as one that failed.

@@ -290,6 +290,11 @@ impl Record {
         }
     }
 
+    /// The next value is told, even if it is equal to this one.
+    pub(super) const fn tell_again(&mut self) {
+        self.told_error |= self.held.is_some();
+    }
+
     /// Whether what is held stays. If not it is dropped, and its time to live with it.
     fn keep_or_drop(&mut self, name: &Arc<str>, keep: bool, step: &mut Step<'_>) -> bool {
         if !keep {

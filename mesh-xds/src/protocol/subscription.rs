@@ -223,6 +223,12 @@ impl Subscription {
         }
     }
 
+    /// What is held is another server's: no version counts, and what comes is told, equal or not.
+    pub(super) fn handle_replaced(&mut self) {
+        self.handle_variant_changed();
+        self.records.values_mut().for_each(Record::tell_again);
+    }
+
     /// Whether anything that was asked for is still not held.
     pub(super) fn is_waiting(&self) -> bool {
         let lacks = |record: &Record| record.watchers > 0 && record.sent && record.held.is_none();

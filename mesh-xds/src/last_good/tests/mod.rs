@@ -18,7 +18,7 @@ fn sample() -> LastGood {
     for kind in [ResourceType::Listener, ResourceType::Cluster, ResourceType::Endpoints] {
         last_good.push(resource(kind, "reviews")).unwrap();
     }
-    last_good
+    last_good.with_roots(vec![Root::new("reviews:80", 443), Root::new("[::1]", 80)])
 }
 
 fn sample_bytes() -> Bytes {

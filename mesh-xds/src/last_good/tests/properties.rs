@@ -16,9 +16,12 @@ fn resources() -> impl Strategy<Value = Vec<RawResource>> {
 prop_compose! {
     fn any_last_good()(
         server in ".{0,20}", node in ".{0,20}", seconds in any::<u64>(), resources in resources(),
+        roots in vec((".{0,9}", any::<u16>()), 0..3),
     ) -> LastGood {
         let origin = Origin::new(server, &node);
-        let mut last_good = LastGood::new(origin, WallTime::from_unix_seconds(seconds));
+        let roots = roots.into_iter().map(|(authority, port)| Root::new(authority, port));
+        let mut last_good = LastGood::new(origin, WallTime::from_unix_seconds(seconds))
+            .with_roots(roots.collect());
         for resource in resources {
             // Secrets and doubles are refused, the rest is kept.
             let _refused: Result<(), WriteError> = last_good.push(resource);

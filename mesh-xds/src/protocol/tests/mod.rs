@@ -5,6 +5,7 @@ mod connection;
 mod data_errors;
 mod properties;
 mod script;
+mod servers;
 mod subscriptions;
 mod timers;
 mod transitions;

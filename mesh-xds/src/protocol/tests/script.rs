@@ -6,7 +6,7 @@
 //! | event | |
 //! |---|---|
 //! | `watch LDS a` `unwatch LDS *` | |
-//! | `connected` `closed` `failed TEXT` `unimplemented TEXT` `timer` `unknown` `take` | |
+//! | `connected` `closed` `failed TEXT` `unimplemented TEXT` `timer` `unknown` `take` `replaced` `idle` | |
 //! | `LDS v1 n1 a=1 b=!TEXT c=~ d=1@500 e=1#r7 =!TEXT -f g?5` | a response: version, nonce; content of hash 1, bad, a heartbeat, with a time to live, with a version of its own, bad without a name, removed, an error of code 5 |
 //!
 //! `~EVENT` leaves requests where they are, `take` takes them. A request of the state of the world reads
@@ -98,6 +98,8 @@ impl Sim {
             }
             "timer" => protocol.handle_timeout(now, &mut Half),
             "unknown" => protocol.handle_unknown_response(),
+            "replaced" => protocol.handle_replaced(now),
+            "idle" => protocol.handle_idle(now),
             "take" => {}
             _ => protocol.handle_response(&response(event), now),
         }

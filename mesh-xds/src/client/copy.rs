@@ -1,0 +1,208 @@
+//! What is in use, to be kept on disk, and back from there.
+//!
+//! - Values from a copy are *stale*: they serve until the control plane sends others, or says that there
+//!   are none by the rules for what is held (gRFC A88).
+//! - The protocol does not know of them. So their names are asked for as if nothing were held: no version
+//!   is named, in neither variant. A version from the copy may mean other content by now (a server that
+//!   began anew and counts from 1 again), and a server that trusts it would send nothing; to be sent once
+//!   what is known already costs less than to be wrong for ever.
+//! - A copy with anything stale in it is as old as the stale part.
+
+use super::{Client, Instant};
+use crate::decode::{self, Decoded};
+use crate::last_good::{LastGood, Origin, RawResource, Root, WriteError};
+use crate::store::{Received, Stored};
+use mesh_core::{ConfigUpdate, WallTime};
+use std::sync::Arc;
+use xxhash_rust::xxh64::xxh64;
+
+/// What is in use: cheap to take, the bytes are shared.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct InUse {
+    /// When the copy was written that some of it still comes from.
+    pub stale: Option<WallTime>,
+    /// The authorities that are asked for.
+    pub roots: Vec<Root>,
+    /// The values, as they were received.
+    pub resources: Vec<RawResource>,
+}
+
+impl InUse {
+    /// A copy for `origin`, as of `now`, and what was left out because it does not belong on disk. It
+    /// looks at every byte: not for a thread that serves calls.
+    #[must_use]
+    pub fn into_last_good(self, origin: Origin, now: WallTime) -> (LastGood, Vec<WriteError>) {
+        let mut copy = LastGood::new(origin, self.stale.unwrap_or(now)).with_roots(self.roots);
+        let pushed = self.resources.into_iter().map(|resource| copy.push(resource));
+        let left_out = pushed.filter_map(Result::err).collect();
+        (copy, left_out)
+    }
+}
+
+impl Client {
+    /// What is in use now.
+    #[must_use]
+    pub fn in_use(&self) -> InUse {
+        let roots = self.wanted.iter();
+        let resources = self.cascade.store().iter().filter_map(|Stored { kind, name, value, .. }| {
+            let (_, Received { version, body, .. }) = value?;
+            let used = self.federation.is_watched(kind, name);
+            used.then(|| RawResource::new(kind, Arc::clone(name), Arc::clone(version), body.clone()))
+        });
+        InUse {
+            stale: self.stale,
+            roots: roots.map(|(authority, port)| Root::new(Arc::clone(authority), *port)).collect(),
+            resources: resources.collect(),
+        }
+    }
+
+    /// Puts back what was in use in another process, and asks for its authorities. It is told with the
+    /// next [`next`](Self::next), before anything is heard from a control plane.
+    ///
+    /// A resource that can't be read any more (the bootstrap lacks a certificate provider by now) is left
+    /// out, with a line of the log; what needs it waits for the control plane.
+    pub fn restore(&mut self, copy: &LastGood) {
+        for RawResource { kind, name, version, body } in copy.resources() {
+            let server = self.federation.server_of(*kind, name).unwrap_or_default();
+            let Some(slot) = self.slots.get(server) else { continue };
+            let Decoded { resource, .. } = decode::decode(*kind, body, slot.context());
+            match resource {
+                Ok(value) => {
+                    let hash = xxh64(body, 0);
+                    let received = Received::new(Arc::clone(version), hash, body.clone());
+                    self.cascade.handle_restored(*kind, name, value, received);
+                    self.leaving.insert((*kind, Arc::clone(name)));
+                }
+                Err(errors) => {
+                    let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+                    let error = errors.join("; ");
+                    tracing::warn!(target: "mesh::xds", %kind, %name, "left out of the copy: {error}");
+                }
+            }
+        }
+        for Root { authority, default_port } in copy.roots() {
+            self.want(authority, *default_port);
+        }
+        self.stale = Some(copy.written());
+        self.publish_at = Some(Instant::now());
+    }
+
+    /// When the copy was written that something in use still comes from; `None`: nothing does.
+    #[must_use]
+    pub const fn stale(&self) -> Option<WallTime> {
+        self.stale
+    }
+
+    /// The configuration, and who says so: the server that counts for names of the old style.
+    pub(super) fn configuration(&mut self) -> ConfigUpdate {
+        let is_used = |held: &Stored<'_>| self.federation.is_watched(held.kind, held.name);
+        let is_stale = || self.cascade.store().iter().any(|held| held.stale && is_used(&held));
+        if self.stale.is_some() && !is_stale() {
+            self.stale = None;
+        }
+        let mut update = self.cascade.configuration();
+        update.is_partial = !self.cascade.is_complete();
+        if let Some(server) = self.federation.active(&None) {
+            update.origin.source = Arc::clone(self.slots[server].server.uri());
+        }
+        if self.stale.is_some() {
+            update.origin.source = format!("a copy of {}", update.origin.source).into();
+        }
+        update
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ResourceType;
+    use crate::bootstrap::{Bootstrap, ChannelCreds, Server};
+    use crate::client::ClientEvent;
+    use crate::encode;
+    use crate::protocol::Variant;
+    use mesh_core::model::{Cluster, ForwardAction, Route, VirtualHost};
+    use mesh_core::update::Answer;
+    use std::net::SocketAddr;
+
+    fn bootstrap() -> Bootstrap {
+        // Nobody listens there.
+        Bootstrap::new(Server::new("127.0.0.1:9", ChannelCreds::Insecure).unwrap())
+    }
+
+    /// Everything of one authority, and what nothing leads to.
+    fn copy() -> LastGood {
+        let host = VirtualHost::of("shop").unwrap().route(Route::forward(ForwardAction::to("a")));
+        let update = ConfigUpdate::in_code()
+            .virtual_host(host)
+            .cluster(Cluster::new("a"), [SocketAddr::from(([10, 0, 0, 1], 80))])
+            .cluster(Cluster::new("unused"), [SocketAddr::from(([10, 0, 0, 2], 80))]);
+        let written = WallTime::from_unix_seconds(1_795_000_000);
+        let mut copy = LastGood::new(Origin::of(&bootstrap()), written)
+            .with_roots(vec![Root::new("shop", 80)]);
+        for resource in encode::resources(&update) {
+            let encode::Encoded { kind, name, body, .. } = resource;
+            copy.push(RawResource::new(kind, name, "7", body)).unwrap();
+        }
+        copy.push(RawResource::new(ResourceType::Cluster, "broken", "7", vec![255].into())).unwrap();
+        copy
+    }
+
+    async fn update(client: &mut Client) -> ConfigUpdate {
+        loop {
+            if let ClientEvent::Update(update) = client.next().await {
+                return update;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_in_use_is_in_use_again_before_anything_is_heard() {
+        for variant in [Variant::StateOfTheWorld, Variant::Delta] {
+            let mut client = Client::new(&bootstrap(), variant);
+            client.restore(&copy());
+            let update = update(&mut client).await;
+            assert_eq!(update.on_demand.as_ref().unwrap()["shop"], Answer::Served);
+            assert!(!update.is_partial && client.is_complete());
+            assert_eq!(update.clusters["a"].endpoints.as_ref().unwrap().len(), 1);
+            assert_eq!(&*update.origin.source, "a copy of 127.0.0.1:9");
+            assert_eq!(client.stale(), Some(copy().written()));
+            // It is asked for as if nothing were held: no version of the copy is named.
+            let mut asked = client.slots[0].protocol.resources();
+            assert!(asked.all(|resource| resource.version.is_none()));
+            assert!(client.slots[0].protocol.resources().count() >= 4);
+        }
+    }
+
+    #[tokio::test]
+    async fn only_what_is_in_use_is_kept_and_as_it_was_received() {
+        let mut client = Client::new(&bootstrap(), Variant::StateOfTheWorld);
+        client.restore(&copy());
+        update(&mut client).await;
+        let in_use = client.in_use();
+        assert_eq!(in_use.roots, copy().roots());
+        let names: Vec<_> =
+            in_use.resources.iter().map(|held| format!("{} {}", held.kind, held.name)).collect();
+        assert_eq!(names, ["LDS shop", "LDS shop:80", "RDS mesh/shop", "CDS a", "EDS a"]);
+        for resource in &in_use.resources {
+            assert!(copy().resources().contains(resource), "{resource:?}");
+        }
+        // As old as the copy that it comes from.
+        let now = WallTime::from_unix_seconds(1_800_000_000);
+        let (again, left_out) = in_use.into_last_good(Origin::of(&bootstrap()), now);
+        assert_eq!((again.written(), left_out.len()), (copy().written(), 0));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_wanted_any_more_is_forgotten() {
+        let mut client = Client::new(&bootstrap(), Variant::StateOfTheWorld);
+        client.restore(&copy());
+        update(&mut client).await;
+        client.unwant(&"shop".into());
+        let update = update(&mut client).await;
+        assert_eq!(update.on_demand.as_deref(), Some(&std::collections::BTreeMap::new()));
+        assert_eq!((client.in_use().resources.len(), client.cascade.store().iter().count()), (0, 0));
+        assert_eq!(client.stale(), None);
+        assert_eq!(client.slots[0].protocol.resources().count(), 0);
+    }
+}

@@ -1,0 +1,192 @@
+//! What is heard from a server, and what becomes of it: values and errors for the cascade, if the server
+//! is the one that counts, and events for whoever owns the client.
+
+use super::federation::{Authority, Cause, Op, ServerAt};
+use super::link::LinkEvent;
+use super::wire::Incoming;
+use super::{Client, ClientEvent, Draw};
+use crate::ResourceType;
+use crate::protocol::{Deletion, Event, Name, ResourceState};
+use crate::store::Known;
+use std::sync::Arc;
+
+/// Why there is no value, or none that is newer.
+struct Failure {
+    error: Arc<str>,
+    /// The value that is held stays.
+    kept: bool,
+    /// The server said nothing for too long.
+    silent: bool,
+}
+
+impl Client {
+    pub(super) fn link_event(&mut self, server: ServerAt, event: LinkEvent) {
+        let now = self.now();
+        let slot = &mut self.slots[server];
+        match event {
+            LinkEvent::Connected => slot.protocol.handle_connected(now),
+            LinkEvent::Closed(reason) => slot.protocol.handle_closed(reason, now, &mut Draw),
+            LinkEvent::Message(message) => {
+                let incoming = slot.decode(message);
+                self.federation.handle_response(server);
+                match incoming {
+                    Some(mut incoming) => {
+                        slot.protocol.handle_response(&incoming.response, now);
+                        while let Some(event) = self.slots[server].protocol.poll_event() {
+                            self.protocol_event(server, event, Some(&mut incoming));
+                        }
+                    }
+                    None => slot.protocol.handle_unknown_response(),
+                }
+            }
+        }
+    }
+
+    /// `incoming` is the response that the event is about.
+    pub(super) fn protocol_event(
+        &mut self,
+        server: ServerAt,
+        event: Event,
+        incoming: Option<&mut Incoming>,
+    ) {
+        match event {
+            Event::Changed { kind, name, index } => {
+                let taken = incoming.and_then(|incoming| incoming.take(index));
+                let Some((value, received)) = taken else { return };
+                if self.federation.handle_value(server, kind, &name) {
+                    self.cascade.handle_changed(kind, &name, value, received);
+                    self.publish_soon();
+                }
+            }
+            Event::Deleted { kind, name, cause, kept } => {
+                let error = match cause {
+                    Deletion::Omitted | Deletion::Removed => "the control plane deleted it",
+                    Deletion::Expired => "its time to live is over",
+                };
+                self.missed(server, kind, &name, Failure { error: error.into(), kept, silent: false });
+            }
+            Event::DoesNotExist { kind, name, timed_out: silent } => {
+                let error = match silent {
+                    true => "the control plane does not have it (no answer in time)",
+                    false => "the control plane does not have it",
+                };
+                let kept = !self.slots[server].fails_on_data_errors();
+                self.missed(server, kind, &name, Failure { error: error.into(), kept, silent });
+            }
+            Event::TimedOut { kind, name } => {
+                let error = "the control plane did not answer in time".into();
+                self.missed(server, kind, &name, Failure { error, kept: true, silent: true });
+            }
+            Event::Refused { kind, name, error, kept } => {
+                let keeps = kept || !self.slots[server].fails_on_data_errors();
+                let failure = Failure { error: Arc::clone(&error), kept: keeps, silent: false };
+                self.failed(server, kind, &name, failure);
+                let kept = matches!(self.cascade.store().look(kind, &name), Known::Value(_));
+                self.events.push_back(ClientEvent::Refused { kind, name, error, kept });
+            }
+            Event::ServerError { kind, name, code, error, kept } => {
+                // gRFC A88: NOT_FOUND (5) and PERMISSION_DENIED (7) are data errors.
+                let drops = self.slots[server].fails_on_data_errors() && matches!(code, 5 | 7);
+                let failure = Failure { error, kept: kept || !drops, silent: false };
+                self.missed(server, kind, &name, failure);
+            }
+            Event::Unreachable { error, failures } => self.unreachable(server, error, failures),
+            Event::Reachable => {
+                self.federation.handle_response(server);
+                if self.federation.is_active(server) {
+                    let server = Arc::clone(self.slots[server].server.uri());
+                    self.events.push_back(ClientEvent::Reachable { server });
+                }
+            }
+            Event::VariantChanged { to, error } => {
+                tracing::info!(target: "mesh::xds", ?to, "another variant is spoken: {error}");
+            }
+            // What is let go of is seen to in `sweep`: another server may still hold it.
+            Event::Forgotten { .. } | Event::Restored { .. } => {}
+        }
+    }
+
+    /// A server has no value for a name. What is held may be another server's, or from a copy on disk: the
+    /// protocol does not know of it and says that nothing is kept, but the rule is the same (gRFC A88).
+    fn failed(&mut self, server: ServerAt, kind: ResourceType, name: &Arc<str>, why: Failure) {
+        let Failure { error, kept, silent } = why;
+        if self.federation.handle_failed(server, kind, name, silent) {
+            self.cascade.handle_failed(kind, name, error, kept);
+            self.publish_soon();
+        }
+    }
+
+    /// The same, with a line of the log.
+    fn missed(&mut self, server: ServerAt, kind: ResourceType, name: &Arc<str>, why: Failure) {
+        tracing::warn!(target: "mesh::xds", %kind, %name, kept = why.kept, "{}", why.error);
+        self.failed(server, kind, name, why);
+    }
+
+    /// gRFC A71: watchers hear of it only when no other server stands in.
+    fn unreachable(&mut self, server: ServerAt, error: Arc<str>, failures: u32) {
+        self.federation.handle_unreachable(server);
+        let uri = Arc::clone(self.slots[server].server.uri());
+        match self.federation.is_active(server) {
+            true => {
+                self.events.push_back(ClientEvent::Unreachable { server: uri, error, failures });
+            }
+            false => {
+                tracing::warn!(target: "mesh::xds", server = %uri, failures, "unreachable: {error}");
+            }
+        }
+    }
+
+    /// Does what the federation has decided; `false`: nothing.
+    pub(super) fn federate(&mut self) -> bool {
+        let now = self.now();
+        let mut busy = false;
+        while let Some(op) = self.federation.poll_op() {
+            busy = true;
+            match op {
+                Op::Watch { server, key: (kind, name) } => {
+                    let watched = Name::Of(Arc::clone(&name));
+                    let slot = &mut self.slots[server];
+                    if let Err(refused) = slot.protocol.handle_watch(kind, &watched, now) {
+                        let error = refused.to_string().into();
+                        self.failed(server, kind, &name, Failure { error, kept: false, silent: false });
+                    }
+                }
+                Op::Unwatch { server, key: (kind, name) } => {
+                    self.slots[server].protocol.handle_unwatch(kind, &Name::Of(name), now);
+                }
+                Op::Replaced { server } => self.slots[server].protocol.handle_replaced(now),
+                Op::Close { server } => self.slots[server].protocol.handle_idle(now),
+                Op::Switched { authority, from, to, cause } => {
+                    self.switched(&authority, from, to, cause);
+                }
+            }
+        }
+        busy
+    }
+
+    fn switched(&mut self, authority: &Authority, from: ServerAt, to: ServerAt, cause: Cause) {
+        let uri = |at: ServerAt| self.slots[at].server.uri();
+        let (old, new) = (uri(from), uri(to));
+        match cause {
+            Cause::Unreachable => tracing::warn!(
+                target: "mesh::xds", ?authority, from = %old, to = %new,
+                "a control plane can't be reached and something is missing: the next one is asked"
+            ),
+            Cause::Returned => tracing::info!(
+                target: "mesh::xds", ?authority, from = %old, to = %new,
+                "a better control plane is back"
+            ),
+        }
+        // What it said before it counted was not taken in, and is not said again.
+        let names: Vec<_> = self.federation.names(authority).cloned().collect();
+        for (kind, name) in names {
+            let known = self.slots[to].protocol.resource(kind, &name).map(|known| known.state);
+            let is_pending = matches!(self.cascade.store().look(kind, &name), Known::Pending);
+            if is_pending && known == Some(ResourceState::DoesNotExist) {
+                let error = "the control plane does not have it".into();
+                self.failed(to, kind, &name, Failure { error, kept: true, silent: false });
+            }
+        }
+        self.publish_soon();
+    }
+}

@@ -1,0 +1,79 @@
+//! [`Slot`]: one server, the protocol that is spoken with it, and the stream.
+
+use super::link::{Link, LinkEvent, Message};
+use super::wire::{self, Incoming};
+use crate::bootstrap::{Bootstrap, Server, ServerFeature};
+use crate::decode::Context;
+use crate::protocol::{Action, Options, Protocol, Variant};
+use envoy_types::pb::envoy::config::core::v3::Node;
+use mesh_core::Timestamp;
+use std::task::{self, Poll};
+
+/// One server.
+pub(super) struct Slot {
+    pub(super) server: Server,
+    pub(super) protocol: Protocol,
+    context: Context,
+    link: Link,
+}
+
+impl Slot {
+    pub(super) fn new(bootstrap: &Bootstrap, server: Server, variant: Variant) -> Self {
+        let mut options = Options::new(variant);
+        options.fail_on_data_errors = server.has(ServerFeature::FailOnDataErrors);
+        options.resource_timer_is_transient_error =
+            server.has(ServerFeature::ResourceTimerIsTransientError);
+        let context = context(bootstrap, &server);
+        Self { server, protocol: Protocol::new(options), context, link: Link::Down }
+    }
+
+    /// Does what the protocol asks for; `false`: nothing.
+    pub(super) fn drive(&mut self, node: &Node, now: Timestamp) -> bool {
+        let mut busy = false;
+        while let Some(action) = self.protocol.poll_action() {
+            self.link = match action {
+                Action::Connect(variant) => Link::connect(&self.server, variant),
+                Action::Close => Link::Down,
+            };
+            busy = true;
+        }
+        while self.link.has_room()
+            && let Some(request) = self.protocol.poll_request(now)
+        {
+            self.link.send(wire::request(request, node));
+            busy = true;
+        }
+        busy
+    }
+
+    /// The next thing that happens on the stream.
+    pub(super) fn poll(&mut self, cx: &mut task::Context<'_>) -> Poll<LinkEvent> {
+        self.link.poll(cx)
+    }
+
+    /// Decodes a response; `None`: its type is none of ours.
+    pub(super) fn decode(&self, message: Message) -> Option<Incoming> {
+        match message {
+            Message::StateOfTheWorld(message) => wire::state_of_the_world(*message, &self.context),
+            Message::Delta(message) => wire::delta(*message, &self.context),
+        }
+    }
+
+    /// What decoding what comes from this server has to know.
+    pub(super) const fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Whether the server's word on a resource drops the last good value (gRFC A88).
+    pub(super) fn fails_on_data_errors(&self) -> bool {
+        self.server.has(ServerFeature::FailOnDataErrors)
+    }
+}
+
+fn context(bootstrap: &Bootstrap, server: &Server) -> Context {
+    Context {
+        trusted_server: server.has(ServerFeature::TrustedXdsServer),
+        certificate_providers: bootstrap.certificate_provider_names().cloned().collect(),
+        ..Context::default()
+    }
+}
