@@ -45,11 +45,14 @@ impl Client {
     #[must_use]
     pub fn in_use(&self) -> InUse {
         let roots = self.wanted.iter();
-        let resources = self.cascade.store().iter().filter_map(|Stored { kind, name, value, .. }| {
-            let (_, Received { version, body, .. }) = value?;
-            let used = self.federation.is_watched(kind, name);
-            used.then(|| RawResource::new(kind, Arc::clone(name), Arc::clone(version), body.clone()))
-        });
+        let resources =
+            self.cascade.store().iter().filter_map(|Stored { kind, name, value, .. }| {
+                let (_, Received { version, body, .. }) = value?;
+                let used = self.federation.is_watched(kind, name);
+                used.then(|| {
+                    RawResource::new(kind, Arc::clone(name), Arc::clone(version), body.clone())
+                })
+            });
         InUse {
             stale: self.stale,
             roots: roots.map(|(authority, port)| Root::new(Arc::clone(authority), *port)).collect(),
@@ -144,7 +147,8 @@ mod tests {
             let encode::Encoded { kind, name, body, .. } = resource;
             copy.push(RawResource::new(kind, name, "7", body)).unwrap();
         }
-        copy.push(RawResource::new(ResourceType::Cluster, "broken", "7", vec![255].into())).unwrap();
+        copy.push(RawResource::new(ResourceType::Cluster, "broken", "7", vec![255].into()))
+            .unwrap();
         copy
     }
 
@@ -201,7 +205,10 @@ mod tests {
         client.unwant(&"shop".into());
         let update = update(&mut client).await;
         assert_eq!(update.on_demand.as_deref(), Some(&std::collections::BTreeMap::new()));
-        assert_eq!((client.in_use().resources.len(), client.cascade.store().iter().count()), (0, 0));
+        assert_eq!(
+            (client.in_use().resources.len(), client.cascade.store().iter().count()),
+            (0, 0)
+        );
         assert_eq!(client.stale(), None);
         assert_eq!(client.slots[0].protocol.resources().count(), 0);
     }

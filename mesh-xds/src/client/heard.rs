@@ -63,7 +63,12 @@ impl Client {
                     Deletion::Omitted | Deletion::Removed => "the control plane deleted it",
                     Deletion::Expired => "its time to live is over",
                 };
-                self.missed(server, kind, &name, Failure { error: error.into(), kept, silent: false });
+                self.missed(
+                    server,
+                    kind,
+                    &name,
+                    Failure { error: error.into(), kept, silent: false },
+                );
             }
             Event::DoesNotExist { kind, name, timed_out: silent } => {
                 let error = match silent {
@@ -148,7 +153,12 @@ impl Client {
                     let slot = &mut self.slots[server];
                     if let Err(refused) = slot.protocol.handle_watch(kind, &watched, now) {
                         let error = refused.to_string().into();
-                        self.failed(server, kind, &name, Failure { error, kept: false, silent: false });
+                        self.failed(
+                            server,
+                            kind,
+                            &name,
+                            Failure { error, kept: false, silent: false },
+                        );
                     }
                 }
                 Op::Unwatch { server, key: (kind, name) } => {

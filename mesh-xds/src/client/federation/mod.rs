@@ -32,9 +32,12 @@
 //!
 //! What it does not do: hold values, open streams, or tell watchers.
 
+mod op;
 mod scope;
 #[cfg(test)]
 mod tests;
+
+pub(super) use op::{Authority, Cause, Op, ServerAt};
 
 use crate::ResourceType;
 use crate::bootstrap::{Bootstrap, ResourceName, Server};
@@ -43,36 +46,6 @@ use crate::protocol::canonical;
 use scope::Scope;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-
-/// A server, by its place among all of them.
-pub(super) type ServerAt = usize;
-
-/// An authority, percent-encoded; `None`: names of the old style.
-pub(super) type Authority = Option<Arc<str>>;
-
-/// What to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Op {
-    /// Ask a server for a name.
-    Watch { server: ServerAt, key: Key },
-    /// Ask no more.
-    Unwatch { server: ServerAt, key: Key },
-    /// What a server sent is replaced by another server's: it must not rely on it.
-    Replaced { server: ServerAt },
-    /// Nothing is asked of a server any more: its stream ends.
-    Close { server: ServerAt },
-    /// Another server of an authority counts.
-    Switched { authority: Authority, from: ServerAt, to: ServerAt, cause: Cause },
-}
-
-/// Why another server counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
-    /// The one before can't be reached.
-    Unreachable,
-    /// A better one is back.
-    Returned,
-}
 
 /// Whether a server can be reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -184,10 +184,7 @@ fn the_next_server_is_asked_when_something_is_missing() {
             "A57: silence of a server that never spoke is no answer",
             "watch a = +0 a; silent 0 a; down 0 = ~0, 0>1, +1 a",
         ),
-        (
-            "A57: silence of one that spoke is",
-            "watch a = +0 a; answer 0; silent 0 a; down 0",
-        ),
+        ("A57: silence of one that spoke is", "watch a = +0 a; answer 0; silent 0 a; down 0"),
         (
             "A57: silence before the first word is, once it came",
             "watch a = +0 a; silent 0 a; answer 0; down 0",
@@ -198,7 +195,10 @@ fn the_next_server_is_asked_when_something_is_missing() {
             "A95: of that authority only",
             "watch r/a = +3 r/a; watch x/a = +4 x/a; value 4 x/a; down 4; down 3 = ~3, 3>1, +1 r/a",
         ),
-        ("the end of a list", "watch x/a = +4 x/a; down 4 = ~4, 4>1, +1 x/a; down 1; watch x/b = +4 x/b, +1 x/b"),
+        (
+            "the end of a list",
+            "watch x/a = +4 x/a; down 4 = ~4, 4>1, +1 x/a; down 1; watch x/b = +4 x/b, +1 x/b",
+        ),
         (
             "what is gone is not missing",
             "watch a = +0 a; value 0 a; watch b = +0 b; unwatch b = -0 b; down 0",
@@ -238,10 +238,7 @@ fn the_better_server_counts_again_with_its_first_value() {
             "watch x/a = +4 x/a; down 4 = ~4, 4>1, +1 x/a; value 0 a = -1 a, 1>0; \
              unwatch x/a = -4 x/a, x4, -1 x/a, x1",
         ),
-        (
-            "an authority that begins anew",
-            "unwatch a = -0 a, x0, -1 a, x1; watch a = +0 a",
-        ),
+        ("an authority that begins anew", "unwatch a = -0 a, x0, -1 a, x1; watch a = +0 a"),
     ] {
         check(rule, &format!("{FALLEN}{steps}"));
     }
