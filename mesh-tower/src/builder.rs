@@ -173,6 +173,7 @@ impl Builder {
             settings: self.settings,
             interests: Arc::clone(sink.interests()),
         });
+        sink.interests().count_in(&shared.registry);
         let net = Net { shared: Arc::clone(&shared) };
         let (mut updater, state) = Updater::seeded(net, self.seed);
         for (name, policy) in self.policies {

@@ -16,6 +16,7 @@ use crate::observe::cluster::ReadCluster;
 use crate::passthrough::Passthrough;
 use crate::source::{SinkReceiver, SourceEvent};
 use announce::Announcer;
+use mesh_core::WallTime;
 use mesh_core::model::Address;
 use mesh_core::state::{Applied, ApplyError, LiveCluster, Mesh, Turn, Updater};
 use mesh_core::update::{ConfigUpdate, Origin};
@@ -34,6 +35,10 @@ pub(crate) struct Progress {
     pub(crate) generation: u64,
     /// Why the newest one was refused, when it was.
     pub(crate) refused: Option<Arc<str>>,
+    /// Whether a configuration was applied that leaves nothing open.
+    pub(crate) complete: bool,
+    /// When the copy was written that some of what is in force comes from.
+    pub(crate) stale: Option<WallTime>,
     /// Whether the mesh was shut down.
     pub(crate) ended: bool,
 }
@@ -150,15 +155,27 @@ impl Driver {
         match event {
             SourceEvent::Update(update) if self.is_in_force(&update.origin) => {
                 self.shared.registry.mesh().unchanged();
+                self.source.refused(None);
+                self.progress.send_modify(|progress| progress.complete |= !update.is_partial);
             }
             SourceEvent::Update(update) => {
-                if let Err(error) = self.apply(update) {
-                    self.refused(&error.to_string());
+                let origin = update.origin.clone();
+                match self.apply(update) {
+                    Ok(()) => self.source.refused(None),
+                    Err(error) => {
+                        self.source.refused(Some(origin));
+                        self.refused(&error.to_string());
+                    }
                 }
             }
             SourceEvent::Rejected(rejected) => self.refused(&rejected.to_string()),
             SourceEvent::Restored(_) => {
                 self.progress.send_modify(|progress| progress.refused = None);
+            }
+            SourceEvent::Connected(connected) => self.shared.registry.mesh().connected(connected),
+            SourceEvent::Stale(since) => {
+                self.shared.registry.mesh().stale(since);
+                self.progress.send_modify(|progress| progress.stale = since);
             }
         }
     }
@@ -177,7 +194,7 @@ impl Driver {
                 cluster.endpoints = self.dns.endpoints(&spec.name);
             }
         }
-        let origin = update.origin.clone();
+        let (origin, complete) = (update.origin.clone(), !update.is_partial);
         let before = self.state.snapshot().generation();
         let applied = self.updater.apply(update, clock::now())?;
         if self.state.snapshot().generation() != before {
@@ -193,6 +210,7 @@ impl Driver {
         self.report(&applied.happened);
         self.progress.send_modify(|progress| {
             progress.generation += 1;
+            progress.complete |= complete;
             progress.refused = None;
         });
         Ok(())

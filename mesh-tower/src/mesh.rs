@@ -9,6 +9,7 @@ use crate::observe::Metrics;
 use crate::observe::target::{TargetCells, TargetLabels};
 use crate::passthrough::Passthrough;
 use crate::transport::Transport;
+use mesh_core::WallTime;
 use mesh_core::local_reply::Reason;
 use mesh_core::state;
 use std::fmt;
@@ -95,7 +96,8 @@ impl Mesh {
         crate::Channel::new(self, authority)
     }
 
-    /// Waits until there is a configuration.
+    /// Waits until there is a configuration: the first complete one. One that a source knows to be partial
+    /// ([`is_partial`](mesh_core::ConfigUpdate::is_partial)) is in force and does not count.
     ///
     /// # Errors
     /// With [`Reason::ShutDown`] when the mesh ended first.
@@ -104,9 +106,9 @@ impl Mesh {
     /// Cancel safe.
     pub async fn ready(&self) -> Result<(), Error> {
         let mut progress = self.0.progress.clone();
-        let ready = progress.wait_for(|progress| progress.generation > 0 || progress.ended).await;
+        let ready = progress.wait_for(|progress| progress.complete || progress.ended).await;
         match ready {
-            Ok(progress) if progress.generation > 0 => Ok(()),
+            Ok(progress) if progress.complete => Ok(()),
             _ => Err(Error::new(Reason::ShutDown, Station::default())),
         }
     }
@@ -122,6 +124,7 @@ impl Mesh {
             source: Arc::clone(&origin.source),
             version: Arc::clone(&origin.version),
             refused: progress.refused,
+            stale_since: progress.stale,
         }
     }
 
@@ -202,4 +205,7 @@ pub struct Configuration {
     pub version: Arc<str>,
     /// Why the newest one was refused, if it was; then this is the last good one.
     pub refused: Option<Arc<str>>,
+    /// When the copy on disk was written that it comes from, in part at least, because the control plane
+    /// has not sent all of it since; `None`: it is as its source has it.
+    pub stale_since: Option<WallTime>,
 }

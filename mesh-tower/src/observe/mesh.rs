@@ -29,6 +29,8 @@ pub(crate) struct MeshCells {
     updates: [AtomicU64; UpdateOutcome::ALL.len()],
     rejected_resources: AtomicU64,
     connected: AtomicU8,
+    /// Seconds since the Unix epoch; 0: nothing is stale.
+    stale: AtomicU64,
     swaps: AtomicU64,
 }
 
@@ -41,6 +43,7 @@ impl Default for MeshCells {
             updates: zeroes(),
             rejected_resources: AtomicU64::new(0),
             connected: AtomicU8::new(UNKNOWN),
+            stale: AtomicU64::new(0),
             swaps: AtomicU64::new(0),
         }
     }
@@ -71,6 +74,11 @@ impl MeshCells {
     /// Whether the source can be reached.
     pub(crate) fn connected(&self, connected: bool) {
         self.connected.store(u8::from(connected), Ordering::Relaxed);
+    }
+
+    /// The configuration in force is a copy from then; `None`: it is not.
+    pub(crate) fn stale(&self, since: Option<WallTime>) {
+        self.stale.store(since.map_or(0, WallTime::as_unix_seconds), Ordering::Relaxed);
     }
 
     /// A snapshot was published.
@@ -105,6 +113,10 @@ impl MeshCells {
             Metric::SourceConnected => match self.connected.load(Ordering::Relaxed) {
                 UNKNOWN => {}
                 connected => visit(&[], Value::Number(u64::from(connected))),
+            },
+            Metric::ConfigurationStale => match self.stale.load(Ordering::Relaxed) {
+                0 => {}
+                since => visit(&[], Value::Number(since)),
             },
             Metric::SnapshotSwaps => visit(&[], number(&self.swaps)),
             _ => {}

@@ -137,6 +137,8 @@ metrics! {
         "1 for the configuration in force.";
     ConfigurationApplied: Mesh Gauge "mesh_config_applied_timestamp_seconds" "s" []
         "When the configuration in force was accepted, in seconds since the Unix epoch.";
+    ConfigurationStale: Mesh Gauge "mesh_config_stale_since_timestamp_seconds" "s" []
+        "While the configuration in force comes from a copy on disk: when that was written, in seconds since the Unix epoch.";
     ConfigurationUpdates: Mesh Counter "mesh_config_updates_total" "{update}" [outcome]
         "Configurations that a source gave.";
     ConfigurationRejected: Mesh Gauge "mesh_config_rejected_resources" "{resource}" []

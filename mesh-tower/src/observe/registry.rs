@@ -66,6 +66,17 @@ impl Registry {
         cells
     }
 
+    /// Calls by virtual host: how many were begun, and whether any is in flight.
+    pub(crate) fn calls_by_virtual_host(&self) -> BTreeMap<Arc<str>, (u64, bool)> {
+        let mut calls: BTreeMap<Arc<str>, (u64, bool)> = BTreeMap::new();
+        for cells in live(&self.targets) {
+            let (begun, is_busy) = cells.use_so_far();
+            let host = calls.entry(Arc::clone(&cells.labels().virtual_host)).or_default();
+            *host = (host.0.wrapping_add(begun), host.1 || is_busy);
+        }
+        calls
+    }
+
     /// The cells of the mesh as a whole.
     pub(crate) const fn mesh(&self) -> &MeshCells {
         &self.mesh

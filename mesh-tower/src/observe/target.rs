@@ -113,6 +113,11 @@ impl TargetCells {
         }
     }
 
+    /// How many calls were begun, and whether any is in flight.
+    pub(super) fn use_so_far(&self) -> (u64, bool) {
+        (self.shards.sum(|block| &block.started), self.active() > 0)
+    }
+
     fn duration(&self) -> HistogramSnapshot {
         let mut snapshot = HistogramSnapshot::default();
         self.shards.blocks().for_each(|block| block.duration.add_to(&mut snapshot));

@@ -4,13 +4,17 @@
 //! call to an authority leaves it here and waits; a source that works on demand takes it, and answers
 //! with a configuration whose [`on_demand`](mesh_core::ConfigUpdate::on_demand) has it.
 //!
+//! A source that finds that an authority is not used any more lets go of it ([`Demand::release`]): then the
+//! next call to it asks anew.
+//!
 //! Without such a source nothing is left here, and a call pays one load of a flag.
 
+use crate::observe::registry::Registry;
 use parking_lot::Mutex;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use tokio::sync::Notify;
 
 /// The most authorities that are asked for. Calls to further ones are refused.
@@ -43,6 +47,27 @@ impl Demand {
             self.0.arrived.notified().await;
         }
     }
+
+    /// Holds an authority that the source answers for by itself, so that it counts and can be
+    /// [released](Self::release). One that is held already stays so, however many there are.
+    pub fn hold(&mut self, authority: &Arc<str>) {
+        self.0.state.lock().known.entry(Arc::clone(authority)).or_default();
+    }
+
+    /// Lets go of an authority: the next call that finds no answer for it asks for it again. The answer has
+    /// to be gone from [`on_demand`](mesh_core::ConfigUpdate::on_demand) with the next configuration.
+    pub fn release(&mut self, authority: &str) {
+        let mut state = self.0.state.lock();
+        state.known.remove(authority);
+        state.fresh.retain(|interest| *interest.authority != *authority);
+    }
+
+    /// The authorities that are held, with how often calls asked for each.
+    #[cfg_attr(not(feature = "xds"), expect(dead_code, reason = "for XdsSource"))]
+    pub(super) fn held(&self) -> Vec<(Arc<str>, u64)> {
+        let state = self.0.state.lock();
+        state.known.iter().map(|(authority, asked)| (Arc::clone(authority), *asked)).collect()
+    }
 }
 
 impl Drop for Demand {
@@ -57,11 +82,14 @@ pub(crate) struct Interests {
     is_open: AtomicBool,
     state: Mutex<State>,
     arrived: Notify,
+    /// Where calls are counted.
+    counted: OnceLock<Weak<Registry>>,
 }
 
 #[derive(Default)]
 struct State {
-    known: BTreeSet<Arc<str>>,
+    /// With how often each was asked for.
+    known: BTreeMap<Arc<str>, u64>,
     fresh: Vec<Interest>,
 }
 
@@ -87,17 +115,31 @@ impl Interests {
         Demand(Arc::clone(self))
     }
 
+    /// Calls are counted in `registry`.
+    pub(crate) fn count_in(&self, registry: &Arc<Registry>) {
+        // Once, when the mesh is built.
+        let _counted_already = self.counted.set(Arc::downgrade(registry));
+    }
+
+    /// Calls by virtual host: how many were begun, and whether any is in flight.
+    #[cfg_attr(not(feature = "xds"), expect(dead_code, reason = "for XdsSource"))]
+    pub(super) fn calls(&self) -> BTreeMap<Arc<str>, (u64, bool)> {
+        let registry = self.counted.get().and_then(Weak::upgrade);
+        registry.map(|registry| registry.calls_by_virtual_host()).unwrap_or_default()
+    }
+
     /// A call is made to `authority`.
     pub(crate) fn ask(&self, authority: &str, default_port: u16) -> Result<(), TooMany> {
         let mut state = self.state.lock();
-        if state.known.contains(authority) {
+        if let Some(asked) = state.known.get_mut(authority) {
+            *asked = asked.wrapping_add(1);
             return Ok(());
         }
         if state.known.len() >= MAX_AUTHORITIES {
             return Err(TooMany);
         }
         let authority: Arc<str> = authority.into();
-        state.known.insert(Arc::clone(&authority));
+        state.known.insert(Arc::clone(&authority), 1);
         state.fresh.push(Interest { authority, default_port });
         drop(state);
         self.arrived.notify_one();
@@ -134,6 +176,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_released_is_asked_for_again() {
+        let interests = Arc::new(Interests::default());
+        let mut demand = interests.open();
+        let held = |demand: &Demand| {
+            let held = demand.held().into_iter();
+            held.map(|(authority, asked)| format!("{authority} {asked}")).collect::<Vec<_>>()
+        };
+        demand.hold(&"kept".into());
+        for _ in 0..2 {
+            assert_eq!(interests.ask("a", 80), Ok(()));
+        }
+        assert_eq!(held(&demand), ["a 2", "kept 0"]);
+        assert!(demand.next().now_or_never().is_some());
+        demand.release("a");
+        assert_eq!(held(&demand), ["kept 0"]);
+        assert_eq!(interests.ask("kept", 80), Ok(()));
+        assert_eq!(demand.next().now_or_never(), None, "the source answers for it by itself");
+        assert_eq!(interests.ask("a", 80), Ok(()));
+        demand.release("a");
+        assert_eq!(demand.next().now_or_never(), None, "released before it was taken");
+        assert_eq!(interests.ask("a", 80), Ok(()));
+        assert!(demand.next().now_or_never().is_some());
+    }
+
+    #[test]
     fn they_are_bounded() {
         let interests = Interests::default();
         for number in 0..MAX_AUTHORITIES {
@@ -141,5 +208,8 @@ mod tests {
         }
         assert_eq!(interests.ask("one more", 80), Err(TooMany));
         assert_eq!(interests.ask("7", 80), Ok(()), "known before");
+        let interests = Arc::new(interests);
+        interests.open().release("7");
+        assert_eq!(interests.ask("one more", 80), Ok(()), "there is room again");
     }
 }

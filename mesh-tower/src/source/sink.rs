@@ -4,9 +4,11 @@
 //! and a source never waits for the mesh. The order between kinds is kept.
 
 use super::demand::{Demand, Interests};
-use mesh_core::ConfigUpdate;
 use mesh_core::update::Origin;
+use mesh_core::{ConfigUpdate, WallTime};
 use parking_lot::Mutex;
+#[cfg(feature = "xds")]
+use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::fmt;
 use std::mem::discriminant;
@@ -47,12 +49,36 @@ impl Sink {
         self.send(SourceEvent::Restored(origin));
     }
 
+    /// Reports whether the source's origin can be reached: a control plane, a server. For metrics: it
+    /// changes no call.
+    pub fn connected(&self, connected: bool) {
+        self.send(SourceEvent::Connected(connected));
+    }
+
+    /// Reports that what was published last is a copy from `since`, in part at least; `None`: no longer.
+    pub fn stale(&self, since: Option<WallTime>) {
+        self.send(SourceEvent::Stale(since));
+    }
+
+    /// What the mesh could not put into force of what this source published, unless it could with
+    /// something later.
+    #[must_use]
+    pub fn refused(&self) -> Option<Origin> {
+        self.shared.refused.lock().clone()
+    }
+
     /// Says that this source answers for authorities as calls ask for them: from now on they come
     /// through here, and calls to others than those in
     /// [`on_demand`](ConfigUpdate::on_demand) wait. For one source at a time.
     #[must_use = "calls wait for as long as it is open"]
     pub fn on_demand(&self) -> Demand {
         self.interests.open()
+    }
+
+    /// Calls by virtual host: how many were begun, and whether any is in flight.
+    #[cfg(feature = "xds")]
+    pub(super) fn calls(&self) -> BTreeMap<Arc<str>, (u64, bool)> {
+        self.interests.calls()
     }
 
     pub(crate) const fn interests(&self) -> &Arc<Interests> {
@@ -96,6 +122,11 @@ impl SinkReceiver {
             self.shared.arrived.notified().await;
         }
     }
+
+    /// Tells the source that what it published could not be put into force; `None`: that it could.
+    pub fn refused(&self, origin: Option<Origin>) {
+        *self.shared.refused.lock() = origin;
+    }
 }
 
 /// What a source says.
@@ -108,6 +139,10 @@ pub enum SourceEvent {
     Rejected(Rejected),
     /// After `Rejected`: the source holds again what is in force.
     Restored(Origin),
+    /// Whether the source's origin can be reached.
+    Connected(bool),
+    /// What was published last is a copy from then; `None`: it is not.
+    Stale(Option<WallTime>),
 }
 
 /// Why a source could not publish.
@@ -181,6 +216,7 @@ struct Shared {
     /// At most one of each kind, oldest first.
     pending: Mutex<VecDeque<SourceEvent>>,
     arrived: Notify,
+    refused: Mutex<Option<Origin>>,
 }
 
 #[cfg(test)]
