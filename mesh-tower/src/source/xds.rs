@@ -2,13 +2,21 @@
 //!
 //! By name, as gRPC clients ask: the authority that a call is made to is the name of a listener, and the
 //! first call to it makes it known ([`Demand`](super::Demand)). What was learnt stays in force when the
-//! control plane is lost.
+//! control plane is lost; an authority that no call uses any more is let go of.
 
-use super::{RejectCause, Rejected, Sink, Source};
+mod idle;
+mod keeper;
+mod running;
+mod writes;
+
+use super::{Sink, Source};
 use futures_core::future::BoxFuture;
-use mesh_core::update::Origin;
-use mesh_xds::client::{Client, ClientEvent};
+use keeper::Place;
+use mesh_xds::last_good;
+use running::Running;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use mesh_xds::bootstrap::Bootstrap;
 pub use mesh_xds::protocol::Variant;
@@ -25,7 +33,8 @@ pub use mesh_xds::protocol::Variant;
 ///     "xds_servers": [{ "server_uri": "127.0.0.1:18000", "channel_creds": [{ "type": "insecure" }] }],
 ///     "node": { "id": "checkout-7" }
 /// }"#)?;
-/// let mesh = Mesh::builder().source(XdsSource::new(bootstrap)).build()?;
+/// let source = XdsSource::new(bootstrap).last_good("/var/lib/checkout/mesh.last-good");
+/// let mesh = Mesh::builder().source(source).build()?;
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
@@ -33,13 +42,26 @@ pub struct XdsSource {
     bootstrap: Bootstrap,
     variant: Variant,
     authorities: Vec<Arc<str>>,
+    last_good: Option<PathBuf>,
+    last_good_max_bytes: usize,
+    idle_timeout: Duration,
 }
 
 impl XdsSource {
+    /// How long an authority may go unused, unless another time is given.
+    pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
     /// The control plane that `bootstrap` names, asked in the state of the world.
     #[must_use]
     pub const fn new(bootstrap: Bootstrap) -> Self {
-        Self { bootstrap, variant: Variant::StateOfTheWorld, authorities: Vec::new() }
+        Self {
+            bootstrap,
+            variant: Variant::StateOfTheWorld,
+            authorities: Vec::new(),
+            last_good: None,
+            last_good_max_bytes: last_good::DEFAULT_MAX_BYTES,
+            idle_timeout: Self::IDLE_TIMEOUT,
+        }
     }
 
     /// Asks in this variant first. A server that does not speak it is asked in the other one.
@@ -49,65 +71,58 @@ impl XdsSource {
         self
     }
 
-    /// Asks for `authority` from the start, and not only when a call is made to it.
-    /// [`Mesh::ready`](crate::Mesh::ready) waits for the answer.
+    /// Asks for `authority` from the start and for the life of the mesh, and not only while calls are
+    /// made to it. [`Mesh::ready`](crate::Mesh::ready) waits for the answer.
     #[must_use]
     pub fn authority(mut self, authority: &str) -> Self {
         self.authorities.push(authority.to_ascii_lowercase().into());
         self
     }
+
+    /// Keeps a copy of what is in use in the file at `path`, so that a process that starts while its
+    /// control plane is down serves calls at once, by what was good last. Default: no copy.
+    ///
+    /// The file is read once, at the start, and written whenever something changed, every 5 s at most. It
+    /// is readable by its owner only and never holds a private key: what needs one waits for the control
+    /// plane. A file that is damaged, too large, of another control plane or of another node is reported
+    /// and not used. Each process needs its own path.
+    ///
+    /// What comes from the copy is stale until the control plane has sent it again; meanwhile
+    /// [`Configuration::stale_since`](crate::Configuration::stale_since) says how old it is.
+    #[must_use]
+    pub fn last_good(mut self, path: impl Into<PathBuf>) -> Self {
+        self.last_good = Some(path.into());
+        self
+    }
+
+    /// The largest copy that is written and read, in bytes. Default: 64 MiB.
+    #[must_use]
+    pub const fn last_good_max_bytes(mut self, bytes: usize) -> Self {
+        self.last_good_max_bytes = bytes;
+        self
+    }
+
+    /// Lets go of an authority that no call used for this long, at least 1 s and give or take a quarter; the
+    /// next call to it asks again and waits. Default: [`IDLE_TIMEOUT`](Self::IDLE_TIMEOUT), 30 min.
+    #[must_use]
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle_timeout = timeout.max(Duration::from_secs(1));
+        self
+    }
+
+    fn place(&self) -> Option<Place> {
+        let path = self.last_good.as_deref()?.into();
+        let origin = last_good::Origin::of(&self.bootstrap);
+        Some(Place { path, max_bytes: self.last_good_max_bytes, origin })
+    }
 }
 
 impl Source for XdsSource {
     fn start(self: Box<Self>, sink: Sink) -> BoxFuture<'static, ()> {
-        Box::pin(async move {
-            let mut demand = sink.on_demand();
-            let mut client = Client::new(&self.bootstrap, self.variant);
-            for authority in &self.authorities {
-                client.want(authority, DEFAULT_PORT);
-            }
-            let mut published = None;
-            loop {
-                tokio::select! {
-                    interest = demand.next() => {
-                        client.want(&interest.authority, interest.default_port);
-                    }
-                    event = client.next() => hand_over(event, &mut published, &sink),
-                }
-            }
-        })
+        Box::pin(async move { Running::new(&self, sink).run().await })
     }
 
     fn is_on_demand(&self) -> bool {
         true
-    }
-}
-
-/// Of an authority without a port that is asked for from the start.
-const DEFAULT_PORT: u16 = 80;
-
-/// `published`: what was published last.
-fn hand_over(event: ClientEvent, published: &mut Option<Origin>, sink: &Sink) {
-    match event {
-        ClientEvent::Update(update) => {
-            *published = Some(update.origin.clone());
-            sink.publish(update);
-        }
-        ClientEvent::Refused { kind, name, error, .. } => {
-            let mut rejected = Rejected::new(RejectCause::Invalid, [error.to_string()]);
-            rejected.origin = Origin::new(format!("{kind} {name}"), "");
-            rejected.kept.clone_from(published);
-            sink.reject(rejected);
-        }
-        ClientEvent::Unreachable { server, error, failures } => {
-            tracing::warn!(
-                target: "mesh", %server, failures,
-                "control plane unreachable, what was learnt stays: {error}"
-            );
-        }
-        ClientEvent::Reachable { server } => {
-            tracing::info!(target: "mesh", %server, "control plane reachable");
-        }
-        _ => {}
     }
 }

@@ -13,6 +13,8 @@ mod breaker;
 mod channel;
 mod classify;
 mod config_file;
+#[cfg(feature = "xds")]
+mod control_plane;
 mod dns;
 mod events;
 mod faults;

@@ -1,0 +1,190 @@
+//! [`Running`]: a source at work, between the calls that ask, the client, and the copy on disk.
+
+use super::XdsSource;
+use super::idle::{self, Idle, Use};
+use super::keeper::{Keeper, Turn};
+use crate::clock;
+use crate::source::{Demand, RejectCause, Rejected, Sink};
+use mesh_core::WallTime;
+use mesh_core::model::Domain;
+use mesh_core::update::{ConfigUpdate, Origin};
+use mesh_xds::client::{Client, ClientEvent};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+/// Of an authority without a port that is asked for from the start.
+const DEFAULT_PORT: u16 = 80;
+
+/// A source at work.
+#[derive(Debug)]
+pub(super) struct Running {
+    sink: Sink,
+    demand: Demand,
+    client: Client,
+    keeper: Option<Keeper>,
+    /// Authorities that were asked for by the program: they stay.
+    pinned: BTreeSet<Arc<str>>,
+    idle: Idle,
+    period: std::time::Duration,
+    /// The virtual host of each authority that is served, by which its calls are counted.
+    hosts: BTreeMap<Arc<str>, Arc<str>>,
+    /// What was published last.
+    published: Option<Origin>,
+    /// What was said of the control plane and of the copy last.
+    told: (Option<bool>, Option<WallTime>),
+}
+
+impl Running {
+    pub(super) fn new(source: &XdsSource, sink: Sink) -> Self {
+        let mut client = Client::new(&source.bootstrap, source.variant);
+        for authority in &source.authorities {
+            client.want(authority, DEFAULT_PORT);
+        }
+        Self {
+            demand: sink.on_demand(),
+            sink,
+            client,
+            keeper: source.place().map(Keeper::new),
+            pinned: source.authorities.iter().cloned().collect(),
+            idle: Idle::new(source.idle_timeout),
+            period: idle::period(source.idle_timeout),
+            hosts: BTreeMap::new(),
+            published: None,
+            told: (None, None),
+        }
+    }
+
+    /// Runs for as long as it is polled.
+    pub(super) async fn run(&mut self) {
+        self.restore().await;
+        let mut looks = interval_at(Instant::now() + self.period, self.period);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                interest = self.demand.next() => {
+                    self.client.want(&interest.authority, interest.default_port);
+                }
+                event = self.client.next() => self.hand_over(event),
+                turn = next_turn(self.keeper.as_mut()) => self.keep(turn),
+                _ = looks.tick() => self.let_go(),
+            }
+        }
+    }
+
+    /// Begins with the copy on disk, before anything is asked of a control plane.
+    async fn restore(&mut self) {
+        let Some(keeper) = &self.keeper else { return };
+        let Some(copy) = keeper.load(&self.sink).await else { return };
+        let age = clock::wall().as_unix_seconds().saturating_sub(copy.written().as_unix_seconds());
+        tracing::info!(
+            target: "mesh", age_seconds = age, resources = copy.resources().len(),
+            "begins with the copy of the last good configuration"
+        );
+        self.client.restore(&copy);
+        for root in copy.roots() {
+            self.demand.hold(&root.authority);
+        }
+    }
+
+    fn hand_over(&mut self, event: ClientEvent) {
+        match event {
+            ClientEvent::Update(update) => self.publish(update),
+            ClientEvent::Refused { kind, name, error, .. } => {
+                let mut rejected = Rejected::new(RejectCause::Invalid, [error.to_string()]);
+                rejected.origin = Origin::new(format!("{kind} {name}"), "");
+                rejected.kept.clone_from(&self.published);
+                self.sink.reject(rejected);
+            }
+            ClientEvent::Unreachable { server, error, failures } => {
+                tracing::warn!(
+                    target: "mesh", %server, failures,
+                    "control plane unreachable, what was learnt stays: {error}"
+                );
+            }
+            ClientEvent::Reachable { server } => {
+                tracing::info!(target: "mesh", %server, "control plane reachable");
+            }
+            _ => {}
+        }
+        let now = (self.client.is_reachable().or(self.told.0), self.client.stale());
+        if let (true, Some(connected)) = (self.told.0 != now.0, now.0) {
+            self.sink.connected(connected);
+        }
+        if self.told.1 != now.1 {
+            self.sink.stale(now.1);
+        }
+        self.told = now;
+    }
+
+    fn publish(&mut self, update: ConfigUpdate) {
+        let changed = self.published.as_ref() != Some(&update.origin);
+        // What the copy itself says need not be written again.
+        let is_copy = self.published.is_none() && self.client.stale().is_some();
+        if let (true, false, Some(keeper)) = (changed, is_copy, &mut self.keeper) {
+            keeper.handle_changed();
+        }
+        self.hosts = hosts(&update);
+        self.published = Some(update.origin.clone());
+        self.sink.publish(update);
+    }
+
+    fn keep(&mut self, turn: Turn) {
+        let Some(keeper) = &mut self.keeper else { return };
+        match turn {
+            // What could not be put into force is not good.
+            Turn::Due => {
+                let is_good = self.published.is_none() || self.sink.refused() != self.published;
+                keeper.begin(is_good.then(|| self.client.in_use()));
+            }
+            Turn::Written(ended) => keeper.handle_written(ended),
+        }
+    }
+
+    /// Lets go of authorities that no call uses.
+    fn let_go(&mut self) {
+        let calls = self.sink.calls();
+        let mut uses = BTreeMap::new();
+        for (authority, asked) in self.demand.held() {
+            if self.pinned.contains(&authority) {
+                continue;
+            }
+            let host = self.hosts.get(&authority).and_then(|host| calls.get(host));
+            let (begun, is_busy) = host.copied().unwrap_or_default();
+            uses.insert(authority, Use { count: begun.wrapping_add(asked), is_busy });
+        }
+        for authority in self.idle.handle_uses(uses, clock::now()) {
+            tracing::debug!(target: "mesh", %authority, "no calls: let go of");
+            self.demand.release(&authority);
+            self.client.unwant(&authority);
+        }
+    }
+}
+
+impl Drop for Running {
+    /// The mesh has ended.
+    fn drop(&mut self) {
+        let is_good = self.published.is_none() || self.sink.refused() != self.published;
+        if let (true, Some(keeper)) = (is_good, &mut self.keeper) {
+            keeper.finish(|| self.client.in_use());
+        }
+    }
+}
+
+/// The next thing to do for the copy; never, without one.
+async fn next_turn(keeper: Option<&mut Keeper>) -> Turn {
+    match keeper {
+        Some(keeper) => keeper.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The virtual host of each authority.
+fn hosts(update: &ConfigUpdate) -> BTreeMap<Arc<str>, Arc<str>> {
+    let hosts = update.route_configuration.virtual_hosts.iter();
+    let pairs = hosts.filter_map(|host| match host.domains.as_slice() {
+        [Domain::Exact(authority)] => Some((Arc::clone(authority), Arc::clone(&host.name))),
+        _ => None,
+    });
+    pairs.collect()
+}
