@@ -63,7 +63,7 @@ impl Demand {
     }
 
     /// The authorities that are held, with how often calls asked for each.
-    #[cfg_attr(not(feature = "xds"), expect(dead_code, reason = "for XdsSource"))]
+    #[cfg_attr(not(any(feature = "xds", test)), expect(dead_code, reason = "for XdsSource"))]
     pub(super) fn held(&self) -> Vec<(Arc<str>, u64)> {
         let state = self.0.state.lock();
         state.known.iter().map(|(authority, asked)| (Arc::clone(authority), *asked)).collect()

@@ -42,6 +42,7 @@ pub struct XdsSource {
     bootstrap: Bootstrap,
     variant: Variant,
     authorities: Vec<Arc<str>>,
+    xds_authority: Option<Arc<str>>,
     last_good: Option<PathBuf>,
     last_good_max_bytes: usize,
     idle_timeout: Duration,
@@ -58,6 +59,7 @@ impl XdsSource {
             bootstrap,
             variant: Variant::StateOfTheWorld,
             authorities: Vec::new(),
+            xds_authority: None,
             last_good: None,
             last_good_max_bytes: last_good::DEFAULT_MAX_BYTES,
             idle_timeout: Self::IDLE_TIMEOUT,
@@ -76,6 +78,15 @@ impl XdsSource {
     #[must_use]
     pub fn authority(mut self, authority: &str) -> Self {
         self.authorities.push(authority.to_ascii_lowercase().into());
+        self
+    }
+
+    /// Names listeners as gRPC's targets `xds://<name>/…` do, by the template of an entry of `authorities` in
+    /// the bootstrap, and so asks the servers of that entry (gRFC A47). One that is not there is an error
+    /// for each call. Default: as `xds:///…`, by `client_default_listener_resource_name_template`.
+    #[must_use]
+    pub fn xds_authority(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.xds_authority = Some(name.into());
         self
     }
 

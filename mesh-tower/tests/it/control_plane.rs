@@ -190,9 +190,16 @@ async fn names_of_an_authority_are_asked_of_its_servers() {
         servers(&[&top]),
         servers(&[&own]),
     );
-    let mesh = mesh(XdsSource::new(Bootstrap::parse(&text).unwrap()));
-    assert_eq!(answer(&mesh, "shop").await, "first");
-    assert_eq!((top.streams(), own.streams()), (1, 1));
+    let by_default = XdsSource::new(Bootstrap::parse(&text).unwrap());
+    let text = text.replace("client_default_", "unknown_");
+    let chosen = XdsSource::new(Bootstrap::parse(&text).unwrap()).xds_authority("x");
+    for source in [by_default, chosen] {
+        let mesh = mesh(source);
+        assert_eq!(answer(&mesh, "shop").await, "first");
+        assert_eq!((top.streams(), own.streams()), (1, 1));
+        drop(mesh);
+        eventually("the streams end", || top.streams() + own.streams() == 0).await;
+    }
 }
 
 /// gRFC A47: "unknown authority: an error for that watch", at once.
@@ -205,10 +212,19 @@ async fn a_name_of_an_unknown_authority_is_refused_at_once() {
                "xdstp://nowhere/envoy.config.listener.v3.Listener/%s" }}"#,
         servers(&[&top]),
     );
-    let mesh = mesh(XdsSource::new(Bootstrap::parse(&text).unwrap()));
-    let begun = Instant::now();
-    assert_eq!(answer(&mesh, "shop").await, "no_virtual_host");
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    let by_default = XdsSource::new(Bootstrap::parse(&text).unwrap());
+    let chosen = XdsSource::new(bootstrap(&[&top])).xds_authority("nowhere");
+    for source in [by_default, chosen] {
+        let mesh = mesh(source);
+        let begun = Instant::now();
+        let mut request = over_h2(get("/"));
+        *request.uri_mut() = "http://shop/".parse().unwrap();
+        let error = call(&mesh, request).await.unwrap_err();
+        assert_eq!(error.code(), "no_virtual_host");
+        let why = std::error::Error::source(&error).unwrap().to_string();
+        assert!(why.contains("`nowhere` is not in the bootstrap"), "{why}");
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    }
 }
 
 // === The copy on disk ===

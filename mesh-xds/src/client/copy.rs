@@ -197,6 +197,24 @@ mod tests {
         assert_eq!((again.written(), left_out.len()), (copy().written(), 0));
     }
 
+    #[test]
+    fn private_keys_are_left_out() {
+        let resource = |name: &str, body: &'static str| {
+            RawResource::new(ResourceType::Cluster, name, "1", body.as_bytes().into())
+        };
+        let in_use = InUse {
+            resources: vec![
+                resource("a", "…"),
+                resource("b", "-----BEGIN EC PRIVATE KEY-----"),
+                RawResource::new(ResourceType::Secret, "c", "1", "…".as_bytes().into()),
+            ],
+            ..InUse::default()
+        };
+        let now = WallTime::from_unix_seconds(1);
+        let (copy, left_out) = in_use.into_last_good(Origin::of(&bootstrap()), now);
+        assert_eq!((copy.resources().len(), copy.written(), left_out.len()), (1, now, 2));
+    }
+
     #[tokio::test]
     async fn what_is_not_wanted_any_more_is_forgotten() {
         let mut client = Client::new(&bootstrap(), Variant::StateOfTheWorld);

@@ -24,7 +24,7 @@ pub use copy::InUse;
 pub use link::MAX_RESPONSE;
 
 use crate::ResourceType;
-use crate::bootstrap::Bootstrap;
+use crate::bootstrap::{Authority, Bootstrap};
 use crate::cascade::{Cascade, Key};
 use crate::protocol::Variant;
 use crate::store::Known;
@@ -50,6 +50,8 @@ pub struct Client {
     slots: Vec<Slot>,
     federation: Federation,
     cascade: Cascade,
+    /// The authority of `xdstp:` names in which listeners are named; `None`: by the default template.
+    authority: Option<Arc<str>>,
     /// What is wanted, with the port that stands for none.
     wanted: BTreeMap<Arc<str>, u16>,
     /// Names that are not watched any more, whose values may still be held.
@@ -109,6 +111,7 @@ impl Client {
             federation,
             cascade: Cascade::new(source),
             bootstrap: bootstrap.clone(),
+            authority: None,
             wanted: BTreeMap::new(),
             leaving: BTreeSet::new(),
             stale: None,
@@ -118,15 +121,21 @@ impl Client {
         }
     }
 
+    /// Names listeners as targets `xds://<authority>/…` do (gRFC A47), by the template of this authority:
+    /// before anything is wanted. One that the bootstrap lacks is an error for each name. Default: as
+    /// `xds:///…`, by the template for names without an authority.
+    #[must_use]
+    pub fn in_authority(mut self, authority: impl Into<Arc<str>>) -> Self {
+        self.authority = Some(authority.into());
+        self
+    }
+
     /// Calls are made to `authority`. Its listener has its name, or with `default_port` if it has no
-    /// port. The template for names without an authority counts: a call names no authority of
-    /// `xdstp:` names, so that one is chosen by that template (gRFC A47).
+    /// port.
     pub fn want(&mut self, authority: &Arc<str>, default_port: u16) {
-        let name = |service: &str| self.bootstrap.client_listener_name(None, service).ok();
-        let mut listeners: Vec<Arc<str>> = name(authority).into_iter().map(Arc::from).collect();
+        let mut listeners = vec![self.listener_name(authority)];
         if port_start(authority.as_bytes()).is_none() {
-            let with_port = name(&format!("{authority}:{default_port}"));
-            listeners.extend(with_port.map(Arc::from));
+            listeners.push(self.listener_name(&format!("{authority}:{default_port}")));
         }
         self.wanted.entry(Arc::clone(authority)).or_insert(default_port);
         self.cascade.add(authority, listeners);
@@ -192,6 +201,16 @@ impl Client {
                 }
             }
         }
+    }
+
+    fn listener_name(&self, service: &str) -> Arc<str> {
+        let named = self.bootstrap.client_listener_name(self.authority.as_deref(), service);
+        let name = named.unwrap_or_else(|_unknown| {
+            // The name that it would have. Who asks for it is told that its authority is not known.
+            let authority = Authority::new(self.authority.as_deref().unwrap_or_default());
+            authority.client_listener_template().fill(service)
+        });
+        name.into()
     }
 
     /// Does everything that can be done without waiting.

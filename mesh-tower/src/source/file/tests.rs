@@ -25,6 +25,7 @@ fn show(event: &SourceEvent) -> String {
         }
         SourceEvent::Rejected(rejected) => format!("rejected, {}", rejected.cause),
         SourceEvent::Restored(_) => "restored".to_owned(),
+        SourceEvent::Connected(_) | SourceEvent::Stale(_) => format!("{event:?}"),
     }
 }
 

@@ -108,7 +108,7 @@ impl Keeper {
     }
 
     /// Writes now what is not written yet: the mesh has ended.
-    pub(super) fn finish(&mut self, in_use: impl FnOnce() -> InUse) {
+    pub(super) fn finish(&self, in_use: impl FnOnce() -> InUse) {
         if self.writes.is_due() {
             let _one_at_a_time = self.lock.lock();
             if let Err(why) = self.place.write(in_use()) {

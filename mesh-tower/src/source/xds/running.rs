@@ -38,6 +38,9 @@ pub(super) struct Running {
 impl Running {
     pub(super) fn new(source: &XdsSource, sink: Sink) -> Self {
         let mut client = Client::new(&source.bootstrap, source.variant);
+        if let Some(authority) = &source.xds_authority {
+            client = client.in_authority(Arc::clone(authority));
+        }
         for authority in &source.authorities {
             client.want(authority, DEFAULT_PORT);
         }
@@ -130,15 +133,17 @@ impl Running {
     }
 
     fn keep(&mut self, turn: Turn) {
+        let is_good = self.is_good();
         let Some(keeper) = &mut self.keeper else { return };
         match turn {
-            // What could not be put into force is not good.
-            Turn::Due => {
-                let is_good = self.published.is_none() || self.sink.refused() != self.published;
-                keeper.begin(is_good.then(|| self.client.in_use()));
-            }
+            Turn::Due => keeper.begin(is_good.then(|| self.client.in_use())),
             Turn::Written(ended) => keeper.handle_written(ended),
         }
+    }
+
+    /// Whether what was published last could be put into force, as far as is known.
+    fn is_good(&self) -> bool {
+        self.published.is_none() || self.sink.refused() != self.published
     }
 
     /// Lets go of authorities that no call uses.
@@ -164,8 +169,7 @@ impl Running {
 impl Drop for Running {
     /// The mesh has ended.
     fn drop(&mut self) {
-        let is_good = self.published.is_none() || self.sink.refused() != self.published;
-        if let (true, Some(keeper)) = (is_good, &mut self.keeper) {
+        if let (true, Some(keeper)) = (self.is_good(), &self.keeper) {
             keeper.finish(|| self.client.in_use());
         }
     }

@@ -28,7 +28,7 @@ pub(super) struct Writes {
 impl Writes {
     /// Takes in that something changed.
     pub(super) fn handle_changed(&mut self, now: Timestamp) {
-        self.due.get_or_insert(self.not_before.max(now + SETTLE));
+        self.due.get_or_insert_with(|| self.not_before.max(now + SETTLE));
     }
 
     /// Takes in that writing begins.
