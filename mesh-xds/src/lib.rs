@@ -12,6 +12,7 @@
 //! | [`protocol`] | the stream: versions, nonces, subscriptions, timers; pure, time is passed in |
 //! | [`encode`] | the model → Envoy's resources |
 //! | [`server`] | the other end of the stream: a control plane |
+//! | `tls` | certificates from files, for both ends (feature `tls`) |
 //!
 //! What it does not know: requests. It hands over a [`ConfigUpdate`](mesh_core::ConfigUpdate).
 
@@ -26,6 +27,8 @@ mod resource;
 mod resource_type;
 pub mod server;
 pub mod store;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 pub use resource::{
     DropOverload, EndpointSource, HttpConnectionManager, HttpFilter, Resource, RouteSource,

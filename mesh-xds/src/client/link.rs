@@ -3,19 +3,20 @@
 //! The stream's response head may come only with the first response, and the first response only after a
 //! request: so requests are sent as soon as the transport is connected, and the head is waited for beside.
 
+use super::credentials::Credentials;
+use super::dial::Dialed;
 use super::wire::Outgoing;
-use crate::bootstrap::{ChannelCreds, Server, Target};
+use crate::bootstrap::Server;
 use crate::protocol::{CloseReason, Variant};
 use discovery::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
 use envoy_types::pb::envoy::service::discovery::v3 as discovery;
 use futures_core::Stream;
 use futures_core::future::BoxFuture;
+use std::error::Error as _;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Response, Status, Streaming};
 
 /// The largest response, in bytes. Larger ones end the stream.
@@ -24,11 +25,6 @@ pub const MAX_RESPONSE: usize = 256 << 20;
 /// How many requests may wait for the transport: a few more than there are types. More are made later,
 /// from what is wanted then.
 const QUEUE: usize = 16;
-
-/// HTTP/2 PINGs on an idle connection, so that a half-open one does not hang in silence (grpc-go and
-/// grpc-java: 5 min).
-const KEEPALIVE: Duration = Duration::from_secs(60);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What is received.
 #[derive(Debug)]
@@ -46,7 +42,7 @@ pub(super) enum LinkEvent {
     Closed(CloseReason),
 }
 
-type Connecting = BoxFuture<'static, Result<Channel, String>>;
+type Connecting = BoxFuture<'static, Result<Dialed, String>>;
 type Opening<T> = BoxFuture<'static, Result<Response<Streaming<T>>, Status>>;
 
 /// One stream to one server.
@@ -63,6 +59,7 @@ pub(super) enum Link {
 pub(super) struct Open<Q, R> {
     requests: mpsc::Sender<Q>,
     responses: Responses<R>,
+    dialed: Dialed,
 }
 
 enum Responses<R> {
@@ -71,46 +68,10 @@ enum Responses<R> {
 }
 
 impl Link {
-    /// Begins to connect.
-    pub(super) fn connect(server: &Server, variant: Variant) -> Self {
-        let (server, target) = (server.clone(), server.target().clone());
-        let connecting = async move {
-            if !matches!(server.channel_creds(), ChannelCreds::Insecure) {
-                return Err("channel_creds other than `insecure` can't be used yet".to_owned());
-            }
-            let failed = |error: tonic::transport::Error| {
-                let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
-                format!("{error}{}", source.unwrap_or_default())
-            };
-            match target {
-                Target::Dns { host, port } => {
-                    let endpoint = endpoint(&format!("http://{host}:{port}"))?;
-                    endpoint.connect().await.map_err(failed)
-                }
-                Target::Addresses(addresses) => {
-                    let mut last = "no address".to_owned();
-                    for address in addresses.iter() {
-                        match endpoint(&format!("http://{address}"))?.connect().await {
-                            Ok(channel) => return Ok(channel),
-                            Err(error) => last = failed(error),
-                        }
-                    }
-                    Err(last)
-                }
-                Target::Unix(path) => {
-                    let endpoint = endpoint("http://localhost")?;
-                    let connector = tower::service_fn(move |_: http::Uri| {
-                        let path = std::sync::Arc::clone(&path);
-                        async move {
-                            let stream = tokio::net::UnixStream::connect(&*path).await?;
-                            Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(stream))
-                        }
-                    });
-                    endpoint.connect_with_connector(connector).await.map_err(failed)
-                }
-                other => Err(format!("{other} is a target that can't be connected to yet")),
-            }
-        };
+    /// Begins to connect. `credentials` are those of `server`.
+    pub(super) fn connect(server: &Server, credentials: &Credentials, variant: Variant) -> Self {
+        let (server, credentials) = (server.clone(), credentials.clone());
+        let connecting = async move { Dialed::new(&server, &credentials).await };
         Self::Connecting(Box::pin(connecting), variant)
     }
 
@@ -142,8 +103,8 @@ impl Link {
         let closed = match self {
             Self::Down => return Poll::Pending,
             Self::Connecting(connecting, variant) => match ready!(connecting.as_mut().poll(cx)) {
-                Ok(channel) => {
-                    *self = Self::open(channel, *variant);
+                Ok(dialed) => {
+                    *self = Self::open(dialed, *variant);
                     return Poll::Ready(LinkEvent::Connected);
                 }
                 Err(error) => CloseReason::Failed(error.into()),
@@ -166,25 +127,23 @@ impl Link {
         Poll::Ready(LinkEvent::Closed(closed))
     }
 
-    fn open(channel: Channel, variant: Variant) -> Self {
-        let mut client =
-            AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(MAX_RESPONSE);
+    fn open(dialed: Dialed, variant: Variant) -> Self {
+        let mut client = AggregatedDiscoveryServiceClient::new(dialed.channel.clone())
+            .max_decoding_message_size(MAX_RESPONSE);
         match variant {
             Variant::StateOfTheWorld => {
                 let (requests, receiver) = mpsc::channel(QUEUE);
-                let opening = async move {
-                    client.stream_aggregated_resources(ReceiverStream::new(receiver)).await
-                };
+                let request = dialed.request(ReceiverStream::new(receiver));
+                let opening = async move { client.stream_aggregated_resources(request).await };
                 let responses = Responses::Opening(Box::pin(opening));
-                Self::StateOfTheWorld(Open { requests, responses })
+                Self::StateOfTheWorld(Open { requests, responses, dialed })
             }
             Variant::Delta => {
                 let (requests, receiver) = mpsc::channel(QUEUE);
-                let opening = async move {
-                    client.delta_aggregated_resources(ReceiverStream::new(receiver)).await
-                };
+                let request = dialed.request(ReceiverStream::new(receiver));
+                let opening = async move { client.delta_aggregated_resources(request).await };
                 let responses = Responses::Opening(Box::pin(opening));
-                Self::Delta(Open { requests, responses })
+                Self::Delta(Open { requests, responses, dialed })
             }
         }
     }
@@ -195,32 +154,26 @@ impl<Q, R> Open<Q, R> {
         if let Responses::Opening(opening) = &mut self.responses {
             match ready!(opening.as_mut().poll(cx)) {
                 Ok(response) => self.responses = Responses::Open(Box::new(response.into_inner())),
-                Err(status) => return Poll::Ready(Err(closed(&status))),
+                Err(status) => return Poll::Ready(Err(closed(&status, &self.dialed))),
             }
         }
         let Responses::Open(stream) = &mut self.responses else { return Poll::Pending };
         Poll::Ready(match ready!(Pin::new(&mut **stream).poll_next(cx)) {
             Some(Ok(message)) => Ok(message),
-            Some(Err(status)) => Err(closed(&status)),
+            Some(Err(status)) => Err(closed(&status, &self.dialed)),
             None => Err(CloseReason::Ended),
         })
     }
 }
 
-fn closed(status: &Status) -> CloseReason {
-    let text = format!("{:?}: {}", status.code(), status.message());
+/// With what the connection says of its end, if that was the reason.
+fn closed(status: &Status, dialed: &Dialed) -> CloseReason {
+    let mut text = format!("{:?}: {}", status.code(), status.message());
+    if let Some(source) = status.source() {
+        text = format!("{text}: {}", dialed.told(source));
+    }
     match status.code() {
         Code::Unimplemented => CloseReason::Unimplemented(text.into()),
         _ => CloseReason::Failed(text.into()),
     }
-}
-
-fn endpoint(uri: &str) -> Result<Endpoint, String> {
-    let endpoint =
-        Endpoint::from_shared(uri.to_owned()).map_err(|error| format!("{uri}: {error}"))?;
-    Ok(endpoint
-        .http2_keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-        .keep_alive_while_idle(true)
-        .tcp_nodelay(true))
 }

@@ -14,10 +14,15 @@
 //! without its control plane ([`Client::restore`]).
 
 mod copy;
+mod credentials;
+mod dial;
 mod federation;
 mod heard;
 mod link;
 mod slot;
+#[cfg(feature = "tls")]
+mod tls;
+mod token;
 mod wire;
 
 pub use copy::InUse;

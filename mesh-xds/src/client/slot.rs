@@ -1,5 +1,6 @@
 //! [`Slot`]: one server, the protocol that is spoken with it, and the stream.
 
+use super::credentials::Credentials;
 use super::link::{Link, LinkEvent, Message};
 use super::wire::{self, Incoming};
 use crate::bootstrap::{Bootstrap, Server, ServerFeature};
@@ -13,6 +14,7 @@ use std::task::{self, Poll};
 pub(super) struct Slot {
     pub(super) server: Server,
     pub(super) protocol: Protocol,
+    credentials: Credentials,
     context: Context,
     link: Link,
 }
@@ -24,7 +26,13 @@ impl Slot {
         options.resource_timer_is_transient_error =
             server.has(ServerFeature::ResourceTimerIsTransientError);
         let context = context(bootstrap, &server);
-        Self { server, protocol: Protocol::new(options), context, link: Link::Down }
+        Self {
+            credentials: Credentials::new(&server),
+            server,
+            protocol: Protocol::new(options),
+            context,
+            link: Link::Down,
+        }
     }
 
     /// Does what the protocol asks for; `false`: nothing.
@@ -32,7 +40,9 @@ impl Slot {
         let mut busy = false;
         while let Some(action) = self.protocol.poll_action() {
             self.link = match action {
-                Action::Connect(variant) => Link::connect(&self.server, variant),
+                Action::Connect(variant) => {
+                    Link::connect(&self.server, &self.credentials, variant)
+                }
                 Action::Close => Link::Down,
             };
             busy = true;

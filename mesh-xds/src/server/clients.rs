@@ -6,6 +6,7 @@
 //! Bounds: [`MAX_STREAMS`] streams, [`MAX_TEXT`] bytes of a client's own words each, [`MAX_UNANSWERED`]
 //! responses of a kind that wait for their answer.
 
+use super::connection::Peer;
 use super::wire::{Asked, Sent};
 use crate::ResourceType;
 use crate::protocol::Variant;
@@ -42,6 +43,8 @@ pub struct Client {
     pub variant: Variant,
     /// Where it is; `None`: not known.
     pub peer: Option<SocketAddr>,
+    /// The SPIFFE id of its certificate, which was verified; `None`: it has none.
+    pub identity: Option<Arc<str>>,
     /// When it connected.
     pub since: SystemTime,
     /// How far it has come, for each kind that it was sent.
@@ -103,6 +106,7 @@ struct Registry {
     connected: BTreeMap<u64, Client>,
     totals: BTreeMap<ResourceType, Totals>,
     refused_streams: u64,
+    refused_connections: u64,
 }
 
 /// What an answer says of a response.
@@ -131,8 +135,19 @@ impl Clients {
         self.shared.lock().refused_streams
     }
 
+    /// How many connections ended before they were secure.
+    #[must_use]
+    pub fn refused_connections(&self) -> u64 {
+        self.shared.lock().refused_connections
+    }
+
+    #[cfg(feature = "tls")]
+    pub(super) fn refuse_connection(&self) {
+        self.shared.lock().refused_connections += 1;
+    }
+
     /// Takes a stream in, until what is returned is dropped; `None`: there are too many.
-    pub(super) fn connect(&self, variant: Variant, peer: Option<SocketAddr>) -> Option<Connected> {
+    pub(super) fn connect(&self, variant: Variant, from: &Peer) -> Option<Connected> {
         let mut registry = self.shared.lock();
         if registry.connected.len() >= MAX_STREAMS {
             registry.refused_streams += 1;
@@ -141,7 +156,9 @@ impl Clients {
         registry.last_id += 1;
         let id = registry.last_id;
         let (node_id, kinds, since) = (String::new(), BTreeMap::new(), SystemTime::now());
-        registry.connected.insert(id, Client { id, node_id, variant, peer, since, kinds });
+        let Peer { address: peer, identity } = from.clone();
+        let client = Client { id, node_id, variant, peer, identity, since, kinds };
+        registry.connected.insert(id, client);
         drop(registry);
         Some(Connected { clients: self.clone(), id })
     }
@@ -282,7 +299,7 @@ mod tests {
     #[test]
     fn an_answer_is_counted_once_and_its_lag_is_known() {
         let (clients, begun) = (Clients::default(), Instant::now());
-        let client = clients.connect(Variant::StateOfTheWorld, None).unwrap();
+        let client = clients.connect(Variant::StateOfTheWorld, &Peer::default()).unwrap();
         client.sent(&Sent { type_url: CDS, nonce: "1", version: "a" }, begun);
         let answered = client.answered(&answer("1", None), after(20, begun));
         let lag = Duration::from_millis(20);
@@ -301,7 +318,7 @@ mod tests {
     fn a_refusal_stays_until_something_else_is_accepted() {
         for (variant, stays) in [(Variant::StateOfTheWorld, false), (Variant::Delta, true)] {
             let (clients, now) = (Clients::default(), Instant::now());
-            let client = clients.connect(variant, None).unwrap();
+            let client = clients.connect(variant, &Peer::default()).unwrap();
             let progress = || clients.connected()[0].kinds[&ResourceType::Cluster].clone();
             for (nonce, version, error) in [("1", "a", Some("no")), ("2", "a", None)] {
                 client.sent(&Sent { type_url: CDS, nonce, version }, now);
@@ -318,7 +335,7 @@ mod tests {
     #[test]
     fn bounds_hold() {
         let (clients, now) = (Clients::default(), Instant::now());
-        let client = clients.connect(Variant::Delta, None).unwrap();
+        let client = clients.connect(Variant::Delta, &Peer::default()).unwrap();
         client.named(&"ä".repeat(MAX_TEXT));
         for nonce in 0..MAX_UNANSWERED + 9 {
             let nonce = nonce.to_string();
@@ -328,7 +345,7 @@ mod tests {
         assert_eq!(connected.node_id.len(), MAX_TEXT);
         assert_eq!(connected.kinds[&ResourceType::Cluster].unanswered(), MAX_UNANSWERED);
         let others: Vec<_> =
-            (0..MAX_STREAMS).map(|_| clients.connect(Variant::Delta, None)).collect();
+            (0..MAX_STREAMS).map(|_| clients.connect(Variant::Delta, &Peer::default())).collect();
         assert_eq!(others.iter().flatten().count(), MAX_STREAMS - 1);
         assert_eq!(clients.refused_streams(), 1);
     }

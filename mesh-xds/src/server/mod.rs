@@ -12,6 +12,7 @@
 //! | [`SotwStream`] | one stream of the state of the world: `StreamAggregatedResources` |
 //! | [`DeltaStream`] | one incremental stream: `DeltaAggregatedResources` |
 //! | [`AdsServer`] | the socket and one task a stream: the only part that is not pure |
+//! | [`Connection`] | a byte stream that was accepted, however: TCP, a Unix socket, TLS |
 //! | [`Clients`] | who is connected, and how far each has come; as JSON and as Prometheus text |
 //!
 //! The two streams are alike in this (xDS protocol):
@@ -35,6 +36,7 @@
 //! a client handles them in order.
 
 mod clients;
+mod connection;
 mod delta;
 mod references;
 mod report;
@@ -42,16 +44,22 @@ mod service;
 mod snapshot;
 mod sotw;
 mod stream;
+mod task;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "tls")]
+mod tls;
 mod wire;
 
 pub use clients::{
     Client, Clients, MAX_STREAMS, MAX_TEXT, MAX_UNANSWERED, Progress, Refusal, Totals,
 };
+pub use connection::Connection;
 pub use delta::DeltaStream;
 pub use references::Dangling;
 pub use service::{AdsServer, MAX_MESSAGE, STREAMS_OF_A_CONNECTION, ServeError};
 pub use snapshot::{Served, Snapshot};
 pub use sotw::SotwStream;
 pub use stream::{MAX_NAMES, Nack, Refused, View};
+#[cfg(feature = "tls")]
+pub use tls::ServerTls;

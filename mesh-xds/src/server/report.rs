@@ -34,6 +34,9 @@ impl Clients {
         family(&mut text, refused, "counter", "Streams that were refused: there were too many.");
         // Writing to a String does not fail.
         let _infallible = writeln!(text, "{refused} {}", self.refused_streams());
+        let refused = "mesh_ads_refused_connections_total";
+        family(&mut text, refused, "counter", "Connections that ended before they were secure.");
+        let _infallible = writeln!(text, "{refused} {}", self.refused_connections());
         let counts: [(&str, &str, Count); 3] = [
             ("mesh_ads_pushes_total", "Responses that were sent.", |totals| totals.pushes),
             ("mesh_ads_acks_total", "Responses that were accepted.", |totals| totals.acks),
@@ -92,6 +95,7 @@ fn object(client: &Client, now: SystemTime) -> Value {
         "node": client.node_id,
         "variant": word(client.variant),
         "peer": client.peer.map(|peer| peer.to_string()),
+        "identity": client.identity.as_deref(),
         "since_unix": since(SystemTime::UNIX_EPOCH, client.since).as_secs(),
         "connected_seconds": since(client.since, now).as_secs(),
         "types": kinds,

@@ -16,21 +16,29 @@
 //! [`STREAMS_OF_A_CONNECTION`] streams a connection; the next waits. A peer that is gone without a word is
 //! noticed within 40 s.
 //!
-//! What it does not do: TLS. Who can reach the address can read the configuration.
+//! But for `serve_tls`, who can reach the address can read the configuration.
 
-use super::clients::{Answer, Clients, Connected, MAX_STREAMS};
+#[cfg(feature = "tls")]
+use super::ServerTls;
+use super::clients::{Clients, MAX_STREAMS};
+use super::connection::{Accepted, Connection, Peer};
+use super::task::{Stream, closes};
 use super::wire::Wire;
 use super::{DeltaStream, Snapshot, SotwStream};
 use envoy_types::pb::envoy::service::discovery::v3 as discovery;
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::{
     AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
 };
-use std::net::SocketAddr;
+use futures_core::Stream as Incoming;
+use std::convert::Infallible;
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
+use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::{Server, TcpIncoming};
 use tonic::{Request, Response, Status, Streaming};
@@ -127,7 +135,75 @@ impl AdsServer {
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ServeError> {
         // Responses are small and must not wait for more of them.
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).map(|accepted| {
+            accepted.map(|stream| match stream.peer_addr() {
+                Ok(address) => Connection::new(stream).with_address(address),
+                Err(_gone) => Connection::new(stream),
+            })
+        });
+        self.serve_all(incoming, shutdown).await
+    }
+
+    /// Serves on `listener` over TLS, else like [`serve`](Self::serve).
+    ///
+    /// # Errors
+    /// [`ServeError`]: it can't go on.
+    ///
+    /// # Cancel safety
+    /// As that of [`serve`](Self::serve).
+    #[cfg(feature = "tls")]
+    pub async fn serve_tls(
+        &self,
+        listener: TcpListener,
+        tls: ServerTls,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), ServeError> {
+        let (secured, connections) = mpsc::channel(1);
+        let ending = watch::Sender::new(false);
+        let ends = closes(ending.subscribe());
+        let serving = self.serve_connections(connections, async move {
+            shutdown.await;
+            ending.send_replace(true);
+        });
+        let accepting = async {
+            tokio::select! {
+                () = tls.accept(listener, secured, self.clients.clone()) => {}
+                () = ends => {}
+            }
+        };
+        tokio::join!(serving, accepting).0
+    }
+
+    /// Serves the connections that come out of `connections`, however they were accepted, until `shutdown`
+    /// is done, or until there are none any more and no sender for new ones.
+    ///
+    /// # Errors
+    /// [`ServeError`]: it can't go on.
+    ///
+    /// # Cancel safety
+    /// Dropping it ends the streams; the connections stay until their clients close them.
+    pub async fn serve_connections<S>(
+        &self,
+        connections: mpsc::Receiver<Connection<S>>,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), ServeError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let incoming = ReceiverStream::new(connections).map(Ok::<_, Infallible>);
+        self.serve_all(incoming, shutdown).await
+    }
+
+    async fn serve_all<S, E>(
+        &self,
+        incoming: impl Incoming<Item = Result<Connection<S>, E>>,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), ServeError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let incoming = incoming.map(|accepted| accepted.map(Accepted));
         let closing = watch::Sender::new(false);
         let closed = closing.subscribe();
         let streams = Streams { server: self.clone(), closing: closing.subscribe() };
@@ -164,8 +240,8 @@ struct Streams {
 impl Streams {
     /// Starts the task of a stream.
     fn open<W: Wire>(&self, request: Request<Streaming<W::Request>>) -> Opened<W::Response> {
-        let peer = request.remote_addr();
-        let Some(client) = self.server.clients.connect(W::VARIANT, peer) else {
+        let peer = request.extensions().get::<Peer>().cloned().unwrap_or_default();
+        let Some(client) = self.server.clients.connect(W::VARIANT, &peer) else {
             return Err(Status::resource_exhausted(format!(
                 "more than {MAX_STREAMS} streams at a time: use another replica of the control plane"
             )));
@@ -206,120 +282,4 @@ impl AggregatedDiscoveryService for Streams {
     ) -> Opened<discovery::DeltaDiscoveryResponse> {
         self.open::<DeltaStream>(request)
     }
-}
-
-/// The task of one stream.
-struct Stream<W: Wire> {
-    machine: W,
-    responses: mpsc::Sender<Result<W::Response, Status>>,
-    closing: watch::Receiver<bool>,
-    client: Connected,
-    peer: Option<SocketAddr>,
-}
-
-impl<W: Wire> Stream<W> {
-    async fn run(
-        mut self,
-        requests: Streaming<W::Request>,
-        snapshots: watch::Receiver<Arc<Snapshot>>,
-    ) {
-        let end = tokio::select! {
-            biased;
-            () = closes(self.closing.clone()) => {
-                Status::unavailable("the control plane ends: try another, or again")
-            }
-            end = self.answer(requests, snapshots) => end,
-        };
-        let (id, node) = (self.client.id(), self.node());
-        tracing::info!(target: "mesh::ads", id, node, why = end.message(), "client gone");
-        // Who is told of the end is no longer among the clients.
-        drop(self.client);
-        // Without a wait: a client that does not read is not waited for, and one that has left can't
-        // be told.
-        let _told_or_gone = self.responses.try_send(Err(end));
-    }
-
-    /// Answers until the stream ends, and says why it does.
-    async fn answer(
-        &mut self,
-        mut requests: Streaming<W::Request>,
-        mut snapshots: watch::Receiver<Arc<Snapshot>>,
-    ) -> Status {
-        let mut snapshot = Arc::clone(&snapshots.borrow_and_update());
-        let left = self.responses.clone();
-        loop {
-            let responses = tokio::select! {
-                biased;
-                () = left.closed() => return Status::cancelled("it closed the stream"),
-                changed = snapshots.changed() => {
-                    if changed.is_err() {
-                        return Status::unavailable("the control plane ends: try another, or again");
-                    }
-                    snapshot = Arc::clone(&snapshots.borrow_and_update());
-                    self.machine.handle_snapshot(&snapshot)
-                }
-                request = requests.message() => match request {
-                    Ok(Some(request)) => match self.handle_request(&request, &snapshot) {
-                        Ok(responses) => responses,
-                        Err(refused) => return refused,
-                    },
-                    Ok(None) => return Status::ok("it finished the stream"),
-                    Err(broken) => return broken,
-                },
-            };
-            for response in responses {
-                self.client.sent(&W::sent(&response), Instant::now());
-                if self.responses.send(Ok(response)).await.is_err() {
-                    return Status::cancelled("it closed the stream");
-                }
-            }
-        }
-    }
-
-    fn handle_request(
-        &mut self,
-        request: &W::Request,
-        snapshot: &Snapshot,
-    ) -> Result<Vec<W::Response>, Status> {
-        let was_known = self.machine.node_id().is_some();
-        let asked = W::asked(request);
-        let answer = self.client.answered(&asked, Instant::now());
-        let responses = self
-            .machine
-            .handle_request(request, snapshot)
-            .map_err(|refused| Status::resource_exhausted(refused.to_string()));
-        let (id, node) = (self.client.id(), self.node());
-        if !was_known && self.machine.node_id().is_some() {
-            self.client.named(node);
-            let (peer, variant) = (self.peer.map(tracing::field::display), W::VARIANT);
-            tracing::info!(target: "mesh::ads", id, node, peer, ?variant, "client connected");
-        }
-        match answer {
-            Some((kind, Answer::Ack { version, lag })) => {
-                tracing::info!(target: "mesh::ads", id, node, %kind, version, ?lag, "ACK");
-            }
-            Some((kind, Answer::Nack(refusal))) => tracing::warn!(
-                target: "mesh::ads", id, node, %kind, version = refusal.version,
-                why = refusal.message, "NACK"
-            ),
-            None if crate::ResourceType::from_type_url(asked.type_url).is_none() => {
-                tracing::debug!(
-                    target: "mesh::ads", id, node, type_url = asked.type_url,
-                    "a type that is not served: no answer"
-                )
-            }
-            None => {}
-        }
-        responses
-    }
-
-    fn node(&self) -> &str {
-        self.machine.node_id().map_or("", |node| node)
-    }
-}
-
-/// Waits until a server closes.
-async fn closes(mut closing: watch::Receiver<bool>) {
-    // An error: the sender is gone, and the server with it.
-    let _closed = closing.wait_for(|closing| *closing).await.is_ok();
 }

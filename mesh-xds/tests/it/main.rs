@@ -2,3 +2,13 @@
 
 #[cfg(test)]
 mod ads;
+#[cfg(all(test, feature = "tls-aws-lc"))]
+mod certificates;
+#[cfg(test)]
+mod client;
+#[cfg(test)]
+mod sockets;
+#[cfg(all(test, feature = "tls-aws-lc"))]
+mod tls;
+#[cfg(all(test, feature = "tls-aws-lc"))]
+mod token;

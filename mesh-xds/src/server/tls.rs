@@ -1,0 +1,190 @@
+//! [`ServerTls`]: the server's half of TLS.
+//!
+//! ```text
+//! listener ── accept ──> handshake, one task each ──> Connection ──> AdsServer
+//! ```
+//!
+//! With roots for clients, a client must show a certificate of one of them (mTLS); its SPIFFE id, if it has
+//! one, is shown with the clients. Without, anybody may connect. The files are looked at again at a handshake, at
+//! most once a second: what was rotated serves the next connection.
+//!
+//! Bounds: [`MAX_HANDSHAKES`] at a time, [`PATIENCE`] for each; the next connection waits.
+//!
+//! What it does not do: decide who may have what. Whoever has a certificate of the roots reads the whole
+//! configuration.
+
+use super::clients::Clients;
+use super::connection::Connection;
+use crate::bootstrap::CertificateFiles;
+use crate::tls::{CertificateError, H2, Material, Reload, provider, refused_crypto, refused_pair};
+use rustls::pki_types::CertificateDer;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{ServerConfig, ServerConnection};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// The most handshakes at a time.
+const MAX_HANDSHAKES: usize = 256;
+/// How long a handshake may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The files are not looked at more often.
+const PAUSE: Duration = Duration::from_secs(1);
+/// After a connection could not be accepted.
+const BREATH: Duration = Duration::from_millis(100);
+
+pub(super) type Secured = Connection<TlsStream<TcpStream>>;
+
+/// The certificate of a control plane, and the roots of its clients. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ServerTls {
+    shared: Arc<Reload<ServerConfig>>,
+}
+
+impl ServerTls {
+    /// The identity of `files` is shown to clients. With a CA certificate, clients must show one of its. The
+    /// files are read now, and again as they change; the refresh interval does not count.
+    ///
+    /// It blocks.
+    ///
+    /// # Errors
+    /// There is no identity, or something is wrong with a file.
+    pub fn new(files: CertificateFiles) -> Result<Self, CertificateError> {
+        let shared = Arc::new(Reload::new(files, build, PAUSE));
+        shared.read(Instant::now())?;
+        Ok(Self { shared })
+    }
+
+    async fn config(&self) -> Result<Arc<ServerConfig>, String> {
+        let now = Instant::now();
+        if let Some(recent) = self.shared.recent(now) {
+            return Ok(recent);
+        }
+        let shared = Arc::clone(&self.shared);
+        match tokio::task::spawn_blocking(move || shared.read(now)).await {
+            Ok(read) => read.map_err(|error| error.to_string()),
+            Err(_ended) => Err("the runtime ends".to_owned()),
+        }
+    }
+
+    /// Accepts, and hands over what is secure; for ever.
+    pub(super) async fn accept(
+        self,
+        listener: TcpListener,
+        secured: mpsc::Sender<Secured>,
+        clients: Clients,
+    ) {
+        let places = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+        // Ends with this future.
+        let mut handshakes = JoinSet::new();
+        loop {
+            while handshakes.try_join_next().is_some() {}
+            // Never closed.
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            let (stream, address) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of descriptors, mostly: others give some back.
+                    tracing::warn!(target: "mesh::ads", "no connection accepted: {error}");
+                    sleep(BREATH).await;
+                    continue;
+                }
+            };
+            let (tls, secured, clients) = (self.clone(), secured.clone(), clients.clone());
+            handshakes.spawn(async move {
+                let shaken = timeout(PATIENCE, tls.handshake(stream, address)).await;
+                drop(place);
+                let why = match shaken {
+                    Ok(Ok(connection)) => {
+                        // An error: the server ends.
+                        let _taken = secured.send(connection).await.is_ok();
+                        return;
+                    }
+                    Ok(Err(why)) => why,
+                    Err(_elapsed) => format!("no handshake within {PATIENCE:?}"),
+                };
+                clients.refuse_connection();
+                tracing::info!(target: "mesh::ads", peer = %address, why, "connection refused");
+            });
+        }
+    }
+
+    async fn handshake(&self, stream: TcpStream, address: SocketAddr) -> Result<Secured, String> {
+        // Responses are small and must not wait for more of them.
+        stream.set_nodelay(true).map_err(|error| error.to_string())?;
+        let acceptor = TlsAcceptor::from(self.config().await?);
+        let stream = acceptor.accept(stream).await.map_err(|error| error.to_string())?;
+        let identity = identity(stream.get_ref().1);
+        let connection = Connection::new(stream).with_address(address);
+        Ok(match identity {
+            Some(identity) => connection.with_identity(identity),
+            None => connection,
+        })
+    }
+}
+
+/// The SPIFFE id of the client: of the only URI among the names of its certificate (SPIFFE X.509-SVID, 2).
+fn identity(connection: &ServerConnection) -> Option<Arc<str>> {
+    spiffe_id(connection.peer_certificates()?.first()?)
+}
+
+fn spiffe_id(certificate: &CertificateDer<'_>) -> Option<Arc<str>> {
+    let certificate = webpki::EndEntityCert::try_from(certificate).ok()?;
+    let mut names = certificate.valid_uri_names();
+    let name = names.next().filter(|name| name.starts_with("spiffe://"))?;
+    names.next().is_none().then(|| name.into())
+}
+
+fn build(files: &CertificateFiles, held: Material) -> Result<ServerConfig, CertificateError> {
+    let (chain, key) = held.identity.ok_or(CertificateError::NoIdentity)?;
+    let provider = provider()?;
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| refused_crypto(&error))?;
+    let builder = match held.roots {
+        None => builder.with_no_client_auth(),
+        Some(roots) => {
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            let verifier = verifier.build().map_err(|error| refused_crypto(&error))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let mut config =
+        builder.with_single_cert(chain, key).map_err(|error| refused_pair(files, &error))?;
+    config.alpn_protocols = vec![H2.to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{CertificateParams, KeyPair, SanType};
+
+    #[test]
+    fn the_only_uri_is_the_identity() {
+        let uri = |uri: &str| SanType::URI(uri.try_into().unwrap());
+        let dns = SanType::DnsName("a.example".try_into().unwrap());
+        let key = KeyPair::generate().unwrap();
+        for (names, expected) in [
+            (vec![uri("spiffe://mesh.example/ns/a/sa/b")], Some("spiffe://mesh.example/ns/a/sa/b")),
+            (vec![dns.clone(), uri("spiffe://mesh.example/a")], Some("spiffe://mesh.example/a")),
+            (vec![uri("spiffe://mesh.example/a"), uri("spiffe://mesh.example/b")], None),
+            (vec![uri("https://mesh.example/a")], None),
+            (vec![dns], None),
+            (vec![], None),
+        ] {
+            let mut params = CertificateParams::default();
+            params.subject_alt_names = names.clone();
+            let certificate = params.self_signed(&key).unwrap();
+            assert_eq!(spiffe_id(certificate.der()).as_deref(), expected, "{names:?}");
+        }
+    }
+}
