@@ -25,6 +25,7 @@ pub mod last_good;
 pub mod protocol;
 mod resource;
 mod resource_type;
+mod secret;
 pub mod server;
 pub mod store;
 #[cfg(feature = "tls")]
@@ -35,3 +36,6 @@ pub use resource::{
     XdsCluster, XdsEndpoints, XdsListener, XdsRouteConfiguration,
 };
 pub use resource_type::ResourceType;
+pub use secret::{
+    SecretCertificate, SecretContent, SecretRoots, SecretSource, SecretValidation, XdsSecret,
+};

@@ -3,6 +3,7 @@
 //! A resource names others: a listener its routes, routes their clusters, a cluster its endpoints. The
 //! names are kept beside the model, so that whoever links resources need not look into it.
 
+use crate::secret::XdsSecret;
 use mesh_core::model::{Cluster, ClusterLoadAssignment, Fraction, RouteConfiguration};
 use mesh_core::update::{Mode, UnknownHosts};
 use std::collections::BTreeSet;
@@ -21,6 +22,8 @@ pub enum Resource {
     Cluster(Arc<XdsCluster>),
     /// EDS.
     Endpoints(Arc<XdsEndpoints>),
+    /// SDS.
+    Secret(Arc<XdsSecret>),
 }
 
 /// A listener: for a client, an authority that calls are made to.
@@ -217,6 +220,7 @@ impl Resource {
             Self::RouteConfiguration(routes) => &routes.name,
             Self::Cluster(cluster) => &cluster.model.name,
             Self::Endpoints(endpoints) => &endpoints.name,
+            Self::Secret(secret) => &secret.name,
         }
     }
 }

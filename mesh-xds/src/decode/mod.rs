@@ -16,6 +16,9 @@ mod common;
 mod endpoint;
 mod listener;
 mod route;
+mod secret;
+#[cfg(test)]
+mod secret_testing;
 pub mod support;
 #[cfg(test)]
 mod testing;
@@ -87,10 +90,6 @@ pub fn decode(kind: ResourceType, body: &[u8], context: &Context) -> Decoded {
         ResourceType::RouteConfiguration => route::decode(body, context),
         ResourceType::Cluster => cluster::decode(body, context),
         ResourceType::Endpoints => endpoint::decode(body, context),
-        ResourceType::Secret => Decoded {
-            name: None,
-            resource: Err(vec![common::error("", "secrets are not supported yet")]),
-            ignored: Vec::new(),
-        },
+        ResourceType::Secret => secret::decode(body, context),
     }
 }

@@ -30,6 +30,9 @@ mod transport_socket;
 mod unused;
 mod words;
 
+pub(super) use subject_alt_names::names;
+pub(super) use tls::refuse_checks;
+
 use super::common::{self, Walk};
 use super::{Context, Decoded};
 use crate::resource::{EndpointSource, Resource, XdsCluster};

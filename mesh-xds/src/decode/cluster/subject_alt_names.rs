@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// The names of which the peer's certificate must have one.
 #[expect(deprecated, reason = "gRPC and Istio use the names without types")]
-pub(super) fn names(
+pub(in crate::decode) fn names(
     walk: &mut Walk,
     validation: &proto::CertificateValidationContext,
 ) -> Vec<StringMatcher> {

@@ -212,6 +212,7 @@ fn roots(
     context: &Context,
 ) -> Option<TlsRoots> {
     refuse_checks(walk, validation);
+    report_validation(walk, validation);
     if let Some(instance) = &validation.ca_certificate_provider_instance {
         walk.ignored(
             validation.trusted_ca.is_some(),
@@ -229,7 +230,10 @@ fn roots(
 }
 
 /// gRFC A29: checks that can't be made are refused, and so is what would make fewer.
-fn refuse_checks(walk: &mut Walk, validation: &proto::CertificateValidationContext) {
+pub(in crate::decode) fn refuse_checks(
+    walk: &mut Walk,
+    validation: &proto::CertificateValidationContext,
+) {
     let trust = validation.trust_chain_verification;
     let untrusted = trust != TrustChainVerification::VerifyTrustChain as i32;
     let sct = validation.require_signed_certificate_timestamp.as_ref();
@@ -248,6 +252,10 @@ fn refuse_checks(walk: &mut Walk, validation: &proto::CertificateValidationConte
             walk.error_at(field, "it is not supported (gRFC A29); leave it out");
         }
     }
+}
+
+/// What does nothing for a cluster.
+fn report_validation(walk: &mut Walk, validation: &proto::CertificateValidationContext) {
     for (set, field) in [
         (validation.watched_directory.is_some(), "watched_directory"),
         (validation.suppress_client_ca_list, "suppress_client_ca_list"),

@@ -10,6 +10,7 @@ mod document;
 mod endpoint;
 pub(super) mod listener;
 pub(super) mod route;
+mod secret;
 #[cfg(test)]
 mod tests;
 
@@ -43,7 +44,12 @@ pub struct Row {
 
 /// Every field of the messages that are decoded.
 pub fn rows() -> impl Iterator<Item = &'static Row> {
-    cluster::ROWS.iter().chain(endpoint::ROWS).chain(listener::ROWS).chain(route::ROWS)
+    cluster::ROWS
+        .iter()
+        .chain(endpoint::ROWS)
+        .chain(listener::ROWS)
+        .chain(route::ROWS)
+        .chain(secret::ROWS)
 }
 
 const fn row(

@@ -1,0 +1,49 @@
+//! Secrets: `Secret` and the messages within it.
+
+use super::table;
+
+table! {
+    "Secret" {
+        Used name: "";
+        Used tls_certificate: "decoded and checked; no connection takes it yet";
+        Used validation_context: "decoded and checked; no connection takes it yet";
+        Refused session_ticket_keys: "";
+        Refused generic_secret: "";
+    }
+    "TlsCertificate" {
+        Used certificate_chain: "PEM";
+        Used private_key: "PEM, not encrypted";
+        Refused pkcs12: "use certificate_chain and private_key";
+        Ignored watched_directory: "";
+        Refused private_key_provider: "use private_key";
+        Refused password: "";
+        Ignored ocsp_staple: "";
+        Ignored signed_certificate_timestamp: "";
+        Refused tls_params: "gRFC A29";
+    }
+    "CertificateValidationContext (SDS)" {
+        Used trusted_ca: "PEM";
+        Refused ca_certificate_provider_instance: "use trusted_ca";
+        Used system_root_certs: "where trusted_ca is not set";
+        Ignored watched_directory: "";
+        Refused verify_certificate_spki: "gRFC A29";
+        Refused verify_certificate_hash: "gRFC A29";
+        Used match_typed_subject_alt_names: "whole DNS names and URIs";
+        Used match_subject_alt_names: "";
+        Refused require_signed_certificate_timestamp: "gRFC A29";
+        Refused crl: "gRFC A29";
+        Refused allow_expired_certificate: "";
+        Refused trust_chain_verification: "other than VERIFY_TRUST_CHAIN";
+        Refused custom_validator_config: "gRFC A29";
+        Refused only_verify_leaf_cert_crl: "";
+        Refused max_verify_depth: "";
+        Ignored suppress_client_ca_list: "it is for servers";
+    }
+    "DataSource (SDS)" {
+        Used filename: "it is named, and not read yet";
+        Used inline_bytes: "";
+        Used inline_string: "";
+        Refused environment_variable: "";
+        Ignored watched_directory: "";
+    }
+}
