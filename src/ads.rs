@@ -8,6 +8,7 @@
 //! that ask for all (Envoy) get the listeners of `--envoy-listener`.
 
 mod admin;
+mod tls;
 
 use crate::cli::Failure;
 use crate::files::{self, Surroundings};
@@ -30,7 +31,7 @@ use tokio::sync::watch;
 /// Arguments of `mesh ads`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Where clients connect, by gRPC without TLS. Port 0 takes a free one, which is printed.
+    /// Where clients connect, by gRPC. Port 0 takes a free one, which is printed.
     #[arg(long, value_name = "ADDR")]
     listen: SocketAddr,
     /// Where /ready, /metrics and /clients are served over HTTP.
@@ -39,6 +40,8 @@ pub(crate) struct Arguments {
     /// A listener that Envoy opens on its side, over all virtual hosts. May be given several times.
     #[arg(long = "envoy-listener", value_name = "NAME=ADDR", value_parser = listener)]
     envoy_listeners: Vec<(String, SocketAddr)>,
+    #[command(flatten)]
+    tls: tls::TlsArguments,
     /// Files, or directories of which every *.yaml is taken. They are one configuration.
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
@@ -93,11 +96,12 @@ async fn serve(
     update: &ConfigUpdate,
     paths: Vec<PathBuf>,
 ) -> Result<(), Failure> {
+    let tls = arguments.tls.load()?;
     let server = AdsServer::new(snapshot(update, &arguments.envoy_listeners));
     let status = Arc::new(Status::new(server.clone()));
     let ads = bind(arguments.listen).await?;
     let ending = watch::Sender::new(false);
-    output::print(&format!("listening on {}\n", ads.local_addr()?))?;
+    output::print(&format!("listening on {}{}\n", ads.local_addr()?, arguments.tls.told()))?;
     if let Some(address) = arguments.admin {
         let listener = bind(address).await?;
         output::print(&format!("admin on http://{}/\n", listener.local_addr()?))?;
@@ -110,10 +114,16 @@ async fn serve(
     tokio::spawn(Box::new(source).start(sink));
     let follow = follow(receiver, &server, &status, &arguments.envoy_listeners);
     let mut ended = ending.subscribe();
-    let serving = server.serve(ads, async {
+    let ended = async {
         // An error: nobody can end it any more.
         let _ended = ended.wait_for(|ended| *ended).await.is_ok();
-    });
+    };
+    let serving = async {
+        match tls {
+            None => server.serve(ads, ended).await,
+            Some(tls) => server.serve_tls(ads, tls, ended).await,
+        }
+    };
     let stop = async {
         tokio::select! {
             signal = signal() => {

@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod ads;
 #[cfg(test)]
+mod ads_tls;
+#[cfg(test)]
 mod check;
 #[cfg(test)]
 mod console;
