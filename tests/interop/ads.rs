@@ -3,25 +3,32 @@
 
 use crate::process::{Peer, Scratch, free_ports, installed, source};
 use serde_json::{Value, json};
+use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A control plane, and the peer that its configuration leads to.
-struct Plane {
+pub(crate) struct Plane {
     _ads: Peer,
     backend: Peer,
     port: u16,
-    admin: u16,
+    pub(crate) admin: u16,
     outbound: u16,
     scratch: Scratch,
 }
 
 impl Plane {
     fn start(name: &str) -> Self {
+        Self::secured(name, |_| Vec::new())
+    }
+
+    /// With the options that `tls` makes in its directory.
+    pub(crate) fn secured(name: &str, tls: impl FnOnce(&Path) -> Vec<OsString>) -> Self {
         let backend = Peer::that_says_its_ports(&mut Command::new(installed("go-peer")));
         let scratch = Scratch::new(name);
         let [web, rpc] = [backend.ports[0], backend.ports[1]];
@@ -39,16 +46,25 @@ impl Plane {
         command.arg("ads").args(["--listen", &format!("127.0.0.1:{port}")]);
         command.args(["--admin", &format!("127.0.0.1:{admin}")]);
         command.args(["--envoy-listener", &format!("outbound=127.0.0.1:{outbound}")]).arg(file);
+        command.args(tls(scratch.path()));
         let ads = Peer::on_ports(&mut command, vec![port, admin]);
         Self { _ads: ads, backend, port, admin, outbound, scratch }
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        self.scratch.path()
+    }
+
     /// What a gRPC client says of 20 calls.
     fn calls(&self, command: &mut Command) -> Value {
+        self.calls_with(command, &json!([{ "type": "insecure" }]))
+    }
+
+    pub(crate) fn calls_with(&self, command: &mut Command, creds: &Value) -> Value {
         let bootstrap = json!({
             "xds_servers": [{
                 "server_uri": format!("127.0.0.1:{}", self.port),
-                "channel_creds": [{ "type": "insecure" }],
+                "channel_creds": creds,
                 "server_features": ["xds_v3"],
             }],
             "node": { "id": "peer", "cluster": "interop", "locality": { "region": "here" } },
@@ -61,7 +77,7 @@ impl Plane {
 
     /// All 20 calls arrived, and nothing was refused.
     #[track_caller]
-    fn check(&self, said: &Value) {
+    pub(crate) fn check(&self, said: &Value) {
         let address = format!("127.0.0.1:{}", self.backend.ports[1]);
         assert_eq!(said["answers"][&address], 20, "{said}");
         let (_, metrics) = get(self.admin, "admin", "/metrics");
@@ -73,7 +89,7 @@ impl Plane {
 }
 
 /// The head and the rest of an answer; both empty when nobody listens.
-fn get(port: u16, host: &str, path: &str) -> (String, String) {
+pub(crate) fn get(port: u16, host: &str, path: &str) -> (String, String) {
     let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return Default::default() };
     write!(stream, "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").unwrap();
     let mut text = String::new();

@@ -12,6 +12,8 @@
 )]
 
 mod ads;
+#[path = "../../mesh-xds/tests/it/certificates.rs"]
+mod certificates;
 mod client;
 mod envoy;
 mod go;
@@ -21,4 +23,5 @@ mod node;
 mod process;
 mod promtool;
 mod rpc;
+mod secure;
 mod xds;

@@ -8,6 +8,7 @@ use mesh_tower::Mesh;
 use mesh_tower::source::{Bootstrap, Variant, XdsSource};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
@@ -16,10 +17,10 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A control plane, and what it has said so far.
-struct ControlPlane {
+pub(crate) struct ControlPlane {
     child: Child,
     stdin: ChildStdin,
-    port: u16,
+    pub(crate) port: u16,
     said: Arc<Mutex<Vec<Value>>>,
 }
 
@@ -32,9 +33,14 @@ impl Drop for ControlPlane {
 
 impl ControlPlane {
     fn start() -> Self {
+        Self::with(&[])
+    }
+
+    pub(crate) fn with(arguments: &[&OsStr]) -> Self {
         let mut command = Command::new(installed("go-xds-peer"));
         let mut child = command
             .arg("-by-name")
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -54,12 +60,12 @@ impl ControlPlane {
         plane
     }
 
-    fn command(&mut self, command: &Value) {
+    pub(crate) fn command(&mut self, command: &Value) {
         writeln!(self.stdin, "{command}").unwrap();
     }
 
     /// The first thing it said, or says, that `is_it`.
-    fn wait_for(&self, is_it: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn wait_for(&self, is_it: impl Fn(&Value) -> bool) -> Value {
         let begun = Instant::now();
         loop {
             let said = self.said.lock().iter().find(|said| is_it(said)).cloned();
@@ -80,7 +86,7 @@ impl ControlPlane {
         said.iter().filter(of_kind).cloned().collect()
     }
 
-    fn set(&mut self, version: &str, resources: &[Value]) {
+    pub(crate) fn set(&mut self, version: &str, resources: &[Value]) {
         let set = json!({ "version": version, "node": "*", "resources": resources });
         self.command(&json!({ "set": set }));
         self.wait_for(|said| said["event"] == "set" && said["version"] == version);
@@ -169,7 +175,7 @@ fn endpoints(cluster: &str, port: u16) -> Value {
     })
 }
 
-fn all(backends: [&Peer; 2], weights: (u32, u32)) -> Vec<Value> {
+pub(crate) fn all(backends: [&Peer; 2], weights: (u32, u32)) -> Vec<Value> {
     vec![
         listener("peer"),
         routes(weights.0, weights.1),
@@ -181,7 +187,7 @@ fn all(backends: [&Peer; 2], weights: (u32, u32)) -> Vec<Value> {
 }
 
 /// Who answered so many calls: the port of the backend's address that `/seen` tells.
-async fn who_answers(mesh: &Mesh, calls: usize, backends: [&Peer; 2]) -> [usize; 2] {
+pub(crate) async fn who_answers(mesh: &Mesh, calls: usize, backends: [&Peer; 2]) -> [usize; 2] {
     let who = |answer: &Answer| answer.json()["address"].as_str().unwrap_or_default().to_owned();
     let answers = traffic(mesh, calls, || get(Version::HTTP_11, "/seen"), who).await;
     let counts = backends.map(|backend| {
@@ -192,7 +198,7 @@ async fn who_answers(mesh: &Mesh, calls: usize, backends: [&Peer; 2]) -> [usize;
     counts
 }
 
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();
     while !holds().await {
         assert!(begun.elapsed() < PATIENCE, "{what} did not come true");

@@ -14,13 +14,14 @@ type option = config.XDSOption
 
 // door is the port of the server, which may close for a while.
 type door struct {
-	xds    discovery.AggregatedDiscoveryServiceServer
-	port   int
-	server *grpc.Server
+	xds     discovery.AggregatedDiscoveryServiceServer
+	port    int
+	options []grpc.ServerOption
+	server  *grpc.Server
 }
 
-func open(xds discovery.AggregatedDiscoveryServiceServer, port int) (*door, error) {
-	d := &door{xds: xds, port: port}
+func open(xds discovery.AggregatedDiscoveryServiceServer, port int, options []grpc.ServerOption) (*door, error) {
+	d := &door{xds: xds, port: port, options: options}
 	return d, d.open()
 }
 
@@ -30,7 +31,7 @@ func (d *door) open() error {
 		return err
 	}
 	d.port = listener.Addr().(*net.TCPAddr).Port
-	server := grpc.NewServer()
+	server := grpc.NewServer(d.options...)
 	d.server = server
 	discovery.RegisterAggregatedDiscoveryServiceServer(server, d.xds)
 	go func() {

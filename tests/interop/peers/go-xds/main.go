@@ -30,6 +30,8 @@ func main() {
 	dir := flag.String("dir", "", "a directory of *.json, each what `set` takes, served from the start")
 	byName := flag.Bool("by-name", false, "take a request without names as no subscription, not as a wildcard")
 	pause := flag.Duration("nack-pause", 100*time.Millisecond, "what a NACK waits for; the library sends the same again at once")
+	var guard guard
+	guard.flags()
 	flag.Parse()
 	if flag.NArg() > 0 {
 		log.Fatalf("unknown argument %q; see -help", flag.Arg(0))
@@ -48,7 +50,11 @@ func main() {
 		options = append(options, sotw.DeactivateLegacyWildcard())
 	}
 	xds := server.NewServer(context.Background(), fleet.cache, watch(events, fleet, *pause), options...)
-	door, err := open(xds, *port)
+	guarded, err := guard.options(events)
+	if err != nil {
+		log.Fatal(err)
+	}
+	door, err := open(xds, *port, guarded)
 	if err != nil {
 		log.Fatal(err)
 	}
