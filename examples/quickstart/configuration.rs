@@ -1,18 +1,23 @@
 //! The configuration file: a copy of `quickstart.yaml` in a temporary directory, edited as it is used.
+//!
+//! A mesh follows it by itself, or learns from `mesh ads` which does.
 
 use super::BoxError;
+use super::ads::Ads;
 use mesh_tower::Mesh;
+use mesh_tower::source::XdsSource;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const TEXT: &str = include_str!("../quickstart.yaml");
 
-/// The file that the mesh follows. Gone when dropped.
+/// The file, and the control plane that serves it, if there is one. Gone when dropped.
 pub(crate) struct Configuration {
     directory: TempDir,
     text: String,
+    ads: Option<Ads>,
 }
 
 /// What became of the edits.
@@ -28,12 +33,35 @@ impl Configuration {
     /// Writes the copy, with the addresses that the servers got.
     pub(crate) fn write(addresses: &[(&str, SocketAddr)]) -> Result<Self, BoxError> {
         let text = addresses.iter().fold(TEXT.to_owned(), fill_in);
-        let configuration = Self { directory: tempfile::tempdir()?, text };
+        let configuration = Self { directory: tempfile::tempdir()?, text, ads: None };
         configuration.save(&configuration.text)?;
         Ok(configuration)
     }
 
-    pub(crate) fn path(&self) -> PathBuf {
+    /// Has `mesh ads` of this `tool` serve the file.
+    pub(crate) async fn serve(&mut self, tool: &Path) -> Result<(), BoxError> {
+        self.ads = Some(Ads::start(tool, &self.path()).await?);
+        Ok(())
+    }
+
+    /// A mesh that is configured by the control plane, or by the file.
+    pub(crate) fn mesh(&self) -> Result<Mesh, BoxError> {
+        Ok(match &self.ads {
+            // Calls ask for what they need. Asked for from the start, the first one needs not wait for it.
+            Some(ads) => {
+                let source = XdsSource::new(ads.bootstrap()?).authority("reviews");
+                Mesh::builder().source(source).build()?
+            }
+            None => Mesh::from_file(self.path())?,
+        })
+    }
+
+    /// What the mesh learns from, in a word.
+    pub(crate) const fn source(&self) -> &'static str {
+        if self.ads.is_some() { "xds" } else { "file" }
+    }
+
+    fn path(&self) -> PathBuf {
         self.directory.path().join("mesh.yaml")
     }
 
@@ -52,13 +80,18 @@ impl Configuration {
         Ok(Edits { refusal, took: edited.elapsed() })
     }
 
-    /// The reason why the file is not used; `None` when none comes in time.
+    /// The reason why the file is not used, by who reads it; `None` when none comes in time.
     async fn refusal(&self, mesh: &Mesh) -> Option<String> {
         let place = format!("{}:", self.path().display());
         for _ in 0..500 {
-            if let Some(why) = mesh.configuration().refused {
+            let refused = match &self.ads {
+                Some(ads) => ads.said(&place),
+                None => mesh.configuration().refused.map(|why| why.to_string()),
+            };
+            if let Some(why) = refused {
                 // The place of the mistake, without the path of a temporary directory before it.
-                return Some(why.rsplit(&place).next().unwrap_or(&why).to_owned());
+                let why = why.rsplit(&place).next().unwrap_or(&why);
+                return Some(why.split(" (version ").next().unwrap_or(why).to_owned());
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

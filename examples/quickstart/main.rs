@@ -2,11 +2,13 @@
 //! calls are running.
 //!
 //! `cargo run --release --example quickstart`, and for programs
-//! `cargo run --release --example quickstart -- --requests 5000 --json`.
+//! `cargo run --release --example quickstart -- --requests 5000 --json`. With `--xds` the mesh does not read
+//! the file: `mesh ads`, a process of its own, does, and the mesh learns from it over xDS.
 //!
 //! What to read first: `examples/quickstart.yaml`, the configuration, and `load.rs`, which calls
 //! `http://reviews/1` through one layer. Nothing there knows of endpoints, splits, retries or ejections.
 
+mod ads;
 mod backends;
 mod configuration;
 mod events;
@@ -20,7 +22,7 @@ mod view;
 use backends::Backends;
 use configuration::{Configuration, Edits};
 use events::{Counters, Events};
-use mesh_tower::Mesh;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -33,21 +35,30 @@ use view::View;
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What the command line says.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Options {
     /// How many calls, at least 4: some before the edit and some after it. Default 5,000.
     pub(crate) requests: u32,
     /// No view, and one line of JSON at the end.
     pub(crate) json: bool,
+    /// Through a control plane.
+    pub(crate) xds: bool,
+    /// The tool whose `mesh ads` that is; `None`: the one beside this example.
+    pub(crate) mesh: Option<PathBuf>,
 }
 
 impl Options {
     pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Self, BoxError> {
-        let mut options = Self { requests: 5_000, json: false };
+        let mut options = Self { requests: 5_000, json: false, xds: false, mesh: None };
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--json" => options.json = true,
+                "--xds" => options.xds = true,
+                "--mesh" => {
+                    let path = arguments.next().ok_or("--mesh wants the path of the tool")?;
+                    options.mesh = Some(path.into());
+                }
                 "--requests" => {
                     let number = arguments.next().ok_or("--requests wants a number")?;
                     let number =
@@ -57,7 +68,12 @@ impl Options {
                     }
                     options.requests = number;
                 }
-                _ => return Err(format!("{argument}? [--requests N] [--json]").into()),
+                _ => {
+                    return Err(format!(
+                        "{argument}? [--requests N] [--json] [--xds [--mesh PATH]]"
+                    )
+                    .into());
+                }
             }
         }
         Ok(options)
@@ -68,8 +84,16 @@ impl Options {
 pub(crate) async fn run(options: Options) -> Result<Summary, BoxError> {
     let events = Events::new();
     let backends = Backends::start().await?;
-    let configuration = Arc::new(Configuration::write(&backends.addresses)?);
-    let mesh = Mesh::from_file(configuration.path())?;
+    let mut configuration = Configuration::write(&backends.addresses)?;
+    if options.xds {
+        let tool = match options.mesh {
+            Some(tool) => tool,
+            None => ads::tool().await?,
+        };
+        configuration.serve(&tool).await?;
+    }
+    let configuration = Arc::new(configuration);
+    let mesh = configuration.mesh()?;
     mesh.ready().await?;
     let before = mesh.configuration().generation;
 
@@ -93,6 +117,7 @@ pub(crate) async fn run(options: Options) -> Result<Summary, BoxError> {
     }
     Ok(Summary {
         requests: options.requests,
+        source: configuration.source(),
         counts: tally.counts(),
         counters: Counters::of(&mesh),
         edits: edits?,
@@ -106,8 +131,9 @@ pub(crate) async fn run(options: Options) -> Result<Summary, BoxError> {
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that shows something")]
 async fn main() -> Result<ExitCode, BoxError> {
     let options = Options::parse(std::env::args().skip(1))?;
+    let json = options.json;
     let summary = run(options).await?;
-    if options.json {
+    if json {
         println!("{}", summary.json());
     } else {
         println!("{summary}");

@@ -81,12 +81,29 @@ async fn transports_of_ones_own_reach_both_endpoints_and_keep_the_host() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn quickstart_loses_no_call_and_splits_as_configured() {
-    let options = quickstart::Options::parse(["--json", "--requests", "5000"].map(str::to_owned));
-    let summary = check(quickstart::run(options.unwrap())).await.unwrap();
+    complains(check_quickstart("file", &[]).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn quickstart_does_the_same_through_mesh_ads() {
+    let summary = check_quickstart("xds", &["--xds", "--mesh", env!("CARGO_BIN_EXE_mesh")]).await;
+    assert!(summary.to_string().contains("while calls were running, through mesh ads"));
+}
+
+/// Each keeps a processor busy, and has deadlines that it counts on.
+static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+#[expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+async fn check_quickstart(source: &str, more: &[&str]) -> quickstart::Summary {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let arguments = ["--json", "--requests", "5000"].iter().chain(more);
+    let options = quickstart::Options::parse(arguments.map(ToString::to_string)).unwrap();
+    let summary = check(quickstart::run(options)).await.unwrap();
     let json = summary.json();
+    assert_eq!(json["source"], source);
     assert_eq!(summary.complaint(), None, "{json}");
     assert_eq!((json["requests"].as_u64(), json["succeeded"].as_u64()), (Some(5_000), Some(5_000)));
-    assert_eq!(json["reloads"], 1, "{json}");
+    assert!(json["reloads"] == 1 || source == "xds", "{json}");
     assert_eq!(json["edits_refused"], 1, "{json}");
     assert!(json["ejections"].as_u64() > Some(0), "{json}");
     assert!(json["retries"].as_u64() > Some(0), "{json}");
@@ -95,7 +112,9 @@ async fn quickstart_loses_no_call_and_splits_as_configured() {
     assert_eq!(weights, ["90/10", "50/50"]);
     let words = summary.to_string();
     assert!(words.contains("5000 succeeded, 0 failed"), "{words}");
-    complains(summary);
+    let refused = "refused: 16:34: there is no cluster `reviws-v2` (did you mean `reviews-v2`?)";
+    assert!(words.contains(refused), "{words}");
+    summary
 }
 
 /// Each promise that is broken is told, and makes the exit code.
@@ -123,12 +142,17 @@ fn complains(mut summary: quickstart::Summary) {
 fn quickstart_says_what_is_wrong_with_its_arguments() {
     let parse = |arguments: &[&str]| {
         let options = quickstart::Options::parse(arguments.iter().map(ToString::to_string));
-        options.map(|options| (options.requests, options.json)).map_err(|error| error.to_string())
+        options.map_err(|error| error.to_string())
     };
-    assert_eq!(parse(&[]), Ok((5_000, false)));
-    assert_eq!(parse(&["--requests", "7", "--json"]), Ok((7, true)));
+    let options = |requests, json, xds, mesh: Option<&str>| {
+        Ok(quickstart::Options { requests, json, xds, mesh: mesh.map(Into::into) })
+    };
+    assert_eq!(parse(&[]), options(5_000, false, false, None));
+    assert_eq!(parse(&["--requests", "7", "--json"]), options(7, true, false, None));
+    assert_eq!(parse(&["--xds", "--mesh", "m"]), options(5_000, false, true, Some("m")));
+    assert_eq!(parse(&["--mesh"]), Err("--mesh wants the path of the tool".to_owned()));
     assert_eq!(parse(&["--requests", "3"]), Err("--requests wants at least 4".to_owned()));
     assert_eq!(parse(&["--requests"]), Err("--requests wants a number".to_owned()));
     assert_eq!(parse(&["--requests", "x"]), Err("x: invalid digit found in string".to_owned()));
-    assert_eq!(parse(&["-v"]), Err("-v? [--requests N] [--json]".to_owned()));
+    assert_eq!(parse(&["-v"]), Err("-v? [--requests N] [--json] [--xds [--mesh PATH]]".to_owned()));
 }
