@@ -7,7 +7,8 @@ use crate::mesh::Mesh;
 use crate::net::{Classify, Draw, Net, Settings, Shared};
 use crate::observe::registry::Registry;
 use crate::passthrough::Passthrough;
-use crate::source::{Rejected, Sink, Source, mesh_yaml};
+use crate::source::environment::{First, Variables};
+use crate::source::{EnvironmentError, Rejected, Sink, Source, mesh_yaml};
 use http::response;
 use mesh_core::lb::Pick;
 use mesh_core::outcome::Class;
@@ -24,13 +25,12 @@ use tokio::sync::Notify;
 
 /// Builds a [`Mesh`].
 ///
-/// Without a configuration ([`file`](Self::file), [`config`](Self::config) or
-/// [`source`](Self::source)) every call passes unchanged and is only measured.
+/// Without a configuration ([`file`](Self::file), [`config`](Self::config),
+/// [`source`](Self::source) or [`environment`](Self::environment)) every call passes unchanged and is
+/// only measured.
 #[must_use = "a builder does nothing until `build`"]
 pub struct Builder {
-    files: Vec<PathBuf>,
-    config: Option<ConfigUpdate>,
-    source: Option<Box<dyn Source>>,
+    given: Given,
     runtime: Option<Handle>,
     connector: Arc<dyn Connect>,
     resolver: Option<Arc<dyn Resolve>>,
@@ -43,9 +43,7 @@ pub struct Builder {
 impl Builder {
     pub(crate) fn new() -> Self {
         Self {
-            files: Vec::new(),
-            config: None,
-            source: None,
+            given: Given::default(),
             runtime: None,
             connector: Arc::new(TcpConnector),
             resolver: None,
@@ -58,20 +56,45 @@ impl Builder {
 
     /// Follows a `mesh.yaml` file. Several files unite by name.
     pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.files.push(path.into());
+        self.given.files.push(path.into());
         self
     }
 
     /// Uses a configuration made in code.
     pub fn config(mut self, update: ConfigUpdate) -> Self {
-        self.config = Some(update);
+        self.given.config = Some(update);
         self
     }
 
     /// Takes configurations from `source`, which goes on after [`config`](Self::config) or a file gave
     /// the first.
     pub fn source(mut self, source: impl Source) -> Self {
-        self.source = Some(Box::new(source));
+        self.given.source = Some(Box::new(source));
+        self
+    }
+
+    /// Takes the configuration that the process's environment names, in place of whatever else this
+    /// builder is given, which then is the default for when it names none. The first of these that is
+    /// set counts; if it can't be used, that is an error, whatever the others hold:
+    ///
+    /// | variable | holds |
+    /// |---|---|
+    /// | `GRPC_XDS_BOOTSTRAP` | the path of gRPC's bootstrap file: a control plane |
+    /// | `GRPC_XDS_BOOTSTRAP_CONFIG` | the text of one |
+    /// | `MESH_CONFIG` | the path of a `mesh.yaml`; several are separated as in `PATH`, and unite by name |
+    ///
+    /// An empty value is as good as none. The first two want the feature `xds`. They are read when the
+    /// mesh is built.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # fn example() -> Result<(), mesh_tower::BuildError> {
+    /// // `mesh.yaml` here, unless who starts the program says otherwise.
+    /// let mesh = mesh_tower::Mesh::builder().file("mesh.yaml").environment().build()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn environment(mut self) -> Self {
+        self.given.environment = true;
         self
     }
 
@@ -152,7 +175,7 @@ impl Builder {
     /// background task.
     #[expect(clippy::disallowed_methods, reason = "the driver is a task, and so is what feeds it")]
     pub fn build(self) -> Result<Mesh, BuildError> {
-        let Self { files, config, source, runtime, .. } = self;
+        let Self { given, runtime, .. } = self;
         let own = match runtime.map_or_else(Handle::try_current, Ok) {
             Ok(handle) => Err(handle),
             Err(_) => Ok(OwnRuntime::new().map_err(BuildError::Runtime)?),
@@ -179,7 +202,7 @@ impl Builder {
         for (name, policy) in self.policies {
             updater.register_policy(name, policy);
         }
-        let (first, source) = first_configuration(&files, config, source)?;
+        let (first, source) = given.open()?;
         let _entered = runtime.enter();
         let passthrough = Arc::new(Passthrough::new(Arc::clone(&shared), Arc::clone(&resolver)));
         let around = Around {
@@ -212,27 +235,45 @@ impl Builder {
     }
 }
 
-/// The configuration to begin with, and the source that goes on.
-type First = (Option<ConfigUpdate>, Option<Box<dyn Source>>);
-
-fn first_configuration(
-    files: &[PathBuf],
+/// What the program says of where the configuration comes from.
+#[derive(Default)]
+struct Given {
+    files: Vec<PathBuf>,
     config: Option<ConfigUpdate>,
     source: Option<Box<dyn Source>>,
-) -> Result<First, BuildError> {
-    match (files, config, source) {
-        ([], None, None) => {
-            let mut observe = ConfigUpdate::default();
-            observe.mode = Mode::Observe;
-            observe.origin = Origin::new("none", "");
-            Ok((Some(observe), None))
+    /// The environment comes first.
+    environment: bool,
+}
+
+impl Given {
+    fn open(self) -> Result<First, BuildError> {
+        let variables =
+            if self.environment { Variables::of_process() } else { Variables::default() };
+        match variables.open().map_err(BuildError::Environment)? {
+            Some(named) => Ok(named),
+            None => self.by_program(),
         }
-        ([], config, source) => Ok((config, source)),
-        (files, None, None) => {
-            let (update, source) = mesh_yaml::open(files).map_err(BuildError::Configuration)?;
-            Ok((Some(update), Some(Box::new(source))))
+    }
+
+    /// What holds when the environment names nothing, or is not asked.
+    fn by_program(self) -> Result<First, BuildError> {
+        match (self.files.as_slice(), self.config, self.source) {
+            ([], None, None) if self.environment => {
+                Err(BuildError::Environment(EnvironmentError::Nothing))
+            }
+            ([], None, None) => {
+                let mut observe = ConfigUpdate::default();
+                observe.mode = Mode::Observe;
+                observe.origin = Origin::new("none", "");
+                Ok((Some(observe), None))
+            }
+            ([], config, source) => Ok((config, source)),
+            (files, None, None) => {
+                let (update, source) = mesh_yaml::open(files).map_err(BuildError::Configuration)?;
+                Ok((Some(update), Some(Box::new(source))))
+            }
+            _ => Err(BuildError::TwoSources),
         }
-        _ => Err(BuildError::TwoSources),
     }
 }
 
@@ -272,6 +313,9 @@ pub enum BuildError {
     /// The configuration can't be read, or is wrong; the text names every mistake with its place.
     #[error("{0}")]
     Configuration(#[source] Rejected),
+    /// What the environment names can't be used, or it names nothing and neither does the program.
+    #[error("{0}")]
+    Environment(#[source] EnvironmentError),
     /// The configuration can't be put into force.
     #[error("the configuration can't be applied: {0}")]
     Apply(#[source] ApplyError),
@@ -286,8 +330,9 @@ pub enum BuildError {
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
-            .field("files", &self.files)
-            .field("source", &self.source)
+            .field("files", &self.given.files)
+            .field("source", &self.given.source)
+            .field("environment", &self.given.environment)
             .field("connector", &self.connector)
             .field("resolver", &self.resolver)
             .field("settings", &self.settings)

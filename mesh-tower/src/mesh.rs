@@ -62,6 +62,20 @@ impl Mesh {
         Self::builder().file(path).build()
     }
 
+    /// A mesh that is configured by what the process's environment names: `GRPC_XDS_BOOTSTRAP` or
+    /// `GRPC_XDS_BOOTSTRAP_CONFIG`, as for gRPC, or else `MESH_CONFIG`, the path of a `mesh.yaml`.
+    /// [`Builder::environment`] has the rules, and is the way to a default of one's own.
+    ///
+    /// A control plane is asked for what calls need, so [`ready`](Self::ready) waits for a first call
+    /// then.
+    ///
+    /// # Errors
+    /// [`BuildError::Environment`](crate::BuildError::Environment) when none of them is set, or the first
+    /// that is can't be used.
+    pub fn from_env() -> Result<Self, crate::BuildError> {
+        Self::builder().environment().build()
+    }
+
     pub(crate) fn new(
         state: state::Mesh<Net>,
         shared: Arc<Shared>,

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running `mesh ads`, killed when dropped.
-struct Ads {
+pub(crate) struct Ads {
     child: Child,
     lines: Receiver<String>,
 }
@@ -24,7 +24,7 @@ impl Drop for Ads {
 }
 
 impl Ads {
-    fn start(file: &Path) -> Self {
+    pub(crate) fn start(file: &Path) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_mesh"))
             .args(["ads", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
             .args(["--envoy-listener", "outbound=127.0.0.1:15001"])
@@ -43,7 +43,7 @@ impl Ads {
 
     /// The next line, which begins like this; and its rest.
     #[track_caller]
-    fn says(&self, beginning: &str) -> String {
+    pub(crate) fn says(&self, beginning: &str) -> String {
         let line = self.lines.recv_timeout(PATIENCE).unwrap();
         let rest = line.strip_prefix(beginning);
         rest.unwrap_or_else(|| panic!("{line:?} does not begin with {beginning:?}")).to_owned()

@@ -13,6 +13,9 @@ mod console;
 #[cfg(test)]
 mod docs;
 #[cfg(test)]
+#[cfg(unix)]
+mod environment;
+#[cfg(test)]
 mod programs;
 // Not under cfg(test), where clippy's rules differ: examples are held to the same here as by themselves.
 mod examples;

@@ -41,6 +41,7 @@
 
 mod content_hash;
 pub(crate) mod demand;
+pub(crate) mod environment;
 mod file;
 mod fixed;
 pub(crate) mod mesh_yaml;
@@ -52,11 +53,12 @@ mod watch_file;
 mod xds;
 
 pub use demand::{Demand, Interest, MAX_AUTHORITIES};
+pub use environment::EnvironmentError;
 pub use file::FileSource;
 pub use fixed::{StaticSource, Updates, UpdatesSource};
 pub use sink::{RejectCause, Rejected, Sink, SinkReceiver, SourceEvent};
 #[cfg(feature = "xds")]
-pub use xds::{Bootstrap, Variant, XdsSource};
+pub use xds::{Bootstrap, BootstrapError, Variant, XdsSource};
 
 use futures_core::future::BoxFuture;
 use std::fmt;

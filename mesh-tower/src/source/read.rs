@@ -47,7 +47,7 @@ pub(super) fn read(paths: &[PathBuf]) -> Reading {
 }
 
 fn read_one(path: &Path) -> Result<String, Rejected> {
-    let bytes = read_bytes(path).map_err(|error| {
+    let bytes = read_bytes(path, MAX_BYTES).map_err(|error| {
         let cause = match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => RejectCause::Missing,
             _ => RejectCause::Unreadable,
@@ -67,13 +67,14 @@ fn read_one(path: &Path) -> Result<String, Rejected> {
     Ok(text)
 }
 
-fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
+/// All of a regular file, or its first `most` bytes and one more.
+pub(super) fn read_bytes(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     // Before opening: opening a FIFO waits for a writer.
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
     let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

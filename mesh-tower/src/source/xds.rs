@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use mesh_xds::bootstrap::Bootstrap;
+pub use mesh_xds::bootstrap::{Bootstrap, BootstrapError};
 pub use mesh_xds::protocol::Variant;
 
 /// Configuration from an xDS control plane.
