@@ -3,15 +3,19 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use bytes::Bytes;
+use futures_core::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
+use mesh_tower::source::{Sink, Source};
 use mesh_tower::testing::MemoryNetwork;
-use mesh_tower::{BoxError, Mesh, MeshBody};
+use mesh_tower::{BoxError, CallOptions, Mesh, MeshBody};
 use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use tokio::time::timeout;
 use tower::ServiceExt;
 use tracing_subscriber::fmt::format::FmtSpan;
 
@@ -110,4 +114,40 @@ async fn there_is_a_span_for_each_call_and_each_attempt_until_the_body_ends() {
     }
     // The attempt's span is within the call's.
     assert!(attempt.starts_with("call{"), "{attempt}");
+    the_wait_for_a_source_is_in_the_span_of_the_call(&lines).await;
+}
+
+/// Is asked, and does not answer.
+#[derive(Debug)]
+struct Mute;
+
+impl Source for Mute {
+    fn is_on_demand(&self) -> bool {
+        true
+    }
+
+    fn start(self: Box<Self>, sink: Sink) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let _demand = sink.on_demand();
+            sink.closed().await;
+        })
+    }
+}
+
+async fn the_wait_for_a_source_is_in_the_span_of_the_call(lines: &Lines) {
+    let before = lines.ended().len();
+    let mesh = Mesh::builder().source(Mute).build().unwrap();
+    let request = Request::get("http://b/").body(MeshBody::empty()).unwrap();
+    let waiting = mesh.client().oneshot(request);
+    assert!(timeout(Duration::from_secs(1), waiting).await.is_err());
+    let given_up = &lines.ended()[before..];
+    assert_eq!(given_up.len(), 1, "{given_up:#?}");
+    assert!(given_up[0].contains("call{method=GET authority=\"b\""), "{given_up:#?}");
+
+    let mut request = Request::get("http://b/").body(MeshBody::empty()).unwrap();
+    request.extensions_mut().insert(CallOptions::new().timeout(Duration::from_secs(1)));
+    drop(mesh.client().oneshot(request).await.unwrap_err());
+    let failed = &lines.ended()[before + 1..];
+    assert_eq!(failed.len(), 1, "one span for the wait and the rest: {failed:#?}");
+    assert!(failed[0].contains("response_flag=\"NFCF\""), "{failed:#?}");
 }

@@ -15,6 +15,7 @@ use crate::leaf::Leaf;
 use crate::net::Net;
 use crate::observe::CallReport;
 use crate::observe::code::Code;
+use crate::observe::span::ThinSpan;
 use crate::routed::Routed;
 use bytes::Bytes;
 use http::{Request, Response};
@@ -56,6 +57,7 @@ where
         &self,
         request: Request<MeshBody>,
         started: Timestamp,
+        span: ThinSpan,
     ) -> Asking<S::Future, L::Future, R> {
         let mut service = self.clone();
         let mesh = self.mesh.clone();
@@ -64,7 +66,7 @@ where
             let default_port = if request.uri().scheme_str() == Some("https") { 443 } else { 80 };
             if let Err(too_many) = mesh.shared().interests.ask(&authority, default_port) {
                 let source: BoxError = too_many.into();
-                return service.unanswered(Reason::NoVirtualHost, Some(source), started);
+                return service.unanswered(Reason::NoVirtualHost, Some(source), started, span);
             }
             let limit = options_of(&request).timeout.filter(|limit| !limit.is_zero());
             let grpc = mesh_core::head::is_grpc_content_type(request.headers());
@@ -73,9 +75,9 @@ where
             let until = clock::instant(caller.map_or(own, |caller| caller.min(own)));
             let has_answer = || mesh.snapshot().has_answer(&authority);
             match tokio::time::timeout_at(until, answer(mesh.progress(), has_answer)).await {
-                Ok(true) => service.start(request, started),
-                Ok(false) => service.unanswered(Reason::ShutDown, None, started),
-                Err(_late) => service.unanswered(Reason::NotConfigured, None, started),
+                Ok(true) => service.start(request, started, span),
+                Ok(false) => service.unanswered(Reason::ShutDown, None, started, span),
+                Err(_late) => service.unanswered(Reason::NotConfigured, None, started, span),
             }
         })
     }
@@ -85,12 +87,13 @@ where
         reason: Reason,
         source: Option<BoxError>,
         started: Timestamp,
+        span: ThinSpan,
     ) -> RouteFuture<S::Future, L::Future, R> {
         let code = Code { flag: Some(reason.flag()), ..Code::default() };
         super::count(self.mesh.unrouted(), code, started);
         let error = Error::new(reason, Station::default()).with_source(source);
         let error = error.with_report(Some(CallReport::new()));
-        RouteFuture::ready(Err(error), crate::observe::span::ThinSpan::NONE)
+        RouteFuture::ready(Err(error), span)
     }
 }
 

@@ -66,8 +66,8 @@ impl<C, P, R> RouteFuture<C, P, R> {
         Self { state: State::Passthrough(sent, passing), span }
     }
 
-    pub(super) const fn asking(call: Asking<C, P, R>) -> Self {
-        Self { state: State::Asking(call), span: ThinSpan::NONE }
+    pub(super) const fn asking(call: Asking<C, P, R>, span: ThinSpan) -> Self {
+        Self { state: State::Asking(call), span }
     }
 
     pub(super) const fn ready(
@@ -89,8 +89,10 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         // An answer that is gone again when the call looks for it is asked for again.
-        while let StateProj::Asking(asking) = self.as_mut().project().state.project() {
-            let call = ready!(asking.as_mut().poll(cx));
+        loop {
+            let this = self.as_mut().project();
+            let StateProj::Asking(asking) = this.state.project() else { break };
+            let call = ready!(this.span.in_scope(|| asking.as_mut().poll(cx)));
             self.set(call);
         }
         let this = self.project();

@@ -89,7 +89,8 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let started = clock::now();
-        self.start(request.map(MeshBody::new), started)
+        let span = call_span(&request);
+        self.start(request.map(MeshBody::new), started, span)
     }
 }
 
@@ -106,13 +107,13 @@ where
         &mut self,
         request: Request<MeshBody>,
         started: Timestamp,
+        span: ThinSpan,
     ) -> RouteFuture<S::Future, L::Future, R> {
         let snapshot = self.mesh.snapshot();
         if self.must_ask(&snapshot, &request) {
             drop(snapshot);
-            return RouteFuture::asking(self.ask(request, started));
+            return RouteFuture::asking(self.ask(request, started, span.clone()), span);
         }
-        let span = call_span(&request);
         let mut head = head_of(&request);
         head.channel_id = Some(self.channel_id);
         match snapshot.route(&head, &mut Draw) {
