@@ -22,6 +22,7 @@ mod secret_testing;
 pub mod support;
 #[cfg(test)]
 mod testing;
+mod typed;
 mod words;
 
 use crate::{Resource, ResourceType};

@@ -10,9 +10,10 @@ use super::lb_policy::{self, SlowStartParts, ZONES};
 use crate::decode::Context;
 use crate::decode::address::shorten;
 use crate::decode::common::{self, Walk};
+use crate::decode::typed::{TypedStruct, is_typed_struct};
 use envoy_types::pb::envoy::config::cluster::v3::LoadBalancingPolicy;
 use envoy_types::pb::envoy::extensions::load_balancing_policies as policies;
-use envoy_types::pb::google::protobuf::{Any, Struct};
+use envoy_types::pb::google::protobuf::Any;
 use mesh_core::model::{LbAlgorithm, LbPolicy};
 use policies::common::v3::locality_lb_config::LocalityConfigSpecifier;
 use policies::common::v3::{ConsistentHashingLbConfig, LocalityLbConfig, SlowStartConfig};
@@ -135,19 +136,6 @@ fn wrr_locality(
     let mut policy = found?;
     policy.locality_weighted = true;
     Some(policy)
-}
-
-/// `xds.type.v3.TypedStruct` and `udpa.type.v1.TypedStruct`: the same two fields on the wire.
-#[derive(Clone, PartialEq, prost::Message)]
-struct TypedStruct {
-    #[prost(string, tag = "1")]
-    type_url: String,
-    #[prost(message, optional, tag = "2")]
-    value: Option<Struct>,
-}
-
-fn is_typed_struct(config: &Any) -> bool {
-    matches!(named(config), "xds.type.v3.TypedStruct" | "udpa.type.v1.TypedStruct")
 }
 
 fn typed_struct(walk: &mut Walk, config: &Any, context: &Context) -> Found {

@@ -8,9 +8,9 @@
 //! Only the router does something in a client yet. What is known besides is listed in [`FILTERS`] with
 //! the reason why it is passed over: it is reported, and stays in the listener's list.
 
-use super::typed;
 use crate::HttpFilter;
-use crate::decode::common::Walk;
+use crate::decode::common::{Walk, type_name};
+use crate::decode::typed;
 use envoy_types::pb::envoy::config::route::v3::FilterConfig;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as pb;
 use envoy_types::pb::google::protobuf::Any;
@@ -97,7 +97,7 @@ const OPTIONAL: &str = "its type is not known here, and it is optional";
 const DISABLED: &str = "it is disabled";
 
 fn known(type_url: &str) -> Option<(Treatment, &'static str)> {
-    let name = typed::name(type_url);
+    let name = type_name(type_url);
     FILTERS.iter().find(|(known, ..)| *known == name).map(|(_, treatment, why)| (*treatment, *why))
 }
 
@@ -177,7 +177,7 @@ fn filter(walk: &mut Walk, message: &pb::HttpFilter, is_last: bool) -> Option<Ht
         None => {
             walk.error(format_args!(
                 "the filter type `{}` is not known here: remove `{}`, or set `is_optional` (gRFC A39)",
-                typed::name(&url),
+                type_name(&url),
                 message.name
             ));
             None
@@ -191,7 +191,7 @@ fn inner_type(walk: &mut Walk, any: &Any) -> Option<String> {
         Err(invalid) => {
             walk.error_at(
                 "typed_config",
-                format_args!("not a valid `{}`: {invalid}", typed::name(&any.type_url)),
+                format_args!("not a valid `{}`: {invalid}", type_name(&any.type_url)),
             );
             None
         }
@@ -210,7 +210,7 @@ pub(in crate::decode) fn overrides(walk: &mut Walk, messages: &HashMap<String, A
 }
 
 fn override_one(walk: &mut Walk, any: &Any) {
-    let wrapped = typed::name(&any.type_url) == "envoy.config.route.v3.FilterConfig";
+    let wrapped = type_name(&any.type_url) == "envoy.config.route.v3.FilterConfig";
     let wrapper = match wrapped {
         false => FilterConfig { config: Some(any.clone()), ..FilterConfig::default() },
         true => match FilterConfig::decode(&*any.value) {
@@ -236,7 +236,7 @@ fn override_one(walk: &mut Walk, any: &Any) {
         }
     };
     let Some(url) = url else { return };
-    let other = OVERRIDES.iter().find(|(known, _)| *known == typed::name(&url));
+    let other = OVERRIDES.iter().find(|(known, _)| *known == type_name(&url));
     match known(&url).map(|(_, why)| why).or_else(|| other.map(|(_, why)| *why)) {
         Some(why) => {
             walk.ignored(true, "config", why);
@@ -245,7 +245,7 @@ fn override_one(walk: &mut Walk, any: &Any) {
         None => walk.error(format_args!(
             "the filter type `{}` is not known here: remove it, or wrap it in a FilterConfig with \
              `is_optional` (gRFC A39)",
-            typed::name(&url)
+            type_name(&url)
         )),
     }
 }

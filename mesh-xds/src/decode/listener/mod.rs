@@ -10,7 +10,6 @@
 
 mod hcm;
 pub(super) mod http_filter;
-mod typed;
 
 use super::common::{self, Walk, ignored, refused};
 use super::{Context, Decoded};
@@ -103,7 +102,7 @@ fn api_listener(
             walk.error("an API listener holds an HttpConnectionManager");
             return None;
         };
-        if typed::name(&any.type_url) != MANAGER {
+        if common::type_name(&any.type_url) != MANAGER {
             // gRFC A27.
             walk.error(format_args!(
                 "`{}` is no HttpConnectionManager, which an API listener holds",
@@ -178,7 +177,7 @@ fn filter_chain(
     use pb::filter::ConfigType;
     let managers =
         message.filters.iter().enumerate().find_map(|(at, filter)| match &filter.config_type {
-            Some(ConfigType::TypedConfig(any)) if typed::name(&any.type_url) == MANAGER => {
+            Some(ConfigType::TypedConfig(any)) if common::type_name(&any.type_url) == MANAGER => {
                 Some((at, any))
             }
             _ => None,

@@ -2,6 +2,7 @@
 
 use super::{Accepted, Refused, check_all, check_all_refused};
 use crate::decode::testing::{any, broken, n, n64, pct, secs, structure, yes};
+use crate::decode::typed::TypedStruct;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{CommonLbConfig, common_lb_config};
 use envoy_types::pb::envoy::config::cluster::v3::load_balancing_policy::Policy;
 use envoy_types::pb::envoy::config::cluster::v3::{Cluster, LoadBalancingPolicy};
@@ -56,13 +57,6 @@ fn nested(deep: usize) -> Vec<Any> {
 
 /// A `TypedStruct` of either kind.
 fn typed_struct(kind: &str, name: &str, value: Option<Struct>) -> Any {
-    #[derive(Clone, PartialEq, Message)]
-    struct TypedStruct {
-        #[prost(string, tag = "1")]
-        type_url: String,
-        #[prost(message, optional, tag = "2")]
-        value: Option<Struct>,
-    }
     let inner = TypedStruct { type_url: format!("type.googleapis.com/{name}"), value };
     Any { type_url: format!("type.googleapis.com/{kind}"), value: inner.encode_to_vec() }
 }

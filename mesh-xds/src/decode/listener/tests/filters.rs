@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::decode::listener::http_filter::{FILTERS, Treatment};
-use crate::decode::listener::typed::{TYPED_STRUCTS, TypedStruct};
+use crate::decode::typed::{TYPED_STRUCTS, TypedStruct};
 use envoy_types::pb::envoy::config::route::v3::FilterConfig;
 
 const UNKNOWN: &str = "envoy.extensions.filters.http.lua.v3.Lua";
@@ -26,7 +26,7 @@ fn router() -> pb_hcm::HttpFilter {
 }
 
 fn wrapped(wrapper: &str, message: &str) -> Any {
-    let inner = TypedStruct { type_url: format!("type.googleapis.com/{message}") };
+    let inner = TypedStruct { type_url: format!("type.googleapis.com/{message}"), value: None };
     packed(wrapper, inner.encode_to_vec())
 }
 
