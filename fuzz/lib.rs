@@ -2,6 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+/// `mesh_tower::observe::TraceContext`, by its file: all of mesh-tower and what it stands on would be built
+/// for a module that needs none of it.
+#[path = "../mesh-tower/src/observe/trace_context/mod.rs"]
+pub mod trace_context;
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The lines `name: value` as headers; lines that can't be one are left out, as are those after 64.

@@ -4,7 +4,7 @@
 use http::HeaderMap;
 use libfuzzer_sys::fuzz_target;
 use mesh_fuzz::headers;
-use mesh_tower::observe::TraceContext;
+use mesh_fuzz::trace_context::TraceContext;
 
 fuzz_target!(|bytes: &[u8]| {
     let _alone = TraceContext::parse(bytes);
