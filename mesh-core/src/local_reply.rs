@@ -68,6 +68,8 @@ flags! {
     DurationTimeout = "DT", "duration_timeout";
     /// There is no configuration yet.
     NoFilterConfigFound = "NFCF", "no_filter_config_found";
+    /// The cluster is overloaded, and sheds this share of its load.
+    DropOverload = "DO", "drop_overload";
 }
 
 impl fmt::Display for ResponseFlag {
@@ -123,6 +125,9 @@ impl fmt::Display for Failure {
             Self::PerTryTimeout => f.write_str("the attempt's per-try timeout passed"),
             Self::Overflow(overflow) => {
                 write!(f, "circuit breaker: {} is reached", overflow.limit())
+            }
+            Self::Dropped { category } => {
+                write!(f, "dropped: the cluster sheds a share of its load (category `{category}`)")
             }
             Self::NoEndpoint(counts) => counts.fmt(f),
             Self::Protocol(failure) => f.write_str(protocol_text(*failure)),
@@ -232,6 +237,7 @@ impl Failure {
             Self::Overflow(Overflow::Pending) => "overflow_pending",
             Self::Overflow(Overflow::Connections) => "overflow_connections",
             Self::Overflow(Overflow::Retries) => "overflow_retries",
+            Self::Dropped { .. } => "drop_overload",
             Self::NoEndpoint(NoEndpoint { unresolved: true, .. }) => "name_unresolved",
             Self::NoEndpoint(NoEndpoint { total: 0, .. }) => "no_endpoints",
             Self::NoEndpoint(_) => "no_healthy_endpoint",
@@ -255,6 +261,7 @@ impl Failure {
             Self::Reset { .. } => ResponseFlag::UpstreamRemoteReset,
             Self::PerTryTimeout => ResponseFlag::UpstreamRequestTimeout,
             Self::Overflow(_) => ResponseFlag::UpstreamOverflow,
+            Self::Dropped { .. } => ResponseFlag::DropOverload,
             Self::NoEndpoint(_) => ResponseFlag::NoHealthyUpstream,
             Self::Protocol(ProtocolFailure::InvalidRequest) => {
                 ResponseFlag::DownstreamProtocolError

@@ -4,6 +4,7 @@
 //! or not), outlier detection (whose fault) and telemetry then read the same value.
 
 use http::{HeaderMap, StatusCode};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The gRPC status codes, as numbers (grpc/grpc `doc/statuscodes.md`).
@@ -159,6 +160,12 @@ pub enum Failure {
     PerTryTimeout,
     /// A circuit breaker refused the attempt; no endpoint was involved.
     Overflow(Overflow),
+    /// The cluster is overloaded, and this attempt is of the share that is dropped; no endpoint was
+    /// involved.
+    Dropped {
+        /// The category that drops it ([`DropOverload`](crate::model::DropOverload)).
+        category: Arc<str>,
+    },
     /// There was nobody to send it to.
     NoEndpoint(NoEndpoint),
     /// The response head, or the protocol, broke a rule or a limit.
@@ -180,10 +187,14 @@ impl Failure {
         matches!(self, Self::Connect(_) | Self::Reset { processed: Processed::No, .. })
     }
 
-    /// Whether an endpoint was involved: overflow, no endpoint and cancelled say nothing about one.
+    /// Whether an endpoint was involved: overflow, dropped, no endpoint and cancelled say nothing about
+    /// one.
     #[must_use]
     pub const fn is_of_endpoint(&self) -> bool {
-        !matches!(self, Self::Overflow(_) | Self::NoEndpoint(_) | Self::Cancelled { .. })
+        !matches!(
+            self,
+            Self::Overflow(_) | Self::Dropped { .. } | Self::NoEndpoint(_) | Self::Cancelled { .. }
+        )
     }
 }
 
@@ -332,6 +343,7 @@ impl Failure {
             | Self::Reset { reason: ResetReason::RequestBody | ResetReason::Local, .. }
             | Self::Protocol(ProtocolFailure::InvalidRequest)
             | Self::Overflow(_)
+            | Self::Dropped { .. }
             | Self::NoEndpoint(_)
             | Self::Cancelled { .. } => None,
             Self::Connect(ConnectFailure::Timeout) | Self::PerTryTimeout => {

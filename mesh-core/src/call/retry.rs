@@ -133,8 +133,12 @@ fn conditions_met_by(failure: &Failure) -> Option<RetryOn> {
         Failure::Reset { processed: Processed::Maybe, .. } | Failure::PerTryTimeout => no_response,
         Failure::Protocol(ProtocolFailure::InvalidRequest) => return None,
         Failure::Protocol(_) => no_response,
-        // Envoy: a reset for overflow is never retried; more load is the last thing that helps.
-        Failure::Overflow(_) | Failure::NoEndpoint(_) | Failure::Cancelled { .. } => return None,
+        // Envoy: a reset for overflow is never retried; more load is the last thing that helps. gRPC: nor
+        // is what was dropped.
+        Failure::Overflow(_)
+        | Failure::Dropped { .. }
+        | Failure::NoEndpoint(_)
+        | Failure::Cancelled { .. } => return None,
     })
 }
 
@@ -216,6 +220,8 @@ mod tests {
         let invalid = Failure::Protocol(ProtocolFailure::InvalidResponse);
         check_failure(true, invalid, "5xx gateway-error reset internal");
         check_failure(true, Failure::Overflow(Overflow::Requests), "");
+        check_failure(false, Failure::Dropped { category: "c".into() }, "");
+        check_failure(true, Failure::Dropped { category: "c".into() }, "");
         check_failure(true, Failure::NoEndpoint(NoEndpoint::default()), "");
     }
 

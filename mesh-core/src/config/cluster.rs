@@ -1,9 +1,11 @@
 //! `clusters`: a logical service and how to talk to it.
 //!
 //! Where its endpoints come from is said once, by `endpoints`, `localities`, `dns` or `logical_dns`;
-//! everything else may come from `defaults.cluster`, key by key and never deeper.
+//! `drop_overloads` belongs to listed endpoints. Everything else may come from `defaults.cluster`, key by
+//! key and never deeper.
 
 use super::breakers::{BREAKERS_KIND, BUDGET_KIND};
+use super::drop_overload::DROP_OVERLOADS_KIND;
 use super::endpoint::{
     Assignment, DNS_KIND, ENDPOINTS_KIND, LOCALITIES_KIND, LOGICAL_DNS_KIND, dns,
 };
@@ -15,7 +17,7 @@ use super::shape::{Key, Kind, Shape, key, words};
 use super::tls::TLS_KIND;
 use super::value::word;
 use super::{code, reader::Reader};
-use crate::model::{Address, Cluster, ConnectionOptions, Discovery, Protocol};
+use crate::model::{Address, Cluster, ConnectionOptions, Discovery, DropOverload, Protocol};
 use crate::update::ClusterUpdate;
 use std::sync::Arc;
 
@@ -49,6 +51,11 @@ const SOURCE_KEYS: &[Key] = &[
     key("localities", LOCALITIES_KIND, "The endpoints by place."),
     key("dns", DNS_KIND, "`host:port`: every address is an endpoint."),
     key("logical_dns", LOGICAL_DNS_KIND, "`host:port`: one address at a time."),
+    key(
+        "drop_overloads",
+        DROP_OVERLOADS_KIND,
+        "With listed endpoints: shares of attempts that are dropped. Default none.",
+    ),
 ];
 const OPTION_KEYS: &[Key] = &[
     key(
@@ -149,8 +156,15 @@ pub(super) fn cluster<'n>(
     cluster.discovery = discovery;
     options(reader, &fields, &mut cluster);
     let mut addresses = Vec::new();
+    let drops: Option<Vec<DropOverload>> = fields.read(reader, "drop_overloads");
+    if let (None, Some(dropping)) = (&assignment, entry.value.get("drop_overloads")) {
+        let message = "`drop_overloads` is about endpoints that are listed".to_owned();
+        let finding = reader.report.add(code::CONFLICTING_KEYS, dropping.key_span, message);
+        finding.suggest("list them with `endpoints` or `localities`, or drop nothing");
+    }
     let endpoints = assignment.map(|mut assignment| {
-        let endpoints = assignment.finish(reader, entry.key_span);
+        let mut endpoints = assignment.finish(reader, entry.key_span);
+        endpoints.drop_overloads = drops.unwrap_or_default();
         addresses = assignment.addresses;
         Arc::new(endpoints)
     });

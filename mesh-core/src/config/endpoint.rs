@@ -189,7 +189,8 @@ impl Assignment {
             }
         }
         let localities = std::mem::take(&mut self.localities);
-        ClusterLoadAssignment { localities: localities.into_iter().map(Arc::new).collect() }
+        let localities = localities.into_iter().map(Arc::new).collect();
+        ClusterLoadAssignment { localities, drop_overloads: Vec::new() }
     }
 }
 

@@ -24,6 +24,7 @@ mod cluster;
 mod code;
 mod diagnostic;
 mod document;
+mod drop_overload;
 mod duration;
 mod endpoint;
 mod expectations;

@@ -152,6 +152,10 @@ fn endpoints(report: &ClusterReport, f: &mut fmt::Formatter<'_>) -> fmt::Result 
         let text = format!("too few of priority {priority} are healthy: all of them take calls");
         row(f, 2, "panic", &text)?;
     }
+    for drop in &report.drop_overloads {
+        let percent = f64::from(drop.share.as_per_million()) / 10_000.0;
+        row(f, 2, "drops", &format!("{percent} % for `{}`, flag DO", drop.category))?;
+    }
     match &report.hash {
         None => Ok(()),
         Some(pick) => match (&pick.hash, &pick.endpoint) {

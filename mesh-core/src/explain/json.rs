@@ -6,8 +6,8 @@ use super::{Conclusion, Explained, Forward, HeaderChange, Part, Passthrough};
 use crate::Json;
 use crate::call::MAX_RETRIES;
 use crate::model::{
-    CircuitBreakers, Discovery, HeaderMatcher, HealthStatus, LbAlgorithm, OutlierDetection,
-    RetryOn, RetryPolicy, Thresholds, TlsPolicy,
+    CircuitBreakers, Discovery, DropOverload, HeaderMatcher, HealthStatus, LbAlgorithm,
+    OutlierDetection, RetryOn, RetryPolicy, Thresholds, TlsPolicy,
 };
 use crate::router::{RewrittenHost, wanted_value};
 use http::HeaderMap;
@@ -202,6 +202,7 @@ fn cluster(report: &ClusterReport) -> Value {
         }
     };
     json!({
+        "drop_overloads": report.drop_overloads.iter().map(dropping).collect::<Value>(),
         "endpoints": report.endpoints.as_ref().map(|e| e.iter().map(endpoint).collect::<Value>()),
         "resolves": names,
         "panic": report.panic,
@@ -220,6 +221,11 @@ fn cluster(report: &ClusterReport) -> Value {
         "circuit_breakers": breakers(&cluster.circuit_breakers),
         "outlier_detection": cluster.outlier_detection.as_ref().map(outliers),
     })
+}
+
+fn dropping(drop: &DropOverload) -> Value {
+    let share = f64::from(drop.share.as_per_million()) / 1_000_000.0;
+    json!({ "category": &*drop.category, "share": share })
 }
 
 fn endpoint(endpoint: &EndpointReport) -> Value {

@@ -2,7 +2,7 @@
 
 use crate::head::RequestHead;
 use crate::lb::Balancer;
-use crate::model::{Address, Cluster, HealthStatus, Locality};
+use crate::model::{Address, Cluster, DropOverload, HealthStatus, Locality};
 use crate::outcome::NoEndpoint;
 use crate::router::OnlyCertain;
 use crate::state::{Attach, PickRequest, Picked, Picker, Target};
@@ -22,6 +22,8 @@ pub struct ClusterReport {
     pub counts: NoEndpoint,
     /// The priorities in panic: too few of their endpoints are healthy, so all of them take calls.
     pub panic: Vec<u32>,
+    /// Shares of attempts that are dropped before anybody is picked, each of what earlier ones leave.
+    pub drop_overloads: Vec<DropOverload>,
     /// For consistent hashing: where this request goes, while membership stands.
     pub hash: Option<HashPick>,
 }
@@ -69,6 +71,7 @@ impl ClusterReport {
             cluster: Arc::clone(&live.policy().cluster),
             endpoints: balancer.map(|balancer| endpoints(&picker, balancer)),
             counts: balancer.map(Balancer::counts).unwrap_or_default(),
+            drop_overloads: picker.set().assignment().drop_overloads.clone(),
             panic: panic.filter(|state| state.panic).map(|state| state.priority).collect(),
             hash: balancer.filter(|b| b.uses_hash()).map(|_| hash_pick(target, &picker, head)),
         }

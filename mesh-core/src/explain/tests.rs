@@ -87,6 +87,21 @@ fn endpoints_have_their_share_and_names_wait_for_run_time() {
 }
 
 #[test]
+fn what_is_dropped_is_told() {
+    let text = TEXT.replace(
+        "  ring: {",
+        "  ring: { drop_overloads: [{ category: lb, drop_percentage: 0.5% }],",
+    );
+    let explained = explain(&snapshot_of(&text), &request("http://shop/user", &[]));
+    assert!(
+        explained.to_string().contains("  drops       0.5 % for `lb`, flag DO\n"),
+        "{explained}"
+    );
+    let Conclusion::Forward(forward) = explained.conclusion else { panic!("forwarded") };
+    assert_eq!(forward.parts[0].cluster.as_ref().unwrap().drop_overloads.len(), 1);
+}
+
+#[test]
 fn a_hash_names_its_endpoint() {
     let pick = |headers: &[(&'static str, &'static str)]| {
         let forward = forwarded("shop/user", headers);

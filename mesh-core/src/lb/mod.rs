@@ -50,6 +50,7 @@ mod candidates;
 mod columns;
 mod consistent;
 mod custom;
+pub mod drop_overload;
 mod eligibility;
 mod error;
 mod least_request;

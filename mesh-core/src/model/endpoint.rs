@@ -1,6 +1,6 @@
 //! Endpoints and how they are grouped (Envoy: `config.endpoint.v3`).
 
-use super::Locality;
+use super::{Fraction, Locality};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -15,6 +15,28 @@ use std::sync::Arc;
 pub struct ClusterLoadAssignment {
     /// The localities, in any order of priority.
     pub localities: Vec<Arc<LocalityEndpoints>>,
+    /// Shares of the attempts that are dropped, one category after the other (Envoy:
+    /// `policy.drop_overloads`; gRFC A27). Default none.
+    pub drop_overloads: Vec<DropOverload>,
+}
+
+/// A share of the attempts at a cluster that is dropped before anybody is picked, because its servers
+/// are overloaded (Envoy: `ClusterLoadAssignment.Policy.DropOverload`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DropOverload {
+    /// Its category, for errors, metrics and load reports.
+    pub category: Arc<str>,
+    /// How much of what earlier categories leave.
+    pub share: Fraction,
+}
+
+impl DropOverload {
+    /// A share of a category.
+    #[must_use]
+    pub fn new(category: impl Into<Arc<str>>, share: Fraction) -> Self {
+        Self { category: category.into(), share }
+    }
 }
 
 impl ClusterLoadAssignment {
@@ -23,7 +45,7 @@ impl ClusterLoadAssignment {
     pub fn of(endpoints: impl IntoIterator<Item = Endpoint>) -> Self {
         let mut locality = LocalityEndpoints::new(Locality::default());
         locality.endpoints = endpoints.into_iter().collect();
-        Self { localities: vec![Arc::new(locality)] }
+        Self { localities: vec![Arc::new(locality)], drop_overloads: Vec::new() }
     }
 
     /// Number of endpoints in all localities.

@@ -24,7 +24,9 @@ pub use circuit_breakers::{CircuitBreakers, RoutingPriority, Thresholds};
 pub use cluster::{
     Cluster, ConnectionOptions, Discovery, DnsLookupFamily, DnsOptions, Protocol, RetryBudgetPolicy,
 };
-pub use endpoint::{Address, ClusterLoadAssignment, Endpoint, HealthStatus, LocalityEndpoints};
+pub use endpoint::{
+    Address, ClusterLoadAssignment, DropOverload, Endpoint, HealthStatus, LocalityEndpoints,
+};
 pub use hash_policy::{HashPolicy, HashSource};
 pub use header_mutation::{AppendAction, HeaderMutation, HeaderMutations};
 pub use lb_policy::{LbAlgorithm, LbPolicy, SlowStart};

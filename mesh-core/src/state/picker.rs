@@ -1,7 +1,7 @@
 //! [`Picker`]: everything that one attempt's choice of endpoint reads, in one immutable value.
 
 use super::{Attach, EndpointSet, LiveCluster, LiveEndpoint};
-use crate::lb::{Balancer, EndpointId, PickContext, PickResult};
+use crate::lb::{Balancer, EndpointId, PickContext, PickResult, drop_overload};
 use crate::outcome::NoEndpoint;
 use crate::random::Random;
 use crate::time::Timestamp;
@@ -14,6 +14,8 @@ pub struct Picker<A: Attach> {
     pub(super) balancer: Option<Balancer>,
     /// No other picker comes.
     pub(super) is_final: bool,
+    /// Whether the assignment drops attempts: all that those pay for it that drop none.
+    drops: bool,
 }
 
 /// What a pick gave.
@@ -32,9 +34,18 @@ pub enum Picked<'a, A: Attach> {
 }
 
 impl<A: Attach> Picker<A> {
+    pub(super) fn new(
+        set: Arc<EndpointSet<A>>,
+        balancer: Option<Balancer>,
+        is_final: bool,
+    ) -> Self {
+        let drops = !set.assignment.drop_overloads.is_empty();
+        Self { set, balancer, is_final, drops }
+    }
+
     /// The picker of a cluster whose endpoints are not known yet.
     pub(super) fn unknown() -> Self {
-        Self { set: Arc::new(EndpointSet::empty()), balancer: None, is_final: false }
+        Self::new(Arc::new(EndpointSet::empty()), None, false)
     }
 
     /// The picker of a cluster that is gone: nobody can be picked, and nothing will change that.
@@ -52,6 +63,22 @@ impl<A: Attach> Picker<A> {
     #[must_use]
     pub const fn balancer(&self) -> Option<&Balancer> {
         self.balancer.as_ref()
+    }
+
+    /// Draws whether an attempt is dropped, and gives the category that drops it (gRFC A27). Once for
+    /// each attempt, retries included, before a place in the circuit breaker is taken.
+    #[inline]
+    pub fn dropped<R: Random>(&self, random: &mut R) -> Option<&Arc<str>> {
+        if !self.drops {
+            return None;
+        }
+        drop_overload::drawn(&self.set.assignment.drop_overloads, random)
+    }
+
+    /// Whether any attempts are dropped.
+    #[must_use]
+    pub const fn drops(&self) -> bool {
+        self.drops
     }
 
     /// Chooses an endpoint for one attempt of a call to `cluster`.

@@ -237,14 +237,17 @@ fn adopt_endpoints(known: &ClusterUpdate, update: &mut ClusterUpdate) -> (Diff, 
     let before = known.endpoints.as_deref().unwrap_or(&NOBODY);
     let after = update.endpoints.as_deref().unwrap_or(&NOBODY);
     let diff = Diff::between(before, after);
-    let is_same = diff.is_nothing() && known.endpoints.is_some() == update.endpoints.is_some();
+    let is_same = diff.is_nothing()
+        && known.endpoints.is_some() == update.endpoints.is_some()
+        && before.drop_overloads == after.drop_overloads;
     if is_same {
         update.endpoints.clone_from(&known.endpoints);
     }
     (diff, is_same)
 }
 
-static NOBODY: ClusterLoadAssignment = ClusterLoadAssignment { localities: Vec::new() };
+static NOBODY: ClusterLoadAssignment =
+    ClusterLoadAssignment { localities: Vec::new(), drop_overloads: Vec::new() };
 
 /// Which endpoints of a set are ejected.
 pub(super) fn ejected_bits<A: Attach>(set: &EndpointSet<A>) -> EjectedBits {

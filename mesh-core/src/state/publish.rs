@@ -74,8 +74,7 @@ impl<A: Attach> Updater<A> {
     /// are known stay as they are.
     pub fn abandon(&mut self) {
         for entry in self.entries.values() {
-            let (set, balancer) = (Arc::clone(&entry.set), entry.balancer.clone());
-            let picker = Picker { set, balancer, is_final: true };
+            let picker = Picker::new(Arc::clone(&entry.set), entry.balancer.clone(), true);
             self.retired.push(entry.live.publish(picker, &self.attach));
         }
         self.free_retired();
@@ -84,8 +83,7 @@ impl<A: Attach> Updater<A> {
     /// Publishes the picker of a cluster, and tells which priorities are in panic that were not, or
     /// the other way round.
     pub(super) fn publish_picker(&mut self, entry: &Entry<A>, events: &mut Vec<Event>) {
-        let balancer = entry.balancer.clone();
-        let picker = Picker { set: Arc::clone(&entry.set), balancer, is_final: false };
+        let picker = Picker::new(Arc::clone(&entry.set), entry.balancer.clone(), false);
         let old = entry.live.publish(picker, &self.attach);
         panic_edges(old.balancer(), entry.balancer.as_ref(), events);
         self.retire(old);

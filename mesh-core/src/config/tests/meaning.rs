@@ -182,6 +182,9 @@ fn clusters_and_endpoints() {
     let orders = update.clusters["orders"].endpoints.as_ref().unwrap();
     let weights: Vec<_> = orders.localities.iter().map(|l| (l.weight, l.priority)).collect();
     assert_eq!(weights, [(3, 0), (1, 0), (1, 1)]);
+    let drops = orders.drop_overloads.iter();
+    let drops: Vec<_> = drops.map(|d| (&*d.category, d.share.as_per_million())).collect();
+    assert_eq!(drops, [("throttle", 5_000), ("lb", 100_000)]);
 }
 
 #[test]

@@ -149,6 +149,30 @@ fn more_targets_than_a_router_takes_are_found() {
 }
 
 #[test]
+fn what_is_dropped_belongs_to_listed_endpoints() {
+    for (keys, expected) in [
+        ("dns: \"a:80\", drop_overloads: []", ("conflicting_keys", "drop_overloads")),
+        (
+            "endpoints: [\"10.0.0.1:80\"], drop_overloads: [{ category: a, drop_percentage: 101% }]",
+            ("out_of_range", "101%"),
+        ),
+        (
+            "endpoints: [\"10.0.0.1:80\"], drop_overloads: [{ category: a, drop_percentage: 5 }]",
+            ("invalid_share", "5"),
+        ),
+        (
+            "endpoints: [\"10.0.0.1:80\"], drop_overloads: [{ category: a }]",
+            ("missing_key", "{ category: a }] }"),
+        ),
+    ] {
+        let text = with_cluster(keys);
+        let loaded = read(&text);
+        assert_eq!(marked(&text, &loaded), [expected], "{keys}: {:#?}", loaded.diagnostics);
+        assert!(loaded.update.is_none());
+    }
+}
+
+#[test]
 fn what_a_balancer_refuses_is_found_in_the_file() {
     for (keys, expected) in [
         ("lb: { least_request: { choice_count: 1 } }", ("out_of_range", "1")),

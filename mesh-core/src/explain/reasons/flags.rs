@@ -146,4 +146,12 @@ const FLAGS: [(Flag, Text); Flag::ALL.len()] = [
             "The log of the configuration source; `Mesh::ready` before the first call.",
         ],
     ),
+    (
+        Flag::DropOverload,
+        [
+            "The cluster is overloaded, and this call is of the share that is dropped instead of sent.",
+            "The control plane, or the file, says drop_overloads for the cluster's endpoints.",
+            "The category in the error's text; `mesh_drops_total`; who sets the share, and the load of the endpoints.",
+        ],
+    ),
 ];

@@ -17,10 +17,17 @@ pub(super) const fn meaning(code: &'static str, kind: CodeKind, text: Text) -> M
 
 /// Every reason.
 pub fn reasons() -> impl Iterator<Item = Meaning> {
-    REASONS
-        .iter()
-        .map(|(reason, text)| meaning(reason.code(), CodeKind::Reason(reason.clone()), *text))
+    // A category is no constant, so this one is not in the table.
+    let dropped = Reason::Attempt(Failure::Dropped { category: "".into() });
+    let all = REASONS.iter().cloned().chain([(dropped, DROPPED)]);
+    all.map(|(reason, text)| meaning(reason.code(), CodeKind::Reason(reason), text))
 }
+
+const DROPPED: Text = [
+    "The cluster is overloaded, and this attempt is of the share that is dropped; nothing was sent.",
+    "drop_overloads of the cluster's endpoints: a control plane that sheds load, or a file.",
+    "The category in the error's text; who sets the share. A dropped call is not retried.",
+];
 
 const fn connect(failure: ConnectFailure) -> Reason {
     Reason::Attempt(Failure::Connect(failure))

@@ -55,6 +55,7 @@ fn every_reason() -> Vec<Reason> {
     let counted = NoEndpoint { total: 3, ..NoEndpoint::default() };
     let mut failures = vec![
         Failure::PerTryTimeout,
+        Failure::Dropped { category: "c".into() },
         Failure::NoEndpoint(NoEndpoint::default()),
         Failure::NoEndpoint(counted),
         Failure::NoEndpoint(NoEndpoint { unresolved: true, ..NoEndpoint::default() }),
@@ -84,7 +85,10 @@ fn is_listed(reason: &Reason) {
         | Reason::MaxStreamDuration
         | Reason::IdleTimeout => {}
         Reason::Attempt(failure) => match failure {
-            Failure::PerTryTimeout | Failure::NoEndpoint(_) | Failure::Cancelled { .. } => {}
+            Failure::PerTryTimeout
+            | Failure::Dropped { .. }
+            | Failure::NoEndpoint(_)
+            | Failure::Cancelled { .. } => {}
             Failure::Connect(
                 ConnectFailure::Refused
                 | ConnectFailure::Unreachable

@@ -192,7 +192,7 @@ fn localities_weigh_on_the_ring_when_they_are_to() {
         Arc::new(locality)
     };
     let localities = vec![locality(3, 0..2), locality(1, 2..4), locality(0, 4..9)];
-    let assignment = ClusterLoadAssignment { localities };
+    let assignment = ClusterLoadAssignment { localities, drop_overloads: Vec::new() };
     let mut policy = policy(ring_hash(80, 80));
     for (weighted, expected) in [(true, [30, 30, 10, 10, 0]), (false, [9; 5])] {
         policy.locality_weighted = weighted;

@@ -1,6 +1,7 @@
 //! What is published when, and when what was replaced is freed.
 
 use super::fixture::{World, assignment, at, cluster, config, routes};
+use crate::model::{DropOverload, Fraction};
 use crate::state::{PickRequest, Picked};
 use crate::update::{Mode, Origin, UnknownHosts};
 use std::sync::Arc;
@@ -62,6 +63,30 @@ fn only_the_cluster_that_changed_gets_a_picker() {
     let applied = world.apply(update, 1).unwrap();
     assert_eq!((applied.clusters_changed, applied.endpoints_added), (0, 1));
     assert_eq!(world.log(), ["1 b3 new", "1 b picker"]);
+}
+
+#[test]
+fn what_is_dropped_changes_without_the_endpoints() {
+    let mut world = World::with(cluster("a"), "1 2");
+    let picker = |world: &World| Arc::clone(&world.mesh.snapshot().cluster("a").unwrap().picker());
+    let before = picker(&world);
+    assert!(!before.drops() && before.dropped(&mut world.random).is_none());
+    let mut endpoints = assignment("1 2");
+    endpoints.drop_overloads = vec![DropOverload::new("lb", Fraction::ALL)];
+    let update = Some(Arc::new(endpoints));
+    let applied = world.updater.apply_endpoints("a", update.clone(), at(1)).unwrap();
+    assert_eq!((applied.endpoints_added, applied.endpoints_removed), (0, 0));
+    assert_eq!(world.log(), ["1 a picker"]);
+    let after = picker(&world);
+    assert_eq!(after.dropped(&mut world.random).map(|category| &**category), Some("lb"));
+    for (old, new) in before.set().endpoints().zip(after.set().endpoints()) {
+        assert!(Arc::ptr_eq(old, new));
+    }
+    // The same again is nothing new.
+    world.updater.apply_endpoints("a", update, at(2)).unwrap();
+    assert_eq!(world.log(), [""; 0]);
+    world.endpoints("1 2", 3);
+    assert!(!picker(&world).drops());
 }
 
 #[test]
