@@ -184,12 +184,14 @@ impl Builder {
             Ok(own) => own.runtime.handle().clone(),
             Err(handle) => handle.clone(),
         };
+        let registry = Registry::new();
         let (sink, receiver) = Sink::channel();
+        let sink = sink.counting(&registry);
         let resolver = self.resolver.unwrap_or_else(dns::default_resolver);
         let shared = Arc::new(Shared {
             runtime: runtime.clone(),
             dial: self.connector,
-            registry: Registry::new(),
+            registry,
             classify: self.classify,
             channel_id: Draw.next_u64(),
             attention: Notify::new(),

@@ -129,6 +129,12 @@ impl Error {
         matches!(self.0.reason, Reason::Attempt(Failure::Overflow(_)))
     }
 
+    /// Whether the cluster is overloaded, and the call was of the share that is dropped.
+    #[must_use]
+    pub fn is_dropped(&self) -> bool {
+        matches!(self.0.reason, Reason::Attempt(Failure::Dropped { .. }))
+    }
+
     /// Whether no connection could be made.
     #[must_use]
     pub fn is_connect(&self) -> bool {

@@ -51,6 +51,8 @@ pub(crate) struct Attempt {
     /// How often a pick is repeated to find another; `None`: who was tried is as good as any.
     pub(crate) max_reselect: Option<u32>,
     pub(crate) wait_for_ready: bool,
+    /// Whether it was drawn for among those that are dropped.
+    pub(crate) drawn: bool,
     pub(crate) grpc: bool,
     /// Which attempt of its call it is, from 1.
     pub(crate) number: u32,

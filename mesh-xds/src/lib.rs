@@ -9,6 +9,7 @@
 //! | [`bootstrap`] | where the control plane is, and who we are (gRFC A27, A47, A65, A97) |
 //! | [`decode`] | Envoy's resources → [`Resource`], and what is wrong with them |
 //! | [`last_good`] | the copy of the last good configuration on disk |
+//! | [`load_report`] | what is sent back: load, as reports; pure, time is passed in |
 //! | [`protocol`] | the stream: versions, nonces, subscriptions, timers; pure, time is passed in |
 //! | [`encode`] | the model → Envoy's resources |
 //! | [`server`] | the other end of the stream: a control plane |
@@ -22,6 +23,7 @@ pub mod client;
 pub mod decode;
 pub mod encode;
 pub mod last_good;
+pub mod load_report;
 pub mod protocol;
 mod resource;
 mod resource_type;
@@ -32,8 +34,8 @@ pub mod store;
 pub mod tls;
 
 pub use resource::{
-    DropOverload, EndpointSource, HttpConnectionManager, HttpFilter, Resource, RouteSource,
-    XdsCluster, XdsEndpoints, XdsListener, XdsRouteConfiguration,
+    EndpointSource, HttpConnectionManager, HttpFilter, Resource, RouteSource, XdsCluster,
+    XdsEndpoints, XdsListener, XdsRouteConfiguration,
 };
 pub use resource_type::ResourceType;
 pub use secret::{

@@ -4,7 +4,7 @@
 //! names are kept beside the model, so that whoever links resources need not look into it.
 
 use crate::secret::XdsSecret;
-use mesh_core::model::{Cluster, ClusterLoadAssignment, Fraction, RouteConfiguration};
+use mesh_core::model::{Cluster, ClusterLoadAssignment, RouteConfiguration};
 use mesh_core::update::{Mode, UnknownHosts};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -102,6 +102,8 @@ pub struct XdsCluster {
     /// Then [`locality_weighted`](mesh_core::model::LbPolicy::locality_weighted) follows
     /// [`XdsEndpoints::has_locality_weights`].
     pub follows_locality_weights: bool,
+    /// Whether its load is reported to the server that it comes from (`lrs_server: self`, gRFC A27).
+    pub reports_load: bool,
 }
 
 /// Where a cluster's endpoints come from.
@@ -124,25 +126,13 @@ pub enum EndpointSource {
 pub struct XdsEndpoints {
     /// `cluster_name`: the resource's name.
     pub name: Arc<str>,
-    /// The endpoints.
+    /// The endpoints, and the shares of calls that are dropped (gRFC A27).
     pub assignment: Arc<ClusterLoadAssignment>,
-    /// Shares of calls that are dropped, one category after the other (gRFC A27).
-    pub drop_overloads: Vec<DropOverload>,
     /// `policy.overprovisioning_factor`: health counts this many percent, whatever the cluster's
     /// [`LbPolicy`](mesh_core::model::LbPolicy) says; `None`: nothing said.
     pub overprovisioning_factor: Option<u32>,
     /// Whether the control plane said a weight of any locality.
     pub has_locality_weights: bool,
-}
-
-/// A share of calls that is dropped.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct DropOverload {
-    /// Its category, for load reports.
-    pub category: Arc<str>,
-    /// How many.
-    pub share: Fraction,
 }
 
 impl XdsListener {
@@ -185,7 +175,7 @@ impl XdsCluster {
     /// A cluster with its endpoints' source.
     #[must_use]
     pub const fn new(model: Arc<Cluster>, endpoints: EndpointSource) -> Self {
-        Self { model, endpoints, follows_locality_weights: false }
+        Self { model, endpoints, follows_locality_weights: false, reports_load: false }
     }
 }
 
@@ -196,18 +186,9 @@ impl XdsEndpoints {
         Self {
             name: name.into(),
             assignment,
-            drop_overloads: Vec::new(),
             overprovisioning_factor: None,
             has_locality_weights: false,
         }
-    }
-}
-
-impl DropOverload {
-    /// A share of a category.
-    #[must_use]
-    pub fn new(category: impl Into<Arc<str>>, share: Fraction) -> Self {
-        Self { category: category.into(), share }
     }
 }
 

@@ -1,4 +1,5 @@
-//! The layer that finds an attempt its endpoint: a place in the circuit breaker, then a pick.
+//! The layer that finds an attempt its endpoint: the draw of those that are dropped, a place in the
+//! circuit breaker, then a pick.
 //!
 //! # Position
 //! Below `call`: every attempt is admitted and picked anew, with the picker in force at that moment, so
@@ -17,6 +18,7 @@ use mesh_core::Timestamp;
 use mesh_core::breaker::Resource;
 use mesh_core::outcome::Failure;
 use mesh_core::state::{EndpointSet, InFlight, PickRequest, Picked as Pick};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use tower_service::Service;
 
@@ -62,6 +64,15 @@ fn choose(mut attempt: Attempt, now: Timestamp) -> Choice {
     let priority = attempt.priority();
     let target = &attempt.target;
     let cluster = target.cluster();
+    let picker = cluster.picker();
+    if picker.drops() && !attempt.drawn {
+        // Once for each attempt: one that waits for an endpoint comes here again.
+        attempt.drawn = true;
+        if let Some(category) = picker.dropped(&mut Draw) {
+            let category = Arc::clone(category);
+            return Choice::Fail(attempt.unsent(Failure::Dropped { category }));
+        }
+    }
     if let Err(overflow) = cluster.breaker().try_acquire(priority, Resource::Requests) {
         return Choice::Fail(attempt.unsent(Failure::Overflow(overflow)));
     }
@@ -71,7 +82,6 @@ fn choose(mut attempt: Attempt, now: Timestamp) -> Choice {
         previous: if attempt.max_reselect.is_some() { &attempt.previous } else { &[] },
         max_reselect: attempt.max_reselect.unwrap_or(0),
     };
-    let picker = cluster.picker();
     let failure = match picker.pick(cluster, request, Draw) {
         Pick::Endpoint(index, endpoint) => {
             let endpoint = endpoint.clone();

@@ -223,6 +223,7 @@ impl Drive {
             previous: self.previous.clone(),
             max_reselect: target.max_reselect(),
             wait_for_ready: self.options.wait_for_ready,
+            drawn: false,
             grpc: self.grpc,
             number: id.number(),
             started: now,
@@ -338,8 +339,10 @@ impl Drive {
 
     fn count_failure(&self, error: &AttemptError, endpoint: Option<&Address>) {
         let cells = &self.target().cluster().attached().cells;
-        if let Failure::Overflow(limit) = &error.failure {
-            cells.overflow(*limit);
+        match &error.failure {
+            Failure::Overflow(limit) => cells.overflow(*limit),
+            Failure::Dropped { category } => cells.dropped(category),
+            _ => {}
         }
         if endpoint.is_none() {
             cells.attempt_unplaced(Code { flag: Some(error.failure.flag()), ..Code::default() });

@@ -28,6 +28,8 @@ pub(crate) struct AttemptScope {
     times: Times,
     head_at: Timestamp,
     grpc: bool,
+    /// Whether the load of its cluster is reported, and this attempt is counted for that.
+    load: bool,
     report: Report,
     code: Code,
     /// When the attempt ended, when that is known: the clock need not be read again.
@@ -65,11 +67,9 @@ impl AttemptScope {
         times: Times,
         span: ThinSpan,
     ) -> Self {
-        if let Some(locality) = &locality {
-            locality.attempt_started();
-        }
+        let load = locality.as_ref().is_some_and(|locality| locality.attempt_started());
         let (head_at, report, code) = (times.started, Report::Head, Code::default());
-        Self { in_flight, locality, times, head_at, grpc, report, code, ended: None, span }
+        Self { in_flight, locality, times, head_at, grpc, load, report, code, ended: None, span }
     }
 
     /// The span of the attempt.
@@ -236,6 +236,15 @@ impl AttemptScope {
         }
     }
 
+    /// Whether the attempt counts as failed in load reports: it was not answered whole, or with a 5xx; of
+    /// gRPC, with anything but OK.
+    fn has_failed(&self) -> bool {
+        let Code { status, grpc_status, flag } = self.code;
+        flag.is_some()
+            || status.is_none_or(|status| status.is_server_error())
+            || (self.grpc && grpc_status != Some(outcome::grpc::OK))
+    }
+
     fn observe(&self, observation: Observation) {
         let cluster = self.in_flight.target().cluster();
         let now = clock::now();
@@ -269,6 +278,9 @@ impl Drop for AttemptScope {
             let body = now.saturating_duration_since(self.head_at);
             let body = self.code.status.map(|_| body);
             locality.attempt_finished(&AttemptRecord { code: self.code, duration: elapsed, body });
+            if self.load {
+                locality.load_ended(self.has_failed());
+            }
         }
     }
 }

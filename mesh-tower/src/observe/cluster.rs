@@ -7,11 +7,13 @@
 
 use super::cell::{Sharded, zeroes};
 use super::code::{Code, CodeCounters, CodeTable};
+use super::drops::Drops;
 use super::events::{
     CONNECT_FAILURES, CloseReason, EjectionKind, EjectionOutcome, EndpointState, OVERFLOWS,
     RetryOutcome, connect_failure_index, overflow_index,
 };
 use super::histogram::Histogram;
+use super::load::{self, Loads, LocalityLoad};
 use super::phases::{Phase, Phases};
 use super::registry::Registry;
 use mesh_core::model::Locality;
@@ -19,7 +21,7 @@ use mesh_core::outcome::{ConnectFailure, Overflow};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 mod visit;
@@ -52,7 +54,7 @@ pub(crate) struct ClusterReading {
     pub(crate) pending: u32,
 }
 
-/// The cells of one cluster; 288 bytes until something happens to it.
+/// The cells of one cluster; 320 bytes until something happens to it.
 pub(crate) struct ClusterCells {
     name: Arc<str>,
     registry: Weak<Registry>,
@@ -61,6 +63,10 @@ pub(crate) struct ClusterCells {
     unplaced: PlaceCells,
     localities: Mutex<BTreeMap<Arc<str>, Weak<LocalityCells>>>,
     reading: Mutex<Option<Weak<dyn ReadCluster>>>,
+    /// Set by the first attempt that is dropped.
+    drops: OnceLock<Box<Drops>>,
+    /// Set while its load is reported, and from then on.
+    loads: OnceLock<Box<Loads>>,
 }
 
 struct ClusterBlock {
@@ -104,6 +110,8 @@ impl ClusterCells {
             unplaced: PlaceCells::default(),
             localities: Mutex::default(),
             reading: Mutex::new(None),
+            drops: OnceLock::new(),
+            loads: OnceLock::new(),
         }
     }
 
@@ -122,7 +130,11 @@ impl ClusterCells {
         }
         let own = (!label.is_empty()).then(PlaceCells::default);
         let (locality, cluster) = (locality.clone(), Arc::clone(self));
-        let cells = LocalityCells { label: Arc::clone(&label), locality, cluster, own };
+        let load = OnceLock::new();
+        if let Some(loads) = self.loads.get() {
+            load.get_or_init(|| loads.of(&locality));
+        }
+        let cells = LocalityCells { label: Arc::clone(&label), locality, cluster, own, load };
         let cells = Arc::new(cells);
         localities.insert(label, Arc::downgrade(&cells));
         cells
@@ -156,6 +168,31 @@ impl ClusterCells {
     /// A circuit breaker refused.
     pub(crate) fn overflow(&self, limit: Overflow) {
         self.count(|block| &block.overflows[overflow_index(limit)]);
+    }
+
+    /// The cluster is overloaded, and an attempt was dropped for this category.
+    pub(crate) fn dropped(&self, category: &Arc<str>) {
+        self.drops.get_or_init(Box::default).count(category);
+    }
+
+    /// The attempts that begin from now on are counted for load reports.
+    pub(crate) fn report_load(&self) {
+        let loads = self.loads.get_or_init(Box::default);
+        // After that: a locality that is made meanwhile has seen it, or is among these.
+        let live: Vec<_> = self.localities.lock().values().filter_map(Weak::upgrade).collect();
+        for cells in &live {
+            cells.load.get_or_init(|| loads.of(&cells.locality));
+        }
+    }
+
+    /// The load that was counted for reports. Takes a lock: for a report, not for a call.
+    pub(crate) fn load(&self) -> load::ClusterLoad {
+        let refused = overflow_index(Overflow::Requests);
+        load::ClusterLoad {
+            localities: self.loads.get().map(|loads| loads.read()).unwrap_or_default(),
+            drops: self.drops.get().map(|drops| drops.read()).unwrap_or_default(),
+            refused: self.shards.sum(|block| &block.overflows[refused]),
+        }
     }
 
     /// Outlier detection found an endpoint.
@@ -222,7 +259,7 @@ impl PlaceCells {
     }
 }
 
-/// The cells of the attempts in one locality of a cluster; 256 bytes until the first attempt. Keeps the
+/// The cells of the attempts in one locality of a cluster; 272 bytes until the first attempt. Keeps the
 /// cluster's cells alive.
 #[expect(unnameable_types, reason = "what hangs on the live state is the mesh's own")]
 pub struct LocalityCells {
@@ -231,6 +268,8 @@ pub struct LocalityCells {
     cluster: Arc<ClusterCells>,
     /// `None`: the empty locality, whose series the cluster's own attempts without a place share.
     own: Option<PlaceCells>,
+    /// `None`: the load of the cluster is not reported.
+    load: OnceLock<Arc<LocalityLoad>>,
 }
 
 impl LocalityCells {
@@ -244,9 +283,19 @@ impl LocalityCells {
         &self.locality
     }
 
-    /// An endpoint was picked. [`attempt_finished`](Self::attempt_finished) must follow, once.
-    pub(crate) fn attempt_started(&self) {
+    /// An endpoint was picked. [`attempt_finished`](Self::attempt_finished) must follow, once; and, if it
+    /// says that load is reported, [`load_ended`](Self::load_ended).
+    #[must_use = "who is counted for load reports must be counted again at its end"]
+    pub(crate) fn attempt_started(&self) -> bool {
         self.cluster.count(|block| &block.attempts_started);
+        self.load.get().inspect(|load| load.issued()).is_some()
+    }
+
+    /// An attempt ended that is counted for load reports.
+    pub(crate) fn load_ended(&self, failed: bool) {
+        if let Some(load) = self.load.get() {
+            load.ended(failed);
+        }
     }
 
     /// An attempt that was started ended, however it did.

@@ -76,7 +76,7 @@ fn calls(target: &TargetCells, cluster: &ClusterCells, locality: &LocalityCells)
     for (millis, status) in [(1, 200), (10, 200), (100, 503)] {
         let duration = Duration::from_millis(millis);
         target.call_started();
-        locality.attempt_started();
+        let _reported = locality.attempt_started();
         cluster.phases(&phases);
         locality.attempt_finished(&AttemptRecord {
             body: Some(Duration::from_millis(3)),
@@ -85,7 +85,7 @@ fn calls(target: &TargetCells, cluster: &ClusterCells, locality: &LocalityCells)
         target.call_finished(&CallRecord { attempts: 3, ..call(status, duration) });
     }
     target.call_started();
-    locality.attempt_started();
+    let _reported = locality.attempt_started();
     let flag = Some(ResponseFlag::UpstreamOverflow);
     cluster.attempt_unplaced(Code { flag, ..Code::default() });
 }
@@ -95,6 +95,7 @@ fn events(cluster: &ClusterCells) {
     cluster.transparent_retry();
     cluster.hedge();
     cluster.overflow(Overflow::Requests);
+    cluster.dropped(&"throttle".into());
     cluster.ejection(EjectionKind::SuccessRate, EjectionOutcome::Enforced);
     cluster.connection_opened();
     cluster.connection_opened();

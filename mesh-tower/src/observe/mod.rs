@@ -28,10 +28,12 @@ mod attached;
 mod cell;
 pub(crate) mod cluster;
 pub(crate) mod code;
+mod drops;
 pub(crate) mod events;
 #[cfg(test)]
 mod fixture;
 mod histogram;
+pub(crate) mod load;
 pub(crate) mod mesh;
 mod names;
 mod otel;

@@ -117,6 +117,8 @@ metrics! {
         "Attempts started beside one that was slow.";
     Overflows: Cluster Counter "mesh_overflow_total" "{refusal}" [cluster limit]
         "Attempts and retries that a circuit breaker refused.";
+    Drops: Cluster Counter "mesh_drops_total" "{attempt}" [cluster category]
+        "Attempts that were dropped because the cluster is overloaded.";
     Ejections: Cluster Counter "mesh_ejections_total" "{ejection}" [cluster kind outcome]
         "Endpoints that outlier detection took out, or would have.";
     Endpoints: Cluster Gauge "mesh_endpoints" "{endpoint}" [cluster state]

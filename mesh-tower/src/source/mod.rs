@@ -44,6 +44,8 @@ pub(crate) mod demand;
 pub(crate) mod environment;
 mod file;
 mod fixed;
+#[cfg(feature = "xds")]
+mod load_report;
 pub(crate) mod mesh_yaml;
 mod read;
 mod reload;

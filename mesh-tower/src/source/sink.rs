@@ -4,6 +4,7 @@
 //! and a source never waits for the mesh. The order between kinds is kept.
 
 use super::demand::{Demand, Interests};
+use crate::observe::registry::Registry;
 use mesh_core::update::Origin;
 use mesh_core::{ConfigUpdate, WallTime};
 use parking_lot::Mutex;
@@ -17,9 +18,12 @@ use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// The source's end. Cheap to clone, never waits, keeps at most one event of each kind.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Sink {
     shared: Arc<Shared>,
+    /// The counters of the mesh; `None`: there is no mesh at the other end.
+    #[cfg_attr(not(feature = "xds"), expect(dead_code, reason = "only control planes ask"))]
+    registry: Option<Arc<Registry>>,
     interests: Arc<Interests>,
     closed: CancellationToken,
 }
@@ -31,7 +35,7 @@ impl Sink {
         let (shared, closed) = (Arc::<Shared>::default(), CancellationToken::new());
         let receiver =
             SinkReceiver { shared: shared.clone(), _closes: closed.clone().drop_guard() };
-        (Self { shared, interests: Arc::default(), closed }, receiver)
+        (Self { shared, registry: None, interests: Arc::default(), closed }, receiver)
     }
 
     /// Hands a complete configuration over. One that was not taken yet is replaced.
@@ -75,6 +79,17 @@ impl Sink {
         self.interests.open()
     }
 
+    /// With the counters of the mesh at the other end.
+    pub(crate) fn counting(mut self, registry: &Arc<Registry>) -> Self {
+        self.registry = Some(Arc::clone(registry));
+        self
+    }
+
+    #[cfg(feature = "xds")]
+    pub(super) const fn registry(&self) -> Option<&Arc<Registry>> {
+        self.registry.as_ref()
+    }
+
     /// Calls by virtual host: how many were begun, and whether any is in flight.
     #[cfg(feature = "xds")]
     pub(super) fn calls(&self) -> BTreeMap<Arc<str>, (u64, bool)> {
@@ -99,6 +114,12 @@ impl Sink {
         pending.push_back(event);
         drop(pending);
         self.shared.arrived.notify_one();
+    }
+}
+
+impl fmt::Debug for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sink").field("shared", &self.shared).finish_non_exhaustive()
     }
 }
 

@@ -16,12 +16,15 @@ mod config_file;
 #[cfg(feature = "xds")]
 mod control_plane;
 mod dns;
+mod drop_overload;
 mod events;
 mod faults;
 mod fixture;
 mod foreign;
 mod headers;
 mod kit;
+#[cfg(feature = "xds")]
+mod load_report;
 mod observe_mode;
 mod on_demand;
 mod outlier;

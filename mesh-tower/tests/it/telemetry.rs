@@ -8,11 +8,12 @@ use crate::retry::retry;
 use crate::wire::{Act, GRPC_OK, OK, scripted};
 use http_body_util::BodyExt;
 use mesh_core::ConfigUpdate;
-use mesh_core::model::{HedgePolicy, OutlierDetection, RetryOn};
+use mesh_core::model::{DropOverload, Fraction, HedgePolicy, OutlierDetection, RetryOn};
 use mesh_tower::observe::CallReport;
 use mesh_tower::source::Updates;
 use mesh_tower::testing::MemoryNetwork;
 use mesh_tower::{CallOptions, Mesh};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Counters and histograms, from the table in the documentation.
@@ -66,6 +67,13 @@ async fn every_counter_and_histogram_is_fed() {
     }
     updates.apply(update(0));
     bounded(mesh.applied(2)).await.unwrap();
+    drop(outcome(&mesh, over_h2(get("/"))).await);
+    let mut overloaded = update(1);
+    let cluster = overloaded.clusters.get_mut("a").unwrap();
+    let endpoints = Arc::make_mut(cluster.endpoints.as_mut().unwrap());
+    endpoints.drop_overloads = vec![DropOverload::new("lb", Fraction::ALL)];
+    updates.apply(overloaded);
+    bounded(mesh.applied(3)).await.unwrap();
     drop(outcome(&mesh, over_h2(get("/"))).await);
     server.close();
     tokio::time::sleep(Duration::from_secs(1)).await;

@@ -2,10 +2,11 @@
 //!
 //! An aggregate becomes one cluster under its own name: the endpoints of its children, each child's
 //! priorities below those of the child before it. How it talks to them (protocol, TLS, connections, load
-//! balancing) is what its first child says: the model has one policy for one cluster (gRFC A75 gives each
+//! balancing, drops) is what its first child says: the model has one policy for one cluster (gRFC A75 gives each
 //! child its own).
 
 use super::walk::MAX_DEPTH;
+use crate::load_report::LoadKey;
 use crate::store::{Known, Store};
 use crate::{EndpointSource, Resource, ResourceType, XdsCluster};
 use mesh_core::model::{Cluster, ClusterLoadAssignment, LocalityEndpoints};
@@ -27,6 +28,18 @@ pub(super) fn resolve(store: &Store, name: &Arc<str>) -> Option<(Arc<Cluster>, E
     model.name = Arc::clone(name);
     let assignments = leaves.found.iter().filter_map(|leaf| endpoints_of(store, leaf));
     Some((Arc::new(model), Some(Arc::new(one_below_the_other(assignments)))))
+}
+
+/// What the load of the cluster of this name is reported under; `None`: it is not, or there is no such
+/// cluster.
+pub(super) fn load_key(store: &Store, name: &Arc<str>) -> Option<LoadKey> {
+    let cluster = cluster_of(store, name).filter(|cluster| cluster.reports_load)?;
+    let key = LoadKey::new(Arc::clone(name));
+    match &cluster.endpoints {
+        EndpointSource::Eds(service) => Some(key.with_service(Arc::clone(service))),
+        EndpointSource::Inline(_) | EndpointSource::Dns => Some(key),
+        EndpointSource::Aggregate(_) => None,
+    }
 }
 
 /// The clusters at the end of an aggregate, each once: the earlier mention counts.
@@ -58,7 +71,10 @@ fn one_below_the_other(
 ) -> ClusterLoadAssignment {
     let mut all = ClusterLoadAssignment::default();
     let mut first = 0;
-    for assignment in assignments {
+    for (at, assignment) in assignments.enumerate() {
+        if at == 0 {
+            all.drop_overloads.clone_from(&assignment.drop_overloads);
+        }
         let mut last = None;
         for locality in &assignment.localities {
             let mut moved = LocalityEndpoints::clone(locality);

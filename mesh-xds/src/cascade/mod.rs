@@ -22,6 +22,7 @@ mod aggregate;
 mod domains;
 mod walk;
 
+use crate::load_report::LoadKey;
 use crate::store::{Received, Store};
 use crate::{Resource, ResourceType};
 use mesh_core::model::{Domain, RouteConfiguration, VirtualHost};
@@ -224,6 +225,19 @@ impl Cascade {
         if let Some((cluster, endpoints)) = aggregate::resolve(&self.store, name) {
             update.clusters.insert(Arc::clone(name), ClusterUpdate::new(cluster, endpoints));
         }
+    }
+
+    /// The clusters of [`configuration`](Self::configuration) whose load is to be reported, each with the
+    /// name of its endpoints.
+    ///
+    /// Aggregates are none of them: each child reports for itself (gRFC A75), and here they are one.
+    #[must_use]
+    pub fn load_reports(&self) -> BTreeSet<LoadKey> {
+        let served = self.authorities.values().filter_map(|authority| match &authority.served {
+            Some(Ok(served)) => Some(&served.clusters),
+            Some(Err(_)) | None => None,
+        });
+        served.flatten().filter_map(|name| aggregate::load_key(&self.store, name)).collect()
     }
 
     /// Whether every authority that was asked for has an answer.

@@ -6,7 +6,8 @@ use crate::{
     XdsRouteConfiguration,
 };
 use mesh_core::model::{
-    Cluster, ClusterLoadAssignment, Endpoint, ForwardAction, HeaderMutations, Route,
+    Cluster, ClusterLoadAssignment, DropOverload, Endpoint, ForwardAction, Fraction,
+    HeaderMutations, Route,
 };
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -101,6 +102,10 @@ fn routes(name: &str, hosts: &[&str]) -> XdsRouteConfiguration {
 }
 
 fn cluster(name: &str, what: &str) -> Resource {
+    let (what, reports_load) = match what.strip_suffix("+lrs") {
+        Some(what) => (what, true),
+        None => (what, false),
+    };
     let endpoints = match what.split_once('=').unwrap_or((what, "")) {
         ("eds", "") => EndpointSource::Eds(name.into()),
         ("eds", service) => EndpointSource::Eds(service.into()),
@@ -108,7 +113,9 @@ fn cluster(name: &str, what: &str) -> Resource {
         ("of", children) => EndpointSource::Aggregate(children.split(',').map(Arc::from).collect()),
         _ => EndpointSource::Dns,
     };
-    Resource::Cluster(Arc::new(XdsCluster::new(Arc::new(Cluster::new(name)), endpoints)))
+    let mut cluster = XdsCluster::new(Arc::new(Cluster::new(name)), endpoints);
+    cluster.reports_load = reports_load;
+    Resource::Cluster(Arc::new(cluster))
 }
 
 /// Endpoints by their last number, each in a priority of its own after `/`.
@@ -326,4 +333,48 @@ fn the_version_is_that_of_the_content() {
     };
     assert_eq!(version(1), version(1));
     assert_ne!(version(1), version(2));
+}
+
+#[test]
+fn load_is_reported_of_clusters_that_serve_and_say_so() {
+    let mut cascade = Cascade::new("test");
+    let mut keys = |events: &[&str]| {
+        for event in events {
+            step(&mut cascade, event);
+            let _watches = cascade.poll_watches();
+        }
+        let show = |key: &LoadKey| match &key.service {
+            Some(service) => format!("{}/{service}", key.cluster),
+            None => key.cluster.to_string(),
+        };
+        cascade.load_reports().iter().map(show).collect::<Vec<_>>()
+    };
+    let begin = ["ask h", "LDS h rds=r", "RDS r h:a,b,c,d,e", "CDS a eds=s+lrs", "CDS b eds=b"];
+    assert!(keys(&begin).is_empty(), "nothing serves yet");
+    let rest = ["CDS c static=7+lrs", "CDS d dns+lrs", "CDS e of=a+lrs", "EDS s 1", "EDS b 2"];
+    assert_eq!(keys(&rest), ["a/s", "c", "d"]);
+    assert_eq!(keys(&["CDS a eds=t+lrs", "EDS t 3"]), ["a/t", "c", "d"]);
+    assert_eq!(keys(&["CDS a eds=t"]), ["c", "d"]);
+    assert!(keys(&["drop h"]).is_empty());
+}
+
+#[test]
+fn an_aggregate_drops_what_its_first_child_drops() {
+    let mut cascade = Cascade::new("test");
+    for event in ["ask h", "LDS h rds=r", "RDS r h:e", "CDS e of=a,b", "CDS a eds", "CDS b eds"] {
+        step(&mut cascade, event);
+        let _watches = cascade.poll_watches();
+    }
+    for (name, category) in [("a", "first"), ("b", "second")] {
+        let mut all = assignment(&["1"]);
+        all.drop_overloads = vec![DropOverload::new(category, Fraction::percent(5))];
+        let endpoints = Arc::new(XdsEndpoints::new(name, Arc::new(all)));
+        let value = (ResourceType::Endpoints, Resource::Endpoints(endpoints));
+        cascade.handle_changed(value.0, &name.into(), value.1, ("1".into(), 1));
+        let _watches = cascade.poll_watches();
+    }
+    let update = cascade.configuration();
+    let drops = &update.clusters["e"].endpoints.as_ref().unwrap().drop_overloads;
+    assert_eq!(drops.len(), 1);
+    assert_eq!(&*drops[0].category, "first");
 }

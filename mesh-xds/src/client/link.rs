@@ -42,7 +42,8 @@ pub(super) enum LinkEvent {
     Closed(CloseReason),
 }
 
-type Connecting = BoxFuture<'static, Result<Dialed, String>>;
+/// A connection that is being made, or why it could not be.
+pub(super) type Connecting = BoxFuture<'static, Result<Dialed, String>>;
 type Opening<T> = BoxFuture<'static, Result<Response<Streaming<T>>, Status>>;
 
 /// One stream to one server.
@@ -57,7 +58,7 @@ pub(super) enum Link {
 
 /// An open stream.
 pub(super) struct Open<Q, R> {
-    requests: mpsc::Sender<Q>,
+    pub(super) requests: mpsc::Sender<Q>,
     responses: Responses<R>,
     dialed: Dialed,
 }
@@ -70,9 +71,7 @@ enum Responses<R> {
 impl Link {
     /// Begins to connect. `credentials` are those of `server`.
     pub(super) fn connect(server: &Server, credentials: &Credentials, variant: Variant) -> Self {
-        let (server, credentials) = (server.clone(), credentials.clone());
-        let connecting = async move { Dialed::new(&server, &credentials).await };
-        Self::Connecting(Box::pin(connecting), variant)
+        Self::Connecting(connect(server, credentials), variant)
     }
 
     /// Whether a request could be sent now.
@@ -135,22 +134,32 @@ impl Link {
                 let (requests, receiver) = mpsc::channel(QUEUE);
                 let request = dialed.request(ReceiverStream::new(receiver));
                 let opening = async move { client.stream_aggregated_resources(request).await };
-                let responses = Responses::Opening(Box::pin(opening));
-                Self::StateOfTheWorld(Open { requests, responses, dialed })
+                Self::StateOfTheWorld(Open::new(requests, Box::pin(opening), dialed))
             }
             Variant::Delta => {
                 let (requests, receiver) = mpsc::channel(QUEUE);
                 let request = dialed.request(ReceiverStream::new(receiver));
                 let opening = async move { client.delta_aggregated_resources(request).await };
-                let responses = Responses::Opening(Box::pin(opening));
-                Self::Delta(Open { requests, responses, dialed })
+                Self::Delta(Open::new(requests, Box::pin(opening), dialed))
             }
         }
     }
 }
 
+/// A connection to `server`, once it is made. `credentials` are those of `server`.
+pub(super) fn connect(server: &Server, credentials: &Credentials) -> Connecting {
+    let (server, credentials) = (server.clone(), credentials.clone());
+    Box::pin(async move { Dialed::new(&server, &credentials).await })
+}
+
 impl<Q, R> Open<Q, R> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<R, CloseReason>> {
+    /// A stream that is being opened: the server may hold its head back until it has something to say.
+    pub(super) fn new(requests: mpsc::Sender<Q>, opening: Opening<R>, dialed: Dialed) -> Self {
+        Self { requests, responses: Responses::Opening(opening), dialed }
+    }
+
+    /// The next message, or why there is none.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<R, CloseReason>> {
         if let Responses::Opening(opening) = &mut self.responses {
             match ready!(opening.as_mut().poll(cx)) {
                 Ok(response) => self.responses = Responses::Open(Box::new(response.into_inner())),

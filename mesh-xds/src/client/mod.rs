@@ -19,6 +19,7 @@ mod dial;
 mod federation;
 mod heard;
 mod link;
+mod lrs;
 mod slot;
 #[cfg(feature = "tls")]
 mod tls;
@@ -27,10 +28,12 @@ mod wire;
 
 pub use copy::InUse;
 pub use link::MAX_RESPONSE;
+pub use lrs::{LoadReports, LoadReportsEvent, MAX_LRS_RESPONSE};
 
 use crate::ResourceType;
-use crate::bootstrap::{Authority, Bootstrap};
+use crate::bootstrap::{Authority, Bootstrap, Server};
 use crate::cascade::{Cascade, Key};
+use crate::load_report::LoadKey;
 use crate::protocol::Variant;
 use crate::store::Known;
 use envoy_types::pb::envoy::config::core::v3::Node;
@@ -145,6 +148,19 @@ impl Client {
         self.wanted.entry(Arc::clone(authority)).or_insert(default_port);
         self.cascade.add(authority, listeners);
         self.publish_soon();
+    }
+
+    /// The clusters whose load is to be reported, as the last update has them, by the server that they
+    /// are asked of: it gets the reports (`lrs_server: self`).
+    #[must_use]
+    pub fn load_reports(&self) -> Vec<(&Server, BTreeSet<LoadKey>)> {
+        let mut by_server: BTreeMap<usize, BTreeSet<LoadKey>> = BTreeMap::new();
+        for key in self.cascade.load_reports() {
+            if let Some(server) = self.federation.server_of(ResourceType::Cluster, &key.cluster) {
+                by_server.entry(server).or_default().insert(key);
+            }
+        }
+        by_server.into_iter().map(|(server, keys)| (&self.slots[server].server, keys)).collect()
     }
 
     /// No calls are made to `authority` any more.

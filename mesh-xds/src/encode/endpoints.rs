@@ -1,5 +1,6 @@
 //! Endpoints: `ClusterLoadAssignment`.
 
+use super::matcher::fraction;
 use super::words::Words;
 use super::wrap::uint32;
 use envoy_types::pb::envoy::config::core::v3::{
@@ -7,7 +8,8 @@ use envoy_types::pb::envoy::config::core::v3::{
     address, socket_address::PortSpecifier,
 };
 use envoy_types::pb::envoy::config::endpoint::v3::{
-    self as pb, LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier,
+    self as pb, LbEndpoint, LocalityLbEndpoints, cluster_load_assignment::Policy,
+    cluster_load_assignment::policy::DropOverload as PbDropOverload, lb_endpoint::HostIdentifier,
 };
 use mesh_core::model::{
     Address, ClusterLoadAssignment, Endpoint, HealthStatus, Locality, LocalityEndpoints,
@@ -26,8 +28,18 @@ pub fn endpoints(name: &str, model: &ClusterLoadAssignment) -> pb::ClusterLoadAs
     pb::ClusterLoadAssignment {
         cluster_name: name.to_owned(),
         endpoints: model.localities.iter().map(|locality| locality_endpoints(locality)).collect(),
+        policy: policy(model),
         ..pb::ClusterLoadAssignment::default()
     }
+}
+
+fn policy(model: &ClusterLoadAssignment) -> Option<Policy> {
+    let drops = model.drop_overloads.iter().map(|drop| PbDropOverload {
+        category: drop.category.to_string(),
+        drop_percentage: Some(fraction(drop.share)),
+    });
+    let drop_overloads: Vec<_> = drops.collect();
+    (!drop_overloads.is_empty()).then(|| Policy { drop_overloads, ..Policy::default() })
 }
 
 /// The names of a DNS cluster, as endpoints of one locality.

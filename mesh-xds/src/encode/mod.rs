@@ -80,9 +80,7 @@ pub use words::METADATA_KEY;
 use crate::ResourceType;
 use bytes::Bytes;
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
-use envoy_types::pb::envoy::config::endpoint::v3::{
-    ClusterLoadAssignment, cluster_load_assignment::Policy,
-};
+use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_types::pb::envoy::config::listener::v3::Listener;
 use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
 use mesh_core::ConfigUpdate;
@@ -228,10 +226,8 @@ fn endpoints_of(name: &str, update: &ClusterUpdate) -> Option<Encoded> {
     let factor = update.cluster.lb_policy.overprovisioning_factor;
     if factor != lb::OVERPROVISIONING {
         // Envoy: more than zero.
-        message.policy = Some(Policy {
-            overprovisioning_factor: wrap::uint32(factor.max(1)),
-            ..Policy::default()
-        });
+        message.policy.get_or_insert_default().overprovisioning_factor =
+            wrap::uint32(factor.max(1));
     }
     Some(Encoded::endpoints(&message))
 }

@@ -34,7 +34,7 @@ const JITTER: f64 = 0.2;
 
 /// The state of the one stream.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     phase: Phase,
     variant: Variant,
     /// Streams in a row without a response.
@@ -70,14 +70,14 @@ enum Told {
 
 /// A timer of the stream that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Due {
+pub(crate) enum Due {
     Connect,
     ConnectTimeout,
     Mute,
 }
 
 impl Connection {
-    pub(super) const fn new(variant: Variant) -> Self {
+    pub(crate) const fn new(variant: Variant) -> Self {
         Self {
             phase: Phase::Idle,
             variant,
@@ -88,34 +88,34 @@ impl Connection {
         }
     }
 
-    pub(super) const fn variant(&self) -> Variant {
+    pub(crate) const fn variant(&self) -> Variant {
         self.variant
     }
 
     /// Why the server counts as unreachable, if it does.
-    pub(super) const fn unreachable(&self) -> Option<&Arc<str>> {
+    pub(crate) const fn unreachable(&self) -> Option<&Arc<str>> {
         match &self.told {
             Told::Unreachable(error) => Some(error),
             Told::Nothing | Told::Reachable => None,
         }
     }
 
-    pub(super) const fn is_open(&self) -> bool {
+    pub(crate) const fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open { .. })
     }
 
     /// Whether there is a stream, or an attempt to open one, that can end.
-    pub(super) const fn is_live(&self) -> bool {
+    pub(crate) const fn is_live(&self) -> bool {
         matches!(self.phase, Phase::Open { .. } | Phase::Connecting { .. })
     }
 
     /// Whether the open stream has had a response.
-    pub(super) const fn is_answered(&self) -> bool {
+    pub(crate) const fn is_answered(&self) -> bool {
         matches!(self.phase, Phase::Open { answered: true, .. })
     }
 
     /// Something is watched: begins a stream, unless one is there or a pause is on.
-    pub(super) fn want(
+    pub(crate) fn want(
         &mut self,
         options: &Options,
         now: Timestamp,
@@ -137,7 +137,7 @@ impl Connection {
     }
 
     /// The stream is open. `false`: none was being opened.
-    pub(super) fn handle_connected(&mut self) -> bool {
+    pub(crate) fn handle_connected(&mut self) -> bool {
         let opening = matches!(self.phase, Phase::Connecting { .. });
         if opening {
             self.phase = Phase::Open { answered: false, mute: None };
@@ -146,14 +146,14 @@ impl Connection {
     }
 
     /// Something unknown was asked for: the server must not be mute.
-    pub(super) fn handle_asked(&mut self, options: &Options, now: Timestamp) {
+    pub(crate) fn handle_asked(&mut self, options: &Options, now: Timestamp) {
         if let Phase::Open { answered: false, mute: mute @ None } = &mut self.phase {
             *mute = Some(now + options.mute_timeout);
         }
     }
 
     /// A response came. `false`: no stream is open.
-    pub(super) fn handle_response(&mut self, events: &mut VecDeque<Event>) -> bool {
+    pub(crate) fn handle_response(&mut self, events: &mut VecDeque<Event>) -> bool {
         let Phase::Open { answered, mute } = &mut self.phase else { return false };
         (*answered, *mute) = (true, None);
         self.failures = 0;
@@ -165,7 +165,7 @@ impl Connection {
     }
 
     /// The stream has ended; `true`: it is now spoken in the other variant.
-    pub(super) fn end(
+    pub(crate) fn end(
         &mut self,
         reason: CloseReason,
         options: &Options,
@@ -199,7 +199,7 @@ impl Connection {
     }
 
     /// After a pause: begins the next stream, if anything is `wanted`.
-    pub(super) fn handle_pause_over(
+    pub(crate) fn handle_pause_over(
         &mut self,
         wanted: bool,
         options: &Options,
@@ -237,14 +237,14 @@ impl Connection {
     }
 
     /// The server is not mute: nothing that it was asked for is wanted any more.
-    pub(super) fn excuse(&mut self) {
+    pub(crate) fn excuse(&mut self) {
         if let Phase::Open { mute, .. } = &mut self.phase {
             *mute = None;
         }
     }
 
     /// The timer of the stream.
-    pub(super) fn next(&self) -> Option<(Timestamp, &'static str, Due)> {
+    pub(crate) fn next(&self) -> Option<(Timestamp, &'static str, Due)> {
         match self.phase {
             Phase::Idle => None,
             Phase::Waiting => {

@@ -61,6 +61,7 @@ mod subscription;
 mod tests;
 mod timers;
 
+pub(crate) use connection::{Connection, Due};
 pub use event::{Action, CloseReason, Deletion, Event};
 pub use message::{Body, Content, Received, Request, ResourceError, Response};
 pub(crate) use name::canonical;
@@ -70,7 +71,6 @@ pub use record::ResourceState;
 pub use status::ResourceStatus;
 
 use crate::ResourceType;
-use connection::{Connection, Due};
 use mesh_core::{Random, Timestamp};
 use record::Step;
 use std::collections::VecDeque;

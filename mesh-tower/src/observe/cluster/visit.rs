@@ -24,6 +24,11 @@ impl ClusterCells {
             Metric::Endpoints | Metric::Panic | Metric::AttemptsPending => {
                 self.visit_state(metric, visit);
             }
+            Metric::Drops => {
+                for (category, count) in self.drops.get().map(|d| d.read()).unwrap_or_default() {
+                    visit(&[&self.name, &category], Value::Number(count));
+                }
+            }
             _ if self.shards.blocks().next().is_none() => {}
             Metric::AttemptDuration | Metric::PhaseDuration => {
                 self.visit_durations(metric, visit);

@@ -4,6 +4,7 @@ use super::XdsSource;
 use super::idle::{self, Idle, Use};
 use super::keeper::{Keeper, Turn};
 use crate::clock;
+use crate::source::load_report::Reporting;
 use crate::source::{Demand, RejectCause, Rejected, Sink};
 use mesh_core::WallTime;
 use mesh_core::model::Domain;
@@ -22,6 +23,7 @@ pub(super) struct Running {
     sink: Sink,
     demand: Demand,
     client: Client,
+    reporting: Reporting,
     keeper: Option<Keeper>,
     /// Authorities that were asked for by the program: they stay.
     pinned: BTreeSet<Arc<str>>,
@@ -46,6 +48,7 @@ impl Running {
         }
         Self {
             demand: sink.on_demand(),
+            reporting: Reporting::new(&source.bootstrap, &sink),
             sink,
             client,
             keeper: source.place().map(Keeper::new),
@@ -69,6 +72,7 @@ impl Running {
                     self.client.want(&interest.authority, interest.default_port);
                 }
                 event = self.client.next() => self.hand_over(event),
+                () = self.reporting.run() => {}
                 turn = next_turn(self.keeper.as_mut()) => self.keep(turn),
                 _ = looks.tick() => self.let_go(),
             }
@@ -127,6 +131,8 @@ impl Running {
         if let (true, false, Some(keeper)) = (changed, is_copy, &mut self.keeper) {
             keeper.handle_changed();
         }
+        // Before it is published: then its first calls are reported.
+        self.reporting.follow(&self.client);
         self.hosts = hosts(&update);
         self.published = Some(update.origin.clone());
         self.sink.publish(update);

@@ -80,27 +80,25 @@ fn inline(walk: &mut Walk, message: &Cluster, model: &mut model::Cluster) -> End
         return EndpointSource::Inline(Arc::default());
     };
     walk.at("load_assignment", |walk| {
-        policy(walk, assignment, model);
-        let found = endpoint::assignment(walk, assignment, Source::Inline);
+        let drops = policy(walk, assignment, model);
+        let mut found = endpoint::assignment(walk, assignment, Source::Inline);
+        found.drop_overloads = drops;
         EndpointSource::Inline(Arc::new(found))
     })
 }
 
-/// The policy of an assignment within a cluster: only how much health counts has a place.
+/// The policy of an assignment within a cluster: how much health counts goes into `model`, what is dropped
+/// is handed back.
 pub(super) fn policy(
     walk: &mut Walk,
     assignment: &ClusterLoadAssignment,
     model: &mut model::Cluster,
-) {
+) -> Vec<model::DropOverload> {
     let policy = endpoint::policy(walk, assignment.policy.as_ref());
-    walk.ignored(
-        !policy.drop_overloads.is_empty(),
-        "policy.drop_overloads",
-        "only EDS drops: a cluster's own endpoints have no overload to report",
-    );
     if let Some(factor) = policy.overprovisioning_factor {
         model.lb_policy.overprovisioning_factor = factor;
     }
+    policy.drop_overloads
 }
 
 fn ignore_assignment(walk: &mut Walk, message: &Cluster) {

@@ -118,7 +118,12 @@ fn options(
         return options;
     };
     walk.at("load_assignment", |walk| {
-        discovery::policy(walk, assignment, model);
+        let drops = discovery::policy(walk, assignment, model);
+        walk.ignored(
+            !drops.is_empty(),
+            "policy.drop_overloads",
+            "only listed endpoints drop: what names resolve to has no such policy here",
+        );
         if logical {
             check_single(walk, assignment);
         }

@@ -80,5 +80,6 @@ fn cluster(walk: &mut Walk, message: &Cluster, context: &Context) -> Option<XdsC
     words::decode(walk, message, &mut model, context);
     let mut cluster = XdsCluster::new(Arc::new(model), endpoints?);
     cluster.follows_locality_weights = lb_policy::follows_locality_weights(message);
+    cluster.reports_load = message.lrs_server.is_some();
     Some(cluster)
 }

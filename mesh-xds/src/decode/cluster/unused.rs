@@ -36,19 +36,18 @@ fn report_all(walk: &mut Walk, fields: &[Unused]) {
 }
 
 #[expect(deprecated, reason = "control planes still set `track_timeout_budgets`")]
-fn telemetry(cluster: &Cluster) -> [Unused; 6] {
+fn telemetry(cluster: &Cluster) -> [Unused; 5] {
     const OWN: &str = "telemetry is configured by the application";
-    const NO_REPORTS: &str = "load is not reported yet";
+    const NO_METRICS: &str = "load reports have no metrics of endpoints (gRFC A85)";
     [
         (!cluster.alt_stat_name.is_empty(), "alt_stat_name", OWN),
         (cluster.stats_matcher.is_some(), "stats_matcher", OWN),
         (cluster.track_timeout_budgets, "track_timeout_budgets", OWN),
         (cluster.track_cluster_stats.is_some(), "track_cluster_stats", OWN),
-        (cluster.lrs_server.is_some(), "lrs_server", NO_REPORTS),
         (
             !cluster.lrs_report_endpoint_metrics.is_empty(),
             "lrs_report_endpoint_metrics",
-            NO_REPORTS,
+            NO_METRICS,
         ),
     ]
 }

@@ -72,11 +72,11 @@ pub(super) fn decode(body: &[u8], _: &Context) -> Decoded {
     if name.is_none() {
         walk.error_at("cluster_name", "it is empty; it is the resource's name");
     }
-    let found = assignment(&mut walk, &message, Source::Eds);
+    let mut found = assignment(&mut walk, &message, Source::Eds);
     let policy = policy(&mut walk, message.policy.as_ref());
+    found.drop_overloads = policy.drop_overloads;
     let resource = name.clone().map(|name| {
         let mut endpoints = XdsEndpoints::new(name, Arc::new(found));
-        endpoints.drop_overloads = policy.drop_overloads;
         endpoints.overprovisioning_factor = policy.overprovisioning_factor;
         endpoints.has_locality_weights = has_weights(&message);
         Resource::Endpoints(Arc::new(endpoints))

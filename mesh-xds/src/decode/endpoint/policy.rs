@@ -2,13 +2,12 @@
 
 use super::Walk;
 use crate::decode::common;
-use crate::resource::DropOverload;
 use envoy_types::pb::envoy::config::endpoint::v3::cluster_load_assignment::{
     self as proto, policy,
 };
 use envoy_types::pb::envoy::r#type::v3::FractionalPercent;
 use envoy_types::pb::envoy::r#type::v3::fractional_percent::DenominatorType;
-use mesh_core::model::Fraction;
+use mesh_core::model::{DropOverload, Fraction};
 
 /// What an assignment says beside its endpoints.
 #[derive(Debug, Default)]

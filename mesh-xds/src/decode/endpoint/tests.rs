@@ -2,7 +2,7 @@ use crate::decode::testing::{
     address, assignment, broken, check_refused, decode_endpoints, ignored, lb_endpoint, locality,
     n, pipe, secs, socket, structure,
 };
-use crate::{DropOverload, Resource, XdsEndpoints};
+use crate::{Resource, XdsEndpoints};
 use envoy_types::pb::envoy::config::core::v3::socket_address::PortSpecifier;
 use envoy_types::pb::envoy::config::core::v3::{
     Address, Metadata, SocketAddress, address as kinds,
@@ -17,7 +17,7 @@ use envoy_types::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints,
 };
 use envoy_types::pb::envoy::r#type::v3::FractionalPercent;
-use mesh_core::model::{Fraction, HealthStatus};
+use mesh_core::model::{DropOverload, Fraction, HealthStatus};
 use prost::Message;
 use std::sync::Arc;
 
@@ -323,7 +323,7 @@ fn shares_that_are_dropped() {
         drops(&mut message, numerator, denominator);
         message.policy.as_mut().unwrap().overprovisioning_factor = n(100);
         let found = made(&message);
-        assert_eq!(found.drop_overloads, [DropOverload::new("x", expected)]);
+        assert_eq!(found.assignment.drop_overloads, [DropOverload::new("x", expected)]);
         assert_eq!(found.overprovisioning_factor, Some(100));
     }
 }

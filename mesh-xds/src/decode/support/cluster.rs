@@ -84,7 +84,7 @@ pub(super) const ROWS: &[Row] = &[
     row("Cluster", "ignore_health_on_host_removal", Ignored, ""),
     row("Cluster", "filters", Ignored, ""),
     row("Cluster", "load_balancing_policy", Used, "the first that is supported (gRFC A52)"),
-    row("Cluster", "lrs_server", Ignored, "checked to be self; load is not reported yet"),
+    row("Cluster", "lrs_server", Used, "self: load is reported; not of aggregates"),
     row("Cluster", "lrs_report_endpoint_metrics", Ignored, ""),
     row("Cluster", "track_timeout_budgets", Ignored, ""),
     row("Cluster", "upstream_config", Ignored, ""),

@@ -197,12 +197,18 @@ fn a_static_cluster_holds_its_endpoints() {
         let assignment = c.load_assignment.as_mut().unwrap();
         assignment.endpoints.push(locality("b", &["::1"]));
         assignment.endpoints[1].load_balancing_weight = n(3);
-        assignment.policy = Some(Policy { overprovisioning_factor: n(100), ..Default::default() });
+        let drop = DropOverload { category: "x".into(), drop_percentage: None };
+        assignment.policy = Some(Policy {
+            overprovisioning_factor: n(100),
+            drop_overloads: vec![drop],
+            ..Default::default()
+        });
     });
     let EndpointSource::Inline(assignment) = &found.endpoints else { panic!("{found:?}") };
     let weights: Vec<_> = assignment.localities.iter().map(|place| place.weight).collect();
     assert_eq!(weights, [1, 3], "a cluster's own endpoints are never left out");
     assert_eq!(assignment.len(), 2);
+    assert_eq!(&*assignment.drop_overloads[0].category, "x");
     assert_eq!(found.model.lb_policy.overprovisioning_factor, 100);
 }
 
@@ -231,11 +237,13 @@ fn what_is_ignored() {
         (
             |c| {
                 inline(c);
+                c.cluster_discovery_type = kind(DiscoveryType::StrictDns);
+                c.load_assignment = Some(assignment(&["a"]));
                 let drop = DropOverload { category: "x".into(), drop_percentage: None };
                 c.load_assignment.as_mut().unwrap().policy =
                     Some(Policy { drop_overloads: vec![drop], ..Default::default() });
             },
-            &["load_assignment.policy.drop_overloads"],
+            &["load_assignment.policy.drop_overloads", "load_assignment.endpoints[0].locality"],
         ),
     ];
     for (change, expected) in rows {

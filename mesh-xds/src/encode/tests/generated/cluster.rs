@@ -7,8 +7,8 @@ use mesh_core::model::outlier_detection::{CapRule, FailurePercentage, SuccessRat
 use mesh_core::model::tls::{TlsRoots, UpstreamTls};
 use mesh_core::model::{
     Cluster, ClusterLoadAssignment, ConnectionOptions, Discovery, DnsLookupFamily, DnsOptions,
-    Endpoint, LbAlgorithm, LbPolicy, Locality, LocalityEndpoints, OutlierDetection, Protocol,
-    SlowStart, TlsPolicy,
+    DropOverload, Endpoint, Fraction, LbAlgorithm, LbPolicy, Locality, LocalityEndpoints,
+    OutlierDetection, Protocol, SlowStart, TlsPolicy,
 };
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -217,6 +217,9 @@ impl Draw {
             }
             assignment.localities.push(Arc::new(locality));
         }
+        assignment.drop_overloads = self.list(2, |draw| {
+            DropOverload::new(draw.text(), Fraction::per_million(draw.below(1_000_001)))
+        });
         assignment
     }
 }
