@@ -275,3 +275,58 @@ async fn go_control_plane_in_the_state_of_the_world() {
 async fn go_control_plane_in_delta() {
     updates_deletions_and_restarts(Variant::Delta).await;
 }
+
+/// The sum of a field of all locality stats that were reported of `cluster`. Proto-JSON writes 64 bits as
+/// texts, and nothing for zero.
+fn reported(plane: &ControlPlane, cluster: &str, field: &str) -> u64 {
+    let said = plane.said.lock();
+    let reports = said.iter().filter(|said| said["event"] == "load");
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let clusters = reports.flat_map(|said| list(&said["report"]["cluster_stats"]));
+    let places = clusters
+        .filter(|stats| stats["cluster_name"] == cluster)
+        .flat_map(|stats| list(&stats["upstream_locality_stats"]));
+    places.filter_map(|place| place[field].as_str()?.parse::<u64>().ok()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Go: tests/interop/install"]
+async fn go_control_plane_is_told_the_load() {
+    let (one, two) = (go::start(), go::start());
+    let backends = [&one, &two];
+    let mut plane = ControlPlane::start();
+    let mut resources = all(backends, (1, 1));
+    for cluster in &mut resources[2..4] {
+        cluster["lrs_server"] = json!({ "self": {} });
+    }
+    plane.set("v1", &resources);
+    let mesh = client_of(&plane, Variant::StateOfTheWorld);
+    let [first, second] = who_answers(&mesh, 320, backends).await;
+    // The node comes first, and says that it takes `send_all_clusters`.
+    let hello = plane.wait_for(|said| said["event"] == "load");
+    let features = hello["report"]["node"]["client_features"].to_string();
+    assert!(features.contains("envoy.lrs.supports_send_all_clusters"), "{hello}");
+    let told = |cluster| reported(&plane, cluster, "total_successful_requests");
+    let agrees = async || (told("one"), told("two")) == (first as u64, second as u64);
+    until("the reports agree with the calls", agrees).await;
+    let issued = |cluster| reported(&plane, cluster, "total_issued_requests");
+    assert_eq!((issued("one"), issued("two")), (first as u64, second as u64));
+
+    // The control plane sheds the load of one cluster (gRFC A27), over the wire and in the calls.
+    resources[4]["policy"] = json!({ "drop_overloads": [{
+        "category": "throttle", "drop_percentage": { "numerator": 100 },
+    }] });
+    plane.set("v2", &resources);
+    until("calls to `one` are dropped", async || {
+        let request = get(Version::HTTP_11, "/seen");
+        let answer = tower::ServiceExt::oneshot(mesh.client(), request).await;
+        answer.is_err_and(|error| error.is_dropped())
+    })
+    .await;
+    let dropped = plane.wait_for(|said| {
+        said["event"] == "load" && said["report"]["cluster_stats"].to_string().contains("throttle")
+    });
+    let stats = dropped["report"]["cluster_stats"].as_array().unwrap().clone();
+    let stats = stats.iter().find(|stats| stats["cluster_name"] == "one").unwrap();
+    assert_eq!(stats["total_dropped_requests"], stats["dropped_requests"][0]["dropped_count"]);
+}

@@ -6,6 +6,7 @@ import (
 	"net"
 
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	reporting "github.com/envoyproxy/go-control-plane/envoy/service/load_stats/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/server/config"
 	"google.golang.org/grpc"
 )
@@ -15,13 +16,14 @@ type option = config.XDSOption
 // door is the port of the server, which may close for a while.
 type door struct {
 	xds     discovery.AggregatedDiscoveryServiceServer
+	loads   reporting.LoadReportingServiceServer
 	port    int
 	options []grpc.ServerOption
 	server  *grpc.Server
 }
 
-func open(xds discovery.AggregatedDiscoveryServiceServer, port int, options []grpc.ServerOption) (*door, error) {
-	d := &door{xds: xds, port: port, options: options}
+func open(xds discovery.AggregatedDiscoveryServiceServer, loads *loads, port int, options []grpc.ServerOption) (*door, error) {
+	d := &door{xds: xds, loads: loads, port: port, options: options}
 	return d, d.open()
 }
 
@@ -34,6 +36,7 @@ func (d *door) open() error {
 	server := grpc.NewServer(d.options...)
 	d.server = server
 	discovery.RegisterAggregatedDiscoveryServiceServer(server, d.xds)
+	reporting.RegisterLoadReportingServiceServer(server, d.loads)
 	go func() {
 		if err := server.Serve(listener); err != nil {
 			log.Fatal(err)

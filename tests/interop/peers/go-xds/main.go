@@ -32,6 +32,7 @@ func main() {
 	pause := flag.Duration("nack-pause", 100*time.Millisecond, "what a NACK waits for; the library sends the same again at once")
 	var guard guard
 	guard.flags()
+	interval := flag.Duration("load-interval", time.Second, "how often clients are to report load")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		log.Fatalf("unknown argument %q; see -help", flag.Arg(0))
@@ -54,7 +55,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	door, err := open(xds, *port, guarded)
+	door, err := open(xds, &loads{events: events, interval: *interval}, *port, guarded)
 	if err != nil {
 		log.Fatal(err)
 	}
