@@ -106,7 +106,7 @@ fn server_name(host: &str) -> Result<ServerName<'static>, String> {
     // A certificate has the name without the dot that makes it absolute.
     let host = host.strip_suffix('.').unwrap_or(host);
     ServerName::try_from(host.to_owned())
-        .map_err(|_| format!("TLS: `{host}` is no name that a certificate can have"))
+        .map_err(|_invalid| format!("TLS: `{host}` is no name that a certificate can have"))
 }
 
 fn build(files: &CertificateFiles, held: Material) -> Result<ClientConfig, CertificateError> {

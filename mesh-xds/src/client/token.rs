@@ -133,21 +133,22 @@ fn choose(
 /// A token and its end. Its signature is the server's affair.
 fn parse(text: &[u8], path: &Arc<Path>) -> Result<Token, NoToken> {
     let refused = |reason| NoToken::NoJwt { path: Arc::clone(path), reason };
-    let text = std::str::from_utf8(text).map_err(|_| refused("it is no text"))?.trim_ascii();
+    let text = std::str::from_utf8(text).map_err(|_invalid| refused("it is no text"))?.trim_ascii();
     let parts: Vec<_> = text.splitn(4, '.').collect();
     let [_, claims, _] = parts[..] else {
         return Err(refused("a JWT has three parts with dots between them"));
     };
     let claims = BASE64_URL_SAFE_NO_PAD.decode(claims.trim_end_matches('='));
-    let claims = claims.map_err(|_| refused("its second part is no base64url"))?;
+    let claims = claims.map_err(|_invalid| refused("its second part is no base64url"))?;
     let claims: Option<Map<String, Value>> = serde_json::from_slice(&claims).ok();
     let end = claims.and_then(|claims| claims.get("exp")?.as_f64());
     let end =
         end.ok_or_else(|| refused("its second part is no JSON object with a number `exp`"))?;
     let end = Duration::try_from_secs_f64(end);
-    let end = end.map_err(|_| refused("its `exp` is no time after 1970"))?;
+    let end = end.map_err(|_invalid| refused("its `exp` is no time after 1970"))?;
     let header = MetadataValue::try_from(format!("Bearer {text}"));
-    let mut header = header.map_err(|_| refused("it has characters that a header can't have"))?;
+    let mut header =
+        header.map_err(|_invalid| refused("it has characters that a header can't have"))?;
     header.set_sensitive(true);
     Ok(Token { header, end })
 }

@@ -190,7 +190,7 @@ fn read(walk: &mut Walk, source: &DataSource, check: Check) -> Option<SecretSour
             return None;
         }
     };
-    let text = std::str::from_utf8(bytes).map_err(|_| "it is no text, and so no PEM");
+    let text = std::str::from_utf8(bytes).map_err(|_invalid| "it is no text, and so no PEM");
     match text.and_then(check) {
         Ok(()) => Some(SecretSource::Inline(bytes.into())),
         Err(wrong) => {

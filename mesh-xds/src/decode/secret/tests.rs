@@ -46,22 +46,27 @@ fn named_file(path: &str) -> SecretSource {
     SecretSource::File(Path::new(path).into())
 }
 
+#[track_caller]
+fn check_accepted(cases: Vec<(&str, proto::Secret, SecretContent)>) {
+    for (rule, message, expected) in cases {
+        let decoded = decode_secret(&message);
+        assert_eq!(decoded.name.as_deref(), Some("default"), "{rule}");
+        let found = decoded.resource.unwrap_or_else(|errors| panic!("{rule}: {errors:?}"));
+        let expected = XdsSecret::new("default".into(), expected);
+        assert_eq!(found, Resource::Secret(Arc::new(expected)), "{rule}");
+    }
+}
+
 #[test]
-fn what_is_accepted() {
+fn certificates_that_are_accepted() {
     let identity = |chain: SecretSource, key: SecretSource| {
         SecretContent::Certificate(SecretCertificate::new(chain, key))
     };
-    let peer = |roots: SecretRoots, san: &[&str]| {
-        let mut found = SecretValidation::new(roots);
-        found.san = san.iter().map(|name| mesh_core::model::StringMatcher::exact(*name)).collect();
-        SecretContent::Validation(found)
-    };
-    let pem = || SecretRoots::Pem(inline(CHAIN));
     let old_key = KEY.replace("PRIVATE", "RSA PRIVATE");
     let sec1 = KEY.replace("PRIVATE", "EC PRIVATE");
     let two = format!("{CHAIN}{CHAIN}");
     let commented = format!("subject=/CN=a\n{CHAIN}");
-    let cases = [
+    check_accepted(vec![
         ("text", certificate(), identity(inline(CHAIN), inline(KEY))),
         (
             "bytes",
@@ -78,6 +83,18 @@ fn what_is_accepted() {
         ("a comment", tls(text(&commented), text(KEY)), identity(inline(&commented), inline(KEY))),
         ("PKCS #1", tls(text(CHAIN), text(&old_key)), identity(inline(CHAIN), inline(&old_key))),
         ("SEC 1", tls(text(CHAIN), text(&sec1)), identity(inline(CHAIN), inline(&sec1))),
+    ]);
+}
+
+#[test]
+fn validation_contexts_that_are_accepted() {
+    let peer = |roots: SecretRoots, san: &[&str]| {
+        let mut found = SecretValidation::new(roots);
+        found.san = san.iter().map(|name| mesh_core::model::StringMatcher::exact(*name)).collect();
+        SecretContent::Validation(found)
+    };
+    let pem = || SecretRoots::Pem(inline(CHAIN));
+    check_accepted(vec![
         ("roots", validation(), peer(pem(), &[])),
         (
             "roots in a file",
@@ -124,25 +141,28 @@ fn what_is_accepted() {
             }),
             peer(pem(), &[]),
         ),
-    ];
-    for (rule, message, expected) in cases {
-        let decoded = decode_secret(&message);
-        assert_eq!(decoded.name.as_deref(), Some("default"), "{rule}");
-        let found = decoded.resource.unwrap_or_else(|errors| panic!("{rule}: {errors:?}"));
-        let expected = XdsSecret::new("default".into(), expected);
-        assert_eq!(found, Resource::Secret(Arc::new(expected)), "{rule}");
+    ]);
+}
+
+/// A rule, a secret that breaks it, and the error.
+type Refused = (&'static str, proto::Secret, &'static str);
+
+#[track_caller]
+fn check_all(cases: &[Refused]) {
+    for (rule, message, error) in cases {
+        let decoded = decode_secret(message);
+        check_refused(&decoded, rule, error);
+        let shown = format!("{decoded:?}");
+        assert!(!shown.contains("SECRET"), "{rule}: {shown}");
     }
 }
 
 #[test]
-fn what_is_refused() {
-    let encrypted = KEY.replace("PRIVATE", "ENCRYPTED PRIVATE");
-    let old_encrypted = KEY.replace("SECRET", "Proc-Type: 4,ENCRYPTED\nSECRET");
+fn what_is_no_secret_or_has_no_bytes() {
     let of = |specifier| tls(Some(data(specifier)), text(KEY));
     let no_name = proto::Secret { name: String::new(), ..certificate() };
     let no_type = proto::Secret { r#type: None, ..certificate() };
-    let provider = proto::CertificateProviderPluginInstance::default();
-    let cases: [(&str, proto::Secret, &str); 31] = [
+    check_all(&[
         ("no name", no_name, "name: it is empty"),
         ("no type", no_type, ": it is empty"),
         (
@@ -193,6 +213,15 @@ fn what_is_refused() {
             of(Specifier::EnvironmentVariable("A".into())),
             "tls_certificate.certificate_chain.environment_variable: it is not read",
         ),
+    ]);
+}
+
+#[test]
+fn certificates_that_are_refused() {
+    let of = |specifier| tls(Some(data(specifier)), text(KEY));
+    let encrypted = KEY.replace("PRIVATE", "ENCRYPTED PRIVATE");
+    let old_encrypted = KEY.replace("SECRET", "Proc-Type: 4,ENCRYPTED\nSECRET");
+    check_all(&[
         (
             "a key for a chain",
             of(Specifier::InlineString(KEY.into())),
@@ -233,6 +262,13 @@ fn what_is_refused() {
             change_tls(|m| m.tls_params = Some(Default::default())),
             "tls_certificate.tls_params: it is not supported",
         ),
+    ]);
+}
+
+#[test]
+fn validation_contexts_that_are_refused() {
+    let provider = proto::CertificateProviderPluginInstance::default();
+    check_all(&[
         (
             "no roots",
             change_validation(|m| m.trusted_ca = None),
@@ -284,13 +320,7 @@ fn what_is_refused() {
             change_validation(|m| m.custom_validator_config = Some(Default::default())),
             "validation_context.custom_validator_config",
         ),
-    ];
-    for (rule, message, error) in cases {
-        let decoded = decode_secret(&message);
-        check_refused(&decoded, rule, error);
-        let shown = format!("{decoded:?}");
-        assert!(!shown.contains("SECRET"), "{rule}: {shown}");
-    }
+    ]);
 }
 
 #[test]
