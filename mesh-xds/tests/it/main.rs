@@ -2,13 +2,16 @@
 
 #[cfg(test)]
 mod ads;
-#[cfg(all(test, feature = "tls-aws-lc"))]
+#[cfg(test)]
+#[cfg(feature = "tls-aws-lc")]
 mod certificates;
 #[cfg(test)]
 mod client;
 #[cfg(test)]
 mod sockets;
-#[cfg(all(test, feature = "tls-aws-lc"))]
+#[cfg(test)]
+#[cfg(feature = "tls-aws-lc")]
 mod tls;
-#[cfg(all(test, feature = "tls-aws-lc"))]
+#[cfg(test)]
+#[cfg(feature = "tls-aws-lc")]
 mod token;
