@@ -100,6 +100,9 @@ fn creds(directory: &Path, files: &[(&str, &str)]) -> Value {
     json!([{ "type": "tls", "config": config.collect::<serde_json::Map<_, _>>() }])
 }
 
+/// Fields of the channel credentials, and their files.
+type Files = &'static [(&'static str, &'static str)];
+
 const CA: (&str, &str) = ("ca_certificate_file", "ca.pem");
 const CERTIFICATE: (&str, &str) = ("certificate_file", "client.pem");
 const KEY: (&str, &str) = ("private_key_file", "client.key");
@@ -115,7 +118,7 @@ async fn try_with(plane: &Plane, host: &str, creds: &Value) -> (Heard, Client) {
 async fn a_server_proves_that_it_is_the_host_of_the_target() {
     let (ca, other) = (Authority::new("ours"), Authority::new("another"));
     let good = &["localhost", "127.0.0.1"][..];
-    let cases: [(&str, Issued, &str, &[(&str, &str)], Result<(), &str>); 8] = [
+    let cases: [(&str, Issued, &str, Files, Result<(), &str>); 8] = [
         ("by name", ca.issue(good), "dns:///localhost", &[CA], Ok(())),
         ("by address", ca.issue(good), "127.0.0.1", &[CA], Ok(())),
         ("of another CA", other.issue(good), "localhost", &[CA], Err("no root of `")),
@@ -149,7 +152,7 @@ async fn a_server_proves_that_it_is_the_host_of_the_target() {
 #[tokio::test]
 async fn a_client_proves_who_it_is() {
     let (ca, other) = (Authority::new("ours"), Authority::new("another"));
-    let cases: [(&str, Issued, &[(&str, &str)], Result<(), &str>); 5] = [
+    let cases: [(&str, Issued, Files, Result<(), &str>); 5] = [
         ("good", ca.issue(&[US]), &[CA, CERTIFICATE, KEY], Ok(())),
         ("without", ca.issue(&[US]), &[CA], Err("set `certificate_file`")),
         (
