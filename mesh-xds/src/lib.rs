@@ -12,6 +12,7 @@
 //! | [`load_report`] | what is sent back: load, as reports; pure, time is passed in |
 //! | [`protocol`] | the stream: versions, nonces, subscriptions, timers; pure, time is passed in |
 //! | [`encode`] | the model → Envoy's resources |
+//! | [`status`] | what is known of each resource, for CSDS and metrics |
 //! | [`server`] | the other end of the stream: a control plane |
 //! | `tls` | certificates from files, for both ends (feature `tls`) |
 //!
@@ -29,6 +30,7 @@ mod resource;
 mod resource_type;
 mod secret;
 pub mod server;
+pub mod status;
 pub mod store;
 #[cfg(feature = "tls")]
 pub mod tls;

@@ -23,6 +23,17 @@ impl ResourceType {
     pub const ALL: [Self; 5] =
         [Self::Listener, Self::RouteConfiguration, Self::Cluster, Self::Endpoints, Self::Secret];
 
+    /// Where it is in [`ALL`](Self::ALL).
+    pub(crate) const fn index(self) -> usize {
+        match self {
+            Self::Listener => 0,
+            Self::RouteConfiguration => 1,
+            Self::Cluster => 2,
+            Self::Endpoints => 3,
+            Self::Secret => 4,
+        }
+    }
+
     /// Its type URL.
     #[must_use]
     pub const fn type_url(self) -> &'static str {

@@ -3,6 +3,7 @@
 
 use super::federation::{Authority, Cause, Op, ServerAt};
 use super::link::LinkEvent;
+use super::wall::wall;
 use super::wire::Incoming;
 use super::{Client, ClientEvent, Draw};
 use crate::ResourceType;
@@ -24,14 +25,22 @@ impl Client {
         let now = self.now();
         let slot = &mut self.slots[server];
         match event {
-            LinkEvent::Connected => slot.protocol.handle_connected(now),
-            LinkEvent::Closed(reason) => slot.protocol.handle_closed(reason, now, &mut Draw),
+            LinkEvent::Connected => {
+                slot.protocol.handle_connected(now);
+                slot.recorder.connected(&slot.protocol);
+            }
+            LinkEvent::Closed(reason) => {
+                slot.protocol.handle_closed(reason, now, &mut Draw);
+                slot.recorder.closed(&slot.protocol, wall());
+            }
             LinkEvent::Message(message) => {
                 let incoming = slot.decode(message);
                 self.federation.handle_response(server);
                 match incoming {
                     Some(mut incoming) => {
                         slot.protocol.handle_response(&incoming.response, now);
+                        let (response, body) = (&incoming.response, |at| incoming.body(at));
+                        slot.recorder.responded(&slot.protocol, response, body, (now, wall()));
                         while let Some(event) = self.slots[server].protocol.poll_event() {
                             self.protocol_event(server, event, Some(&mut incoming));
                         }
@@ -49,6 +58,8 @@ impl Client {
         event: Event,
         incoming: Option<&mut Incoming>,
     ) {
+        let slot = &self.slots[server];
+        slot.recorder.told(&slot.protocol, &event, (self.now(), wall()));
         match event {
             Event::Changed { kind, name, index } => {
                 let taken = incoming.and_then(|incoming| incoming.take(index));
@@ -151,7 +162,9 @@ impl Client {
                 Op::Watch { server, key: (kind, name) } => {
                     let watched = Name::Of(Arc::clone(&name));
                     let slot = &mut self.slots[server];
-                    if let Err(refused) = slot.protocol.handle_watch(kind, &watched, now) {
+                    let answer = slot.protocol.handle_watch(kind, &watched, now);
+                    slot.recorder.watched(&slot.protocol, kind, &name, wall());
+                    if let Err(refused) = answer {
                         let error = refused.to_string().into();
                         self.failed(
                             server,
@@ -162,10 +175,20 @@ impl Client {
                     }
                 }
                 Op::Unwatch { server, key: (kind, name) } => {
-                    self.slots[server].protocol.handle_unwatch(kind, &Name::Of(name), now);
+                    let slot = &mut self.slots[server];
+                    slot.protocol.handle_unwatch(kind, &Name::Of(Arc::clone(&name)), now);
+                    slot.recorder.watched(&slot.protocol, kind, &name, wall());
                 }
-                Op::Replaced { server } => self.slots[server].protocol.handle_replaced(now),
-                Op::Close { server } => self.slots[server].protocol.handle_idle(now),
+                Op::Replaced { server } => {
+                    let slot = &mut self.slots[server];
+                    slot.protocol.handle_replaced(now);
+                    slot.recorder.closed(&slot.protocol, wall());
+                }
+                Op::Close { server } => {
+                    let slot = &mut self.slots[server];
+                    slot.protocol.handle_idle(now);
+                    slot.recorder.closed(&slot.protocol, wall());
+                }
                 Op::Switched { authority, from, to, cause } => {
                     self.switched(&authority, from, to, cause);
                 }

@@ -24,6 +24,7 @@ mod slot;
 #[cfg(feature = "tls")]
 mod tls;
 mod token;
+mod wall;
 mod wire;
 
 pub use copy::InUse;
@@ -35,6 +36,7 @@ use crate::bootstrap::{Authority, Bootstrap, Server};
 use crate::cascade::{Cascade, Key};
 use crate::load_report::LoadKey;
 use crate::protocol::Variant;
+use crate::status::Status;
 use crate::store::Known;
 use envoy_types::pb::envoy::config::core::v3::Node;
 use federation::Federation;
@@ -66,6 +68,7 @@ pub struct Client {
     leaving: BTreeSet<Key>,
     /// When the copy was written that something in use still comes from.
     stale: Option<WallTime>,
+    status: Status,
     epoch: Instant,
     /// When what changed is to be told.
     publish_at: Option<Instant>,
@@ -112,10 +115,12 @@ impl Client {
     pub fn new(bootstrap: &Bootstrap, variant: Variant) -> Self {
         let (federation, servers) = Federation::new(bootstrap);
         let source = servers.first().map(|server| Arc::clone(server.uri())).unwrap_or_default();
-        let slot = |server| Slot::new(bootstrap, server, variant);
+        let status = Status::new(bootstrap);
+        let slot = |server| Slot::new(bootstrap, server, variant, &status);
         Self {
             node: bootstrap.node().to_proto(),
             slots: servers.into_iter().map(slot).collect(),
+            status,
             federation,
             cascade: Cascade::new(source),
             bootstrap: bootstrap.clone(),
@@ -135,6 +140,16 @@ impl Client {
     #[must_use]
     pub fn in_authority(mut self, authority: impl Into<Arc<str>>) -> Self {
         self.authority = Some(authority.into());
+        self
+    }
+
+    /// Tells `status` what becomes of its resources from now on.
+    #[must_use]
+    pub fn with_status(mut self, status: Status) -> Self {
+        for slot in &mut self.slots {
+            slot.recorder = status.recorder(slot.server.uri());
+        }
+        self.status = status;
         self
     }
 
@@ -257,6 +272,7 @@ impl Client {
         self.sweep();
         if self.publish_at.is_some_and(|at| at <= Instant::now()) {
             self.publish_at = None;
+            self.status.published(self.now());
             let update = self.configuration();
             self.events.push_back(ClientEvent::Update(update));
         }

@@ -6,6 +6,7 @@ use super::wire::{self, Incoming};
 use crate::bootstrap::{Bootstrap, Server, ServerFeature};
 use crate::decode::Context;
 use crate::protocol::{Action, Options, Protocol, Variant};
+use crate::status::{Recorder, Status};
 use envoy_types::pb::envoy::config::core::v3::Node;
 use mesh_core::Timestamp;
 use std::task::{self, Poll};
@@ -14,19 +15,27 @@ use std::task::{self, Poll};
 pub(super) struct Slot {
     pub(super) server: Server,
     pub(super) protocol: Protocol,
+    /// Is told what was done to the protocol.
+    pub(super) recorder: Recorder,
     credentials: Credentials,
     context: Context,
     link: Link,
 }
 
 impl Slot {
-    pub(super) fn new(bootstrap: &Bootstrap, server: Server, variant: Variant) -> Self {
+    pub(super) fn new(
+        bootstrap: &Bootstrap,
+        server: Server,
+        variant: Variant,
+        status: &Status,
+    ) -> Self {
         let mut options = Options::new(variant);
         options.fail_on_data_errors = server.has(ServerFeature::FailOnDataErrors);
         options.resource_timer_is_transient_error =
             server.has(ServerFeature::ResourceTimerIsTransientError);
         let context = context(bootstrap, &server);
         Self {
+            recorder: status.recorder(server.uri()),
             credentials: Credentials::new(&server),
             server,
             protocol: Protocol::new(options),
@@ -50,6 +59,7 @@ impl Slot {
         while self.link.has_room()
             && let Some(request) = self.protocol.poll_request(now)
         {
+            self.recorder.sent(&request, now);
             self.link.send(wire::request(request, node));
             busy = true;
         }

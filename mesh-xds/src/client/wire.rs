@@ -123,6 +123,12 @@ impl Incoming {
         Some((value, store::Received::new(Arc::clone(version), hash, body)))
     }
 
+    /// A good resource as it was received.
+    pub(super) fn body(&self, index: usize) -> Option<Bytes> {
+        let (_, body) = self.values.get(index)?.as_ref()?;
+        Some(body.clone())
+    }
+
     const fn new(response: Response) -> Self {
         Self { response, values: Vec::new() }
     }
@@ -134,8 +140,7 @@ impl Incoming {
             Some(any) => self.add(name, any, context),
             None => {
                 let heartbeat = Received::new(name, Content::Heartbeat);
-                self.response.resources.push(heartbeat);
-                self.values.push(None);
+                self.push(heartbeat, None);
             }
         }
         if let Some(received) = self.response.resources.last_mut() {
@@ -169,8 +174,7 @@ impl Incoming {
         match resource {
             Ok(value) => {
                 let content = Content::Good { hash: xxh64(&any.value, 0) };
-                self.response.resources.push(Received::new(name, content));
-                self.values.push(Some((value, any.value.into())));
+                self.push(Received::new(name, content), Some((value, any.value.into())));
             }
             Err(errors) => {
                 let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
@@ -180,8 +184,12 @@ impl Incoming {
     }
 
     fn add_bad(&mut self, name: Option<Arc<str>>, error: &str) {
-        self.response.resources.push(Received::new(name, Content::Bad(error.into())));
-        self.values.push(None);
+        self.push(Received::new(name, Content::Bad(error.into())), None);
+    }
+
+    fn push(&mut self, received: Received, value: Option<(Resource, Bytes)>) {
+        self.response.resources.push(received);
+        self.values.push(value);
     }
 
     fn errors(&mut self, errors: Vec<discovery::ResourceError>) {

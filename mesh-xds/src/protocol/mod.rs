@@ -273,6 +273,13 @@ impl Protocol {
         Some(ResourceStatus::new(kind, name, record))
     }
 
+    /// Whether there are errors in what is owed as an answer: then it will be a NACK.
+    #[must_use]
+    pub fn is_refusing(&self, kind: ResourceType) -> bool {
+        let answer = self.subscriptions[index(kind)].stream.answer.as_ref();
+        answer.is_some_and(|errors| !errors.is_empty())
+    }
+
     /// The version of the type that was accepted last, in the state of the world.
     #[must_use]
     pub fn version(&self, kind: ResourceType) -> Option<&Arc<str>> {
@@ -334,11 +341,5 @@ impl Protocol {
 
 /// Where a type is in [`ResourceType::ALL`].
 const fn index(kind: ResourceType) -> usize {
-    match kind {
-        ResourceType::Listener => 0,
-        ResourceType::RouteConfiguration => 1,
-        ResourceType::Cluster => 2,
-        ResourceType::Endpoints => 3,
-        ResourceType::Secret => 4,
-    }
+    kind.index()
 }

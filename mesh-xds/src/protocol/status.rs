@@ -15,6 +15,9 @@ pub struct ResourceStatus<'a> {
     pub name: &'a Arc<str>,
     /// Its state.
     pub state: ResourceState,
+    /// Whether somebody watches it by its name. What is not watched is held until the server knows, or is
+    /// there by the wildcard.
+    pub watched: bool,
     /// When it entered the state, or last changed in it.
     pub since: Timestamp,
     /// The version of what is held; `None`: nothing is held. With a state other than
@@ -30,6 +33,7 @@ impl<'a> ResourceStatus<'a> {
             kind,
             name,
             state: record.state,
+            watched: record.watchers > 0,
             since: record.since,
             version: record.held_version(),
             error: record.error.as_ref().map(|error| (error, record.error_version.as_ref())),
