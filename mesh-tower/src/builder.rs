@@ -186,7 +186,7 @@ impl Builder {
         };
         let registry = Registry::new();
         let (sink, receiver) = Sink::channel();
-        let sink = sink.counting(&registry);
+        let mut sink = sink.counting(&registry);
         let resolver = self.resolver.unwrap_or_else(dns::default_resolver);
         let shared = Arc::new(Shared {
             runtime: runtime.clone(),
@@ -199,6 +199,7 @@ impl Builder {
             interests: Arc::clone(sink.interests()),
         });
         sink.interests().count_in(&shared.registry);
+        sink.count_in(shared.registry.source());
         let net = Net { shared: Arc::clone(&shared) };
         let (mut updater, state) = Updater::seeded(net, self.seed);
         for (name, policy) in self.policies {

@@ -13,6 +13,7 @@ use crate::clock;
 use crate::dns::{DnsCluster, DnsClusters, DnsEvent, Resolve};
 use crate::net::{Draw, Net, Shared};
 use crate::observe::cluster::ReadCluster;
+use crate::observe::{Changes, ConfigurationOutcome};
 use crate::passthrough::Passthrough;
 use crate::source::{SinkReceiver, SourceEvent};
 use announce::Announcer;
@@ -157,6 +158,7 @@ impl Driver {
                 self.shared.registry.mesh().unchanged();
                 self.source.refused(None);
                 self.progress.send_modify(|progress| progress.complete |= !update.is_partial);
+                self.shared.registry.source().live(&update.origin.version, clock::now());
             }
             SourceEvent::Update(update) => {
                 let origin = update.origin.clone();
@@ -168,7 +170,11 @@ impl Driver {
                     }
                 }
             }
-            SourceEvent::Rejected(rejected) => self.refused(&rejected.to_string()),
+            SourceEvent::Rejected(rejected) => {
+                let why = rejected.to_string();
+                self.record_refused(&rejected.origin, &why, Changes::default());
+                self.refused(&why);
+            }
             SourceEvent::Restored(_) => {
                 self.progress.send_modify(|progress| progress.refused = None);
             }
@@ -196,7 +202,14 @@ impl Driver {
         }
         let (origin, complete) = (update.origin.clone(), !update.is_partial);
         let before = self.state.snapshot().generation();
-        let applied = self.updater.apply(update, clock::now())?;
+        let changes = Changes::between(self.updater.config(), &update);
+        let applied = match self.updater.apply(update, clock::now()) {
+            Ok(applied) => applied,
+            Err(error) => {
+                self.record_refused(&origin, &error.to_string(), changes);
+                return Err(error);
+            }
+        };
         if self.state.snapshot().generation() != before {
             self.shared.registry.mesh().snapshot_swapped();
         }
@@ -205,8 +218,11 @@ impl Driver {
             let reading: Weak<dyn ReadCluster> = Arc::downgrade(cluster) as _;
             cluster.attached().cells.read_from(reading);
         }
-        self.shared.registry.mesh().applied(&origin, clock::wall());
-        log_applied(&origin, &applied);
+        let (registry, wall) = (&self.shared.registry, clock::wall());
+        registry.mesh().applied(&origin, wall);
+        registry.source().live(&origin.version, clock::now());
+        log_applied(&origin, &applied, &changes);
+        registry.history().record(&origin, ConfigurationOutcome::Applied, changes, wall);
         self.report(&applied.happened);
         self.progress.send_modify(|progress| {
             progress.generation += 1;
@@ -214,6 +230,11 @@ impl Driver {
             progress.refused = None;
         });
         Ok(())
+    }
+
+    fn record_refused(&self, origin: &Origin, why: &str, changes: Changes) {
+        let outcome = ConfigurationOutcome::Refused(why.into());
+        self.shared.registry.history().record(origin, outcome, changes, clock::wall());
     }
 
     fn refused(&self, why: &str) {
@@ -275,7 +296,7 @@ impl Drop for Driver {
     }
 }
 
-fn log_applied(origin: &Origin, applied: &Applied) {
+fn log_applied(origin: &Origin, applied: &Applied, changes: &Changes) {
     tracing::info!(
         target: "mesh",
         source = %origin.source,
@@ -286,6 +307,7 @@ fn log_applied(origin: &Origin, applied: &Applied) {
         endpoints_added = applied.endpoints_added,
         endpoints_removed = applied.endpoints_removed,
         routes_changed = applied.routes_changed,
+        %changes,
         "configuration applied"
     );
 }

@@ -5,8 +5,8 @@ use crate::client::{Client, MeshService};
 use crate::driver::{self, Progress};
 use crate::error::{Error, Station};
 use crate::net::{Net, Shared};
-use crate::observe::Metrics;
 use crate::observe::target::{TargetCells, TargetLabels};
+use crate::observe::{ConfigurationRecord, Metrics};
 use crate::passthrough::Passthrough;
 use crate::transport::Transport;
 use mesh_core::WallTime;
@@ -140,6 +140,22 @@ impl Mesh {
             refused: progress.refused,
             stale_since: progress.stale,
         }
+    }
+
+    /// The last configurations that were applied or refused, the newest first, with what changed; at most
+    /// [`MAX_CONFIGURATIONS`](crate::observe::MAX_CONFIGURATIONS).
+    ///
+    /// # Examples
+    /// ```
+    /// # fn example(mesh: &mesh_tower::Mesh) {
+    /// for configuration in mesh.configurations() {
+    ///     println!("{} {configuration}", configuration.at.as_unix_seconds());
+    /// }
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn configurations(&self) -> Vec<Arc<ConfigurationRecord>> {
+        self.0.shared.registry.history().recent()
     }
 
     /// Waits until `generation` or a later configuration is applied.

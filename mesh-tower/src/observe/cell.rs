@@ -116,7 +116,6 @@ pub(super) struct Access {
 
 impl Access {
     /// For cells outside of any shard.
-    #[cfg(test)]
     pub(super) const SHARED: Self = Self { is_owned: false, of_this_thread: PhantomData };
 
     /// Adds `number` to `counter`, a cell of the block that this came with; says what it was before.

@@ -5,12 +5,13 @@ use super::code::Code;
 use super::events::{CloseReason, EjectionKind, EjectionOutcome, RetryOutcome};
 use super::phases::{Phase, Phases};
 use super::registry::Registry;
+use super::source::{ReadSource, ResourceReading, ServerReading, SourceReading, TypeReading};
 use super::target::{CallRecord, TargetCells, TargetLabels};
 use http::StatusCode;
 use mesh_core::model::Locality;
 use mesh_core::outcome::{ConnectFailure, Overflow};
 use mesh_core::update::Origin;
-use mesh_core::{ResponseFlag, WallTime};
+use mesh_core::{ResponseFlag, Timestamp, WallTime};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,41 @@ struct State;
 impl ReadCluster for State {
     fn read(&self) -> ClusterReading {
         ClusterReading { endpoints: [3, 0, 1, 0, 2], is_panic: false, pending: 4 }
+    }
+}
+
+/// A client of xDS with one server.
+struct Xds;
+
+/// A type as gRPC names it.
+pub(super) const LDS: &str = "envoy.config.listener.v3.Listener";
+
+impl ReadSource for Xds {
+    fn read(&self) -> SourceReading {
+        let at = WallTime::from_unix_seconds(1_700_000_001);
+        let types = vec![TypeReading {
+            kind: LDS,
+            valid: 5,
+            invalid: 1,
+            last_good: Some(("v9".into(), at)),
+        }];
+        let resource = |cache_state, count, refused| ResourceReading {
+            authority: "#old".into(),
+            cache_state,
+            kind: LDS,
+            count,
+            refused,
+        };
+        SourceReading {
+            scope: "#mesh",
+            servers: vec![ServerReading {
+                uri: "xds:1".into(),
+                connected: Some(true),
+                failures: 3,
+                types,
+            }],
+            resources: vec![resource("acked", 4, false), resource("nacked_but_cached", 2, true)],
+        }
     }
 }
 
@@ -67,6 +103,11 @@ pub(super) fn busy() -> Busy {
     mesh.rejected_resources(2);
     mesh.connected(true);
     mesh.snapshot_swapped();
+    let source = registry.source();
+    source.read_from(Arc::new(Xds));
+    source.acknowledged(LDS, Duration::from_millis(2));
+    source.published(&"7".into(), [(LDS, Duration::from_millis(3))], Timestamp::ZERO);
+    source.live(&"7".into(), Timestamp::from_millis(4));
     Busy { registry, target, cluster, locality, state }
 }
 

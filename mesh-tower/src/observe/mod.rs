@@ -21,11 +21,15 @@
 #![doc = include_str!("metrics.md")]
 //!
 //! Values that do not apply are empty. The OpenTelemetry name of `mesh_calls_total` is `mesh.calls`,
-//! and so on; the unit is an attribute of the instrument.
+//! and so on; the unit is an attribute of the instrument. Names that begin with `grpc_xds_client_` are those
+//! of gRFC A78: `grpc.xds_client.connected` with the attributes `grpc.target`, `grpc.xds.server` and so on.
+//! `grpc.target` is always `#mesh`: where gRPC has a client of xDS for each target, a mesh has one. At most
+//! 64 authorities of resources are counted by name, further ones as `#other`.
 #![cfg_attr(not(test), expect(dead_code, reason = "the client stack counts here"))]
 
 mod attached;
 mod cell;
+mod changes;
 pub(crate) mod cluster;
 pub(crate) mod code;
 mod drops;
@@ -33,6 +37,7 @@ pub(crate) mod events;
 #[cfg(test)]
 mod fixture;
 mod histogram;
+mod history;
 pub(crate) mod load;
 pub(crate) mod mesh;
 mod names;
@@ -41,10 +46,13 @@ mod phases;
 mod prometheus;
 pub(crate) mod registry;
 pub(crate) mod report;
+pub(crate) mod source;
 pub(crate) mod span;
 pub(crate) mod target;
 mod trace_context;
 
+pub use changes::{Changed, Changes, Names};
+pub use history::{ConfigurationOutcome, ConfigurationRecord, MAX_CONFIGURATIONS};
 pub use phases::{Phase, Phases};
 pub use prometheus::CONTENT_TYPE as PROMETHEUS_CONTENT_TYPE;
 pub use report::{AttemptOutcome, AttemptReport, CallReport};

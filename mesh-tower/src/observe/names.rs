@@ -41,6 +41,8 @@ pub(crate) enum Owner {
     Cluster,
     /// The mesh as a whole.
     Mesh,
+    /// Where its configuration comes from.
+    Source,
 }
 
 macro_rules! metrics {
@@ -149,7 +151,32 @@ metrics! {
         "1 while the source of configuration can be reached, 0 while it can't.";
     SnapshotSwaps: Mesh Counter "mesh_snapshot_swaps_total" "{snapshot}" []
         "Snapshots that were published.";
+    XdsConnected: Source Gauge "grpc_xds_client_connected" "{bool}" [grpc_target grpc_xds_server]
+        "1 while there is a working stream to the xDS server, 0 while there is none (gRFC A78).";
+    XdsServerFailures: Source Counter "grpc_xds_client_server_failure_total" "{failure}"
+        [grpc_target grpc_xds_server]
+        "Times that the xDS server went from healthy to unhealthy (gRFC A78).";
+    XdsValid: Source Counter "grpc_xds_client_resource_updates_valid_total" "{resource}"
+        [grpc_target grpc_xds_server grpc_xds_resource_type]
+        "Resources received that were good, unchanged ones too (gRFC A78).";
+    XdsInvalid: Source Counter "grpc_xds_client_resource_updates_invalid_total" "{resource}"
+        [grpc_target grpc_xds_server grpc_xds_resource_type]
+        "Resources received that were refused (gRFC A78).";
+    XdsResources: Source Gauge "grpc_xds_client_resources" "{resource}"
+        [grpc_target grpc_xds_authority grpc_xds_cache_state grpc_xds_resource_type]
+        "Resources by what is known of them (gRFC A78, A88).";
+    XdsAck: Source Histogram "mesh_xds_ack_duration_seconds" "s" [resource_type]
+        "Time from the reception of a response to the sending of its ACK.";
+    XdsLive: Source Histogram "mesh_xds_live_duration_seconds" "s" [resource_type]
+        "Time from the reception of a changed resource until the configuration made of it is in force.";
+    XdsVersion: Source Gauge "mesh_xds_version_info" "{version}" [server resource_type version]
+        "1 for the version of the last response that was accepted.";
+    XdsLastGood: Source Gauge "mesh_xds_last_good_timestamp_seconds" "s" [server resource_type]
+        "When the last response was accepted, in seconds since the Unix epoch.";
 }
+
+/// How the metrics of gRPC begin that are counted here: its names are kept, for its dashboards.
+const GRPC_XDS: &str = "grpc_xds_client_";
 
 impl Metric {
     /// The name as an OpenTelemetry instrument: `mesh_calls_total` is `mesh.calls`, and
@@ -161,7 +188,22 @@ impl Metric {
         let name = self.name();
         let name = name.strip_suffix("_total").unwrap_or(name);
         let name = name.strip_suffix("_seconds").unwrap_or(name);
-        name.replacen('_', ".", 1)
+        match name.strip_prefix(GRPC_XDS) {
+            Some(name) => format!("grpc.xds_client.{name}"),
+            None => name.replacen('_', ".", 1),
+        }
+    }
+
+    /// A label's name as an OpenTelemetry attribute: the same, but for gRPC's own, which have dots.
+    pub(crate) fn attribute(label: &'static str) -> &'static str {
+        match label {
+            "grpc_target" => "grpc.target",
+            "grpc_xds_server" => "grpc.xds.server",
+            "grpc_xds_authority" => "grpc.xds.authority",
+            "grpc_xds_cache_state" => "grpc.xds.cache_state",
+            "grpc_xds_resource_type" => "grpc.xds.resource_type",
+            label => label,
+        }
     }
 }
 
@@ -212,7 +254,7 @@ mod tests {
         assert_eq!(names.len(), Metric::ALL.len());
         for metric in Metric::ALL {
             let name = metric.name();
-            assert!(name.starts_with("mesh_"), "{name}");
+            assert!(name.starts_with("mesh_") || name.starts_with(GRPC_XDS), "{name}");
             assert!(name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'_')), "{name}");
             assert_eq!(name.ends_with("_total"), metric.kind() == Kind::Counter, "{name}");
             assert_eq!(name.ends_with("_seconds"), metric.unit() == "s", "{name}");
@@ -228,6 +270,15 @@ mod tests {
         assert_eq!(Metric::Calls.otel_name(), "mesh.calls");
         assert_eq!(Metric::CallDuration.otel_name(), "mesh.call_duration");
         assert_eq!(Metric::Endpoints.otel_name(), "mesh.endpoints");
+        // gRFC A78.
+        assert_eq!(Metric::XdsServerFailures.otel_name(), "grpc.xds_client.server_failure");
+        let attributes = Metric::XdsResources.labels().iter().map(|label| Metric::attribute(label));
+        assert!(attributes.eq([
+            "grpc.target",
+            "grpc.xds.authority",
+            "grpc.xds.cache_state",
+            "grpc.xds.resource_type"
+        ]));
         let names: BTreeSet<_> = Metric::ALL.iter().map(|metric| metric.otel_name()).collect();
         assert_eq!(names.len(), Metric::ALL.len());
     }

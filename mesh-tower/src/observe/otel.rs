@@ -112,7 +112,10 @@ fn observe(registry: &Weak<Registry>, metric: Metric, instrument: &dyn AsyncInst
 /// An attribute that does not apply is left out: OpenTelemetry has no empty ones by custom.
 fn attributes(metric: Metric, values: &[&str]) -> Vec<KeyValue> {
     let pairs = metric.labels().iter().zip(values).filter(|(_, value)| !value.is_empty());
-    pairs.map(|(name, value)| KeyValue::new(*name, (*value).to_owned())).collect()
+    let pair = |(name, value): (&&'static str, &&str)| {
+        KeyValue::new(Metric::attribute(name), (*value).to_owned())
+    };
+    pairs.map(pair).collect()
 }
 
 #[cfg(test)]

@@ -10,8 +10,10 @@
 
 use super::cluster::ClusterCells;
 use super::histogram::HistogramSnapshot;
+use super::history::History;
 use super::mesh::MeshCells;
 use super::names::{Metric, Owner};
+use super::source::SourceCells;
 use super::target::{TargetCells, TargetLabels};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -23,6 +25,8 @@ pub(crate) struct Registry {
     targets: Mutex<BTreeMap<TargetLabels, Weak<TargetCells>>>,
     clusters: Mutex<BTreeMap<Arc<str>, Weak<ClusterCells>>>,
     mesh: MeshCells,
+    source: Arc<SourceCells>,
+    history: History,
 }
 
 /// The value of one series.
@@ -82,6 +86,16 @@ impl Registry {
         &self.mesh
     }
 
+    /// The cells of where the configuration comes from.
+    pub(crate) const fn source(&self) -> &Arc<SourceCells> {
+        &self.source
+    }
+
+    /// The last configurations.
+    pub(crate) const fn history(&self) -> &History {
+        &self.history
+    }
+
     /// Appends everything as Prometheus text.
     pub(crate) fn prometheus(&self, out: &mut String) {
         super::prometheus::write(self, out);
@@ -96,7 +110,15 @@ impl Registry {
             Owner::Cluster => {
                 live(&self.clusters).iter().for_each(|cells| cells.visit(metric, visit));
             }
-            Owner::Mesh => self.mesh.visit(metric, visit),
+            Owner::Mesh => {
+                if metric == Metric::ConfigurationRejected
+                    && let Some(refused) = self.source.refused()
+                {
+                    self.mesh.rejected_resources(refused);
+                }
+                self.mesh.visit(metric, visit);
+            }
+            Owner::Source => self.source.visit(metric, visit),
         }
     }
 

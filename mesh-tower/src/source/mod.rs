@@ -53,6 +53,8 @@ mod sink;
 mod watch_file;
 #[cfg(feature = "xds")]
 mod xds;
+#[cfg(feature = "xds")]
+mod xds_status;
 
 pub use demand::{Demand, Interest, MAX_AUTHORITIES};
 pub use environment::EnvironmentError;
@@ -61,6 +63,12 @@ pub use fixed::{StaticSource, Updates, UpdatesSource};
 pub use sink::{RejectCause, Rejected, Sink, SinkReceiver, SourceEvent};
 #[cfg(feature = "xds")]
 pub use xds::{Bootstrap, BootstrapError, Variant, XdsSource};
+#[cfg(all(feature = "xds", feature = "tonic"))]
+pub use xds_status::Csds;
+#[cfg(feature = "xds")]
+pub use xds_status::{
+    ResourceDump, ResourceFailure, ResourceState, ResourceType, ServeStatusError, XdsStatus,
+};
 
 use futures_core::future::BoxFuture;
 use std::fmt;

@@ -5,6 +5,7 @@
 
 use super::demand::{Demand, Interests};
 use crate::observe::registry::Registry;
+use crate::observe::source::SourceCells;
 use mesh_core::update::Origin;
 use mesh_core::{ConfigUpdate, WallTime};
 use parking_lot::Mutex;
@@ -25,6 +26,8 @@ pub struct Sink {
     #[cfg_attr(not(feature = "xds"), expect(dead_code, reason = "only control planes ask"))]
     registry: Option<Arc<Registry>>,
     interests: Arc<Interests>,
+    #[cfg_attr(not(feature = "xds"), expect(dead_code, reason = "other sources count nothing"))]
+    cells: Arc<SourceCells>,
     closed: CancellationToken,
 }
 
@@ -35,7 +38,8 @@ impl Sink {
         let (shared, closed) = (Arc::<Shared>::default(), CancellationToken::new());
         let receiver =
             SinkReceiver { shared: shared.clone(), _closes: closed.clone().drop_guard() };
-        (Self { shared, registry: None, interests: Arc::default(), closed }, receiver)
+        let (interests, cells) = (Arc::default(), Arc::default());
+        (Self { shared, registry: None, interests, cells, closed }, receiver)
     }
 
     /// Hands a complete configuration over. One that was not taken yet is replaced.
@@ -94,6 +98,17 @@ impl Sink {
     #[cfg(feature = "xds")]
     pub(super) fn calls(&self) -> BTreeMap<Arc<str>, (u64, bool)> {
         self.interests.calls()
+    }
+
+    /// Where the source's metrics go.
+    #[cfg(feature = "xds")]
+    pub(crate) const fn cells(&self) -> &Arc<SourceCells> {
+        &self.cells
+    }
+
+    /// The source's metrics go here from now on.
+    pub(crate) fn count_in(&mut self, cells: &Arc<SourceCells>) {
+        self.cells = Arc::clone(cells);
     }
 
     pub(crate) const fn interests(&self) -> &Arc<Interests> {

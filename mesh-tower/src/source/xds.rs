@@ -9,6 +9,7 @@ mod keeper;
 mod running;
 mod writes;
 
+use super::xds_status::XdsStatus;
 use super::{Sink, Source};
 use futures_core::future::BoxFuture;
 use keeper::Place;
@@ -46,6 +47,7 @@ pub struct XdsSource {
     last_good: Option<PathBuf>,
     last_good_max_bytes: usize,
     idle_timeout: Duration,
+    status: XdsStatus,
 }
 
 impl XdsSource {
@@ -54,8 +56,9 @@ impl XdsSource {
 
     /// The control plane that `bootstrap` names, asked in the state of the world.
     #[must_use]
-    pub const fn new(bootstrap: Bootstrap) -> Self {
+    pub fn new(bootstrap: Bootstrap) -> Self {
         Self {
+            status: XdsStatus::new(&bootstrap),
             bootstrap,
             variant: Variant::StateOfTheWorld,
             authorities: Vec::new(),
@@ -71,6 +74,13 @@ impl XdsSource {
     pub const fn variant(mut self, variant: Variant) -> Self {
         self.variant = variant;
         self
+    }
+
+    /// What is known of each resource, to be served as CSDS or looked at. Take it before the source goes to
+    /// the mesh.
+    #[must_use]
+    pub fn status(&self) -> XdsStatus {
+        self.status.clone()
     }
 
     /// Asks for `authority` from the start and for the life of the mesh, and not only while calls are

@@ -89,6 +89,9 @@ fn every_metric_is_observed() {
     assert_eq!(collected["mesh.endpoints"]["cluster=reviews,state=healthy"], 3);
     assert_eq!(collected["mesh.cluster_panic"]["cluster=reviews"], 0);
     assert_eq!(collected["mesh.snapshot_swaps"][""], 1);
+    let server = "grpc.target=#mesh,grpc.xds.server=xds:1";
+    assert_eq!(collected["grpc.xds_client.connected"][server], 1);
+    assert_eq!(collected["grpc.xds_client.server_failure"][server], 3);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The text is read back by a parser that knows only the format.
 
 use super::super::cell::Access;
-use super::super::fixture::{HOSTILE, busy};
+use super::super::fixture::{HOSTILE, LDS, busy};
 use super::*;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -169,6 +169,20 @@ fn values_are_what_was_counted() {
     check(&parsed, "mesh_config_updates_total", &[("outcome", "rejected")], 1.0);
     check(&parsed, "mesh_config_rejected_resources", &[], 2.0);
     check(&parsed, "mesh_config_source_connected", &[], 1.0);
+    let xds = [("grpc_target", "#mesh"), ("grpc_xds_server", "xds:1")];
+    check(&parsed, "grpc_xds_client_connected", &xds, 1.0);
+    check(&parsed, "grpc_xds_client_server_failure_total", &xds, 3.0);
+    let kind = ("grpc_xds_resource_type", LDS);
+    check(&parsed, "grpc_xds_client_resource_updates_valid_total", &[kind], 5.0);
+    check(&parsed, "grpc_xds_client_resource_updates_invalid_total", &[kind], 1.0);
+    let state = ("grpc_xds_cache_state", "nacked_but_cached");
+    let resources = [("grpc_xds_authority", "#old"), state, kind];
+    check(&parsed, "grpc_xds_client_resources", &resources, 2.0);
+    let kind = ("resource_type", LDS);
+    check(&parsed, "mesh_xds_ack_duration_seconds_sum", &[kind], 0.002);
+    check(&parsed, "mesh_xds_live_duration_seconds_sum", &[kind], 0.007);
+    check(&parsed, "mesh_xds_version_info", &[kind, ("version", "v9")], 1.0);
+    check(&parsed, "mesh_xds_last_good_timestamp_seconds", &[kind], 1_700_000_001.0);
 }
 
 #[test]

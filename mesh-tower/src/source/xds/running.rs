@@ -5,6 +5,7 @@ use super::idle::{self, Idle, Use};
 use super::keeper::{Keeper, Turn};
 use crate::clock;
 use crate::source::load_report::Reporting;
+use crate::source::xds_status::XdsStatus;
 use crate::source::{Demand, RejectCause, Rejected, Sink};
 use mesh_core::WallTime;
 use mesh_core::model::Domain;
@@ -24,6 +25,7 @@ pub(super) struct Running {
     demand: Demand,
     client: Client,
     reporting: Reporting,
+    status: XdsStatus,
     keeper: Option<Keeper>,
     /// Authorities that were asked for by the program: they stay.
     pinned: BTreeSet<Arc<str>>,
@@ -39,7 +41,8 @@ pub(super) struct Running {
 
 impl Running {
     pub(super) fn new(source: &XdsSource, sink: Sink) -> Self {
-        let mut client = Client::new(&source.bootstrap, source.variant);
+        let client = Client::new(&source.bootstrap, source.variant);
+        let mut client = source.status.follow(client, sink.cells());
         if let Some(authority) = &source.xds_authority {
             client = client.in_authority(Arc::clone(authority));
         }
@@ -48,6 +51,7 @@ impl Running {
         }
         Self {
             demand: sink.on_demand(),
+            status: source.status.clone(),
             reporting: Reporting::new(&source.bootstrap, &sink),
             sink,
             client,
@@ -133,6 +137,7 @@ impl Running {
         }
         // Before it is published: then its first calls are reported.
         self.reporting.follow(&self.client);
+        self.status.published(&update, self.sink.cells());
         self.hosts = hosts(&update);
         self.published = Some(update.origin.clone());
         self.sink.publish(update);
