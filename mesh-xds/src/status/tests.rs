@@ -1,6 +1,7 @@
 //! What is shown after what happened, and that it is what the protocol says.
 
 mod csds;
+mod properties;
 
 use super::{Recorder, Status, cache_state};
 use crate::ResourceType;
@@ -92,11 +93,17 @@ impl Run {
                 recorder.responded(protocol, &response, body, (now, wall));
             }
         }
-        while let Some(event) = protocol.poll_event() {
-            recorder.told(protocol, &event, (now, wall));
-        }
-        while take && let Some(request) = protocol.poll_request(now) {
-            recorder.sent(&request, now);
+        // To take a request may tell something too: what nobody watches is forgotten with it.
+        let mut busy = true;
+        while busy {
+            busy = false;
+            while let Some(event) = protocol.poll_event() {
+                recorder.told(protocol, &event, (now, wall));
+            }
+            while take && let Some(request) = protocol.poll_request(now) {
+                recorder.sent(&request, now);
+                busy = true;
+            }
         }
         while protocol.poll_action().is_some() {}
     }
