@@ -25,3 +25,4 @@ mod promtool;
 mod rpc;
 mod secure;
 mod xds;
+mod xds_status;

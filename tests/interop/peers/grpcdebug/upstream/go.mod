@@ -1,0 +1,3 @@
+module github.com/grpc-ecosystem/grpcdebug
+
+go 1.22
