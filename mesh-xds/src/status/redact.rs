@@ -113,7 +113,11 @@ fn source(source: &mut DataSource) -> bool {
 
 /// Does it to all of them; whether anything was done.
 fn any<T>(all: impl IntoIterator<Item = T>, mut redact: impl FnMut(T) -> bool) -> bool {
-    all.into_iter().fold(false, |done, one| redact(one) || done)
+    let mut done = false;
+    for one in all {
+        done |= redact(one);
+    }
+    done
 }
 
 #[cfg(test)]
@@ -140,7 +144,7 @@ mod tests {
 
     fn of(name: &str, value: Vec<u8>) -> Bytes {
         let type_url = format!("type.googleapis.com/envoy.extensions.transport_sockets.{name}");
-        let any = Any { type_url, value: value.into() };
+        let any = Any { type_url, value };
         let socket = TransportSocket {
             config_type: Some(ConfigType::TypedConfig(any)),
             ..TransportSocket::default()

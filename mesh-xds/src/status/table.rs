@@ -296,9 +296,11 @@ impl Table {
     }
 
     pub(super) fn counts(&self) -> Vec<ResourceCount> {
-        let count = |((authority, kind, cache_state), count): (&(Arc<str>, _, _), &u64)| {
-            let authority = Arc::clone(authority);
-            ResourceCount { authority, kind: *kind, cache_state: *cache_state, count: *count }
+        let count = |(key, count): (&(Arc<str>, ResourceType, &'static str), &u64)| ResourceCount {
+            authority: Arc::clone(&key.0),
+            kind: key.1,
+            cache_state: key.2,
+            count: *count,
         };
         self.counts.iter().map(count).collect()
     }
