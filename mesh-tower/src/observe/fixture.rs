@@ -102,6 +102,7 @@ pub(super) fn busy() -> Busy {
     mesh.rejected();
     mesh.rejected_resources(2);
     mesh.connected(true);
+    mesh.stale(Some(WallTime::from_unix_seconds(1_600_000_000)));
     mesh.snapshot_swapped();
     let source = registry.source();
     source.read_from(Arc::new(Xds));

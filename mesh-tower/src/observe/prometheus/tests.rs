@@ -183,6 +183,7 @@ fn values_are_what_was_counted() {
     check(&parsed, "mesh_xds_live_duration_seconds_sum", &[kind], 0.007);
     check(&parsed, "mesh_xds_version_info", &[kind, ("version", "v9")], 1.0);
     check(&parsed, "mesh_xds_last_good_timestamp_seconds", &[kind], 1_700_000_001.0);
+    check(&parsed, "mesh_config_stale_since_timestamp_seconds", &[], 1_600_000_000.0);
 }
 
 #[test]
