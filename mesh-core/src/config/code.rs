@@ -234,6 +234,26 @@ codes! {
         "A text that stands for a URL is none.",
         "A space, or a port that is no number.",
         "Write `http://host/path`; `host/path` is read as http.";
+    UNKNOWN_FORMAT Error "unknown_format":
+        "A file is neither a mesh.yaml nor one of Envoy's.",
+        "Another program's file was named, or the key that tells formats apart is misspelt.",
+        "The top of the file: `version: 1` for a mesh.yaml; `static_resources`, `resources` or `@type` for Envoy's.";
+    MIXED_FORMATS Error "mixed_formats":
+        "A mesh.yaml and a file of Envoy's were given together.",
+        "A directory that holds both.",
+        "The files given: those of one format unite, the two formats do not.";
+    UNKNOWN_TYPE Error "unknown_type":
+        "A resource in a file of Envoy's has no `@type`, or one that is no resource.",
+        "A misspelling, a type of Envoy's second API, or a configuration where a resource belongs.",
+        "Write `\"@type\": type.googleapis.com/envoy.config.cluster.v3.Cluster`, or Listener, RouteConfiguration, ClusterLoadAssignment, Secret.";
+    INVALID_RESOURCE Error "invalid_resource":
+        "A resource of Envoy's says something that can't be done, or that Envoy or gRPC refuse.",
+        "A field that is not supported here, or a rule that is broken.",
+        "The field named in the message; docs/xds-support.md lists every field.";
+    UNKNOWN_RESOURCE Error "unknown_resource":
+        "A resource of Envoy's names routes, endpoints or a cluster that no file has.",
+        "A misspelling, or it is meant to come from a control plane.",
+        "The name shown, and the names of all resources of the files given.";
     UNEXPECTED Error "unexpected":
         "A request does not become what a test expects of it.",
         "The configuration changed, or the test was written for another one.",
@@ -314,6 +334,22 @@ codes! {
         "A retry condition and the list that it needs are not both there.",
         "`retriable-status-codes` without retriable_status_codes, or the list without the condition.",
         "retry_on and the list named in the message.";
+    IGNORED_FIELD Warning "ignored_field":
+        "A field of Envoy's is set and does nothing here.",
+        "It is for a proxy's sockets, for callers, or for a feature that is not here.",
+        "Whether you rely on it; docs/xds-support.md lists every field.";
+    UNCHECKED_CONTENT Warning "unchecked_content":
+        "A configuration of a type that is not known here: what is in it is not checked, nor used.",
+        "An extension of Envoy's that does nothing in a client, or a misspelt `@type`.",
+        "The type's name.";
+    SHARED_DOMAIN Warning "shared_domain":
+        "Listeners of Envoy's serve the same domain in different ways, which only their ports tell apart.",
+        "Envoy chooses a listener by the address that was connected to; a call by name has the port in its authority.",
+        "Call `domain:port`, or give the domain to one listener only.";
+    UNUSED_RESOURCE Warning "unused_resource":
+        "A resource of Envoy's that nothing leads to.",
+        "A listener was removed, or names other routes or endpoints.",
+        "The names that listeners and clusters give.";
     HEDGE_WITHOUT_TIMEOUT Warning "hedge_without_timeout":
         "Hedging starts on a per-try timeout, and there is none.",
         "`hedge` was set without retries.",

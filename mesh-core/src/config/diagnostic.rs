@@ -96,7 +96,7 @@ pub fn decode(document: usize, bytes: &[u8]) -> Result<&str, Box<Diagnostic>> {
 
 /// A finding while the documents are still being read.
 #[derive(Debug)]
-pub(super) struct Finding {
+pub struct Finding {
     code: &'static CodeExplanation,
     span: Span,
     message: String,
@@ -106,19 +106,19 @@ pub(super) struct Finding {
 
 impl Finding {
     /// Adds what to do instead.
-    pub(super) fn suggest(&mut self, suggestion: impl Into<String>) -> &mut Self {
+    pub fn suggest(&mut self, suggestion: impl Into<String>) -> &mut Self {
         self.suggestion = Some(suggestion.into());
         self
     }
 
     /// Adds what to do instead, if there is something.
-    pub(super) fn suggest_if(&mut self, suggestion: Option<String>) -> &mut Self {
+    pub fn suggest_if(&mut self, suggestion: Option<String>) -> &mut Self {
         self.suggestion = suggestion;
         self
     }
 
     /// Adds another place.
-    pub(super) fn label(&mut self, span: Span, message: impl Into<String>) -> &mut Self {
+    pub fn label(&mut self, span: Span, message: impl Into<String>) -> &mut Self {
         self.labels.push((span, message.into()));
         self
     }

@@ -29,6 +29,7 @@ mod duration;
 mod endpoint;
 mod expectations;
 mod fields;
+pub mod foreign;
 mod hash;
 mod headers;
 mod lb;
@@ -160,6 +161,14 @@ pub struct Loaded {
     pub diagnostics: Vec<Diagnostic>,
 }
 
+impl Loaded {
+    /// What came of documents that somebody else has read.
+    #[must_use]
+    pub const fn new(update: Option<ConfigUpdate>, diagnostics: Vec<Diagnostic>) -> Self {
+        Self { update, diagnostics }
+    }
+}
+
 /// Reads documents that unite into one configuration.
 ///
 /// # Examples
@@ -209,7 +218,7 @@ fn usable(reader: &mut Reader<'_>, draft: &Draft<'_>) -> Option<ConfigUpdate> {
 }
 
 /// The documents' names, and a hash of their texts.
-fn origin(documents: &[Document<'_>]) -> Origin {
+pub(in crate::config) fn origin(documents: &[Document<'_>]) -> Origin {
     let names: Vec<_> = documents.iter().map(|document| document.name).collect();
     let mut hash = Xxh64::new(0);
     for document in documents {

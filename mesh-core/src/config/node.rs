@@ -9,62 +9,81 @@ use std::rc::Rc;
 
 /// A range of bytes of one document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Span {
-    pub(super) document: u32,
-    pub(super) start: u32,
-    pub(super) end: u32,
+#[expect(clippy::exhaustive_structs, reason = "a document, a start and an end, nothing else")]
+pub struct Span {
+    /// Which of the documents, from 0.
+    pub document: u32,
+    /// The first byte.
+    pub start: u32,
+    /// The byte after the last one.
+    pub end: u32,
 }
 
 impl Span {
     /// The very start of a document.
-    pub(super) const fn start_of(document: u32) -> Self {
+    #[must_use]
+    pub const fn start_of(document: u32) -> Self {
         Self { document, start: 0, end: 0 }
     }
 }
 
 /// A value with its place.
 #[derive(Debug)]
-pub(super) struct Node {
+#[non_exhaustive]
+pub struct Node {
     /// What a mark under it covers: a scalar whole, a mapping's or list's first line only.
-    pub(super) span: Span,
-    pub(super) content: Content,
+    pub span: Span,
+    /// The value itself.
+    pub content: Content,
     /// Number of nodes within, itself included, every alias expanded; a long text counts as several.
     pub(super) size: u64,
     /// Levels of nesting within, itself included, every alias expanded.
     pub(super) depth: usize,
 }
 
+/// What a value is.
 #[derive(Debug)]
-pub(super) enum Content {
+#[expect(clippy::exhaustive_enums, reason = "closed by YAML, and one for what could not be read")]
+pub enum Content {
     /// Nothing, `~` or `null`.
     Null,
     /// An alias without an anchor. Reported already, so whoever reads it says nothing.
     Unknown,
+    /// A text, number or truth value.
     Scalar {
+        /// As it is written, without quotes.
         text: Box<str>,
         /// Written without quotes, so it may be a number or a truth value.
         plain: bool,
     },
+    /// A list.
     Sequence(Vec<Rc<Node>>),
+    /// Keys and values, in the order of the text.
     Mapping(Vec<Entry>),
 }
 
 /// A key and its value.
 #[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) key: Box<str>,
-    pub(super) key_span: Span,
-    pub(super) value: Rc<Node>,
+#[non_exhaustive]
+pub struct Entry {
+    /// The key as text.
+    pub key: Box<str>,
+    /// Where the key stands.
+    pub key_span: Span,
+    /// The value.
+    pub value: Rc<Node>,
 }
 
 impl Node {
     /// The entry of a mapping under `key`.
-    pub(super) fn get(&self, key: &str) -> Option<&Entry> {
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&Entry> {
         self.entries().iter().find(|entry| &*entry.key == key)
     }
 
     /// The entries of a mapping; nothing for anything else.
-    pub(super) fn entries(&self) -> &[Entry] {
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
         match &self.content {
             Content::Mapping(entries) => entries,
             Content::Null | Content::Unknown | Content::Scalar { .. } | Content::Sequence(_) => &[],
@@ -82,7 +101,8 @@ impl Node {
     }
 
     /// What it is, for "expected …, found …".
-    pub(super) fn describe(&self) -> String {
+    #[must_use]
+    pub fn describe(&self) -> String {
         match &self.content {
             Content::Null | Content::Unknown => "nothing".to_owned(),
             Content::Scalar { text, .. } => format!("`{}`", shorten(text)),
@@ -93,7 +113,8 @@ impl Node {
 }
 
 /// At most 60 characters of a text, for messages.
-pub(super) fn shorten(text: &str) -> String {
+#[must_use]
+pub fn shorten(text: &str) -> String {
     let mut shown: String = text.chars().take(60).flat_map(char::escape_debug).collect();
     if text.chars().nth(60).is_some() {
         shown.push('…');
