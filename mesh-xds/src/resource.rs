@@ -38,6 +38,8 @@ pub struct XdsListener {
     /// Whether it is an API listener (`api_listener`), which calls are made through; else a socket
     /// listener.
     pub is_api: bool,
+    /// The port of a socket listener's `address`: in Envoy, connections to it are what it serves.
+    pub port: Option<u16>,
 }
 
 /// What a listener does with HTTP (Envoy: `HttpConnectionManager`).
@@ -139,7 +141,7 @@ impl XdsListener {
     /// A listener of this name, without HTTP.
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>) -> Self {
-        Self { name: name.into(), http: None, is_api: false }
+        Self { name: name.into(), http: None, is_api: false, port: None }
     }
 }
 

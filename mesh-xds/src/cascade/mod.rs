@@ -21,6 +21,7 @@
 mod aggregate;
 mod domains;
 mod walk;
+pub mod whole;
 
 use crate::load_report::LoadKey;
 use crate::store::{Received, Store};

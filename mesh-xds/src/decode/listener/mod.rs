@@ -14,7 +14,9 @@ pub(super) mod http_filter;
 use super::common::{self, Walk, ignored, refused};
 use super::{Context, Decoded};
 use crate::{HttpConnectionManager, Resource, XdsListener};
-use envoy_types::pb::envoy::config::core::v3::TrafficDirection;
+use envoy_types::pb::envoy::config::core::v3::{
+    Address, TrafficDirection, address::Address as AddressSpec, socket_address::PortSpecifier,
+};
 use envoy_types::pb::envoy::config::listener::v3 as pb;
 use envoy_types::pb::google::protobuf::Any;
 use prost::Message;
@@ -37,6 +39,7 @@ pub(super) fn decode(body: &[u8], context: &Context) -> Decoded {
     without_effect(&mut walk, &message);
     let default_name = &listener.name.clone();
     listener.is_api = message.api_listener.is_some();
+    listener.port = message.address.as_ref().and_then(port).filter(|_| !listener.is_api);
     listener.http = match &message.api_listener {
         Some(api) => walk.at("api_listener", |walk| api_listener(walk, api, default_name, context)),
         None => socket_listener(&mut walk, &message, default_name, context),
@@ -89,6 +92,15 @@ fn without_effect(walk: &mut Walk, message: &pb::Listener) {
         tcp_keepalive: SOCKET,
         listener_specifier: SOCKET,
     });
+}
+
+/// The port of a socket address.
+fn port(address: &Address) -> Option<u16> {
+    let Some(AddressSpec::SocketAddress(socket)) = &address.address else { return None };
+    match socket.port_specifier {
+        Some(PortSpecifier::PortValue(port)) => u16::try_from(port).ok(),
+        Some(PortSpecifier::NamedPort(_)) | None => None,
+    }
 }
 
 fn api_listener(

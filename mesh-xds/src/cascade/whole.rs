@@ -1,0 +1,283 @@
+//! [`whole`]: a set of resources that is complete in itself → one configuration, as Envoy would take it.
+//!
+//! A client that asks by name knows whom it calls, and walks from there; files, and whoever asks for
+//! everything, hold all listeners at once. In Envoy the address that a connection was made to chooses the
+//! listener, and only then the domain chooses a virtual host. A call by name was made to no address, but its
+//! authority may have the port:
+//!
+//! - Listeners with the same routes are one.
+//! - **One listener** (or none: all route configurations that there are): its virtual hosts serve their
+//!   domains as they are written; without a port, any port.
+//! - **Several**: a virtual host of a listener at port P serves `domain:P`, and `domain` as well, unless
+//!   another listener might serve that too: then nobody does, and it is said. `*` is `*:P`; what ends in
+//!   `*` can't be told apart by a port.
+//! - **API listeners** are authorities themselves (gRFC A27): each serves its own name, before all others.
+//! - Of two that claim the same, the earlier one is taken, and it is said.
+//! - Header edits of route configurations and `max_stream_duration` of listeners go into virtual hosts,
+//!   where there are several.
+//!
+//! What is named and not there is a [`Note`]; clusters that nothing names stay, as routes may name them by a
+//! header. Pure: nothing is asked for, and nothing is waited for.
+
+mod claims;
+
+use super::{Key, aggregate, domains};
+use crate::store::{Known, Store};
+use crate::{EndpointSource, HttpConnectionManager, Resource, ResourceType, RouteSource};
+use crate::{XdsListener, XdsRouteConfiguration};
+use claims::Claims;
+use mesh_core::model::{Domain, HeaderMutations, RouteConfiguration};
+use mesh_core::update::{ClusterUpdate, ConfigUpdate};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A configuration, and what there is to say of it.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Whole {
+    /// The configuration; it lacks what is missing.
+    pub update: ConfigUpdate,
+    /// What is missing, shared or unused, in the order of resources.
+    pub notes: Vec<Note>,
+}
+
+/// Something to say of a resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Note {
+    /// The resource.
+    pub at: Key,
+    /// What there is to say.
+    pub kind: NoteKind,
+}
+
+/// What there is to say of a resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NoteKind {
+    /// It names a resource that is not there.
+    Missing(ResourceType, Arc<str>),
+    /// These domains of its routes are served by another listener as well: only their ports tell them apart.
+    Shared(Vec<Domain>, Arc<str>),
+    /// A domain is another listener's already.
+    Taken(Domain, Arc<str>),
+    /// It has no effect, and this is why.
+    Unused(&'static str),
+}
+
+/// The configuration that some resources make. Of two with one kind and name, the later.
+#[must_use]
+pub fn whole(resources: &[Resource]) -> Whole {
+    let mut store = Store::new();
+    for resource in resources {
+        let version = (Arc::from(""), 0);
+        store.insert(kind_of(resource), resource.name(), resource.clone(), version);
+    }
+    let mut linking = Linking { store: &store, notes: Vec::new(), used: BTreeSet::new() };
+    let groups = linking.groups(resources);
+    linking.clusters_of_routes(&groups);
+    let mut update = ConfigUpdate::default();
+    update.mode = groups.iter().find_map(|group| group.routes.mode).unwrap_or_default();
+    update.unknown_hosts =
+        groups.iter().find_map(|group| group.routes.unknown_hosts).unwrap_or_default();
+    update.route_configuration = Arc::new(match &groups[..] {
+        [one] if one.authorities.is_empty() => alone(one),
+        several => Claims::new(several, &mut linking.notes).routes(several),
+    });
+    linking.clusters(resources, &mut update);
+    linking.unused(resources);
+    Whole { update, notes: linking.notes }
+}
+
+const fn kind_of(resource: &Resource) -> ResourceType {
+    match resource {
+        Resource::Listener(_) => ResourceType::Listener,
+        Resource::RouteConfiguration(_) => ResourceType::RouteConfiguration,
+        Resource::Cluster(_) => ResourceType::Cluster,
+        Resource::Endpoints(_) => ResourceType::Endpoints,
+    }
+}
+
+/// Listeners with the same routes.
+struct Group<'a> {
+    /// The first of them, or the routes themselves.
+    at: Key,
+    routes: &'a Arc<XdsRouteConfiguration>,
+    max_stream_duration: Option<Duration>,
+    /// The ports of its socket listeners.
+    ports: BTreeSet<u16>,
+    /// The names of its API listeners.
+    authorities: Vec<Arc<str>>,
+    /// There is a listener that is no API listener.
+    has_socket: bool,
+}
+
+struct Linking<'a> {
+    store: &'a Store,
+    notes: Vec<Note>,
+    used: BTreeSet<Key>,
+}
+
+impl<'a> Linking<'a> {
+    fn note(&mut self, at: &Key, kind: NoteKind) {
+        let note = Note { at: at.clone(), kind };
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
+    fn missing(&mut self, at: &Key, kind: ResourceType, name: &Arc<str>) {
+        self.note(at, NoteKind::Missing(kind, Arc::clone(name)));
+    }
+
+    fn look(&mut self, kind: ResourceType, name: &Arc<str>) -> Option<&'a Resource> {
+        self.used.insert((kind, Arc::clone(name)));
+        match self.store.look(kind, name) {
+            Known::Value(resource) => Some(resource),
+            Known::Missing(_) | Known::Pending => None,
+        }
+    }
+
+    /// All listeners with HTTP, by their routes; without one, all routes.
+    fn groups(&mut self, resources: &'a [Resource]) -> Vec<Group<'a>> {
+        let mut groups: Vec<Group<'a>> = Vec::new();
+        let mut is_served = false;
+        for resource in resources {
+            let Resource::Listener(listener) = resource else { continue };
+            let Some(http) = &listener.http else { continue };
+            is_served = true;
+            let at = (ResourceType::Listener, Arc::clone(&listener.name));
+            let routes = match &http.routes {
+                RouteSource::Inline(routes) => routes,
+                RouteSource::Rds(name) => match self.look(ResourceType::RouteConfiguration, name) {
+                    Some(Resource::RouteConfiguration(routes)) => routes,
+                    _ => {
+                        self.missing(&at, ResourceType::RouteConfiguration, name);
+                        continue;
+                    }
+                },
+            };
+            add(&mut groups, at, listener, http, routes);
+        }
+        if is_served {
+            return groups;
+        }
+        for resource in resources {
+            let Resource::RouteConfiguration(routes) = resource else { continue };
+            let at = (ResourceType::RouteConfiguration, Arc::clone(&routes.name));
+            self.used.insert(at.clone());
+            groups.push(Group {
+                at,
+                routes,
+                max_stream_duration: None,
+                ports: BTreeSet::new(),
+                authorities: Vec::new(),
+                has_socket: true,
+            });
+        }
+        groups
+    }
+
+    fn clusters_of_routes(&mut self, groups: &[Group<'a>]) {
+        for group in groups {
+            // What routes name stands in the routes, if these are a resource of their own.
+            let own = (ResourceType::RouteConfiguration, Arc::clone(&group.routes.name));
+            let at = if self.used.contains(&own) { own } else { group.at.clone() };
+            for name in group.routes.clusters.iter().flatten() {
+                if self.look(ResourceType::Cluster, name).is_none() {
+                    self.missing(&at, ResourceType::Cluster, name);
+                }
+            }
+        }
+    }
+
+    fn clusters(&mut self, resources: &'a [Resource], update: &mut ConfigUpdate) {
+        for resource in resources {
+            let Resource::Cluster(cluster) = resource else { continue };
+            let name = &cluster.model.name;
+            let at = (ResourceType::Cluster, Arc::clone(name));
+            match &cluster.endpoints {
+                EndpointSource::Eds(service) => {
+                    if self.look(ResourceType::Endpoints, service).is_none() {
+                        self.missing(&at, ResourceType::Endpoints, service);
+                    }
+                }
+                EndpointSource::Aggregate(children) => {
+                    for child in children {
+                        if self.look(ResourceType::Cluster, child).is_none() {
+                            self.missing(&at, ResourceType::Cluster, child);
+                        }
+                    }
+                }
+                EndpointSource::Inline(_) | EndpointSource::Dns => {}
+            }
+            if let Some((cluster, endpoints)) = aggregate::resolve(self.store, name) {
+                update.clusters.insert(Arc::clone(name), ClusterUpdate::new(cluster, endpoints));
+            }
+        }
+    }
+
+    /// Routes and endpoints that nothing leads to.
+    fn unused(&mut self, resources: &[Resource]) {
+        for resource in resources {
+            let kind = kind_of(resource);
+            let at = (kind, Arc::clone(resource.name()));
+            let why = match kind {
+                ResourceType::RouteConfiguration => "no listener names it",
+                ResourceType::Endpoints => "no cluster names it",
+                ResourceType::Listener | ResourceType::Cluster | ResourceType::Secret => continue,
+            };
+            if !self.used.contains(&at) {
+                self.note(&at, NoteKind::Unused(why));
+            }
+        }
+    }
+}
+
+fn add<'a>(
+    groups: &mut Vec<Group<'a>>,
+    at: Key,
+    listener: &XdsListener,
+    http: &HttpConnectionManager,
+    routes: &'a Arc<XdsRouteConfiguration>,
+) {
+    let same = |group: &&mut Group<'a>| {
+        group.max_stream_duration == http.max_stream_duration
+            && (Arc::ptr_eq(group.routes, routes) || group.routes == routes)
+    };
+    let index = match groups.iter_mut().position(|mut group| same(&&mut group)) {
+        Some(index) => index,
+        None => {
+            groups.push(Group {
+                at,
+                routes,
+                max_stream_duration: http.max_stream_duration,
+                ports: BTreeSet::new(),
+                authorities: Vec::new(),
+                has_socket: false,
+            });
+            groups.len() - 1
+        }
+    };
+    let group = &mut groups[index];
+    if listener.is_api {
+        group.authorities.push(Arc::clone(&listener.name));
+    } else {
+        group.has_socket = true;
+        group.ports.extend(listener.port);
+    }
+}
+
+/// One listener: its routes as they are.
+fn alone(group: &Group<'_>) -> RouteConfiguration {
+    let mut routes = RouteConfiguration::clone(&group.routes.model);
+    let none = HeaderMutations::default();
+    for host in &mut routes.virtual_hosts {
+        *host = domains::with_levels(host, &none, group.max_stream_duration);
+    }
+    routes
+}
+
+#[cfg(test)]
+mod tests;
