@@ -12,6 +12,7 @@
 //! | [`load_report`] | what is sent back: load, as reports; pure, time is passed in |
 //! | [`protocol`] | the stream: versions, nonces, subscriptions, timers; pure, time is passed in |
 //! | [`encode`] | the model → Envoy's resources |
+//! | `files` | Envoy's YAML and JSON → a configuration (feature `json`) |
 //! | [`status`] | what is known of each resource, for CSDS and metrics |
 //! | [`server`] | the other end of the stream: a control plane |
 //! | `tls` | certificates from files, for both ends (feature `tls`) |
@@ -23,6 +24,8 @@ pub mod cascade;
 pub mod client;
 pub mod decode;
 pub mod encode;
+#[cfg(feature = "json")]
+pub mod files;
 pub mod last_good;
 pub mod load_report;
 pub mod protocol;

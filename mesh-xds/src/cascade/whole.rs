@@ -96,6 +96,7 @@ const fn kind_of(resource: &Resource) -> ResourceType {
         Resource::RouteConfiguration(_) => ResourceType::RouteConfiguration,
         Resource::Cluster(_) => ResourceType::Cluster,
         Resource::Endpoints(_) => ResourceType::Endpoints,
+        Resource::Secret(_) => ResourceType::Secret,
     }
 }
 

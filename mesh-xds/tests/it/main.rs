@@ -7,6 +7,8 @@ mod ads;
 mod certificates;
 #[cfg(test)]
 mod client;
+#[cfg(all(test, feature = "json"))]
+mod files;
 #[cfg(test)]
 mod sockets;
 #[cfg(test)]

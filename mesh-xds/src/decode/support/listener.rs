@@ -3,7 +3,7 @@
 super::table! {
     "Listener" {
         Used name: "";
-        Used address: "beside `api_listener` it is reported";
+        Used address: "beside `api_listener` it is reported; in files its port tells several listeners apart";
         Ignored additional_addresses: "";
         Ignored stat_prefix: "";
         Ignored stats_matcher: "";

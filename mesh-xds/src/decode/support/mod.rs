@@ -8,6 +8,7 @@
 mod cluster;
 mod document;
 mod endpoint;
+mod file;
 pub(super) mod listener;
 pub(super) mod route;
 mod secret;
@@ -42,14 +43,10 @@ pub struct Row {
     pub note: &'static str,
 }
 
-/// Every field of the messages that are decoded.
+/// Every field of the messages that are decoded, and of those that stand around resources in files.
 pub fn rows() -> impl Iterator<Item = &'static Row> {
-    cluster::ROWS
-        .iter()
-        .chain(endpoint::ROWS)
-        .chain(listener::ROWS)
-        .chain(route::ROWS)
-        .chain(secret::ROWS)
+    let resources = cluster::ROWS.iter().chain(endpoint::ROWS).chain(listener::ROWS);
+    resources.chain(route::ROWS).chain(secret::ROWS).chain(file::ROWS)
 }
 
 const fn row(

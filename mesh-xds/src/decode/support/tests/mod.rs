@@ -8,6 +8,7 @@ mod cluster;
 mod cluster_parts;
 mod document;
 mod endpoint;
+mod file;
 mod secret;
 
 use super::{Row, Support, rows};
