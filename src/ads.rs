@@ -5,21 +5,22 @@
 //! listed at the start only.
 //!
 //! Clients that ask by name (gRPC) get API listeners for the authorities of the virtual hosts. Clients
-//! that ask for all (Envoy) get the listeners of `--envoy-listener`.
+//! that ask for all (Envoy) get the listeners of `--envoy-listener`. Of Envoy's files, everyone gets the
+//! resources as they are written, and no others ([`content`]).
 
 mod admin;
+mod content;
 mod tls;
 
 use crate::cli::Failure;
-use crate::files::{self, Surroundings};
+use crate::files;
 use crate::output;
 use admin::Status;
+use content::Content;
 use mesh_core::ConfigUpdate;
-use mesh_core::config::{Bounds, Diagnostic, Document, Severity, load};
-use mesh_tower::source::{FileSource, Rejected, Sink, SinkReceiver, Source, SourceEvent};
+use mesh_tower::source::{FileSource, Sink, SinkReceiver, Source, SourceEvent};
 use mesh_xds::ResourceType;
-use mesh_xds::encode::{ALL_ROUTES, Encoded, socket_listener};
-use mesh_xds::server::{AdsServer, Snapshot};
+use mesh_xds::server::AdsServer;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -72,12 +73,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         output::in_force(configuration)?;
         return Ok(ExitCode::from(2));
     };
+    let content = Content::of(&configuration.sources)?;
+    if content.is_envoys() && !arguments.envoy_listeners.is_empty() {
+        let message =
+            "`--envoy-listener` is for a mesh.yaml: Envoy's files have listeners of their own";
+        return Err(Failure::new("listener", message));
+    }
     let paths: Vec<_> =
         configuration.sources.iter().map(|source| PathBuf::from(&source.name)).collect();
     log();
     let failed = |error| Failure::new("runtime", format!("can't start: {error}"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.map_err(failed)?.block_on(serve(arguments, &update, paths))?;
+    runtime.map_err(failed)?.block_on(serve(arguments, &update, content, paths))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -94,10 +101,11 @@ fn log() {
 async fn serve(
     arguments: &Arguments,
     update: &ConfigUpdate,
+    content: Content,
     paths: Vec<PathBuf>,
 ) -> Result<(), Failure> {
     let tls = arguments.tls.load()?;
-    let server = AdsServer::new(snapshot(update, &arguments.envoy_listeners));
+    let server = AdsServer::new(content.snapshot(update, &arguments.envoy_listeners));
     let status = Arc::new(Status::new(server.clone()));
     let ads = bind(arguments.listen).await?;
     let ending = watch::Sender::new(false);
@@ -110,9 +118,11 @@ async fn serve(
     output::print(&told(&server))?;
 
     let (sink, receiver) = Sink::channel();
-    let source = FileSource::with_parser(paths, parse);
+    let contents = watch::Sender::new(content);
+    let latest = contents.subscribe();
+    let source = FileSource::with_parser(paths, move |files| content::parse(files, &contents));
     tokio::spawn(Box::new(source).start(sink));
-    let follow = follow(receiver, &server, &status, &arguments.envoy_listeners);
+    let follow = follow(receiver, latest, (&server, &status), &arguments.envoy_listeners);
     let mut ended = ending.subscribe();
     let ended = async {
         // An error: nobody can end it any more.
@@ -149,14 +159,16 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
 /// Publishes what the files say. Never ends by itself but with a failure of output.
 async fn follow(
     mut receiver: SinkReceiver,
-    server: &AdsServer,
-    status: &Status,
+    latest: watch::Receiver<Content>,
+    (server, status): (&AdsServer, &Status),
     listeners: &[(String, SocketAddr)],
 ) -> Result<&'static str, Failure> {
     loop {
         match receiver.next().await {
             SourceEvent::Update(update) => {
-                let published = server.publish(snapshot(&update, listeners));
+                // It may be of a still newer reading, whose update then comes next.
+                let content = latest.borrow().clone();
+                let published = server.publish(content.snapshot(&update, listeners));
                 status.accepted(published);
                 if published {
                     output::print(&told(server))?;
@@ -179,54 +191,6 @@ fn told(server: &AdsServer) -> String {
     });
     let kinds: Vec<_> = kinds.collect();
     format!("serving {}\n", if kinds.is_empty() { "nothing".to_owned() } else { kinds.join(", ") })
-}
-
-/// What a configuration is to clients. Names that lead nowhere are told and served.
-fn snapshot(update: &ConfigUpdate, listeners: &[(String, SocketAddr)]) -> Snapshot {
-    let own = Snapshot::of(update, []);
-    for (name, _) in listeners {
-        if own.resources(ResourceType::Listener).any(|served| *served.name == **name) {
-            tracing::warn!(
-                name,
-                "a listener for Envoy has the name of a domain: who asks for the domain by name gets it; \
-                 choose another name"
-            );
-        }
-    }
-    let listeners = listeners
-        .iter()
-        .map(|(name, address)| Encoded::listener(&socket_listener(name, *address, ALL_ROUTES)));
-    let snapshot = Snapshot::of(update, listeners);
-    for dangling in snapshot.check().err().unwrap_or_default() {
-        tracing::warn!("{dangling}");
-    }
-    snapshot
-}
-
-/// The parser of the files that are followed. Warnings are logged.
-fn parse(files: &[(PathBuf, String)]) -> Result<ConfigUpdate, Rejected> {
-    let names: Vec<_> = files.iter().map(|(path, _)| path.display().to_string()).collect();
-    let documents = names.iter().zip(files).map(|(name, (_, text))| Document { name, text });
-    let documents: Vec<_> = documents.collect();
-    let loaded = load(&documents, &Surroundings, &Bounds::default());
-    let line = |found: &Diagnostic| {
-        let name = names.get(found.document).map_or("", String::as_str);
-        let help = found.suggestion.as_ref().map(|text| format!(" ({text})")).unwrap_or_default();
-        let Diagnostic { line, column, message, code, .. } = found;
-        format!("{name}:{line}:{column}: {message}{help} [{code}]")
-    };
-    match loaded.update {
-        Some(update) => {
-            for warning in &loaded.diagnostics {
-                tracing::warn!("{}", line(warning));
-            }
-            Ok(update)
-        }
-        None => {
-            let errors = loaded.diagnostics.iter().filter(|d| d.severity == Severity::Error);
-            Err(Rejected::invalid(errors.map(line)))
-        }
-    }
 }
 
 /// Waits for the signal that ends the process.

@@ -1,7 +1,7 @@
 //! `mesh check`: is this configuration right?
 //!
 //! All files are read as one configuration, as the mesh would: they unite by name, and a route in one
-//! may name a cluster in another.
+//! may name a cluster in another. They are `mesh.yaml` ones or Envoy's, not both.
 
 use crate::cli::Failure;
 use crate::output::{self, Format};

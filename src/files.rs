@@ -1,9 +1,10 @@
-//! Configuration files: found, read, and united as the mesh would.
+//! Configuration files, `mesh.yaml` or Envoy's: found, read, and united as the mesh would.
 
 use crate::cli::Failure;
 use crate::diagnostics::Source;
-use mesh_core::config::{Bounds, Diagnostic, Document, Environment, FileError, decode, load};
+use mesh_core::config::{Bounds, Diagnostic, Document, Environment, FileError, decode};
 use mesh_core::update::ConfigUpdate;
+use mesh_tower::source::load;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};

@@ -25,9 +25,13 @@ impl Drop for Ads {
 
 impl Ads {
     pub(crate) fn start(file: &Path) -> Self {
+        Self::start_with(&["--envoy-listener", "outbound=127.0.0.1:15001"], file)
+    }
+
+    fn start_with(arguments: &[&str], file: &Path) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_mesh"))
             .args(["ads", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
-            .args(["--envoy-listener", "outbound=127.0.0.1:15001"])
+            .args(arguments)
             .arg(file)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -118,4 +122,64 @@ fn what_cannot_be_served_is_told_at_the_start() {
     assert!(told.contains("[wrong_configuration]"), "{told}");
     let (code, told) = run("outbound");
     assert!(code == Some(2) && told.contains("write `name=address:port`"), "{told}");
+}
+
+fn envoys(timeout: &str) -> String {
+    format!(
+        "resources:\n- \"@type\": type.googleapis.com/envoy.config.cluster.v3.Cluster\n  name: one\n  \
+         connect_timeout: {timeout}\n- \"@type\": type.googleapis.com/envoy.config.route.v3.RouteConfiguration\n  \
+         name: all\n  virtual_hosts:\n  - {{ name: a, domains: [a], routes: [{{ match: {{ prefix: / }}, \
+         route: {{ cluster: one }} }}] }}\n"
+    )
+}
+
+#[test]
+fn resources_of_envoys_are_served_as_they_are_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("envoy.yaml");
+    std::fs::write(&file, envoys("1s")).unwrap();
+    let ads = Ads::start_with(&[], &file);
+    ads.says("listening on 127.0.0.1:");
+    let admin = ads.says("admin on http://");
+    let admin = admin.trim_end_matches('/');
+    // No listener is made for the domain, and no endpoints: only what is written is served.
+    let first = ads.says("serving ");
+    assert!(first.starts_with("1 RDS ") && first.contains(", 1 CDS "), "{first}");
+    assert!(!first.contains("LDS") && !first.contains("EDS"), "{first}");
+
+    std::fs::write(&file, envoys("5")).unwrap();
+    let begun = Instant::now();
+    while !page(admin, "/metrics").contains("\nmesh_ads_rejected_edits_total 1\n") {
+        assert!(begun.elapsed() < PATIENCE, "{}", page(admin, "/metrics"));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::fs::write(&file, envoys("2s")).unwrap();
+    let second = ads.says("serving ");
+    let [first, second] = [&first, &second].map(|told| told.split(", ").collect::<Vec<_>>());
+    assert_eq!(first[0], second[0], "the routes are the same");
+    assert_ne!(first[1], second[1], "the cluster is another");
+}
+
+#[test]
+fn what_would_be_lost_is_not_served() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("envoy.yaml");
+    let run = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_mesh"))
+            .args(["ads", "--listen", "127.0.0.1:0"])
+            .args(arguments)
+            .arg(&file)
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let unknown = "metadata: { typed_filter_metadata: { a: { \"@type\": a/acme.A, b: 1 } } }";
+    let text = envoys("1s").replace("connect_timeout: 1s", unknown);
+    std::fs::write(&file, text).unwrap();
+    let (code, told) = run(&[]);
+    assert!(code == Some(2) && told.contains("cluster `one` holds"), "{told}");
+    assert!(told.contains("[unchecked_content]"), "{told}");
+    std::fs::write(&file, envoys("1s")).unwrap();
+    let (code, told) = run(&["--envoy-listener", "outbound=127.0.0.1:15001"]);
+    assert!(code == Some(2) && told.contains("is for a mesh.yaml"), "{told}");
 }

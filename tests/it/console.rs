@@ -71,3 +71,8 @@ fn explain_a_code() {
 fn test_a_configuration() {
     check("test.console");
 }
+
+#[test]
+fn files_of_envoys() {
+    check("envoy.console");
+}

@@ -1,12 +1,18 @@
-//! `mesh.yaml` as a source: the parser of [`mesh_core::config`] behind a [`FileSource`].
+//! `mesh.yaml` as a source: the parser of [`mesh_core::config`] behind a [`FileSource`]. With feature `json`
+//! files of Envoy's are read in its place, by [`load`].
 
 use super::read::read;
 use super::{FileSource, RejectCause, Rejected};
 use mesh_core::ConfigUpdate;
-use mesh_core::config::{self, Bounds, Diagnostic, Document, Environment, FileError, Severity};
+use mesh_core::config::{Bounds, Diagnostic, Document, Environment, FileError, Severity};
 use mesh_core::update::Origin;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+#[cfg(not(feature = "json"))]
+pub use mesh_core::config::load;
+#[cfg(feature = "json")]
+pub use mesh_xds::files::load;
 
 /// Reads `paths` now, and gives the source that follows them.
 ///
@@ -50,7 +56,7 @@ fn parse(files: &[(PathBuf, String)]) -> Result<ConfigUpdate, Rejected> {
     let names: Vec<_> = files.iter().map(|(path, _)| path.display().to_string()).collect();
     let documents = names.iter().zip(files).map(|(name, (_, text))| Document { name, text });
     let documents: Vec<_> = documents.collect();
-    let loaded = config::load(&documents, &System, &Bounds::default());
+    let loaded = load(&documents, &System, &Bounds::default());
     let line = |diagnostic: &Diagnostic| describe(diagnostic, &names);
     match loaded.update {
         Some(update) => {

@@ -17,6 +17,9 @@
 //! - What is rejected is reported and changes nothing: the last good configuration stays in force.
 //! - A source never publishes what it knows to be in force already.
 //!
+//! A file is a `mesh.yaml`, or with feature `json` one of Envoy's: a bootstrap, or resources with `@type`
+//! ([`load`]).
+//!
 //! What it doesn't do: combine several sources. Files unite inside [`FileSource`]'s parser.
 //!
 //! # Examples
@@ -60,6 +63,8 @@ pub use demand::{Demand, Interest, MAX_AUTHORITIES};
 pub use environment::EnvironmentError;
 pub use file::FileSource;
 pub use fixed::{StaticSource, Updates, UpdatesSource};
+#[doc(no_inline)]
+pub use mesh_yaml::load;
 pub use sink::{RejectCause, Rejected, Sink, SinkReceiver, SourceEvent};
 #[cfg(feature = "xds")]
 pub use xds::{Bootstrap, BootstrapError, Variant, XdsSource};
