@@ -113,3 +113,42 @@ fn a_mesh_has_one_source() {
     let both = Mesh::builder().file(file).config(mesh_core::ConfigUpdate::default());
     assert!(matches!(both.build().unwrap_err(), BuildError::TwoSources));
 }
+
+/// A file of Envoy's with one route to one endpoint.
+#[cfg(feature = "json")]
+fn envoys(endpoint: SocketAddr, cluster: &str) -> String {
+    let (ip, port) = (endpoint.ip(), endpoint.port());
+    format!(
+        "resources:\n- \"@type\": type.googleapis.com/envoy.config.route.v3.RouteConfiguration\n  name: all\n  \
+         virtual_hosts:\n  - {{ name: a, domains: [a], routes: [{{ match: {{ prefix: / }}, route: {{ cluster: {cluster} }} }}] }}\n\
+         - \"@type\": type.googleapis.com/envoy.config.cluster.v3.Cluster\n  name: a\n  load_assignment:\n    \
+         cluster_name: a\n    endpoints: [{{ lb_endpoints: [{{ endpoint: {{ address: {{ socket_address: \
+         {{ address: {ip}, port_value: {port} }} }} }} }}] }}]\n"
+    )
+}
+
+#[cfg(feature = "json")]
+#[tokio::test]
+async fn a_file_of_envoys_is_followed_in_the_same_way() {
+    let directory = tempfile::tempdir().unwrap();
+    let (first, second) = (Server::text("first").await, Server::text("second").await);
+    let file = write(directory.path(), &envoys(first.address, "a"));
+    let mesh = Mesh::from_file(&file).unwrap();
+    bounded(mesh.ready()).await.unwrap();
+    assert_eq!(answers(&mesh).await.as_deref(), Ok("first"));
+
+    write(directory.path(), &envoys(first.address, "aa"));
+    eventually("it is refused", || mesh.configuration().refused.is_some()).await;
+    let why = mesh.configuration().refused.unwrap();
+    assert!(why.contains("mesh.yaml:5:") && why.contains("there is no cluster `aa`"), "{why}");
+    assert_eq!(answers(&mesh).await.as_deref(), Ok("first"));
+
+    // The other format, in the same place.
+    write(directory.path(), &yaml(second.address, ""));
+    bounded(mesh.applied(2)).await.unwrap();
+    assert_eq!(answers(&mesh).await.as_deref(), Ok("second"));
+    write(directory.path(), &envoys(first.address, "a"));
+    bounded(mesh.applied(3)).await.unwrap();
+    assert_eq!(answers(&mesh).await.as_deref(), Ok("first"));
+    assert_eq!(mesh.configuration().refused, None);
+}

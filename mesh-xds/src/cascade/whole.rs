@@ -43,7 +43,7 @@ pub struct Whole {
 }
 
 /// Something to say of a resource.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Note {
     /// The resource.
@@ -53,7 +53,7 @@ pub struct Note {
 }
 
 /// What there is to say of a resource.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum NoteKind {
     /// It names a resource that is not there.
@@ -74,7 +74,7 @@ pub fn whole(resources: &[Resource]) -> Whole {
         let version = (Arc::from(""), 0);
         store.insert(kind_of(resource), resource.name(), resource.clone(), version);
     }
-    let mut linking = Linking { store: &store, notes: Vec::new(), used: BTreeSet::new() };
+    let mut linking = Linking::new(&store);
     let groups = linking.groups(resources);
     linking.clusters_of_routes(&groups);
     let mut update = ConfigUpdate::default();
@@ -117,13 +117,19 @@ struct Group<'a> {
 struct Linking<'a> {
     store: &'a Store,
     notes: Vec<Note>,
+    /// What was noted: of many routes that name the same, one is told.
+    noted: BTreeSet<Note>,
     used: BTreeSet<Key>,
 }
 
 impl<'a> Linking<'a> {
+    const fn new(store: &'a Store) -> Self {
+        Self { store, notes: Vec::new(), noted: BTreeSet::new(), used: BTreeSet::new() }
+    }
+
     fn note(&mut self, at: &Key, kind: NoteKind) {
         let note = Note { at: at.clone(), kind };
-        if !self.notes.contains(&note) {
+        if self.noted.insert(note.clone()) {
             self.notes.push(note);
         }
     }
@@ -243,11 +249,11 @@ fn add<'a>(
     http: &HttpConnectionManager,
     routes: &'a Arc<XdsRouteConfiguration>,
 ) {
-    let same = |group: &&mut Group<'a>| {
+    let same = |group: &Group<'a>| {
         group.max_stream_duration == http.max_stream_duration
             && (Arc::ptr_eq(group.routes, routes) || group.routes == routes)
     };
-    let index = match groups.iter_mut().position(|mut group| same(&&mut group)) {
+    let index = match groups.iter().position(same) {
         Some(index) => index,
         None => {
             groups.push(Group {

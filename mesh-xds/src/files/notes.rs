@@ -2,8 +2,10 @@
 
 use super::{Sites, name_field, place};
 use crate::ResourceType;
+use crate::cascade::Key;
 use crate::cascade::whole::{Note, NoteKind};
 use mesh_core::config::foreign::{Node, Reading, Span, shorten};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// Domains that one diagnostic lists.
@@ -24,12 +26,18 @@ pub(super) const fn word(kind: ResourceType) -> &'static str {
 pub(super) fn report(reading: &mut Reading<'_>, sites: &Sites, notes: &[Note]) {
     // What is wrong may be what would lead to others.
     let is_good = !reading.has_errors();
+    // A resource may have many names that lead nowhere: it is looked through once.
+    let mut named: BTreeMap<&Key, BTreeMap<&str, Span>> = BTreeMap::new();
     for note in notes {
         let place = Place::new(sites, note);
         match &note.kind {
             // What is there with mistakes is not missing.
             NoteKind::Missing(kind, name) if sites.contains_key(&(*kind, name.clone())) => {}
-            NoteKind::Missing(kind, name) => missing(reading, sites, &place, (*kind, name)),
+            NoteKind::Missing(kind, name) => {
+                let named = named.entry(&note.at).or_insert_with(|| place.references());
+                let span = named.get(&**name).copied().unwrap_or(place.own);
+                missing(reading, sites, (&place.label, span), (*kind, name));
+            }
             NoteKind::Shared(domains, other) if is_good => {
                 let domains: Vec<_> = domains.iter().map(|one| format!("`{one}`")).collect();
                 let message = format!(
@@ -72,18 +80,22 @@ impl<'s> Place<'s> {
         let own = node.map_or(Span::start_of(0), |node| place::of(node, name_field(*kind)));
         Self { node, own, label: format!("{} `{}`", word(*kind), shorten(name)) }
     }
+
+    fn references(&self) -> BTreeMap<&'s str, Span> {
+        self.node.map(|node| place::references(node)).unwrap_or_default()
+    }
 }
 
 /// A name that leads nowhere, where it stands.
 fn missing(
     reading: &mut Reading<'_>,
     sites: &Sites,
-    place: &Place<'_>,
+    (label, span): (&str, Span),
     (wanted, name): (ResourceType, &str),
 ) {
     let known = sites.keys().filter(|(kind, _)| *kind == wanted);
     let close = reading.did_you_mean(name, known.map(|(_, name)| &**name));
-    let (label, what, name_shown) = (&place.label, word(wanted), shorten(name));
+    let (what, name_shown) = (word(wanted), shorten(name));
     let (code, message) = match wanted {
         ResourceType::Cluster => {
             ("unknown_cluster", format!("{label}: there is no cluster `{name_shown}`"))
@@ -96,7 +108,6 @@ fn missing(
         }
     };
     let other = format!("add the {what}, or give the file that has it: no control plane is asked");
-    let span = place.node.and_then(|node| place::of_name(node, name)).unwrap_or(place.own);
     reading.report(code, span, message).suggest_if(close.or(Some(other)));
 }
 

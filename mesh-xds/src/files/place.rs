@@ -5,6 +5,7 @@
 //! missing is marked where it would be.
 
 use mesh_core::config::foreign::{Content, Entry, Node, Span};
+use std::collections::BTreeMap;
 
 /// The place of `path` within `node`.
 pub(super) fn of(node: &Node, path: &str) -> Span {
@@ -47,25 +48,29 @@ pub(super) fn text<'n>(node: &'n Node, path: &[&str]) -> Option<&'n str> {
     text
 }
 
-/// The first place where `name` stands as the name of another resource.
-pub(super) fn of_name(node: &Node, name: &str) -> Option<Span> {
-    reference(node, name, false)
-}
-
 /// Fields that name other resources; what is within `clusters` of a split has its name in `name`.
 const REFERENCES: [&str; 4] = ["cluster", "clusters", "route_config_name", "service_name"];
 
-fn reference(node: &Node, name: &str, is_reference: bool) -> Option<Span> {
+/// Where other resources are named: each name's first place.
+pub(super) fn references(node: &Node) -> BTreeMap<&str, Span> {
+    let mut found = BTreeMap::new();
+    collect(node, false, &mut found);
+    found
+}
+
+fn collect<'n>(node: &'n Node, is_reference: bool, found: &mut BTreeMap<&'n str, Span>) {
     match &node.content {
-        Content::Scalar { text, .. } => (is_reference && **text == *name).then_some(node.span),
-        Content::Sequence(items) => {
-            items.iter().find_map(|item| reference(item, name, is_reference))
+        Content::Scalar { text, .. } if is_reference => {
+            found.entry(text).or_insert(node.span);
         }
-        Content::Mapping(entries) => entries.iter().find_map(|entry| {
+        Content::Sequence(items) => {
+            items.iter().for_each(|item| collect(item, is_reference, found));
+        }
+        Content::Mapping(entries) => entries.iter().for_each(|entry| {
             let refers = REFERENCES.iter().any(|field| same(&entry.key, field));
-            reference(&entry.value, name, is_reference || refers)
+            collect(&entry.value, is_reference || refers, found);
         }),
-        Content::Null | Content::Unknown => None,
+        Content::Null | Content::Unknown | Content::Scalar { .. } => {}
     }
 }
 
@@ -86,10 +91,11 @@ fn start(node: &Node) -> Span {
 
 /// Whether a key is a field's name, in either spelling.
 pub(super) fn same(key: &str, name: &str) -> bool {
-    let letters = |text: &str| -> String {
-        text.chars().filter(|letter| *letter != '_').flat_map(char::to_lowercase).collect()
-    };
-    key == name || letters(key) == letters(name)
+    letters(key).eq(letters(name))
+}
+
+fn letters(text: &str) -> impl Iterator<Item = u8> + '_ {
+    text.bytes().filter(|byte| *byte != b'_').map(|byte| byte.to_ascii_lowercase())
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -140,7 +146,8 @@ mod tests {
         assert_eq!(shown("filter_chains[0].name"), "filters", "what is missing");
         assert_eq!(shown("filter_chains[7]"), "filterChains");
         let last = text.rfind("web").and_then(|at| u32::try_from(at).ok());
-        assert_eq!(of_name(&root, "web").map(|span| span.start), last);
-        assert_eq!(of_name(&root, "x"), None, "no name of another");
+        let named = references(&root);
+        assert_eq!(named.get("web").map(|span| span.start), last);
+        assert_eq!(named.get("x"), None, "no name of another");
     }
 }

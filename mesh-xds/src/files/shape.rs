@@ -85,7 +85,7 @@ pub(super) fn resources(reading: &mut Reading<'_>, root: &Rc<Node>) -> Vec<Found
         Content::Sequence(items) => {
             items.iter().for_each(|item| found.extend(typed(reading, item)));
         }
-        Content::Mapping(entries) => match root.get("@type").map(|entry| type_name(entry)) {
+        Content::Mapping(entries) => match root.get("@type").map(type_name) {
             Some("envoy.config.bootstrap.v3.Bootstrap") => {
                 bootstrap(reading, entries, &mut found);
             }
