@@ -9,6 +9,7 @@ use mesh_xds::ResourceType;
 use mesh_xds::decode::{Context, decode};
 use mesh_xds::encode::{ALL_ROUTES, Encoded, resources, socket_listener};
 use mesh_xds::files::{Files, read};
+use proptest::prelude::*;
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use serde_json::{Value, json};
@@ -227,5 +228,51 @@ fn good_files_have_nothing_to_say_but_what_does_nothing() {
             "{shown}"
         );
         check_first_line(&file, &format!("# ignored: {ignored}"));
+    }
+}
+
+/// A text with a few of its bytes replaced, and a few of its lines gone or there twice.
+fn changed(text: &str, bytes: &[(usize, u8)], lines: &[(usize, bool)]) -> String {
+    let mut kept: Vec<&str> = text.lines().collect();
+    for (at, twice) in lines {
+        let at = at % kept.len().max(1);
+        match twice {
+            true => kept.insert(at, kept.get(at).copied().unwrap_or_default()),
+            false if kept.len() > 1 => drop(kept.remove(at)),
+            false => {}
+        }
+    }
+    let mut text = kept.join("\n").into_bytes();
+    for (at, byte) in bytes {
+        let at = at % text.len().max(1);
+        if let Some(old) = text.get_mut(at) {
+            *old = *byte;
+        }
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_changed_there_is_a_configuration_or_a_mistake_in_the_text(
+        file: proptest::sample::Index,
+        bytes in proptest::collection::vec((any::<usize>(), b' '..b'~'), 0..4),
+        lines in proptest::collection::vec((any::<usize>(), any::<bool>()), 0..3),
+    ) {
+        let good = texts("tests/good/envoy", "yaml");
+        let (name, text) = file.get(&good);
+        let text = changed(text, &bytes, &lines);
+        let files = read(&[Document { name, text: &text }], &(), &Bounds::default());
+        let found = &files.loaded.diagnostics;
+        prop_assert!(found.iter().all(|found| text.get(found.span.clone()).is_some()));
+        let refused = found.iter().any(|found| found.severity == Severity::Error);
+        prop_assert_eq!(files.loaded.update.is_none(), refused);
+        if let Some(update) = files.loaded.update {
+            prop_assert!(mesh_core::explain::snapshot(update).is_ok());
+        }
+        for resource in files.resources.into_iter().flatten() {
+            let decoded = decode(resource.kind, &resource.body, &context());
+            prop_assert!(decoded.resource.is_ok(), "{:?}", decoded.resource);
+        }
     }
 }

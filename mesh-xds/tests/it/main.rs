@@ -7,7 +7,8 @@ mod ads;
 mod certificates;
 #[cfg(test)]
 mod client;
-#[cfg(all(test, feature = "json"))]
+#[cfg(test)]
+#[cfg(feature = "json")]
 mod files;
 #[cfg(test)]
 mod sockets;
