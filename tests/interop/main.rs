@@ -16,6 +16,7 @@ mod ads;
 mod certificates;
 mod client;
 mod envoy;
+mod envoy_files;
 mod go;
 mod grpcio;
 mod nginx;
