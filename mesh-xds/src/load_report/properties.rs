@@ -2,7 +2,6 @@
 
 use super::tests::{Half, Sim};
 use super::*;
-use mesh_core::model::Locality;
 use proptest::prelude::*;
 
 /// Something that happens.
@@ -24,7 +23,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     let op = prop_oneof![
         4 => (c.clone(), p.clone()).prop_map(|(c, p)| Op::Begin(c, p)),
         3 => (c.clone(), p.clone()).prop_map(|(c, p)| Op::Succeed(c, p)),
-        2 => (c.clone(), p.clone()).prop_map(|(c, p)| Op::Fail(c, p)),
+        2 => (c.clone(), p).prop_map(|(c, p)| Op::Fail(c, p)),
         1 => c.clone().prop_map(Op::Drop),
         1 => c.prop_map(Op::Refuse),
         1 => (0u8..8).prop_map(Op::Watch),
