@@ -2,7 +2,8 @@
 //!
 //! Complete in gRFC A74's sense: routes, clusters and endpoints that belong together come together.
 //! It shares structure: every resource is behind an `Arc`, and what is the same pointer as before is
-//! not looked at again.
+//! not looked at again. [`EndpointsUpdate`] is for a source that knows that only endpoints changed: among
+//! 10,000 clusters even a pointer each is a millisecond.
 
 use crate::model::{Cluster, ClusterLoadAssignment, Endpoint, RouteConfiguration, VirtualHost};
 use std::collections::BTreeMap;
@@ -63,6 +64,16 @@ impl ConfigUpdate {
         Self { origin: Origin::new("code", ""), ..Self::default() }
     }
 
+    /// Takes over what came later than it.
+    pub fn merge(&mut self, later: EndpointsUpdate) {
+        self.origin = later.origin;
+        for (name, endpoints) in later.clusters {
+            if let Some(cluster) = self.clusters.get_mut(&name) {
+                cluster.endpoints = endpoints;
+            }
+        }
+    }
+
     /// Adds a virtual host, after those that are there.
     #[must_use]
     pub fn virtual_host(mut self, host: VirtualHost) -> Self {
@@ -90,6 +101,31 @@ impl ConfigUpdate {
         let update = ClusterUpdate::new(Arc::new(cluster), endpoints.map(Arc::new));
         self.clusters.insert(name, update);
         self
+    }
+}
+
+/// Other endpoints for clusters of the configuration before, and nothing else: what changes most often,
+/// without what does not change with it.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct EndpointsUpdate {
+    /// What the configuration is called from now on.
+    pub origin: Origin,
+    /// The endpoints by cluster; `None`: not known any more. Names that are not configured are ignored.
+    pub clusters: BTreeMap<Arc<str>, Option<Arc<ClusterLoadAssignment>>>,
+}
+
+impl EndpointsUpdate {
+    /// Nobody changed yet.
+    #[must_use]
+    pub const fn new(origin: Origin) -> Self {
+        Self { origin, clusters: BTreeMap::new() }
+    }
+
+    /// Takes over what came later.
+    pub fn merge(&mut self, later: Self) {
+        self.origin = later.origin;
+        self.clusters.extend(later.clusters);
     }
 }
 

@@ -103,11 +103,11 @@ impl<A: Attach> Updater<A> {
                     .map(|entry| (Arc::clone(entry.live.name()), Arc::clone(&entry.live)))
                     .collect();
                 let targets = self.targets(&router, &clusters);
-                (router, targets, Arc::new(clusters))
+                (Arc::new(router), targets, Arc::new(clusters))
             }
             None => {
                 let targets = Arc::clone(&before.targets);
-                (before.router.clone(), targets, Arc::clone(&before.clusters))
+                (Arc::clone(&before.router), targets, Arc::clone(&before.clusters))
             }
         };
         let snapshot = Snapshot {

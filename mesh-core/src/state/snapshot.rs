@@ -28,7 +28,8 @@ pub(super) enum TargetSlot<A: Attach> {
 /// The routes and clusters in force: what one call sees, from its start to its end.
 #[derive(Debug)]
 pub struct Snapshot<A: Attach> {
-    pub(super) router: Router,
+    /// Shared by snapshots that differ in something else: it may index 10,000 domains.
+    pub(super) router: Arc<Router>,
     pub(super) targets: Targets<A>,
     pub(super) clusters: Arc<BTreeMap<Arc<str>, Arc<LiveCluster<A>>>>,
     pub(super) origin: Origin,
@@ -60,7 +61,7 @@ impl<A: Attach> Snapshot<A> {
     /// A snapshot before any configuration.
     pub(super) fn initial() -> Self {
         Self {
-            router: Router::default(),
+            router: Arc::default(),
             targets: Arc::new([]),
             clusters: Arc::default(),
             origin: Origin::default(),
@@ -144,7 +145,7 @@ impl<A: Attach> Snapshot<A> {
 
     /// The compiled routes.
     #[must_use]
-    pub const fn router(&self) -> &Router {
+    pub fn router(&self) -> &Router {
         &self.router
     }
 
@@ -172,7 +173,7 @@ impl<A: Attach> Snapshot<A> {
     }
 
     /// Which snapshot it is, counted from 1; 0: there is no configuration yet. A new one comes with
-    /// other routes, clusters or settings, not with other endpoints.
+    /// other routes, clusters or settings, or with another name; not with other endpoints alone.
     #[must_use]
     pub const fn generation(&self) -> u64 {
         self.generation

@@ -13,7 +13,7 @@ use crate::model::{ClusterLoadAssignment, RouteConfiguration, VirtualHost};
 use crate::outlier::Detector;
 use crate::router::Router;
 use crate::time::Timestamp;
-use crate::update::{ClusterUpdate, ConfigUpdate};
+use crate::update::{ClusterUpdate, ConfigUpdate, EndpointsUpdate};
 use arc_swap::ArcSwap;
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
@@ -179,18 +179,54 @@ impl<A: Attach> Updater<A> {
         endpoints: Option<Arc<ClusterLoadAssignment>>,
         now: Timestamp,
     ) -> Result<Applied, ApplyError> {
-        let mut applied = Applied::default();
-        let Some((name, known)) = self.config.clusters.get_key_value(cluster) else {
-            return Ok(applied);
-        };
-        let name = Arc::clone(name);
-        let mut update = ClusterUpdate::new(Arc::clone(&known.cluster), endpoints);
-        if let Some(prepared) = self.prepare(&name, &mut update, now)? {
-            let gone = self.commit(prepared, &mut applied, now);
-            self.tell_gone(&gone);
+        self.replace_endpoints([(cluster, endpoints)], now)
+    }
+
+    /// Replaces the endpoints of some clusters, all or none, and what the configuration is called. The
+    /// rest of it stays, and is not looked at.
+    ///
+    /// # Errors
+    /// [`ApplyError::Balancing`] when one can't be balanced over its new endpoints.
+    pub fn apply_endpoints_update(
+        &mut self,
+        update: &EndpointsUpdate,
+        now: Timestamp,
+    ) -> Result<Applied, ApplyError> {
+        let EndpointsUpdate { origin, clusters } = update;
+        let clusters = clusters.iter().map(|(name, endpoints)| (&**name, endpoints.clone()));
+        let applied = self.replace_endpoints(clusters, now)?;
+        if self.config.origin != *origin {
+            let before = self.mesh.snapshot.load_full();
+            let mut config = std::mem::take(&mut self.config);
+            config.origin = origin.clone();
+            self.publish_snapshot(&before, None, &config, now);
+            self.config = config;
         }
-        if let Some(before) = self.config.clusters.insert(name, update) {
-            self.retire(Arc::new(before));
+        Ok(applied)
+    }
+
+    fn replace_endpoints<'n>(
+        &mut self,
+        clusters: impl IntoIterator<Item = (&'n str, Option<Arc<ClusterLoadAssignment>>)>,
+        now: Timestamp,
+    ) -> Result<Applied, ApplyError> {
+        let (mut prepared, mut updates) = (Vec::new(), Vec::new());
+        for (name, endpoints) in clusters {
+            let Some((name, known)) = self.config.clusters.get_key_value(name) else { continue };
+            let name = Arc::clone(name);
+            let mut update = ClusterUpdate::new(Arc::clone(&known.cluster), endpoints);
+            prepared.extend(self.prepare(&name, &mut update, now)?);
+            updates.push((name, update));
+        }
+        let (mut applied, mut gone) = (Applied::default(), Vec::new());
+        for prepared in prepared {
+            gone.extend(self.commit(prepared, &mut applied, now));
+        }
+        self.tell_gone(&gone);
+        for (name, update) in updates {
+            if let Some(before) = self.config.clusters.insert(name, update) {
+                self.retire(Arc::new(before));
+            }
         }
         Ok(applied)
     }
@@ -281,9 +317,14 @@ fn adopt_routes(known: &Arc<RouteConfiguration>, next: &mut Arc<RouteConfigurati
     }
     let hosts: BTreeMap<&str, &Arc<VirtualHost>> =
         known.virtual_hosts.iter().map(|host| (&*host.name, host)).collect();
+    // One name may stand for several: a source on demand has one for each authority.
+    let pointers: BTreeSet<_> = known.virtual_hosts.iter().map(Arc::as_ptr).collect();
     let equal = |host: &Arc<VirtualHost>| {
+        if pointers.contains(&Arc::as_ptr(host)) {
+            return Some(Arc::clone(host));
+        }
         let known = *hosts.get(&*host.name)?;
-        (Arc::ptr_eq(known, host) || known == host).then(|| Arc::clone(known))
+        (known == host).then(|| Arc::clone(known))
     };
     let adopted: Vec<_> = next.virtual_hosts.iter().map(equal).collect();
     let is_same = (&next.name, &next.headers) == (&known.name, &known.headers)

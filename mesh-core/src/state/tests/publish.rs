@@ -202,3 +202,31 @@ fn who_waits_is_told_when_the_writer_goes_away() {
     }
     assert_eq!(world.pick(0), 1, "what is known stays");
 }
+
+#[test]
+fn other_endpoints_of_some_clusters_come_with_another_name() {
+    use crate::update::EndpointsUpdate;
+    let mut world = World::new();
+    let names = ["a", "b", "c"];
+    world.apply(config(names.map(|name| (cluster(name), Some("1 2")))), 0).unwrap();
+    world.log();
+    let mut update = EndpointsUpdate::new(Origin::new("test", "2"));
+    for (name, endpoints) in [("a", "1 3"), ("b", "1 2"), ("unknown", "9")] {
+        update.clusters.insert(name.into(), Some(Arc::new(assignment(endpoints))));
+    }
+    update.clusters.insert("c".into(), None);
+    let applied = world.updater.apply_endpoints_update(&update, at(1)).unwrap();
+    assert_eq!((applied.endpoints_added, applied.endpoints_removed), (1, 3));
+    let log = world.log();
+    let pickers = log.iter().filter_map(|line| line.strip_suffix(" picker"));
+    assert_eq!(pickers.collect::<Vec<_>>(), ["1 a", "1 c"]);
+    let snapshot = Arc::clone(&world.mesh.snapshot());
+    assert_eq!((snapshot.origin(), snapshot.generation()), (&update.origin, 2));
+    assert_eq!(world.updater.config().origin, update.origin);
+    assert_eq!(world.updater.config().clusters["c"].endpoints, None);
+    assert!(!world.updater.config().clusters.contains_key("unknown"));
+    // The same once more is nothing.
+    world.updater.apply_endpoints_update(&update, at(2)).unwrap();
+    assert_eq!(world.log(), [""; 0]);
+    assert!(Arc::ptr_eq(&snapshot, &world.mesh.snapshot()));
+}
