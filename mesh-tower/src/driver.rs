@@ -20,7 +20,7 @@ use announce::Announcer;
 use mesh_core::WallTime;
 use mesh_core::model::Address;
 use mesh_core::state::{Applied, ApplyError, LiveCluster, Mesh, Turn, Updater};
-use mesh_core::update::{ConfigUpdate, Origin};
+use mesh_core::update::{ConfigUpdate, EndpointsUpdate, Origin};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
@@ -79,6 +79,9 @@ pub(crate) struct Driver {
     announcer: Announcer,
     progress: watch::Sender<Progress>,
     stop: oneshot::Receiver<Duration>,
+    /// The newest configuration, while it is refused: endpoints that come meanwhile belong to it, and
+    /// with them it may be good.
+    refused: Option<ConfigUpdate>,
 }
 
 impl Driver {
@@ -92,8 +95,19 @@ impl Driver {
         let Around { shared, passthrough, resolver, source } = around;
         let dns = DnsClusters::new(resolver);
         let announcer = Announcer::new(Arc::clone(&shared.registry));
-        let driver =
-            Self { updater, state, shared, passthrough, dns, source, announcer, progress, stop };
+        let refused = None;
+        let driver = Self {
+            updater,
+            state,
+            shared,
+            passthrough,
+            dns,
+            source,
+            announcer,
+            progress,
+            stop,
+            refused,
+        };
         (driver, Guard { stop: parking_lot::Mutex::new(Some(stop_sender)) }, reader)
     }
 
@@ -154,22 +168,14 @@ impl Driver {
 
     fn source_event(&mut self, event: SourceEvent) {
         match event {
-            SourceEvent::Update(update) if self.is_in_force(&update.origin) => {
-                self.shared.registry.mesh().unchanged();
-                self.source.refused(None);
-                self.progress.send_modify(|progress| progress.complete |= !update.is_partial);
-                self.shared.registry.source().live(&update.origin.version, clock::now());
-            }
-            SourceEvent::Update(update) => {
-                let origin = update.origin.clone();
-                match self.apply(update) {
-                    Ok(()) => self.source.refused(None),
-                    Err(error) => {
-                        self.source.refused(Some(origin));
-                        self.refused(&error.to_string());
-                    }
+            SourceEvent::Update(update) => self.update(update),
+            SourceEvent::Endpoints(endpoints) => match self.refused.take() {
+                Some(mut update) => {
+                    update.merge(endpoints);
+                    self.update(update);
                 }
-            }
+                None => self.endpoints(endpoints),
+            },
             SourceEvent::Rejected(rejected) => {
                 let why = rejected.to_string();
                 self.record_refused(&rejected.origin, &why, Changes::default());
@@ -184,6 +190,50 @@ impl Driver {
                 self.progress.send_modify(|progress| progress.stale = since);
             }
         }
+    }
+
+    fn update(&mut self, update: ConfigUpdate) {
+        self.refused = None;
+        if self.is_in_force(&update.origin) {
+            let registry = &self.shared.registry;
+            registry.mesh().unchanged();
+            registry.source().live(&update.origin.version, clock::now());
+            self.source.refused(None);
+            self.progress.send_modify(|progress| progress.complete |= !update.is_partial);
+            return;
+        }
+        // A pointer for each cluster, beside the time that building them takes.
+        let again = update.clone();
+        match self.apply(update) {
+            Ok(()) => self.source.refused(None),
+            Err(error) => self.refuse(again, &error.to_string()),
+        }
+    }
+
+    fn endpoints(&mut self, update: EndpointsUpdate) {
+        let origin = update.origin.clone();
+        let before = self.state.snapshot().generation();
+        let changes = Changes::of_endpoints(update.clusters.iter().map(|(name, _)| name));
+        match self.updater.apply_endpoints_update(&update, clock::now()) {
+            Ok(applied) => {
+                self.applied(&origin, before, &applied, changes);
+                self.source.refused(None);
+            }
+            Err(error) => {
+                let error = error.to_string();
+                self.record_refused(&origin, &error, changes);
+                let mut whole = self.updater.config().clone();
+                whole.merge(update);
+                self.refuse(whole, &error);
+            }
+        }
+    }
+
+    /// Keeps what was refused: endpoints that come later belong to it.
+    fn refuse(&mut self, update: ConfigUpdate, why: &str) {
+        self.source.refused(Some(update.origin.clone()));
+        self.refused(why);
+        self.refused = Some(update);
     }
 
     /// Whether this very content is what is applied already. Code has no version to go by.
@@ -210,26 +260,31 @@ impl Driver {
                 return Err(error);
             }
         };
-        if self.state.snapshot().generation() != before {
-            self.shared.registry.mesh().snapshot_swapped();
-        }
         self.dns.set(specs);
         for cluster in self.state.snapshot().clusters() {
             let reading: Weak<dyn ReadCluster> = Arc::downgrade(cluster) as _;
             cluster.attached().cells.read_from(reading);
         }
+        self.progress.send_modify(|progress| progress.complete |= complete);
+        self.applied(&origin, before, &applied, changes);
+        Ok(())
+    }
+
+    /// Tells everyone of what was applied; `before`: the snapshot before it.
+    fn applied(&mut self, origin: &Origin, before: u64, applied: &Applied, changes: Changes) {
         let (registry, wall) = (&self.shared.registry, clock::wall());
-        registry.mesh().applied(&origin, wall);
+        if self.state.snapshot().generation() != before {
+            registry.mesh().snapshot_swapped();
+        }
+        registry.mesh().applied(origin, wall);
         registry.source().live(&origin.version, clock::now());
-        log_applied(&origin, &applied, &changes);
-        registry.history().record(&origin, ConfigurationOutcome::Applied, changes, wall);
+        log_applied(origin, applied, &changes);
+        registry.history().record(origin, ConfigurationOutcome::Applied, changes, wall);
         self.report(&applied.happened);
         self.progress.send_modify(|progress| {
             progress.generation += 1;
-            progress.complete |= complete;
             progress.refused = None;
         });
-        Ok(())
     }
 
     fn record_refused(&self, origin: &Origin, why: &str, changes: Changes) {

@@ -59,6 +59,13 @@ impl Names {
 }
 
 impl Changes {
+    /// Other endpoints of these clusters, and nothing else.
+    pub(crate) fn of_endpoints<'a>(clusters: impl Iterator<Item = &'a Arc<str>>) -> Self {
+        let mut changes = Self::default();
+        clusters.for_each(|name| changes.endpoints.push(name));
+        changes
+    }
+
     /// What is different in `new`.
     pub(crate) fn between(old: &ConfigUpdate, new: &ConfigUpdate) -> Self {
         let mut changes = Self::default();

@@ -1,12 +1,14 @@
 //! [`Sink`]: the narrow way from a source to the mesh.
 //!
 //! A configuration is complete, so only the newest matters: at most one event of each kind waits,
-//! and a source never waits for the mesh. The order between kinds is kept.
+//! and a source never waits for the mesh. The order between kinds is kept. Endpoints alone are not
+//! complete: those that come while others wait, or while a configuration does, are merged into what
+//! waits, so that none are lost and none come before their clusters.
 
 use super::demand::{Demand, Interests};
 use crate::observe::registry::Registry;
 use crate::observe::source::SourceCells;
-use mesh_core::update::Origin;
+use mesh_core::update::{EndpointsUpdate, Origin};
 use mesh_core::{ConfigUpdate, WallTime};
 use parking_lot::Mutex;
 #[cfg(feature = "xds")]
@@ -45,6 +47,11 @@ impl Sink {
     /// Hands a complete configuration over. One that was not taken yet is replaced.
     pub fn publish(&self, update: ConfigUpdate) {
         self.send(SourceEvent::Update(update));
+    }
+
+    /// Hands other endpoints over, for clusters of the configuration that was published last.
+    pub fn publish_endpoints(&self, update: EndpointsUpdate) {
+        self.send(SourceEvent::Endpoints(update));
     }
 
     /// Reports a configuration that cannot be used. What is in force stays.
@@ -125,8 +132,10 @@ impl Sink {
 
     pub(super) fn send(&self, event: SourceEvent) {
         let mut pending = self.shared.pending.lock();
-        pending.retain(|waiting| discriminant(waiting) != discriminant(&event));
-        pending.push_back(event);
+        if let Some(event) = merged(&mut pending, event) {
+            pending.retain(|waiting| !is_replaced(waiting, &event));
+            pending.push_back(event);
+        }
         drop(pending);
         self.shared.arrived.notify_one();
     }
@@ -136,6 +145,30 @@ impl fmt::Debug for Sink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sink").field("shared", &self.shared).finish_non_exhaustive()
     }
+}
+
+/// Merges endpoints into what waits; anything else, and endpoints that nothing waits for, is given back.
+fn merged(pending: &mut VecDeque<SourceEvent>, event: SourceEvent) -> Option<SourceEvent> {
+    let SourceEvent::Endpoints(update) = event else { return Some(event) };
+    for waiting in pending.iter_mut().rev() {
+        match waiting {
+            SourceEvent::Update(waiting) => waiting.merge(update),
+            SourceEvent::Endpoints(waiting) => waiting.merge(update),
+            SourceEvent::Rejected(_)
+            | SourceEvent::Restored(_)
+            | SourceEvent::Connected(_)
+            | SourceEvent::Stale(_) => continue,
+        }
+        return None;
+    }
+    Some(SourceEvent::Endpoints(update))
+}
+
+/// Whether `event` makes what waits obsolete: a newer one of its kind, or endpoints that the configuration
+/// has.
+fn is_replaced(waiting: &SourceEvent, event: &SourceEvent) -> bool {
+    discriminant(waiting) == discriminant(event)
+        || matches!((waiting, event), (SourceEvent::Endpoints(_), SourceEvent::Update(_)))
 }
 
 /// The mesh's end. Dropping it closes the sink.
@@ -171,6 +204,8 @@ impl SinkReceiver {
 pub enum SourceEvent {
     /// The configuration from now on.
     Update(ConfigUpdate),
+    /// Other endpoints for clusters of the last configuration.
+    Endpoints(EndpointsUpdate),
     /// Something cannot be used; what is in force stays.
     Rejected(Rejected),
     /// After `Rejected`: the source holds again what is in force.
@@ -278,6 +313,41 @@ mod tests {
         sink.publish(update("last"));
         assert_eq!(receiver.next().now_or_never(), Some(SourceEvent::Rejected(bad("second"))));
         assert_eq!(receiver.next().now_or_never(), Some(SourceEvent::Update(update("last"))));
+        assert_eq!(receiver.next().now_or_never(), None);
+    }
+
+    #[test]
+    fn endpoints_are_merged_into_what_waits() {
+        use mesh_core::model::{Cluster, ClusterLoadAssignment};
+        let (sink, mut receiver) = Sink::channel();
+        let somebody = |port: u16| {
+            let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+            Some(Arc::new(ClusterLoadAssignment::of([address.into()])))
+        };
+        let endpoints = |version: &str, of: &[(&str, u16)]| {
+            let mut update = EndpointsUpdate::new(Origin::new("code", version));
+            update.clusters = of.iter().map(|(n, port)| (Arc::from(*n), somebody(*port))).collect();
+            update
+        };
+        // One after the other they are one.
+        sink.publish_endpoints(endpoints("1", &[("a", 1), ("b", 1)]));
+        sink.reject(Rejected::invalid(["no".to_owned()]));
+        sink.publish_endpoints(endpoints("2", &[("b", 2), ("c", 2)]));
+        let merged = endpoints("2", &[("a", 1), ("b", 2), ("c", 2)]);
+        assert_eq!(receiver.next().now_or_never(), Some(SourceEvent::Endpoints(merged)));
+        assert!(matches!(receiver.next().now_or_never(), Some(SourceEvent::Rejected(_))));
+        // A configuration has all of them.
+        let base = update("3").assigned(Cluster::new("a"), None).assigned(Cluster::new("b"), None);
+        sink.publish_endpoints(endpoints("2", &[("a", 1)]));
+        sink.publish(base);
+        // Behind it they are part of it.
+        sink.publish_endpoints(endpoints("4", &[("b", 4), ("unknown", 4)]));
+        let Some(SourceEvent::Update(taken)) = receiver.next().now_or_never() else {
+            panic!("a configuration waits")
+        };
+        assert_eq!(&*taken.origin.version, "4");
+        let told = taken.clusters.values().map(|cluster| cluster.endpoints.clone());
+        assert_eq!(told.collect::<Vec<_>>(), [None, somebody(4)]);
         assert_eq!(receiver.next().now_or_never(), None);
     }
 

@@ -7,7 +7,6 @@ use crate::clock;
 use crate::observe::source::{
     ReadSource, ResourceReading, ServerReading, SourceCells, SourceReading, TypeReading,
 };
-use mesh_core::ConfigUpdate;
 use mesh_xds::client::Client;
 use mesh_xds::status::{self, CLIENT_SCOPE, ResourceCount, ServerStatus, Status, resource_type};
 use std::sync::Arc;
@@ -79,11 +78,11 @@ impl XdsStatus {
         client.with_status(self.0.clone())
     }
 
-    /// `update` goes to the mesh.
-    pub(super) fn published(&self, update: &ConfigUpdate, cells: &SourceCells) {
+    /// A configuration of this version goes to the mesh.
+    pub(super) fn published(&self, version: &Arc<str>, cells: &SourceCells) {
         let took = ResourceType::ALL.into_iter().zip(self.0.take_published());
         let took = took.filter_map(|(kind, took)| Some((resource_type(kind), took?)));
-        cells.published(&update.origin.version, took, clock::now());
+        cells.published(version, took, clock::now());
     }
 }
 

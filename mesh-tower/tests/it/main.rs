@@ -17,6 +17,7 @@ mod config_file;
 mod control_plane;
 mod dns;
 mod drop_overload;
+mod endpoints_alone;
 mod events;
 mod faults;
 mod fixture;

@@ -5,35 +5,41 @@
 //! balancing, drops) is what its first child says: the model has one policy for one cluster (gRFC A75 gives each
 //! child its own).
 
+use super::Key;
 use super::walk::MAX_DEPTH;
 use crate::load_report::LoadKey;
+use crate::protocol::canonical;
 use crate::store::{Known, Store};
 use crate::{EndpointSource, Resource, ResourceType, XdsCluster};
 use mesh_core::model::{Cluster, ClusterLoadAssignment, LocalityEndpoints};
+use mesh_core::update::ClusterUpdate;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 type Endpoints = Option<Arc<ClusterLoadAssignment>>;
 
-/// The cluster of this name as the model has it; `None`: it is not there.
-pub(super) fn resolve(store: &Store, name: &Arc<str>) -> Option<(Arc<Cluster>, Endpoints)> {
-    let cluster = cluster_of(store, name)?;
-    let EndpointSource::Aggregate(_) = &cluster.endpoints else {
-        return Some((model_of(store, cluster), endpoints_of(store, cluster)));
-    };
-    let mut leaves = Leaves { store, seen: BTreeSet::new(), found: Vec::new() };
-    leaves.add(name, 0);
-    let first = leaves.found.first()?;
-    let mut model = Cluster::clone(&model_of(store, first));
-    model.name = Arc::clone(name);
-    let assignments = leaves.found.iter().filter_map(|leaf| endpoints_of(store, leaf));
-    Some((Arc::new(model), Some(Arc::new(one_below_the_other(assignments)))))
+/// The cluster of this name as the model has it (`None`: it is not there), and what was looked at for it.
+pub(super) fn resolve(store: &Store, name: &Arc<str>) -> (Option<ClusterUpdate>, BTreeSet<Key>) {
+    let mut reader = Reader { store, looked_at: BTreeSet::new() };
+    let update = reader.resolve(name);
+    (update, reader.looked_at)
+}
+
+/// A store, and what was looked at in it.
+struct Reader<'a> {
+    store: &'a Store,
+    looked_at: BTreeSet<Key>,
 }
 
 /// What the load of the cluster of this name is reported under; `None`: it is not, or there is no such
 /// cluster.
 pub(super) fn load_key(store: &Store, name: &Arc<str>) -> Option<LoadKey> {
-    let cluster = cluster_of(store, name).filter(|cluster| cluster.reports_load)?;
+    let Known::Value(Resource::Cluster(cluster)) = store.look(ResourceType::Cluster, name) else {
+        return None;
+    };
+    if !cluster.reports_load {
+        return None;
+    }
     let key = LoadKey::new(Arc::clone(name));
     match &cluster.endpoints {
         EndpointSource::Eds(service) => Some(key.with_service(Arc::clone(service))),
@@ -43,25 +49,91 @@ pub(super) fn load_key(store: &Store, name: &Arc<str>) -> Option<LoadKey> {
 }
 
 /// The clusters at the end of an aggregate, each once: the earlier mention counts.
+#[derive(Default)]
 struct Leaves<'a> {
-    store: &'a Store,
     seen: BTreeSet<Arc<str>>,
     found: Vec<&'a Arc<XdsCluster>>,
 }
 
-impl Leaves<'_> {
-    fn add(&mut self, name: &Arc<str>, depth: usize) {
-        if depth > MAX_DEPTH || !self.seen.insert(Arc::clone(name)) {
+impl<'a> Reader<'a> {
+    fn resolve(&mut self, name: &Arc<str>) -> Option<ClusterUpdate> {
+        let cluster = self.cluster(name)?;
+        let EndpointSource::Aggregate(_) = &cluster.endpoints else {
+            return Some(ClusterUpdate::new(self.model(cluster), self.endpoints(cluster)));
+        };
+        let mut leaves = Leaves::default();
+        self.add(name, 0, &mut leaves);
+        let first = leaves.found.first()?;
+        let mut model = Cluster::clone(&self.model(first));
+        model.name = Arc::clone(name);
+        let assignments = leaves.found.iter().filter_map(|leaf| self.endpoints(leaf));
+        let endpoints = one_below_the_other(assignments);
+        Some(ClusterUpdate::new(Arc::new(model), Some(Arc::new(endpoints))))
+    }
+
+    fn add(&mut self, name: &Arc<str>, depth: usize, leaves: &mut Leaves<'a>) {
+        if depth > MAX_DEPTH || !leaves.seen.insert(Arc::clone(name)) {
             return;
         }
-        let Some(cluster) = cluster_of(self.store, name) else { return };
+        let Some(cluster) = self.cluster(name) else { return };
         match &cluster.endpoints {
             EndpointSource::Aggregate(children) => {
-                children.iter().for_each(|child| self.add(child, depth + 1));
+                children.iter().for_each(|child| self.add(child, depth + 1, leaves));
             }
             // Names are resolved by whoever applies the configuration: they have no place here.
             EndpointSource::Dns => {}
-            EndpointSource::Eds(_) | EndpointSource::Inline(_) => self.found.push(cluster),
+            EndpointSource::Eds(_) | EndpointSource::Inline(_) => leaves.found.push(cluster),
+        }
+    }
+
+    fn look(&mut self, kind: ResourceType, name: &Arc<str>) -> Known<'a> {
+        self.looked_at.insert((kind, canonical(name)));
+        self.store.look(kind, name)
+    }
+
+    fn cluster(&mut self, name: &Arc<str>) -> Option<&'a Arc<XdsCluster>> {
+        match self.look(ResourceType::Cluster, name) {
+            Known::Value(Resource::Cluster(cluster)) => Some(cluster),
+            Known::Value(_) | Known::Missing(_) | Known::Pending => None,
+        }
+    }
+
+    /// The cluster, with what only its endpoints say of it.
+    fn model(&mut self, cluster: &XdsCluster) -> Arc<Cluster> {
+        let EndpointSource::Eds(service) = &cluster.endpoints else {
+            return Arc::clone(&cluster.model);
+        };
+        let Known::Value(Resource::Endpoints(endpoints)) =
+            self.look(ResourceType::Endpoints, service)
+        else {
+            return Arc::clone(&cluster.model);
+        };
+        let weighs = cluster.follows_locality_weights && endpoints.has_locality_weights;
+        let factor = endpoints.overprovisioning_factor;
+        if !weighs && factor.is_none() {
+            return Arc::clone(&cluster.model);
+        }
+        let mut model = Cluster::clone(&cluster.model);
+        model.lb_policy.locality_weighted |= weighs;
+        if let Some(factor) = factor {
+            model.lb_policy.overprovisioning_factor = factor;
+        }
+        Arc::new(model)
+    }
+
+    /// The endpoints of a cluster that is no aggregate. Those that do not exist are none; those that are
+    /// not known yet are waited for by calls.
+    fn endpoints(&mut self, cluster: &XdsCluster) -> Endpoints {
+        match &cluster.endpoints {
+            EndpointSource::Inline(assignment) => Some(Arc::clone(assignment)),
+            EndpointSource::Eds(service) => match self.look(ResourceType::Endpoints, service) {
+                Known::Value(Resource::Endpoints(endpoints)) => {
+                    Some(Arc::clone(&endpoints.assignment))
+                }
+                Known::Value(_) | Known::Pending => None,
+                Known::Missing(_) => Some(Arc::default()),
+            },
+            EndpointSource::Dns | EndpointSource::Aggregate(_) => None,
         }
     }
 }
@@ -85,47 +157,4 @@ fn one_below_the_other(
         first = last.map_or(first, |last| last + 1);
     }
     all
-}
-
-fn cluster_of<'a>(store: &'a Store, name: &Arc<str>) -> Option<&'a Arc<XdsCluster>> {
-    match store.look(ResourceType::Cluster, name) {
-        Known::Value(Resource::Cluster(cluster)) => Some(cluster),
-        Known::Value(_) | Known::Missing(_) | Known::Pending => None,
-    }
-}
-
-/// The cluster, with what only its endpoints say of it.
-fn model_of(store: &Store, cluster: &XdsCluster) -> Arc<Cluster> {
-    let EndpointSource::Eds(service) = &cluster.endpoints else {
-        return Arc::clone(&cluster.model);
-    };
-    let Known::Value(Resource::Endpoints(endpoints)) = store.look(ResourceType::Endpoints, service)
-    else {
-        return Arc::clone(&cluster.model);
-    };
-    let weighs = cluster.follows_locality_weights && endpoints.has_locality_weights;
-    let factor = endpoints.overprovisioning_factor;
-    if !weighs && factor.is_none() {
-        return Arc::clone(&cluster.model);
-    }
-    let mut model = Cluster::clone(&cluster.model);
-    model.lb_policy.locality_weighted |= weighs;
-    if let Some(factor) = factor {
-        model.lb_policy.overprovisioning_factor = factor;
-    }
-    Arc::new(model)
-}
-
-/// The endpoints of a cluster that is no aggregate. Those that do not exist are none; those that are not
-/// known yet are waited for by calls.
-fn endpoints_of(store: &Store, cluster: &XdsCluster) -> Endpoints {
-    match &cluster.endpoints {
-        EndpointSource::Inline(assignment) => Some(Arc::clone(assignment)),
-        EndpointSource::Eds(service) => match store.look(ResourceType::Endpoints, service) {
-            Known::Value(Resource::Endpoints(endpoints)) => Some(Arc::clone(&endpoints.assignment)),
-            Known::Value(_) | Known::Pending => None,
-            Known::Missing(_) => Some(Arc::default()),
-        },
-        EndpointSource::Dns | EndpointSource::Aggregate(_) => None,
-    }
 }

@@ -58,3 +58,10 @@ pub(super) fn with_levels(
     }
     Arc::new(host)
 }
+
+/// The virtual host for one authority only.
+pub(super) fn exposed(host: &VirtualHost, authority: &Arc<str>) -> Arc<VirtualHost> {
+    let mut host = host.clone();
+    host.domains = vec![Domain::Exact(Arc::clone(authority))];
+    Arc::new(host)
+}

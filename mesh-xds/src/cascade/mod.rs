@@ -9,29 +9,43 @@
 //!
 //! - **By name** (gRPC): an authority that calls are made to is the name of a listener. Of its routes the
 //!   one virtual host that serves the authority is taken, and only its clusters are asked for.
-//! - **Mark and sweep:** what the walk meets is watched; what it no longer meets is let go of.
+//! - **By users:** what the walk from an authority meets is watched for as long as a walk meets it. An
+//!   authority is walked anew when something that its last walk met has changed, and others are not.
 //! - **Complete:** an authority is served by new routes only once everything that they name has its
 //!   answer: a value, or the certainty that there is none. Until then it is served by the last routes that
 //!   were complete, whose clusters stay watched: make before break.
 //! - **An answer that is an error is an answer:** a cluster that does not exist is left out, and its calls
 //!   say so; endpoints that do not exist are none. What does not depend on it goes on.
+//! - **Endpoints lead nowhere:** other endpoints where there were some change no walk, only the clusters
+//!   that use them ([`Change::Endpoints`]), so they cost the same among 10,000 clusters as alone.
 //!
 //! What it does not do: speak to the server ([`crate::protocol`]), or decode.
 
 mod aggregate;
+mod authority;
+mod clusters;
 mod domains;
+#[cfg(test)]
+mod naive;
+#[cfg(test)]
+mod tests;
+mod users;
+mod version;
 mod walk;
 pub mod whole;
 
 use crate::load_report::LoadKey;
-use crate::store::{Received, Store};
+use crate::protocol::canonical;
+use crate::store::{Known, Received, Store};
 use crate::{Resource, ResourceType};
-use mesh_core::model::{Domain, RouteConfiguration, VirtualHost};
-use mesh_core::update::{Answer, ClusterUpdate, ConfigUpdate, Origin};
+use authority::{Authority, Effect};
+use clusters::{Changed, Clusters};
+use mesh_core::model::RouteConfiguration;
+use mesh_core::update::{Answer, ConfigUpdate, EndpointsUpdate, Origin};
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use walk::{Walk, Walked};
+use users::Users;
+use version::Version;
 
 /// A resource by its type and name.
 pub type Key = (ResourceType, Arc<str>);
@@ -43,24 +57,20 @@ pub struct Cascade {
     /// The control plane, for the configuration's origin.
     source: Arc<str>,
     authorities: BTreeMap<Arc<str>, Authority>,
-    watched: BTreeSet<Key>,
-    changed: bool,
-}
-
-/// An authority that calls are made to.
-#[derive(Debug)]
-struct Authority {
-    /// The names that its listener may have, the better ones first.
-    listeners: Vec<Arc<str>>,
-    /// By what it is served, or why it is not; `None`: no answer yet.
-    served: Option<Result<Served, Arc<str>>>,
-}
-
-/// The last complete routes of an authority.
-#[derive(Clone, Debug)]
-struct Served {
-    host: Arc<VirtualHost>,
-    clusters: BTreeSet<Arc<str>>,
+    /// Those to be walked anew.
+    dirty: BTreeSet<Arc<str>>,
+    /// Which authorities need what. What somebody needs is watched.
+    needed: Users,
+    /// What got its first user or lost its last one since the last poll, and whether it had one before.
+    touched: BTreeMap<Key, bool>,
+    clusters: Clusters,
+    changed: Changed,
+    /// The routes of all authorities, until one changes; so their answers.
+    routes: Option<Routes>,
+    /// Of the answers of all authorities.
+    version: Version,
+    /// The version that was told last; `None`: nothing was told yet.
+    told: Option<Version>,
 }
 
 /// What is to be watched from now on, and what no longer.
@@ -73,6 +83,16 @@ pub struct Watches {
     pub removed: Vec<Key>,
 }
 
+/// What became of the configuration.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "closed: all of it, or the endpoints in it")]
+pub enum Change {
+    /// All of it is new.
+    Whole(ConfigUpdate),
+    /// Only the endpoints of these clusters are.
+    Endpoints(EndpointsUpdate),
+}
+
 impl Cascade {
     /// A graph without roots, of the control plane `source`.
     #[must_use]
@@ -81,8 +101,14 @@ impl Cascade {
             store: Store::new(),
             source: source.into(),
             authorities: BTreeMap::new(),
-            watched: BTreeSet::new(),
-            changed: false,
+            dirty: BTreeSet::new(),
+            needed: Users::default(),
+            touched: BTreeMap::new(),
+            clusters: Clusters::default(),
+            changed: Changed::default(),
+            routes: None,
+            version: Version::default(),
+            told: None,
         }
     }
 
@@ -90,15 +116,17 @@ impl Cascade {
     /// ones first. Asking twice is asking once.
     pub fn add(&mut self, authority: &Arc<str>, listeners: Vec<Arc<str>>) {
         if !self.authorities.contains_key(authority) {
-            let new = Authority { listeners, served: None };
-            self.authorities.insert(Arc::clone(authority), new);
-            self.changed = true;
+            self.authorities.insert(Arc::clone(authority), Authority::new(listeners));
+            self.dirty.insert(Arc::clone(authority));
         }
     }
 
     /// No calls are made to `authority` any more.
     pub fn remove(&mut self, authority: &Arc<str>) {
-        self.changed |= self.authorities.remove(authority).is_some();
+        let Some(mut gone) = self.authorities.remove(authority) else { return };
+        self.dirty.remove(authority);
+        let effect = gone.clear();
+        self.take(authority, &effect);
     }
 
     /// A resource has a new value: with its version, a hash of its bytes, and the bytes.
@@ -109,8 +137,9 @@ impl Cascade {
         resource: Resource,
         received: impl Into<Received>,
     ) {
+        let was_pending = self.store.look(kind, name) == Known::Pending;
         self.store.insert(kind, name, resource, received);
-        self.changed = true;
+        self.mark(kind, name, was_pending);
     }
 
     /// A value from a copy on disk, unless something is known already.
@@ -121,8 +150,9 @@ impl Cascade {
         resource: Resource,
         received: Received,
     ) {
+        let was_pending = self.store.look(kind, name) == Known::Pending;
         self.store.restore(kind, name, resource, received);
-        self.changed = true;
+        self.mark(kind, name, was_pending);
     }
 
     /// A resource is gone, was refused, or does not exist; `kept`: its last good value stays.
@@ -133,8 +163,13 @@ impl Cascade {
         error: Arc<str>,
         kept: bool,
     ) {
+        let before = self.store.look(kind, name);
+        let stays = kept && matches!(before, Known::Value(_));
+        let was_pending = before == Known::Pending;
         self.store.fail(kind, name, error, kept);
-        self.changed = true;
+        if !stays {
+            self.mark(kind, name, was_pending);
+        }
     }
 
     /// The protocol has let go of a resource that nothing needs any more.
@@ -142,6 +177,27 @@ impl Cascade {
     /// Not before: a value that is needed again meanwhile is not told again.
     pub fn handle_forgotten(&mut self, kind: ResourceType, name: &Arc<str>) {
         self.store.forget(kind, name);
+        let key = (kind, canonical(name));
+        self.clusters.handle_changed(&key);
+        self.dirty.extend(self.needed.of(&key).cloned());
+    }
+
+    /// Whom it concerns has to look at it again.
+    fn mark(&mut self, kind: ResourceType, name: &Arc<str>, was_pending: bool) {
+        // gRFC A47: names that mean the same may be spelt differently.
+        let key = (kind, canonical(name));
+        self.clusters.handle_changed(&key);
+        let leads_nowhere = kind == ResourceType::Endpoints;
+        if leads_nowhere && !was_pending {
+            return;
+        }
+        for user in self.needed.of(&key) {
+            let authority = self.authorities.get_mut(user).filter(|_| leads_nowhere);
+            let is_ready = authority.is_some_and(|authority| authority.handle_endpoints(&key.1));
+            if is_ready || !leads_nowhere {
+                self.dirty.insert(Arc::clone(user));
+            }
+        }
     }
 
     /// The last good values.
@@ -150,82 +206,85 @@ impl Cascade {
         &self.store
     }
 
-    /// Walks the graph anew: what to watch now. Nothing when nothing happened.
+    /// Walks what has changed anew: what to watch now. Nothing when nothing happened.
     pub fn poll_watches(&mut self) -> Watches {
+        for name in std::mem::take(&mut self.dirty) {
+            let Some(authority) = self.authorities.get_mut(&name) else { continue };
+            let effect = authority.walk(&name, &self.store);
+            self.take(&name, &effect);
+        }
+        self.clusters.settle(&self.store, &mut self.changed);
         let mut watches = Watches::default();
-        if !std::mem::take(&mut self.changed) {
-            return watches;
-        }
-        let mut needed = BTreeSet::new();
-        let mut results = Vec::new();
-        for (name, authority) in &self.authorities {
-            let mut walk = Walk::new(&self.store, &mut needed);
-            results.push(walk.authority(name, &authority.listeners));
-        }
-        for (authority, walked) in self.authorities.values_mut().zip(results) {
-            match walked {
-                Walked::Complete(host, clusters) => {
-                    authority.served = Some(Ok(Served { host, clusters }));
-                }
-                Walked::Failed(why) => authority.served = Some(Err(why)),
-                Walked::Pending => {}
-            }
-            // What still serves is kept until its successor is complete.
-            if let Some(Ok(served)) = &authority.served {
-                let mut walk = Walk::new(&self.store, &mut needed);
-                served.clusters.iter().for_each(|cluster| walk.need_cluster(cluster));
+        for (key, was_needed) in std::mem::take(&mut self.touched) {
+            match (was_needed, self.needed.has(&key)) {
+                (false, true) => watches.added.push(key),
+                (true, false) => watches.removed.push(key),
+                (true, true) | (false, false) => {}
             }
         }
-        watches.added = needed.difference(&self.watched).cloned().collect();
-        watches.removed = self.watched.difference(&needed).cloned().collect();
-        self.watched = needed;
         watches
+    }
+
+    /// Takes over what a walk of an authority has changed.
+    fn take(&mut self, name: &Arc<str>, effect: &Effect) {
+        let touched = &mut self.touched;
+        self.needed.replace(name, &effect.needs.0, &effect.needs.1, |key, was_needed| {
+            touched.entry(key.clone()).or_insert(was_needed);
+        });
+        self.version.replace(effect.hash.0, effect.hash.1);
+        if effect.is_visible() {
+            self.changed.whole = true;
+            self.routes = None;
+        }
+        if effect.serves_on() {
+            return;
+        }
+        let (before, after) = &effect.serving;
+        // First those that stay, so that none is let go of and made anew.
+        authority::clusters(after).for_each(|cluster| self.clusters.keep(cluster));
+        authority::clusters(before).for_each(|cluster| {
+            self.clusters.let_go(cluster, &mut self.changed);
+        });
+    }
+
+    /// What became of the configuration since the last call, as far as
+    /// [`poll_watches`](Self::poll_watches) has looked at it; `None`: nothing.
+    pub fn poll_change(&mut self) -> Option<Change> {
+        let version = self.version.and(self.clusters.version());
+        let told = self.told.replace(version);
+        let Changed { whole, endpoints } = std::mem::take(&mut self.changed);
+        if whole || told.is_none() {
+            return Some(Change::Whole(self.configuration()));
+        }
+        if endpoints.is_empty() && told == Some(version) {
+            return None;
+        }
+        let mut update = EndpointsUpdate::new(self.origin());
+        let known = endpoints.into_iter().filter_map(|name| {
+            let endpoints = self.clusters.get(&name)?.endpoints.clone();
+            Some((name, endpoints))
+        });
+        update.clusters = known.collect();
+        Some(Change::Endpoints(update))
     }
 
     /// The configuration that follows from what is known: of every authority that has an answer.
     #[must_use]
-    pub fn configuration(&self) -> ConfigUpdate {
+    pub fn configuration(&mut self) -> ConfigUpdate {
+        let (routes, answers) = self.routes.get_or_insert_with(|| all_routes(&self.authorities));
         let mut update = ConfigUpdate::default();
-        let mut routes = RouteConfiguration::default();
-        let mut answers = BTreeMap::new();
-        let mut version = DefaultHasher::new();
-        for (name, authority) in &self.authorities {
-            match &authority.served {
-                Some(Ok(served)) => {
-                    let mut host = VirtualHost::clone(&served.host);
-                    host.domains = vec![Domain::Exact(Arc::clone(name))];
-                    routes.virtual_hosts.push(Arc::new(host));
-                    answers.insert(Arc::clone(name), Answer::Served);
-                    for cluster in &served.clusters {
-                        self.add_cluster(cluster, &mut update);
-                    }
-                }
-                Some(Err(why)) => {
-                    why.hash(&mut version);
-                    answers.insert(Arc::clone(name), Answer::Absent(Arc::clone(why)));
-                }
-                None => {}
-            }
-        }
-        for key in &self.watched {
-            key.hash(&mut version);
-            // Not its version: that of the type stands still while some resources of it are refused.
-            self.store.hash(key.0, &key.1).hash(&mut version);
-        }
-        answers.keys().for_each(|name| name.hash(&mut version));
-        update.origin = Origin::new(Arc::clone(&self.source), format!("{:016x}", version.finish()));
-        update.route_configuration = Arc::new(routes);
-        update.on_demand = Some(Arc::new(answers));
+        update.route_configuration = Arc::clone(routes);
+        update.on_demand = Some(Arc::clone(answers));
+        update.origin = self.origin();
+        let clusters = self.clusters.updates();
+        update.clusters =
+            clusters.map(|(name, update)| (Arc::clone(name), update.clone())).collect();
         update
     }
 
-    fn add_cluster(&self, name: &Arc<str>, update: &mut ConfigUpdate) {
-        if update.clusters.contains_key(name) {
-            return;
-        }
-        if let Some((cluster, endpoints)) = aggregate::resolve(&self.store, name) {
-            update.clusters.insert(Arc::clone(name), ClusterUpdate::new(cluster, endpoints));
-        }
+    fn origin(&self) -> Origin {
+        let version = self.version.and(self.clusters.version());
+        Origin::new(Arc::clone(&self.source), version.text())
     }
 
     /// The clusters of [`configuration`](Self::configuration) whose load is to be reported, each with the
@@ -234,19 +293,24 @@ impl Cascade {
     /// Aggregates are none of them: each child reports for itself (gRFC A75), and here they are one.
     #[must_use]
     pub fn load_reports(&self) -> BTreeSet<LoadKey> {
-        let served = self.authorities.values().filter_map(|authority| match &authority.served {
-            Some(Ok(served)) => Some(&served.clusters),
-            Some(Err(_)) | None => None,
-        });
-        served.flatten().filter_map(|name| aggregate::load_key(&self.store, name)).collect()
+        let clusters = self.clusters.updates();
+        clusters.filter_map(|(name, _)| aggregate::load_key(&self.store, name)).collect()
     }
 
     /// Whether every authority that was asked for has an answer.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.authorities.values().all(|authority| authority.served.is_some())
+        self.authorities.values().all(|authority| authority.answer().is_some())
     }
 }
 
-#[cfg(test)]
-mod tests;
+/// The routes of all authorities, and their answers.
+type Routes = (Arc<RouteConfiguration>, Arc<BTreeMap<Arc<str>, Answer>>);
+
+fn all_routes(authorities: &BTreeMap<Arc<str>, Authority>) -> Routes {
+    let mut routes = RouteConfiguration::default();
+    routes.virtual_hosts = authorities.values().filter_map(|one| one.host().cloned()).collect();
+    let answers = authorities.iter();
+    let answers = answers.filter_map(|(name, one)| Some((Arc::clone(name), one.answer()?)));
+    (Arc::new(routes), Arc::new(answers.collect()))
+}

@@ -1,13 +1,15 @@
 //! Each test is a list of steps: what the server says, and what is watched and served after it.
 
+mod incremental;
+
 use super::*;
 use crate::{
     EndpointSource, HttpConnectionManager, RouteSource, XdsCluster, XdsEndpoints, XdsListener,
     XdsRouteConfiguration,
 };
 use mesh_core::model::{
-    Cluster, ClusterLoadAssignment, DropOverload, Endpoint, ForwardAction, Fraction,
-    HeaderMutations, Route,
+    Cluster, ClusterLoadAssignment, Domain, DropOverload, Endpoint, ForwardAction, Fraction,
+    HeaderMutations, Route, VirtualHost,
 };
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -26,7 +28,7 @@ fn check(script: &str) {
         let (event, output) = line.split_once(" ->").unwrap_or_else(|| panic!("{line}"));
         step(&mut cascade, event.trim());
         let watches = cascade.poll_watches();
-        let text = format!("{} -> {}", event.trim(), told(&cascade, &watches));
+        let text = format!("{} -> {}", event.trim(), told(&mut cascade, &watches));
         expected.push(format!("{} -> {}", event.trim(), output.trim()));
         actual.push(text);
     }
@@ -37,9 +39,10 @@ fn step(cascade: &mut Cascade, event: &str) {
     let words: Vec<_> = event.split_whitespace().collect();
     let rest = &words[2..];
     let version: Arc<str> = "1".into();
+    let hash = xxhash_rust::xxh64::xxh64(event.as_bytes(), 0);
     let mut value = |kind, resource: Resource| {
         let name = Arc::clone(resource.name());
-        cascade.handle_changed(kind, &name, resource, (Arc::clone(&version), 1));
+        cascade.handle_changed(kind, &name, resource, (Arc::clone(&version), hash));
     };
     match words[0] {
         "ask" => {
@@ -126,7 +129,7 @@ fn assignment(numbers: &[&str]) -> ClusterLoadAssignment {
     }))
 }
 
-fn told(cascade: &Cascade, watches: &Watches) -> String {
+fn told(cascade: &mut Cascade, watches: &Watches) -> String {
     let signed = |sign: &'static str| move |(kind, name): &Key| format!("{sign}{kind} {name}");
     let added = watches.added.iter().map(signed("+"));
     let removed = watches.removed.iter().map(signed("-"));

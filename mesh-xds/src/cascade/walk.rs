@@ -1,6 +1,7 @@
 //! One walk from an authority down to endpoints.
 
 use super::{Key, domains};
+use crate::protocol::canonical;
 use crate::store::{Known, Store};
 use crate::{EndpointSource, Resource, ResourceType, RouteSource, XdsRouteConfiguration};
 use mesh_core::model::VirtualHost;
@@ -28,17 +29,39 @@ pub(super) struct Walk<'a> {
     /// Aggregates that this walk has been through: one may name itself.
     aggregates: BTreeSet<Arc<str>>,
     pending: bool,
+    /// The endpoints that have no answer yet.
+    waits_for: BTreeSet<Arc<str>>,
+    /// The listener and the routes that it went through.
+    through: Vec<Key>,
 }
 
 impl<'a> Walk<'a> {
     pub(super) const fn new(store: &'a Store, needed: &'a mut BTreeSet<Key>) -> Self {
-        Self { store, needed, aggregates: BTreeSet::new(), pending: false }
+        Self {
+            store,
+            needed,
+            aggregates: BTreeSet::new(),
+            pending: false,
+            waits_for: BTreeSet::new(),
+            through: Vec::new(),
+        }
+    }
+
+    /// The endpoints that have no answer yet, and what the virtual host follows from.
+    pub(super) fn end(self) -> (BTreeSet<Arc<str>>, Vec<Key>) {
+        (self.waits_for, self.through)
     }
 
     fn look(&mut self, kind: ResourceType, name: &Arc<str>) -> Known<'a> {
+        let name = &canonical(name);
         self.needed.insert((kind, Arc::clone(name)));
         let known = self.store.look(kind, name);
-        self.pending |= known == Known::Pending;
+        if known == Known::Pending {
+            self.pending = true;
+            if kind == ResourceType::Endpoints {
+                self.waits_for.insert(Arc::clone(name));
+            }
+        }
         known
     }
 
@@ -47,19 +70,22 @@ impl<'a> Walk<'a> {
         let (mut missing, mut found) = (None, None);
         for name in listeners {
             match self.look(ResourceType::Listener, name) {
-                Known::Value(Resource::Listener(listener)) => found = found.or(Some(listener)),
+                Known::Value(Resource::Listener(listener)) => {
+                    found = found.or(Some((name, listener)));
+                }
                 Known::Missing(error) => missing = missing.or(Some((name, error))),
                 Known::Value(_) | Known::Pending => {}
             }
         }
         // Another name that is still unknown does not hold up the one that is there.
         self.pending &= found.is_none();
-        let Some(listener) = found else {
+        let Some((name, listener)) = found else {
             return match (self.pending, missing) {
                 (false, Some((name, error))) => failed(ResourceType::Listener, name, error),
                 _ => Walked::Pending,
             };
         };
+        self.through.push((ResourceType::Listener, Arc::clone(name)));
         let Some(http) = &listener.http else {
             let why = format!("listener {} has no HTTP connection manager", listener.name);
             return Walked::Failed(why.into());
@@ -67,7 +93,10 @@ impl<'a> Walk<'a> {
         let routes = match &http.routes {
             RouteSource::Inline(routes) => routes,
             RouteSource::Rds(name) => match self.look(ResourceType::RouteConfiguration, name) {
-                Known::Value(Resource::RouteConfiguration(routes)) => routes,
+                Known::Value(Resource::RouteConfiguration(routes)) => {
+                    self.through.push((ResourceType::RouteConfiguration, Arc::clone(name)));
+                    routes
+                }
                 Known::Missing(error) => {
                     return failed(ResourceType::RouteConfiguration, name, error);
                 }

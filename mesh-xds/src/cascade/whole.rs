@@ -27,7 +27,7 @@ use crate::{EndpointSource, HttpConnectionManager, Resource, ResourceType, Route
 use crate::{XdsListener, XdsRouteConfiguration};
 use claims::Claims;
 use mesh_core::model::{Domain, HeaderMutations, RouteConfiguration};
-use mesh_core::update::{ClusterUpdate, ConfigUpdate};
+use mesh_core::update::ConfigUpdate;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -219,8 +219,8 @@ impl<'a> Linking<'a> {
                 }
                 EndpointSource::Inline(_) | EndpointSource::Dns => {}
             }
-            if let Some((cluster, endpoints)) = aggregate::resolve(self.store, name) {
-                update.clusters.insert(Arc::clone(name), ClusterUpdate::new(cluster, endpoints));
+            if let (Some(cluster), _) = aggregate::resolve(self.store, name) {
+                update.clusters.insert(Arc::clone(name), cluster);
             }
         }
     }

@@ -8,11 +8,12 @@
 //!   what is known already costs less than to be wrong for ever.
 //! - A copy with anything stale in it is as old as the stale part.
 
-use super::{Client, Instant};
+use super::{Client, ClientEvent, Instant};
+use crate::cascade::Change;
 use crate::decode::{self, Decoded};
 use crate::last_good::{LastGood, Origin, RawResource, Root, WriteError};
 use crate::store::{Received, Stored};
-use mesh_core::{ConfigUpdate, WallTime};
+use mesh_core::WallTime;
 use std::sync::Arc;
 use xxhash_rust::xxh64::xxh64;
 
@@ -97,22 +98,42 @@ impl Client {
         self.stale
     }
 
-    /// The configuration, and who says so: the server that counts for names of the old style.
-    pub(super) fn configuration(&mut self) -> ConfigUpdate {
+    /// What became of the configuration, and who says so.
+    pub(super) fn poll_change(&mut self) -> Option<ClientEvent> {
+        let change = self.cascade.poll_change();
+        let told = (self.source(), !self.cascade.is_complete());
+        let is_same = self.told.replace(told.clone()).as_ref() == Some(&told);
+        let (source, is_partial) = told;
+        let mut update = match change {
+            Some(Change::Endpoints(mut update)) if is_same => {
+                update.origin.source = source;
+                return Some(ClientEvent::Endpoints(update));
+            }
+            Some(Change::Whole(update)) => update,
+            Some(Change::Endpoints(_)) => self.cascade.configuration(),
+            // The content is the same, and what is said of it is not.
+            None if !is_same => self.cascade.configuration(),
+            None => return None,
+        };
+        update.is_partial = is_partial;
+        update.origin.source = source;
+        Some(ClientEvent::Update(update))
+    }
+
+    /// Who says so: the server that counts for names of the old style, or a copy of what it said.
+    fn source(&mut self) -> Arc<str> {
         let is_used = |held: &Stored<'_>| self.federation.is_watched(held.kind, held.name);
         let is_stale = || self.cascade.store().iter().any(|held| held.stale && is_used(&held));
         if self.stale.is_some() && !is_stale() {
             self.stale = None;
         }
-        let mut update = self.cascade.configuration();
-        update.is_partial = !self.cascade.is_complete();
-        if let Some(server) = self.federation.active(&None) {
-            update.origin.source = Arc::clone(self.slots[server].server.uri());
+        let server = self.federation.active(&None).unwrap_or_default();
+        let uri = self.slots.get(server).map(|slot| Arc::clone(slot.server.uri()));
+        let uri = uri.unwrap_or_default();
+        match self.stale {
+            Some(_) => format!("a copy of {uri}").into(),
+            None => uri,
         }
-        if self.stale.is_some() {
-            update.origin.source = format!("a copy of {}", update.origin.source).into();
-        }
-        update
     }
 }
 
@@ -121,9 +142,9 @@ mod tests {
     use super::*;
     use crate::ResourceType;
     use crate::bootstrap::{Bootstrap, ChannelCreds, Server};
-    use crate::client::ClientEvent;
     use crate::encode;
     use crate::protocol::Variant;
+    use mesh_core::ConfigUpdate;
     use mesh_core::model::{Cluster, ForwardAction, Route, VirtualHost};
     use mesh_core::update::Answer;
     use std::net::SocketAddr;

@@ -41,6 +41,7 @@ use crate::store::Known;
 use envoy_types::pb::envoy::config::core::v3::Node;
 use federation::Federation;
 use mesh_core::head::port_start;
+use mesh_core::update::EndpointsUpdate;
 use mesh_core::{ConfigUpdate, Random, Timestamp, WallTime};
 use slot::Slot;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -68,6 +69,8 @@ pub struct Client {
     leaving: BTreeSet<Key>,
     /// When the copy was written that something in use still comes from.
     stale: Option<WallTime>,
+    /// What was said with the last configuration: who says so, and whether something is open.
+    told: Option<(Arc<str>, bool)>,
     status: Status,
     epoch: Instant,
     /// When what changed is to be told.
@@ -81,6 +84,8 @@ pub struct Client {
 pub enum ClientEvent {
     /// The configuration from now on.
     Update(ConfigUpdate),
+    /// Other endpoints in the configuration that was told last.
+    Endpoints(EndpointsUpdate),
     /// A resource was refused; what was good before stays, if there was one.
     Refused {
         /// Its type.
@@ -128,6 +133,7 @@ impl Client {
             wanted: BTreeMap::new(),
             leaving: BTreeSet::new(),
             stale: None,
+            told: None,
             epoch: Instant::now(),
             publish_at: Some(Instant::now() + MERGE),
             events: VecDeque::new(),
@@ -272,9 +278,10 @@ impl Client {
         self.sweep();
         if self.publish_at.is_some_and(|at| at <= Instant::now()) {
             self.publish_at = None;
-            self.status.published(self.now());
-            let update = self.configuration();
-            self.events.push_back(ClientEvent::Update(update));
+            if let Some(event) = self.poll_change() {
+                self.status.published(self.now());
+                self.events.push_back(event);
+            }
         }
     }
 

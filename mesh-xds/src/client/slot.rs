@@ -49,9 +49,7 @@ impl Slot {
         let mut busy = false;
         while let Some(action) = self.protocol.poll_action() {
             self.link = match action {
-                Action::Connect(variant) => {
-                    Link::connect(&self.server, &self.credentials, variant)
-                }
+                Action::Connect(variant) => Link::connect(&self.server, &self.credentials, variant),
                 Action::Close => Link::Down,
             };
             busy = true;

@@ -26,6 +26,7 @@ fn show(event: &SourceEvent) -> String {
         SourceEvent::Rejected(rejected) => format!("rejected, {}", rejected.cause),
         SourceEvent::Restored(_) => "restored".to_owned(),
         SourceEvent::Connected(_) | SourceEvent::Stale(_) => format!("{event:?}"),
+        SourceEvent::Endpoints(_) => "endpoints".to_owned(),
     }
 }
 

@@ -101,6 +101,10 @@ impl Running {
     fn hand_over(&mut self, event: ClientEvent) {
         match event {
             ClientEvent::Update(update) => self.publish(update),
+            ClientEvent::Endpoints(update) => {
+                self.publishes(&update.origin);
+                self.sink.publish_endpoints(update);
+            }
             ClientEvent::Refused { kind, name, error, .. } => {
                 let mut rejected = Rejected::new(RejectCause::Invalid, [error.to_string()]);
                 rejected.origin = Origin::new(format!("{kind} {name}"), "");
@@ -129,18 +133,23 @@ impl Running {
     }
 
     fn publish(&mut self, update: ConfigUpdate) {
-        let changed = self.published.as_ref() != Some(&update.origin);
+        // Before it is published: then its first calls are reported.
+        self.reporting.follow(&self.client);
+        self.publishes(&update.origin);
+        self.hosts = hosts(&update);
+        self.sink.publish(update);
+    }
+
+    /// What comes of `origin` goes to the mesh.
+    fn publishes(&mut self, origin: &Origin) {
+        let changed = self.published.as_ref() != Some(origin);
         // What the copy itself says need not be written again.
         let is_copy = self.published.is_none() && self.client.stale().is_some();
         if let (true, false, Some(keeper)) = (changed, is_copy, &mut self.keeper) {
             keeper.handle_changed();
         }
-        // Before it is published: then its first calls are reported.
-        self.reporting.follow(&self.client);
-        self.status.published(&update, self.sink.cells());
-        self.hosts = hosts(&update);
-        self.published = Some(update.origin.clone());
-        self.sink.publish(update);
+        self.status.published(&origin.version, self.sink.cells());
+        self.published = Some(origin.clone());
     }
 
     fn keep(&mut self, turn: Turn) {

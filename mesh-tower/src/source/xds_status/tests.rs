@@ -4,6 +4,7 @@ use super::super::{Bootstrap, XdsSource};
 use super::*;
 use crate::Mesh;
 use crate::observe::ConfigurationOutcome;
+use mesh_core::ConfigUpdate;
 use mesh_core::model::{Cluster, ForwardAction, Route, VirtualHost};
 use mesh_xds::encode::{Encoded, resources};
 use mesh_xds::server::{AdsServer, Snapshot};

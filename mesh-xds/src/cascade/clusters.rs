@@ -1,0 +1,127 @@
+//! [`Clusters`]: the clusters that routes in force name, each as the model has it.
+//!
+//! Each is made from the resources behind it, and made anew when one of those changes: a changed EDS
+//! resource costs the clusters that use it, whatever else there is.
+
+use super::users::Users;
+use super::version::{Part, Version};
+use super::{Key, aggregate};
+use crate::store::Store;
+use mesh_core::update::ClusterUpdate;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The clusters of a configuration.
+#[derive(Debug, Default)]
+pub(super) struct Clusters {
+    entries: BTreeMap<Arc<str>, Entry>,
+    users: Users,
+    /// Those to be made anew.
+    stale: BTreeSet<Arc<str>>,
+    /// Of all of them.
+    version: Version,
+}
+
+/// One cluster.
+#[derive(Debug, Default)]
+struct Entry {
+    /// How many authorities it serves.
+    serving: usize,
+    /// What it was made from.
+    uses: BTreeSet<Key>,
+    /// `None`: it is not there.
+    update: Option<ClusterUpdate>,
+    hash: Option<u64>,
+}
+
+/// What became of clusters since the last time.
+#[derive(Debug, Default)]
+pub(super) struct Changed {
+    /// More than endpoints.
+    pub(super) whole: bool,
+    /// Clusters of which only the endpoints did.
+    pub(super) endpoints: BTreeSet<Arc<str>>,
+}
+
+impl Clusters {
+    /// One more authority is served by it.
+    pub(super) fn keep(&mut self, name: &Arc<str>) {
+        let entry = self.entries.entry(Arc::clone(name)).or_default();
+        entry.serving += 1;
+        if entry.serving == 1 {
+            self.stale.insert(Arc::clone(name));
+        }
+    }
+
+    /// One authority less is served by it.
+    pub(super) fn let_go(&mut self, name: &Arc<str>, changed: &mut Changed) {
+        let Some(entry) = self.entries.get_mut(name) else { return };
+        entry.serving -= 1;
+        if entry.serving > 0 {
+            return;
+        }
+        if let Some(entry) = self.entries.remove(name) {
+            changed.whole |= entry.update.is_some();
+            changed.endpoints.remove(name);
+            self.users.replace(name, &entry.uses, &BTreeSet::new(), |_, _| {});
+            self.version.replace(entry.hash, None);
+            self.stale.remove(name);
+        }
+    }
+
+    /// A resource has changed.
+    pub(super) fn handle_changed(&mut self, key: &Key) {
+        self.stale.extend(self.users.of(key).cloned());
+    }
+
+    /// Makes anew what has to be.
+    pub(super) fn settle(&mut self, store: &Store, changed: &mut Changed) {
+        for name in std::mem::take(&mut self.stale) {
+            let Some(entry) = self.entries.get_mut(&name) else { continue };
+            let (update, uses) = aggregate::resolve(store, &name);
+            self.users.replace(&name, &entry.uses, &uses, |_, _| {});
+            entry.uses = uses;
+            let mut hash = Part::new("cluster", &name);
+            entry.uses.iter().for_each(|(kind, name)| hash.resource(store, *kind, name));
+            let hash = Some(hash.hash());
+            self.version.replace(std::mem::replace(&mut entry.hash, hash), hash);
+            entry.take(update, &name, changed);
+        }
+    }
+
+    /// The clusters that are there.
+    pub(super) fn updates(&self) -> impl Iterator<Item = (&Arc<str>, &ClusterUpdate)> {
+        self.entries.iter().filter_map(|(name, entry)| Some((name, entry.update.as_ref()?)))
+    }
+
+    /// The cluster of this name.
+    pub(super) fn get(&self, name: &str) -> Option<&ClusterUpdate> {
+        self.entries.get(name)?.update.as_ref()
+    }
+
+    /// The hash of all of them.
+    pub(super) const fn version(&self) -> Version {
+        self.version
+    }
+}
+
+impl Entry {
+    /// Takes a cluster over, and keeps what is equal as it is.
+    fn take(&mut self, next: Option<ClusterUpdate>, name: &Arc<str>, changed: &mut Changed) {
+        let (Some(known), Some(mut next)) = (&self.update, next.clone()) else {
+            changed.whole |= self.update.is_some() != next.is_some();
+            self.update = next;
+            return;
+        };
+        if known.cluster == next.cluster {
+            next.cluster = Arc::clone(&known.cluster);
+            if known.endpoints == next.endpoints {
+                return;
+            }
+            changed.endpoints.insert(Arc::clone(name));
+        } else {
+            changed.whole = true;
+        }
+        self.update = Some(next);
+    }
+}
