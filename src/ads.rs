@@ -20,7 +20,7 @@ use content::Content;
 use mesh_core::ConfigUpdate;
 use mesh_tower::source::{FileSource, Sink, SinkReceiver, Source, SourceEvent};
 use mesh_xds::ResourceType;
-use mesh_xds::server::AdsServer;
+use mesh_xds::server::{AdsServer, Snapshot};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -105,7 +105,8 @@ async fn serve(
     paths: Vec<PathBuf>,
 ) -> Result<(), Failure> {
     let tls = arguments.tls.load()?;
-    let server = AdsServer::new(content.snapshot(update, &arguments.envoy_listeners));
+    let first = content.snapshot(&Snapshot::default(), update, &arguments.envoy_listeners);
+    let server = AdsServer::new(first);
     let status = Arc::new(Status::new(server.clone()));
     let ads = bind(arguments.listen).await?;
     let ending = watch::Sender::new(false);
@@ -168,7 +169,8 @@ async fn follow(
             SourceEvent::Update(update) => {
                 // It may be of a still newer reading, whose update then comes next.
                 let content = latest.borrow().clone();
-                let published = server.publish(content.snapshot(&update, listeners));
+                let published =
+                    server.publish(content.snapshot(&server.snapshot(), &update, listeners));
                 status.accepted(published);
                 if published {
                     output::print(&told(server))?;

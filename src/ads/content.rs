@@ -42,18 +42,21 @@ impl Content {
         self.resources.is_some()
     }
 
-    /// What is served. Names that lead nowhere are told and served.
+    /// What is served, after what was served before. Names that lead nowhere are told and served.
     pub(super) fn snapshot(
         &self,
+        before: &Snapshot,
         update: &ConfigUpdate,
         listeners: &[(String, SocketAddr)],
     ) -> Snapshot {
         let snapshot = match &self.resources {
             Some(resources) => Snapshot::new(resources.iter().cloned()),
-            None => of_model(update, listeners),
+            None => of_model(before, update, listeners),
         };
-        for dangling in snapshot.check().err().unwrap_or_default() {
-            tracing::warn!("{dangling}");
+        if !snapshot.leads_as(before) {
+            for dangling in snapshot.check().err().unwrap_or_default() {
+                tracing::warn!("{dangling}");
+            }
         }
         snapshot
     }
@@ -68,8 +71,25 @@ fn opaque(read: &Files) -> Option<String> {
     ))
 }
 
-fn of_model(update: &ConfigUpdate, listeners: &[(String, SocketAddr)]) -> Snapshot {
-    let own = Snapshot::of(update, []);
+fn of_model(
+    before: &Snapshot,
+    update: &ConfigUpdate,
+    listeners: &[(String, SocketAddr)],
+) -> Snapshot {
+    if !listeners.is_empty() {
+        warn_of_names(update, listeners);
+    }
+    let listeners = listeners
+        .iter()
+        .map(|(name, address)| Encoded::listener(&socket_listener(name, *address, ALL_ROUTES)));
+    before.next(update, listeners)
+}
+
+fn warn_of_names(update: &ConfigUpdate, listeners: &[(String, SocketAddr)]) {
+    // Of the routes alone: clusters make no listeners, and may be many.
+    let mut routes = ConfigUpdate::in_code();
+    routes.route_configuration = Arc::clone(&update.route_configuration);
+    let own = Snapshot::of(&routes, []);
     for (name, _) in listeners {
         if own.resources(ResourceType::Listener).any(|served| *served.name == **name) {
             tracing::warn!(
@@ -79,10 +99,6 @@ fn of_model(update: &ConfigUpdate, listeners: &[(String, SocketAddr)]) -> Snapsh
             );
         }
     }
-    let listeners = listeners
-        .iter()
-        .map(|(name, address)| Encoded::listener(&socket_listener(name, *address, ALL_ROUTES)));
-    Snapshot::of(update, listeners)
 }
 
 /// The parser of the files that are followed. What they are goes to `latest`; warnings are logged.

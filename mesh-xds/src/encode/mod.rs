@@ -146,6 +146,17 @@ impl Encoded {
 /// Socket listeners are not among them: no configuration says which ports a caller opens.
 #[must_use]
 pub fn resources(update: &ConfigUpdate) -> Vec<Encoded> {
+    let mut resources = route_resources(update);
+    for (name, update) in &update.clusters {
+        let (cluster, endpoints) = cluster_resources(name, update);
+        resources.push(cluster);
+        resources.extend(endpoints);
+    }
+    resources
+}
+
+/// The routes of a configuration, and the listeners that lead to them: what does not depend on clusters.
+pub(crate) fn route_resources(update: &ConfigUpdate) -> Vec<Encoded> {
     let model = &update.route_configuration;
     let names = route_names(update);
     let authorities = Authorities::new(model, &names);
@@ -156,11 +167,15 @@ pub fn resources(update: &ConfigUpdate) -> Vec<Encoded> {
         resources.push(Encoded::routes(&route_configuration_of(name, model, host)));
     }
     resources.extend(api_listeners(update, &authorities));
-    for (name, update) in &update.clusters {
-        resources.push(Encoded::cluster(&cluster(&update.cluster)));
-        resources.extend(endpoints_of(name, update));
-    }
     resources
+}
+
+/// A cluster, and its endpoints unless they are not known yet or come by DNS.
+pub(crate) fn cluster_resources(
+    name: &str,
+    update: &ClusterUpdate,
+) -> (Encoded, Option<Encoded>) {
+    (Encoded::cluster(&cluster(&update.cluster)), endpoints_of(name, update))
 }
 
 /// The domains of a configuration, each with the route configuration of [`resources`] that serves it.

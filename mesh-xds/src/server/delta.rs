@@ -1,7 +1,7 @@
 //! [`DeltaStream`]: one incremental stream, on the server's side.
 
 use super::snapshot::{Served, Snapshot};
-use super::stream::{MAKE, MAX_NAMES, Nonces, Refused, Subscription, View, WILDCARD};
+use super::stream::{Common, MAKE, MAX_NAMES, Nonces, Refused, Subscription, View, WILDCARD};
 use crate::ResourceType;
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource,
@@ -13,8 +13,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Default)]
 pub struct DeltaStream {
     kinds: BTreeMap<ResourceType, Kind>,
-    nonces: Nonces,
-    node_id: Option<Arc<str>>,
+    common: Common,
 }
 
 /// What is known of one kind; it begins with the first request of it.
@@ -56,7 +55,7 @@ impl DeltaStream {
     /// The node's name, once a request told it.
     #[must_use]
     pub const fn node_id(&self) -> Option<&Arc<str>> {
-        self.node_id.as_ref()
+        self.common.node_id()
     }
 
     /// What is known of the client's state, for each kind that it asked for.
@@ -75,12 +74,10 @@ impl DeltaStream {
         request: &DeltaDiscoveryRequest,
         snapshot: &Snapshot,
     ) -> Result<Vec<DeltaDiscoveryResponse>, Refused> {
-        if let Some(node) = request.node.as_ref().filter(|_| self.node_id.is_none()) {
-            self.node_id = Some(node.id.as_str().into());
-        }
-        let Some(kind) = ResourceType::from_type_url(&request.type_url) else {
+        let Some(kind) = self.common.begin(request.node.as_ref(), &request.type_url) else {
             return Ok(Vec::new());
         };
+        self.common.seen.part_of(snapshot, self.kinds.is_empty());
         let first = !self.kinds.contains_key(&kind);
         let state = self.kinds.entry(kind).or_default();
         let nonce = request.response_nonce.as_str();
@@ -93,7 +90,7 @@ impl DeltaStream {
         if difference.is_empty() && !asked.waits {
             return Ok(Vec::new());
         }
-        Ok(vec![state.send(kind, difference, snapshot.version(kind), &mut self.nonces)])
+        Ok(vec![state.send(kind, difference, snapshot.version(kind), &mut self.common.nonces)])
     }
 
     /// Takes a new snapshot and gives the responses that it makes, to be sent in their order.
@@ -102,11 +99,20 @@ impl DeltaStream {
         let mut gone = Vec::new();
         for kind in MAKE {
             let Some(state) = self.kinds.get_mut(&kind) else { continue };
-            let Difference { resources, removed } = state.compare(kind, snapshot);
+            let difference = match snapshot.changed_since(&self.common.seen, kind) {
+                Some(names) => state.compare_some(kind, names, snapshot),
+                None => state.compare(kind, snapshot),
+            };
+            let Difference { resources, removed } = difference;
             let made = Difference { resources, ..Difference::default() };
             let broken = Difference { removed, ..Difference::default() };
             if !made.is_empty() {
-                responses.push(state.send(kind, made, snapshot.version(kind), &mut self.nonces));
+                responses.push(state.send(
+                    kind,
+                    made,
+                    snapshot.version(kind),
+                    &mut self.common.nonces,
+                ));
             }
             if !broken.is_empty() {
                 gone.push((kind, broken));
@@ -115,9 +121,15 @@ impl DeltaStream {
         // Make before break: routes go before the clusters that they led to.
         for (kind, broken) in gone.into_iter().rev() {
             if let Some(state) = self.kinds.get_mut(&kind) {
-                responses.push(state.send(kind, broken, snapshot.version(kind), &mut self.nonces));
+                responses.push(state.send(
+                    kind,
+                    broken,
+                    snapshot.version(kind),
+                    &mut self.common.nonces,
+                ));
             }
         }
+        self.common.seen.all_of(snapshot);
         responses
     }
 }
@@ -215,6 +227,29 @@ impl Kind {
             self.held.get(name).is_none_or(|version| *version != served.version)
         });
         Difference { resources: changed.collect(), removed }
+    }
+
+    /// What is subscribed under these names, compared with what the client has.
+    fn compare_some(
+        &self,
+        kind: ResourceType,
+        names: &[Arc<str>],
+        snapshot: &Snapshot,
+    ) -> Difference {
+        let mut difference = Difference::default();
+        for name in names {
+            let held = self.held.get(name);
+            match self.subscription.select_one(kind, name, snapshot) {
+                Some(served) if held != Some(&served.version) => {
+                    difference.resources.insert(Arc::clone(name), served);
+                }
+                None if held.is_some() => {
+                    difference.removed.insert(Arc::clone(name));
+                }
+                Some(_) | None => {}
+            }
+        }
+        difference
     }
 
     fn send(

@@ -8,7 +8,7 @@
 //!
 //! | module | knows |
 //! |---|---|
-//! | [`Snapshot`] | every resource by kind and name, versions by content, whether names lead somewhere |
+//! | [`Snapshot`] | every resource by kind and name, versions by content, whether names lead somewhere; what differs from the one before |
 //! | [`SotwStream`] | one stream of the state of the world: `StreamAggregatedResources` |
 //! | [`DeltaStream`] | one incremental stream: `DeltaAggregatedResources` |
 //! | [`AdsServer`] | the socket and one task a stream: the only part that is not pure |
@@ -35,9 +35,11 @@
 //! What the streams do not do: IO, waiting between steps. Responses of one change are given at once, in order;
 //! a client handles them in order.
 
+mod change;
 mod clients;
 mod connection;
 mod delta;
+mod made;
 mod references;
 mod report;
 mod service;

@@ -25,11 +25,13 @@ use super::connection::{Accepted, Connection, Peer};
 use super::task::{Stream, closes};
 use super::wire::Wire;
 use super::{DeltaStream, Snapshot, SotwStream};
+use crate::encode::Encoded;
 use envoy_types::pb::envoy::service::discovery::v3 as discovery;
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::{
     AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
 };
 use futures_core::Stream as Incoming;
+use mesh_core::ConfigUpdate;
 use std::convert::Infallible;
 use std::error::Error;
 use std::sync::Arc;
@@ -106,6 +108,17 @@ impl AdsServer {
             }
             differs
         })
+    }
+
+    /// Serves `update` and these listeners from now on, as [`publish`](Self::publish) does. What `update`
+    /// shares with the configuration before (by pointer) is neither encoded nor compared again: see
+    /// [`Snapshot::next`]. For one caller at a time: of two, one may win.
+    pub fn update(
+        &self,
+        update: &ConfigUpdate,
+        listeners: impl IntoIterator<Item = Encoded>,
+    ) -> bool {
+        self.publish(self.snapshot().next(update, listeners))
     }
 
     /// What is served.

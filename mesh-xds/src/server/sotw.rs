@@ -1,7 +1,7 @@
 //! [`SotwStream`]: one stream of the state of the world, on the server's side.
 
 use super::snapshot::{Served, Snapshot};
-use super::stream::{MAKE, Nonces, Refused, Subscription, View};
+use super::stream::{Common, MAKE, Nonces, Refused, Subscription, View};
 use crate::ResourceType;
 use envoy_types::pb::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
 use std::collections::BTreeMap;
@@ -11,8 +11,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Default)]
 pub struct SotwStream {
     kinds: BTreeMap<ResourceType, Kind>,
-    nonces: Nonces,
-    node_id: Option<Arc<str>>,
+    common: Common,
 }
 
 /// What is known of one kind; it begins with the first request of it.
@@ -44,7 +43,7 @@ impl SotwStream {
     /// The node's name, once a request told it.
     #[must_use]
     pub const fn node_id(&self) -> Option<&Arc<str>> {
-        self.node_id.as_ref()
+        self.common.node_id()
     }
 
     /// What is known of the client's state, for each kind that it asked for.
@@ -63,13 +62,10 @@ impl SotwStream {
         request: &DiscoveryRequest,
         snapshot: &Snapshot,
     ) -> Result<Vec<DiscoveryResponse>, Refused> {
-        // Only the first request must have a node.
-        if let Some(node) = request.node.as_ref().filter(|_| self.node_id.is_none()) {
-            self.node_id = Some(node.id.as_str().into());
-        }
-        let Some(kind) = ResourceType::from_type_url(&request.type_url) else {
+        let Some(kind) = self.common.begin(request.node.as_ref(), &request.type_url) else {
             return Ok(Vec::new());
         };
+        self.common.seen.part_of(snapshot, self.kinds.is_empty());
         let first = !self.kinds.contains_key(&kind);
         let state = self.kinds.entry(kind).or_default();
         let nonce = request.response_nonce.as_str();
@@ -95,7 +91,7 @@ impl SotwStream {
             state.held = state.subscription.select(kind, snapshot);
             return Ok(Vec::new());
         }
-        let response = state.respond(kind, &change, snapshot, &mut self.nonces);
+        let response = state.respond(kind, &change, snapshot, &mut self.common.nonces);
         Ok(response.into_iter().collect())
     }
 
@@ -105,36 +101,51 @@ impl SotwStream {
         let mut last = None;
         for kind in MAKE {
             let Some(state) = self.kinds.get_mut(&kind) else { continue };
+            let version = snapshot.version(kind);
+            let names = snapshot.changed_since(&self.common.seen, kind);
+            if !kind.is_full_state() {
+                let changed = match names {
+                    Some(names) => state.take_some(kind, names, snapshot),
+                    None => state.take_all(kind, snapshot),
+                };
+                if !changed.is_empty() {
+                    responses.push(state.send(kind, changed, version, &mut self.common.nonces));
+                }
+                continue;
+            }
+            if names.is_some_and(|names| !state.concerns(kind, names, snapshot)) {
+                continue;
+            }
             let selected = state.subscription.select(kind, snapshot);
             let changed = state.changed(&selected);
             let gone = state.held.keys().any(|name| !selected.contains_key(name));
-            let version = snapshot.version(kind);
-            if !kind.is_full_state() {
-                state.held.retain(|name, _| selected.contains_key(name));
-                if !changed.is_empty() {
-                    responses.push(state.send(kind, changed, version, &mut self.nonces));
-                }
-            } else if kind == ResourceType::Cluster && gone {
+            if kind == ResourceType::Cluster && gone {
                 // Make before break: routes may still lead to what is gone.
                 if !changed.is_empty() {
                     let mut both = state.held.clone();
                     both.extend(selected.clone());
                     // Not the version of either: a client that ends here is not up to date.
                     let version = format!("{version}+{}", state.version);
-                    responses.push(state.send(kind, both, &version, &mut self.nonces));
+                    responses.push(state.send(kind, both, &version, &mut self.common.nonces));
                 }
                 last = Some(selected);
             } else if gone || !changed.is_empty() {
                 state.held.clear();
-                responses.push(state.send(kind, selected, version, &mut self.nonces));
+                responses.push(state.send(kind, selected, version, &mut self.common.nonces));
             }
         }
         let clusters = self.kinds.get_mut(&ResourceType::Cluster);
         if let Some((selected, state)) = last.zip(clusters) {
             let version = snapshot.version(ResourceType::Cluster);
             state.held.clear();
-            responses.push(state.send(ResourceType::Cluster, selected, version, &mut self.nonces));
+            responses.push(state.send(
+                ResourceType::Cluster,
+                selected,
+                version,
+                &mut self.common.nonces,
+            ));
         }
+        self.common.seen.all_of(snapshot);
         responses
     }
 }
@@ -142,20 +153,23 @@ impl SotwStream {
 impl Kind {
     /// Takes the names of a request, which are all that the client subscribes to.
     fn subscribe(&mut self, kind: ResourceType, names: &[String]) -> Result<Change, Refused> {
+        self.ever_named |= !names.is_empty();
+        if self.subscription.is(kind, names, self.ever_named) {
+            // An answer repeats all names, and 10,000 are many to take in.
+            return Ok(Change { wildcard_begun: false, added: Vec::new() });
+        }
         let mut next = Subscription::default();
         for name in names {
             next.add(kind, name)?;
         }
-        self.ever_named |= !names.is_empty();
         // xDS protocol: no names at all are a wildcard, until a name was sent on this stream.
         next.wildcard |= kind.is_full_state() && !self.ever_named;
         let before = std::mem::replace(&mut self.subscription, next);
         let added = self.subscription.names.difference(&before.names).cloned().collect();
         let wildcard_begun = self.subscription.wildcard && !before.wildcard;
-        if !self.subscription.wildcard {
-            let names = &self.subscription.names;
-            self.held.retain(|name, _| names.contains(name));
-        }
+        let Subscription { wildcard, names } = &self.subscription;
+        let covers = |served: &Served| *wildcard && !served.by_name_only;
+        self.held.retain(|name, served| covers(served) || names.contains(name));
         Ok(Change { wildcard_begun, added })
     }
 
@@ -185,12 +199,48 @@ impl Kind {
         if found.is_empty() { None } else { Some(self.send(kind, found, version, nonces)) }
     }
 
+    /// What is other for the client, of everything; what is gone is not told and not held any more.
+    fn take_all(&mut self, kind: ResourceType, snapshot: &Snapshot) -> BTreeMap<Arc<str>, Served> {
+        let selected = self.subscription.select(kind, snapshot);
+        self.held.retain(|name, _| selected.contains_key(name));
+        self.changed(&selected)
+    }
+
+    /// The same, of these names.
+    fn take_some(
+        &mut self,
+        kind: ResourceType,
+        names: &[Arc<str>],
+        snapshot: &Snapshot,
+    ) -> BTreeMap<Arc<str>, Served> {
+        let mut changed = BTreeMap::new();
+        for name in names {
+            match self.subscription.select_one(kind, name, snapshot) {
+                Some(served) if !self.has(name, &served) => {
+                    changed.insert(Arc::clone(name), served);
+                }
+                Some(_) => {}
+                None => drop(self.held.remove(name)),
+            }
+        }
+        changed
+    }
+
+    /// Whether any of these names is other for the client.
+    fn concerns(&self, kind: ResourceType, names: &[Arc<str>], snapshot: &Snapshot) -> bool {
+        names.iter().any(|name| match self.subscription.select_one(kind, name, snapshot) {
+            Some(served) => !self.has(name, &served),
+            None => self.held.contains_key(name),
+        })
+    }
+
+    fn has(&self, name: &Arc<str>, served: &Served) -> bool {
+        self.held.get(name).is_some_and(|held| held.version == served.version)
+    }
+
     /// What of `selected` the client does not have like this.
     fn changed(&self, selected: &BTreeMap<Arc<str>, Served>) -> BTreeMap<Arc<str>, Served> {
-        let same = |name: &Arc<str>, served: &Served| {
-            self.held.get(name).is_some_and(|held| held.version == served.version)
-        };
-        let changed = selected.iter().filter(|(name, served)| !same(name, served));
+        let changed = selected.iter().filter(|(name, served)| !self.has(name, served));
         changed.map(|(name, served)| (Arc::clone(name), served.clone())).collect()
     }
 

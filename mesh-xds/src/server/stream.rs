@@ -1,7 +1,9 @@
 //! What both kinds of streams share: subscriptions, what a client said, the order of kinds.
 
+use super::change::Seen;
 use super::snapshot::{Served, Snapshot};
 use crate::ResourceType;
+use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::google::rpc::Status;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -104,6 +106,15 @@ impl Subscription {
         Ok(self.names.insert(name.into()))
     }
 
+    /// Whether a request with these names, in the state of the world, subscribes to just this. May say no
+    /// when they are in another order than clients write them in.
+    pub(super) fn is(&self, kind: ResourceType, names: &[String], ever_named: bool) -> bool {
+        let wildcard = kind.is_full_state()
+            && (names.iter().any(|name| name == WILDCARD) || names.is_empty() && !ever_named);
+        let names = names.iter().filter(|name| !kind.is_full_state() || *name != WILDCARD);
+        self.wildcard == wildcard && names.map(String::as_str).eq(self.names.iter().map(|n| &**n))
+    }
+
     /// What it selects of a snapshot, by name.
     pub(super) fn select(
         &self,
@@ -131,6 +142,29 @@ impl Subscription {
     ) -> Option<Served> {
         let by_name = self.names.contains(name);
         snapshot.find(kind, name).filter(|served| by_name || self.wildcard && !served.by_name_only)
+    }
+}
+
+/// What a stream of either variant knows beside its kinds.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Common {
+    pub(super) nonces: Nonces,
+    pub(super) seen: Seen,
+    node_id: Option<Arc<str>>,
+}
+
+impl Common {
+    /// Takes the head of a request: the node, which only the first one must have, and the kind; `None`: it
+    /// is not known.
+    pub(super) fn begin(&mut self, node: Option<&Node>, type_url: &str) -> Option<ResourceType> {
+        if let Some(node) = node.filter(|_| self.node_id.is_none()) {
+            self.node_id = Some(node.id.as_str().into());
+        }
+        ResourceType::from_type_url(type_url)
+    }
+
+    pub(super) const fn node_id(&self) -> Option<&Arc<str>> {
+        self.node_id.as_ref()
     }
 }
 

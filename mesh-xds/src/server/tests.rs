@@ -5,6 +5,7 @@
 //! in order: no more and no less. `~a=1` is a resource for those who ask by name only.
 
 mod delta;
+mod next;
 mod snapshot;
 mod sotw;
 
