@@ -171,10 +171,7 @@ pub(crate) fn route_resources(update: &ConfigUpdate) -> Vec<Encoded> {
 }
 
 /// A cluster, and its endpoints unless they are not known yet or come by DNS.
-pub(crate) fn cluster_resources(
-    name: &str,
-    update: &ClusterUpdate,
-) -> (Encoded, Option<Encoded>) {
+pub(crate) fn cluster_resources(name: &str, update: &ClusterUpdate) -> (Encoded, Option<Encoded>) {
     (Encoded::cluster(&cluster(&update.cluster)), endpoints_of(name, update))
 }
 
