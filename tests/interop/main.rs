@@ -25,5 +25,6 @@ mod process;
 mod promtool;
 mod rpc;
 mod secure;
+mod statistics;
 mod xds;
 mod xds_status;

@@ -1,8 +1,8 @@
 // Peer: net/http and grpc-go, which answer with what they saw.
 //
 // The HTTP server speaks HTTP/1.1 and HTTP/2 without TLS: /seen answers a description of the request,
-// /echo sends the body back, with its length as a trailer. The gRPC server is mesh.interop.Peer; see
-// ../README.md.
+// /echo sends the body back, with its length as a trailer, /calls says how often Unary was called. The
+// gRPC server is mesh.interop.Peer; see ../README.md.
 package main
 
 import (
@@ -16,6 +16,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -37,6 +38,7 @@ func main() {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/seen", seen)
 	mux.HandleFunc("/echo", echo)
+	mux.HandleFunc("/calls", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, calls.Load()) })
 	go func() { log.Fatal((&http.Server{Handler: mux, Protocols: protocols}).Serve(web)) }()
 	fmt.Printf("listening %d %d\n", web.Addr().(*net.TCPAddr).Port, rpc.Addr().(*net.TCPAddr).Port)
 	// Ends with whoever started it.
@@ -95,7 +97,11 @@ var description = grpc.ServiceDesc{
 	},
 }
 
+// How often Unary was called.
+var calls atomic.Int64
+
 func unary(_ any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+	calls.Add(1)
 	request := new(wrapperspb.StringValue)
 	if err := decode(request); err != nil {
 		return nil, err
