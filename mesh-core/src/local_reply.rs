@@ -193,9 +193,7 @@ impl Reason {
     #[must_use]
     pub const fn http_status(&self) -> StatusCode {
         match self {
-            Self::NoVirtualHost | Self::NoRoute | Self::ClusterHeaderMissing => {
-                StatusCode::NOT_FOUND
-            }
+            Self::NoVirtualHost | Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Timeout
             | Self::DeadlineExceeded
             | Self::MaxStreamDuration

@@ -184,6 +184,8 @@ fn what_a_request_lacks_is_an_error_and_a_reason() {
         assert_eq!(error.to_string(), reason.to_string());
         assert_eq!(Reason::from(error), reason);
     }
+    // Envoy: a cluster that is not found, `cluster_not_found_response_code`.
+    assert_eq!(Reason::ClusterHeaderMissing.http_status(), StatusCode::SERVICE_UNAVAILABLE);
 }
 
 #[test]

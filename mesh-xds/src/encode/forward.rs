@@ -112,6 +112,13 @@ fn path_rewrite(
             words.set("prefix_rewrite", "");
             action.regex_rewrite = matched_text(matcher).map(|pattern| substitute(&pattern, ""));
         }
+        // Envoy cuts `/a` off `/a/b` and writes `//b`: the slash between is cut off by a pattern.
+        Some(PathRewrite::Prefix(text)) if ends_segment(text) && by_segments(matcher) => {
+            words.set("prefix_rewrite", &**text);
+            action.regex_rewrite = matched_text(matcher).map(|RegexPattern(pattern)| {
+                substitute(&RegexPattern::new(format!("{pattern}/?")), text)
+            });
+        }
         Some(PathRewrite::Prefix(text)) => action.prefix_rewrite = text.to_string(),
         Some(PathRewrite::Regex { pattern, substitution }) => {
             action.regex_rewrite = Some(substitute(pattern, substitution));
@@ -121,6 +128,15 @@ fn path_rewrite(
         // A kind that this encoder does not know yet.
         Some(_) => {}
     }
+}
+
+/// Whether a text that takes a prefix's place ends in a slash, and means itself in a substitution.
+fn ends_segment(text: &str) -> bool {
+    text.ends_with('/') && !text.contains(['\\', '?'])
+}
+
+const fn by_segments(matcher: &RouteMatch) -> bool {
+    matches!(matcher.path, PathMatcher::PathSeparatedPrefix(_))
 }
 
 /// A pattern for what the route's prefix or path matches at the beginning of a path.

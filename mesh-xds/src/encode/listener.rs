@@ -8,7 +8,9 @@ use envoy_types::pb::envoy::config::listener::v3::{
 };
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
-    HttpConnectionManager, HttpFilter, Rds, http_connection_manager::RouteSpecifier, http_filter,
+    HttpConnectionManager, HttpFilter, Rds,
+    http_connection_manager::{RouteSpecifier, ServerHeaderTransformation},
+    http_filter,
 };
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::{
     TcpProxy, tcp_proxy::ClusterSpecifier,
@@ -27,10 +29,14 @@ pub fn api_listener(name: &str, routes: &str) -> Listener {
     }
 }
 
-/// A listener on `address` whose requests go by the route configuration `routes`.
+/// A listener on `address` whose requests go by the route configuration `routes`. The `server` of responses
+/// is the endpoint's, as without a proxy in between.
 #[must_use]
 pub fn socket_listener(name: &str, address: SocketAddr, routes: &str) -> Listener {
-    let manager = connection_manager(routes);
+    let manager = HttpConnectionManager {
+        server_header_transformation: ServerHeaderTransformation::PassThrough.into(),
+        ..connection_manager(routes)
+    };
     on_socket(name, address, "envoy.filters.network.http_connection_manager", &manager)
 }
 

@@ -26,7 +26,7 @@
 //! | Route | `transparent_retry: false`, `peek_trailers_wait: true` | [`ForwardAction`](mesh_core::model::ForwardAction) |
 //! | Route | `split_by: [input]` | the split's hash, where the route has another |
 //! | Route | `hash_policy_of_split_only: true` | the route's hash policy is the split's alone |
-//! | Route | `prefix_rewrite: ""` | the prefix is cut off; Envoy has it as a pattern |
+//! | Route | `prefix_rewrite: ""` or `/` | the prefix is cut off, with the slash behind it where the prefix is of whole segments; Envoy has it as a pattern |
 //! | Route | `redirect_status` | a status that Envoy does not have |
 //! | Cluster | `protocol: tcp` | not HTTP |
 //! | Cluster | `retry_budget: { enabled, ratio, min_per_second, window }` | the budget of tokens |

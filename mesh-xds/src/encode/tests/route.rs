@@ -199,6 +199,13 @@ fn rewrites() {
     check(PathRewrite::Prefix("/b".into()), "/b  ", "");
     // Envoy: an empty `prefix_rewrite` is none.
     check(PathRewrite::Prefix("".into()), " ^/ ->  ", "{ prefix_rewrite: \"\" }");
+    let mut forward = ForwardAction::to("c");
+    forward.path_rewrite = Some(PathRewrite::Prefix("/".into()));
+    let segments = RouteMatch::new(PathMatcher::PathSeparatedPrefix("/a.b".into()));
+    let encoded = route(&Route::new("r", segments, RouteAction::Forward(forward)));
+    let Some(Action::Route(action)) = &encoded.action else { panic!("it forwards") };
+    assert_eq!(paths(action), " ^/a\\.b/? -> / ", "Envoy would leave two slashes");
+    assert_eq!(words(encoded.metadata.as_ref()), "{ prefix_rewrite: \"/\" }");
     let regex =
         PathRewrite::Regex { pattern: RegexPattern::new("a(.)"), substitution: "\\1".into() };
     check(regex, " a(.) -> \\1 ", "");

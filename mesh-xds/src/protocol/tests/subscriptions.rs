@@ -24,6 +24,22 @@ fn many_watchers_are_one_subscription() {
 }
 
 #[test]
+fn what_is_wanted_at_the_start_is_asked_for_at_once() {
+    check(
+        "",
+        "
+        0 watch LDS a       -> / connect | 20000 connect_timeout
+        1 connected         -> node LDS [a] | 15001 does_not_exist
+        2 LDS v1 n1 a=1     -> LDS [a] v1 n1 / reachable, changed LDS a #0
+        3 ~watch CDS a      ->
+        3 watch CDS b       -> CDS [a b] | 15003 does_not_exist
+        4 watch CDS c       -> CDS [a b c] | 15003 does_not_exist
+        5 CDS v1 n1 a=1 b=1 -> CDS [a b c] v1 n1 / changed CDS a #0, changed CDS b #1 | 15004 does_not_exist
+        ",
+    );
+}
+
+#[test]
 fn names_are_sorted_and_without_duplicates() {
     check(
         "",
