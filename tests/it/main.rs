@@ -6,6 +6,7 @@
 mod ads;
 #[cfg(test)]
 mod ads_tls;
+mod chaos;
 #[cfg(test)]
 mod check;
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod docs;
 #[cfg(test)]
 #[cfg(unix)]
 mod environment;
+mod mistakes;
 #[cfg(test)]
 mod programs;
 // Not under cfg(test), where clippy's rules differ: examples are held to the same here as by themselves.
