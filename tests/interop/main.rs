@@ -12,6 +12,7 @@
 )]
 
 mod ads;
+mod answers;
 #[path = "../../mesh-xds/tests/it/certificates.rs"]
 mod certificates;
 mod client;
