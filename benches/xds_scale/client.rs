@@ -9,10 +9,11 @@ use http_body_util::Empty;
 use mesh_core::model::Address;
 use mesh_tower::source::{Bootstrap, Variant, XdsSource};
 use mesh_tower::{CallOptions, Endpoint, Mesh, MeshBody, MeshLayer};
+use parking_lot::Mutex;
 use std::convert::Infallible;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
@@ -138,7 +139,7 @@ impl Caller {
             let went = Arc::clone(&went);
             move |request: Request<MeshBody>| {
                 let endpoint = request.extensions().get::<Endpoint>();
-                *went.lock().expect("no panic") = endpoint.map(|to| to.address.clone());
+                *went.lock() = endpoint.map(|to| to.address.clone());
                 std::future::ready(Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new())))
             }
         });
@@ -147,7 +148,7 @@ impl Caller {
         request.extensions_mut().insert(CallOptions::new().timeout(Duration::from_secs(600)));
         let service = MeshLayer::new(&self.mesh).layer(transport);
         service.oneshot(request).await.expect("an answer");
-        let went = went.lock().expect("no panic").take();
+        let went = went.lock().take();
         went.expect("an endpoint")
     }
 

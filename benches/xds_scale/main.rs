@@ -13,6 +13,7 @@
 //! gone to it. Both clocks are the system's.
 #![expect(
     clippy::expect_used,
+    clippy::panic,
     clippy::print_stdout,
     reason = "a bench is a program that fails loudly and prints"
 )]

@@ -213,7 +213,7 @@ impl Driver {
     fn endpoints(&mut self, update: EndpointsUpdate) {
         let origin = update.origin.clone();
         let before = self.state.snapshot().generation();
-        let changes = Changes::of_endpoints(update.clusters.iter().map(|(name, _)| name));
+        let changes = Changes::of_endpoints(update.clusters.keys());
         match self.updater.apply_endpoints_update(&update, clock::now()) {
             Ok(applied) => {
                 self.applied(&origin, before, &applied, changes);

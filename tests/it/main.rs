@@ -6,6 +6,8 @@
 mod ads;
 #[cfg(test)]
 mod ads_tls;
+#[cfg(test)]
+#[cfg(unix)]
 mod chaos;
 #[cfg(test)]
 mod check;
@@ -16,6 +18,8 @@ mod docs;
 #[cfg(test)]
 #[cfg(unix)]
 mod environment;
+#[cfg(test)]
+#[cfg(unix)]
 mod mistakes;
 #[cfg(test)]
 mod programs;

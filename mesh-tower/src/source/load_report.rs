@@ -76,12 +76,9 @@ impl Reporting {
             let (at, event) = next(&mut self.streams, loads).await;
             let server = self.streams[at].reports.server().uri();
             match event {
-                LoadReportsEvent::Forgotten(key) => {
-                    // Another server may have taken the cluster over.
-                    if self.streams.iter().all(|stream| !stream.keys.contains(&key)) {
-                        loads.forget(&key);
-                    }
-                }
+                // Another server may have taken the cluster over.
+                LoadReportsEvent::Forgotten(key) if is_reported(&self.streams, &key) => {}
+                LoadReportsEvent::Forgotten(key) => loads.forget(&key),
                 LoadReportsEvent::Reachable => {
                     tracing::info!(target: "mesh", %server, "load is reported");
                 }
@@ -95,6 +92,11 @@ impl Reporting {
             }
         }
     }
+}
+
+/// Whether a server wants to know the load of a cluster.
+fn is_reported(streams: &[Stream], key: &LoadKey) -> bool {
+    streams.iter().any(|stream| stream.keys.contains(key))
 }
 
 /// What happens next, and on which stream.

@@ -9,12 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 type Served = (Arc<VirtualHost>, BTreeSet<Arc<str>>);
+/// `None`: none yet.
+type Known = Option<Result<Served, Arc<str>>>;
 
 /// A cascade that remembers the last complete routes of each authority, and nothing else.
 #[derive(Default)]
 pub(super) struct Naive {
     /// The names that the listener may have, and the answer.
-    pub(super) authorities: BTreeMap<Arc<str>, (Vec<Arc<str>>, Option<Result<Served, Arc<str>>>)>,
+    pub(super) authorities: BTreeMap<Arc<str>, (Vec<Arc<str>>, Known)>,
     pub(super) watched: BTreeSet<Key>,
 }
 

@@ -114,11 +114,14 @@ async fn try_with(plane: &Plane, host: &str, creds: &Value) -> (Heard, Client) {
     (hear(&mut client).await, client)
 }
 
+/// What is tried: the server's certificate, the target's host, our files, and what comes of it.
+type Case = (&'static str, Issued, &'static str, Files, Result<(), &'static str>);
+
 #[tokio::test]
 async fn a_server_proves_that_it_is_the_host_of_the_target() {
     let (ca, other) = (Authority::new("ours"), Authority::new("another"));
     let good = &["localhost", "127.0.0.1"][..];
-    let cases: [(&str, Issued, &str, Files, Result<(), &str>); 8] = [
+    let cases: [Case; 8] = [
         ("by name", ca.issue(good), "dns:///localhost", &[CA], Ok(())),
         ("by address", ca.issue(good), "127.0.0.1", &[CA], Ok(())),
         ("of another CA", other.issue(good), "localhost", &[CA], Err("no root of `")),

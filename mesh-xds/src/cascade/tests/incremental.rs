@@ -2,7 +2,6 @@
 
 use super::super::naive::Naive;
 use super::*;
-use mesh_core::update::Origin;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -80,7 +79,7 @@ impl Pair {
         self.unwatched.retain(|key| !watched.contains(key));
         let expected = self.naive.configuration(store);
         let mut found = self.cascade.configuration();
-        let origin = std::mem::replace(&mut found.origin, Origin::default());
+        let origin = std::mem::take(&mut found.origin);
         assert_eq!(found, expected, "after {event}");
         let known = self.versions.entry(origin.version).or_insert_with(|| expected.clone());
         assert_eq!(*known, expected, "two configurations with one version");
