@@ -1,6 +1,6 @@
 //! How the benches measure: nanoseconds by the clock, instructions by callgrind.
 //!
-//! `cargo bench --bench NAME` prints one line per case: the median of several rounds in nanoseconds, and,
+//! `cargo bench -p mesh-tower --bench NAME` prints one line per case: the median of several rounds in nanoseconds, and,
 //! when valgrind is there, the instructions of one iteration. Those do not depend on how busy the machine
 //! is: the bench runs itself under callgrind with n and with 3n iterations and divides the difference.
 //!
@@ -161,7 +161,7 @@ fn instructions(case: &Case) -> Option<u64> {
 }
 
 fn pinned_path() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("benches/instructions.txt")
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../benches/instructions.txt")
 }
 
 /// What is pinned: nothing, if there is no such file.
@@ -180,7 +180,7 @@ fn write_pinned(bench: &str, mut pinned: Counts, measured: Counts) {
     pinned.retain(|key, _| key.split_once('/').is_none_or(|(of, _)| of != bench));
     pinned.extend(measured);
     let mut text = String::from(
-        "# Instructions per iteration (callgrind). `cargo bench --bench NAME -- --write` writes this.\n",
+        "# Instructions per iteration (callgrind). `cargo bench -p mesh-tower --bench NAME -- --write` writes this.\n",
     );
     for (key, count) in pinned {
         writeln!(text, "{count} {key}").expect("a string");
