@@ -6,17 +6,18 @@
 //!
 //! The files come first: without them nobody is bothered. Where a name has several addresses, they are tried as
 //! RFC 8305 wants it ("Happy Eyeballs"); the addresses of a list one after the other, as it is written, each
-//! for its share of [`PATIENCE`].
+//! for its share of [`PATIENCE`]. After a stream without a response the list begins at its next address: one
+//! that takes connections and says nothing must not be taken again and again.
 //!
 //! What it does not do: connecting again. A connection that is lost ends its stream, and the next stream
 //! dials anew, with the certificates and the token of then.
 
 use super::credentials::{Credentials, Security};
+use super::noted::{Lost, Noted};
 use crate::bootstrap::{Server, Target};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use std::error::Error;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,14 +58,18 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 impl Dialed {
-    /// Connects.
+    /// Connects; `failures` streams in a row had no response.
     ///
     /// # Errors
     /// Why not, in words: of the place that was tried last.
-    pub(super) async fn new(server: &Server, credentials: &Credentials) -> Result<Self, String> {
+    pub(super) async fn new(
+        server: &Server,
+        credentials: &Credentials,
+        failures: usize,
+    ) -> Result<Self, String> {
         let authorization = credentials.authorization().await?;
         let security = credentials.security().await?;
-        let places = places(server.target())?;
+        let places = places(server.target(), failures)?;
         let count = u32::try_from(places.len()).unwrap_or(u32::MAX).max(1);
         let share = PATIENCE / count;
         let mut last = "no address".to_owned();
@@ -117,8 +122,8 @@ impl Place {
     }
 }
 
-fn places(target: &Target) -> Result<Vec<Place>, String> {
-    Ok(match target {
+fn places(target: &Target, failures: usize) -> Result<Vec<Place>, String> {
+    let mut places = match target {
         Target::Dns { host, port } => vec![Place::Host(Arc::clone(host), *port)],
         Target::Addresses(addresses) => addresses.iter().copied().map(Place::Address).collect(),
         Target::Unix(path) => vec![Place::Socket(path.as_os_str().as_encoded_bytes().to_vec())],
@@ -128,7 +133,10 @@ fn places(target: &Target) -> Result<Vec<Place>, String> {
         Target::UnixAbstract(_) => {
             return Err(format!("{target}: only Linux has abstract sockets; use `unix:`"));
         }
-    })
+    };
+    let first = failures.checked_rem(places.len()).unwrap_or_default();
+    places.rotate_left(first);
+    Ok(places)
 }
 
 async fn channel(place: &Place, security: &Security, share: Duration) -> Result<Channel, String> {
@@ -143,10 +151,11 @@ async fn channel(place: &Place, security: &Security, share: Duration) -> Result<
     };
     let authority = place.named();
     let endpoint = endpoint(&format!("http://{authority}"), &format!("{scheme}://{authority}"))?;
-    let mut stream = Some(TokioIo::new(stream));
+    let lost = Lost::default();
+    let mut stream = Some(TokioIo::new(Noted::new(stream, &lost)));
     let connector = tower::service_fn(move |_: http::Uri| {
-        let stream = stream.take();
-        async move { stream.ok_or_else(|| io::Error::other("the connection was lost")) }
+        let stream = stream.take().ok_or_else(|| lost.error());
+        async move { stream }
     });
     let connected = endpoint.connect_with_connector(connector).await;
     connected.map_err(|error| format!("{authority}: {}", told(&error, security)))
@@ -227,6 +236,7 @@ fn told(error: &(dyn Error + 'static), _: &Security) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io;
 
     #[test]
     fn a_target_is_its_places() {
@@ -239,9 +249,19 @@ mod tests {
             #[cfg(target_os = "linux")]
             ("unix-abstract:xds", vec!["localhost"]),
         ] {
-            let places = places(&Target::parse(target).unwrap()).unwrap();
+            let places = places(&Target::parse(target).unwrap(), 0).unwrap();
             assert_eq!(places.iter().map(Place::named).collect::<Vec<_>>(), expected, "{target}");
         }
+    }
+
+    #[test]
+    fn a_list_begins_at_the_next_address_after_each_failure() {
+        let target = Target::parse("ipv4:10.0.0.1,10.0.0.2,10.0.0.3").unwrap();
+        let first = |failures| places(&target, failures).unwrap()[0].named();
+        let firsts: Vec<_> = (0..5).map(first).collect();
+        let expected = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.1", "10.0.0.2"];
+        assert_eq!(firsts, expected.map(|ip| format!("{ip}:443")));
+        assert_eq!(places(&target, 2).unwrap().len(), 3, "none is left out");
     }
 
     #[test]
@@ -253,7 +273,7 @@ mod tests {
             ("10.0.0.1", "10.0.0.1"),
             ("unix:/run/xds.sock", "localhost"),
         ] {
-            let places = places(&Target::parse(target).unwrap()).unwrap();
+            let places = places(&Target::parse(target).unwrap(), 0).unwrap();
             assert_eq!(places[0].host(), expected, "{target}");
         }
     }

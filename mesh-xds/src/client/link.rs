@@ -69,9 +69,14 @@ enum Responses<R> {
 }
 
 impl Link {
-    /// Begins to connect. `credentials` are those of `server`.
-    pub(super) fn connect(server: &Server, credentials: &Credentials, variant: Variant) -> Self {
-        Self::Connecting(connect(server, credentials), variant)
+    /// Begins to connect. `credentials` are those of `server`; `failures` streams in a row had no response.
+    pub(super) fn connect(
+        server: &Server,
+        credentials: &Credentials,
+        failures: usize,
+        variant: Variant,
+    ) -> Self {
+        Self::Connecting(connect(server, credentials, failures), variant)
     }
 
     /// Whether a request could be sent now.
@@ -146,10 +151,11 @@ impl Link {
     }
 }
 
-/// A connection to `server`, once it is made. `credentials` are those of `server`.
-pub(super) fn connect(server: &Server, credentials: &Credentials) -> Connecting {
+/// A connection to `server`, once it is made. `credentials` are those of `server`; `failures` streams in a
+/// row had no response.
+pub(super) fn connect(server: &Server, credentials: &Credentials, failures: usize) -> Connecting {
     let (server, credentials) = (server.clone(), credentials.clone());
-    Box::pin(async move { Dialed::new(&server, &credentials).await })
+    Box::pin(async move { Dialed::new(&server, &credentials, failures).await })
 }
 
 impl<Q, R> Open<Q, R> {

@@ -38,6 +38,8 @@ pub struct LoadReports {
     credentials: Credentials,
     machine: Reporter,
     link: Link,
+    /// How many streams in a row had no response.
+    failures: usize,
     epoch: Instant,
     /// A report found no room; the next attempt.
     again: Option<Instant>,
@@ -82,6 +84,7 @@ impl LoadReports {
             credentials: Credentials::new(server),
             machine: Reporter::new(bootstrap.node().to_proto(), Options::default()),
             link: Link::Down,
+            failures: 0,
             epoch: Instant::now(),
             again: None,
         }
@@ -138,7 +141,7 @@ impl LoadReports {
         while let Some(action) = self.machine.poll_action() {
             self.link = match action {
                 Action::Connect(_) => {
-                    Link::Connecting(link::connect(&self.server, &self.credentials))
+                    Link::Connecting(link::connect(&self.server, &self.credentials, self.failures))
                 }
                 Action::Close => Link::Down,
             };
@@ -158,8 +161,12 @@ impl LoadReports {
             return Some(LoadReportsEvent::Forgotten(key));
         }
         match self.machine.poll_event()? {
-            Event::Reachable => Some(LoadReportsEvent::Reachable),
+            Event::Reachable => {
+                self.failures = 0;
+                Some(LoadReportsEvent::Reachable)
+            }
             Event::Unreachable { error, failures } => {
+                self.failures = self.failures.wrapping_add(1);
                 Some(LoadReportsEvent::Unreachable { error, failures })
             }
             _ => None,

@@ -10,7 +10,7 @@
 //! server (gRFC A71), and the stream is opened again by the rules of the protocol. A server of which
 //! nothing is watched has no stream.
 //!
-//! What was in use can be written down ([`Client::last_good`]) and put back in a process that starts
+//! What was in use can be written down ([`Client::in_use`]) and put back in a process that starts
 //! without its control plane ([`Client::restore`]).
 
 mod copy;
@@ -20,6 +20,7 @@ mod federation;
 mod heard;
 mod link;
 mod lrs;
+mod noted;
 mod slot;
 #[cfg(feature = "tls")]
 mod tls;

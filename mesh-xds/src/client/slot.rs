@@ -2,6 +2,7 @@
 
 use super::credentials::Credentials;
 use super::link::{Link, LinkEvent, Message};
+use super::wall::wall;
 use super::wire::{self, Incoming};
 use crate::bootstrap::{Bootstrap, Server, ServerFeature};
 use crate::decode::Context;
@@ -20,6 +21,8 @@ pub(super) struct Slot {
     credentials: Credentials,
     context: Context,
     link: Link,
+    /// How many streams in a row had no response.
+    failures: usize,
 }
 
 impl Slot {
@@ -41,6 +44,7 @@ impl Slot {
             protocol: Protocol::new(options),
             context,
             link: Link::Down,
+            failures: 0,
         }
     }
 
@@ -48,8 +52,14 @@ impl Slot {
     pub(super) fn drive(&mut self, node: &Node, now: Timestamp) -> bool {
         let mut busy = false;
         while let Some(action) = self.protocol.poll_action() {
+            // Also when the protocol has given a stream up by itself.
+            self.recorder.closed(&self.protocol, wall());
             self.link = match action {
-                Action::Connect(variant) => Link::connect(&self.server, &self.credentials, variant),
+                Action::Connect(variant) => {
+                    let failed = self.protocol.unreachable().is_some();
+                    self.failures = if failed { self.failures.wrapping_add(1) } else { 0 };
+                    Link::connect(&self.server, &self.credentials, self.failures, variant)
+                }
                 Action::Close => Link::Down,
             };
             busy = true;

@@ -5,6 +5,7 @@
 //! once a second, and what was rotated serves the next connection. So `refresh_interval` has nothing left to
 //! bound.
 
+use super::noted::LOST;
 use crate::bootstrap::CertificateFiles;
 use crate::tls::{CertificateError, H2, Material, Reload, provider, refused_crypto, refused_pair};
 use rustls::client::Resumption;
@@ -59,8 +60,16 @@ impl ClientTls {
 
     /// What may help against an error of HTTP/2, which keeps only the text of TLS's: the server judges our
     /// certificate after the handshake (TLS 1.3).
+    /// One that closes the socket at once may be faster than its own alert.
     pub(super) fn way_out_of(&self, text: &str) -> Option<String> {
-        let (_, alert) = text.split_once("received fatal alert: ")?;
+        let Some((_, alert)) = text.split_once("received fatal alert: ") else {
+            let may_want_ours = text.contains(LOST) && self.shared.files().identity().is_none();
+            return may_want_ours.then(|| {
+                "; if the server wants to know who we are, set `certificate_file` and \
+                 `private_key_file`"
+                    .to_owned()
+            });
+        };
         let alert = ABOUT_US.into_iter().find(|known| alert.starts_with(&format!("{known:?}")))?;
         refused_by_peer(alert, self.shared.files())
     }

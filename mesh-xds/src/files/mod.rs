@@ -13,7 +13,7 @@
 //! ```
 //!
 //! Rules:
-//! - A file is told from `mesh.yaml` by its top ([`format`]); files of the two formats do not unite.
+//! - A file is told from `mesh.yaml` by its top ([`format()`]); files of the two formats do not unite.
 //! - Shapes: an Envoy bootstrap (`static_resources`), a list of resources with `@type`, `{ resources: […] }`,
 //!   one resource with `@type`. One YAML document a file.
 //! - The mapping is protobuf's JSON: field names as they are or in camel case. Unknown fields are errors,

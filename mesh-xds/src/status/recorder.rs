@@ -51,7 +51,7 @@ impl Recorder {
         }
     }
 
-    /// The stream has ended, and what it owed with it.
+    /// The stream has ended, by whichever end or by itself, or another one begins: what it owed ended with it.
     pub(crate) fn closed(&self, protocol: &Protocol, now: WallTime) {
         let names = {
             let mut table = self.status.0.table.lock();
@@ -80,7 +80,8 @@ impl Recorder {
             // Of those with one name the first counts, the others are wrong.
             let again = name.as_ref().is_some_and(|name| !seen.insert(Arc::clone(name)));
             let came = match &received.content {
-                Content::Heartbeat => continue,
+                // Counted as nothing, but it may have been refused for being one.
+                Content::Heartbeat => Came::Nothing,
                 Content::Good { .. } if !again && name.is_some() => {
                     valid += 1;
                     body(index).map_or(Came::Nothing, Came::Good)

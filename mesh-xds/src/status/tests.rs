@@ -105,7 +105,9 @@ impl Run {
                 busy = true;
             }
         }
-        while protocol.poll_action().is_some() {}
+        while protocol.poll_action().is_some() {
+            recorder.closed(protocol, wall);
+        }
     }
 
     /// `NAME STATE VERSION=BODY @UPDATED !DETAILS VERSION @AT`, as far as it is there.

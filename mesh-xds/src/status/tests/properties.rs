@@ -26,6 +26,19 @@ fn event() -> impl Strategy<Value = String> {
     ]
 }
 
+/// Found by `the_copy_is_the_original`: silence makes a name absent, and ends the stream, with which it is unknown
+/// again.
+#[test]
+fn a_stream_that_is_given_up_takes_its_silence_along() {
+    let mut run = Run::new(Variant::StateOfTheWorld);
+    for (at, event) in [(1, "watch LDS a"), (2, "connected"), (100, "timer")] {
+        run.event(at, event);
+    }
+    let shown: Vec<_> = run.status.resources().into_iter().map(|of| of.state).collect();
+    let said: Vec<_> = run.protocol.resources().map(|found| found.state).collect();
+    assert_eq!(shown, said);
+}
+
 proptest! {
     #[test]
     fn the_copy_is_the_original(
