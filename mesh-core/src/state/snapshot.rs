@@ -9,7 +9,7 @@ use crate::router::{Decision, Router};
 use crate::time::Timestamp;
 use crate::update::{Answer, Mode, Origin, UnknownHosts};
 use bytes::Bytes;
-use http::{HeaderValue, Response, header};
+use http::{HeaderValue, Method, Response, header};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -199,7 +199,10 @@ fn reply(decision: &Decision<'_>, head: &RequestHead<'_>) -> Result<Response<Byt
         }
         Decision::DirectResponse { response: direct, .. } => {
             *response.status_mut() = direct.status;
-            *response.body_mut() = direct.body.clone();
+            // RFC 9110 9.3.2: an answer to HEAD has no content.
+            if *head.method != Method::HEAD {
+                *response.body_mut() = direct.body.clone();
+            }
         }
         Decision::Forward { .. } => {}
     }

@@ -33,6 +33,10 @@ async fn a_direct_response_is_http_to_some_and_a_status_to_grpc() {
     let mesh = mesh(&MemoryNetwork::new(), answering(RouteAction::DirectResponse(direct)));
     let answer = outcome(&mesh, over_h2(get("/"))).await;
     assert_eq!(answer, Ok((503, Bytes::from("closed for today"))));
+    // RFC 9110 9.3.2.
+    let mut head = over_h2(get("/"));
+    *head.method_mut() = http::Method::HEAD;
+    assert_eq!(outcome(&mesh, head).await, Ok((503, Bytes::new())));
     let response = call(&mesh, grpc("/shop.Reviews/List")).await.unwrap();
     let header = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
     assert_eq!(

@@ -129,8 +129,7 @@ fn outcome(question: &Question, status: u16, headers: &HeaderMap, body: &Bytes) 
         // Envoy says that its own answers are text.
         headers.retain(|(name, value)| name != "content-type" || value != "text/plain");
     }
-    // The mesh gives the body of a direct response to a HEAD, too; HTTP does not send it on.
-    let body = if arrived || is_head { String::new() } else { text(body) };
+    let body = if arrived { String::new() } else { text(body) };
     Outcome { status, seen: seen.map(sorted).unwrap_or_default(), headers, body }
 }
 
