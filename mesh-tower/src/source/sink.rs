@@ -25,10 +25,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub struct Sink {
     shared: Arc<Shared>,
     /// The counters of the mesh; `None`: there is no mesh at the other end.
-    #[cfg_attr(not(feature = "xds"), expect(dead_code, reason = "only control planes ask"))]
     registry: Option<Arc<Registry>>,
     interests: Arc<Interests>,
-    #[cfg_attr(not(feature = "xds"), expect(dead_code, reason = "other sources count nothing"))]
     cells: Arc<SourceCells>,
     closed: CancellationToken,
 }
