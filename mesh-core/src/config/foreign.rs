@@ -22,9 +22,6 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Names that are compared for "did you mean", over all documents.
-const COMPARISONS: usize = 200_000;
-
 /// Documents while they are read: their texts, and what is wrong with them so far.
 #[derive(Debug)]
 pub struct Reading<'a> {
@@ -39,7 +36,7 @@ impl<'a> Reading<'a> {
     #[must_use]
     pub const fn new(documents: &'a [Document<'a>], bounds: Bounds) -> Self {
         let report = Report::new(bounds.diagnostics);
-        Self { documents, bounds, report, comparisons: COMPARISONS }
+        Self { documents, bounds, report, comparisons: suggest::COMPARISONS }
     }
 
     /// The tree of a document; `None` when there is none, with the reason in the report.
@@ -62,11 +59,8 @@ impl<'a> Reading<'a> {
         word: &str,
         known: impl IntoIterator<Item = &'k str>,
     ) -> Option<String> {
-        if self.report.is_full() {
-            return None;
-        }
-        suggest::closest(word, known, &mut self.comparisons)
-            .map(|known| format!("did you mean `{known}`?"))
+        let comparisons = &mut self.comparisons;
+        (!self.report.is_full()).then(|| suggest::did_you_mean(word, known, comparisons)).flatten()
     }
 
     /// Whether anything refuses the documents so far.

@@ -68,7 +68,7 @@ impl<'a> Reader<'a> {
             regex_bytes: 0,
             files: BTreeMap::new(),
             resources: vec![0; documents.len()],
-            comparisons: 200_000,
+            comparisons: suggest::COMPARISONS,
         }
     }
 
@@ -107,11 +107,8 @@ impl<'a> Reader<'a> {
         word: &str,
         known: impl IntoIterator<Item = &'k str>,
     ) -> Option<String> {
-        if self.report.is_full() {
-            return None;
-        }
-        suggest::closest(word, known, &mut self.comparisons)
-            .map(|known| format!("did you mean `{known}`?"))
+        let comparisons = &mut self.comparisons;
+        (!self.report.is_full()).then(|| suggest::did_you_mean(word, known, comparisons)).flatten()
     }
 
     /// Where the text of a scalar stands. It is searched for: ask once per scalar, not per mistake.

@@ -5,6 +5,18 @@ const LONGEST: usize = 64;
 /// How alike two words must be, from 0 to 1 (Jaro-Winkler).
 const ALIKE: f64 = 0.8;
 
+/// How many words are compared for all mistakes of one reading.
+pub(super) const COMPARISONS: usize = 200_000;
+
+/// "did you mean `x`?", when one of the known words is like `word`.
+pub(super) fn did_you_mean<'k>(
+    word: &str,
+    known: impl IntoIterator<Item = &'k str>,
+    comparisons: &mut usize,
+) -> Option<String> {
+    closest(word, known, comparisons).map(|known| format!("did you mean `{known}`?"))
+}
+
 /// The known word that is most like `word`, when one is alike enough. At most `comparisons` words are
 /// compared over the life of the counter.
 pub(super) fn closest<'k>(
