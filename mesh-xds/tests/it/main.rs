@@ -11,6 +11,8 @@ mod client;
 #[cfg(feature = "json")]
 mod files;
 #[cfg(test)]
+mod flood;
+#[cfg(test)]
 mod sockets;
 #[cfg(test)]
 #[cfg(feature = "tls-aws-lc")]
