@@ -4,6 +4,7 @@
 use crate::ads::{PATIENCE, get};
 use crate::process::{Peer, Scratch, free_ports, installed};
 use serde_json::json;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -89,4 +90,24 @@ fn envoy_takes_its_own_resources_as_they_are_written_in_both_variants() {
             std::thread::sleep(Duration::from_millis(50));
         }
     }
+}
+
+/// What we read as a bootstrap of Envoy's is one.
+#[test]
+#[ignore = "needs Envoy: tests/interop/install"]
+fn envoy_accepts_the_bootstraps_that_we_read() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/good/envoy");
+    let mut bootstraps = 0;
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if !std::fs::read_to_string(&path).unwrap().contains("static_resources:") {
+            continue;
+        }
+        let mut envoy = Command::new(installed("venv/bin/envoy"));
+        let output = envoy.args(["--mode", "validate", "-c"]).arg(&path).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {said}", path.display());
+        bootstraps += 1;
+    }
+    assert_eq!(bootstraps, 4);
 }

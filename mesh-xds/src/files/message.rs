@@ -1,7 +1,8 @@
 //! A mapping → the bytes of one of Envoy's messages, or everything that is wrong with it.
 //!
 //! The rules are those of protobuf's JSON mapping: fields by their own name or in camel case, `null` is
-//! nothing said, of a `oneof` at most one. What is unknown is an error at its very place.
+//! nothing said, of a `oneof` at most one. What is unknown is an error at its very place. And Envoy's: one
+//! item may stand for a list of it, and words of an enumeration be in any case.
 //!
 //! What it does not do: judge what a message means; that is [`decode`](crate::decode)'s.
 
@@ -12,6 +13,7 @@ use mesh_core::config::foreign::{Content, Entry, Finding, Node, Reading, Span, s
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::rc::Rc;
 
 /// Writes one resource.
 pub(super) struct Writer<'r, 'a> {
@@ -151,15 +153,11 @@ impl<'r, 'a> Writer<'r, 'a> {
         found
     }
 
-    fn put(&mut self, fields: &mut Fields, field: &FieldDescriptor, node: &Node) {
+    fn put(&mut self, fields: &mut Fields, field: &FieldDescriptor, node: &Rc<Node>) {
         if field.is_map() {
             self.map(fields, field, node);
         } else if field.is_list() {
-            let Content::Sequence(items) = &node.content else {
-                self.wrong_type(node, "a list");
-                return;
-            };
-            for (index, item) in items.iter().enumerate() {
+            for (index, item) in items(node).iter().enumerate() {
                 self.at(format_args!("[{index}]"), |writer| {
                     if let Some(value) = writer.value(&field.kind(), item) {
                         fields.push(field.number(), &value);
@@ -231,15 +229,24 @@ impl<'r, 'a> Writer<'r, 'a> {
     }
 
     pub(super) fn wrong_type(&mut self, node: &Node, expected: &str) {
-        let suggestion = match (&node.content, expected) {
+        let suggestion = match &node.content {
             // An alias without an anchor is reported already.
-            (Content::Unknown, _) => return,
-            (Content::Mapping(_), "a list") => Some("start each item with `- `"),
-            (Content::Null, _) => Some("give a value, or leave it out"),
-            _ => None,
+            Content::Unknown => return,
+            Content::Null => Some("give a value, or leave it out"),
+            Content::Scalar { .. } | Content::Sequence(_) | Content::Mapping(_) => None,
         };
         let what = format!("expected {expected}, found {}", node.describe());
         self.report("wrong_type", node.span, what).suggest_if(suggestion.map(str::to_owned));
+    }
+}
+
+/// The items of a list; Envoy takes one item for a list of it.
+pub(super) fn items(node: &Rc<Node>) -> &[Rc<Node>] {
+    match &node.content {
+        Content::Sequence(items) => items,
+        Content::Null | Content::Unknown | Content::Scalar { .. } | Content::Mapping(_) => {
+            std::slice::from_ref(node)
+        }
     }
 }
 

@@ -16,7 +16,8 @@
 //! - A file is told from `mesh.yaml` by its top ([`format()`]); files of the two formats do not unite.
 //! - Shapes: an Envoy bootstrap (`static_resources`), a list of resources with `@type`, `{ resources: […] }`,
 //!   one resource with `@type`. One YAML document a file.
-//! - The mapping is protobuf's JSON: field names as they are or in camel case. Unknown fields are errors,
+//! - The mapping is protobuf's JSON: field names as they are or in camel case. As Envoy takes them, one item may
+//!   stand for a list of it, and words of enumerations be in any case (`strict_dns`). Unknown fields are errors,
 //!   with "did you mean"; what does nothing is a warning, `ignored_field`. Nothing is silent.
 //! - Several files unite by kind and name; a resource that is there twice is an error. So is a name that
 //!   leads to none of them: a file has to be complete.

@@ -25,8 +25,10 @@ pub(super) fn of(node: &Node, path: &str) -> Span {
                 (at, span) = (item, start(item));
             }
             (Step::Index(text), Content::Mapping(entries)) => {
-                let Some(entry) = entries.iter().find(|entry| *entry.key == *text) else { break };
-                (at, span) = (&entry.value, mark(entry));
+                // Without such a key it is the one item that stands for a list.
+                if let Some(entry) = entries.iter().find(|entry| *entry.key == *text) {
+                    (at, span) = (&entry.value, mark(entry));
+                }
             }
             _ => break,
         }

@@ -108,7 +108,8 @@ pub(super) fn real(text: &str) -> Result<f64, Mismatch> {
 }
 
 fn enumeration(words: &EnumDescriptor, text: &str) -> Result<Value, Mismatch> {
-    if let Some(word) = words.get_value_by_name(text) {
+    let other_case = || words.values().find(|word| word.name().eq_ignore_ascii_case(text));
+    if let Some(word) = words.get_value_by_name(text).or_else(other_case) {
         return Ok(Value::varint(i64::from(word.number()) as u64));
     }
     // Numbers that no word has are for a decoder to refuse.
@@ -173,6 +174,18 @@ mod tests {
         check(&Kind::Double, "inf", Err("expected a number"));
         check(&Kind::Double, "1e999", Err("expected a number"));
         check(&Kind::Float, "0.5", Ok(Value::fixed32(0.5_f32.to_bits())));
+    }
+
+    #[test]
+    fn words_in_any_case() {
+        let pool = crate::files::descriptors::pool();
+        let kind = pool.get_enum_by_name("envoy.config.cluster.v3.Cluster.DiscoveryType").unwrap();
+        let kind = Kind::Enum(kind);
+        check(&kind, "STRICT_DNS", Ok(Value::varint(1)));
+        check(&kind, "Strict_Dns", Ok(Value::varint(1)));
+        check(&kind, "4", Ok(Value::varint(4)));
+        check(&kind, "strict-dns", Err("is no word of DiscoveryType"));
+        check(&kind, "", Err("is no word of DiscoveryType"));
     }
 
     #[test]

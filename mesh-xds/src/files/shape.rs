@@ -9,6 +9,7 @@
 //!
 //! What else a bootstrap or a response says is for the process that reads it: it is ignored, and reported.
 
+use super::message::items;
 use super::place::same;
 use crate::ResourceType;
 use crate::decode::support::{self, Support};
@@ -123,29 +124,15 @@ fn bootstrap(reading: &mut Reading<'_>, entries: &[Entry], found: &mut Vec<Found
                 "clusters" => ResourceType::Cluster,
                 _ => ResourceType::Secret,
             };
-            let Content::Sequence(items) = &entry.value.content else {
-                wrong_type(reading, &entry.value, "a list");
-                continue;
-            };
-            found.extend(items.iter().map(|item| Found {
-                kind,
-                node: Rc::clone(item),
-                is_any: false,
-            }));
+            let items = items(&entry.value).iter();
+            found.extend(items.map(|item| Found { kind, node: Rc::clone(item), is_any: false }));
         }
     }
 }
 
 fn response(reading: &mut Reading<'_>, entries: &[Entry], found: &mut Vec<Found>) {
     for entry in used(reading, RESPONSE, entries) {
-        match &entry.value.content {
-            Content::Sequence(items) => {
-                items.iter().for_each(|item| found.extend(typed(reading, item)));
-            }
-            Content::Null | Content::Unknown | Content::Scalar { .. } | Content::Mapping(_) => {
-                wrong_type(reading, &entry.value, "a list");
-            }
-        }
+        found.extend(items(&entry.value).iter().filter_map(|item| typed(reading, item)));
     }
 }
 
