@@ -13,15 +13,15 @@
 //! dials anew, with the certificates and the token of then.
 
 use super::credentials::{Credentials, Security};
-use super::noted::{Lost, Noted};
+use super::noted::{Lost, Noted, Stream};
 use crate::bootstrap::{Server, Target};
+use futures_core::future::BoxFuture;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tonic::Request;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -41,6 +41,7 @@ pub(super) struct Dialed {
     pub(super) channel: Channel,
     authorization: Vec<MetadataValue<Ascii>>,
     security: Security,
+    lost: Lost,
 }
 
 /// Where a socket leads to.
@@ -51,11 +52,6 @@ enum Place {
     /// The path of a Unix socket; it begins with a zero byte when it is in the abstract name space.
     Socket(Vec<u8>),
 }
-
-/// Plain or secured.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 impl Dialed {
     /// Connects; `failures` streams in a row had no response.
@@ -75,7 +71,9 @@ impl Dialed {
         let mut last = "no address".to_owned();
         for place in &places {
             match timeout(share, channel(place, &security, share)).await {
-                Ok(Ok(channel)) => return Ok(Self { channel, authorization, security }),
+                Ok(Ok((channel, lost))) => {
+                    return Ok(Self { channel, authorization, security, lost });
+                }
                 Ok(Err(error)) => last = error,
                 Err(_elapsed) => {
                     last = format!("{}: no connection within {share:?}", place.named())
@@ -94,9 +92,15 @@ impl Dialed {
         request
     }
 
-    /// What an error of the connection says, all of it, and what may help.
-    pub(super) fn told(&self, error: &(dyn Error + 'static)) -> String {
-        told(error, &self.security)
+    /// What an error of the connection says, all of it, and what may help; once the rest of a secured
+    /// connection is read. `opening`: the stream has no head yet.
+    pub(super) fn told(
+        &self,
+        error: &(dyn Error + 'static),
+        opening: bool,
+    ) -> BoxFuture<'static, String> {
+        let (text, lost, security) = (chain(error), self.lost.clone(), self.security.clone());
+        Box::pin(async move { told(text, &lost, &security, opening).await })
     }
 }
 
@@ -139,7 +143,11 @@ fn places(target: &Target, failures: usize) -> Result<Vec<Place>, String> {
     Ok(places)
 }
 
-async fn channel(place: &Place, security: &Security, share: Duration) -> Result<Channel, String> {
+async fn channel(
+    place: &Place,
+    security: &Security,
+    share: Duration,
+) -> Result<(Channel, Lost), String> {
     let stream = socket(place, share).await?;
     let (scheme, stream): (_, Box<dyn Stream>) = match security {
         Security::None => ("http", stream),
@@ -153,12 +161,18 @@ async fn channel(place: &Place, security: &Security, share: Duration) -> Result<
     let endpoint = endpoint(&format!("http://{authority}"), &format!("{scheme}://{authority}"))?;
     let lost = Lost::default();
     let mut stream = Some(TokioIo::new(Noted::new(stream, &lost)));
+    let once = lost.clone();
     let connector = tower::service_fn(move |_: http::Uri| {
-        let stream = stream.take().ok_or_else(|| lost.error());
+        let stream = stream.take().ok_or_else(|| once.error());
         async move { stream }
     });
-    let connected = endpoint.connect_with_connector(connector).await;
-    connected.map_err(|error| format!("{authority}: {}", told(&error, security)))
+    match endpoint.connect_with_connector(connector).await {
+        Ok(channel) => Ok((channel, lost)),
+        Err(error) => {
+            let told = told(chain(&error), &lost, security, true).await;
+            Err(format!("{authority}: {told}"))
+        }
+    }
 }
 
 /// `uri` is what tonic connects to, which has no TLS of its own here; `origin` what calls say.
@@ -219,18 +233,18 @@ fn chain(error: &(dyn Error + 'static)) -> String {
 }
 
 #[cfg(feature = "tls")]
-fn told(error: &(dyn Error + 'static), security: &Security) -> String {
-    let text = chain(error);
-    let way_out = match security {
-        Security::None => None,
-        Security::Tls(tls, _) => tls.way_out_of(&text),
-    };
-    text + &way_out.unwrap_or_default()
+async fn told(mut text: String, lost: &Lost, security: &Security, opening: bool) -> String {
+    if let Security::Tls(tls, _) = security {
+        lost.settle().await;
+        text.push_str(&lost.left_out_of(&text, opening).unwrap_or_default());
+        text.push_str(&tls.way_out_of(&text).unwrap_or_default());
+    }
+    text
 }
 
 #[cfg(not(feature = "tls"))]
-fn told(error: &(dyn Error + 'static), _: &Security) -> String {
-    chain(error)
+async fn told(text: String, _: &Lost, _: &Security, _: bool) -> String {
+    std::future::ready(text).await
 }
 
 #[cfg(test)]

@@ -66,6 +66,8 @@ pub(super) struct Open<Q, R> {
 enum Responses<R> {
     Opening(Opening<R>),
     Open(Box<Streaming<R>>),
+    /// It has failed; what the connection says of that is being read.
+    Closing(BoxFuture<'static, CloseReason>),
 }
 
 impl Link {
@@ -167,28 +169,38 @@ impl<Q, R> Open<Q, R> {
     /// The next message, or why there is none.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<R, CloseReason>> {
         if let Responses::Opening(opening) = &mut self.responses {
-            match ready!(opening.as_mut().poll(cx)) {
-                Ok(response) => self.responses = Responses::Open(Box::new(response.into_inner())),
-                Err(status) => return Poll::Ready(Err(closed(&status, &self.dialed))),
+            self.responses = match ready!(opening.as_mut().poll(cx)) {
+                Ok(response) => Responses::Open(Box::new(response.into_inner())),
+                Err(status) => Responses::Closing(closing(&status, &self.dialed, true)),
+            };
+        }
+        if let Responses::Open(stream) = &mut self.responses {
+            match ready!(Pin::new(&mut **stream).poll_next(cx)) {
+                Some(Ok(message)) => return Poll::Ready(Ok(message)),
+                Some(Err(status)) => {
+                    self.responses = Responses::Closing(closing(&status, &self.dialed, false));
+                }
+                None => return Poll::Ready(Err(CloseReason::Ended)),
             }
         }
-        let Responses::Open(stream) = &mut self.responses else { return Poll::Pending };
-        Poll::Ready(match ready!(Pin::new(&mut **stream).poll_next(cx)) {
-            Some(Ok(message)) => Ok(message),
-            Some(Err(status)) => Err(closed(&status, &self.dialed)),
-            None => Err(CloseReason::Ended),
-        })
+        let Responses::Closing(closing) = &mut self.responses else { return Poll::Pending };
+        Poll::Ready(Err(ready!(closing.as_mut().poll(cx))))
     }
 }
 
 /// With what the connection says of its end, if that was the reason.
-fn closed(status: &Status, dialed: &Dialed) -> CloseReason {
-    let mut text = format!("{:?}: {}", status.code(), status.message());
-    if let Some(source) = status.source() {
-        text = format!("{text}: {}", dialed.told(source));
-    }
-    match status.code() {
-        Code::Unimplemented => CloseReason::Unimplemented(text.into()),
-        _ => CloseReason::Failed(text.into()),
-    }
+fn closing(status: &Status, dialed: &Dialed, opening: bool) -> BoxFuture<'static, CloseReason> {
+    let code = status.code();
+    let text = format!("{code:?}: {}", status.message());
+    let told = status.source().map(|source| dialed.told(source, opening));
+    Box::pin(async move {
+        let text = match told {
+            Some(told) => format!("{text}: {}", told.await),
+            None => text,
+        };
+        match code {
+            Code::Unimplemented => CloseReason::Unimplemented(text.into()),
+            _ => CloseReason::Failed(text.into()),
+        }
+    })
 }
