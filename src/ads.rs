@@ -1,8 +1,8 @@
 //! `mesh ads`: serves configuration files to Envoy and to every gRPC, as a control plane.
 //!
 //! Files are read as `mesh check` reads them, and followed: an edit goes to every client; one with
-//! mistakes goes to nobody, is told on standard error, and what was served stays. A directory's files are
-//! listed at the start only.
+//! mistakes goes to nobody, is told on standard error, and what was served stays. Files that are added to a
+//! directory or removed from it are an edit like another.
 //!
 //! Clients that ask by name (gRPC) get API listeners for the authorities of the virtual hosts. Clients
 //! that ask for all (Envoy) get the listeners of `--envoy-listener`. Of Envoy's files, everyone gets the
@@ -43,7 +43,8 @@ pub(crate) struct Arguments {
     envoy_listeners: Vec<(String, SocketAddr)>,
     #[command(flatten)]
     tls: tls::TlsArguments,
-    /// Files, or directories of which every *.yaml is taken. They are one configuration.
+    /// Files, or directories of which every *.yaml is taken but those that begin with a dot. They are one
+    /// configuration, and followed: edits, and files that come and go.
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
 }
@@ -79,12 +80,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
             "`--envoy-listener` is for a mesh.yaml: Envoy's files have listeners of their own";
         return Err(Failure::new("listener", message));
     }
-    let paths: Vec<_> =
-        configuration.sources.iter().map(|source| PathBuf::from(&source.name)).collect();
     log();
     let failed = |error| Failure::new("runtime", format!("can't start: {error}"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.map_err(failed)?.block_on(serve(arguments, &update, content, paths))?;
+    runtime.map_err(failed)?.block_on(serve(arguments, &update, content))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -102,7 +101,6 @@ async fn serve(
     arguments: &Arguments,
     update: &ConfigUpdate,
     content: Content,
-    paths: Vec<PathBuf>,
 ) -> Result<(), Failure> {
     let tls = arguments.tls.load()?;
     let first = content.snapshot(&Snapshot::default(), update, &arguments.envoy_listeners);
@@ -121,6 +119,7 @@ async fn serve(
     let (sink, receiver) = Sink::channel();
     let contents = watch::Sender::new(content);
     let latest = contents.subscribe();
+    let paths = arguments.paths.iter();
     let source = FileSource::with_parser(paths, move |files| content::parse(files, &contents));
     tokio::spawn(Box::new(source).start(sink));
     let follow = follow(receiver, latest, (&server, &status), &arguments.envoy_listeners);

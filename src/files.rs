@@ -4,7 +4,7 @@ use crate::cli::Failure;
 use crate::diagnostics::Source;
 use mesh_core::config::{Bounds, Diagnostic, Document, Environment, FileError, decode};
 use mesh_core::update::ConfigUpdate;
-use mesh_tower::source::load;
+use mesh_tower::source::{RejectCause, files_of, load};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -60,31 +60,15 @@ pub(crate) fn sources(paths: &[PathBuf]) -> Result<(Vec<Source>, Vec<Diagnostic>
     Ok((sources, found))
 }
 
-/// The files themselves, and the `*.yaml` of directories in the order of their names.
+/// The files that paths stand for.
 fn paths(files: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
-    let mut paths = Vec::new();
-    for file in files {
-        if !file.is_dir() {
-            paths.push(file.clone());
-            continue;
-        }
-        let name = file.display();
-        let listed =
-            file.read_dir().and_then(Iterator::collect::<io::Result<Vec<_>>>).map_err(|error| {
-                Failure::new("unreadable_file", format!("can't list `{name}`: {error}"))
-            })?;
-        let mut inside: Vec<_> = listed
-            .iter()
-            .map(std::fs::DirEntry::path)
-            .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
-            .collect();
-        if inside.is_empty() {
-            return Err(Failure::new("no_files", format!("`{name}` holds no *.yaml")));
-        }
-        inside.sort();
-        paths.append(&mut inside);
-    }
-    Ok(paths)
+    files_of(files).map_err(|rejected| {
+        let code = match rejected.cause {
+            RejectCause::Missing => "no_files",
+            _ => "unreadable_file",
+        };
+        Failure::new(code, rejected.diagnostics.join("; "))
+    })
 }
 
 fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {

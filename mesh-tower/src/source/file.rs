@@ -12,13 +12,14 @@
 
 use super::Source;
 use super::read::{Reading, read};
-use super::reload::{Reload, Verdict};
+use super::reload::{Read, Reload, Verdict};
 use super::sink::{RejectCause, Rejected, Sink};
 use super::watch_file::Watch;
 use futures_core::future::BoxFuture;
 use mesh_core::time::saturating_nanos;
 use mesh_core::update::Origin;
 use mesh_core::{ConfigUpdate, Timestamp};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -35,6 +36,11 @@ type Parse = dyn Fn(&[(PathBuf, String)]) -> Result<ConfigUpdate, Rejected> + Se
 ///
 /// Files may be edited in place, replaced by a rename, be symbolic links or lie behind some, as
 /// Kubernetes mounts them; they may be missing at first. A file may have 16 MiB at most.
+///
+/// A path may be a directory: it stands for the `*.yaml` in it, in the order of their names, without those
+/// whose name begins with a dot; at most 1024. Files that are added to it or removed from it are a change like
+/// another; an empty directory, or none, is reported, and the last good stays. So that a file that is replaced
+/// in two steps is not missed for a moment, a file must be gone for 250 ms before it counts.
 pub struct FileSource {
     paths: Arc<[PathBuf]>,
     parse: Arc<Parse>,
@@ -46,7 +52,7 @@ impl FileSource {
     /// Time between two readings when the system reports no change.
     pub const POLL_INTERVAL: Duration = Duration::from_secs(3);
 
-    /// Follows `paths`; `parse` gets the text of all of them, in this order, whenever one changed.
+    /// Follows `paths`; `parse` gets the text of all of their files, in this order, whenever one changed.
     ///
     /// `parse` runs on a blocking thread. If it panics, the content counts as invalid.
     #[must_use]
@@ -75,6 +81,7 @@ impl FileSource {
         let now = || Timestamp::from_nanos(saturating_nanos(origin.elapsed()));
         let mut reload = Reload::new(self.poll_interval, now());
         let mut report = Report::new(&self.paths, sink);
+        let mut in_force = Vec::new();
         let mut watch = (self.watch)();
         let happened = watch.happened();
         loop {
@@ -99,9 +106,12 @@ impl FileSource {
             // The job does not panic; it is cancelled only with the runtime.
             let Ok((returned, loaded)) = job.await else { return };
             watch = returned;
-            let good = loaded.is_good(judged);
-            let verdict = reload.handle_read(loaded.fingerprint, good, now());
+            let verdict =
+                reload.handle_read(loaded.fingerprint, loaded.read(judged, &in_force), now());
             tracing::trace!(why, ?verdict, "read the configuration");
+            if verdict == Verdict::Publish {
+                in_force.clone_from(&loaded.files);
+            }
             report.handle(verdict, loaded);
         }
     }
@@ -125,6 +135,8 @@ impl fmt::Debug for FileSource {
 /// What came of reading and parsing.
 struct Loaded {
     fingerprint: u64,
+    /// What was read.
+    files: Vec<PathBuf>,
     /// `None`: this content was judged before.
     parsed: Option<Result<ConfigUpdate, Rejected>>,
 }
@@ -132,22 +144,26 @@ struct Loaded {
 impl Loaded {
     fn load(paths: &[PathBuf], parse: &Parse, judged: [Option<u64>; 2]) -> Self {
         let Reading { fingerprint, texts } = read(paths);
+        let files = texts.iter().flatten().map(|(path, _)| path.clone()).collect();
         if judged.contains(&Some(fingerprint)) {
-            return Self { fingerprint, parsed: None };
+            return Self { fingerprint, files, parsed: None };
         }
         let parsed = texts.and_then(|texts| {
             // A parser that fell over must not end the reloading of what follows.
             catch_unwind(AssertUnwindSafe(|| parse(&texts)))
                 .unwrap_or_else(|_| Err(Rejected::invalid(["the parser panicked".to_owned()])))
         });
-        Self { fingerprint, parsed: Some(parsed) }
+        Self { fingerprint, files, parsed: Some(parsed) }
     }
 
-    /// Whether it can be used, or is used already.
-    fn is_good(&self, [in_force, _]: [Option<u64>; 2]) -> bool {
+    /// What it is, after the files that are in force.
+    fn read(&self, [published, _]: [Option<u64>; 2], in_force: &[PathBuf]) -> Read {
+        let is_here = || self.files.iter().collect::<BTreeSet<_>>();
         match &self.parsed {
-            Some(parsed) => parsed.is_ok(),
-            None => in_force == Some(self.fingerprint),
+            None if published == Some(self.fingerprint) => Read::Good,
+            None | Some(Err(_)) => Read::Bad,
+            Some(Ok(_)) if is_here().is_superset(&in_force.iter().collect()) => Read::Good,
+            Some(Ok(_)) => Read::Fewer,
         }
     }
 }

@@ -44,6 +44,7 @@
 
 mod content_hash;
 pub(crate) mod demand;
+mod directory;
 pub(crate) mod environment;
 mod file;
 mod fixed;
@@ -60,6 +61,7 @@ mod xds;
 mod xds_status;
 
 pub use demand::{Demand, Interest, MAX_AUTHORITIES};
+pub use directory::files_of;
 pub use environment::EnvironmentError;
 pub use file::FileSource;
 pub use fixed::{StaticSource, Updates, UpdatesSource};

@@ -3,6 +3,7 @@
 //! Blocking; called from a blocking thread.
 
 use super::content_hash::xxh64;
+use super::directory::files_of;
 use super::sink::{RejectCause, Rejected};
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -20,23 +21,24 @@ pub(super) struct Reading {
     pub(super) texts: Result<Vec<(PathBuf, String)>, Rejected>,
 }
 
-/// Reads all of `paths`, in their order.
+/// Reads all of `paths`, in their order; a directory stands for [its files](files_of).
 ///
 /// The fingerprint of one file is its XXH64; that of several is the XXH64 of theirs, each as eight
 /// bytes, most significant first.
 pub(super) fn read(paths: &[PathBuf]) -> Reading {
-    let mut texts = Vec::with_capacity(paths.len());
-    let mut hashes = Vec::with_capacity(paths.len());
-    for path in paths {
-        match read_one(path) {
+    let files = match files_of(paths) {
+        Ok(files) => files,
+        Err(rejected) => return fault(rejected),
+    };
+    let mut texts = Vec::with_capacity(files.len());
+    let mut hashes = Vec::with_capacity(files.len());
+    for path in files {
+        match read_one(&path) {
             Ok(text) => {
                 hashes.push(xxh64(text.as_bytes()));
-                texts.push((path.clone(), text));
+                texts.push((path, text));
             }
-            Err(rejected) => {
-                let fault = format!("\0{rejected}");
-                return Reading { fingerprint: xxh64(fault.as_bytes()), texts: Err(rejected) };
-            }
+            Err(rejected) => return fault(rejected),
         }
     }
     let fingerprint = match hashes.as_slice() {
@@ -44,6 +46,11 @@ pub(super) fn read(paths: &[PathBuf]) -> Reading {
         several => xxh64(&several.iter().flat_map(|hash| hash.to_be_bytes()).collect::<Vec<_>>()),
     };
     Reading { fingerprint, texts: Ok(texts) }
+}
+
+fn fault(rejected: Rejected) -> Reading {
+    let text = format!("\0{rejected}");
+    Reading { fingerprint: xxh64(text.as_bytes()), texts: Err(rejected) }
 }
 
 fn read_one(path: &Path) -> Result<String, Rejected> {
@@ -94,6 +101,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("mesh.yaml");
         check_fault(&path, RejectCause::Missing, "mesh.yaml");
+        check_fault(directory.path(), RejectCause::Missing, "no *.yaml");
+        fs::create_dir(directory.path().join("a.yaml")).unwrap();
         check_fault(directory.path(), RejectCause::Unreadable, "not a regular file");
         fs::write(&path, " \n").unwrap();
         check_fault(&path, RejectCause::Invalid, "empty");

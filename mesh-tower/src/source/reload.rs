@@ -10,6 +10,7 @@
 //!         good and new ─────▶ Publish
 //!         bad and new ──────▶ Hold: read again every 50 ms; Report when still bad after 250 ms
 //!         bad and reported ─▶ Unchanged
+//!         good, but a file of what is in force is gone ─▶ Hold; Publish when still so after 250 ms
 //! ```
 //! The holding is for writers that truncate first and write then, or remove and create: what they
 //! leave for a moment is no configuration, and no reason to cry. A half-written file that happens to
@@ -42,6 +43,17 @@ pub(super) enum Verdict {
     Restored,
 }
 
+/// What was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Read {
+    /// It can be used, or is in force.
+    Good,
+    /// It can be used, but a file that is in force is not in its directory any more.
+    Fewer,
+    /// It can't be used.
+    Bad,
+}
+
 /// The machine of one set of files.
 #[derive(Debug)]
 pub(super) struct Reload {
@@ -52,7 +64,7 @@ pub(super) struct Reload {
     reported: Option<u64>,
     /// First and last event that were not answered with a reading.
     burst: Option<(Timestamp, Timestamp)>,
-    /// Since when what is read is bad, and not reported.
+    /// Since when what is read is bad and not reported, or less than what is in force.
     bad_since: Option<Timestamp>,
     next_read: (Timestamp, &'static str),
 }
@@ -92,11 +104,15 @@ impl Reload {
         [self.in_force, self.reported]
     }
 
-    /// The files were read; `good`: they can be used (or are in force).
-    pub(super) fn handle_read(&mut self, fingerprint: u64, good: bool, now: Timestamp) -> Verdict {
+    /// The files were read.
+    pub(super) fn handle_read(&mut self, fingerprint: u64, read: Read, now: Timestamp) -> Verdict {
         self.burst = None;
         self.next_read = (now + self.poll_interval, "poll");
-        if good {
+        let fewer = read == Read::Fewer && self.in_force != Some(fingerprint);
+        if fewer && self.is_young(now) {
+            return self.hold(now, "a file is gone, perhaps replaced");
+        }
+        if read != Read::Bad {
             self.bad_since = None;
             let was_reported = self.reported.take().is_some();
             if self.in_force.replace(fingerprint) != Some(fingerprint) {
@@ -108,14 +124,22 @@ impl Reload {
             self.bad_since = None;
             return Verdict::Unchanged;
         }
-        let since = *self.bad_since.get_or_insert(now);
-        if now.saturating_duration_since(since) < GRACE {
-            self.next_read = (now + RETRY, "bad, perhaps half-written");
-            return Verdict::Hold;
+        if self.is_young(now) {
+            return self.hold(now, "bad, perhaps half-written");
         }
         self.bad_since = None;
         self.reported = Some(fingerprint);
         Verdict::Report
+    }
+
+    /// Whether what is there may be there for a moment only.
+    fn is_young(&mut self, now: Timestamp) -> bool {
+        now.saturating_duration_since(*self.bad_since.get_or_insert(now)) < GRACE
+    }
+
+    fn hold(&mut self, now: Timestamp, why: &'static str) -> Verdict {
+        self.next_read = (now + RETRY, why);
+        Verdict::Hold
     }
 }
 
@@ -125,8 +149,9 @@ mod tests {
     use super::*;
 
     const POLL: Duration = Duration::from_secs(3);
-    const GOOD: bool = true;
-    const BAD: bool = false;
+    const GOOD: Read = Read::Good;
+    const FEWER: Read = Read::Fewer;
+    const BAD: Read = Read::Bad;
 
     fn at(millis: u64) -> Timestamp {
         Timestamp::from_millis(millis)
@@ -134,10 +159,10 @@ mod tests {
 
     /// Readings at a time, of a content, good or bad, with what they mean.
     #[track_caller]
-    fn check(readings: &[(u64, u64, bool, Verdict)]) {
+    fn check(readings: &[(u64, u64, Read, Verdict)]) {
         let mut reload = Reload::new(POLL, at(0));
-        for (millis, content, good, verdict) in readings {
-            assert_eq!(reload.handle_read(*content, *good, at(*millis)), *verdict, "at {millis}");
+        for (millis, content, read, verdict) in readings {
+            assert_eq!(reload.handle_read(*content, *read, at(*millis)), *verdict, "at {millis}");
         }
     }
 
@@ -163,6 +188,25 @@ mod tests {
         // The grace starts anew when something good came between.
         check(&[(0, 1, BAD, Hold), (200, 2, GOOD, Publish), (300, 1, BAD, Hold)]);
         check(&[(0, 1, GOOD, Publish), (9, 2, BAD, Hold), (20, 1, GOOD, Unchanged)]);
+    }
+
+    #[test]
+    fn a_file_that_is_gone_has_a_grace_as_well() {
+        check(&[
+            (0, 1, GOOD, Publish),
+            (100, 2, FEWER, Hold),
+            (150, 3, GOOD, Publish),
+            (200, 2, FEWER, Hold),
+            (300, 2, BAD, Hold),
+            (450, 2, FEWER, Publish),
+            (500, 2, FEWER, Unchanged),
+        ]);
+        check(&[
+            (0, 1, GOOD, Publish),
+            (9, 2, FEWER, Hold),
+            (20, 1, GOOD, Unchanged),
+            (900, 2, FEWER, Hold),
+        ]);
     }
 
     #[test]

@@ -10,9 +10,13 @@
 //!   /etc/mesh/mesh.yaml ─▶ ..data/mesh.yaml     watched: /etc/mesh        {mesh.yaml, ..data}
 //!   /etc/mesh/..data    ─▶ ..2026_10_03                  /etc/mesh/..2026_10_03 {mesh.yaml}
 //! ```
+//! A path that leads to a directory is watched like that, too; of what is in it, the names
+//! [that count](super::directory) do, and where they lead through.
+//!
 //! What it doesn't do: promise anything. Network file systems and bind-mounted files send no events;
 //! who needs to know reads now and then as well.
 
+use super::directory::{MAX_FILES, is_listed};
 use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use parking_lot::Mutex;
@@ -37,9 +41,17 @@ pub(super) struct Watch {
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// What counts: names in watched directories.
-    places: Mutex<BTreeSet<PathBuf>>,
+    places: Mutex<Places>,
     happened: Arc<Notify>,
+}
+
+/// What counts.
+#[derive(Debug, Default)]
+struct Places {
+    /// Names in watched directories.
+    names: BTreeSet<PathBuf>,
+    /// Directories, without links on the way: what files there are in them.
+    listed: BTreeSet<PathBuf>,
 }
 
 impl Watch {
@@ -71,9 +83,8 @@ impl Watch {
     /// that it was set on.
     pub(super) fn follow(&mut self, paths: &[PathBuf]) {
         let Some(watcher) = &mut self.watcher else { return };
-        let places = paths.iter().flat_map(|path| places(path)).collect::<BTreeSet<_>>();
-        let wanted = places.iter().filter_map(|place| place.parent().map(Path::to_owned));
-        let wanted = wanted.collect::<BTreeSet<_>>();
+        let places = Places::of(paths);
+        let wanted = places.directories();
         *self.shared.places.lock() = places;
         self.directories.retain(|directory, identity| {
             let same = wanted.contains(directory) && Identity::of(directory) == Some(*identity);
@@ -112,10 +123,39 @@ impl Shared {
 
     fn concerns(&self, paths: &[PathBuf]) -> bool {
         let places = self.places.lock();
-        // A place, or the directory of one (it was removed or renamed).
-        paths.iter().any(|path| {
-            places.contains(path) || places.iter().any(|place| place.parent() == Some(path))
-        })
+        paths.iter().any(|path| places.concern(path))
+    }
+}
+
+impl Places {
+    fn of(paths: &[PathBuf]) -> Self {
+        let mut names = paths.iter().flat_map(|path| places(path)).collect::<BTreeSet<_>>();
+        let directories = paths.iter().filter(|path| path.is_dir());
+        let listed: BTreeSet<_> = directories.filter_map(|path| path.canonicalize().ok()).collect();
+        for directory in &listed {
+            let Ok(entries) = directory.read_dir() else { continue };
+            let files = entries.flatten().filter(|entry| is_listed(&entry.file_name()));
+            names.extend(files.take(MAX_FILES).flat_map(|file| places(&file.path())));
+        }
+        Self { names, listed }
+    }
+
+    /// Where events come from.
+    fn directories(&self) -> BTreeSet<PathBuf> {
+        let parents = self.names.iter().filter_map(|name| name.parent());
+        parents.map(Path::to_owned).chain(self.listed.iter().cloned()).collect()
+    }
+
+    fn concern(&self, path: &Path) -> bool {
+        let in_listed = |path: &Path| {
+            let parent = path.parent().is_some_and(|parent| self.listed.contains(parent));
+            parent && path.file_name().is_some_and(is_listed)
+        };
+        // A name, or the directory of one (it was removed or renamed).
+        self.names.contains(path)
+            || in_listed(path)
+            || self.listed.contains(path)
+            || self.names.iter().any(|name| name.parent() == Some(path))
     }
 }
 
@@ -251,7 +291,8 @@ mod tests {
     fn only_changes_of_the_places_count() {
         use notify::event::{CreateKind, DataChange, ModifyKind};
         let shared = Shared::default();
-        shared.places.lock().insert("/etc/mesh/mesh.yaml".into());
+        shared.places.lock().names.insert("/etc/mesh/mesh.yaml".into());
+        shared.places.lock().listed.insert("/etc/mesh.d".into());
         let event = |kind, path: &str| Ok(notify::Event::new(kind).add_path(path.into()));
         let heard = |event| {
             shared.handle_event(&event);
@@ -265,6 +306,10 @@ mod tests {
         assert!(heard(event(written, "/etc/mesh/mesh.yaml")));
         assert!(heard(event(create, "/etc/mesh")));
         assert!(heard(Err(notify::Error::generic("overflow"))));
+        assert!(heard(event(create, "/etc/mesh.d/new.yaml")));
+        assert!(heard(event(create, "/etc/mesh.d")));
+        assert!(!heard(event(create, "/etc/mesh.d/.new.yaml.swp")));
+        assert!(!heard(event(create, "/etc/mesh.d/below/new.yaml")));
         assert!(!heard(event(open, "/etc/mesh/mesh.yaml")));
         assert!(!heard(event(create, "/etc/mesh/other.log")));
         assert!(!heard(event(modify, "/etc")));

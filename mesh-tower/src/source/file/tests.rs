@@ -183,6 +183,124 @@ async fn a_directory_that_comes_later_or_is_replaced_is_followed() {
     bench.expect("update two").await;
 }
 
+/// Follows the directory `conf`, in which these files are; the system's events are all there is.
+async fn follow_directory(files: &[(&str, &str)], expected: &str) -> Bench {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("conf")).unwrap();
+    for (name, text) in files {
+        fs::write(directory.path().join("conf").join(name), text).unwrap();
+    }
+    let events_only = |source: FileSource| source.poll_interval(Duration::from_secs(3600));
+    let mut bench = Bench::follow(directory, &["conf"], events_only);
+    bench.expect(expected).await;
+    bench
+}
+
+#[tokio::test]
+async fn files_of_a_directory_come_and_go() {
+    let mut bench = follow_directory(&[("b.yaml", "b")], "update b").await;
+    bench.write("conf/a.yaml", "a");
+    bench.expect("update a+b").await;
+    bench.write("conf/b.yaml", "new");
+    bench.expect("update a+new").await;
+    fs::rename(bench.path("conf/a.yaml"), bench.path("conf/c.yaml")).unwrap();
+    bench.expect("update new+a").await;
+    fs::remove_file(bench.path("conf/b.yaml")).unwrap();
+    bench.expect("update a").await;
+    bench.write("conf/d.yaml", "bad");
+    bench.expect("rejected, invalid").await;
+    fs::remove_file(bench.path("conf/d.yaml")).unwrap();
+    bench.expect("restored").await;
+    fs::remove_file(bench.path("conf/c.yaml")).unwrap();
+    bench.expect("rejected, missing").await;
+    bench.write("conf/c.yaml", "a");
+    bench.expect("restored").await;
+}
+
+#[tokio::test]
+async fn what_editors_leave_in_a_directory_changes_nothing() {
+    let mut bench = follow_directory(&[("a.yaml", "a"), ("b.yaml", "b")], "update a+b").await;
+    let parsed = bench.parsed.load(Ordering::Relaxed);
+    for name in [".a.yaml.swp", ".#a.yaml", "#a.yaml#", "a.yaml~", "4913", "..data"] {
+        bench.write(&format!("conf/{name}"), "bad");
+    }
+    sleep(Duration::from_millis(300)).await;
+    assert_eq!(bench.parsed.load(Ordering::Relaxed), parsed, "none of them was read");
+    // Vim's way: the old one goes away, and the new one comes a moment later.
+    fs::rename(bench.path("conf/a.yaml"), bench.path("conf/a.yaml~")).unwrap();
+    sleep(Duration::from_millis(100)).await;
+    bench.write("conf/a.yaml", "new");
+    bench.expect("update new+b").await;
+}
+
+#[tokio::test]
+async fn a_directory_may_vanish_and_come_back() {
+    let mut bench = follow_directory(&[("a.yaml", "a")], "update a").await;
+    for text in ["two", "three"] {
+        fs::rename(bench.path("conf"), bench.path("aside")).unwrap();
+        let SourceEvent::Rejected(rejected) = bench.next().await else { panic!("no report") };
+        assert_eq!(rejected.cause, RejectCause::Missing);
+        assert!(rejected.to_string().contains("stays in force"), "{rejected}");
+        fs::remove_dir_all(bench.path("aside")).unwrap();
+        fs::create_dir(bench.path("conf")).unwrap();
+        bench.write("conf/b.yaml", text);
+        bench.expect(&format!("update {text}")).await;
+    }
+}
+
+/// What a kubelet does to a mounted ConfigMap: the new data, the links to new names, the end of old ones.
+fn swap_volume(volume: &Path, version: &str, files: &[(&str, &str)]) {
+    fs::create_dir(volume.join(version)).unwrap();
+    for (name, text) in files {
+        fs::write(volume.join(version).join(name), text).unwrap();
+    }
+    symlink(version, volume.join("..data_tmp")).unwrap();
+    fs::rename(volume.join("..data_tmp"), volume.join("..data")).unwrap();
+    for (name, _) in files {
+        // An error: it is there already.
+        let _there = symlink(Path::new("..data").join(name), volume.join(name)).is_err();
+    }
+    for entry in volume.read_dir().unwrap().flatten() {
+        if !entry.path().exists() {
+            fs::remove_file(entry.path()).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_mounted_volume_is_followed_as_a_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("volume")).unwrap();
+    symlink("volume", directory.path().join("conf")).unwrap();
+    let volume = directory.path().join("volume");
+    swap_volume(&volume, "..1", &[("a.yaml", "one")]);
+    let events_only = |source: FileSource| source.poll_interval(Duration::from_secs(3600));
+    let mut bench = Bench::follow(directory, &["conf"], events_only);
+    bench.expect("update one").await;
+    swap_volume(&volume, "..2", &[("a.yaml", "two")]);
+    bench.expect("update two").await;
+    swap_volume(&volume, "..3", &[("a.yaml", "three"), ("b.yaml", "more")]);
+    bench.expect("update three+more").await;
+    swap_volume(&volume, "..4", &[("b.yaml", "more")]);
+    bench.expect("update more").await;
+}
+
+#[tokio::test]
+async fn without_events_a_directory_is_listed_now_and_then() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("conf")).unwrap();
+    fs::write(directory.path().join("conf/a.yaml"), "a").unwrap();
+    let mut bench = Bench::follow(directory, &["conf"], |mut source| {
+        source.watch = Watch::blind;
+        source.poll_interval(Duration::from_millis(20))
+    });
+    bench.expect("update a").await;
+    bench.write("conf/b.yaml", "b");
+    bench.expect("update a+b").await;
+    fs::remove_file(bench.path("conf/a.yaml")).unwrap();
+    bench.expect("update b").await;
+}
+
 #[tokio::test]
 async fn what_is_bad_is_reported_once_and_the_last_good_kept() {
     let mut bench = Bench::start(&[("mesh.yaml", "bad")]);
