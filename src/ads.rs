@@ -38,7 +38,8 @@ pub(crate) struct Arguments {
     /// Where /ready, /metrics and /clients are served over HTTP.
     #[arg(long, value_name = "ADDR")]
     admin: Option<SocketAddr>,
-    /// A listener that Envoy opens on its side, over all virtual hosts. May be given several times.
+    /// A listener that Envoy opens on its side, over all virtual hosts of a mesh.yaml. May be given several
+    /// times. Files of Envoy's have listeners of their own.
     #[arg(long = "envoy-listener", value_name = "NAME=ADDR", value_parser = listener)]
     envoy_listeners: Vec<(String, SocketAddr)>,
     #[command(flatten)]

@@ -1,7 +1,8 @@
 //! The pages of `--admin`: what the control plane does, over HTTP/1.1.
 //!
 //! Bounds: [`MAX_CONNECTIONS`] at a time, and what hyper bounds of a request's head; the next connection
-//! waits. Nothing is changed from here.
+//! waits. A connection is for one request, and ends after [`PATIENCE`]: one that asks and does not read, or
+//! does not ask, keeps its place no longer. Nothing is changed from here.
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -16,9 +17,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 /// The most connections at a time.
 const MAX_CONNECTIONS: usize = 64;
+
+/// How long a connection may take, with its answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the pages tell.
 #[derive(Debug)]
@@ -105,9 +110,12 @@ pub(super) async fn serve(listener: TcpListener, status: Arc<Status>) {
                 async { Ok::<_, Infallible>(response) }
             });
             let mut http = http1::Builder::new();
-            http.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(10));
-            if let Err(error) = http.serve_connection(TokioIo::new(stream), answer).await {
-                tracing::debug!("a connection of the admin: {error}");
+            http.timer(TokioTimer::new()).header_read_timeout(PATIENCE).keep_alive(false);
+            let answered = timeout(PATIENCE, http.serve_connection(TokioIo::new(stream), answer));
+            match answered.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!("a connection of the admin: {error}"),
+                Err(_elapsed) => tracing::debug!("a connection of the admin: it takes too long"),
             }
             drop(place);
         });

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running `mesh ads`, killed when dropped.
 pub(crate) struct Ads {
@@ -28,11 +28,15 @@ impl Ads {
         Self::start_with(&["--envoy-listener", "outbound=127.0.0.1:15001"], file)
     }
 
-    fn start_with(arguments: &[&str], file: &Path) -> Self {
+    pub(crate) fn start_with(arguments: &[&str], file: &Path) -> Self {
+        Self::start_paths(arguments, &[file])
+    }
+
+    pub(crate) fn start_paths(arguments: &[&str], paths: &[&Path]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_mesh"))
             .args(["ads", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
             .args(arguments)
-            .arg(file)
+            .args(paths)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -45,6 +49,17 @@ impl Ads {
         Self { child, lines }
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where clients connect, and the admin's pages; both are said at the start.
+    #[track_caller]
+    pub(crate) fn addresses(&self) -> (String, String) {
+        let listen = self.says("listening on ");
+        (listen, self.says("admin on http://").trim_end_matches('/').to_owned())
+    }
+
     /// The next line, which begins like this; and its rest.
     #[track_caller]
     pub(crate) fn says(&self, beginning: &str) -> String {
@@ -54,7 +69,7 @@ impl Ads {
     }
 }
 
-fn page(admin: &str, path: &str) -> String {
+pub(crate) fn page(admin: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(admin).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n").unwrap();
     let mut text = String::new();
@@ -62,7 +77,7 @@ fn page(admin: &str, path: &str) -> String {
     text
 }
 
-fn yaml(cluster: &str) -> String {
+pub(crate) fn yaml(cluster: &str) -> String {
     format!(
         "version: 1\nvirtual_hosts:\n  shop:\n    domains: [shop]\n    routes:\n      \
          - {{ match: {{ prefix: / }}, cluster: {cluster} }}\nclusters:\n  \

@@ -5,6 +5,12 @@
 #[cfg(test)]
 mod ads;
 #[cfg(test)]
+#[cfg(unix)]
+mod ads_clients;
+#[cfg(test)]
+#[cfg(unix)]
+mod ads_files;
+#[cfg(test)]
 mod ads_tls;
 #[cfg(test)]
 #[cfg(unix)]

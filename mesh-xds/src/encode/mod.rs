@@ -162,6 +162,8 @@ pub(crate) fn route_resources(update: &ConfigUpdate) -> Vec<Encoded> {
     let authorities = Authorities::new(model, &names);
     let mut all = route_configuration(ALL_ROUTES, model);
     all.metadata = update_words(update).into_metadata();
+    // Domains choose among them, not places: so files in another order are the same version.
+    all.virtual_hosts.sort_by(|one, other| one.name.cmp(&other.name));
     let mut resources = vec![Encoded::routes(&all)];
     for (host, name) in model.virtual_hosts.iter().zip(&names) {
         resources.push(Encoded::routes(&route_configuration_of(name, model, host)));

@@ -7,7 +7,9 @@
 //!
 //! - One task for each stream, of either variant. It takes a snapshot or a request, hands it to the pure
 //!   machine, and sends what that gives before it takes the next.
-//! - A client that does not read holds its own task only: snapshots that it missed meanwhile are one.
+//! - A client that does not read holds its own task only: snapshots that it missed meanwhile are one. For it
+//!   are held what its connection has taken (one response), [`QUEUE`] that wait, and the rest of what one
+//!   snapshot or request has made: at most a response for each kind.
 //! - A stream keeps to one snapshot until it takes the next one as a whole, so that a request in between
 //!   can't get ahead of the order of kinds.
 //!
@@ -49,8 +51,8 @@ use tonic::{Request, Response, Status, Streaming};
 pub const MAX_MESSAGE: usize = 16 << 20;
 /// The most streams of one connection.
 pub const STREAMS_OF_A_CONNECTION: u32 = 100;
-/// Responses of a stream that wait for its connection.
-const QUEUE: usize = 4;
+/// Responses of a stream that wait for its connection. In the state of the world each holds all of its kind.
+const QUEUE: usize = 2;
 /// Time between two pings, and the time that a peer may take to answer one.
 const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
 /// How long connections may take to close at the end.

@@ -192,6 +192,35 @@ async fn the_incremental_variant_is_answered_pushed_and_followed() {
 }
 
 #[tokio::test]
+async fn a_client_that_does_not_read_holds_a_few_responses_and_ends_with_the_newest() {
+    const EDITS: usize = 50;
+    // Larger than what the connection takes before the client reads.
+    const SIZE: usize = 3 << 20;
+    let of = |edit: usize| {
+        let body = Bytes::from(vec![u8::try_from(edit).unwrap(); SIZE]);
+        Snapshot::new([Encoded::new(ResourceType::Cluster, "large", body)])
+    };
+    let running = start(of(0)).await;
+    let (requests, responses) = running.sotw().await;
+    requests.send(ask("", None)).await.unwrap();
+    running.until("the first response", |_, kind| !kind.sent.is_empty()).await;
+    for edit in 1..=EDITS {
+        assert!(running.server.publish(of(edit)));
+        // As long as the task of the stream could take it.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let mut responses = responses;
+    let mut seen = Vec::new();
+    while seen.last() != Some(&u8::try_from(EDITS).unwrap()) {
+        let response = next(&mut responses).await.unwrap().expect("more to come");
+        seen.push(*response.resources[0].value.last().unwrap());
+    }
+    // One with the connection, two that wait, one that is being sent, and the newest.
+    assert!(seen.len() <= 5, "{seen:?}");
+    assert!(seen.is_sorted(), "{seen:?}");
+}
+
+#[tokio::test]
 async fn a_type_that_is_not_known_gets_no_answer_and_the_stream_lives() {
     let running = start(clusters(&["a"])).await;
     let (requests, mut responses) = running.sotw().await;
