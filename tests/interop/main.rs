@@ -19,6 +19,7 @@ mod client;
 mod envoy;
 mod envoy_files;
 mod go;
+mod go_server;
 mod grpcio;
 mod nginx;
 mod node;

@@ -14,7 +14,7 @@ use tonic_prost::ProstCodec;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Of `one` and `two`.
-const WEIGHTS: [u32; 2] = [25, 75];
+pub(crate) const WEIGHTS: [u32; 2] = [25, 75];
 const CALLS: u32 = 400;
 
 /// A `mesh ads` that splits what `authority` gets between two ports; `more` are routes before the split.
@@ -55,14 +55,15 @@ impl Split {
         std::fs::write(&path, bootstrap.to_string()).unwrap();
         Self { _ads: ads, admin, bootstrap: path, _scratch: scratch }
     }
+}
 
-    /// Nothing was refused.
-    fn no_nack(&self) {
-        let (_, metrics) = crate::ads::get(self.admin, "admin", "/metrics");
-        for kind in ["LDS", "RDS", "CDS", "EDS"] {
-            let none = format!("mesh_ads_nacks_total{{type=\"{kind}\"}} 0\n");
-            assert!(metrics.contains(&none), "{metrics}");
-        }
+/// Nothing was refused of the `mesh ads` with these admin's pages.
+#[track_caller]
+pub(crate) fn no_nack(admin: u16) {
+    let (_, metrics) = crate::ads::get(admin, "admin", "/metrics");
+    for kind in ["LDS", "RDS", "CDS", "EDS"] {
+        let none = format!("mesh_ads_nacks_total{{type=\"{kind}\"}} 0\n");
+        assert!(metrics.contains(&none), "{metrics}");
     }
 }
 
@@ -93,7 +94,7 @@ fn check(name: &str, client: &mut Command) {
         assert_eq!(counted.trim().parse(), Ok(told), "the server counted {counted}: {said}");
         follows(weight, u32::try_from(told).unwrap(), CALLS);
     }
-    split.no_nack();
+    no_nack(split.admin);
 }
 
 #[test]
@@ -181,7 +182,21 @@ struct ServerData {
 }
 
 /// One call, by a client of ours.
-async fn ask<Q, A>(port: u16, path: &'static str, request: Q) -> A
+pub(crate) async fn ask<Q, A>(port: u16, path: &'static str, request: Q) -> A
+where
+    Q: prost::Message + Send + Sync + 'static,
+    A: prost::Message + Default + Send + Sync + 'static,
+{
+    let answer = call(port, path, request).await;
+    answer.unwrap_or_else(|status| panic!("{port}: {status}"))
+}
+
+/// One call, and how it ends.
+pub(crate) async fn call<Q, A>(
+    port: u16,
+    path: &'static str,
+    request: Q,
+) -> Result<A, tonic::Status>
 where
     Q: prost::Message + Send + Sync + 'static,
     A: prost::Message + Default + Send + Sync + 'static,
@@ -193,8 +208,7 @@ where
     let mut request = tonic::Request::new(request);
     request.extensions_mut().insert(mesh_tower::CallOptions::new().timeout(PATIENCE));
     let codec = ProstCodec::<Q, A>::default();
-    let answer = client.unary(request, path, codec).await;
-    answer.unwrap_or_else(|status| panic!("{port}: {status}")).into_inner()
+    client.unary(request, path, codec).await.map(tonic::Response::into_inner)
 }
 
 const STATS: &str = "/grpc.testing.LoadBalancerStatsService/GetClientStats";
@@ -223,7 +237,13 @@ async fn the_statistics_of_grpc_gos_interop_client_agree_with_the_split_and_the_
     client.args(["-server", "xds:///peer.example", "-qps", "200", "-rpc", "UnaryCall,EmptyCall"]);
     client.args(["-stats_port", &stats.to_string()]).env("GRPC_XDS_BOOTSTRAP", &split.bootstrap);
     let _client = Peer::on_ports(&mut client, vec![stats]);
+    agree(stats, [one, two]).await;
+    no_nack(split.admin);
+}
 
+/// What the interop client at `stats` sees and counts follows the split of `UnaryCall`, with `EmptyCall` at `two`
+/// alone, and is what the servers count whose channelz is at `servers`. It makes no more calls then.
+pub(crate) async fn agree(stats: u16, servers: [u16; 2]) {
     // Its own watch over calls to come: of both methods, and `EmptyCall` goes to `two` alone.
     let calls = i32::try_from(2 * CALLS).unwrap();
     let seen: Stats = ask(stats, STATS, StatsRequest { num_rpcs: calls, timeout_sec: 15 }).await;
@@ -248,12 +268,11 @@ async fn the_statistics_of_grpc_gos_interop_client_agree_with_the_split_and_the_
     assert!(counted.values().all(|method| method.result.keys().eq([&0])), "{counted:?}");
     let all: i64 = counted.values().map(|method| i64::from(method.rpcs_started)).sum();
     let mut served = 0;
-    for port in [one, two] {
+    for port in servers {
         // `()` is the empty request: from the first server on.
         let servers: Servers = ask(port, SERVERS, ()).await;
         let data = servers.server.into_iter().find_map(|server| server.data);
         served += data.map_or(0, |data| data.calls_succeeded);
     }
     assert_eq!(served, all, "the servers, and the client: {counted:?}");
-    split.no_nack();
 }
