@@ -8,7 +8,7 @@
 //! - One task for each stream, of either variant. It takes a snapshot or a request, hands it to the pure
 //!   machine, and sends what that gives before it takes the next.
 //! - A client that does not read holds its own task only: snapshots that it missed meanwhile are one. For it
-//!   are held what its connection has taken (one response), [`QUEUE`] that wait, and the rest of what one
+//!   are held what its connection has taken (two responses), [`QUEUE`] that wait, and the rest of what one
 //!   snapshot or request has made: at most a response for each kind.
 //! - A stream keeps to one snapshot until it takes the next one as a whole, so that a request in between
 //!   can't get ahead of the order of kinds.
