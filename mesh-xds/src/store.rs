@@ -6,17 +6,24 @@
 //! Beside each value are its bytes as they were received: a copy on disk and CSDS show what the control
 //! plane sent, and not what became of it here. Names that are spelt differently and mean the same (gRFC
 //! A47: the parameters of `xdstp:` names) are one.
+//!
+//! On request it remembers what was held when what was made of it went into force (`in_force.rs`).
+
+mod in_force;
 
 use crate::protocol::canonical;
 use crate::{Resource, ResourceType};
 use bytes::Bytes;
+use in_force::{Journal, Key};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The resources that were asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Store {
-    entries: BTreeMap<(ResourceType, Arc<str>), Entry>,
+    entries: BTreeMap<Key, Entry>,
+    /// `None`: nobody wants to know what is in force.
+    journal: Option<Journal>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -85,7 +92,9 @@ impl Store {
     ) {
         let received = received.into();
         let entry = Entry { value: Some(resource), received, error: None, stale: false };
-        self.entries.insert((kind, canonical(name)), entry);
+        let key = (kind, canonical(name));
+        self.note(&key);
+        self.entries.insert(key, entry);
     }
 
     /// A value from a copy on disk, unless something is known already.
@@ -98,12 +107,18 @@ impl Store {
     ) {
         let received = received.into();
         let entry = Entry { value: Some(resource), received, error: None, stale: true };
-        self.entries.entry((kind, canonical(name))).or_insert(entry);
+        let key = (kind, canonical(name));
+        self.note(&key);
+        self.entries.entry(key).or_insert(entry);
     }
 
     /// Something is wrong with it. `kept`: the last good value, if there is one, stays.
     pub fn fail(&mut self, kind: ResourceType, name: &Arc<str>, error: Arc<str>, kept: bool) {
-        let entry = self.entries.entry((kind, canonical(name))).or_default();
+        let key = (kind, canonical(name));
+        if !kept {
+            self.note(&key);
+        }
+        let entry = self.entries.entry(key).or_default();
         if !kept {
             (entry.value, entry.received, entry.stale) = (None, Received::default(), false);
         }
@@ -112,7 +127,9 @@ impl Store {
 
     /// Nobody asks for it any more.
     pub fn forget(&mut self, kind: ResourceType, name: &Arc<str>) {
-        self.entries.remove(&(kind, canonical(name)));
+        let key = (kind, canonical(name));
+        self.note(&key);
+        self.entries.remove(&key);
     }
 
     /// What is known of a resource.
@@ -152,13 +169,58 @@ impl Store {
 
     /// All that is held, by type and name.
     pub fn iter(&self) -> impl Iterator<Item = Stored<'_>> {
-        self.entries.iter().map(|((kind, name), entry)| Stored {
-            kind: *kind,
-            name,
-            value: entry.value.as_ref().map(|value| (value, &entry.received)),
-            error: entry.error.as_ref(),
-            stale: entry.stale,
-        })
+        self.entries.iter().map(|(key, entry)| stored(key, entry))
+    }
+
+    /// Remembers from now on what is in force: see [`in_force`](Self::in_force).
+    pub fn remember(&mut self) {
+        self.journal.get_or_insert_default();
+    }
+
+    /// A configuration that was made of all that is held is told to the mesh; `is_whole`: not only its
+    /// endpoints are new.
+    pub fn told(&mut self, version: &Arc<str>, is_whole: bool) {
+        if let Some(journal) = &mut self.journal {
+            journal.told(version, is_whole);
+        }
+    }
+
+    /// The mesh works with the configuration of this version. Whether anything but endpoints is new in it;
+    /// `None`: it was acknowledged before, or never told.
+    pub fn acknowledged(&mut self, version: &str) -> Option<bool> {
+        self.journal.as_mut()?.acknowledged(version)
+    }
+
+    /// Whether what is held is what is in force. Without [`remember`](Self::remember) it counts as that.
+    #[must_use]
+    pub fn is_in_force(&self) -> bool {
+        self.journal.as_ref().is_none_or(Journal::is_settled)
+    }
+
+    /// All that was held when the configuration that is in force was told, in no order; without
+    /// [`remember`](Self::remember) what is held now.
+    pub fn in_force(&self) -> impl Iterator<Item = Stored<'_>> {
+        let before = self.journal.as_ref().map(Journal::before).unwrap_or_default();
+        let others = before.clone().into_iter();
+        let others = others.filter_map(|(key, entry)| Some(stored(key, entry?)));
+        let unchanged = self.entries.iter().filter(move |(key, _)| !before.contains_key(key));
+        unchanged.map(|(key, entry)| stored(key, entry)).chain(others)
+    }
+
+    fn note(&mut self, key: &Key) {
+        if let Some(journal) = &mut self.journal {
+            journal.note(key, self.entries.get(key));
+        }
+    }
+}
+
+fn stored<'a>((kind, name): &'a Key, entry: &'a Entry) -> Stored<'a> {
+    Stored {
+        kind: *kind,
+        name,
+        value: entry.value.as_ref().map(|value| (value, &entry.received)),
+        error: entry.error.as_ref(),
+        stale: entry.stale,
     }
 }
 
@@ -233,6 +295,85 @@ mod tests {
         store.restore(LISTENER, &a, listener("a"), received(b"old"));
         store.fail(LISTENER, &b, "deleted".into(), false);
         check(&store, &[("a", Some(b"new"), false, false), ("b", None, true, false)]);
+    }
+
+    /// What is in force after these words: `a=1` a value, `a!` a deletion, `a-` forgotten, `>v` told as
+    /// version `v`, `*v` the same with endpoints only, `^v` acknowledged.
+    #[track_caller]
+    fn check_in_force(words: &str, expected: &str) {
+        let mut store = Store::new();
+        store.remember();
+        for word in words.split_whitespace() {
+            let name = |name: &str| Arc::<str>::from(name);
+            if let Some(version) = word.strip_prefix('>') {
+                store.told(&version.into(), true);
+            } else if let Some(version) = word.strip_prefix('*') {
+                store.told(&version.into(), false);
+            } else if let Some(version) = word.strip_prefix('^') {
+                store.acknowledged(version);
+            } else if let Some((of, version)) = word.split_once('=') {
+                let received = Received::new(version.into(), 7, Bytes::new());
+                store.insert(LISTENER, &name(of), listener(of), received);
+            } else if let Some(of) = word.strip_suffix('!') {
+                store.fail(LISTENER, &name(of), "gone".into(), false);
+            } else if let Some(of) = word.strip_suffix('-') {
+                store.forget(LISTENER, &name(of));
+            }
+        }
+        let flat = |held: Stored<'_>| Some(format!("{}={}", held.name, held.value?.1.version));
+        let mut held: Vec<_> = store.in_force().filter_map(flat).collect();
+        held.sort();
+        assert_eq!(held.join(" "), expected, "{words}");
+    }
+
+    #[test]
+    fn what_is_in_force_is_what_was_told_and_acknowledged() {
+        for (words, expected) in [
+            ("a=1 b=1", ""),
+            ("a=1 b=1 >1", ""),
+            ("a=1 b=1 >1 ^1", "a=1 b=1"),
+            ("a=1 >1 ^1 a=2", "a=1"),
+            ("a=1 >1 ^1 a=2 >2", "a=1"),
+            ("a=1 >1 ^1 a=2 >2 ^2", "a=2"),
+            // A newer one may come before the answer to the older one.
+            ("a=1 >1 ^1 a=2 >2 a=3 >3 a=4 ^2", "a=2"),
+            ("a=1 >1 ^1 a=2 >2 a=3 >3 a=4 ^3", "a=3"),
+            // What is refused is not acknowledged, and what was good before stays.
+            ("a=1 b=1 >1 ^1 a=2 >2 b! >3 a- >4", "a=1 b=1"),
+            ("a=1 b=1 >1 ^1 a=2 >2 b! >3 a- >4 ^4", ""),
+            ("a=1 >1 ^1 a- a=2 c=1 >2", "a=1"),
+            // There and back: the content counts, and so its version.
+            ("a=1 >1 a=2 >2 a=1 >1 ^1", "a=1"),
+            ("a=1 >1 ^1 ^0 ^unknown a=2", "a=1"),
+        ] {
+            check_in_force(words, expected);
+        }
+    }
+
+    #[test]
+    fn what_is_told_and_never_acknowledged_is_bounded() {
+        let many: Vec<_> = (2..200).map(|at| format!("a={at} b{at}=1 >{at}")).collect();
+        let words = format!("a=1 >1 ^1 {}", many.join(" "));
+        check_in_force(&words, "a=1");
+        let acknowledged = format!("{words} ^199");
+        check_in_force(&format!("{acknowledged} a=200"), &{
+            let mut all: Vec<_> = (2..200).map(|at| format!("b{at}=1")).collect();
+            all.push("a=199".to_owned());
+            all.sort();
+            all.join(" ")
+        });
+    }
+
+    #[test]
+    fn an_acknowledgement_says_whether_only_endpoints_are_new() {
+        let mut store = Store::new();
+        store.remember();
+        for (version, is_whole) in [("1", true), ("2", false), ("3", false), ("4", true), ("5", false)] {
+            store.told(&version.into(), is_whole);
+        }
+        let acknowledged = ["1", "3", "2", "5"].map(|version| store.acknowledged(version));
+        assert_eq!(acknowledged, [Some(true), Some(false), None, Some(true)]);
+        assert!(store.is_in_force());
     }
 
     #[test]

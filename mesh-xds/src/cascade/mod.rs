@@ -206,6 +206,11 @@ impl Cascade {
         &self.store
     }
 
+    /// The same, to be told what is in force.
+    pub(crate) const fn store_mut(&mut self) -> &mut Store {
+        &mut self.store
+    }
+
     /// Walks what has changed anew: what to watch now. Nothing when nothing happened.
     pub fn poll_watches(&mut self) -> Watches {
         for name in std::mem::take(&mut self.dirty) {

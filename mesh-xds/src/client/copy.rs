@@ -7,6 +7,8 @@
 //!   began anew and counts from 1 again), and a server that trusts it would send nothing; to be sent once
 //!   what is known already costs less than to be wrong for ever.
 //! - A copy with anything stale in it is as old as the stale part.
+//! - What is in use is what the mesh works with ([`Client::acknowledged`]), not what came since: what the mesh
+//!   refuses must not be what the next process begins with.
 
 use super::{Client, ClientEvent, Instant};
 use crate::cascade::Change;
@@ -42,22 +44,45 @@ impl InUse {
 }
 
 impl Client {
-    /// What is in use now.
+    /// Remembers what is in force, for [`in_use`](Self::in_use): before anything is wanted. It costs what
+    /// changes, and holds the values that are in force beside newer ones that are not.
+    #[must_use]
+    pub fn remembering(mut self) -> Self {
+        self.cascade.store_mut().remember();
+        self
+    }
+
+    /// The mesh works with the configuration of this version, which was told before. Whether anything but
+    /// endpoints is new in it; `None`: that is known, or the client does not
+    /// [remember](Self::remembering) what it told.
+    pub fn acknowledged(&mut self, version: &str) -> Option<bool> {
+        self.cascade.store_mut().acknowledged(version)
+    }
+
+    /// What is in use: in a client that [remembers](Self::remembering), all that the configuration was made
+    /// of which was [acknowledged](Self::acknowledged) last; else what is held now.
     #[must_use]
     pub fn in_use(&self) -> InUse {
+        let store = self.cascade.store();
+        // What is watched now is what is used, unless something else is in force. What is not used does not
+        // hurt: it is not met by any walk, and left out when it is read.
+        let all = !(store.is_in_force() && self.publish_at.is_none());
+        let mut is_stale = false;
+        let mut resources = Vec::new();
+        for Stored { kind, name, value, stale, .. } in store.in_force() {
+            let Some((_, Received { version, body, .. })) = value else { continue };
+            if all || self.federation.is_watched(kind, name) {
+                is_stale |= stale;
+                let (name, version) = (Arc::clone(name), Arc::clone(version));
+                resources.push(RawResource::new(kind, name, version, body.clone()));
+            }
+        }
+        resources.sort_unstable_by(|one, other| (one.kind, &one.name).cmp(&(other.kind, &other.name)));
         let roots = self.wanted.iter();
-        let resources =
-            self.cascade.store().iter().filter_map(|Stored { kind, name, value, .. }| {
-                let (_, Received { version, body, .. }) = value?;
-                let used = self.federation.is_watched(kind, name);
-                used.then(|| {
-                    RawResource::new(kind, Arc::clone(name), Arc::clone(version), body.clone())
-                })
-            });
         InUse {
-            stale: self.stale,
+            stale: self.restored.filter(|_| is_stale),
             roots: roots.map(|(authority, port)| Root::new(Arc::clone(authority), *port)).collect(),
-            resources: resources.collect(),
+            resources,
         }
     }
 
@@ -88,7 +113,7 @@ impl Client {
         for Root { authority, default_port } in copy.roots() {
             self.want(authority, *default_port);
         }
-        self.stale = Some(copy.written());
+        (self.stale, self.restored) = (Some(copy.written()), Some(copy.written()));
         self.publish_at = Some(Instant::now());
     }
 
@@ -100,6 +125,17 @@ impl Client {
 
     /// What became of the configuration, and who says so.
     pub(super) fn poll_change(&mut self) -> Option<ClientEvent> {
+        let event = self.poll_told()?;
+        let store = self.cascade.store_mut();
+        match &event {
+            ClientEvent::Update(update) => store.told(&update.origin.version, true),
+            ClientEvent::Endpoints(update) => store.told(&update.origin.version, false),
+            _ => {}
+        }
+        Some(event)
+    }
+
+    fn poll_told(&mut self) -> Option<ClientEvent> {
         let change = self.cascade.poll_change();
         let told = (self.source(), !self.cascade.is_complete());
         let is_same = self.told.replace(told.clone()).as_ref() == Some(&told);
@@ -234,6 +270,30 @@ mod tests {
         let now = WallTime::from_unix_seconds(1);
         let (copy, left_out) = in_use.into_last_good(Origin::of(&bootstrap()), now);
         assert_eq!((copy.resources().len(), copy.written(), left_out.len()), (1, now, 2));
+    }
+
+    #[tokio::test]
+    async fn only_what_is_acknowledged_is_in_use() {
+        let mut client = Client::new(&bootstrap(), Variant::StateOfTheWorld).remembering();
+        client.restore(&copy());
+        let first = update(&mut client).await;
+        assert_eq!(client.in_use().resources, [], "told, and perhaps refused");
+        assert_eq!(client.acknowledged(&first.origin.version), Some(true));
+        let in_use = client.in_use();
+        assert_eq!((in_use.resources.len(), in_use.stale), (5, Some(copy().written())));
+        // A deletion that the mesh does not take over, and what follows from it.
+        for kind in [ResourceType::Listener, ResourceType::Endpoints] {
+            let name = if kind == ResourceType::Listener { "shop" } else { "a" };
+            client.cascade.handle_failed(kind, &name.into(), "gone".into(), false);
+        }
+        client.publish_soon();
+        assert_eq!(client.in_use().resources, in_use.resources, "not told yet");
+        let second = update(&mut client).await;
+        assert_eq!(client.in_use().resources, in_use.resources, "not in force");
+        assert_eq!(client.acknowledged(&first.origin.version), None);
+        assert_eq!(client.in_use().resources, in_use.resources, "the one before still is");
+        assert_eq!(client.acknowledged(&second.origin.version), Some(true));
+        assert!(client.in_use().resources.len() < in_use.resources.len());
     }
 
     #[tokio::test]

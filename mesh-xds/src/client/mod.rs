@@ -70,6 +70,8 @@ pub struct Client {
     leaving: BTreeSet<Key>,
     /// When the copy was written that something in use still comes from.
     stale: Option<WallTime>,
+    /// When the copy was written that this client began with.
+    restored: Option<WallTime>,
     /// What was said with the last configuration: who says so, and whether something is open.
     told: Option<(Arc<str>, bool)>,
     status: Status,
@@ -134,6 +136,7 @@ impl Client {
             wanted: BTreeMap::new(),
             leaving: BTreeSet::new(),
             stale: None,
+            restored: None,
             told: None,
             epoch: Instant::now(),
             publish_at: Some(Instant::now() + MERGE),
