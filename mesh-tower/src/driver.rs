@@ -8,21 +8,23 @@
 //! new configuration, or the end of an ejection, from being heard.
 
 mod announce;
+mod tell;
 
 use crate::clock;
 use crate::dns::{DnsCluster, DnsClusters, DnsEvent, Resolve};
 use crate::net::{Draw, Net, Shared};
+use crate::observe::Changes;
 use crate::observe::cluster::ReadCluster;
-use crate::observe::{Changes, ConfigurationOutcome};
 use crate::passthrough::Passthrough;
 use crate::source::{SinkReceiver, SourceEvent};
 use announce::Announcer;
 use mesh_core::WallTime;
 use mesh_core::model::Address;
-use mesh_core::state::{Applied, ApplyError, LiveCluster, Mesh, Turn, Updater};
+use mesh_core::state::{ApplyError, LiveCluster, Mesh, Turn, Updater};
 use mesh_core::update::{ConfigUpdate, EndpointsUpdate, Origin};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+use tell::Lines;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -36,6 +38,8 @@ pub(crate) struct Progress {
     pub(crate) generation: u64,
     /// Why the newest one was refused, when it was.
     pub(crate) refused: Option<Arc<str>>,
+    /// Where that one came from.
+    pub(crate) refused_source: Arc<str>,
     /// Whether a configuration was applied that leaves nothing open.
     pub(crate) complete: bool,
     /// When the copy was written that some of what is in force comes from.
@@ -79,9 +83,10 @@ pub(crate) struct Driver {
     announcer: Announcer,
     progress: watch::Sender<Progress>,
     stop: oneshot::Receiver<Duration>,
-    /// The newest configuration, while it is refused: endpoints that come meanwhile belong to it, and
-    /// with them it may be good.
-    refused: Option<ConfigUpdate>,
+    /// The newest configuration, while it is refused, and why: endpoints that come meanwhile belong to it,
+    /// and with them it may be good.
+    refused: Option<(ConfigUpdate, Arc<str>)>,
+    lines: Lines,
 }
 
 impl Driver {
@@ -95,7 +100,7 @@ impl Driver {
         let Around { shared, passthrough, resolver, source } = around;
         let dns = DnsClusters::new(resolver);
         let announcer = Announcer::new(Arc::clone(&shared.registry));
-        let refused = None;
+        let (refused, lines) = (None, Lines::default());
         let driver = Self {
             updater,
             state,
@@ -107,6 +112,7 @@ impl Driver {
             progress,
             stop,
             refused,
+            lines,
         };
         (driver, Guard { stop: parking_lot::Mutex::new(Some(stop_sender)) }, reader)
     }
@@ -168,22 +174,19 @@ impl Driver {
 
     fn source_event(&mut self, event: SourceEvent) {
         match event {
-            SourceEvent::Update(update) => self.update(update),
+            SourceEvent::Update(update) => {
+                self.refused = None;
+                self.update(update, None);
+            }
             SourceEvent::Endpoints(endpoints) => match self.refused.take() {
-                Some(mut update) => {
+                Some((mut update, why)) => {
                     update.merge(endpoints);
-                    self.update(update);
+                    self.update(update, Some(why));
                 }
                 None => self.endpoints(endpoints),
             },
-            SourceEvent::Rejected(rejected) => {
-                let why = rejected.to_string();
-                self.record_refused(&rejected.origin, &why, Changes::default());
-                self.refused(&why);
-            }
-            SourceEvent::Restored(_) => {
-                self.progress.send_modify(|progress| progress.refused = None);
-            }
+            SourceEvent::Rejected(rejected) => self.rejected(&rejected),
+            SourceEvent::Restored(origin) => self.restored(&origin),
             SourceEvent::Connected(connected) => self.shared.registry.mesh().connected(connected),
             SourceEvent::Stale(since) => {
                 self.shared.registry.mesh().stale(since);
@@ -192,48 +195,63 @@ impl Driver {
         }
     }
 
-    fn update(&mut self, update: ConfigUpdate) {
-        self.refused = None;
-        if self.is_in_force(&update.origin) {
-            let registry = &self.shared.registry;
-            registry.mesh().unchanged();
-            registry.source().live(&update.origin.version, clock::now());
-            self.source.refused(None);
-            self.progress.send_modify(|progress| progress.complete |= !update.is_partial);
+    /// Puts a configuration into force; `before`: why it was refused, without the endpoints that it has now.
+    fn update(&mut self, update: ConfigUpdate, before: Option<Arc<str>>) {
+        let origin = update.origin.clone();
+        if self.is_in_force(&origin) {
+            self.unchanged(&origin);
+            let complete = !update.is_partial;
+            self.progress.send_modify(|progress| {
+                progress.complete |= complete;
+                progress.refused = None;
+            });
             return;
         }
+        let changes = Changes::between(self.updater.config(), &update);
         // A pointer for each cluster, beside the time that building them takes.
         let again = update.clone();
         match self.apply(update) {
-            Ok(()) => self.source.refused(None),
-            Err(error) => self.refuse(again, &error.to_string()),
+            Ok(()) => self.source.in_force(origin),
+            Err(error) => self.refuse(again, &error, changes, before.as_deref()),
         }
     }
 
     fn endpoints(&mut self, update: EndpointsUpdate) {
         let origin = update.origin.clone();
         let before = self.state.snapshot().generation();
-        let changes = Changes::of_endpoints(update.clusters.keys());
         match self.updater.apply_endpoints_update(&update, clock::now()) {
             Ok(applied) => {
-                self.applied(&origin, before, &applied, changes);
-                self.source.refused(None);
+                self.applied_endpoints(&origin, before, &applied, update.clusters.keys());
+                self.source.in_force(origin);
             }
             Err(error) => {
-                let error = error.to_string();
-                self.record_refused(&origin, &error, changes);
+                let changes = Changes::of_endpoints(update.clusters.keys());
                 let mut whole = self.updater.config().clone();
                 whole.merge(update);
-                self.refuse(whole, &error);
+                self.refuse(whole, &error, changes, None);
             }
         }
     }
 
-    /// Keeps what was refused: endpoints that come later belong to it.
-    fn refuse(&mut self, update: ConfigUpdate, why: &str) {
-        self.source.refused(Some(update.origin.clone()));
-        self.refused(why);
-        self.refused = Some(update);
+    /// Keeps what was refused: endpoints that come later belong to it. `before`: why it was refused without
+    /// those that came last.
+    fn refuse(
+        &mut self,
+        update: ConfigUpdate,
+        error: &ApplyError,
+        changes: Changes,
+        before: Option<&str>,
+    ) {
+        let why: Arc<str> = error.to_string().into();
+        self.source.refused(update.origin.clone());
+        self.shared.registry.mesh().rejected_resources(1);
+        if before == Some(&*why) {
+            self.refused_again(&update.origin, &why);
+        } else {
+            self.record_refused(&update.origin, &why, changes);
+            self.refused(&update.origin.source, &why);
+        }
+        self.refused = Some((update, why));
     }
 
     /// Whether this very content is what is applied already. Code has no version to go by.
@@ -253,49 +271,15 @@ impl Driver {
         let (origin, complete) = (update.origin.clone(), !update.is_partial);
         let before = self.state.snapshot().generation();
         let changes = Changes::between(self.updater.config(), &update);
-        let applied = match self.updater.apply(update, clock::now()) {
-            Ok(applied) => applied,
-            Err(error) => {
-                self.record_refused(&origin, &error.to_string(), changes);
-                return Err(error);
-            }
-        };
+        let applied = self.updater.apply(update, clock::now())?;
         self.dns.set(specs);
         for cluster in self.state.snapshot().clusters() {
             let reading: Weak<dyn ReadCluster> = Arc::downgrade(cluster) as _;
             cluster.attached().cells.read_from(reading);
         }
         self.progress.send_modify(|progress| progress.complete |= complete);
-        self.applied(&origin, before, &applied, changes);
+        self.applied_whole(&origin, before, &applied, changes);
         Ok(())
-    }
-
-    /// Tells everyone of what was applied; `before`: the snapshot before it.
-    fn applied(&mut self, origin: &Origin, before: u64, applied: &Applied, changes: Changes) {
-        let (registry, wall) = (&self.shared.registry, clock::wall());
-        if self.state.snapshot().generation() != before {
-            registry.mesh().snapshot_swapped();
-        }
-        registry.mesh().applied(origin, wall);
-        registry.source().live(&origin.version, clock::now());
-        log_applied(origin, applied, &changes);
-        registry.history().record(origin, ConfigurationOutcome::Applied, changes, wall);
-        self.report(&applied.happened);
-        self.progress.send_modify(|progress| {
-            progress.generation += 1;
-            progress.refused = None;
-        });
-    }
-
-    fn record_refused(&self, origin: &Origin, why: &str, changes: Changes) {
-        let outcome = ConfigurationOutcome::Refused(why.into());
-        self.shared.registry.history().record(origin, outcome, changes, clock::wall());
-    }
-
-    fn refused(&self, why: &str) {
-        self.shared.registry.mesh().rejected();
-        tracing::error!(target: "mesh", "configuration refused, the last good one stays: {why}");
-        self.progress.send_modify(|progress| progress.refused = Some(why.into()));
     }
 
     fn resolved(&mut self, cluster: &Arc<str>, event: DnsEvent) {
@@ -308,7 +292,7 @@ impl Driver {
                         tracing::debug!(target: "mesh", %cluster, count, "names resolved");
                         self.report(&applied.happened);
                     }
-                    Err(error) => self.refused(&error.to_string()),
+                    Err(error) => self.refused(cluster, &error.to_string()),
                 }
                 if count > 0 {
                     self.with_cluster(cluster, |live| live.attached().set_unresolved(None));
@@ -349,20 +333,4 @@ impl Drop for Driver {
         self.updater.abandon();
         self.progress.send_modify(|progress| progress.ended = true);
     }
-}
-
-fn log_applied(origin: &Origin, applied: &Applied, changes: &Changes) {
-    tracing::info!(
-        target: "mesh",
-        source = %origin.source,
-        version = %origin.version,
-        clusters_added = applied.clusters_added,
-        clusters_changed = applied.clusters_changed,
-        clusters_removed = applied.clusters_removed,
-        endpoints_added = applied.endpoints_added,
-        endpoints_removed = applied.endpoints_removed,
-        routes_changed = applied.routes_changed,
-        %changes,
-        "configuration applied"
-    );
 }

@@ -21,6 +21,8 @@ struct Inner {
     extra_flag: Option<ResponseFlag>,
     station: Station,
     report: Option<Box<crate::observe::CallReport>>,
+    /// What the source of configuration says to it.
+    why: Option<Arc<str>>,
     source: Option<BoxError>,
 }
 
@@ -44,7 +46,13 @@ pub struct Station {
 
 impl Error {
     pub(crate) fn new(reason: Reason, station: Station) -> Self {
-        Self(Box::new(Inner { reason, extra_flag: None, station, report: None, source: None }))
+        let (extra_flag, report, why, source) = (None, None, None, None);
+        Self(Box::new(Inner { reason, extra_flag, station, report, why, source }))
+    }
+
+    pub(crate) fn with_why(mut self, why: Option<Arc<str>>) -> Self {
+        self.0.why = why;
+        self
     }
 
     pub(crate) fn with_source(mut self, source: Option<BoxError>) -> Self {
@@ -78,6 +86,13 @@ impl Error {
     #[must_use]
     pub fn response_flag(&self) -> ResponseFlag {
         self.0.reason.flag()
+    }
+
+    /// What the source of configuration says to it, for a call that has no route or cluster because of the
+    /// source: its control plane can't be reached, a resource is refused or does not exist. Part of the text.
+    #[must_use]
+    pub fn why(&self) -> Option<&str> {
+        self.0.why.as_deref()
     }
 
     /// A flag beside the reason's own: `URX` when retries were used up.
@@ -162,8 +177,11 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { reason, station, .. } = &*self.0;
+        let Inner { reason, station, why, .. } = &*self.0;
         write!(f, "{reason}")?;
+        if let Some(why) = why {
+            write!(f, ": {why}")?;
+        }
         let mut separator = " (";
         let mut part = |f: &mut fmt::Formatter<'_>, name: &str, value: &dyn fmt::Display| {
             let result = write!(f, "{separator}{name} {value}");
@@ -200,6 +218,7 @@ impl fmt::Debug for Error {
         f.debug_struct("Error")
             .field("reason", &self.0.reason)
             .field("station", &self.0.station)
+            .field("why", &self.0.why)
             .field("source", &self.0.source)
             .finish()
     }
@@ -236,6 +255,11 @@ mod tests {
         assert_eq!(
             Error::new(Reason::NoVirtualHost, Station::default()).to_string(),
             "no virtual host serves this authority [no_virtual_host]"
+        );
+        let why = Some("control plane a:1 unreachable for 3 s".into());
+        assert_eq!(
+            Error::new(Reason::NotConfigured, Station::default()).with_why(why).to_string(),
+            "no configuration has arrived yet: control plane a:1 unreachable for 3 s [not_configured]"
         );
         assert_eq!(size_of::<Error>(), size_of::<usize>());
     }

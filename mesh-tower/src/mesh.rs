@@ -143,7 +143,8 @@ impl Mesh {
     }
 
     /// The last configurations that were applied or refused, the newest first, with what changed; at most
-    /// [`MAX_CONFIGURATIONS`](crate::observe::MAX_CONFIGURATIONS).
+    /// [`MAX_CONFIGURATIONS`](crate::observe::MAX_CONFIGURATIONS). Endpoints that change one after another are
+    /// one of them.
     ///
     /// # Examples
     /// ```

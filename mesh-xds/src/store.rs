@@ -125,6 +125,13 @@ impl Store {
         entry.error = Some(error);
     }
 
+    /// Nothing is wrong with it any more, and its value, if there is one, is good. Whether something was.
+    pub fn restored(&mut self, kind: ResourceType, name: &Arc<str>) -> bool {
+        let entry = self.entries.get_mut(&(kind, canonical(name)));
+        let with_value = entry.filter(|entry| entry.value.is_some());
+        with_value.and_then(|entry| entry.error.take()).is_some()
+    }
+
     /// Nobody asks for it any more.
     pub fn forget(&mut self, kind: ResourceType, name: &Arc<str>) {
         let key = (kind, canonical(name));
@@ -275,6 +282,8 @@ mod tests {
         store.insert(LISTENER, &a, listener("a"), received(b"one"));
         store.fail(LISTENER, &a, "refused".into(), true);
         check(&store, &[("a", Some(b"one"), true, false)]);
+        assert!(store.restored(LISTENER, &a) && !store.restored(LISTENER, &a));
+        check(&store, &[("a", Some(b"one"), false, false)]);
         store.insert(LISTENER, &a, listener("a"), received(b"two"));
         check(&store, &[("a", Some(b"two"), false, false)]);
         store.fail(LISTENER, &a, "deleted".into(), false);
@@ -368,7 +377,9 @@ mod tests {
     fn an_acknowledgement_says_whether_only_endpoints_are_new() {
         let mut store = Store::new();
         store.remember();
-        for (version, is_whole) in [("1", true), ("2", false), ("3", false), ("4", true), ("5", false)] {
+        for (version, is_whole) in
+            [("1", true), ("2", false), ("3", false), ("4", true), ("5", false)]
+        {
             store.told(&version.into(), is_whole);
         }
         let acknowledged = ["1", "3", "2", "5"].map(|version| store.acknowledged(version));

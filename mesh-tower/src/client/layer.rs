@@ -107,6 +107,7 @@ where
 mod sealed {
     use super::{BoxError, Bytes, MeshBody, Request, Response, Service, Transport};
 
+    /// What only this module can say of a type.
     #[expect(unnameable_types, reason = "that is what seals it")]
     pub trait Sealed {}
 

@@ -109,6 +109,7 @@ pub(super) fn busy() -> Busy {
     source.acknowledged(LDS, Duration::from_millis(2));
     source.published(&"7".into(), [(LDS, Duration::from_millis(3))], Timestamp::ZERO);
     source.live(&"7".into(), Timestamp::from_millis(4));
+    source.copy_written(true);
     Busy { registry, target, cluster, locality, state }
 }
 

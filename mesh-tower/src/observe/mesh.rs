@@ -66,7 +66,8 @@ impl MeshCells {
         self.count(UpdateOutcome::Rejected);
     }
 
-    /// How many resources are refused now, in all.
+    /// How many files or resources are refused now, but for those that the source itself knows of; a
+    /// configuration that is refused as a whole is one.
     pub(crate) fn rejected_resources(&self, number: u64) {
         self.rejected_resources.store(number, Ordering::Relaxed);
     }
@@ -90,6 +91,12 @@ impl MeshCells {
         self.updates[outcome as usize].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Gives `visit` how many resources are refused; `more`: those that the source itself knows of.
+    pub(super) fn visit_rejected(&self, more: u64, visit: &mut Visit<'_>) {
+        let refused = self.rejected_resources.load(Ordering::Relaxed).saturating_add(more);
+        visit(&[], Value::Number(refused));
+    }
+
     /// Gives `visit` all series of `metric`.
     pub(super) fn visit(&self, metric: Metric, visit: &mut Visit<'_>) {
         let number = |cell: &AtomicU64| Value::Number(cell.load(Ordering::Relaxed));
@@ -109,7 +116,6 @@ impl MeshCells {
                     visit(&[outcome.as_str()], number(cell));
                 }
             }
-            Metric::ConfigurationRejected => visit(&[], number(&self.rejected_resources)),
             Metric::SourceConnected => match self.connected.load(Ordering::Relaxed) {
                 UNKNOWN => {}
                 connected => visit(&[], Value::Number(u64::from(connected))),

@@ -146,7 +146,7 @@ metrics! {
     ConfigurationUpdates: Mesh Counter "mesh_config_updates_total" "{update}" [outcome]
         "Configurations that a source gave.";
     ConfigurationRejected: Mesh Gauge "mesh_config_rejected_resources" "{resource}" []
-        "Resources whose newest version is refused; their last good one stays in force.";
+        "Files and resources whose newest version is refused; their last good one stays in force.";
     SourceConnected: Mesh Gauge "mesh_config_source_connected" "{source}" []
         "1 while the source of configuration can be reached, 0 while it can't.";
     SnapshotSwaps: Mesh Counter "mesh_snapshot_swaps_total" "{snapshot}" []
@@ -173,6 +173,8 @@ metrics! {
         "1 for the version of the last response that was accepted.";
     XdsLastGood: Source Gauge "mesh_xds_last_good_timestamp_seconds" "s" [server resource_type]
         "When the last response was accepted, in seconds since the Unix epoch.";
+    XdsCopies: Source Counter "mesh_xds_copy_writes_total" "{write}" [outcome]
+        "Times that the copy of the last good configuration was written to disk, or could not be.";
 }
 
 /// How the metrics of gRPC begin that are counted here: its names are kept, for its dashboards.

@@ -111,10 +111,9 @@ impl Registry {
                 live(&self.clusters).iter().for_each(|cells| cells.visit(metric, visit));
             }
             Owner::Mesh => {
-                if metric == Metric::ConfigurationRejected
-                    && let Some(refused) = self.source.refused()
-                {
-                    self.mesh.rejected_resources(refused);
+                if metric == Metric::ConfigurationRejected {
+                    let refused = self.source.refused().unwrap_or(0);
+                    return self.mesh.visit_rejected(refused, visit);
                 }
                 self.mesh.visit(metric, visit);
             }

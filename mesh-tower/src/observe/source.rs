@@ -76,7 +76,12 @@ pub(crate) struct SourceCells {
     acks: Histograms,
     live: Histograms,
     published: Mutex<VecDeque<Published>>,
+    /// How often the copy on disk was written, and could not be; `None`: there is none.
+    copies: Mutex<Option<[u64; 2]>>,
 }
+
+/// The outcomes of writing the copy on disk, as a label.
+const COPY_OUTCOMES: [&str; 2] = ["written", "failed"];
 
 /// A configuration that is on its way.
 struct Published {
@@ -130,6 +135,16 @@ impl SourceCells {
         }
     }
 
+    /// There is a copy on disk that is written from now on.
+    pub(crate) fn keeps_copy(&self) {
+        self.copies.lock().get_or_insert_default();
+    }
+
+    /// The copy on disk was written, or could not be.
+    pub(crate) fn copy_written(&self, ok: bool) {
+        self.copies.lock().get_or_insert_default()[usize::from(!ok)] += 1;
+    }
+
     /// How many resources have a newest version that is refused; `None`: the source does not know.
     pub(crate) fn refused(&self) -> Option<u64> {
         let resources = self.read()?.resources;
@@ -141,6 +156,13 @@ impl SourceCells {
         match metric {
             Metric::XdsAck => return histograms(&self.acks, visit),
             Metric::XdsLive => return histograms(&self.live, visit),
+            Metric::XdsCopies => {
+                let Some(counts) = *self.copies.lock() else { return };
+                for (outcome, count) in COPY_OUTCOMES.iter().zip(counts) {
+                    visit(&[outcome], Value::Number(count));
+                }
+                return;
+            }
             _ => {}
         }
         let Some(reading) = self.read() else { return };

@@ -25,6 +25,7 @@ use mesh_core::local_reply::Reason;
 use mesh_core::state::Snapshot;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tower_service::Service;
@@ -65,8 +66,8 @@ where
             let authority = authority_of(&request).to_ascii_lowercase();
             let default_port = if request.uri().scheme_str() == Some("https") { 443 } else { 80 };
             if let Err(too_many) = mesh.shared().interests.ask(&authority, default_port) {
-                let source: BoxError = too_many.into();
-                return service.unanswered(Reason::NoVirtualHost, Some(source), started, span);
+                let why = Some(too_many.to_string().into());
+                return service.unanswered(Reason::NoVirtualHost, why, started, span);
             }
             let limit = options_of(&request).timeout.filter(|limit| !limit.is_zero());
             let grpc = mesh_core::head::is_grpc_content_type(request.headers());
@@ -77,7 +78,11 @@ where
             match tokio::time::timeout_at(until, answer(mesh.progress(), has_answer)).await {
                 Ok(true) => service.start(request, started, span),
                 Ok(false) => service.unanswered(Reason::ShutDown, None, started, span),
-                Err(_late) => service.unanswered(Reason::NotConfigured, None, started, span),
+                Err(_late) => {
+                    let trouble = mesh.shared().interests.trouble();
+                    let why = Some(trouble.of_authority(&authority, clock::now()));
+                    service.unanswered(Reason::NotConfigured, why, started, span)
+                }
             }
         })
     }
@@ -85,13 +90,13 @@ where
     fn unanswered(
         &self,
         reason: Reason,
-        source: Option<BoxError>,
+        why: Option<Arc<str>>,
         started: Timestamp,
         span: ThinSpan,
     ) -> RouteFuture<S::Future, L::Future, R> {
         let code = Code { flag: Some(reason.flag()), ..Code::default() };
         super::count(self.mesh.unrouted(), code, started);
-        let error = Error::new(reason, Station::default()).with_source(source);
+        let error = Error::new(reason, Station::default()).with_why(why);
         let error = error.with_report(Some(CallReport::new()));
         RouteFuture::ready(Err(error), span)
     }

@@ -150,16 +150,24 @@ where
                 RouteFuture::passthrough(self.leaf.passthrough(request), passing, span)
             }
             Err(reason) => {
-                let absence = snapshot.absence(authority_of(&request)).cloned();
-                let error = self.refuse(reason, &snapshot, started);
-                let source = absence.map(|why| BoxError::from(&*why));
-                RouteFuture::ready(Err(error.with_source(source)), span)
+                let why = self.why(&reason, &snapshot, authority_of(&request));
+                let error = self.refuse(reason, &snapshot, started).with_why(why);
+                RouteFuture::ready(Err(error), span)
             }
         }
     }
 }
 
 impl<S, L> RouteService<S, L> {
+    /// What the source of configuration says to it.
+    #[cold]
+    fn why(&self, reason: &Reason, snapshot: &Snapshot<Net>, authority: &str) -> Option<Arc<str>> {
+        match reason {
+            Reason::UnknownCluster => self.mesh.shared().interests.trouble().of_clusters(),
+            _ => snapshot.absence(authority).cloned(),
+        }
+    }
+
     /// A call that no route takes.
     #[cold]
     fn refuse(&self, reason: Reason, snapshot: &Snapshot<Net>, started: Timestamp) -> Error {

@@ -9,6 +9,8 @@
 //!
 //! Without such a source nothing is left here, and a call pays one load of a flag.
 
+use super::trouble::Trouble;
+use crate::clock;
 use crate::observe::registry::Registry;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -62,6 +64,23 @@ impl Demand {
         state.fresh.retain(|interest| *interest.authority != *authority);
     }
 
+    /// Says that a server of the source can't be reached: so many attempts in a row failed, the last one with
+    /// this error. Calls that end without an answer say so.
+    pub fn unreachable(&self, server: &Arc<str>, attempts: u32, error: &Arc<str>) {
+        self.0.trouble.lock().unreachable(server, attempts, error, clock::now());
+    }
+
+    /// Says that a server of the source can be reached, for the first time or again.
+    pub fn reachable(&self, server: &str) {
+        self.0.trouble.lock().reachable(server);
+    }
+
+    /// Names all clusters that routes lead to and that there are not, each with the reason. Calls that end for
+    /// want of a cluster say so.
+    pub fn missing(&self, clusters: BTreeMap<Arc<str>, Arc<str>>) {
+        self.0.trouble.lock().missing(clusters);
+    }
+
     /// The authorities that are held, with how often calls asked for each.
     #[cfg_attr(not(any(feature = "xds", test)), expect(dead_code, reason = "for XdsSource"))]
     pub(super) fn held(&self) -> Vec<(Arc<str>, u64)> {
@@ -82,6 +101,8 @@ pub(crate) struct Interests {
     is_open: AtomicBool,
     state: Mutex<State>,
     arrived: Notify,
+    /// What is wrong with the source.
+    trouble: Mutex<Trouble>,
     /// Where calls are counted.
     counted: OnceLock<Weak<Registry>>,
 }
@@ -113,6 +134,11 @@ impl Interests {
     pub(crate) fn open(self: &Arc<Self>) -> Demand {
         self.is_open.store(true, Ordering::Relaxed);
         Demand(Arc::clone(self))
+    }
+
+    /// What is wrong with the source, now.
+    pub(crate) fn trouble(&self) -> Trouble {
+        self.trouble.lock().clone()
     }
 
     /// Calls are counted in `registry`.

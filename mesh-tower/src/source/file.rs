@@ -173,13 +173,13 @@ struct Report {
     sink: Sink,
     /// The paths, as one name.
     source: Arc<str>,
-    kept: Option<Origin>,
+    published: Option<Origin>,
 }
 
 impl Report {
     fn new(paths: &[PathBuf], sink: Sink) -> Self {
         let names = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
-        Self { sink, source: names.join(", ").into(), kept: None }
+        Self { sink, source: names.join(", ").into(), published: None }
     }
 
     fn handle(&mut self, verdict: Verdict, loaded: Loaded) {
@@ -188,7 +188,7 @@ impl Report {
             (Verdict::Publish, Some(Ok(mut update))) => {
                 update.origin = Origin::new(self.source.clone(), version);
                 tracing::info!(source = &*self.source, version = &*update.origin.version, "loaded");
-                self.kept = Some(update.origin.clone());
+                self.published = Some(update.origin.clone());
                 self.sink.publish(update);
             }
             (Verdict::Report, Some(Err(mut rejected))) => {
@@ -198,18 +198,39 @@ impl Report {
                     RejectCause::Missing | RejectCause::Unreadable => String::new(),
                 };
                 rejected.origin = Origin::new(self.source.clone(), version);
-                rejected.kept = self.kept.clone();
-                tracing::warn!("{rejected}");
-                self.sink.reject(rejected);
+                self.reject(rejected);
             }
-            (Verdict::Restored, _) => {
-                tracing::info!(source = &*self.source, version, "restored");
-                if let Some(origin) = &self.kept {
-                    self.sink.restored(origin.clone());
-                }
-            }
+            (Verdict::Restored, _) => self.restored(),
             (Verdict::Unchanged | Verdict::Hold | Verdict::Publish | Verdict::Report, _) => {}
         }
+    }
+
+    fn reject(&self, mut rejected: Rejected) {
+        rejected.kept = match self.is_refused() {
+            true => self.sink.in_force(),
+            false => self.published.clone(),
+        };
+        tracing::warn!("{rejected}");
+        self.sink.reject(rejected);
+    }
+
+    /// The files are what was published last. That may have been refused since: a parser does not know all
+    /// that the mesh needs.
+    fn restored(&self) {
+        let Some(origin) = &self.published else { return };
+        if self.is_refused() {
+            let why = "it is again what the mesh refused before".to_owned();
+            let mut rejected = Rejected::invalid([why]);
+            rejected.origin = origin.clone();
+            return self.reject(rejected);
+        }
+        tracing::info!(source = &*self.source, version = &*origin.version, "restored");
+        self.sink.restored(origin.clone());
+    }
+
+    /// Whether the mesh could not put into force what was published last.
+    fn is_refused(&self) -> bool {
+        self.published.is_some() && self.sink.refused() == self.published
     }
 }
 

@@ -6,6 +6,7 @@ use super::{FileSource, RejectCause, Rejected};
 use mesh_core::ConfigUpdate;
 use mesh_core::config::{Bounds, Diagnostic, Document, Environment, FileError, Severity};
 use mesh_core::update::Origin;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -67,7 +68,10 @@ fn parse(files: &[(PathBuf, String)]) -> Result<ConfigUpdate, Rejected> {
         }
         None => {
             let errors = loaded.diagnostics.iter().filter(|d| d.severity == Severity::Error);
-            Err(Rejected::new(RejectCause::Invalid, errors.map(line)))
+            let wrong: BTreeSet<_> = errors.clone().map(|error| error.document).collect();
+            let mut rejected = Rejected::new(RejectCause::Invalid, errors.map(line));
+            rejected.count = u64::try_from(wrong.len()).unwrap_or(u64::MAX).max(1);
+            Err(rejected)
         }
     }
 }

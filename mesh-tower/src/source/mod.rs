@@ -54,6 +54,7 @@ pub(crate) mod mesh_yaml;
 mod read;
 mod reload;
 mod sink;
+mod trouble;
 mod watch_file;
 #[cfg(feature = "xds")]
 mod xds;

@@ -3,7 +3,10 @@
 //! A configuration is complete, so only the newest matters: at most one event of each kind waits,
 //! and a source never waits for the mesh. The order between kinds is kept. Endpoints alone are not
 //! complete: those that come while others wait, or while a configuration does, are merged into what
-//! waits, so that none are lost and none come before their clusters.
+//! waits, so that none are lost and none come before their clusters. Nor is a rejection: a control plane may
+//! send several bad resources at once, so that one waits for each origin, [`MAX_REJECTED`] in all; so of what is good again.
+//!
+//! On the way back comes what the mesh made of it: which configuration is in force, and which was refused.
 
 use super::demand::{Demand, Interests};
 use crate::observe::registry::Registry;
@@ -15,12 +18,16 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::fmt;
-use std::mem::discriminant;
+use std::mem::{Discriminant, discriminant};
 use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// The source's end. Cheap to clone, never waits, keeps at most one event of each kind.
+/// The most rejections that wait, and the most ends of some; the oldest gives way.
+const MAX_REJECTED: usize = 32;
+
+/// The source's end. Cheap to clone, never waits, keeps at most one event of each kind, and of rejections one
+/// for each origin, at most 32.
 #[derive(Clone)]
 pub struct Sink {
     shared: Arc<Shared>,
@@ -77,7 +84,22 @@ impl Sink {
     /// something later.
     #[must_use]
     pub fn refused(&self) -> Option<Origin> {
-        self.shared.refused.lock().clone()
+        self.shared.judged.lock().refused.clone()
+    }
+
+    /// What the mesh has put into force last of what this source published; `None`: nothing yet.
+    #[must_use]
+    pub fn in_force(&self) -> Option<Origin> {
+        self.shared.judged.lock().in_force.clone()
+    }
+
+    /// Waits until the mesh has put something into force or refused it since the last call that returned. For
+    /// one task at a time.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn judged(&self) {
+        self.shared.was_judged.notified().await;
     }
 
     /// Says that this source answers for authorities as calls ask for them: from now on they come
@@ -132,7 +154,9 @@ impl Sink {
         let mut pending = self.shared.pending.lock();
         if let Some(event) = merged(&mut pending, event) {
             pending.retain(|waiting| !is_replaced(waiting, &event));
+            let kind = discriminant(&event);
             pending.push_back(event);
+            bound(&mut pending, kind);
         }
         drop(pending);
         self.shared.arrived.notify_one();
@@ -165,8 +189,24 @@ fn merged(pending: &mut VecDeque<SourceEvent>, event: SourceEvent) -> Option<Sou
 /// Whether `event` makes what waits obsolete: a newer one of its kind, or endpoints that the configuration
 /// has.
 fn is_replaced(waiting: &SourceEvent, event: &SourceEvent) -> bool {
-    discriminant(waiting) == discriminant(event)
-        || matches!((waiting, event), (SourceEvent::Endpoints(_), SourceEvent::Update(_)))
+    match (waiting, event) {
+        (SourceEvent::Rejected(one), SourceEvent::Rejected(other)) => {
+            one.origin.source == other.origin.source
+        }
+        (SourceEvent::Restored(one), SourceEvent::Restored(other)) => one.source == other.source,
+        (SourceEvent::Endpoints(_), SourceEvent::Update(_)) => true,
+        _ => discriminant(waiting) == discriminant(event),
+    }
+}
+
+/// Lets go of the oldest event of a kind if there are too many.
+fn bound(pending: &mut VecDeque<SourceEvent>, kind: Discriminant<SourceEvent>) {
+    let is_of_kind = |event: &SourceEvent| discriminant(event) == kind;
+    if pending.iter().filter(|event| is_of_kind(event)).count() > MAX_REJECTED
+        && let Some(oldest) = pending.iter().position(is_of_kind)
+    {
+        pending.remove(oldest);
+    }
 }
 
 /// The mesh's end. Dropping it closes the sink.
@@ -190,9 +230,16 @@ impl SinkReceiver {
         }
     }
 
-    /// Tells the source that what it published could not be put into force; `None`: that it could.
-    pub fn refused(&self, origin: Option<Origin>) {
-        *self.shared.refused.lock() = origin;
+    /// Tells the source that what it published is in force.
+    pub fn in_force(&self, origin: Origin) {
+        *self.shared.judged.lock() = Judged { in_force: Some(origin), refused: None };
+        self.shared.was_judged.notify_one();
+    }
+
+    /// Tells the source that what it published could not be put into force.
+    pub fn refused(&self, origin: Origin) {
+        self.shared.judged.lock().refused = Some(origin);
+        self.shared.was_judged.notify_one();
     }
 }
 
@@ -226,6 +273,8 @@ pub struct Rejected {
     pub diagnostics: Vec<String>,
     /// What this source published last and what therefore stays; `None`: nothing yet.
     pub kept: Option<Origin>,
+    /// How many files or resources are wrong, at least 1. They count as refused until a good load.
+    pub count: u64,
 }
 
 impl Rejected {
@@ -239,7 +288,7 @@ impl Rejected {
     #[must_use]
     pub fn new(cause: RejectCause, diagnostics: impl IntoIterator<Item = String>) -> Self {
         let diagnostics = diagnostics.into_iter().collect();
-        Self { origin: Origin::default(), cause, diagnostics, kept: None }
+        Self { origin: Origin::default(), cause, diagnostics, kept: None, count: 1 }
     }
 }
 
@@ -282,10 +331,19 @@ impl fmt::Display for RejectCause {
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// At most one of each kind, oldest first.
+    /// At most one of each kind, and of rejections one of each origin; oldest first.
     pending: Mutex<VecDeque<SourceEvent>>,
     arrived: Notify,
-    refused: Mutex<Option<Origin>>,
+    judged: Mutex<Judged>,
+    was_judged: Notify,
+}
+
+/// What the mesh made of what it took.
+#[derive(Debug, Default)]
+struct Judged {
+    in_force: Option<Origin>,
+    /// Since that one.
+    refused: Option<Origin>,
 }
 
 #[cfg(test)]
@@ -312,6 +370,49 @@ mod tests {
         assert_eq!(receiver.next().now_or_never(), Some(SourceEvent::Rejected(bad("second"))));
         assert_eq!(receiver.next().now_or_never(), Some(SourceEvent::Update(update("last"))));
         assert_eq!(receiver.next().now_or_never(), None);
+    }
+
+    #[test]
+    fn what_several_origins_have_wrong_is_told_of_each() {
+        let (sink, mut receiver) = Sink::channel();
+        let bad = |origin: usize, text: &str| {
+            let mut rejected = Rejected::invalid([text.to_owned()]);
+            rejected.origin = Origin::new(format!("CDS {origin}"), "");
+            rejected
+        };
+        for origin in [1, 2, 1] {
+            sink.reject(bad(origin, "first"));
+            sink.reject(bad(origin, "second"));
+        }
+        for origin in [2, 1] {
+            let expected = SourceEvent::Rejected(bad(origin, "second"));
+            assert_eq!(receiver.next().now_or_never(), Some(expected));
+        }
+        assert_eq!(receiver.next().now_or_never(), None);
+        // They are bounded, and nothing else gives way to them.
+        sink.publish(update("1"));
+        (0..1_000).for_each(|origin| sink.reject(bad(origin, "no")));
+        assert_eq!(receiver.next().now_or_never(), Some(SourceEvent::Update(update("1"))));
+        for origin in 1_000 - MAX_REJECTED..1_000 {
+            let expected = SourceEvent::Rejected(bad(origin, "no"));
+            assert_eq!(receiver.next().now_or_never(), Some(expected));
+        }
+        assert_eq!(receiver.next().now_or_never(), None);
+    }
+
+    #[test]
+    fn a_source_hears_what_became_of_what_it_published() {
+        let (sink, receiver) = Sink::channel();
+        let origin = |version: &str| Origin::new("code", version);
+        assert_eq!((sink.in_force(), sink.refused()), (None, None));
+        receiver.in_force(origin("1"));
+        receiver.refused(origin("2"));
+        assert_eq!(sink.judged().now_or_never(), Some(()));
+        assert_eq!(sink.judged().now_or_never(), None);
+        assert_eq!((sink.in_force(), sink.refused()), (Some(origin("1")), Some(origin("2"))));
+        receiver.in_force(origin("3"));
+        assert_eq!((sink.in_force(), sink.refused()), (Some(origin("3")), None));
+        assert_eq!(sink.judged().now_or_never(), Some(()));
     }
 
     #[test]

@@ -5,6 +5,9 @@ use mesh_tower::{BuildError, Mesh};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+/// How many files are refused now.
+const REFUSED: &str = "mesh_config_rejected_resources";
+
 fn yaml(endpoint: SocketAddr, extra: &str) -> String {
     format!(
         "version: 1\nvirtual_hosts:\n  a: {{ routes: [{{ cluster: a{extra} }}] }}\n\
@@ -52,6 +55,7 @@ async fn a_file_is_followed_and_a_bad_one_changes_nothing_and_says_why() {
     assert_eq!(answers(&mesh).await.as_deref(), Ok("second"));
     assert_eq!(metric(&mesh, "mesh_config_updates_total", &[("outcome", "rejected")]), 1);
     assert_eq!(metric(&mesh, "mesh_config_updates_total", &[("outcome", "applied")]), 2);
+    assert_eq!(metric(&mesh, REFUSED, &[]), 1);
 
     // Nothing at all, and no file.
     write(directory.path(), "");
@@ -65,11 +69,13 @@ async fn a_file_is_followed_and_a_bad_one_changes_nothing_and_says_why() {
     })
     .await;
     assert_eq!(answers(&mesh).await.as_deref(), Ok("second"));
+    assert_eq!(metric(&mesh, REFUSED, &[]), 1);
 
     // What was in force comes back: the refusal is over, and it is no new configuration.
     write(directory.path(), &yaml(second.address, ""));
     eventually("all is well again", || mesh.configuration().refused.is_none()).await;
     assert_eq!(mesh.configuration().generation, 2);
+    assert_eq!(metric(&mesh, REFUSED, &[]), 0);
     write(directory.path(), &yaml(first.address, ", timeout: 5s"));
     bounded(mesh.applied(3)).await.unwrap();
     assert_eq!(answers(&mesh).await.as_deref(), Ok("first"));

@@ -4,7 +4,9 @@ use crate::fixture::{at, bounded, call, cluster, eventually, get, metric, over_h
 use http::Request;
 use mesh_core::model::{ForwardAction, Route, VirtualHost};
 use mesh_core::update::ConfigUpdate;
-use mesh_tower::source::{Bootstrap, Variant, XdsSource};
+use mesh_tower::source::{
+    Bootstrap, Sink, SinkReceiver, Source as _, SourceEvent, Variant, XdsSource,
+};
 use mesh_tower::testing::MemoryNetwork;
 use mesh_tower::{Mesh, MeshBody};
 use mesh_xds::encode::{Encoded, api_listener};
@@ -17,9 +19,9 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// A control plane, which can be stopped and started again at its address.
-struct Plane {
-    server: AdsServer,
-    address: SocketAddr,
+pub(crate) struct Plane {
+    pub(crate) server: AdsServer,
+    pub(crate) address: SocketAddr,
     running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
@@ -31,7 +33,7 @@ impl Plane {
         Self { server: AdsServer::new(snapshot), address, running: None }
     }
 
-    async fn up(snapshot: Snapshot) -> Self {
+    pub(crate) async fn up(snapshot: Snapshot) -> Self {
         let mut plane = Self::down(snapshot).await;
         plane.start().await;
         plane
@@ -59,11 +61,11 @@ impl Plane {
 }
 
 /// These authorities, all at one endpoint.
-fn serving(authorities: &[&str], endpoint: u8) -> Snapshot {
+pub(crate) fn serving(authorities: &[&str], endpoint: u8) -> Snapshot {
     Snapshot::of(&update(authorities, endpoint), [])
 }
 
-fn update(authorities: &[&str], endpoint: u8) -> ConfigUpdate {
+pub(crate) fn update(authorities: &[&str], endpoint: u8) -> ConfigUpdate {
     let empty = ConfigUpdate::in_code().cluster(cluster(|_| {}), [at(endpoint)]);
     authorities.iter().fold(empty, |update, authority| {
         let host = VirtualHost::of(authority).unwrap();
@@ -91,7 +93,7 @@ fn bootstrap(planes: &[&Plane]) -> Bootstrap {
     Bootstrap::parse(&text).unwrap()
 }
 
-fn mesh(source: XdsSource) -> Mesh {
+pub(crate) fn mesh(source: XdsSource) -> Mesh {
     Mesh::builder().connector(network()).source(source).build().unwrap()
 }
 
@@ -221,7 +223,7 @@ async fn a_name_of_an_unknown_authority_is_refused_at_once() {
         *request.uri_mut() = "http://shop/".parse().unwrap();
         let error = call(&mesh, request).await.unwrap_err();
         assert_eq!(error.code(), "no_virtual_host");
-        let why = std::error::Error::source(&error).unwrap().to_string();
+        let why = error.why().unwrap();
         assert!(why.contains("`nowhere` is not in the bootstrap"), "{why}");
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     }
@@ -328,6 +330,84 @@ async fn a_copy_that_is_damaged_or_foreign_is_reported_and_not_used() {
         let mesh = mesh(source);
         eventually("it is reported", || rejected(&mesh) == 1).await;
         assert_eq!(mesh.configuration().stale_since, None);
+    }
+}
+
+/// Good is what the mesh works with, and not what came a while ago.
+#[tokio::test]
+async fn only_what_is_in_force_goes_to_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("last-good");
+    let plane = Plane::up(serving(&["shop"], 1)).await;
+    let (sink, mut mesh) = Sink::channel();
+    let source = Box::new(source_of(&plane, &path).authority("shop"));
+    let running = tokio::spawn(async move {
+        tokio::select! {
+            () = sink.closed() => {}
+            () = source.start(sink.clone()) => {}
+        }
+    });
+    let served = |update: &ConfigUpdate| !update.clusters.is_empty() && !update.is_partial;
+    let first = bounded(next_update(&mut mesh, served)).await;
+    // Longer than a change waits for others.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!path.exists(), "nobody said that it is in force");
+    mesh.refused(first.origin.clone());
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!path.exists(), "it is refused");
+    mesh.in_force(first.origin.clone());
+    written(&path, None).await;
+    let copy = std::fs::read(&path).unwrap();
+
+    // What comes then is refused, and the end does not write it.
+    plane.server.publish(serving(&["shop"], 2));
+    let event = bounded(mesh.next()).await;
+    let second = match event {
+        SourceEvent::Endpoints(update) => update.origin,
+        other => panic!("{other:?}"),
+    };
+    mesh.refused(second);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    drop(mesh);
+    bounded(running).await.unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), copy);
+}
+
+/// The next configuration of this kind.
+async fn next_update(
+    mesh: &mut SinkReceiver,
+    is_it: impl Fn(&ConfigUpdate) -> bool,
+) -> ConfigUpdate {
+    loop {
+        if let SourceEvent::Update(update) = mesh.next().await
+            && is_it(&update)
+        {
+            return update;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_copy_that_can_not_be_written_is_counted_and_changes_no_call() {
+    const WRITES: &str = "mesh_xds_copy_writes_total";
+    let directory = tempfile::tempdir().unwrap();
+    let plane = Plane::up(serving(&["shop"], 1)).await;
+    let without = mesh(XdsSource::new(bootstrap(&[&plane])));
+    assert_eq!(answer(&without, "shop").await, "first");
+    assert!(!without.metrics().prometheus_text().contains(WRITES));
+
+    // A directory that vanishes, and one that never was.
+    let gone = directory.path().join("gone");
+    std::fs::create_dir(&gone).unwrap();
+    for place in [gone.join("last-good"), directory.path().join("no/such/last-good")] {
+        let of = |mesh: &Mesh, outcome| metric(mesh, WRITES, &[("outcome", outcome)]);
+        let mesh = mesh(source_of(&plane, &place));
+        let _removed = std::fs::remove_dir(&gone);
+        assert_eq!(answer(&mesh, "shop").await, "first");
+        eventually("it is counted", || of(&mesh, "failed") == 1).await;
+        assert_eq!(of(&mesh, "written"), 0);
+        assert_eq!(mesh.configuration().refused, None);
+        assert_eq!(answer(&mesh, "shop").await, "first");
     }
 }
 

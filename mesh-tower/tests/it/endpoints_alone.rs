@@ -96,3 +96,59 @@ async fn those_of_a_refused_configuration_wait_with_it() {
     mesh.applied(2).await.unwrap();
     assert_eq!(told(&mesh).await, "3 by v5 (2)");
 }
+
+/// The history, the newest first, without versions: they are numbered.
+fn history(mesh: &Mesh) -> Vec<String> {
+    let words = |text: String| text.split_once(": ").unwrap().1.to_owned();
+    mesh.configurations().iter().map(|record| words(record.to_string())).collect()
+}
+
+async fn seen(mesh: &Mesh, sink: &Sink, version: &str) {
+    // Time passes, so that a mesh that never sees it fails the test.
+    for _ in 0..10_000 {
+        let is_it =
+            |origin: Option<Origin>| origin.is_some_and(|origin| &*origin.version == version);
+        if is_it(sink.in_force()) || is_it(sink.refused()) {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    panic!("{version} was not judged: {:?}", history(mesh));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_them_pushes_nothing_else_out_of_the_history() {
+    let (mesh, sink) = handed().await;
+    sink.publish(whole("v1", 1));
+    seen(&mesh, &sink, "v1").await;
+    for number in 0..100_u8 {
+        let version = format!("e{number}");
+        sink.publish_endpoints(endpoints(&version, 1 + number % 3));
+        seen(&mesh, &sink, &version).await;
+    }
+    let newest = &mesh.configurations()[0];
+    assert_eq!((newest.count, &*newest.version), (100, "e99"));
+    assert_eq!(newest.changes.to_string(), "endpoints ~1 (a)");
+    assert!(newest.at <= newest.last);
+    assert_eq!(history(&mesh).len(), 2);
+
+    // What is refused has its place, and keeps it while its endpoints change.
+    let mut bad = whole("bad", 2);
+    let of_nobody = cluster(|a| a.lb_policy.algorithm = LbAlgorithm::Custom("nobody's".into()));
+    bad.clusters.get_mut("a").unwrap().cluster = Arc::new(of_nobody);
+    sink.publish(bad);
+    seen(&mesh, &sink, "bad").await;
+    for number in 0..50_u8 {
+        let version = format!("b{number}");
+        sink.publish_endpoints(endpoints(&version, 1 + number % 3));
+        seen(&mesh, &sink, &version).await;
+    }
+    let newest = &mesh.configurations()[0];
+    assert_eq!((newest.count, &*newest.version), (51, "b49"));
+    assert_eq!(history(&mesh).len(), 3);
+    assert_eq!(crate::fixture::metric(&mesh, "mesh_config_rejected_resources", &[]), 1);
+    sink.publish(whole("v2", 3));
+    seen(&mesh, &sink, "v2").await;
+    assert_eq!(history(&mesh).len(), 4);
+    assert_eq!(crate::fixture::metric(&mesh, "mesh_config_rejected_resources", &[]), 0);
+}

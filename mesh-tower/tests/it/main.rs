@@ -26,6 +26,8 @@ mod headers;
 mod kit;
 #[cfg(feature = "xds")]
 mod load_report;
+#[cfg(feature = "xds")]
+mod no_answer;
 mod observe_mode;
 mod on_demand;
 mod outlier;

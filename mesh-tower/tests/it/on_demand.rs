@@ -9,7 +9,6 @@ use mesh_tower::source::{Sink, Source};
 use mesh_tower::testing::MemoryNetwork;
 use mesh_tower::{CallOptions, Mesh, MeshBody};
 use std::collections::BTreeMap;
-use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,7 +86,8 @@ async fn what_does_not_exist_is_refused_with_what_the_source_says() {
     for _ in 0..2 {
         let error = call(&mesh, to("nowhere")).await.unwrap_err();
         assert_eq!(error.response_flag().as_str(), "NR");
-        assert_eq!(error.source().unwrap().to_string(), "no listener nowhere:80");
+        assert_eq!(error.why(), Some("no listener nowhere:80"));
+        assert!(error.to_string().contains("authority: no listener nowhere:80"), "{error}");
     }
 }
 

@@ -77,7 +77,8 @@ impl Client {
                 resources.push(RawResource::new(kind, name, version, body.clone()));
             }
         }
-        resources.sort_unstable_by(|one, other| (one.kind, &one.name).cmp(&(other.kind, &other.name)));
+        resources
+            .sort_unstable_by(|one, other| (one.kind, &one.name).cmp(&(other.kind, &other.name)));
         let roots = self.wanted.iter();
         InUse {
             stale: self.restored.filter(|_| is_stale),
@@ -92,12 +93,14 @@ impl Client {
     /// A resource that can't be read any more (the bootstrap lacks a certificate provider by now) is left
     /// out, with a line of the log; what needs it waits for the control plane.
     pub fn restore(&mut self, copy: &LastGood) {
-        for RawResource { kind, name, version, body } in copy.resources() {
+        for resource in copy.resources() {
+            let RawResource { kind, name, version, body } = resource;
             let server = self.federation.server_of(*kind, name).unwrap_or_default();
             let Some(slot) = self.slots.get(server) else { continue };
-            let Decoded { resource, .. } = decode::decode(*kind, body, slot.context());
-            match resource {
+            let Decoded { resource: decoded, .. } = decode::decode(*kind, body, slot.context());
+            match decoded {
                 Ok(value) => {
+                    self.status.copied(resource, copy.written());
                     let hash = xxh64(body, 0);
                     let received = Received::new(Arc::clone(version), hash, body.clone());
                     self.cascade.handle_restored(*kind, name, value, received);
@@ -228,6 +231,9 @@ mod tests {
             assert_eq!(update.clusters["a"].endpoints.as_ref().unwrap().len(), 1);
             assert_eq!(&*update.origin.source, "a copy of 127.0.0.1:9");
             assert_eq!(client.stale(), Some(copy().written()));
+            let shown = client.status.resources();
+            assert!(shown.iter().any(|dump| dump.stale == client.stale()), "{shown:?}");
+            assert!(shown.iter().all(|dump| dump.stale.is_some() == dump.version.is_some()));
             // It is asked for as if nothing were held: no version of the copy is named.
             let mut asked = client.slots[0].protocol.resources();
             assert!(asked.all(|resource| resource.version.is_none()));

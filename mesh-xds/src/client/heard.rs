@@ -7,8 +7,9 @@ use super::wall::wall;
 use super::wire::Incoming;
 use super::{Client, ClientEvent, Draw};
 use crate::ResourceType;
-use crate::protocol::{Deletion, Event, Name, ResourceState};
-use crate::store::Known;
+use crate::protocol::{Deletion, Event, Name, ResourceState, ResourceStatus};
+use crate::store::{Known, Stored};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Why there is no value, or none that is newer.
@@ -21,6 +22,17 @@ struct Failure {
 }
 
 impl Client {
+    /// The clusters that are asked for and of which it is known that there is no value, each with the reason.
+    #[must_use]
+    pub fn missing_clusters(&self) -> BTreeMap<Arc<str>, Arc<str>> {
+        let is_asked = |held: &Stored<'_>| {
+            held.kind == ResourceType::Cluster && self.federation.is_watched(held.kind, held.name)
+        };
+        let all = self.cascade.store().iter().filter(is_asked);
+        let missing = all.filter(|held| held.value.is_none());
+        missing.filter_map(|held| Some((Arc::clone(held.name), Arc::clone(held.error?)))).collect()
+    }
+
     pub(super) fn link_event(&mut self, server: ServerAt, event: LinkEvent) {
         let now = self.now();
         let slot = &mut self.slots[server];
@@ -65,6 +77,7 @@ impl Client {
                 let taken = incoming.and_then(|incoming| incoming.take(index));
                 let Some((value, received)) = taken else { return };
                 if self.federation.handle_value(server, kind, &name) {
+                    self.restored(kind, &name);
                     self.cascade.handle_changed(kind, &name, value, received);
                     self.publish_soon();
                 }
@@ -118,7 +131,15 @@ impl Client {
                 tracing::info!(target: "mesh::xds", ?to, "another variant is spoken: {error}");
             }
             // What is let go of is seen to in `sweep`: another server may still hold it.
-            Event::Forgotten { .. } | Event::Restored { .. } => {}
+            Event::Forgotten { .. } => {}
+            Event::Restored { kind, name } => self.restored(kind, &name),
+        }
+    }
+
+    /// Also a value that is what it was, and so changes nothing, ends an error.
+    fn restored(&mut self, kind: ResourceType, name: &Arc<str>) {
+        if self.cascade.store_mut().restored(kind, name) {
+            self.events.push_back(ClientEvent::Restored { kind, name: Arc::clone(name) });
         }
     }
 
@@ -128,6 +149,9 @@ impl Client {
         let Failure { error, kept, silent } = why;
         if self.federation.handle_failed(server, kind, name, silent) {
             self.cascade.handle_failed(kind, name, error, kept);
+            if !self.cascade.store().is_stale(kind, name) {
+                self.status.not_copied(kind, name);
+            }
             self.publish_soon();
         }
     }
@@ -213,13 +237,25 @@ impl Client {
         // What it said before it counted was not taken in, and is not said again.
         let names: Vec<_> = self.federation.names(authority).cloned().collect();
         for (kind, name) in names {
-            let known = self.slots[to].protocol.resource(kind, &name).map(|known| known.state);
             let is_pending = matches!(self.cascade.store().look(kind, &name), Known::Pending);
-            if is_pending && known == Some(ResourceState::DoesNotExist) {
-                let error = "the control plane does not have it".into();
+            let known = self.slots[to].protocol.resource(kind, &name).filter(|_| is_pending);
+            if let Some(error) = known.and_then(|known| untold(&known)) {
                 self.failed(to, kind, &name, Failure { error, kept: true, silent: false });
             }
         }
         self.publish_soon();
+    }
+}
+
+/// What a server said of a name that it has no value for, while it did not count.
+fn untold(known: &ResourceStatus<'_>) -> Option<Arc<str>> {
+    let said = known.error.map(|(details, _)| Arc::clone(details));
+    match known.state {
+        ResourceState::Requested | ResourceState::Acked => None,
+        ResourceState::DoesNotExist => Some("the control plane does not have it".into()),
+        ResourceState::Timeout => Some("the control plane did not answer in time".into()),
+        ResourceState::Nacked | ResourceState::ReceivedError => {
+            Some(said.unwrap_or_else(|| "the control plane has no good value of it".into()))
+        }
     }
 }

@@ -100,6 +100,14 @@ pub enum ClientEvent {
         /// Whether a last good value stays in force.
         kept: bool,
     },
+    /// A resource of which something was wrong is good again; if it is not what it was, the configuration
+    /// follows.
+    Restored {
+        /// Its type.
+        kind: ResourceType,
+        /// Its name.
+        name: Arc<str>,
+    },
     /// A control plane can't be reached, and no other one stands in; what was learnt stays in force.
     Unreachable {
         /// Which one.
@@ -314,7 +322,7 @@ impl Client {
     /// Forgets what is not watched any more. Not before every protocol has: one that still holds it does
     /// not tell it again to whoever watches it meanwhile.
     fn sweep(&mut self) {
-        let Self { leaving, federation, slots, cascade, .. } = self;
+        let Self { leaving, federation, slots, cascade, status, .. } = self;
         leaving.retain(|(kind, name)| {
             let is_held = |slot: &Slot| slot.protocol.resource(*kind, name).is_some();
             let is_watched = federation.is_watched(*kind, name);
@@ -323,6 +331,7 @@ impl Client {
             }
             if !is_watched {
                 cascade.handle_forgotten(*kind, name);
+                status.not_copied(*kind, name);
             }
             false
         });

@@ -5,6 +5,10 @@
 //! - Unary and streaming: each request on a stream is answered with all that is known then.
 //! - `exclude_resource_contents` leaves the contents out, for clients that take no large messages.
 //!
+//! - A value in force from a copy on disk is `ACKED`, with its version, and `last_updated` is the copy's date: a
+//!   process of this node has received and acknowledged it, and calls go by it. `REQUESTED` would say that they
+//!   wait (`ClientResourceStatus`). That it is stale says `error_state`, which a good update clears.
+//!
 //! What it does not do: TLS, or say which configurations were in force before: the format has no place for
 //! that.
 
@@ -127,7 +131,7 @@ impl Stream for Answers {
     }
 }
 
-fn generic(dump: ResourceDump, with_contents: bool) -> GenericXdsConfig {
+pub(super) fn generic(dump: ResourceDump, with_contents: bool) -> GenericXdsConfig {
     let type_url = dump.kind.type_url().to_owned();
     let body = dump.body.filter(|_| with_contents);
     let error_state = dump.error.map(|error| UpdateFailureState {
@@ -136,17 +140,28 @@ fn generic(dump: ResourceDump, with_contents: bool) -> GenericXdsConfig {
         version_info: error.version.as_deref().unwrap_or_default().to_owned(),
         ..UpdateFailureState::default()
     });
+    let stale = dump
+        .stale
+        .map(|_| UpdateFailureState { details: STALE.to_owned(), ..UpdateFailureState::default() });
+    let status = match (dump.state, &stale) {
+        (ResourceState::Requested, Some(_)) => ClientResourceStatus::Acked,
+        (state, _) => client_status(state),
+    };
     GenericXdsConfig {
         xds_config: body.map(|body| Any { type_url: type_url.clone(), value: body.into() }),
         type_url,
         name: dump.name.to_string(),
         version_info: dump.version.as_deref().unwrap_or_default().to_owned(),
         last_updated: dump.last_updated.map(timestamp),
-        client_status: client_status(dump.state).into(),
-        error_state,
+        client_status: status.into(),
+        error_state: error_state.or(stale),
         ..GenericXdsConfig::default()
     }
 }
+
+/// What is said of a value from a copy on disk.
+const STALE: &str =
+    "in force from the copy on disk: the control plane has not sent it to this process yet";
 
 const fn client_status(state: ResourceState) -> ClientResourceStatus {
     match state {

@@ -18,12 +18,13 @@ const OLD: &str = "#old";
 /// Authorities beyond [`MAX_AUTHORITIES`].
 const OTHER: &str = "#other";
 
-/// The state of a resource as the label `grpc.xds.cache_state`: gRFC A78, with the words of A88. `cached`:
-/// a last good value is held.
+/// The state of a resource as the label `grpc.xds.cache_state`: gRFC A78, with the words of A88, and one of ours
+/// in their way: `requested_but_cached` is in force from a copy on disk. `cached`: a last good value is held.
 #[must_use]
 pub const fn cache_state(state: ResourceState, cached: bool) -> &'static str {
     match (state, cached) {
-        (ResourceState::Requested, _) => "requested",
+        (ResourceState::Requested, false) => "requested",
+        (ResourceState::Requested, true) => "requested_but_cached",
         (ResourceState::DoesNotExist, false) => "does_not_exist",
         (ResourceState::DoesNotExist, true) => "does_not_exist_but_cached",
         (ResourceState::Acked, _) => "acked",

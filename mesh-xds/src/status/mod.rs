@@ -36,13 +36,15 @@ pub(crate) use recorder::Recorder;
 
 use crate::ResourceType;
 use crate::bootstrap::Bootstrap;
+use crate::last_good::RawResource;
+use crate::protocol::canonical;
 use envoy_types::pb::envoy::config::core::v3::Node;
-use mesh_core::Timestamp;
+use mesh_core::{Timestamp, WallTime};
 use parking_lot::Mutex;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use table::Table;
+use table::{Copied, Table};
 
 /// One duration for each type that has one, in the order of [`ResourceType::ALL`].
 pub type Durations = [Option<Duration>; ResourceType::ALL.len()];
@@ -120,6 +122,19 @@ impl Status {
     /// A configuration with all that came until `now` is handed over.
     pub(crate) fn published(&self, now: Timestamp) {
         self.0.table.lock().published(now);
+    }
+
+    /// A value from a copy on disk of that date is in force, until a server sends it.
+    pub(crate) fn copied(&self, resource: &RawResource, written: WallTime) {
+        let RawResource { kind, name, version, body } = resource;
+        let (version, body) = (Arc::clone(version), body.clone());
+        let copied = Copied { version, body, written };
+        self.0.table.lock().copied(*kind, &canonical(name), Some(copied));
+    }
+
+    /// No value from a copy on disk is in force.
+    pub(crate) fn not_copied(&self, kind: ResourceType, name: &Arc<str>) {
+        self.0.table.lock().copied(kind, &canonical(name), None);
     }
 
     pub(crate) fn node(&self) -> &Node {

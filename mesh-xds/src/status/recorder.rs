@@ -180,6 +180,7 @@ impl Recorder {
 impl Drop for Recorder {
     fn drop(&mut self) {
         let mut table = self.status.0.table.lock();
+        table.forget_copies();
         for (kind, name) in table.of_server(self.server) {
             table.remove(self.server, kind, &name);
         }

@@ -36,6 +36,17 @@ pub struct ResourceDump {
     pub last_updated: Option<WallTime>,
     /// What is wrong with it, if anything is.
     pub error: Option<ResourceFailure>,
+    /// It is in force from a copy on disk that was written then, and the server has not sent it since; version and
+    /// value are those of the copy.
+    pub stale: Option<WallTime>,
+}
+
+/// A value from a copy on disk.
+#[derive(Clone, Debug)]
+pub(super) struct Copied {
+    pub(super) version: Arc<str>,
+    pub(super) body: Bytes,
+    pub(super) written: WallTime,
 }
 
 /// What is wrong with a resource.
@@ -97,6 +108,8 @@ pub struct ResourceCount {
 pub(super) struct Table {
     servers: Vec<Server>,
     resources: BTreeMap<(ResourceType, Arc<str>), Known>,
+    /// What is in force from a copy on disk, until a server has sent it. No protocol knows of it.
+    copies: BTreeMap<(ResourceType, Arc<str>), Copied>,
     labels: Labels,
     counts: BTreeMap<(Arc<str>, ResourceType, &'static str), u64>,
     /// Good values so far.
@@ -177,7 +190,11 @@ impl Table {
             .resources
             .entry((found.kind, Arc::clone(found.name)))
             .or_insert_with(|| Known { authority: labels.take(found.name), entries: Vec::new() });
-        let before = known.cache_state();
+        let key = (found.kind, Arc::clone(found.name));
+        let before = known.cache_state(self.copies.contains_key(&key));
+        if matches!(came, Came::Good(_)) {
+            self.copies.remove(&key);
+        }
         let place = known.entries.iter().position(|entry| entry.server == server);
         let place = place.unwrap_or_else(|| {
             known.entries.push(Entry::new(server));
@@ -188,17 +205,39 @@ impl Table {
             known.entries[place].accepted = self.accepted;
         }
         known.entries[place].update(found, came, now);
-        let (authority, after) = (Arc::clone(&known.authority), known.cache_state());
+        let after = known.cache_state(self.copies.contains_key(&key));
+        let authority = Arc::clone(&known.authority);
         self.count(&authority, found.kind, before, after);
+    }
+
+    /// A value from a copy on disk is in force, until a server has sent it; `None`: no longer.
+    pub(super) fn copied(&mut self, kind: ResourceType, name: &Arc<str>, copy: Option<Copied>) {
+        let key = (kind, Arc::clone(name));
+        let is_copied = copy.is_some();
+        let was_copied = match copy {
+            Some(copy) => self.copies.insert(key.clone(), copy).is_some(),
+            None => self.copies.remove(&key).is_some(),
+        };
+        let Some(known) = self.resources.get(&key) else { return };
+        let (before, after) = (known.cache_state(was_copied), known.cache_state(is_copied));
+        let authority = Arc::clone(&known.authority);
+        self.count(&authority, kind, before, after);
+    }
+
+    /// The client has ended, and with it what it had from a copy.
+    pub(super) fn forget_copies(&mut self) {
+        let all: Vec<_> = self.copies.keys().cloned().collect();
+        all.iter().for_each(|(kind, name)| self.copied(*kind, name, None));
     }
 
     /// Nothing is known of a resource by this server any more.
     pub(super) fn remove(&mut self, server: usize, kind: ResourceType, name: &Arc<str>) {
         let key = (kind, Arc::clone(name));
         let Some(known) = self.resources.get_mut(&key) else { return };
-        let before = known.cache_state();
+        let is_copied = self.copies.contains_key(&key);
+        let before = known.cache_state(is_copied);
         known.entries.retain(|entry| entry.server != server);
-        let (authority, after) = (Arc::clone(&known.authority), known.cache_state());
+        let (authority, after) = (Arc::clone(&known.authority), known.cache_state(is_copied));
         if known.entries.is_empty() {
             self.labels.give_back(&authority);
             self.resources.remove(&key);
@@ -256,18 +295,23 @@ impl Table {
 
     pub(super) fn resources(&self) -> Vec<ResourceDump> {
         let all = self.resources.iter();
-        all.filter_map(|((kind, name), known)| {
+        all.filter_map(|(key, known)| {
             let entry = known.shown()?;
+            let copied = self.copies.get(key).filter(|_| entry.version.is_none());
+            let of_copy = |copied: &Copied| (copied.version.clone(), copied.body.clone());
+            let (version, body) = copied.map(of_copy).unzip();
+            let stale = copied.map(|copied| copied.written);
             Some(ResourceDump {
-                kind: *kind,
-                name: Arc::clone(name),
+                kind: key.0,
+                name: Arc::clone(&key.1),
                 server: Arc::clone(&self.servers[entry.server].uri),
                 authority: Arc::clone(&known.authority),
                 state: entry.state,
-                version: entry.version.clone(),
-                body: entry.body.clone(),
-                last_updated: entry.last_updated,
+                version: entry.version.clone().or(version),
+                body: entry.body.clone().or(body),
+                last_updated: entry.last_updated.or(stale),
                 error: entry.error.clone(),
+                stale,
             })
         })
         .collect()
@@ -327,8 +371,10 @@ impl Known {
         self.entries.iter().max_by_key(worth)
     }
 
-    fn cache_state(&self) -> Option<&'static str> {
-        self.shown().map(|entry| cache_state(entry.state, entry.version.is_some()))
+    /// `is_copied`: a value from a copy on disk is in force.
+    fn cache_state(&self, is_copied: bool) -> Option<&'static str> {
+        let held = |entry: &Entry| is_copied || entry.version.is_some();
+        self.shown().map(|entry| cache_state(entry.state, held(entry)))
     }
 }
 

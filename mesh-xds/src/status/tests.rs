@@ -1,5 +1,6 @@
 //! What is shown after what happened, and that it is what the protocol says.
 
+mod copies;
 mod csds;
 mod properties;
 

@@ -167,7 +167,7 @@ fn values_are_what_was_counted() {
     check(&parsed, "mesh_config_info", &[("source", "mesh.yaml"), ("version", "7")], 1.0);
     check(&parsed, "mesh_config_applied_timestamp_seconds", &[], 1_700_000_000.0);
     check(&parsed, "mesh_config_updates_total", &[("outcome", "rejected")], 1.0);
-    check(&parsed, "mesh_config_rejected_resources", &[], 2.0);
+    check(&parsed, "mesh_config_rejected_resources", &[], 4.0);
     check(&parsed, "mesh_config_source_connected", &[], 1.0);
     let xds = [("grpc_target", "#mesh"), ("grpc_xds_server", "xds:1")];
     check(&parsed, "grpc_xds_client_connected", &xds, 1.0);

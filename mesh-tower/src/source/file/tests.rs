@@ -167,6 +167,26 @@ async fn a_deleted_file_is_reported_and_may_come_back() {
     bench.expect("update two").await;
 }
 
+/// A parser does not know all that the mesh needs.
+#[tokio::test]
+async fn what_the_mesh_refused_is_not_called_good_when_it_comes_back() {
+    let mut bench = Bench::start(&[("mesh.yaml", "one")]);
+    let SourceEvent::Update(one) = bench.next().await else { panic!("no update") };
+    bench.receiver.in_force(one.origin.clone());
+    bench.write("mesh.yaml", "two");
+    let SourceEvent::Update(two) = bench.next().await else { panic!("no update") };
+    bench.receiver.refused(two.origin.clone());
+    bench.write("mesh.yaml", "bad");
+    let SourceEvent::Rejected(rejected) = bench.next().await else { panic!("no report") };
+    assert_eq!(rejected.kept.as_ref(), Some(&one.origin), "{rejected}");
+    bench.write("mesh.yaml", "two");
+    let SourceEvent::Rejected(rejected) = bench.next().await else { panic!("no report") };
+    assert_eq!((&rejected.origin, rejected.kept.as_ref()), (&two.origin, Some(&one.origin)));
+    assert!(rejected.to_string().contains("what the mesh refused before"), "{rejected}");
+    bench.write("mesh.yaml", "one");
+    bench.expect("update one").await;
+}
+
 #[tokio::test]
 async fn a_directory_that_comes_later_or_is_replaced_is_followed() {
     let directory = tempfile::tempdir().unwrap();

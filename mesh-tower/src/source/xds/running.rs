@@ -33,8 +33,8 @@ pub(super) struct Running {
     period: std::time::Duration,
     /// The virtual host of each authority that is served, by which its calls are counted.
     hosts: BTreeMap<Arc<str>, Arc<str>>,
-    /// What was published last.
-    published: Option<Origin>,
+    /// What is acknowledged next is the copy itself.
+    is_copy: bool,
     /// What was said of the control plane and of the copy last.
     told: (Option<bool>, Option<WallTime>),
 }
@@ -43,6 +43,10 @@ impl Running {
     pub(super) fn new(source: &XdsSource, sink: Sink) -> Self {
         let client = Client::new(&source.bootstrap, source.variant);
         let mut client = source.status.follow(client, sink.cells());
+        let keeper = source.place().map(|place| Keeper::new(place, sink.cells()));
+        if keeper.is_some() {
+            client = client.remembering();
+        }
         if let Some(authority) = &source.xds_authority {
             client = client.in_authority(Arc::clone(authority));
         }
@@ -55,12 +59,12 @@ impl Running {
             reporting: Reporting::new(&source.bootstrap, &sink),
             sink,
             client,
-            keeper: source.place().map(Keeper::new),
+            keeper,
             pinned: source.authorities.iter().cloned().collect(),
             idle: Idle::new(source.idle_timeout),
             period: idle::period(source.idle_timeout),
             hosts: BTreeMap::new(),
-            published: None,
+            is_copy: false,
             told: (None, None),
         }
     }
@@ -78,6 +82,7 @@ impl Running {
                 event = self.client.next() => self.hand_over(event),
                 () = self.reporting.run() => {}
                 turn = next_turn(self.keeper.as_mut()) => self.keep(turn),
+                () = self.sink.judged() => self.judged(),
                 _ = looks.tick() => self.let_go(),
             }
         }
@@ -93,6 +98,7 @@ impl Running {
             "begins with the copy of the last good configuration"
         );
         self.client.restore(&copy);
+        self.is_copy = true;
         for root in copy.roots() {
             self.demand.hold(&root.authority);
         }
@@ -102,22 +108,27 @@ impl Running {
         match event {
             ClientEvent::Update(update) => self.publish(update),
             ClientEvent::Endpoints(update) => {
-                self.publishes(&update.origin);
+                self.status.published(&update.origin.version, self.sink.cells());
                 self.sink.publish_endpoints(update);
             }
             ClientEvent::Refused { kind, name, error, .. } => {
                 let mut rejected = Rejected::new(RejectCause::Invalid, [error.to_string()]);
                 rejected.origin = Origin::new(format!("{kind} {name}"), "");
-                rejected.kept.clone_from(&self.published);
+                rejected.kept = self.sink.in_force();
                 self.sink.reject(rejected);
             }
+            ClientEvent::Restored { kind, name } => {
+                self.sink.restored(Origin::new(format!("{kind} {name}"), ""));
+            }
             ClientEvent::Unreachable { server, error, failures } => {
+                self.demand.unreachable(&server, failures, &error);
                 tracing::warn!(
                     target: "mesh", %server, failures,
                     "control plane unreachable, what was learnt stays: {error}"
                 );
             }
             ClientEvent::Reachable { server } => {
+                self.demand.reachable(&server);
                 tracing::info!(target: "mesh", %server, "control plane reachable");
             }
             _ => {}
@@ -135,35 +146,29 @@ impl Running {
     fn publish(&mut self, update: ConfigUpdate) {
         // Before it is published: then its first calls are reported.
         self.reporting.follow(&self.client);
-        self.publishes(&update.origin);
+        self.status.published(&update.origin.version, self.sink.cells());
         self.hosts = hosts(&update);
+        self.demand.missing(self.client.missing_clusters());
         self.sink.publish(update);
     }
 
-    /// What comes of `origin` goes to the mesh.
-    fn publishes(&mut self, origin: &Origin) {
-        let changed = self.published.as_ref() != Some(origin);
+    /// The mesh has put something into force, or has refused it.
+    fn judged(&mut self) {
+        let (Some(keeper), Some(origin)) = (&mut self.keeper, self.sink.in_force()) else { return };
+        let Some(is_whole) = self.client.acknowledged(&origin.version) else { return };
         // What the copy itself says need not be written again.
-        let is_copy = self.published.is_none() && self.client.stale().is_some();
-        if let (true, false, Some(keeper)) = (changed, is_copy, &mut self.keeper) {
-            keeper.handle_changed();
+        let is_copy = std::mem::take(&mut self.is_copy) && self.client.stale().is_some();
+        if !is_copy {
+            keeper.handle_changed(is_whole);
         }
-        self.status.published(&origin.version, self.sink.cells());
-        self.published = Some(origin.clone());
     }
 
     fn keep(&mut self, turn: Turn) {
-        let is_good = self.is_good();
         let Some(keeper) = &mut self.keeper else { return };
         match turn {
-            Turn::Due => keeper.begin(is_good.then(|| self.client.in_use())),
+            Turn::Due => keeper.begin(self.client.in_use()),
             Turn::Written(ended) => keeper.handle_written(ended),
         }
-    }
-
-    /// Whether what was published last could be put into force, as far as is known.
-    fn is_good(&self) -> bool {
-        self.published.is_none() || self.sink.refused() != self.published
     }
 
     /// Lets go of authorities that no call uses.
@@ -189,7 +194,8 @@ impl Running {
 impl Drop for Running {
     /// The mesh has ended.
     fn drop(&mut self) {
-        if let (true, Some(keeper)) = (self.is_good(), &self.keeper) {
+        self.judged();
+        if let Some(keeper) = &mut self.keeper {
             keeper.finish(|| self.client.in_use());
         }
     }
