@@ -181,7 +181,7 @@ impl Driver {
             SourceEvent::Endpoints(endpoints) => match self.refused.take() {
                 Some((mut update, why)) => {
                     update.merge(endpoints);
-                    self.update(update, Some(why));
+                    self.update(update, Some(&why));
                 }
                 None => self.endpoints(endpoints),
             },
@@ -196,7 +196,7 @@ impl Driver {
     }
 
     /// Puts a configuration into force; `before`: why it was refused, without the endpoints that it has now.
-    fn update(&mut self, update: ConfigUpdate, before: Option<Arc<str>>) {
+    fn update(&mut self, update: ConfigUpdate, before: Option<&str>) {
         let origin = update.origin.clone();
         if self.is_in_force(&origin) {
             self.unchanged(&origin);
@@ -212,7 +212,7 @@ impl Driver {
         let again = update.clone();
         match self.apply(update) {
             Ok(()) => self.source.in_force(origin),
-            Err(error) => self.refuse(again, &error, changes, before.as_deref()),
+            Err(error) => self.refuse(again, &error, changes, before),
         }
     }
 

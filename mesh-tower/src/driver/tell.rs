@@ -93,7 +93,7 @@ impl Driver {
     }
 
     /// A source has something that it can't publish.
-    pub(super) fn rejected(&mut self, rejected: &Rejected) {
+    pub(super) fn rejected(&self, rejected: &Rejected) {
         let registry = &self.shared.registry;
         // A source that knows how many of its resources are refused says so itself.
         if registry.source().refused().is_none() {

@@ -13,6 +13,7 @@ use super::xds_status::XdsStatus;
 use super::{Sink, Source};
 use futures_core::future::BoxFuture;
 use keeper::Place;
+use mesh_core::model::Domain;
 use mesh_xds::last_good;
 use running::Running;
 use std::path::PathBuf;
@@ -44,6 +45,7 @@ pub struct XdsSource {
     variant: Variant,
     authorities: Vec<Arc<str>>,
     xds_authority: Option<Arc<str>>,
+    xds_authorities: Vec<(Domain, Arc<str>)>,
     last_good: Option<PathBuf>,
     last_good_max_bytes: usize,
     idle_timeout: Duration,
@@ -63,6 +65,7 @@ impl XdsSource {
             variant: Variant::StateOfTheWorld,
             authorities: Vec::new(),
             xds_authority: None,
+            xds_authorities: Vec::new(),
             last_good: None,
             last_good_max_bytes: last_good::DEFAULT_MAX_BYTES,
             idle_timeout: Self::IDLE_TIMEOUT,
@@ -97,6 +100,24 @@ impl XdsSource {
     #[must_use]
     pub fn xds_authority(mut self, name: impl Into<Arc<str>>) -> Self {
         self.xds_authority = Some(name.into());
+        self
+    }
+
+    /// The same, for calls to the hosts of `domain` alone: teams with control planes of their own. Of several
+    /// domains that fit the best one counts, as among those of virtual hosts; other hosts keep
+    /// [`xds_authority`](Self::xds_authority).
+    ///
+    /// # Examples
+    /// ```
+    /// # use mesh_core::model::{Domain, virtual_host::InvalidDomain};
+    /// # use mesh_tower::source::XdsSource;
+    /// # fn example(source: XdsSource) -> Result<XdsSource, InvalidDomain> {
+    /// Ok(source.xds_authority_for(Domain::parse("*.payments.example")?, "payments"))
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn xds_authority_for(mut self, domain: Domain, name: impl Into<Arc<str>>) -> Self {
+        self.xds_authorities.push((domain, name.into()));
         self
     }
 

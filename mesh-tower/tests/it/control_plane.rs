@@ -2,7 +2,7 @@
 
 use crate::fixture::{at, bounded, call, cluster, eventually, get, metric, over_h2, reply, text};
 use http::Request;
-use mesh_core::model::{ForwardAction, Route, VirtualHost};
+use mesh_core::model::{Domain, ForwardAction, Route, VirtualHost};
 use mesh_core::update::ConfigUpdate;
 use mesh_tower::source::{
     Bootstrap, Sink, SinkReceiver, Source as _, SourceEvent, Variant, XdsSource,
@@ -195,7 +195,9 @@ async fn names_of_an_authority_are_asked_of_its_servers() {
     let by_default = XdsSource::new(Bootstrap::parse(&text).unwrap());
     let text = text.replace("client_default_", "unknown_");
     let chosen = XdsSource::new(Bootstrap::parse(&text).unwrap()).xds_authority("x");
-    for source in [by_default, chosen] {
+    let of_hosts = XdsSource::new(Bootstrap::parse(&text).unwrap());
+    let of_hosts = of_hosts.xds_authority_for(Domain::parse("sh*").unwrap(), "x");
+    for source in [by_default, chosen, of_hosts] {
         let mesh = mesh(source);
         assert_eq!(answer(&mesh, "shop").await, "first");
         assert_eq!((top.streams(), own.streams()), (1, 1));

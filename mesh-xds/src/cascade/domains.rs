@@ -17,8 +17,8 @@ pub(super) fn find(hosts: &[Arc<VirtualHost>], authority: &str) -> Option<usize>
     ranks.max().map(|(_, std::cmp::Reverse(at))| at)
 }
 
-/// How well a domain fits; `None`: not at all. A wildcard stands for at least one byte.
-fn rank(domain: &Domain, authority: &str) -> Option<(u8, usize)> {
+/// How well a domain fits an authority in lower case; `None`: not at all. A wildcard stands for at least one byte.
+pub(crate) fn rank(domain: &Domain, authority: &str) -> Option<(u8, usize)> {
     let longer = |text: &str| authority.len() > text.len();
     let (fits, rank) = match domain {
         Domain::Exact(text) => (**text == *authority, (3, text.len())),

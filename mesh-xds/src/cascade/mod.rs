@@ -24,7 +24,7 @@
 mod aggregate;
 mod authority;
 mod clusters;
-mod domains;
+pub(crate) mod domains;
 #[cfg(test)]
 mod naive;
 #[cfg(test)]

@@ -259,3 +259,101 @@ fn untold(known: &ResourceStatus<'_>) -> Option<Arc<str>> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::link::Message;
+    use super::*;
+    use crate::bootstrap::Bootstrap;
+    use crate::encode;
+    use crate::protocol::Variant;
+    use envoy_types::pb::envoy::config::listener::v3::{ApiListener, Listener};
+    use envoy_types::pb::envoy::service::discovery::v3::DiscoveryResponse;
+    use envoy_types::pb::google::protobuf::Any;
+    use prost::Message as _;
+
+    const LISTENER: ResourceType = ResourceType::Listener;
+
+    /// Two servers that nobody listens at, of which the second stands in; `shop` is wanted.
+    fn fallen_back() -> Client {
+        let server = |port| {
+            format!(
+                r#"{{ "server_uri": "127.0.0.1:{port}", "channel_creds": [{{ "type": "insecure" }}] }}"#
+            )
+        };
+        let text = format!(r#"{{ "xds_servers": [{}, {}] }}"#, server(8), server(9));
+        let mut client = Client::new(&Bootstrap::parse(&text).unwrap(), Variant::StateOfTheWorld);
+        client.want(&"shop".into(), 80);
+        client.settle();
+        client.federation.handle_unreachable(0);
+        client.settle();
+        assert_eq!(client.federation.active(&None), Some(1));
+        client
+    }
+
+    fn answer(client: &mut Client, server: ServerAt, version: &str, listeners: &[Listener]) {
+        let resource = |listener: &Listener| Any {
+            type_url: LISTENER.type_url().to_owned(),
+            value: listener.encode_to_vec(),
+        };
+        let response = DiscoveryResponse {
+            version_info: version.to_owned(),
+            nonce: version.to_owned(),
+            type_url: LISTENER.type_url().to_owned(),
+            resources: listeners.iter().map(resource).collect(),
+            ..DiscoveryResponse::default()
+        };
+        let message = Message::StateOfTheWorld(Box::new(response));
+        client.link_event(server, LinkEvent::Message(message));
+        client.settle();
+    }
+
+    fn good(name: &str) -> Listener {
+        encode::api_listener(name, "routes")
+    }
+
+    fn bad(name: &str) -> Listener {
+        let none = Any { type_url: "nothing".to_owned(), ..Any::default() };
+        let api_listener = Some(ApiListener { api_listener: Some(none) });
+        Listener { name: name.to_owned(), api_listener, ..Listener::default() }
+    }
+
+    /// It counts from its first value on, and has said before that of another name nothing good is to be had.
+    #[tokio::test]
+    async fn what_a_better_server_refused_before_it_counted_is_known_when_it_counts() {
+        let mut client = fallen_back();
+        client.link_event(0, LinkEvent::Connected);
+        client.settle();
+        answer(&mut client, 0, "1", &[bad("shop:80"), good("shop")]);
+        assert_eq!(client.federation.active(&None), Some(0));
+        let known = client.cascade.store().look(LISTENER, &"shop:80".into());
+        assert!(matches!(known, Known::Missing(_)), "{known:?}");
+    }
+
+    /// Nothing follows from it, and whoever was told of the error waits for its end.
+    #[tokio::test]
+    async fn a_value_that_is_what_it_was_ends_the_error() {
+        let mut client = fallen_back();
+        client.link_event(1, LinkEvent::Connected);
+        client.settle();
+        let said = |client: &mut Client| {
+            let events = std::mem::take(&mut client.events).into_iter();
+            let words = events.filter_map(|event| match event {
+                ClientEvent::Refused { kind, name, .. } => Some(format!("refused {kind} {name}")),
+                ClientEvent::Restored { kind, name } => Some(format!("restored {kind} {name}")),
+                _ => None,
+            });
+            words.collect::<Vec<_>>()
+        };
+        for (version, listener, expected) in [
+            ("1", good("shop"), None),
+            ("2", bad("shop"), Some("refused LDS shop")),
+            ("3", good("shop"), Some("restored LDS shop")),
+            ("4", good("shop"), None),
+        ] {
+            answer(&mut client, 1, version, &[listener]);
+            let expected: Vec<_> = expected.into_iter().collect();
+            assert_eq!(said(&mut client), expected, "version {version}");
+        }
+    }
+}

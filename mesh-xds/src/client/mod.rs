@@ -20,6 +20,7 @@ mod federation;
 mod heard;
 mod link;
 mod lrs;
+mod naming;
 mod noted;
 mod slot;
 #[cfg(feature = "tls")]
@@ -33,17 +34,19 @@ pub use link::MAX_RESPONSE;
 pub use lrs::{LoadReports, LoadReportsEvent, MAX_LRS_RESPONSE};
 
 use crate::ResourceType;
-use crate::bootstrap::{Authority, Bootstrap, Server};
+use crate::bootstrap::{Bootstrap, Server};
 use crate::cascade::{Cascade, Key};
 use crate::load_report::LoadKey;
 use crate::protocol::Variant;
 use crate::status::Status;
 use crate::store::Known;
 use envoy_types::pb::envoy::config::core::v3::Node;
-use federation::Federation;
+use federation::{Federation, ServerAt};
 use mesh_core::head::port_start;
+use mesh_core::model::Domain;
 use mesh_core::update::EndpointsUpdate;
 use mesh_core::{ConfigUpdate, Random, Timestamp, WallTime};
+use naming::Naming;
 use slot::Slot;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -60,10 +63,11 @@ pub struct Client {
     node: Node,
     bootstrap: Bootstrap,
     slots: Vec<Slot>,
+    /// The server that is listened to first: each in turn, so that one that always speaks drowns no other.
+    turn: ServerAt,
     federation: Federation,
     cascade: Cascade,
-    /// The authority of `xdstp:` names in which listeners are named; `None`: by the default template.
-    authority: Option<Arc<str>>,
+    naming: Naming,
     /// What is wanted, with the port that stands for none.
     wanted: BTreeMap<Arc<str>, u16>,
     /// Names that are not watched any more, whose values may still be held.
@@ -136,11 +140,12 @@ impl Client {
         Self {
             node: bootstrap.node().to_proto(),
             slots: servers.into_iter().map(slot).collect(),
+            turn: 0,
             status,
             federation,
             cascade: Cascade::new(source),
             bootstrap: bootstrap.clone(),
-            authority: None,
+            naming: Naming::default(),
             wanted: BTreeMap::new(),
             leaving: BTreeSet::new(),
             stale: None,
@@ -157,7 +162,15 @@ impl Client {
     /// `xds:///…`, by the template for names without an authority.
     #[must_use]
     pub fn in_authority(mut self, authority: impl Into<Arc<str>>) -> Self {
-        self.authority = Some(authority.into());
+        self.naming.default = Some(authority.into());
+        self
+    }
+
+    /// The same, for the hosts of `domain` alone; of several that fit the best one counts, as among the domains
+    /// of virtual hosts (gRFC A28).
+    #[must_use]
+    pub fn in_authority_for(mut self, domain: Domain, authority: impl Into<Arc<str>>) -> Self {
+        self.naming.insert(domain, authority.into());
         self
     }
 
@@ -236,17 +249,20 @@ impl Client {
                     None => std::future::pending().await,
                 }
             };
-            let slots = &mut self.slots;
+            let (slots, turn) = (&mut self.slots, self.turn);
             let heard = std::future::poll_fn(|cx| {
-                let mut polled = slots.iter_mut().enumerate();
-                let ready = polled.find_map(|(server, slot)| match slot.poll(cx) {
-                    Poll::Ready(event) => Some((server, event)),
-                    Poll::Pending => None,
-                });
+                let ready =
+                    in_turn(slots.len(), turn).find_map(|server| match slots[server].poll(cx) {
+                        Poll::Ready(event) => Some((server, event)),
+                        Poll::Pending => None,
+                    });
                 ready.map_or(Poll::Pending, Poll::Ready)
             });
             tokio::select! {
-                (server, event) = heard => self.link_event(server, event),
+                (server, event) = heard => {
+                    self.turn = server + 1;
+                    self.link_event(server, event);
+                }
                 () = timer => {
                     let now = self.now();
                     for slot in &mut self.slots {
@@ -258,13 +274,7 @@ impl Client {
     }
 
     fn listener_name(&self, service: &str) -> Arc<str> {
-        let named = self.bootstrap.client_listener_name(self.authority.as_deref(), service);
-        let name = named.unwrap_or_else(|_unknown| {
-            // The name that it would have. Who asks for it is told that its authority is not known.
-            let authority = Authority::new(self.authority.as_deref().unwrap_or_default());
-            authority.client_listener_template().fill(service)
-        });
-        name.into()
+        self.naming.listener(&self.bootstrap, service)
     }
 
     /// Does everything that can be done without waiting.
@@ -358,11 +368,35 @@ impl fmt::Debug for Client {
     }
 }
 
+/// So many servers, each once, from this one on.
+fn in_turn(servers: usize, first: ServerAt) -> impl Iterator<Item = ServerAt> {
+    (0..servers).map(move |at| (first + at) % servers)
+}
+
 /// Spreads pauses.
 struct Draw;
 
 impl Random for Draw {
     fn next_u64(&mut self) -> u64 {
         fastrand::u64(..)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_always_speaks_drowns_no_other() {
+        // All three have always something to say.
+        let (mut turn, mut heard) = (0, Vec::new());
+        for _ in 0..7 {
+            let server = in_turn(3, turn).next().unwrap();
+            heard.push(server);
+            turn = server + 1;
+        }
+        assert_eq!(heard, [0, 1, 2, 0, 1, 2, 0]);
+        assert_eq!(in_turn(3, 2).collect::<Vec<_>>(), [2, 0, 1]);
+        assert_eq!(in_turn(0, 7).count(), 0);
     }
 }

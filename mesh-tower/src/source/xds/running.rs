@@ -50,6 +50,9 @@ impl Running {
         if let Some(authority) = &source.xds_authority {
             client = client.in_authority(Arc::clone(authority));
         }
+        for (domain, authority) in &source.xds_authorities {
+            client = client.in_authority_for(domain.clone(), Arc::clone(authority));
+        }
         for authority in &source.authorities {
             client.want(authority, DEFAULT_PORT);
         }
