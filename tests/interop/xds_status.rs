@@ -38,30 +38,39 @@ fn configuration() -> Vec<Encoded> {
     resources(&update)
 }
 
-async fn start() -> Running {
-    let plane = AdsServer::new(Snapshot::new(configuration()));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+/// A source of the control plane at this address.
+fn source(plane: SocketAddr) -> XdsSource {
     let bootstrap = json!({
         "xds_servers": [{
-            "server_uri": listener.local_addr().unwrap().to_string(),
+            "server_uri": plane.to_string(),
             "channel_creds": [{ "type": "insecure" }],
         }],
         "node": { "id": "mesh-interop", "cluster": "tests" },
     });
-    let serving = plane.clone();
-    tokio::spawn(async move { serving.serve(listener, std::future::pending()).await });
     let bootstrap = Bootstrap::parse(&bootstrap.to_string()).unwrap();
     // Delta: what is not there is said at once.
-    let source = XdsSource::new(bootstrap).variant(Variant::Delta);
-    let source = source.authority("shop").authority("nowhere");
+    XdsSource::new(bootstrap).variant(Variant::Delta).authority("shop")
+}
+
+async fn start() -> Running {
+    let plane = AdsServer::new(Snapshot::new(configuration()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let source = source(listener.local_addr().unwrap()).authority("nowhere");
+    let serving = plane.clone();
+    tokio::spawn(async move { serving.serve(listener, std::future::pending()).await });
+    let (mesh, status, address) = shown(source).await;
+    Running { plane, mesh, status, address }
+}
+
+/// A mesh, and where its status is served.
+async fn shown(source: XdsSource) -> (Mesh, XdsStatus, SocketAddr) {
     let status = source.status();
     let mesh = Mesh::builder().source(source).build().unwrap();
-
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = Server::builder().add_service(status.csds());
     tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
-    Running { plane, mesh, status, address }
+    (mesh, status, address)
 }
 
 impl Running {
@@ -102,6 +111,40 @@ impl Running {
         let all = self.status.resources();
         all.iter().any(|of| of.kind == kind && format!("{:?}", of.state) == state)
     }
+}
+
+/// gRFC A40 has no word for it: acknowledged once, in force, and not sent since.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Go: tests/interop/install"]
+async fn grpcdebug_reads_what_is_in_force_from_a_copy_on_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("last-good");
+    let plane = AdsServer::new(Snapshot::new(configuration()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let serving = plane.clone();
+    let running =
+        tokio::spawn(async move { serving.serve(listener, std::future::pending()).await });
+    let (before, ..) = shown(source(at).last_good(&path)).await;
+    before.ready().await.unwrap();
+    let begun = Instant::now();
+    while !path.exists() {
+        assert!(begun.elapsed() < PATIENCE, "no copy: {:?}", before.configuration());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    drop(before);
+    running.abort();
+
+    let (mesh, status, address) = shown(source(at).last_good(&path)).await;
+    mesh.ready().await.unwrap();
+    let running = Running { plane, mesh, status, address };
+    let table = running.table().await;
+    for of in ["Listener shop", "RouteConfiguration mesh/shop", "Cluster v1"] {
+        let (state, version) = &table[of];
+        assert!(state == "ACKED" && !version.is_empty(), "{of}: {table:?}");
+    }
+    let text = running.grpcdebug(&["xds", "config"]).await;
+    assert!(text.contains("in force from the copy on disk"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -44,7 +44,7 @@ const INSECURE: &str = r#""channel_creds": [{ "type": "insecure" }]"#;
 const SOON: Duration = Duration::from_millis(2500);
 
 /// Nobody's certificate.
-const CA: &str = include_str!("../../../mesh-core/src/config/tests/ca.pem");
+const CA: &str = include_str!("nobody.pem");
 
 /// TLS, by a file in `directory`.
 fn tls(directory: &std::path::Path) -> String {
