@@ -12,6 +12,7 @@
 //! | [`lb`] | candidates → endpoint |
 //! | [`outlier`] | who is ejected |
 //! | [`breaker`] | whether a limit has room |
+//! | [`identity`] | who the peer is, and when our own certificate is renewed |
 //! | [`state`] | what is carried over from one configuration to the next |
 //! | [`explain`] | why a request goes where it goes, and what a code means |
 //! | [`config`] | text of `mesh.yaml` → [`ConfigUpdate`] or diagnostics (feature `config`) |
@@ -32,6 +33,7 @@ pub mod config;
 pub mod event;
 pub mod explain;
 pub mod head;
+pub mod identity;
 #[cfg(feature = "config")]
 mod json;
 pub mod lb;

@@ -17,6 +17,7 @@ pub mod outlier_detection;
 pub mod retry_policy;
 pub mod route;
 pub mod route_configuration;
+pub mod san;
 pub mod tls;
 pub mod virtual_host;
 
@@ -41,5 +42,6 @@ pub use route::{
     RouteAction, RouteMatch, Split, SplitBy, SplitCluster,
 };
 pub use route_configuration::RouteConfiguration;
+pub use san::{SanKind, SanMatcher};
 pub use tls::TlsPolicy;
 pub use virtual_host::{Domain, VirtualHost};
