@@ -13,6 +13,7 @@
 //! | [`outlier`] | who is ejected |
 //! | [`breaker`] | whether a limit has room |
 //! | [`identity`] | who the peer is, and when our own certificate is renewed |
+//! | [`rbac`] | who may do what |
 //! | [`state`] | what is carried over from one configuration to the next |
 //! | [`explain`] | why a request goes where it goes, and what a code means |
 //! | [`config`] | text of `mesh.yaml` → [`ConfigUpdate`] or diagnostics (feature `config`) |
@@ -42,6 +43,7 @@ pub mod model;
 pub mod outcome;
 pub mod outlier;
 pub mod random;
+pub mod rbac;
 pub mod router;
 mod scan;
 pub mod state;

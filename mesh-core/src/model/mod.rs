@@ -5,6 +5,7 @@
 //! the item's documentation says where Envoy and gRPC differ. Structs are `#[non_exhaustive]`: make
 //! one with `new` or `default` and set its public fields.
 
+pub mod cidr;
 pub mod circuit_breakers;
 pub mod cluster;
 pub mod endpoint;
@@ -13,7 +14,9 @@ pub mod header_mutation;
 pub mod lb_policy;
 pub mod locality;
 pub mod matcher;
+pub mod metadata;
 pub mod outlier_detection;
+pub mod rbac;
 pub mod retry_policy;
 pub mod route;
 pub mod route_configuration;
@@ -21,6 +24,7 @@ pub mod san;
 pub mod tls;
 pub mod virtual_host;
 
+pub use cidr::Cidr;
 pub use circuit_breakers::{CircuitBreakers, RoutingPriority, Thresholds};
 pub use cluster::{
     Cluster, ConnectionOptions, Discovery, DnsLookupFamily, DnsOptions, Protocol, RetryBudgetPolicy,
@@ -35,7 +39,15 @@ pub use locality::Locality;
 pub use matcher::{
     Fraction, HeaderMatcher, PathMatcher, QueryParameterMatcher, RegexPattern, StringMatcher,
 };
+pub use metadata::{
+    FilterState, FilterStateMatcher, FilterStateValue, Metadata, MetadataMatcher, MetadataSource,
+    MetadataValue, ValueMatcher,
+};
 pub use outlier_detection::OutlierDetection;
+pub use rbac::{
+    AuditCondition, AuditLogger, Permission, Policy, Principal, Rbac, RbacAction, RbacFilter,
+    RbacHeader, RbacHeaderName, RbacHeaderRefused,
+};
 pub use retry_policy::{BackOff, HedgePolicy, RateLimitedBackOff, RetryOn, RetryPolicy};
 pub use route::{
     ClusterSpecifier, DirectResponse, ForwardAction, HostRewrite, PathRewrite, Redirect, Route,

@@ -93,16 +93,7 @@ impl CompiledStringMatcher {
 #[derive(Clone, Debug)]
 pub struct CompiledHeaderMatcher {
     name: HeaderName,
-    kind: HeaderKind,
-    invert: bool,
-    treat_missing_as_empty: bool,
-}
-
-#[derive(Clone, Debug)]
-enum HeaderKind {
-    Present(bool),
-    String(CompiledStringMatcher),
-    Range(Range<i64>),
+    value: CompiledHeaderValue,
 }
 
 impl CompiledHeaderMatcher {
@@ -111,22 +102,12 @@ impl CompiledHeaderMatcher {
     /// # Errors
     /// [`MatcherError`]: a bad string matcher, or an empty range.
     pub fn new(matcher: &HeaderMatcher) -> Result<Self, MatcherError> {
-        let kind = match &matcher.kind {
-            HeaderMatcherKind::Present(present) => HeaderKind::Present(*present),
-            HeaderMatcherKind::String(string) => {
-                HeaderKind::String(CompiledStringMatcher::new(string)?)
-            }
-            HeaderMatcherKind::Range(range) if range.is_empty() => {
-                return Err(MatcherError::EmptyRange(range.clone()));
-            }
-            HeaderMatcherKind::Range(range) => HeaderKind::Range(range.clone()),
-        };
-        Ok(Self {
-            name: matcher.name.clone(),
-            kind,
-            invert: matcher.invert,
-            treat_missing_as_empty: matcher.treat_missing_as_empty,
-        })
+        let value = CompiledHeaderValue::new(
+            &matcher.kind,
+            matcher.invert,
+            matcher.treat_missing_as_empty,
+        )?;
+        Ok(Self { name: matcher.name.clone(), value })
     }
 
     /// The header that is looked at.
@@ -140,15 +121,51 @@ impl CompiledHeaderMatcher {
     /// Several values are joined with `,`; beyond 256 bytes of them the joined text is allocated.
     #[must_use]
     pub fn matches(&self, headers: &HeaderMap) -> bool {
-        self.matches_value(HeaderValues::of(headers, &self.name).as_deref())
+        self.value.matches(HeaderValues::of(headers, &self.name).as_deref())
     }
 
     /// Whether a request fulfils the condition, as its protocol sees its headers.
     pub(super) fn matches_request(&self, view: &mut HeaderView<'_>) -> bool {
-        self.matches_value(view.values(&self.name).as_deref())
+        self.value.matches(view.values(&self.name).as_deref())
+    }
+}
+
+/// What a header's value must be, ready to run: a header matcher without the name.
+#[derive(Clone, Debug)]
+pub(crate) struct CompiledHeaderValue {
+    kind: HeaderKind,
+    invert: bool,
+    treat_missing_as_empty: bool,
+}
+
+#[derive(Clone, Debug)]
+enum HeaderKind {
+    Present(bool),
+    String(CompiledStringMatcher),
+    Range(Range<i64>),
+}
+
+impl CompiledHeaderValue {
+    pub(crate) fn new(
+        kind: &HeaderMatcherKind,
+        invert: bool,
+        treat_missing_as_empty: bool,
+    ) -> Result<Self, MatcherError> {
+        let kind = match kind {
+            HeaderMatcherKind::Present(present) => HeaderKind::Present(*present),
+            HeaderMatcherKind::String(string) => {
+                HeaderKind::String(CompiledStringMatcher::new(string)?)
+            }
+            HeaderMatcherKind::Range(range) if range.is_empty() => {
+                return Err(MatcherError::EmptyRange(range.clone()));
+            }
+            HeaderMatcherKind::Range(range) => HeaderKind::Range(range.clone()),
+        };
+        Ok(Self { kind, invert, treat_missing_as_empty })
     }
 
-    fn matches_value(&self, value: Option<&[u8]>) -> bool {
+    /// Whether `value` fulfils the condition; `None`: the header is missing.
+    pub(crate) fn matches(&self, value: Option<&[u8]>) -> bool {
         let value = match value {
             None if self.treat_missing_as_empty => Some(&[][..]),
             value => value,
@@ -236,14 +253,14 @@ impl<'a> HeaderView<'a> {
 
 /// All values of one header, joined with `,`.
 #[expect(clippy::large_enum_variant, reason = "lives on the stack for one comparison")]
-pub(super) enum HeaderValues<'a> {
+pub(crate) enum HeaderValues<'a> {
     One(&'a [u8]),
     Joined(SmallVec<[u8; 256]>),
 }
 
 impl<'a> HeaderValues<'a> {
     /// `None` when the header is missing.
-    pub(super) fn of(headers: &'a HeaderMap, name: &HeaderName) -> Option<Self> {
+    pub(crate) fn of(headers: &'a HeaderMap, name: &HeaderName) -> Option<Self> {
         let mut values = headers.get_all(name).iter();
         let first = values.next()?.as_bytes();
         let Some(second) = values.next() else { return Some(Self::One(first)) };

@@ -1,0 +1,248 @@
+//! What is asked for: headers, paths, destinations, metadata.
+
+use super::{Group, group};
+
+pub(super) const GROUPS: &[Group] = &[
+    group(
+        "gRFC A41: :method, :path with query, :authority",
+        "ALLOW m: header(:method =POST) / any; p: header(:path =/p?x=1) / any; q: header(:authority =h.m) / any",
+        &[
+            "plain | POST h / | allow m",
+            "plain | GET h /p?x=1 | allow p",
+            "plain | GET h /p | deny",
+            "plain | GET h.m / | allow q",
+            "plain | GET H.m / | deny",
+            "plain | get h / | deny",
+        ],
+    ),
+    group(
+        "gRFC A41: host is :authority in the policy",
+        "ALLOW a: header(host =h) / any; b: header(HOST =i) / any",
+        &[
+            "plain | GET h / | allow a",
+            "plain | GET i / | allow b",
+            "plain | GET g / host:h | deny",
+        ],
+    ),
+    group(
+        "gRFC A41: an authority that is missing",
+        "ALLOW a: header(:authority absent) / any",
+        &["plain | GET - / | allow a", "plain | GET h / | deny"],
+    ),
+    group(
+        "gRFC A41: url_path is without query and fragment",
+        "ALLOW a: path(=/a) / any",
+        &[
+            "plain | GET h /a | allow a",
+            "plain | GET h /a?b=/c | allow a",
+            "plain | GET h /a#b | allow a",
+            "plain | GET h /a/ | deny",
+            "plain | GET h /A | deny",
+            "plain | GET h /b?/a | deny",
+        ],
+    ),
+    group(
+        "Envoy: a request without a path (CONNECT) has no url_path and no :path",
+        "DENY a: path(^=/) / any; b: header(:path present) / any; c: not(path(^=/)) / authn(=u)",
+        &[
+            "plain | CONNECT h - | allow",
+            "plain | GET h / | deny a",
+            "uri:u | CONNECT h - | deny c",
+        ],
+    ),
+    group(
+        "Envoy: url_path of every kind",
+        "ALLOW a: path(^=/pre/) / any; b: path($=.html) / any; c: path(*=/mid/) / any; d: path(~=/r[0-9]+) / any; e: path(i=/Exact) / any; f: path(i^=/FOLD) / any",
+        &[
+            "plain | GET h /pre/x | allow a",
+            "plain | GET h /pre | deny",
+            "plain | GET h /x.html | allow b",
+            "plain | GET h /x.html?y | allow b",
+            "plain | GET h /x/mid/y | allow c",
+            "plain | GET h /r12 | allow d",
+            "plain | GET h /r12x | deny",
+            "plain | GET h /x/r12 | deny",
+            "plain | GET h /eXACT | allow e",
+            "plain | GET h /foldER | allow f",
+            "plain | GET h /Pre/x | deny",
+        ],
+    ),
+    group(
+        "Envoy: HeaderMatcher of every kind",
+        "ALLOW a: header(x-e =v) / any; b: header(x-p ^=v) / any; c: header(x-s $=v) / any; d: header(x-c *=v) / any; e: header(x-r ~=v+) / any; f: header(x-n 1..5) / any; g: header(x-h present) / any",
+        &[
+            "plain | GET h / x-e:v | allow a",
+            "plain | GET h / X-E:v | allow a",
+            "plain | GET h / x-e:V | deny",
+            "plain | GET h / x-e:vv | deny",
+            "plain | GET h / x-p:vx | allow b",
+            "plain | GET h / x-p:xv | deny",
+            "plain | GET h / x-s:xv | allow c",
+            "plain | GET h / x-c:xvx | allow d",
+            "plain | GET h / x-r:vvv | allow e",
+            "plain | GET h / x-r:vvx | deny",
+            "plain | GET h / x-n:1 | allow f",
+            "plain | GET h / x-n:5 | deny",
+            "plain | GET h / x-n:-1 | deny",
+            "plain | GET h / x-n:4x | deny",
+            "plain | GET h / x-h: | allow g",
+            "plain | GET h / | deny",
+        ],
+    ),
+    group(
+        "gRFC A41: several values are joined with `,`",
+        "ALLOW a: header(x =a,b) / any; b: header(x *=,c) / any",
+        &[
+            "plain | GET h / x:a x:b | allow a",
+            "plain | GET h / x:b x:a | deny",
+            "plain | GET h / x:a | deny",
+            "plain | GET h / x:a x:b x:c | allow b",
+        ],
+    ),
+    group(
+        "Envoy HeaderUtility, gRFC A41: a missing header never matches, even inverted",
+        "ALLOW a: header(x !=v) / any",
+        &[
+            "plain | GET h / x:w | allow a",
+            "plain | GET h / x:v | deny",
+            "plain | GET h / | deny",
+        ],
+    ),
+    group(
+        "Envoy HeaderUtility: an inverted range of a missing header, or of no number",
+        "ALLOW a: header(x !1..5) / any",
+        &[
+            "plain | GET h / x:7 | allow a",
+            "plain | GET h / x:text | allow a",
+            "plain | GET h / x:1 | deny",
+            "plain | GET h / | deny",
+        ],
+    ),
+    group(
+        "gRFC A41: present_match == invert_match matches a missing header",
+        "ALLOW a: header(x !present) / any",
+        &["plain | GET h / | allow a", "plain | GET h / x:v | deny"],
+    ),
+    group(
+        "Envoy: present_match false",
+        "ALLOW a: header(x absent) / any; b: header(y !absent) / any",
+        &[
+            "plain | GET h / | allow a",
+            "plain | GET h / x:v | deny",
+            "plain | GET h / x:v y:w | allow b",
+        ],
+    ),
+    group(
+        "Envoy: treat_missing_header_as_empty",
+        "ALLOW a: header(x ?=) / any; b: header(y !?=v) / any",
+        &[
+            "plain | GET h / | allow a",
+            "plain | GET h / x: | allow a",
+            "plain | GET h / x:v | allow b",
+            "plain | GET h / x:v y:v | deny",
+        ],
+    ),
+    group(
+        "gRFC A41: hop-by-hop headers are missing",
+        "ALLOW a: header(te present) / any; b: header(te =trailers) / any; c: header(connection present) / any; d: header(upgrade present) / any",
+        &[
+            "plain | GET h / te:trailers | deny",
+            "plain | GET h / connection:x upgrade:y | deny",
+        ],
+    ),
+    group(
+        "gRFC A41: under `not`, a hop-by-hop header is missing too",
+        "ALLOW a: not(header(te =trailers)) / any",
+        &["plain | GET h / te:trailers | allow a", "plain | GET h / | allow a"],
+    ),
+    group(
+        "gRFC A41: the content type of the client, and -bin headers as sent",
+        "ALLOW a: header(content-type =application/grpc+proto) / any; b: header(x-bin =AQI=) / any",
+        &[
+            "plain | POST h / content-type:application/grpc+proto | allow a",
+            "plain | POST h / content-type:application/grpc | deny",
+            "plain | POST h / content-type:application/grpc x-bin:AQI= | allow b",
+        ],
+    ),
+    group(
+        "Envoy: destination_ip",
+        "ALLOW a: ip(10.2.0.0/16) / any; b: ip(2001:db8::/32) / any",
+        &[
+            "plain | GET h / to=10.2.255.1:1 | allow a",
+            "plain | GET h / to=10.3.0.1:1 | deny",
+            "plain | GET h / to=[2001:db8::7]:1 | allow b",
+            "plain | GET h / to=[::ffff:10.2.0.1]:1 | allow a",
+            "plain | GET h / to=none | deny",
+        ],
+    ),
+    group(
+        "Envoy: destination_port, destination_port_range (half open)",
+        "ALLOW a: port(80) / any; b: ports(8000..8081) / any; c: ports(65535..65536) / any",
+        &[
+            "plain | GET h / to=1.1.1.1:80 | allow a",
+            "plain | GET h / to=1.1.1.1:81 | deny",
+            "plain | GET h / to=1.1.1.1:8000 | allow b",
+            "plain | GET h / to=1.1.1.1:8080 | allow b",
+            "plain | GET h / to=1.1.1.1:8081 | deny",
+            "plain | GET h / to=1.1.1.1:65535 | allow c",
+            "plain | GET h / to=none | deny",
+        ],
+    ),
+    group(
+        "gRFC A41: requested_server_name is empty without one, and is looked at",
+        "ALLOW a: sni(=a.m) / any; b: sni($=.n) / any; c: sni(=) / authn(=u)",
+        &[
+            "plain | GET h / sni=a.m | allow a",
+            "plain | GET h / sni=x.n | allow b",
+            "plain | GET h / | deny",
+            "uri:u | GET h / | allow c",
+            "uri:u | GET h / sni=z | deny",
+        ],
+    ),
+    group(
+        "Envoy: uri_template",
+        "ALLOW a: template(/v1/{id}/items/*) / any; b: template(/static/**) / any",
+        &[
+            "plain | GET h /v1/7/items/x?y | allow a",
+            "plain | GET h /v1/7/items/ | deny",
+            "plain | GET h /v1/7/8/items/x | deny",
+            "plain | GET h /static/a/b.css | allow b",
+            "plain | GET h /static | deny",
+        ],
+    ),
+    group(
+        "Envoy: MetadataMatcher, ValueMatcher",
+        "ALLOW a: meta(jwt iss =me) / any; b: meta(jwt p.aud has:=x) / any; c: meta(f n 1..5) / any; d: meta(f t true) / any; e: meta(f z null) / any; f: meta(f p present) / any; g: meta(f o 1|=one) / any",
+        &[
+            "plain | GET h / meta.jwt.iss=me | allow a",
+            "plain | GET h / meta.jwt.iss=you | deny",
+            "plain | GET h / meta.x.iss=me | deny",
+            "plain | GET h / meta.jwt.p.aud=[w,x] | allow b",
+            "plain | GET h / meta.jwt.p.aud=x | deny",
+            "plain | GET h / meta.f.n=4.5 | allow c",
+            "plain | GET h / meta.f.n=5 | deny",
+            "plain | GET h / meta.f.t=true | allow d",
+            "plain | GET h / meta.f.t=false | deny",
+            "plain | GET h / meta.f.z=null | allow e",
+            "plain | GET h / meta.f.p=x | allow f",
+            "plain | GET h / meta.f.o=one | allow g",
+            "plain | GET h / meta.f.o=1 | allow g",
+            "plain | GET h / route.jwt.iss=me | deny",
+            "plain | GET h / | deny",
+        ],
+    ),
+    group(
+        "gRFC A41: metadata that is missing never matches, not even null; inverted it does",
+        "ALLOW a: meta(f k !=v) / any; b: meta(f k null) / any; c: meta(f k absent) / any",
+        &[
+            "plain | GET h / | allow a",
+            "plain | GET h / meta.f.k=v | deny",
+            "plain | GET h / meta.f.k=w | allow a",
+        ],
+    ),
+    group(
+        "Envoy: sourced_metadata of the route",
+        "ALLOW a: route(f k =v) / any",
+        &["plain | GET h / route.f.k=v | allow a", "plain | GET h / meta.f.k=v | deny"],
+    ),
+];
