@@ -3,8 +3,9 @@
 //! A resource names others: a listener its routes, routes their clusters, a cluster its endpoints. The
 //! names are kept beside the model, so that whoever links resources need not look into it.
 
+use crate::decode::FieldError;
 use crate::secret::XdsSecret;
-use mesh_core::model::{Cluster, ClusterLoadAssignment, RouteConfiguration};
+use mesh_core::model::{Cluster, ClusterLoadAssignment, RbacFilter, RouteConfiguration};
 use mesh_core::update::{Mode, UnknownHosts};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -55,13 +56,17 @@ pub struct HttpConnectionManager {
 }
 
 /// An HTTP filter, as configured in its listener.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct HttpFilter {
     /// The instance's name, by which routes override it.
     pub name: Arc<str>,
     /// The type of its configuration.
     pub type_url: Arc<str>,
+    /// Of an RBAC filter, what it says, or everything that is wrong with it, by paths within its
+    /// configuration: then a server must refuse the listener (gRFC A41). Clients pass over it. `None`:
+    /// it is another filter.
+    pub rbac: Option<Result<Arc<RbacFilter>, Vec<FieldError>>>,
 }
 
 /// Where a listener's routes are.
@@ -157,7 +162,7 @@ impl HttpFilter {
     /// An instance of this name whose configuration has this type.
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>, type_url: impl Into<Arc<str>>) -> Self {
-        Self { name: name.into(), type_url: type_url.into() }
+        Self { name: name.into(), type_url: type_url.into(), rbac: None }
     }
 }
 

@@ -67,8 +67,11 @@ pub(super) fn compile(model: &Rbac) -> Result<CompiledRbac, RbacError> {
         return Err(RbacError { policy, place, kind: RbacErrorKind::TooMany });
     }
     let policies = model.policies.iter().map(|(name, policy)| {
-        compiled_policy(name, policy)
-            .map_err(|(place, kind)| RbacError { policy: name.clone(), place, kind })
+        compiled_policy(name, policy).map_err(|(place, kind)| RbacError {
+            policy: name.clone(),
+            place,
+            kind,
+        })
     });
     let policies: Box<[CompiledPolicy]> = policies.collect::<Result<_, _>>()?;
     let index = Index::new(policies.iter().map(|policy| (&policy.permissions, &policy.principals)));

@@ -115,8 +115,7 @@ impl Denied {
     #[must_use]
     pub fn response_code_details(&self) -> String {
         let name = self.policy.as_deref().unwrap_or("none");
-        let name: String =
-            name.chars().map(|c| if c.is_whitespace() { '_' } else { c }).collect();
+        let name: String = name.chars().map(|c| if c.is_whitespace() { '_' } else { c }).collect();
         format!("rbac_access_denied_matched_policy[{name}]")
     }
 }

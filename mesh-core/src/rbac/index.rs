@@ -26,11 +26,10 @@ pub(super) struct Index {
 
 impl Index {
     /// Files policies, given as permissions and principals.
-    pub(super) fn new<'r>(
-        policies: impl Iterator<Item = (&'r Rule, &'r Rule)> + Clone,
-    ) -> Self {
+    pub(super) fn new<'r>(policies: impl Iterator<Item = (&'r Rule, &'r Rule)> + Clone) -> Self {
         let keys = policies.map(|(permissions, principals)| {
-            let names = keys(principals, principal_key).or_else(|| keys(permissions, principal_key));
+            let names =
+                keys(principals, principal_key).or_else(|| keys(permissions, principal_key));
             let paths = keys(permissions, path_key).or_else(|| keys(principals, path_key));
             (names, paths)
         });

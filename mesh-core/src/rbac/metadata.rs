@@ -99,7 +99,9 @@ enum StateValue {
 impl CompiledFilterState {
     pub(super) fn new(model: &FilterStateMatcher) -> Result<Self, MatcherError> {
         let value = match &model.value {
-            FilterStateValue::Text(matcher) => StateValue::Text(CompiledStringMatcher::new(matcher)?),
+            FilterStateValue::Text(matcher) => {
+                StateValue::Text(CompiledStringMatcher::new(matcher)?)
+            }
             FilterStateValue::Address(blocks) => StateValue::Address(IpSet::new(blocks)),
         };
         Ok(Self { key: model.key.clone(), value })

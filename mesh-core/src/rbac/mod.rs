@@ -37,7 +37,7 @@ mod tests;
 pub use compile::{MAX_DEPTH, MAX_POLICIES, RbacError, RbacErrorKind};
 pub use filter::{CompiledRbacFilter, Denied, RbacDecision, decide};
 pub use request::{Connection, Request};
-pub use template::TemplateError;
+pub use template::{TemplateError, check_template};
 
 use crate::model::rbac::{AuditCondition, AuditLogger, Rbac, RbacAction};
 use index::Index;

@@ -46,6 +46,14 @@ pub enum TemplateError {
     TooLarge(#[from] RegexError),
 }
 
+/// Checks a template, for whoever reads one.
+///
+/// # Errors
+/// [`TemplateError`]: the rule that is broken.
+pub fn check_template(template: &str) -> Result<(), TemplateError> {
+    compile(template).map(drop)
+}
+
 /// Compiles a template.
 pub(super) fn compile(template: &str) -> Result<CompiledRegex, TemplateError> {
     let mut parser = Parser::default();

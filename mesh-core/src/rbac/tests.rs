@@ -30,7 +30,13 @@ fn check(source: &str, rules: &str, peer: &str, request: &str, expected: &str) {
     scene.show(|request| {
         let place = format!("{source}: {rules} | {peer} | {request:?}");
         assert_eq!(words(compiled.evaluate(request)), expected, "{place}");
-        assert_eq!(naive::evaluate(&model, request), (expected.starts_with("allow"), expected
-            .split_once(' ').map(|(_, policy)| policy.to_owned())), "naive: {place}");
+        assert_eq!(
+            naive::evaluate(&model, request),
+            (
+                expected.starts_with("allow"),
+                expected.split_once(' ').map(|(_, policy)| policy.to_owned())
+            ),
+            "naive: {place}"
+        );
     });
 }

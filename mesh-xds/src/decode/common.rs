@@ -67,6 +67,11 @@ impl Walk {
         self.errors.len()
     }
 
+    /// What was found so far: errors, and what is ignored.
+    pub(super) fn into_parts(self) -> (Vec<FieldError>, Vec<Ignored>) {
+        (self.errors, self.ignored)
+    }
+
     /// What came of it: `resource`, unless something was wrong.
     pub(super) fn finish(self, name: Option<Arc<str>>, resource: Option<Resource>) -> Decoded {
         let Self { mut errors, ignored, .. } = self;

@@ -15,6 +15,7 @@ mod cluster;
 mod common;
 mod endpoint;
 mod listener;
+pub mod rbac;
 mod route;
 mod secret;
 #[cfg(test)]

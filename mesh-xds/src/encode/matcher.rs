@@ -81,18 +81,22 @@ pub(super) fn escape(text: &str) -> String {
 
 /// A `HeaderMatcher`.
 pub(super) fn header(model: &HeaderMatcher) -> pb::HeaderMatcher {
-    let specifier = match &model.kind {
+    pb::HeaderMatcher {
+        name: model.name.to_string(),
+        invert_match: model.invert,
+        treat_missing_header_as_empty: model.treat_missing_as_empty,
+        header_match_specifier: Some(header_specifier(&model.kind)),
+    }
+}
+
+/// What a header's value must be.
+pub(super) fn header_specifier(kind: &HeaderMatcherKind) -> HeaderMatchSpecifier {
+    match kind {
         HeaderMatcherKind::Present(present) => HeaderMatchSpecifier::PresentMatch(*present),
         HeaderMatcherKind::String(matcher) => HeaderMatchSpecifier::StringMatch(string(matcher)),
         HeaderMatcherKind::Range(range) => {
             HeaderMatchSpecifier::RangeMatch(Int64Range { start: range.start, end: range.end })
         }
-    };
-    pb::HeaderMatcher {
-        name: model.name.to_string(),
-        invert_match: model.invert,
-        treat_missing_header_as_empty: model.treat_missing_as_empty,
-        header_match_specifier: Some(specifier),
     }
 }
 

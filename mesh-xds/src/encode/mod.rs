@@ -61,6 +61,7 @@ mod lb;
 mod listener;
 mod matcher;
 mod outlier;
+mod rbac;
 mod retry;
 mod route;
 mod route_configuration;
@@ -74,6 +75,7 @@ pub use authorities::Authorities;
 pub use cluster::cluster;
 pub use endpoints::endpoints;
 pub use listener::{api_listener, socket_listener, tcp_listener};
+pub use rbac::rbac_filter;
 pub use route_configuration::{route_configuration, route_configuration_of};
 pub use words::METADATA_KEY;
 

@@ -38,7 +38,12 @@ fn istio_order_is_deny_before_allow() {
 
 #[test]
 fn no_allow_policy_at_all_allows() {
-    check_filters(&[filter(Some("DENY d: path(=/secret) / any"), None)], "/x", &["allow/-"], "passes");
+    check_filters(
+        &[filter(Some("DENY d: path(=/secret) / any"), None)],
+        "/x",
+        &["allow/-"],
+        "passes",
+    );
     check_filters(&[filter(None, None)], "/x", &["-/-"], "passes");
     check_filters(&[], "/x", &[], "passes");
 }

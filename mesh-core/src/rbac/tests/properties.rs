@@ -29,13 +29,18 @@ fn header() -> impl Strategy<Value = String> {
         Just("absent".to_owned()),
         Just("0..5".to_owned()),
     ];
-    (name, "!?", "\\??", check).prop_map(|(name, not, empty, check)| {
-        format!("header({name} {not}{empty}{check})")
-    })
+    (name, "!?", "\\??", check)
+        .prop_map(|(name, not, empty, check)| format!("header({name} {not}{empty}{check})"))
 }
 
 fn block() -> impl Strategy<Value = String> {
-    prop_oneof!["10\\.0\\.0\\.0/8", "10\\.1\\.0\\.0/16", "10\\.1\\.0\\.1/32", "0\\.0\\.0\\.0/0", "::/0"]
+    prop_oneof![
+        "10\\.0\\.0\\.0/8",
+        "10\\.1\\.0\\.0/16",
+        "10\\.1\\.0\\.1/32",
+        "0\\.0\\.0\\.0/0",
+        "::/0"
+    ]
 }
 
 /// A condition on a request, or `any`.
@@ -83,11 +88,10 @@ fn principals() -> impl Strategy<Value = String> {
 }
 
 fn policies() -> impl Strategy<Value = Rbac> {
-    let action = prop_oneof![Just(RbacAction::Allow), Just(RbacAction::Deny), Just(RbacAction::Log)];
-    let policy = (
-        prop::collection::vec(permissions(), 1..3),
-        prop::collection::vec(principals(), 1..3),
-    );
+    let action =
+        prop_oneof![Just(RbacAction::Allow), Just(RbacAction::Deny), Just(RbacAction::Log)];
+    let policy =
+        (prop::collection::vec(permissions(), 1..3), prop::collection::vec(principals(), 1..3));
     (action, prop::collection::vec(policy, 0..6)).prop_map(|(action, policies)| {
         let mut rbac = Rbac::default();
         rbac.action = action;
@@ -113,8 +117,21 @@ fn request() -> impl Strategy<Value = String> {
     let words = prop_oneof![
         "x-a:(a|b|3)",
         prop_oneof!["te:trailers", "content-type:a", "x-a:a"],
-        prop_oneof!["from=10\\.1\\.0\\.1:1", "from=none", "source=10\\.9\\.0\\.1:1", "remote=\\[::1\\]:1", "to=none"],
-        prop_oneof!["sni=a\\.m", "meta\\.f\\.k=a", "meta\\.f\\.k=true", "meta\\.f\\.k=3", "meta\\.f\\.k=\\[a,b\\]", "state\\.s=a\\.m"],
+        prop_oneof![
+            "from=10\\.1\\.0\\.1:1",
+            "from=none",
+            "source=10\\.9\\.0\\.1:1",
+            "remote=\\[::1\\]:1",
+            "to=none"
+        ],
+        prop_oneof![
+            "sni=a\\.m",
+            "meta\\.f\\.k=a",
+            "meta\\.f\\.k=true",
+            "meta\\.f\\.k=3",
+            "meta\\.f\\.k=\\[a,b\\]",
+            "state\\.s=a\\.m"
+        ],
     ];
     (head, prop::collection::vec(words, 0..5))
         .prop_map(|(head, words)| format!("{head} {}", words.join(" ")))

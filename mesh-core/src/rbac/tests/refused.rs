@@ -65,9 +65,8 @@ fn matchers() {
 
 #[test]
 fn nesting_has_an_end() {
-    let nested = |depth| {
-        (0..depth).fold(Permission::Any, |inner, _| Permission::Not(Box::new(inner)))
-    };
+    let nested =
+        |depth| (0..depth).fold(Permission::Any, |inner, _| Permission::Not(Box::new(inner)));
     let mut rbac = Rbac::default();
     let policy =
         |depth| Policy { permissions: vec![nested(depth)], principals: vec![Principal::Any] };

@@ -16,11 +16,7 @@ struct Group {
     rows: &'static [&'static str],
 }
 
-const fn group(
-    source: &'static str,
-    rules: &'static str,
-    rows: &'static [&'static str],
-) -> Group {
+const fn group(source: &'static str, rules: &'static str, rows: &'static [&'static str]) -> Group {
     Group { source, rules, rows }
 }
 

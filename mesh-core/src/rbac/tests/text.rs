@@ -258,7 +258,8 @@ impl Scene {
         let address = |text: &str| (text != "none").then(|| text.parse().unwrap());
         match word.split_once('=') {
             Some(("from", text)) => {
-                (self.from, self.source, self.remote) = (address(text), address(text), address(text));
+                (self.from, self.source, self.remote) =
+                    (address(text), address(text), address(text));
             }
             Some(("source", text)) => self.source = address(text),
             Some(("remote", text)) => self.remote = address(text),

@@ -9,14 +9,16 @@
 //! the reason why it is passed over: it is reported, and stays in the listener's list.
 
 use crate::HttpFilter;
-use crate::decode::common::{Walk, type_name};
-use crate::decode::typed;
+use crate::decode::common::{self, Walk, type_name};
+use crate::decode::{FieldError, rbac, typed};
 use envoy_types::pb::envoy::config::route::v3::FilterConfig;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as pb;
 use envoy_types::pb::google::protobuf::Any;
+use mesh_core::model::RbacFilter;
 use pb::http_filter::ConfigType;
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 /// What is done with a filter of a known type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,7 +170,9 @@ fn filter(walk: &mut Walk, message: &pb::HttpFilter, is_last: bool) -> Option<Ht
         }
         Some((Treatment::PassedOver, why)) => {
             walk.ignored(true, "typed_config", why);
-            Some(HttpFilter::new(&*message.name, url))
+            let mut filter = HttpFilter::new(&*message.name, url);
+            filter.rbac = rbac(message);
+            Some(filter)
         }
         None if message.is_optional => {
             walk.ignored(true, "is_optional", OPTIONAL);
@@ -183,6 +187,19 @@ fn filter(walk: &mut Walk, message: &pb::HttpFilter, is_last: bool) -> Option<Ht
             None
         }
     }
+}
+
+/// What an RBAC filter says, for a server; a client passes over it, whatever is wrong with it.
+fn rbac(message: &pb::HttpFilter) -> Option<Result<Arc<RbacFilter>, Vec<FieldError>>> {
+    let Some(ConfigType::TypedConfig(any)) = &message.config_type else { return None };
+    if type_name(&any.type_url) == rbac::HTTP {
+        return Some(rbac::http(&any.value).config.map(Arc::new));
+    }
+    let wrapped = typed::type_url(any).is_ok_and(|url| type_name(&url) == rbac::HTTP);
+    wrapped.then(|| {
+        let rule = "policies in a TypedStruct are not read: send the message itself";
+        Err(vec![common::error("", rule)])
+    })
 }
 
 fn inner_type(walk: &mut Walk, any: &Any) -> Option<String> {

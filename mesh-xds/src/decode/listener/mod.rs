@@ -168,7 +168,7 @@ fn socket_listener(
         found.extend(walk.at(field, |walk| filter_chain(walk, chain, name, context)));
     }
     let first = found.pop()?;
-    if found.iter().any(|other| *other != first) {
+    if found.iter().any(|other| !same_for_clients(other, &first)) {
         walk.ignored(
             true,
             "filter_chains",
@@ -177,6 +177,16 @@ fn socket_listener(
         return None;
     }
     Some(first)
+}
+
+/// Whether calls through two managers go the same way: what only a server does is not compared.
+fn same_for_clients(a: &HttpConnectionManager, b: &HttpConnectionManager) -> bool {
+    let filters = |manager: &HttpConnectionManager| -> Vec<_> {
+        let filters = manager.http_filters.iter();
+        filters.map(|filter| (filter.name.clone(), filter.type_url.clone())).collect()
+    };
+    let rest = |m: &HttpConnectionManager| (m.max_stream_duration, filters(m));
+    a.routes == b.routes && rest(a) == rest(b)
 }
 
 /// The connection manager of a chain that has one.

@@ -25,14 +25,26 @@ use pb_matcher::string_matcher::MatchPattern;
 use std::sync::Arc;
 
 /// A condition on a header; `None` after an error.
-#[expect(deprecated, reason = "gRFC A28 and control planes still have the old kinds")]
 pub(super) fn header(walk: &mut Walk, message: &pb::HeaderMatcher) -> Option<HeaderMatcher> {
     // Envoy: `host` and `:authority` are one.
     let name = match &*message.name {
         ":authority" => Some(HeaderName::from_static("host")),
         name => header_name(walk, "name", name),
     };
-    let kind = match &message.header_match_specifier {
+    let kind = header_kind(walk, message);
+    let mut matcher = HeaderMatcher::new(name?, kind?);
+    matcher.invert = message.invert_match;
+    matcher.treat_missing_as_empty = message.treat_missing_header_as_empty;
+    Some(matcher)
+}
+
+/// What the value of a header must be; `None` after an error.
+#[expect(deprecated, reason = "gRFC A28 and control planes still have the old kinds")]
+pub(in crate::decode) fn header_kind(
+    walk: &mut Walk,
+    message: &pb::HeaderMatcher,
+) -> Option<HeaderMatcherKind> {
+    match &message.header_match_specifier {
         None => {
             walk.error(
                 "there is no kind of match that is known here: set `string_match`, `range_match`, \
@@ -72,11 +84,7 @@ pub(super) fn header(walk: &mut Walk, message: &pb::HeaderMatcher) -> Option<Hea
         Some(Header::ContainsMatch(text)) => {
             old_kind(walk, "contains_match", text, StringPattern::Contains)
         }
-    };
-    let mut matcher = HeaderMatcher::new(name?, kind?);
-    matcher.invert = message.invert_match;
-    matcher.treat_missing_as_empty = message.treat_missing_header_as_empty;
-    Some(matcher)
+    }
 }
 
 /// Conditions on headers.
@@ -112,7 +120,7 @@ fn filled(walk: &mut Walk, field: &str, text: &str) -> Option<Arc<str>> {
 }
 
 /// A condition on a string.
-pub(super) fn string(
+pub(in crate::decode) fn string(
     walk: &mut Walk,
     message: &pb_matcher::StringMatcher,
 ) -> Option<StringMatcher> {

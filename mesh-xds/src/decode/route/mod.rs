@@ -26,7 +26,7 @@
 mod action;
 pub(super) mod hash;
 mod header;
-mod matcher;
+pub(super) mod matcher;
 mod redirect;
 mod retry;
 mod rewrite;

@@ -65,10 +65,7 @@ pub(super) const GROUPS: &[Group] = &[
     group(
         "methods are compared as they are",
         "DENY a: header(:method =DELETE) / any",
-        &[
-            "plain | DELETE h / | deny a",
-            "plain | POST h / x-http-method-override:DELETE | allow",
-        ],
+        &["plain | DELETE h / | deny a", "plain | POST h / x-http-method-override:DELETE | allow"],
     ),
     group(
         "a name of one type is none of another, and a part of a name is none",

@@ -49,11 +49,7 @@ pub(super) const GROUPS: &[Group] = &[
     group(
         "Istio: principals `*` is any that is not empty",
         "ALLOW a: and(any) / and(or(authn(~=.+)))",
-        &[
-            "uri:spiffe://m/x | GET h / | allow a",
-            "tls | GET h / | deny",
-            "plain | GET h / | deny",
-        ],
+        &["uri:spiffe://m/x | GET h / | allow a", "tls | GET h / | deny", "plain | GET h / | deny"],
     ),
     group(
         "Istio: hosts, ports, notMethods, notPaths",

@@ -102,11 +102,7 @@ pub(super) const GROUPS: &[Group] = &[
     group(
         "Envoy HeaderUtility, gRFC A41: a missing header never matches, even inverted",
         "ALLOW a: header(x !=v) / any",
-        &[
-            "plain | GET h / x:w | allow a",
-            "plain | GET h / x:v | deny",
-            "plain | GET h / | deny",
-        ],
+        &["plain | GET h / x:w | allow a", "plain | GET h / x:v | deny", "plain | GET h / | deny"],
     ),
     group(
         "Envoy HeaderUtility: an inverted range of a missing header, or of no number",
@@ -145,10 +141,7 @@ pub(super) const GROUPS: &[Group] = &[
     group(
         "gRFC A41: hop-by-hop headers are missing",
         "ALLOW a: header(te present) / any; b: header(te =trailers) / any; c: header(connection present) / any; d: header(upgrade present) / any",
-        &[
-            "plain | GET h / te:trailers | deny",
-            "plain | GET h / connection:x upgrade:y | deny",
-        ],
+        &["plain | GET h / te:trailers | deny", "plain | GET h / connection:x upgrade:y | deny"],
     ),
     group(
         "gRFC A41: under `not`, a hop-by-hop header is missing too",
