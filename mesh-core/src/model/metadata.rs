@@ -18,9 +18,9 @@ pub enum MetadataValue {
     /// A text.
     Text(Arc<str>),
     /// A list.
-    List(Vec<MetadataValue>),
+    List(Vec<Self>),
     /// Values by name.
-    Struct(BTreeMap<Arc<str>, MetadataValue>),
+    Struct(BTreeMap<Arc<str>, Self>),
 }
 
 /// Values by the name of the filter that wrote them, then by their own.
@@ -99,9 +99,9 @@ pub enum ValueMatcher {
     /// It is there (`true`); `false` matches nothing (Envoy: `PresentMatcher`).
     Present(bool),
     /// It is a list of which one value matches.
-    OneOf(Box<ValueMatcher>),
+    OneOf(Box<Self>),
     /// One of these matches; at least one.
-    Or(Vec<ValueMatcher>),
+    Or(Vec<Self>),
 }
 
 /// Texts that filters know of a connection or a request (Envoy: filter state objects as text).

@@ -110,11 +110,11 @@ pub enum Permission {
     /// Anything.
     Any,
     /// All of these fit; at least one.
-    And(Vec<Permission>),
+    And(Vec<Self>),
     /// One of these fits; at least one.
-    Or(Vec<Permission>),
+    Or(Vec<Self>),
     /// This does not fit.
-    Not(Box<Permission>),
+    Not(Box<Self>),
     /// A header, or pseudo header, of an HTTP request.
     Header(RbacHeader),
     /// The path of an HTTP request, without query and fragment.
@@ -141,11 +141,11 @@ pub enum Principal {
     /// Anybody.
     Any,
     /// All of these fit; at least one.
-    And(Vec<Principal>),
+    And(Vec<Self>),
     /// One of these fits; at least one.
-    Or(Vec<Principal>),
+    Or(Vec<Self>),
     /// This does not fit.
-    Not(Box<Principal>),
+    Not(Box<Self>),
     /// The connection is one of TLS and, if there is a matcher, a principal of the peer matches:
     /// a URI name; without any, a DNS name; without those, the subject; without a certificate, the
     /// empty text (gRFC A41). So without a matcher it fits peers *without* a certificate as well:

@@ -10,11 +10,12 @@ use super::rule::{Origin, Rule, Texts};
 use super::template::{self, TemplateError};
 use super::{CompiledPolicy, CompiledRbac};
 use crate::identity::CompiledSanMatchers;
-use crate::model::matcher::StringPattern;
-use crate::model::rbac::{Permission, Policy, Principal, Rbac, RbacHeader};
+use crate::model::matcher::{HeaderMatcherKind, StringPattern};
+use crate::model::rbac::{Permission, Policy, Principal, Rbac, RbacHeader, RbacHeaderName};
 use crate::model::san::{SanKind, SanMatcher};
 use crate::model::{Cidr, MetadataMatcher, StringMatcher};
 use crate::router::{CompiledHeaderValue, CompiledStringMatcher, MatcherError};
+use http::Method;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -140,6 +141,9 @@ impl Place {
     }
 
     fn header(&self, header: &RbacHeader) -> Result<Rule, Failed> {
+        if let Some(method) = only_method(header) {
+            return Ok(Rule::Method(method));
+        }
         let value =
             CompiledHeaderValue::new(&header.kind, header.invert, header.treat_missing_as_empty);
         Ok(Rule::Header(header.name.target().clone(), value.map_err(|error| self.failed(error))?))
@@ -152,7 +156,10 @@ impl Place {
     fn path(&self, matcher: &StringMatcher) -> Result<Rule, Failed> {
         Ok(match exact(matcher) {
             Some(path) => Rule::PathIn(Texts::new(vec![path.clone()])),
-            None => Rule::Path(self.string(matcher)?),
+            None => {
+                let compiled = self.string(matcher)?;
+                prefix(matcher).map_or(Rule::Path(compiled), Rule::PathPrefix)
+            }
         })
     }
 
@@ -178,6 +185,21 @@ fn exact(matcher: &StringMatcher) -> Option<&Arc<str>> {
         StringPattern::Exact(text) if !matcher.ignore_case => Some(text),
         _ => None,
     }
+}
+
+/// The beginning that is asked for byte by byte.
+fn prefix(matcher: &StringMatcher) -> Option<Arc<str>> {
+    match &matcher.pattern {
+        StringPattern::Prefix(text) if !matcher.ignore_case => Some(text.clone()),
+        _ => None,
+    }
+}
+
+/// The one method that a header asks for, if that is all it does.
+fn only_method(header: &RbacHeader) -> Option<Method> {
+    let HeaderMatcherKind::String(matcher) = &header.kind else { return None };
+    let wanted = exact(matcher).filter(|_| header.name == RbacHeaderName::METHOD)?;
+    if header.invert { None } else { Method::from_bytes(wanted.as_bytes()).ok() }
 }
 
 fn permission(place: &mut Place, model: &Permission) -> Result<Rule, Failed> {
@@ -214,7 +236,10 @@ fn principal(place: &mut Place, model: &Principal) -> Result<Rule, Failed> {
         Principal::Authenticated(None) => Rule::Tls,
         Principal::Authenticated(Some(matcher)) => match exact(matcher) {
             Some(name) => Rule::PrincipalIn(Texts::new(vec![name.clone()])),
-            None => Rule::Principal(place.string(matcher)?),
+            None => {
+                let compiled = place.string(matcher)?;
+                prefix(matcher).map_or(Rule::Principal(compiled), Rule::PrincipalPrefix)
+            }
         },
         Principal::MtlsAuthenticated(None) => Rule::Certified,
         Principal::MtlsAuthenticated(Some(matcher)) => place.san(matcher)?,

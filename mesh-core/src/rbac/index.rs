@@ -1,9 +1,9 @@
 //! Which policies could match a peer and a path.
 //!
 //! Most policies name whom they are for, or what. A policy that can only match certain principals is
-//! filed under each of them, one that can only match certain paths under each of those; the rest are
-//! always looked at. What is left for a request are three or so sorted lists, which are merged, so that
-//! policies still come in the order of their names.
+//! filed under each of them, one that can only match certain paths under each of those; the beginning of
+//! a name will do. The rest are always looked at. What is left for a request are a few sorted lists,
+//! which are merged, so that policies still come in the order of their names.
 //!
 //! A policy that could be filed both ways is filed where fewer others are.
 
@@ -14,45 +14,53 @@ use std::sync::Arc;
 
 /// A policy that names more principals or paths than this is not filed under them.
 const MAX_KEYS: usize = 1024;
+/// Beginnings of names are looked up by their length, so there are few lengths, or none is filed.
+const MAX_LENGTHS: usize = 16;
+
+/// What a name has to be for a policy to match.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Exact(Arc<str>),
+    Prefix(Arc<str>),
+}
 
 type Lists = HashMap<Arc<str>, Vec<u32>>;
 
+/// The policies by one kind of names.
+#[derive(Clone, Debug, Default)]
+struct Table {
+    exact: Lists,
+    prefixes: Lists,
+    /// The lengths of the prefixes, sorted.
+    lengths: Vec<usize>,
+}
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Index {
-    by_principal: Lists,
-    by_path: Lists,
+    by_principal: Table,
+    by_path: Table,
     rest: Vec<u32>,
 }
 
 impl Index {
-    /// Files policies, given as permissions and principals.
-    pub(super) fn new<'r>(policies: impl Iterator<Item = (&'r Rule, &'r Rule)> + Clone) -> Self {
-        let keys = policies.map(|(permissions, principals)| {
-            let names =
-                keys(principals, principal_key).or_else(|| keys(permissions, principal_key));
-            let paths = keys(permissions, path_key).or_else(|| keys(principals, path_key));
-            (names, paths)
-        });
-        let keys: Vec<(Option<Vec<_>>, Option<Vec<_>>)> = keys.collect();
-        let mut all = Self::default();
-        for (at, (names, paths)) in (0..).zip(&keys) {
-            file(&mut all.by_principal, names.iter().flatten(), at);
-            file(&mut all.by_path, paths.iter().flatten(), at);
+    /// Files policies, given as permissions and principals. Both may ask for paths.
+    pub(super) fn new<'r>(policies: impl Iterator<Item = (&'r Rule, &'r Rule)>) -> Self {
+        let (mut names, mut paths) = (Vec::new(), Vec::new());
+        for (permissions, principals) in policies {
+            names.push(keys(principals, principal_keys));
+            paths.push(keys(permissions, path_keys).or_else(|| keys(principals, path_keys)));
         }
-        let crowd = |lists: &Lists, keys: &[Arc<str>]| {
-            keys.iter().filter_map(|key| lists.get(key)).map(Vec::len).max().unwrap_or(0)
-        };
+        let all_names = Table::new(&mut names);
+        let all_paths = Table::new(&mut paths);
         let mut index = Self::default();
-        for (at, (names, paths)) in (0..).zip(&keys) {
+        for (at, (names, paths)) in (0..).zip(names.iter().zip(&paths)) {
             match (names, paths) {
                 (None, None) => index.rest.push(at),
-                (Some(names), Some(paths))
-                    if crowd(&all.by_path, paths) < crowd(&all.by_principal, names) =>
-                {
-                    file(&mut index.by_path, paths.iter(), at);
+                (Some(names), Some(paths)) if all_paths.crowd(paths) < all_names.crowd(names) => {
+                    index.by_path.file(paths, at);
                 }
-                (Some(names), _) => file(&mut index.by_principal, names.iter(), at),
-                (None, Some(paths)) => file(&mut index.by_path, paths.iter(), at),
+                (Some(names), _) => index.by_principal.file(names, at),
+                (None, Some(paths)) => index.by_path.file(paths, at),
             }
         }
         index
@@ -60,24 +68,85 @@ impl Index {
 
     /// The policies that could match, in their order.
     pub(super) fn candidates<'i>(&'i self, sight: &Sight<'_>) -> Candidates<'i> {
-        let mut lists: SmallVec<[&[u32]; 4]> = SmallVec::new();
-        lists.push(&self.rest);
+        let mut lists = Found::new();
+        push(&mut lists, Some(&self.rest));
         if !self.by_principal.is_empty() {
-            let names = sight.peer().principals();
-            lists.extend(names.filter_map(|name| self.by_principal.get(name)).map(Vec::as_slice));
+            for name in sight.peer().principals() {
+                self.by_principal.find(name, &mut lists);
+            }
         }
-        if !self.by_path.is_empty() {
-            let found = sight.path.and_then(|path| self.by_path.get(path));
-            lists.extend(found.map(Vec::as_slice));
+        if let Some(path) = sight.path.filter(|_| !self.by_path.is_empty()) {
+            self.by_path.find(path, &mut lists);
         }
-        lists.retain(|list| !list.is_empty());
         Candidates { lists }
     }
 }
 
+impl Table {
+    /// Files all policies. When there are too many lengths, those with prefixes lose their keys.
+    fn new(policies: &mut [Option<Vec<Key>>]) -> Self {
+        let prefixes = policies.iter().flatten().flatten().filter_map(|key| match key {
+            Key::Prefix(text) => Some(text.len()),
+            Key::Exact(_) => None,
+        });
+        let mut lengths: Vec<usize> = prefixes.collect();
+        lengths.sort_unstable();
+        lengths.dedup();
+        let is_exact = |key: &Key| matches!(key, Key::Exact(_));
+        let mut table = Self::default();
+        for (at, keys) in (0..).zip(policies) {
+            if lengths.len() > MAX_LENGTHS {
+                *keys = keys.take().filter(|keys| keys.iter().all(is_exact));
+            }
+            table.file(keys.as_deref().unwrap_or_default(), at);
+        }
+        table
+    }
+
+    fn file(&mut self, keys: &[Key], at: u32) {
+        for key in keys {
+            match key {
+                Key::Exact(text) => self.exact.entry(text.clone()).or_default().push(at),
+                Key::Prefix(text) => {
+                    self.prefixes.entry(text.clone()).or_default().push(at);
+                    if let Err(place) = self.lengths.binary_search(&text.len()) {
+                        self.lengths.insert(place, text.len());
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.prefixes.is_empty()
+    }
+
+    /// How many policies there are at most under one of `keys`.
+    fn crowd(&self, keys: &[Key]) -> usize {
+        let lists = keys.iter().filter_map(|key| match key {
+            Key::Exact(text) => self.exact.get(text),
+            Key::Prefix(text) => self.prefixes.get(text),
+        });
+        lists.map(Vec::len).max().unwrap_or(0)
+    }
+
+    fn find<'i>(&'i self, name: &str, lists: &mut Found<'i>) {
+        push(lists, self.exact.get(name));
+        for length in self.lengths.iter().take_while(|length| **length <= name.len()) {
+            push(lists, name.get(..*length).and_then(|start| self.prefixes.get(start)));
+        }
+    }
+}
+
+type Found<'i> = SmallVec<[&'i [u32]; 8]>;
+
+fn push<'i>(lists: &mut Found<'i>, list: Option<&'i Vec<u32>>) {
+    lists.extend(list.map(Vec::as_slice).filter(|list| !list.is_empty()));
+}
+
 /// Sorted lists, merged.
 pub(super) struct Candidates<'i> {
-    lists: SmallVec<[&'i [u32]; 4]>,
+    lists: Found<'i>,
 }
 
 impl Iterator for Candidates<'_> {
@@ -99,14 +168,8 @@ impl Iterator for Candidates<'_> {
     }
 }
 
-fn file<'k>(lists: &mut Lists, keys: impl Iterator<Item = &'k Arc<str>>, at: u32) {
-    for key in keys {
-        lists.entry(key.clone()).or_default().push(at);
-    }
-}
-
-/// The texts of which a condition needs one to hold; `None`: it may hold without.
-fn keys(rule: &Rule, of: fn(&Rule) -> Option<&[Arc<str>]>) -> Option<Vec<Arc<str>>> {
+/// The names of which a condition needs one to be there; `None`: it may hold without.
+fn keys(rule: &Rule, of: fn(&Rule) -> Option<Vec<Key>>) -> Option<Vec<Key>> {
     let found = match rule {
         Rule::All(rules) => {
             let each = rules.iter().filter_map(|rule| keys(rule, of));
@@ -119,23 +182,29 @@ fn keys(rule: &Rule, of: fn(&Rule) -> Option<&[Arc<str>]>) -> Option<Vec<Arc<str
             all.dedup();
             all
         }
-        rule => of(rule)?.to_vec(),
+        rule => of(rule)?,
     };
     (found.len() <= MAX_KEYS).then_some(found)
 }
 
-fn principal_key(rule: &Rule) -> Option<&[Arc<str>]> {
+fn exact(texts: &[Arc<str>]) -> Vec<Key> {
+    texts.iter().cloned().map(Key::Exact).collect()
+}
+
+fn principal_keys(rule: &Rule) -> Option<Vec<Key>> {
     match rule {
-        Rule::PrincipalIn(names) => Some(names.all()),
+        Rule::PrincipalIn(names) => Some(exact(names.all())),
+        Rule::PrincipalPrefix(start) => Some(vec![Key::Prefix(start.clone())]),
         // A peer with a URI name has all of them as principals.
-        Rule::San { uri: Some(uri), .. } => Some(std::slice::from_ref(uri)),
+        Rule::San { uri: Some(uri), .. } => Some(vec![Key::Exact(uri.clone())]),
         _ => None,
     }
 }
 
-fn path_key(rule: &Rule) -> Option<&[Arc<str>]> {
+fn path_keys(rule: &Rule) -> Option<Vec<Key>> {
     match rule {
-        Rule::PathIn(paths) => Some(paths.all()),
+        Rule::PathIn(paths) => Some(exact(paths.all())),
+        Rule::PathPrefix(start) => Some(vec![Key::Prefix(start.clone())]),
         _ => None,
     }
 }

@@ -26,8 +26,8 @@ enum CompiledValue {
     Text(CompiledStringMatcher),
     Bool(bool),
     Present(bool),
-    OneOf(Box<CompiledValue>),
-    Or(Box<[CompiledValue]>),
+    OneOf(Box<Self>),
+    Or(Box<[Self]>),
 }
 
 impl CompiledMetadata {

@@ -19,10 +19,13 @@
 //! | `compile.rs` | model → [`CompiledRbac`], or the place of what is wrong |
 //! | `rule.rs` | one condition, and whether it holds |
 //! | `index.rs` | which policies could match a peer and a path |
+//! | `audit.rs` | what is told of an audited decision |
 //! | `filter.rs` | enforced and shadow rules, several filters, what a denial says |
 //!
-//! What it does not do: conditions in CEL, which gRFC A41 refuses, too.
+//! What it does not do: conditions in CEL. The model has none, and whoever reads policies with one
+//! refuses them, as gRFC A41 does: a condition that is left out would allow more.
 
+mod audit;
 mod compile;
 mod filter;
 mod index;
@@ -34,6 +37,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 
+pub use audit::AuditRecord;
 pub use compile::{MAX_DEPTH, MAX_POLICIES, RbacError, RbacErrorKind};
 pub use filter::{CompiledRbacFilter, Denied, RbacDecision, decide};
 pub use request::{Connection, Request};

@@ -10,6 +10,7 @@ use crate::identity::{CompiledSanMatchers, Peer};
 use crate::model::metadata::{Metadata, MetadataSource};
 use crate::model::rbac::HeaderTarget;
 use crate::router::{CompiledHeaderValue, CompiledRegex, CompiledStringMatcher, HeaderValues};
+use http::Method;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,11 +19,14 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub(super) enum Rule {
     Always,
-    All(Box<[Rule]>),
-    AnyOf(Box<[Rule]>),
-    Not(Box<Rule>),
+    All(Box<[Self]>),
+    AnyOf(Box<[Self]>),
+    Not(Box<Self>),
     Header(HeaderTarget, CompiledHeaderValue),
+    /// The method is this one: most policies ask for it.
+    Method(Method),
     Path(CompiledStringMatcher),
+    PathPrefix(Arc<str>),
     /// The path is one of these.
     PathIn(Texts),
     Template(CompiledRegex),
@@ -34,6 +38,7 @@ pub(super) enum Rule {
     /// The connection is one of TLS.
     Tls,
     Principal(CompiledStringMatcher),
+    PrincipalPrefix(Arc<str>),
     /// A principal is one of these.
     PrincipalIn(Texts),
     /// There is a verified certificate.
@@ -142,6 +147,8 @@ impl Rule {
             Self::Header(target, value) => {
                 sight.request.head.is_some() && value.matches(sight.header(target).as_deref())
             }
+            Self::Method(method) => sight.request.head.is_some_and(|head| head.method == method),
+            Self::PathPrefix(start) => path.is_some_and(|path| path.starts_with(&**start)),
             Self::Path(matcher) => path.is_some_and(|path| matcher.matches(path.as_bytes())),
             Self::PathIn(paths) => path.is_some_and(|path| paths.contains(path)),
             Self::Template(regex) => path.is_some_and(|path| regex.is_match(path.as_bytes())),
@@ -155,6 +162,9 @@ impl Rule {
             Self::Metadata(matcher) => matcher.matches(sight.metadata(matcher.source)),
             Self::FilterState(matcher) => matcher.matches(sight.request.filter_state),
             Self::Tls => *connection.peer != Peer::Plaintext,
+            Self::PrincipalPrefix(start) => {
+                connection.peer.principals().any(|name| name.starts_with(&**start))
+            }
             Self::Principal(matcher) => {
                 connection.peer.principals().any(|name| matcher.matches(name.as_bytes()))
             }

@@ -120,13 +120,17 @@ fn principal(model: &Principal) -> pb::Principal {
             let principal_name = matcher.as_ref().map(string);
             Identifier::Authenticated(pb::principal::Authenticated { principal_name })
         }
-        Principal::MtlsAuthenticated(matcher) => {
-            let config = Mtls {
-                san_matcher: matcher.as_ref().map(san),
-                any_validated_client_certificate: matcher.is_none(),
-            };
-            Identifier::Custom(extension("envoy.rbac.principals.mtls_authenticated", &config))
-        }
+        Principal::MtlsAuthenticated(None) => mtls(None),
+        Principal::MtlsAuthenticated(Some(matcher)) => match san_type(&matcher.kind) {
+            Some((kind, oid)) => mtls(Some(san(matcher, kind, oid))),
+            // Envoy has no matcher of any type here.
+            None => {
+                let kinds = [SanType::Uri, SanType::Dns, SanType::Email, SanType::IpAddress];
+                let ids = kinds.into_iter().map(|kind| mtls(Some(san(matcher, kind, ""))));
+                let ids = ids.map(|id| pb::Principal { identifier: Some(id) });
+                Identifier::OrIds(pb::principal::Set { ids: ids.collect() })
+            }
+        },
         Principal::SourceIp(block) => Identifier::SourceIp(cidr(block)),
         Principal::DirectRemoteIp(block) => Identifier::DirectRemoteIp(cidr(block)),
         Principal::RemoteIp(block) => Identifier::RemoteIp(cidr(block)),
@@ -159,20 +163,30 @@ fn cidr(model: &Cidr) -> CidrRange {
     }
 }
 
-fn san(model: &SanMatcher) -> tls::SubjectAltNameMatcher {
-    let (kind, oid) = match &model.kind {
-        // A policy never asks for a name of any type: Envoy has no such matcher here.
-        SanKind::Any | SanKind::Uri => (SanType::Uri, ""),
-        SanKind::Dns => (SanType::Dns, ""),
-        SanKind::Email => (SanType::Email, ""),
-        SanKind::Ip => (SanType::IpAddress, ""),
-        SanKind::OtherName(oid) => (SanType::OtherName, &**oid),
-    };
+fn mtls(san_matcher: Option<tls::SubjectAltNameMatcher>) -> Identifier {
+    let any_validated_client_certificate = san_matcher.is_none();
+    let config = Mtls { san_matcher, any_validated_client_certificate };
+    Identifier::Custom(extension("envoy.rbac.principals.mtls_authenticated", &config))
+}
+
+fn san(model: &SanMatcher, kind: SanType, oid: &str) -> tls::SubjectAltNameMatcher {
     tls::SubjectAltNameMatcher {
         san_type: kind.into(),
         matcher: Some(string(&model.matcher)),
         oid: oid.to_owned(),
     }
+}
+
+/// The type and, of other names, their own; `None`: any.
+fn san_type(kind: &SanKind) -> Option<(SanType, &str)> {
+    Some(match kind {
+        SanKind::Any => return None,
+        SanKind::Uri => (SanType::Uri, ""),
+        SanKind::Dns => (SanType::Dns, ""),
+        SanKind::Email => (SanType::Email, ""),
+        SanKind::Ip => (SanType::IpAddress, ""),
+        SanKind::OtherName(oid) => (SanType::OtherName, oid),
+    })
 }
 
 fn sourced(model: &MetadataMatcher) -> pb::SourcedMetadata {

@@ -16,7 +16,7 @@ fn check_filters(filters: &[CompiledRbacFilter], path: &str, told: &[&str], expe
         let mut heard = Vec::new();
         let result = decide(filters, request, |_, decision| {
             let [enforced, shadow] = [decision.enforced, decision.shadow]
-                .map(|verdict| verdict.map_or("-".to_owned(), words));
+                .map(|verdict| verdict.map_or_else(|| "-".to_owned(), words));
             heard.push(format!("{enforced}/{shadow}"));
         });
         assert_eq!(heard, told);
@@ -95,6 +95,28 @@ fn audits() {
                 assert_eq!(audited, expected, "{action} {condition:?} {path}");
             });
         }
+    }
+}
+
+#[test]
+fn a_record_says_who_asked_for_what() {
+    let compiled = CompiledRbac::new(&rbac("DENY d: path(=/a.B/C) / any")).unwrap();
+    for (peer, request, expected) in [
+        ("uri:u uri:v", "POST h /a.B/C?x", "/a.B/C u f d false"),
+        ("tls", "POST h /a.B/D", "/a.B/D  f  true"),
+        ("plain", "-", "  f  true"),
+    ] {
+        Scene::new(peer, request).show(|request| {
+            let verdict = compiled.evaluate(request);
+            let time = crate::time::WallTime::default();
+            let record = AuditRecord::new(time, "f", request, &verdict);
+            let AuditRecord {
+                rpc_method, principal, policy_name, matched_rule, authorized, ..
+            } = record;
+            let found =
+                format!("{rpc_method} {principal} {policy_name} {matched_rule} {authorized}");
+            assert_eq!(found, expected);
+        });
     }
 }
 
