@@ -159,3 +159,35 @@ proptest! {
         result?;
     }
 }
+
+/// Beginnings of more lengths than are filed: the same decisions.
+#[test]
+fn beginnings_of_many_lengths() {
+    for lengths in [16, 17, 40] {
+        let policies: Vec<_> = (1..=lengths)
+            .map(|length| {
+                format!("p{length:02}: path(^=/{}) / authn(^=u{length})", "a".repeat(length))
+            })
+            .collect();
+        let rules = format!("ALLOW {}", policies.join("; "));
+        for length in 1..=lengths {
+            let path = format!("GET h /{}b", "a".repeat(length));
+            let expected = format!("allow p{length:02}");
+            check(
+                "order of names",
+                &rules,
+                &format!("uri:u{length}"),
+                &path,
+                match length {
+                    // `u1` is a beginning of `u10`.
+                    10..20 => "allow p01",
+                    20..30 => "allow p02",
+                    30..40 => "allow p03",
+                    40 => "allow p04",
+                    _ => &expected,
+                },
+            );
+            check("nobody", &rules, "uri:x", &path, "deny");
+        }
+    }
+}
