@@ -277,6 +277,7 @@ const fn connect_code(failure: ConnectFailure) -> &'static str {
         ConnectFailure::Timeout => "connect_timeout",
         ConnectFailure::Tls => "connect_tls",
         ConnectFailure::TlsUnavailable => "connect_tls_unavailable",
+        ConnectFailure::SecretUnavailable => "connect_secret_unavailable",
         ConnectFailure::Handshake => "connect_handshake",
         ConnectFailure::RuntimeGone => "connect_runtime_gone",
         ConnectFailure::Other => "connect_failed",
@@ -292,6 +293,7 @@ const fn connect_text(failure: ConnectFailure) -> &'static str {
         ConnectFailure::TlsUnavailable => {
             "the cluster wants TLS and this transport does not secure itself"
         }
+        ConnectFailure::SecretUnavailable => "a secret that the cluster names can't be used",
         ConnectFailure::Handshake => "the endpoint closed or did not speak the protocol",
         ConnectFailure::RuntimeGone => "the runtime that connections live on has ended",
         ConnectFailure::Other => "connecting failed",

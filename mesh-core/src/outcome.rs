@@ -212,6 +212,8 @@ pub enum ConnectFailure {
     Tls,
     /// The cluster wants TLS and the transport can't secure itself.
     TlsUnavailable,
+    /// The cluster names a secret, for its identity or its roots, that is missing or of the wrong kind.
+    SecretUnavailable,
     /// The peer closed, or spoke another protocol, before the connection was usable.
     Handshake,
     /// The runtime that connections live on has ended.
@@ -339,7 +341,11 @@ impl Failure {
     #[must_use]
     pub const fn observation(&self) -> Option<Observation> {
         match self {
-            Self::Connect(ConnectFailure::TlsUnavailable | ConnectFailure::RuntimeGone)
+            Self::Connect(
+                ConnectFailure::TlsUnavailable
+                | ConnectFailure::SecretUnavailable
+                | ConnectFailure::RuntimeGone,
+            )
             | Self::Reset { reason: ResetReason::RequestBody | ResetReason::Local, .. }
             | Self::Protocol(ProtocolFailure::InvalidRequest)
             | Self::Overflow(_)

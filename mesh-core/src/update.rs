@@ -1,11 +1,14 @@
 //! [`ConfigUpdate`]: one complete, validated configuration, as a source hands it over.
 //!
-//! Complete in gRFC A74's sense: routes, clusters and endpoints that belong together come together.
+//! Complete in gRFC A74's sense: routes, clusters, endpoints and secrets that belong together come
+//! together.
 //! It shares structure: every resource is behind an `Arc`, and what is the same pointer as before is
-//! not looked at again. [`EndpointsUpdate`] is for a source that knows that only endpoints changed: among
-//! 10,000 clusters even a pointer each is a millisecond.
+//! not looked at again. [`EndpointsUpdate`] is for a source that knows that only endpoints or
+//! secrets changed: among 10,000 clusters even a pointer each is a millisecond.
 
-use crate::model::{Cluster, ClusterLoadAssignment, Endpoint, RouteConfiguration, VirtualHost};
+use crate::model::{
+    Cluster, ClusterLoadAssignment, Endpoint, RouteConfiguration, Secret, VirtualHost,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -25,12 +28,32 @@ pub struct ConfigUpdate {
     pub route_configuration: Arc<RouteConfiguration>,
     /// The clusters by name.
     pub clusters: BTreeMap<Arc<str>, ClusterUpdate>,
+    /// The secrets that clusters name, and no others. One that is named and not in here is missing: the
+    /// cluster stays, and no connection of it is made.
+    pub secrets: Arc<Secrets>,
     /// Set by a source that answers for authorities as calls ask for them: what it has answered so far.
     /// Another authority is asked for, and its calls wait; see [`Answer`].
     pub on_demand: Option<Arc<BTreeMap<Arc<str>, Answer>>>,
     /// Something that the source was told to ask for has no answer yet: it is in force like any other, but
     /// whoever waits for the first complete configuration waits on. Default: no.
     pub is_partial: bool,
+}
+
+/// What is known of each secret, by the name that clusters have for it.
+///
+/// They stand beside the clusters and not in them: one secret may be the identity of 10,000 clusters, and
+/// when it rotates, none of those is another cluster.
+pub type Secrets = BTreeMap<Arc<str>, SecretAnswer>;
+
+/// What is known of a secret that a cluster names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "closed: it is there or it is not")]
+pub enum SecretAnswer {
+    /// It is there.
+    Known(Arc<Secret>),
+    /// It is not, and this is why: it does not exist, was refused, or has not come since a start from a copy
+    /// on disk, which holds no private keys.
+    Missing(Arc<str>),
 }
 
 /// What a source that works on demand says of an authority.
@@ -72,6 +95,7 @@ impl ConfigUpdate {
                 cluster.endpoints = endpoints;
             }
         }
+        replace_secrets(&mut self.secrets, later.secrets);
     }
 
     /// Adds a virtual host, after those that are there.
@@ -104,8 +128,11 @@ impl ConfigUpdate {
     }
 }
 
-/// Other endpoints for clusters of the configuration before, and nothing else: what changes most often,
-/// without what does not change with it.
+/// Other endpoints and other secrets for clusters of the configuration before, and nothing else: what changes
+/// by itself, without what does not change with it.
+///
+/// Secrets are in it because they change as endpoints do: they lead nowhere, so that no route and no cluster
+/// has to be looked at, and the same rules of merging hold for both.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct EndpointsUpdate {
@@ -113,20 +140,37 @@ pub struct EndpointsUpdate {
     pub origin: Origin,
     /// The endpoints by cluster; `None`: not known any more. Names that are not configured are ignored.
     pub clusters: BTreeMap<Arc<str>, Option<Arc<ClusterLoadAssignment>>>,
+    /// What became of these secrets. Names that no cluster of the configuration has are ignored.
+    pub secrets: Secrets,
 }
 
 impl EndpointsUpdate {
     /// Nobody changed yet.
     #[must_use]
     pub const fn new(origin: Origin) -> Self {
-        Self { origin, clusters: BTreeMap::new() }
+        Self { origin, clusters: BTreeMap::new(), secrets: BTreeMap::new() }
     }
 
     /// Takes over what came later.
     pub fn merge(&mut self, later: Self) {
         self.origin = later.origin;
         self.clusters.extend(later.clusters);
+        self.secrets.extend(later.secrets);
     }
+}
+
+/// Puts what became of secrets in the place of what was known; whether anything is another now. Equal ones
+/// stay the same pointer, and so does the whole when nothing changed.
+pub(crate) fn replace_secrets(known: &mut Arc<Secrets>, later: Secrets) -> bool {
+    let differs = |(name, answer): &(Arc<str>, SecretAnswer)| {
+        known.get(name).is_some_and(|before| before != answer)
+    };
+    let changed: Vec<_> = later.into_iter().filter(differs).collect();
+    if changed.is_empty() {
+        return false;
+    }
+    Arc::make_mut(known).extend(changed);
+    true
 }
 
 /// One cluster and its endpoints.

@@ -31,7 +31,6 @@ pub mod load_report;
 pub mod protocol;
 mod resource;
 mod resource_type;
-mod secret;
 pub mod server;
 pub mod status;
 pub mod store;
@@ -43,6 +42,3 @@ pub use resource::{
     XdsEndpoints, XdsListener, XdsRouteConfiguration,
 };
 pub use resource_type::ResourceType;
-pub use secret::{
-    SecretCertificate, SecretContent, SecretRoots, SecretSource, SecretValidation, XdsSecret,
-};

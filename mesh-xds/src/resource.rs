@@ -4,8 +4,7 @@
 //! names are kept beside the model, so that whoever links resources need not look into it.
 
 use crate::decode::FieldError;
-use crate::secret::XdsSecret;
-use mesh_core::model::{Cluster, ClusterLoadAssignment, RbacFilter, RouteConfiguration};
+use mesh_core::model::{Cluster, ClusterLoadAssignment, RbacFilter, RouteConfiguration, Secret};
 use mesh_core::update::{Mode, UnknownHosts};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,7 +23,7 @@ pub enum Resource {
     /// EDS.
     Endpoints(Arc<XdsEndpoints>),
     /// SDS.
-    Secret(Arc<XdsSecret>),
+    Secret(Arc<Secret>),
 }
 
 /// A listener: for a client, an authority that calls are made to.

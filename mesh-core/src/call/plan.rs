@@ -30,7 +30,9 @@ impl Call {
         let Outcome::Failed(failure) = outcome else { return false };
         let left = match failure {
             // Refused by configuration, wherever it goes.
-            Failure::Connect(ConnectFailure::TlsUnavailable) => return false,
+            Failure::Connect(
+                ConnectFailure::TlsUnavailable | ConnectFailure::SecretUnavailable,
+            ) => return false,
             Failure::Connect(_)
             | Failure::Reset {
                 // `Local`: the endpoint was removed before the request had a connection.

@@ -114,8 +114,10 @@ fn conditions_met_by(failure: &Failure) -> Option<RetryOn> {
     // Envoy: no response at all is a 5xx, a gateway error and a reset.
     let no_response = RetryOn::SERVER_ERROR | RetryOn::GATEWAY_ERROR | RetryOn::RESET;
     Some(match failure {
-        // What the configuration forbids, it forbids everywhere.
-        Failure::Connect(ConnectFailure::TlsUnavailable) => return None,
+        // What the configuration forbids, or lacks, it does so everywhere.
+        Failure::Connect(ConnectFailure::TlsUnavailable | ConnectFailure::SecretUnavailable) => {
+            return None;
+        }
         Failure::Connect(_) => {
             no_response | RetryOn::CONNECT_FAILURE | RetryOn::RESET_BEFORE_REQUEST
         }
@@ -185,6 +187,7 @@ mod tests {
                 "5xx gateway-error reset reset-before-request connect-failure",
             ),
             (Failure::Connect(ConnectFailure::TlsUnavailable), ""),
+            (Failure::Connect(ConnectFailure::SecretUnavailable), ""),
             (
                 reset(ResetReason::RefusedStream, Processed::No),
                 "5xx gateway-error reset refused-stream",

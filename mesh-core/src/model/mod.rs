@@ -21,6 +21,7 @@ pub mod retry_policy;
 pub mod route;
 pub mod route_configuration;
 pub mod san;
+pub mod secret;
 pub mod tls;
 pub mod virtual_host;
 
@@ -55,5 +56,6 @@ pub use route::{
 };
 pub use route_configuration::RouteConfiguration;
 pub use san::{SanKind, SanMatcher};
+pub use secret::Secret;
 pub use tls::TlsPolicy;
 pub use virtual_host::{Domain, VirtualHost};

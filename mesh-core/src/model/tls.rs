@@ -1,6 +1,16 @@
 //! How a cluster's connections are secured.
+//!
+//! A [`TlsPolicy`] is what the configuration says; where it names secrets, [`UpstreamTls::resolve`] puts them
+//! in: the one thing that a TLS implementation has to look at. It is a function of the policy and of the
+//! secrets that are in force, so that a secret that rotates changes no policy.
+
+mod resolve;
+
+pub use resolve::{ResolvedIdentity, ResolvedRoots, ResolvedTls, SecretError};
 
 use super::StringMatcher;
+use super::secret::{SecretCertificate, SecretSource};
+use std::path::Path;
 use std::sync::Arc;
 
 /// How a cluster's connections are secured.
@@ -18,14 +28,34 @@ pub enum TlsPolicy {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UpstreamTls {
-    /// Who signs the peer's certificate.
+    /// Who signs the peer's certificate. Default: whom the system trusts.
     pub roots: TlsRoots,
     /// The name sent as SNI; `None`: the endpoint's hostname, or none.
     pub sni: Option<Arc<str>>,
-    /// Any of these must match a subject alternative name; empty: the SNI must.
+    /// Any of these must match a subject alternative name; empty: the SNI must. Those of a secret come
+    /// after them ([`ValidationSecret`]).
     pub san: Vec<StringMatcher>,
-    /// Whether our own identity is shown to the peer (mutual TLS).
-    pub present_identity: bool,
+    /// Our own identity that the peer may ask for (mutual TLS). Default: none.
+    pub identity: TlsIdentity,
+}
+
+/// The identity that we show to a peer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TlsIdentity {
+    /// None: a peer that asks for one gets an empty list of certificates.
+    #[default]
+    None,
+    /// The mesh's own, whichever is in force. Of a control plane it is the certificate provider that the
+    /// bootstrap file calls `default` (gRFC A29).
+    Mesh,
+    /// Another certificate provider of the bootstrap file, by its name (gRFC A29).
+    Provider(Arc<str>),
+    /// The secret of this name, which must be a certificate (Envoy:
+    /// `tls_certificate_sds_secret_configs`).
+    Secret(Arc<str>),
+    /// This one (Envoy: `tls_certificates`). It is a part of the cluster: another one is another cluster.
+    Certificate(Arc<SecretCertificate>),
 }
 
 /// Who signs the peer's certificate.
@@ -35,8 +65,76 @@ pub enum TlsRoots {
     /// The public certificate authorities that the system trusts.
     #[default]
     System,
-    /// The mesh's own, of the identity in force.
+    /// The mesh's own, of the identity in force. Of a control plane they are those of the certificate
+    /// provider that the bootstrap file calls `default` (gRFC A29).
     Mesh,
+    /// Those of another certificate provider of the bootstrap file, by its name (gRFC A29).
+    Provider(Arc<str>),
     /// The certificates of a PEM text.
     Pem(Arc<str>),
+    /// The certificates of a file in PEM, which may be replaced.
+    File(Arc<Path>),
+    /// What a secret says.
+    Secret(ValidationSecret),
+}
+
+/// A secret that says what a peer must prove (Envoy: `validation_context_sds_secret_config`), alone or beside
+/// a default (Envoy: `combined_validation_context`).
+///
+/// Envoy merges the secret into the default: its roots take the place of the default's, and its names come
+/// after those. The default's names are [`UpstreamTls::san`]. The checks that a secret may ask for beyond
+/// that are refused when it is decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ValidationSecret {
+    /// Its name. It must be a validation context.
+    pub name: Arc<str>,
+    /// The default's own certificates, in PEM: they count where the secret says the system's roots, as
+    /// `trusted_ca` counts before `system_root_certs` (Envoy).
+    pub pem: Option<SecretSource>,
+    /// The names of the secret do not count: the peer must prove the SNI whatever they are (gRFC A101:
+    /// `auto_sni_san_validation`). Then [`UpstreamTls::san`] is empty, too.
+    pub ignores_names: bool,
+}
+
+impl ValidationSecret {
+    /// The secret of this name, without a default.
+    #[must_use]
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self { name: name.into(), pem: None, ignores_names: false }
+    }
+}
+
+impl TlsPolicy {
+    /// The names of the secrets that it needs: none, one, or two.
+    pub fn secrets(&self) -> impl Iterator<Item = &Arc<str>> {
+        let tls = match self {
+            Self::Off => None,
+            Self::On(tls) => Some(tls),
+        };
+        tls.into_iter().flat_map(|tls| tls.secrets())
+    }
+}
+
+impl UpstreamTls {
+    /// The names of the secrets that it needs: that of the identity first, then that of the roots, which
+    /// may be the same.
+    pub fn secrets(&self) -> impl Iterator<Item = &Arc<str>> {
+        let identity = match &self.identity {
+            TlsIdentity::Secret(name) => Some(name),
+            TlsIdentity::None
+            | TlsIdentity::Mesh
+            | TlsIdentity::Provider(_)
+            | TlsIdentity::Certificate(_) => None,
+        };
+        let roots = match &self.roots {
+            TlsRoots::Secret(secret) => Some(&secret.name),
+            TlsRoots::System
+            | TlsRoots::Mesh
+            | TlsRoots::Provider(_)
+            | TlsRoots::Pem(_)
+            | TlsRoots::File(_) => None,
+        };
+        identity.into_iter().chain(roots)
+    }
 }

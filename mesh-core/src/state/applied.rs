@@ -21,6 +21,8 @@ pub struct Applied {
     pub endpoints_removed: usize,
     /// Whether the routes changed.
     pub routes_changed: bool,
+    /// Whether a secret appeared, is gone, or is another.
+    pub secrets_changed: bool,
     /// What happened on the way: ejections that ended, panic.
     pub happened: Turn,
 }

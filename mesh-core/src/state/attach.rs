@@ -2,6 +2,7 @@
 
 use crate::breaker::Breaker;
 use crate::model::{Address, Cluster, Locality};
+use crate::update::Secrets;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::task::Waker;
@@ -26,6 +27,15 @@ pub trait Attach: Debug + Send + Sync + 'static {
     /// nobody.
     fn writer(&self) -> Waker {
         Waker::noop().clone()
+    }
+
+    /// Other secrets are in force: connections that are made from now on are made with them. Those that
+    /// are there go on as they are.
+    ///
+    /// Called before a cluster that names a new one is published, and after none names one that is gone,
+    /// leaving clusters included. Default: nothing.
+    fn secrets_changed(&self, secrets: &Arc<Secrets>) {
+        let _nobody_asks = secrets;
     }
 
     /// A cluster appeared.

@@ -7,6 +7,7 @@
 
 use super::updater::Entry;
 use super::{Attach, LiveEndpoint, Picker};
+use crate::model::TlsPolicy;
 use crate::time::Timestamp;
 use std::any::Any;
 use std::sync::Arc;
@@ -60,6 +61,11 @@ impl<A: Attach> Leaving<A> {
         let has_left = |entry: &mut Entry<A>| all || Arc::strong_count(&entry.live) == 1;
         let left = self.entries.extract_if(.., has_left);
         left.map(|entry| Left { endpoints: entry.set.distinct(), entry }).collect()
+    }
+
+    /// How connections of those are secured.
+    pub(super) fn policies(&self) -> impl Iterator<Item = &TlsPolicy> {
+        self.entries.iter().map(|entry| &entry.update.cluster.tls)
     }
 
     /// When to look again.

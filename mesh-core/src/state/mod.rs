@@ -34,6 +34,7 @@ mod picker;
 mod prepare;
 mod publish;
 mod reconcile;
+mod secrets;
 mod slots;
 mod snapshot;
 mod target;

@@ -118,6 +118,7 @@ impl<A: Attach> Updater<A> {
             mode: update.mode,
             unknown_hosts: update.unknown_hosts,
             on_demand: update.on_demand.clone(),
+            secrets: Arc::clone(&update.secrets),
             generation: before.generation + 1,
             applied_at: Some(now),
             ended: false,

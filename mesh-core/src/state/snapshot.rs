@@ -7,7 +7,7 @@ use crate::outcome::{Failure, ProtocolFailure};
 use crate::random::Random;
 use crate::router::{Decision, Router};
 use crate::time::Timestamp;
-use crate::update::{Answer, Mode, Origin, UnknownHosts};
+use crate::update::{Answer, Mode, Origin, Secrets, UnknownHosts};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, header};
 use std::collections::BTreeMap;
@@ -36,6 +36,7 @@ pub struct Snapshot<A: Attach> {
     pub(super) mode: Mode,
     pub(super) unknown_hosts: UnknownHosts,
     pub(super) on_demand: Option<Arc<BTreeMap<Arc<str>, Answer>>>,
+    pub(super) secrets: Arc<Secrets>,
     pub(super) generation: u64,
     pub(super) applied_at: Option<Timestamp>,
     /// The mesh was shut down.
@@ -68,6 +69,7 @@ impl<A: Attach> Snapshot<A> {
             mode: Mode::default(),
             unknown_hosts: UnknownHosts::default(),
             on_demand: None,
+            secrets: Arc::default(),
             generation: 0,
             applied_at: None,
             ended: false,
@@ -160,6 +162,12 @@ impl<A: Attach> Snapshot<A> {
         self.clusters.values()
     }
 
+    /// What is known of each secret that a cluster of it names.
+    #[must_use]
+    pub const fn secrets(&self) -> &Arc<Secrets> {
+        &self.secrets
+    }
+
     /// Where the configuration comes from.
     #[must_use]
     pub const fn origin(&self) -> &Origin {
@@ -173,7 +181,7 @@ impl<A: Attach> Snapshot<A> {
     }
 
     /// Which snapshot it is, counted from 1; 0: there is no configuration yet. A new one comes with
-    /// other routes, clusters or settings, or with another name; not with other endpoints alone.
+    /// other routes, clusters, secrets or settings, or with another name; not with other endpoints alone.
     #[must_use]
     pub const fn generation(&self) -> u64 {
         self.generation

@@ -8,4 +8,5 @@ mod order;
 mod publish;
 mod reconcile;
 mod refused;
+mod secrets;
 mod targets;

@@ -13,7 +13,7 @@ use crate::model::{ClusterLoadAssignment, RouteConfiguration, VirtualHost};
 use crate::outlier::Detector;
 use crate::router::Router;
 use crate::time::Timestamp;
-use crate::update::{ClusterUpdate, ConfigUpdate, EndpointsUpdate};
+use crate::update::{ClusterUpdate, ConfigUpdate, EndpointsUpdate, Secrets};
 use arc_swap::ArcSwap;
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +31,8 @@ pub struct Updater<A: Attach> {
     pub(super) attach: A,
     pub(super) entries: BTreeMap<Arc<str>, Entry<A>>,
     pub(super) config: ConfigUpdate,
+    /// What the adapter was told of: those of the configuration, and of clusters that are leaving.
+    pub(super) secrets: Arc<Secrets>,
     pub(super) custom: BTreeMap<Arc<str>, Arc<dyn Pick>>,
     pub(super) retired: Vec<Arc<dyn Any + Send + Sync>>,
     pub(super) slots: FreeSlots,
@@ -82,6 +84,7 @@ impl<A: Attach> Updater<A> {
             attach,
             entries: BTreeMap::new(),
             config: ConfigUpdate::default(),
+            secrets: Arc::default(),
             custom: BTreeMap::new(),
             retired: Vec::new(),
             slots: FreeSlots::default(),
@@ -112,6 +115,7 @@ impl<A: Attach> Updater<A> {
         let before = self.mesh.snapshot.load_full();
         let (routes, next) = (&self.config.route_configuration, &mut update.route_configuration);
         let same_routes = adopt_routes(routes, next) && before.applied_at.is_some();
+        let same_secrets = self.adopt_secrets(&mut update);
         self.take_back(&update);
         let slots = self.slots.clone();
         let built = match self.build(&mut update, &before.router, same_routes, now) {
@@ -126,7 +130,9 @@ impl<A: Attach> Updater<A> {
         };
         let (prepared, router) = built;
 
-        let mut applied = Applied { routes_changed: !same_routes, ..Applied::default() };
+        let (routes_changed, secrets_changed) = (!same_routes, !same_secrets);
+        let mut applied = Applied { routes_changed, secrets_changed, ..Applied::default() };
+        self.open_secrets(&update.secrets);
         let mut gone = Vec::new();
         for prepared in prepared {
             gone.extend(self.commit(prepared, &mut applied, now));
@@ -134,6 +140,7 @@ impl<A: Attach> Updater<A> {
         let settings_changed = before.mode != update.mode
             || before.unknown_hosts != update.unknown_hosts
             || before.on_demand != update.on_demand
+            || secrets_changed
             || before.origin != update.origin;
         if router.is_some() || settings_changed {
             self.publish_snapshot(&before, router, &update, now);
@@ -143,6 +150,7 @@ impl<A: Attach> Updater<A> {
         self.tell_gone(&gone);
         self.remove_missing(&update, &mut applied, now);
         let before = std::mem::replace(&mut self.config, update);
+        self.settle_secrets();
         self.retire(Arc::new(before));
         Ok(applied)
     }
@@ -182,20 +190,21 @@ impl<A: Attach> Updater<A> {
         self.replace_endpoints([(cluster, endpoints)], now)
     }
 
-    /// Replaces the endpoints of some clusters, all or none, and what the configuration is called. The
-    /// rest of it stays, and is not looked at.
+    /// Replaces the endpoints of some clusters, all or none, secrets, and what the configuration is called.
+    /// The rest of it stays, and is not looked at.
     ///
     /// # Errors
-    /// [`ApplyError::Balancing`] when one can't be balanced over its new endpoints.
+    /// [`ApplyError::Balancing`] when one can't be balanced over its new endpoints; the secrets stay, too.
     pub fn apply_endpoints_update(
         &mut self,
         update: &EndpointsUpdate,
         now: Timestamp,
     ) -> Result<Applied, ApplyError> {
-        let EndpointsUpdate { origin, clusters } = update;
+        let EndpointsUpdate { origin, clusters, secrets } = update;
         let clusters = clusters.iter().map(|(name, endpoints)| (&**name, endpoints.clone()));
-        let applied = self.replace_endpoints(clusters, now)?;
-        if self.config.origin != *origin {
+        let mut applied = self.replace_endpoints(clusters, now)?;
+        applied.secrets_changed = self.replace_secrets(secrets);
+        if self.config.origin != *origin || applied.secrets_changed {
             let before = self.mesh.snapshot.load_full();
             let mut config = std::mem::take(&mut self.config);
             config.origin = origin.clone();
@@ -265,6 +274,7 @@ impl<A: Attach> Updater<A> {
         self.retired.retain(|version| Arc::strong_count(version) > 1);
         if self.let_go(false) {
             self.retired.retain(|version| Arc::strong_count(version) > 1);
+            self.settle_secrets();
         }
         self.departed.retain(|endpoint| endpoint.strong_count() > 0);
     }

@@ -99,7 +99,7 @@ label_values! {
 /// Number of [`overflow_label`]s.
 pub(super) const OVERFLOWS: usize = 5;
 /// Number of [`connect_failure_label`]s.
-pub(super) const CONNECT_FAILURES: usize = 8;
+pub(super) const CONNECT_FAILURES: usize = 9;
 
 // In the order of labels. A variant that mesh-core gains and this crate does not know counts as the
 // last one.
@@ -111,6 +111,7 @@ const FAILURES: [ConnectFailure; CONNECT_FAILURES] = [
     ConnectFailure::Timeout,
     ConnectFailure::Tls,
     ConnectFailure::TlsUnavailable,
+    ConnectFailure::SecretUnavailable,
     ConnectFailure::Handshake,
     ConnectFailure::RuntimeGone,
     ConnectFailure::Other,

@@ -18,8 +18,8 @@ pub(super) struct Authority {
     serving: Serving,
     /// What its last walk met.
     needs: Arc<BTreeSet<Key>>,
-    /// The endpoints without an answer that stand between it and its next routes.
-    waits_for: BTreeSet<Arc<str>>,
+    /// The endpoints and secrets without an answer that stand between it and its next routes.
+    waits_for: BTreeSet<Key>,
     /// Of its answer.
     hash: Option<u64>,
 }
@@ -64,10 +64,10 @@ impl Authority {
         })
     }
 
-    /// Endpoints have their first answer. Whether it waited for them, and waits for no others now: then it
-    /// has to be walked.
-    pub(super) fn handle_endpoints(&mut self, name: &Arc<str>) -> bool {
-        self.waits_for.remove(name) && self.waits_for.is_empty()
+    /// Endpoints, or a secret, have their first answer. Whether it waited for them, and waits for no others
+    /// now: then it has to be walked.
+    pub(super) fn handle_answer(&mut self, key: &Key) -> bool {
+        self.waits_for.remove(key) && self.waits_for.is_empty()
     }
 
     /// Walks from it.

@@ -1,13 +1,15 @@
 //! [`Clusters`]: the clusters that routes in force name, each as the model has it.
 //!
 //! Each is made from the resources behind it, and made anew when one of those changes: a changed EDS
-//! resource costs the clusters that use it, whatever else there is.
+//! resource costs the clusters that use it, whatever else there is. Secrets are beside them ([`Held`]).
 
+use super::secrets::Held;
 use super::users::Users;
 use super::version::{Part, Version};
 use super::{Key, aggregate};
+use crate::ResourceType;
 use crate::store::Store;
-use mesh_core::update::ClusterUpdate;
+use mesh_core::update::{ClusterUpdate, Secrets};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -18,6 +20,7 @@ pub(super) struct Clusters {
     users: Users,
     /// Those to be made anew.
     stale: BTreeSet<Arc<str>>,
+    secrets: Held,
     /// Of all of them.
     version: Version,
 }
@@ -41,6 +44,8 @@ pub(super) struct Changed {
     pub(super) whole: bool,
     /// Clusters of which only the endpoints did.
     pub(super) endpoints: BTreeSet<Arc<str>>,
+    /// Secrets.
+    pub(super) secrets: BTreeSet<Arc<str>>,
 }
 
 impl Clusters {
@@ -61,6 +66,7 @@ impl Clusters {
             return;
         }
         if let Some(entry) = self.entries.remove(name) {
+            secrets(entry.update.as_ref()).for_each(|secret| self.secrets.let_go(secret));
             changed.whole |= entry.update.is_some();
             changed.endpoints.remove(name);
             self.users.replace(name, &entry.uses, &BTreeSet::new(), |_, _| {});
@@ -71,6 +77,9 @@ impl Clusters {
 
     /// A resource has changed.
     pub(super) fn handle_changed(&mut self, key: &Key) {
+        if key.0 == ResourceType::Secret {
+            self.secrets.handle_changed(&key.1);
+        }
         self.stale.extend(self.users.of(key).cloned());
     }
 
@@ -78,15 +87,32 @@ impl Clusters {
     pub(super) fn settle(&mut self, store: &Store, changed: &mut Changed) {
         for name in std::mem::take(&mut self.stale) {
             let Some(entry) = self.entries.get_mut(&name) else { continue };
-            let (update, uses) = aggregate::resolve(store, &name);
+            let (update, mut uses) = aggregate::resolve(store, &name);
+            // Make before break: what it was stays until the secrets of what it will be have an answer.
+            let waits_for = secrets(update.as_ref());
+            let waits_for = waits_for.filter(|name| !self.secrets.is_answered(store, name));
+            let waits_for: Vec<_> = waits_for.map(|name| (ResourceType::Secret, name.clone())).collect();
+            let stays = entry.update.is_some() && !waits_for.is_empty();
+            uses.extend(waits_for);
             self.users.replace(&name, &entry.uses, &uses, |_, _| {});
             entry.uses = uses;
+            if stays {
+                continue;
+            }
+            secrets(update.as_ref()).for_each(|secret| self.secrets.keep(secret));
+            secrets(entry.update.as_ref()).for_each(|secret| self.secrets.let_go(secret));
             let mut hash = Part::new("cluster", &name);
             entry.uses.iter().for_each(|(kind, name)| hash.resource(store, *kind, name));
             let hash = Some(hash.hash());
             self.version.replace(std::mem::replace(&mut entry.hash, hash), hash);
             entry.take(update, &name, changed);
         }
+        self.secrets.settle(store, &mut self.version, &mut changed.secrets);
+    }
+
+    /// What is known of each secret that a cluster names.
+    pub(super) const fn secrets(&self) -> &Arc<Secrets> {
+        self.secrets.answers()
     }
 
     /// The clusters that are there.
@@ -103,6 +129,11 @@ impl Clusters {
     pub(super) const fn version(&self) -> Version {
         self.version
     }
+}
+
+/// The names of the secrets that a cluster needs.
+pub(super) fn secrets(update: Option<&ClusterUpdate>) -> impl Iterator<Item = &Arc<str>> {
+    update.into_iter().flat_map(|update| update.cluster.tls.secrets())
 }
 
 impl Entry {

@@ -1,9 +1,10 @@
-//! [`Cascade`]: listeners → routes → clusters → endpoints, as a graph that is walked from what calls ask
+//! [`Cascade`]: listeners → routes → clusters → endpoints and secrets, as a graph that is walked from what calls ask
 //! for; its result is one atomic configuration (gRFC A74).
 //!
 //! ```text
-//! authority ─ LDS ─ RDS ─ virtual host ─┬─ CDS ─ EDS
-//!                                       └─ CDS (aggregate) ─┬─ CDS ─ EDS
+//! authority ─ LDS ─ RDS ─ virtual host ─┬─ CDS ─┬─ EDS
+//!                                       │       └─ SDS (identity, roots)
+//!                                       └─ CDS (aggregate) ─┬─ CDS ─ …
 //!                                                           └─ …
 //! ```
 //!
@@ -15,9 +16,13 @@
 //!   answer: a value, or the certainty that there is none. Until then it is served by the last routes that
 //!   were complete, whose clusters stay watched: make before break.
 //! - **An answer that is an error is an answer:** a cluster that does not exist is left out, and its calls
-//!   say so; endpoints that do not exist are none. What does not depend on it goes on.
-//! - **Endpoints lead nowhere:** other endpoints where there were some change no walk, only the clusters
-//!   that use them ([`Change::Endpoints`]), so they cost the same among 10,000 clusters as alone.
+//!   say so; endpoints that do not exist are none; of a secret that does not exist the cluster makes no
+//!   connections, and its calls name it. What does not depend on it goes on.
+//! - **Endpoints and secrets lead nowhere:** other ones where there were some change no walk
+//!   ([`Change::Endpoints`]), so they cost the same among 10,000 clusters as alone. A secret is not even a
+//!   part of its clusters, as all of them may share it.
+//! - **A cluster waits for its secrets:** one that names another secret than before stays as it was until
+//!   that has its answer.
 //!
 //! What it does not do: speak to the server ([`crate::protocol`]), or decode.
 
@@ -27,6 +32,7 @@ mod clusters;
 pub(crate) mod domains;
 #[cfg(test)]
 mod naive;
+mod secrets;
 #[cfg(test)]
 mod tests;
 mod users;
@@ -85,11 +91,11 @@ pub struct Watches {
 
 /// What became of the configuration.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::exhaustive_enums, reason = "closed: all of it, or the endpoints in it")]
+#[expect(clippy::exhaustive_enums, reason = "closed: all of it, or the endpoints and secrets in it")]
 pub enum Change {
     /// All of it is new.
     Whole(ConfigUpdate),
-    /// Only the endpoints of these clusters are.
+    /// Only the endpoints of these clusters, and these secrets, are.
     Endpoints(EndpointsUpdate),
 }
 
@@ -187,13 +193,13 @@ impl Cascade {
         // gRFC A47: names that mean the same may be spelt differently.
         let key = (kind, canonical(name));
         self.clusters.handle_changed(&key);
-        let leads_nowhere = kind == ResourceType::Endpoints;
+        let leads_nowhere = walk::leads_nowhere(kind);
         if leads_nowhere && !was_pending {
             return;
         }
         for user in self.needed.of(&key) {
             let authority = self.authorities.get_mut(user).filter(|_| leads_nowhere);
-            let is_ready = authority.is_some_and(|authority| authority.handle_endpoints(&key.1));
+            let is_ready = authority.is_some_and(|authority| authority.handle_answer(&key));
             if is_ready || !leads_nowhere {
                 self.dirty.insert(Arc::clone(user));
             }
@@ -257,11 +263,11 @@ impl Cascade {
     pub fn poll_change(&mut self) -> Option<Change> {
         let version = self.version.and(self.clusters.version());
         let told = self.told.replace(version);
-        let Changed { whole, endpoints } = std::mem::take(&mut self.changed);
+        let Changed { whole, endpoints, secrets } = std::mem::take(&mut self.changed);
         if whole || told.is_none() {
             return Some(Change::Whole(self.configuration()));
         }
-        if endpoints.is_empty() && told == Some(version) {
+        if endpoints.is_empty() && secrets.is_empty() && told == Some(version) {
             return None;
         }
         let mut update = EndpointsUpdate::new(self.origin());
@@ -270,6 +276,12 @@ impl Cascade {
             Some((name, endpoints))
         });
         update.clusters = known.collect();
+        let answers = self.clusters.secrets();
+        let known = secrets.into_iter().filter_map(|name| {
+            let answer = answers.get(&name)?.clone();
+            Some((name, answer))
+        });
+        update.secrets = known.collect();
         Some(Change::Endpoints(update))
     }
 
@@ -284,6 +296,7 @@ impl Cascade {
         let clusters = self.clusters.updates();
         update.clusters =
             clusters.map(|(name, update)| (Arc::clone(name), update.clone())).collect();
+        update.secrets = Arc::clone(self.clusters.secrets());
         update
     }
 

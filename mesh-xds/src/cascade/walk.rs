@@ -1,4 +1,4 @@
-//! One walk from an authority down to endpoints.
+//! One walk from an authority down to endpoints and secrets.
 
 use super::{Key, domains};
 use crate::protocol::canonical;
@@ -10,6 +10,11 @@ use std::sync::Arc;
 
 /// The deepest that aggregate clusters may nest (gRFC A37).
 pub(super) const MAX_DEPTH: usize = 16;
+
+/// Whether resources of this type name no others: another one changes no walk.
+pub(super) const fn leads_nowhere(kind: ResourceType) -> bool {
+    matches!(kind, ResourceType::Endpoints | ResourceType::Secret)
+}
 
 /// What a walk found.
 #[derive(Debug)]
@@ -29,8 +34,8 @@ pub(super) struct Walk<'a> {
     /// Aggregates that this walk has been through: one may name itself.
     aggregates: BTreeSet<Arc<str>>,
     pending: bool,
-    /// The endpoints that have no answer yet.
-    waits_for: BTreeSet<Arc<str>>,
+    /// What leads nowhere and has no answer yet: endpoints, secrets.
+    waits_for: BTreeSet<Key>,
     /// The listener and the routes that it went through.
     through: Vec<Key>,
 }
@@ -47,8 +52,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The endpoints that have no answer yet, and what the virtual host follows from.
-    pub(super) fn end(self) -> (BTreeSet<Arc<str>>, Vec<Key>) {
+    /// What leads nowhere and has no answer yet, and what the virtual host follows from.
+    pub(super) fn end(self) -> (BTreeSet<Key>, Vec<Key>) {
         (self.waits_for, self.through)
     }
 
@@ -58,8 +63,8 @@ impl<'a> Walk<'a> {
         let known = self.store.look(kind, name);
         if known == Known::Pending {
             self.pending = true;
-            if kind == ResourceType::Endpoints {
-                self.waits_for.insert(Arc::clone(name));
+            if leads_nowhere(kind) {
+                self.waits_for.insert((kind, Arc::clone(name)));
             }
         }
         known
@@ -137,6 +142,9 @@ impl<'a> Walk<'a> {
         else {
             return;
         };
+        for secret in cluster.model.tls.secrets() {
+            self.look(ResourceType::Secret, secret);
+        }
         match &cluster.endpoints {
             EndpointSource::Eds(service) => {
                 self.look(ResourceType::Endpoints, service);

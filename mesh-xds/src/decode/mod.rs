@@ -41,6 +41,9 @@ pub struct Context {
     pub certificate_providers: BTreeSet<Arc<str>>,
     /// The load balancing policies registered in code, by name (gRFC A52).
     pub lb_policies: BTreeSet<Arc<str>>,
+    /// A cluster may name a secret without saying where it comes from: it stands beside the cluster, as in
+    /// Envoy's files (`static_resources.secrets`).
+    pub static_secrets: bool,
 }
 
 /// A resource after decoding.

@@ -134,6 +134,7 @@ pub(super) fn context() -> Context {
     Context {
         trusted_server: false,
         certificate_providers: ["mesh".into()].into(),
+        static_secrets: false,
         lb_policies: ["org.example.Mine".into()].into(),
     }
 }

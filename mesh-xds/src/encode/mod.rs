@@ -13,6 +13,7 @@
 //! | LDS | an exact domain; without a port, also with 80 and 443 | API listeners, only for those who ask by name |
 //! | LDS | what the caller says ([`socket_listener`], [`tcp_listener`]) | those who ask for all |
 //! | CDS, EDS | the cluster's name | all |
+//! | SDS | the name that clusters have for it | those who ask by name |
 //!
 //! # Words that Envoy does not have
 //!
@@ -65,6 +66,7 @@ mod rbac;
 mod retry;
 mod route;
 mod route_configuration;
+mod secret;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -77,6 +79,7 @@ pub use endpoints::endpoints;
 pub use listener::{api_listener, socket_listener, tcp_listener};
 pub use rbac::rbac_filter;
 pub use route_configuration::{route_configuration, route_configuration_of};
+pub use secret::secret;
 pub use words::METADATA_KEY;
 
 use crate::ResourceType;
@@ -86,17 +89,18 @@ use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_types::pb::envoy::config::listener::v3::Listener;
 use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
 use mesh_core::ConfigUpdate;
-use mesh_core::model::{Discovery, Domain};
-use mesh_core::update::{ClusterUpdate, Mode, UnknownHosts};
+use mesh_core::model::{Discovery, Domain, Secret};
+use mesh_core::update::{ClusterUpdate, Mode, SecretAnswer, Secrets, UnknownHosts};
 use prost::Message;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 
 /// The name of the route configuration that holds every virtual host.
 pub const ALL_ROUTES: &str = "mesh";
 
 /// A resource as it goes over the wire.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Encoded {
     /// What it is.
@@ -141,6 +145,21 @@ impl Encoded {
         let name = message.cluster_name.as_str();
         Self::new(ResourceType::Endpoints, name, message.encode_to_vec())
     }
+
+    /// A secret, for those who ask for it by name: a client asks for no others.
+    fn secret(model: &Secret) -> Self {
+        let body = secret(model).encode_to_vec();
+        let name = Arc::clone(&model.name);
+        Self { by_name_only: true, ..Self::new(ResourceType::Secret, name, body) }
+    }
+}
+
+impl fmt::Debug for Encoded {
+    /// Without the message, which may hold a private key: its length.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, name, body, by_name_only } = self;
+        write!(f, "{kind} {name} ({} bytes, by name only: {by_name_only})", body.len())
+    }
 }
 
 /// Every resource of a configuration; see the table of names above.
@@ -154,7 +173,16 @@ pub fn resources(update: &ConfigUpdate) -> Vec<Encoded> {
         resources.push(cluster);
         resources.extend(endpoints);
     }
+    resources.extend(secret_resources(&update.secrets));
     resources
+}
+
+/// The secrets that are there.
+pub(crate) fn secret_resources(secrets: &Secrets) -> impl Iterator<Item = Encoded> {
+    secrets.values().filter_map(|answer| match answer {
+        SecretAnswer::Known(secret) => Some(Encoded::secret(secret)),
+        SecretAnswer::Missing(_) => None,
+    })
 }
 
 /// The routes of a configuration, and the listeners that lead to them: what does not depend on clusters.

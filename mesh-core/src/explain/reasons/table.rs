@@ -171,6 +171,14 @@ static REASONS: &[(Reason, Text)] = &[
         ],
     ),
     (
+        connect(ConnectFailure::SecretUnavailable),
+        [
+            "The cluster names a secret that is missing or of the wrong kind; nothing is sent without it.",
+            "The control plane does not serve it or it was refused; after a start from a copy, no key came yet.",
+            "The source of the error, which names the secret; SDS in the status of the control plane.",
+        ],
+    ),
+    (
         connect(ConnectFailure::Handshake),
         [
             "The peer closed, or spoke another protocol, before the connection could be used.",

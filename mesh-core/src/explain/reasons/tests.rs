@@ -10,12 +10,13 @@ use crate::outcome::{
 };
 use std::time::Duration;
 
-const CONNECT: [ConnectFailure; 8] = [
+const CONNECT: [ConnectFailure; 9] = [
     ConnectFailure::Refused,
     ConnectFailure::Unreachable,
     ConnectFailure::Timeout,
     ConnectFailure::Tls,
     ConnectFailure::TlsUnavailable,
+    ConnectFailure::SecretUnavailable,
     ConnectFailure::Handshake,
     ConnectFailure::RuntimeGone,
     ConnectFailure::Other,
@@ -95,6 +96,7 @@ fn is_listed(reason: &Reason) {
                 | ConnectFailure::Timeout
                 | ConnectFailure::Tls
                 | ConnectFailure::TlsUnavailable
+                | ConnectFailure::SecretUnavailable
                 | ConnectFailure::Handshake
                 | ConnectFailure::RuntimeGone
                 | ConnectFailure::Other,

@@ -15,7 +15,7 @@ use crate::state::{
     Target, TargetLabels, Updater,
 };
 use crate::time::Timestamp;
-use crate::update::{ClusterUpdate, ConfigUpdate, Origin};
+use crate::update::{ClusterUpdate, ConfigUpdate, Origin, Secrets};
 use http::{HeaderMap, Method, StatusCode};
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -41,6 +41,10 @@ impl Attach for Recorder {
     type Endpoint = String;
     type Locality = String;
     type Target = String;
+
+    fn secrets_changed(&self, secrets: &Arc<Secrets>) {
+        self.say(&format!("secrets {}", super::secrets::show(secrets)));
+    }
 
     fn cluster(&self, cluster: &Arc<Cluster>, _: &Arc<Breaker>) -> Arc<str> {
         self.say(&format!("{} new", cluster.name));

@@ -13,12 +13,13 @@ use super::cluster::{names, refuse_checks};
 use super::common::{self, Walk};
 use super::{Context, Decoded};
 use crate::resource::Resource;
-use crate::secret::{
-    SecretCertificate, SecretContent, SecretRoots, SecretSource, SecretValidation, XdsSecret,
-};
 use envoy_types::pb::envoy::config::core::v3::DataSource;
 use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as proto;
+use mesh_core::model::Secret;
+use mesh_core::model::secret::{
+    SecretCertificate, SecretContent, SecretRoots, SecretSource, SecretValidation,
+};
 use proto::secret::Type;
 use std::path::Path;
 use std::sync::Arc;
@@ -39,7 +40,7 @@ pub(super) fn decode(body: &[u8], _: &Context) -> Decoded {
     let content = content(&mut walk, message.r#type.as_ref());
     let resource = name.clone().zip(content);
     let resource =
-        resource.map(|(name, content)| Resource::Secret(Arc::new(XdsSecret::new(name, content))));
+        resource.map(|(name, content)| Resource::Secret(Arc::new(Secret::new(name, content))));
     walk.finish(name, resource)
 }
 
@@ -69,7 +70,11 @@ fn content(walk: &mut Walk, kind: Option<&Type>) -> Option<SecretContent> {
     }
 }
 
-fn certificate(walk: &mut Walk, message: &proto::TlsCertificate) -> Option<SecretCertificate> {
+/// A certificate and its key, of a secret or of a cluster.
+pub(super) fn certificate(
+    walk: &mut Walk,
+    message: &proto::TlsCertificate,
+) -> Option<SecretCertificate> {
     for (set, field, reason) in [
         (message.pkcs12.is_some(), "pkcs12", "use certificate_chain and private_key, in PEM"),
         (message.private_key_provider.is_some(), "private_key_provider", "use private_key"),
@@ -152,6 +157,11 @@ fn is_key(text: &str) -> Result<(), &'static str> {
         true => Ok(()),
         false => Err("it holds no PEM private key: there is no `-----BEGIN PRIVATE KEY-----`"),
     }
+}
+
+/// Certificates, of a secret or of a cluster.
+pub(super) fn chain(walk: &mut Walk, source: &DataSource) -> Option<SecretSource> {
+    read(walk, source, is_chain)
 }
 
 fn required(

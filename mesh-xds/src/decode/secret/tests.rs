@@ -52,7 +52,7 @@ fn check_accepted(cases: Vec<(&str, proto::Secret, SecretContent)>) {
         let decoded = decode_secret(&message);
         assert_eq!(decoded.name.as_deref(), Some("default"), "{rule}");
         let found = decoded.resource.unwrap_or_else(|errors| panic!("{rule}: {errors:?}"));
-        let expected = XdsSecret::new("default".into(), expected);
+        let expected = Secret::new("default", expected);
         assert_eq!(found, Resource::Secret(Arc::new(expected)), "{rule}");
     }
 }

@@ -17,7 +17,8 @@ use envoy_types::pb::envoy::extensions::upstreams::http::v3::{
 };
 use mesh_core::model::cluster::RetryConcurrency;
 use mesh_core::model::outlier_detection::{CapRule, FailurePercentage, SuccessRate};
-use mesh_core::model::tls::{TlsRoots, UpstreamTls};
+use mesh_core::model::secret::SecretSource;
+use mesh_core::model::tls::{TlsIdentity, TlsRoots, UpstreamTls, ValidationSecret};
 use mesh_core::model::{
     Address, Cluster, ClusterLoadAssignment, Discovery, DnsOptions, Endpoint, HashPolicy,
     HashSource, HealthStatus, LbAlgorithm, LbPolicy, Locality, LocalityEndpoints, OutlierDetection,
@@ -382,12 +383,24 @@ fn security() {
             Some(Kind::CombinedValidationContext(both)) => {
                 let context = both.default_validation_context.expect("required");
                 let secret = both.validation_context_sds_secret_config.expect("required");
-                let provider = context.ca_certificate_provider_instance.expect("ours");
-                format!("provider {} secret {}", provider.instance_name, secret.name)
+                let provider = context.ca_certificate_provider_instance;
+                let provider = provider.map_or_else(String::new, |one| one.instance_name);
+                let (pem, names) =
+                    (context.trusted_ca.is_some(), context.match_subject_alt_names.len());
+                format!("provider {provider} secret {} pem {pem} names {names}", secret.name)
             }
             other => short(&other),
         };
-        let own = common.tls_certificate_provider_instance.is_some();
+        let own = match (
+            common.tls_certificate_provider_instance,
+            &common.tls_certificates[..],
+            &common.tls_certificate_sds_secret_configs[..],
+        ) {
+            (None, [], []) => "none".to_owned(),
+            (Some(own), [], []) => own.instance_name,
+            (None, [], [own]) => format!("sds:{}", own.name),
+            other => panic!("{other:?}"),
+        };
         format!(
             "sni {:?} {} {} alpn {:?} own {own} {roots}",
             tls.sni, tls.auto_host_sni, tls.auto_sni_san_validation, common.alpn_protocols
@@ -399,24 +412,34 @@ fn security() {
         move |c: &mut Cluster| c.tls = TlsPolicy::On(Arc::new(tls))
     };
     check(|_| {}, look, "plaintext", "");
-    let system = "sni \"\" true true alpn [] own false system true pem false names 0";
+    let system = "sni \"\" true true alpn [] own none system true pem false names 0";
     check(tls(|_| {}), look, system, "");
     let named = tls(|tls| {
         tls.sni = Some("a.b".into());
         tls.san = vec![StringMatcher::exact("spiffe://a/b")];
         tls.roots = TlsRoots::Pem("pem".into());
     });
-    let pem = "sni \"a.b\" false false alpn [] own false system false pem true names 1";
+    let pem = "sni \"a.b\" false false alpn [] own none system false pem true names 1";
     check(named, look, pem, "");
-    let mesh = tls(|tls| (tls.roots, tls.present_identity) = (TlsRoots::Mesh, true));
-    let providers = "sni \"\" true true alpn [] own true provider default secret ROOTCA";
+    let mesh = tls(|tls| (tls.roots, tls.identity) = (TlsRoots::Mesh, TlsIdentity::Mesh));
+    let providers =
+        "sni \"\" true true alpn [] own default provider default secret ROOTCA pem false names 0";
     check(mesh, look, providers, "");
+    let secrets = tls(|tls| {
+        tls.identity = TlsIdentity::Secret("id".into());
+        let mut roots = ValidationSecret::new("roots");
+        roots.pem = Some(SecretSource::Inline(b"pem"[..].into()));
+        tls.roots = TlsRoots::Secret(roots);
+        tls.san = vec![StringMatcher::exact("x")];
+    });
+    let by_sds = "sni \"\" true false alpn [] own sds:id provider  secret roots pem true names 1";
+    check(secrets, look, by_sds, "");
     let edit = tls(|_| {});
     let http2 = |c: &mut Cluster| {
         edit(c);
         c.protocol = Protocol::Http2;
     };
-    let alpn = "sni \"\" true true alpn [\"h2\"] own false system true pem false names 0";
+    let alpn = "sni \"\" true true alpn [\"h2\"] own none system true pem false names 0";
     check(http2, look, alpn, "");
 }
 

@@ -15,7 +15,7 @@ use mesh_core::model::{
     RegexPattern, RetryOn, RetryPolicy, Route, RouteAction, RouteMatch, RoutingPriority, Split,
     SplitBy, SplitCluster, StringMatcher, VirtualHost,
 };
-use mesh_core::update::{Mode, UnknownHosts};
+use mesh_core::update::{Mode, SecretAnswer, UnknownHosts};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +50,11 @@ pub(super) fn update(seed: u64, range: Range) -> ConfigUpdate {
         let endpoints = draw.assignment();
         update = update.assigned(cluster, Some(endpoints));
     }
+    let secrets = ["identity", "roots"].map(|name| {
+        let secret = Arc::new(draw.secret(name));
+        (Arc::from(name), SecretAnswer::Known(secret))
+    });
+    update.secrets = Arc::new(secrets.into());
     update
 }
 

@@ -9,6 +9,7 @@ use crate::decode::{Context, decode};
 use crate::{Resource, ResourceType, RouteSource};
 use mesh_core::ConfigUpdate;
 use mesh_core::model::RouteConfiguration;
+use mesh_core::update::{SecretAnswer, Secrets};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use prost::Message;
@@ -20,7 +21,7 @@ fn decoded(resource: &Encoded) -> Result<Resource, TestCaseError> {
     // gRFC A81: `auto_host_rewrite` counts only from a server that is trusted.
     let mut context = Context { trusted_server: true, ..Context::default() };
     // gRFC A29, A52: what the bootstrap file and the code have to know.
-    context.certificate_providers.insert("default".into());
+    context.certificate_providers.extend(["default".into(), "other".into()]);
     context.lb_policies.insert("mine".into());
     let decoded = decode(resource.kind, &resource.body, &context);
     decoded.resource.map_err(|errors| TestCaseError::fail(format!("{errors:?}")))
@@ -51,6 +52,14 @@ fn there_and_back(update: &ConfigUpdate) -> Result<(), TestCaseError> {
             prop_assert_eq!(&there.assignment, assignment);
         }
     }
+    let mut secrets = Secrets::new();
+    for encoded in all.iter().filter(|one| one.kind == ResourceType::Secret) {
+        prop_assert!(encoded.by_name_only, "no one gets keys without asking for them");
+        if let Resource::Secret(there) = decoded(encoded)? {
+            secrets.insert(Arc::clone(&there.name), SecretAnswer::Known(there));
+        }
+    }
+    prop_assert_eq!(&secrets, &*update.secrets);
     Ok(())
 }
 

@@ -97,5 +97,6 @@ fn a_cluster_of_istio_for_grpc() {
     let Ok(Resource::Cluster(found)) = decoded.resource else { panic!("{decoded:?}") };
     assert_eq!(found.endpoints, EndpointSource::Eds(name.into()));
     let model::TlsPolicy::On(tls) = &found.model.tls else { panic!("plaintext: {found:?}") };
-    assert!(tls.present_identity && tls.san.len() == 1);
+    assert_eq!(tls.identity, model::tls::TlsIdentity::Provider("mesh".into()));
+    assert_eq!(tls.san.len(), 1);
 }

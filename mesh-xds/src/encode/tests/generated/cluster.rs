@@ -4,15 +4,22 @@ use super::{Draw, Range};
 use mesh_core::model::cluster::RetryConcurrency;
 use mesh_core::model::matcher::StringPattern;
 use mesh_core::model::outlier_detection::{CapRule, FailurePercentage, SuccessRate};
-use mesh_core::model::tls::{TlsRoots, UpstreamTls};
+use mesh_core::model::secret::{
+    SecretCertificate, SecretContent, SecretRoots, SecretSource, SecretValidation,
+};
+use mesh_core::model::tls::{TlsIdentity, TlsRoots, UpstreamTls, ValidationSecret};
 use mesh_core::model::{
     Cluster, ClusterLoadAssignment, ConnectionOptions, Discovery, DnsLookupFamily, DnsOptions,
     DropOverload, Endpoint, Fraction, LbAlgorithm, LbPolicy, Locality, LocalityEndpoints,
-    OutlierDetection, Protocol, SlowStart, TlsPolicy,
+    OutlierDetection, Protocol, Secret, SlowStart, StringMatcher, TlsPolicy,
 };
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+
+const CHAIN: &str = "-----BEGIN CERTIFICATE-----";
+const KEY: &str = "-----BEGIN PRIVATE KEY-----";
 
 impl Draw {
     pub(super) fn cluster(&mut self, name: &str) -> Cluster {
@@ -96,17 +103,60 @@ impl Draw {
 
     fn tls(&mut self) -> UpstreamTls {
         let mut tls = UpstreamTls::default();
-        tls.roots = match self.below(3) {
+        tls.san = self.peer_names();
+        tls.roots = match self.below(6) {
             0 => TlsRoots::System,
             1 => TlsRoots::Mesh,
-            _ => TlsRoots::Pem("-----BEGIN CERTIFICATE-----".into()),
+            2 => TlsRoots::Provider("other".into()),
+            3 => TlsRoots::File(Path::new("/roots.pem").into()),
+            4 => {
+                let mut secret = ValidationSecret::new("roots");
+                secret.pem = self.some(|draw| draw.source(CHAIN));
+                secret.ignores_names = tls.san.is_empty() && self.coin();
+                TlsRoots::Secret(secret)
+            }
+            _ => TlsRoots::Pem(CHAIN.into()),
         };
         tls.sni = self.some(|_| "sni.example".into());
-        tls.san = self.list(2, Self::string);
-        // Decoding refuses them: certificates' names are not matched by patterns.
-        tls.san.retain(|name| !matches!(name.pattern, StringPattern::Regex(_)));
-        tls.present_identity = self.coin();
+        tls.identity = match self.below(5) {
+            0 => TlsIdentity::None,
+            1 => TlsIdentity::Mesh,
+            2 => TlsIdentity::Provider("other".into()),
+            3 => TlsIdentity::Secret("identity".into()),
+            _ => TlsIdentity::Certificate(Arc::new(self.certificate())),
+        };
         tls
+    }
+
+    fn peer_names(&mut self) -> Vec<StringMatcher> {
+        let mut names = self.list(2, Self::string);
+        // Decoding refuses them: certificates' names are not matched by patterns.
+        names.retain(|name| !matches!(name.pattern, StringPattern::Regex(_)));
+        names
+    }
+
+    fn source(&mut self, text: &str) -> SecretSource {
+        match self.coin() {
+            true => SecretSource::File(Path::new("/some/file.pem").into()),
+            false => SecretSource::Inline(format!("{text}{}", self.below(9)).into_bytes().into()),
+        }
+    }
+
+    fn certificate(&mut self) -> SecretCertificate {
+        SecretCertificate::new(self.source(CHAIN), self.source(KEY))
+    }
+
+    pub(super) fn secret(&mut self, name: &str) -> Secret {
+        if self.coin() {
+            return Secret::new(name, SecretContent::Certificate(self.certificate()));
+        }
+        let roots = match self.coin() {
+            true => SecretRoots::System,
+            false => SecretRoots::Pem(self.source(CHAIN)),
+        };
+        let mut validation = SecretValidation::new(roots);
+        validation.san = self.peer_names();
+        Secret::new(name, SecretContent::Validation(validation))
     }
 
     fn lb_policy(&mut self) -> LbPolicy {

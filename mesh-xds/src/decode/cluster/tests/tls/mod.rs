@@ -2,6 +2,7 @@
 #![expect(deprecated, reason = "control planes still set the older fields")]
 
 mod refused;
+mod secrets;
 
 use super::{Accepted, check_all};
 use crate::decode::testing::{any, n, structure};
@@ -13,7 +14,7 @@ use envoy_types::pb::envoy::extensions::transport_sockets as sockets;
 use envoy_types::pb::envoy::r#type::matcher::v3::StringMatcher as Matcher;
 use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use envoy_types::pb::google::protobuf::Any;
-use mesh_core::model::tls::{TlsRoots, UpstreamTls};
+use mesh_core::model::tls::{TlsIdentity, TlsRoots, UpstreamTls};
 use mesh_core::model::{self, StringMatcher, TlsPolicy};
 use sockets::raw_buffer::v3::RawBuffer;
 use sockets::tls::v3 as tls;
@@ -105,7 +106,7 @@ pub(super) fn istio(name: &str) -> TransportSocket {
 
 fn expect(model: &mut model::Cluster, change: impl FnOnce(&mut UpstreamTls)) {
     let mut tls = UpstreamTls::default();
-    tls.roots = TlsRoots::Mesh;
+    tls.roots = TlsRoots::Provider("mesh".into());
     change(&mut tls);
     model.tls = TlsPolicy::On(Arc::new(tls));
 }
@@ -137,7 +138,7 @@ const ACCEPTED: &[Accepted] = &[
     (
         "gRFC A29: our identity",
         |c| with(c, |t| common(t).tls_certificate_provider_instance = Some(instance("mesh"))),
-        |m| expect(m, |t| t.present_identity = true),
+        |m| expect(m, |t| t.identity = TlsIdentity::Provider("mesh".into())),
         &[],
     ),
     (
@@ -232,7 +233,7 @@ const ACCEPTED: &[Accepted] = &[
         |c| c.transport_socket = Some(istio("x")),
         |m| {
             expect(m, |t| {
-                t.present_identity = true;
+                t.identity = TlsIdentity::Provider("mesh".into());
                 t.san = vec![StringMatcher::exact("x")];
             })
         },

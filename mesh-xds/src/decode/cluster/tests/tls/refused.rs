@@ -100,14 +100,14 @@ const REFUSED: &[Refused] = &[
         "transport_socket.typed_config.common_tls_context.validation_context_certificate_provider_instance.instance_name: `x`",
     ),
     (
-        "gRFC A29: no certificates",
+        "a certificate is checked",
         |c| with(c, |t| common(t).tls_certificates = vec![Default::default()]),
-        "transport_socket.typed_config.common_tls_context.tls_certificates: A29",
+        "transport_socket.typed_config.common_tls_context.tls_certificates[0].private_key: missing",
     ),
     (
-        "gRFC A29: no SDS",
+        "Envoy: a secret has a name",
         |c| with(c, |t| common(t).tls_certificate_sds_secret_configs = vec![Default::default()]),
-        "transport_socket.typed_config.common_tls_context.tls_certificate_sds_secret_configs: A29",
+        "transport_socket.typed_config.common_tls_context.tls_certificate_sds_secret_configs[0].name: empty",
     ),
     (
         "gRFC A29: no plugin",
@@ -115,7 +115,7 @@ const REFUSED: &[Refused] = &[
         "transport_socket.typed_config.common_tls_context.tls_certificate_certificate_provider: A29",
     ),
     (
-        "gRFC A29: no SDS",
+        "Envoy: a secret has a name",
         |c| {
             with(c, |t| {
                 common(t).validation_context_type = Some(
@@ -123,7 +123,7 @@ const REFUSED: &[Refused] = &[
                 )
             })
         },
-        "transport_socket.typed_config.common_tls_context.validation_context_sds_secret_config: A29",
+        "transport_socket.typed_config.common_tls_context.validation_context_sds_secret_config.name: empty",
     ),
     (
         "gRFC A29: no plugin",
@@ -197,7 +197,7 @@ const REFUSED: &[Refused] = &[
         "transport_socket.typed_config.sni: 255",
     ),
     (
-        "roots from a file",
+        "roots from nowhere",
         |c| {
             with(c, |t| {
                 validation(t).ca_certificate_provider_instance = None;
@@ -214,7 +214,7 @@ const REFUSED: &[Refused] = &[
                 validation(t).trusted_ca = inline("x");
             })
         },
-        "transport_socket.typed_config.common_tls_context.validation_context.trusted_ca: no PEM",
+        "transport_socket.typed_config.common_tls_context.validation_context.trusted_ca.inline_string: no PEM",
     ),
     (
         "Envoy: an empty name",

@@ -1,24 +1,28 @@
-//! [`XdsSecret`]: what a secret of SDS says.
+//! [`Secret`]: key material under a name (Envoy: `extensions.transport_sockets.tls.v3.Secret`).
 //!
-//! Nothing here shows a private key: `Debug` tells how many bytes there are.
+//! A cluster only names its secrets ([`UpstreamTls`](super::tls::UpstreamTls)); the secrets themselves come
+//! beside it ([`Secrets`](crate::update::Secrets)), because many clusters share one and it changes by itself.
+//!
+//! Nothing here shows a private key: `Debug` tells how many bytes there are, and there is no other way to
+//! print. What a file holds is not looked at here.
 
-use mesh_core::model::StringMatcher;
+use super::StringMatcher;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 /// A secret.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct XdsSecret {
-    /// Its name.
+pub struct Secret {
+    /// Its name: what clusters name.
     pub name: Arc<str>,
     /// What it is.
     pub content: SecretContent,
 }
 
 /// What a secret is.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SecretContent {
     /// Who we are (Envoy: `tls_certificate`).
@@ -31,14 +35,14 @@ pub enum SecretContent {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SecretCertificate {
-    /// The chain, in PEM.
+    /// The chain, in PEM, ours first.
     pub chain: SecretSource,
-    /// The private key, in PEM, not encrypted.
+    /// The private key of the first certificate, in PEM, not encrypted.
     pub private_key: SecretSource,
 }
 
 /// What a peer must prove.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SecretValidation {
     /// Who signs its certificate.
@@ -67,11 +71,17 @@ pub enum SecretSource {
     Inline(Arc<[u8]>),
 }
 
-impl XdsSecret {
+impl Secret {
     /// A secret of this name.
     #[must_use]
-    pub const fn new(name: Arc<str>, content: SecretContent) -> Self {
-        Self { name, content }
+    pub fn new(name: impl Into<Arc<str>>, content: SecretContent) -> Self {
+        Self { name: name.into(), content }
+    }
+
+    /// Whether a private key is in it, or it leads to one: such a secret is never written down.
+    #[must_use]
+    pub const fn has_private_key(&self) -> bool {
+        matches!(self.content, SecretContent::Certificate(_))
     }
 }
 
@@ -98,5 +108,23 @@ impl fmt::Debug for SecretSource {
             Self::File(path) => f.debug_tuple("File").field(path).finish(),
             Self::Inline(bytes) => write!(f, "Inline({} bytes)", bytes.len()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_never_shown() {
+        let inline = |text: &str| SecretSource::Inline(text.as_bytes().into());
+        let certificate = SecretCertificate::new(inline("CHAIN"), inline("TOPSECRET"));
+        let secret = Secret::new("default", SecretContent::Certificate(certificate));
+        for shown in [format!("{secret:?}"), format!("{secret:#?}")] {
+            assert!(shown.contains("default") && shown.contains("9 bytes"), "{shown}");
+            // As text, and as the numbers of its bytes.
+            assert!(!shown.contains("TOPSECRET") && !shown.contains("84, 79, 80"), "{shown}");
+        }
+        assert!(secret.has_private_key());
     }
 }

@@ -1,0 +1,275 @@
+//! [`UpstreamTls::resolve`]: a policy with its secrets put in.
+
+use super::{TlsIdentity, TlsRoots, UpstreamTls, ValidationSecret};
+use crate::model::StringMatcher;
+use crate::model::secret::{
+    Secret, SecretCertificate, SecretContent, SecretRoots, SecretSource, SecretValidation,
+};
+use crate::update::{SecretAnswer, Secrets};
+use std::sync::Arc;
+
+/// What a TLS peer must prove, and what we show, with every secret put in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ResolvedTls {
+    /// What we show.
+    pub identity: ResolvedIdentity,
+    /// Who signs the peer's certificate.
+    pub roots: ResolvedRoots,
+    /// The name sent as SNI; `None`: the endpoint's hostname, or none.
+    pub sni: Option<Arc<str>>,
+    /// Any of these must match a subject alternative name; empty: the SNI must.
+    pub san: Vec<StringMatcher>,
+}
+
+/// The identity that we show to a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ResolvedIdentity {
+    /// None.
+    None,
+    /// The mesh's own, whichever is in force.
+    Mesh,
+    /// That of a certificate provider of the bootstrap file, by its name.
+    Provider(Arc<str>),
+    /// This one.
+    Certificate(SecretCertificate),
+}
+
+/// Who signs the peer's certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ResolvedRoots {
+    /// The public certificate authorities that the system trusts.
+    System,
+    /// The mesh's own, of the identity in force.
+    Mesh,
+    /// Those of a certificate provider of the bootstrap file, by its name.
+    Provider(Arc<str>),
+    /// Certificates in PEM.
+    Pem(SecretSource),
+}
+
+/// Why a secret that a cluster names can't be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SecretError {
+    /// There is none.
+    #[error("the secret `{name}` is not there: {why}")]
+    Missing {
+        /// Its name.
+        name: Arc<str>,
+        /// Why there is none.
+        why: Arc<str>,
+    },
+    /// It is to say who we are, and says something else.
+    #[error("the secret `{name}` is no certificate: serve a tls_certificate under this name")]
+    NoCertificate {
+        /// Its name.
+        name: Arc<str>,
+    },
+    /// It is to say what a peer must prove, and says something else.
+    #[error(
+        "the secret `{name}` is no validation context: serve a validation_context under this name"
+    )]
+    NoValidation {
+        /// Its name.
+        name: Arc<str>,
+    },
+}
+
+impl UpstreamTls {
+    /// Puts in the secrets that are in force.
+    ///
+    /// # Errors
+    /// [`SecretError`] says which secret is missing, or is of the wrong kind: then no connection may be
+    /// made.
+    pub fn resolve(&self, secrets: &Secrets) -> Result<ResolvedTls, SecretError> {
+        let mut san = self.san.clone();
+        let identity = match &self.identity {
+            TlsIdentity::None => ResolvedIdentity::None,
+            TlsIdentity::Mesh => ResolvedIdentity::Mesh,
+            TlsIdentity::Provider(name) => ResolvedIdentity::Provider(Arc::clone(name)),
+            TlsIdentity::Certificate(own) => ResolvedIdentity::Certificate((**own).clone()),
+            TlsIdentity::Secret(name) => {
+                ResolvedIdentity::Certificate(certificate(secrets, name)?.clone())
+            }
+        };
+        let roots = match &self.roots {
+            TlsRoots::System => ResolvedRoots::System,
+            TlsRoots::Mesh => ResolvedRoots::Mesh,
+            TlsRoots::Provider(name) => ResolvedRoots::Provider(Arc::clone(name)),
+            TlsRoots::Pem(text) => ResolvedRoots::Pem(SecretSource::Inline(text.as_bytes().into())),
+            TlsRoots::File(path) => ResolvedRoots::Pem(SecretSource::File(Arc::clone(path))),
+            TlsRoots::Secret(secret) => {
+                let found = validation(secrets, &secret.name)?;
+                if !secret.ignores_names {
+                    san.extend(found.san.iter().cloned());
+                }
+                merged(secret, &found.roots)
+            }
+        };
+        Ok(ResolvedTls { identity, roots, sni: self.sni.clone(), san })
+    }
+}
+
+/// Envoy: the secret's roots before the default's, and certificates before the system's.
+fn merged(secret: &ValidationSecret, roots: &SecretRoots) -> ResolvedRoots {
+    match (roots, &secret.pem) {
+        (SecretRoots::Pem(source), _) => ResolvedRoots::Pem(source.clone()),
+        (SecretRoots::System, Some(source)) => ResolvedRoots::Pem(source.clone()),
+        (SecretRoots::System, None) => ResolvedRoots::System,
+    }
+}
+
+fn certificate<'s>(
+    secrets: &'s Secrets,
+    name: &Arc<str>,
+) -> Result<&'s SecretCertificate, SecretError> {
+    match &find(secrets, name)?.content {
+        SecretContent::Certificate(certificate) => Ok(certificate),
+        SecretContent::Validation(_) => Err(SecretError::NoCertificate { name: Arc::clone(name) }),
+    }
+}
+
+fn validation<'s>(
+    secrets: &'s Secrets,
+    name: &Arc<str>,
+) -> Result<&'s SecretValidation, SecretError> {
+    match &find(secrets, name)?.content {
+        SecretContent::Validation(validation) => Ok(validation),
+        SecretContent::Certificate(_) => Err(SecretError::NoValidation { name: Arc::clone(name) }),
+    }
+}
+
+fn find<'s>(secrets: &'s Secrets, name: &Arc<str>) -> Result<&'s Secret, SecretError> {
+    let missing = |why: Arc<str>| SecretError::Missing { name: Arc::clone(name), why };
+    match secrets.get(name) {
+        Some(SecretAnswer::Known(secret)) => Ok(secret),
+        Some(SecretAnswer::Missing(why)) => Err(missing(Arc::clone(why))),
+        None => Err(missing("the configuration does not hold it".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inline(text: &str) -> SecretSource {
+        SecretSource::Inline(text.as_bytes().into())
+    }
+
+    /// `id`: a certificate; `pem`, `system`: validation contexts, each of the name `theirs`; `gone`: missing.
+    fn secrets() -> Secrets {
+        let validation = |roots| {
+            let mut validation = SecretValidation::new(roots);
+            validation.san = vec![StringMatcher::exact("theirs")];
+            SecretContent::Validation(validation)
+        };
+        let id = SecretCertificate::new(inline("chain"), inline("key"));
+        let all = [
+            ("id", SecretContent::Certificate(id)),
+            ("pem", validation(SecretRoots::Pem(inline("their roots")))),
+            ("system", validation(SecretRoots::System)),
+        ];
+        let all = all.map(|(name, content)| {
+            let secret = Arc::new(Secret::new(name, content));
+            (Arc::from(name), SecretAnswer::Known(secret))
+        });
+        let gone = (Arc::from("gone"), SecretAnswer::Missing("no such".into()));
+        all.into_iter().chain([gone]).collect()
+    }
+
+    fn of(identity: TlsIdentity, roots: TlsRoots) -> UpstreamTls {
+        UpstreamTls { identity, roots, sni: None, san: vec![StringMatcher::exact("ours")] }
+    }
+
+    fn by(name: &str) -> ValidationSecret {
+        ValidationSecret::new(name)
+    }
+
+    /// What comes of it: identity, roots, and the names that count.
+    fn show(tls: &UpstreamTls) -> String {
+        let source = |source: &SecretSource| match source {
+            SecretSource::Inline(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+            SecretSource::File(path) => path.display().to_string(),
+        };
+        match tls.resolve(&secrets()) {
+            Err(error) => error.to_string(),
+            Ok(found) => {
+                let identity = match &found.identity {
+                    ResolvedIdentity::Certificate(own) => source(&own.chain),
+                    other => format!("{other:?}"),
+                };
+                let roots = match &found.roots {
+                    ResolvedRoots::Pem(pem) => source(pem),
+                    other => format!("{other:?}"),
+                };
+                format!("{identity}, {roots}, {}", found.san.len())
+            }
+        }
+    }
+
+    #[test]
+    fn a_policy_with_its_secrets() {
+        let own = SecretCertificate::new(inline("own chain"), inline("own key"));
+        let combined = |name, pem: Option<&str>, ignores_names| {
+            TlsRoots::Secret(ValidationSecret { pem: pem.map(inline), ignores_names, ..by(name) })
+        };
+        let none = || TlsIdentity::None;
+        let table = [
+            (of(none(), TlsRoots::System), "None, System, 1"),
+            (of(TlsIdentity::Mesh, TlsRoots::Mesh), "Mesh, Mesh, 1"),
+            (
+                of(TlsIdentity::Provider("p".into()), TlsRoots::Provider("q".into())),
+                "Provider(\"p\"), Provider(\"q\"), 1",
+            ),
+            (
+                of(TlsIdentity::Certificate(own.into()), TlsRoots::Pem("roots".into())),
+                "own chain, roots, 1",
+            ),
+            (of(none(), TlsRoots::File(std::path::Path::new("/r.pem").into())), "None, /r.pem, 1"),
+            (
+                of(TlsIdentity::Secret("id".into()), combined("pem", None, false)),
+                "chain, their roots, 2",
+            ),
+            // Envoy: the secret's roots before the default's.
+            (of(none(), combined("pem", Some("ours"), false)), "None, their roots, 2"),
+            // Envoy: trusted_ca before system_root_certs.
+            (of(none(), combined("system", Some("ours"), false)), "None, ours, 2"),
+            (of(none(), combined("system", None, false)), "None, System, 2"),
+            // gRFC A101: the SNI takes the place of all names.
+            (of(none(), combined("pem", None, true)), "None, their roots, 1"),
+            (of(none(), combined("gone", None, false)), "the secret `gone` is not there: no such"),
+            (
+                of(TlsIdentity::Secret("x".into()), TlsRoots::System),
+                "the secret `x` is not there: the configuration does not hold it",
+            ),
+            (
+                of(TlsIdentity::Secret("pem".into()), TlsRoots::System),
+                "the secret `pem` is no certificate: serve a tls_certificate under this name",
+            ),
+            (
+                of(none(), combined("id", None, false)),
+                "the secret `id` is no validation context: serve a validation_context under this name",
+            ),
+        ];
+        for (tls, expected) in table {
+            assert_eq!(show(&tls), expected);
+        }
+    }
+
+    #[test]
+    fn which_secrets_a_policy_needs() {
+        let names = |tls: UpstreamTls| {
+            let policy = super::super::TlsPolicy::On(Arc::new(tls));
+            policy.secrets().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let none: [&str; 0] = [];
+        assert_eq!(names(UpstreamTls::default()), none);
+        let both = of(TlsIdentity::Secret("a".into()), TlsRoots::Secret(by("b")));
+        assert_eq!(names(both), ["a", "b"]);
+        assert_eq!(names(of(TlsIdentity::Mesh, TlsRoots::Secret(by("b")))), ["b"]);
+        assert_eq!(super::super::TlsPolicy::Off.secrets().count(), 0);
+    }
+}
