@@ -24,9 +24,8 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let mut context = Context::default();
     context.trusted_server = true;
+    context.static_secrets = true;
     for resource in files.resources.into_iter().flatten() {
-        if resource.kind != mesh_xds::ResourceType::Secret {
-            assert!(decode(resource.kind, &resource.body, &context).resource.is_ok());
-        }
+        assert!(decode(resource.kind, &resource.body, &context).resource.is_ok());
     }
 });

@@ -197,6 +197,7 @@ impl Builder {
             attention: Notify::new(),
             settings: self.settings,
             interests: Arc::clone(sink.interests()),
+            secrets: Arc::default(),
         });
         sink.interests().count_in(&shared.registry);
         sink.count_in(shared.registry.source());

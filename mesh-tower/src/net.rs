@@ -14,6 +14,7 @@ use mesh_core::breaker::{Breaker, Resource};
 use mesh_core::model::{Address, Cluster, Discovery, Locality, RoutingPriority};
 use mesh_core::outcome::{Class, ConnectFailure};
 use mesh_core::state::{Attach, TargetLabels};
+use mesh_core::update::Secrets;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -63,6 +64,8 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     /// What calls ask a source for that works on demand.
     pub(crate) interests: Arc<Interests>,
+    /// What connections are made with.
+    pub(crate) secrets: Arc<ArcSwap<Secrets>>,
 }
 
 /// What the builder was told.
@@ -243,6 +246,7 @@ impl Net {
             options: cluster.connection,
             max_connections_per_endpoint: cluster.circuit_breakers.max_connections_per_endpoint,
             tls: cluster.tls.clone(),
+            secrets: Arc::clone(&self.shared.secrets),
             dial,
             runtime: self.shared.runtime.clone(),
             limits: Arc::clone(limits) as Arc<dyn PoolLimits>,
@@ -258,6 +262,10 @@ impl Attach for Net {
 
     fn writer(&self) -> Waker {
         Waker::from(Arc::clone(&self.shared))
+    }
+
+    fn secrets_changed(&self, secrets: &Arc<Secrets>) {
+        self.shared.secrets.store(Arc::clone(secrets));
     }
 
     fn cluster(&self, cluster: &Arc<Cluster>, breaker: &Arc<Breaker>) -> NetCluster {

@@ -115,6 +115,7 @@ impl Passthrough {
             options,
             max_connections_per_endpoint: None,
             tls: TlsPolicy::Off,
+            secrets: Arc::default(),
             dial: Arc::new(dial),
             runtime: self.shared.runtime.clone(),
             limits: Arc::new(Unlimited),

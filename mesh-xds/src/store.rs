@@ -16,6 +16,7 @@ use crate::{Resource, ResourceType};
 use bytes::Bytes;
 use in_force::{Journal, Key};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 /// The resources that were asked for.
@@ -36,7 +37,7 @@ struct Entry {
 }
 
 /// How a value was received.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Received {
     /// Its version, as the control plane calls it.
@@ -112,6 +113,13 @@ impl Store {
         self.entries.entry(key).or_insert(entry);
     }
 
+    /// A copy on disk is without it, and this is why: it is not there until the control plane sends it, unless
+    /// something is known already.
+    pub fn withhold(&mut self, kind: ResourceType, name: &Arc<str>, why: Arc<str>) {
+        let entry = Entry { error: Some(why), stale: true, ..Entry::default() };
+        self.entries.entry((kind, canonical(name))).or_insert(entry);
+    }
+
     /// Something is wrong with it. `kept`: the last good value, if there is one, stays.
     pub fn fail(&mut self, kind: ResourceType, name: &Arc<str>, error: Arc<str>, kept: bool) {
         let key = (kind, canonical(name));
@@ -161,7 +169,7 @@ impl Store {
         self.received(kind, name).map(|received| &received.version)
     }
 
-    /// Whether a value is there that comes from a copy on disk, and that the control plane has not sent since.
+    /// Whether what is known comes from a copy on disk, and the control plane has not sent it since.
     #[must_use]
     pub fn is_stale(&self, kind: ResourceType, name: &Arc<str>) -> bool {
         self.entries.get(&(kind, canonical(name))).is_some_and(|entry| entry.stale)
@@ -236,6 +244,14 @@ impl Received {
     #[must_use]
     pub const fn new(version: Arc<str>, hash: u64, body: Bytes) -> Self {
         Self { version, hash, body }
+    }
+}
+
+impl fmt::Debug for Received {
+    /// Without the bytes, which may hold a private key: their number.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { version, hash, body } = self;
+        write!(f, "Received({version}, {hash:016x}, {} bytes)", body.len())
     }
 }
 

@@ -75,7 +75,7 @@ impl Attempt {
     async fn make(&mut self) -> Result<Made, Refusal> {
         let dialler = &*self.settings.dial;
         if !matches!(self.settings.tls, TlsPolicy::Off) && !dialler.secures() {
-            return Err(Refusal::connect(ConnectFailure::TlsUnavailable));
+            return Err(self.unsecured());
         }
         let io = dialler.connect(self.shared.address()).await.map_err(|error| Refusal {
             failure: Failure::Connect(dial::classify(&error)),
@@ -94,6 +94,22 @@ impl Attempt {
             Kind::H2 => h2::handshake(io, gate, &self.shared, &self.settings)
                 .await
                 .map(|(connection, driver)| Made::H2(connection, Box::new(driver))),
+        }
+    }
+
+    /// Why the cluster's security can't be had here: a secret of it that is missing says more than that.
+    fn unsecured(&self) -> Refusal {
+        let settings = &self.settings;
+        let missing = match &settings.tls {
+            TlsPolicy::On(tls) => tls.resolve(&settings.secrets.load()).err(),
+            _ => None,
+        };
+        match missing {
+            Some(error) => Refusal {
+                source: Some(Arc::new(std::io::Error::other(error))),
+                ..Refusal::connect(ConnectFailure::SecretUnavailable)
+            },
+            None => Refusal::connect(ConnectFailure::TlsUnavailable),
         }
     }
 

@@ -54,9 +54,11 @@ pub(crate) use sending::Sending;
 
 use crate::observe::events::CloseReason;
 use crate::{BoxError, MeshBody};
+use arc_swap::ArcSwap;
 use http::Request;
 use mesh_core::model;
 use mesh_core::outcome::{ConnectFailure, Failure};
+use mesh_core::update::Secrets;
 use std::fmt;
 use std::sync::Arc;
 
@@ -73,6 +75,8 @@ pub(crate) struct PoolSettings {
     pub(crate) max_connections_per_endpoint: Option<u32>,
     /// Whether connections are secured. Fails closed unless `dial` says that it secures them itself.
     pub(crate) tls: model::TlsPolicy,
+    /// The secrets in force, of all clusters: looked up when a connection is made.
+    pub(crate) secrets: Arc<ArcSwap<Secrets>>,
     /// Who makes the byte streams.
     pub(crate) dial: Arc<dyn Connect>,
     /// Where connections live.

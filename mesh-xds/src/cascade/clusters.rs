@@ -91,7 +91,8 @@ impl Clusters {
             // Make before break: what it was stays until the secrets of what it will be have an answer.
             let waits_for = secrets(update.as_ref());
             let waits_for = waits_for.filter(|name| !self.secrets.is_answered(store, name));
-            let waits_for: Vec<_> = waits_for.map(|name| (ResourceType::Secret, name.clone())).collect();
+            let waits_for: Vec<_> =
+                waits_for.map(|name| (ResourceType::Secret, name.clone())).collect();
             let stays = entry.update.is_some() && !waits_for.is_empty();
             uses.extend(waits_for);
             self.users.replace(&name, &entry.uses, &uses, |_, _| {});

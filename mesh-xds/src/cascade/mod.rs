@@ -91,7 +91,10 @@ pub struct Watches {
 
 /// What became of the configuration.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::exhaustive_enums, reason = "closed: all of it, or the endpoints and secrets in it")]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "closed: all of it, or the endpoints and secrets in it"
+)]
 pub enum Change {
     /// All of it is new.
     Whole(ConfigUpdate),
@@ -159,6 +162,15 @@ impl Cascade {
         let was_pending = self.store.look(kind, name) == Known::Pending;
         self.store.restore(kind, name, resource, received);
         self.mark(kind, name, was_pending);
+    }
+
+    /// A copy on disk is without a resource that it leads to, and this is why: nobody waits for it, and it is
+    /// asked for like any other. Nothing happens when something is known of it.
+    pub fn handle_withheld(&mut self, kind: ResourceType, name: &Arc<str>, why: Arc<str>) {
+        if self.store.look(kind, name) == Known::Pending {
+            self.store.withhold(kind, name, why);
+            self.mark(kind, name, true);
+        }
     }
 
     /// A resource is gone, was refused, or does not exist; `kept`: its last good value stays.

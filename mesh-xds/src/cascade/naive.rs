@@ -1,10 +1,11 @@
 //! [`Naive`]: what a cascade is to say, found the simple way: everything is walked each time.
 
 use super::walk::{Walk, Walked};
-use super::{Key, Watches, aggregate, domains};
-use crate::store::Store;
+use super::{Key, Watches, aggregate, clusters, domains};
+use crate::store::{self, Store};
+use crate::{Resource, ResourceType};
 use mesh_core::model::{RouteConfiguration, VirtualHost};
-use mesh_core::update::{Answer, ConfigUpdate};
+use mesh_core::update::{Answer, ClusterUpdate, ConfigUpdate, SecretAnswer, Secrets};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -12,13 +13,18 @@ type Served = (Arc<VirtualHost>, BTreeSet<Arc<str>>);
 /// `None`: none yet.
 type Known = Option<Result<Served, Arc<str>>>;
 
-/// A cascade that remembers the last complete routes of each authority, and nothing else.
+/// A cascade that remembers the last complete routes of each authority, the last clusters whose secrets had
+/// their answers, the last answers, and nothing else.
 #[derive(Default)]
 pub(super) struct Naive {
     /// The names that the listener may have, and the answer.
     pub(super) authorities: BTreeMap<Arc<str>, (Vec<Arc<str>>, Known)>,
     pub(super) watched: BTreeSet<Key>,
+    clusters: BTreeMap<Arc<str>, ClusterUpdate>,
+    secrets: Secrets,
 }
+
+const NO_ANSWER: &str = "nobody has answered for it yet";
 
 impl Naive {
     /// Walks everything.
@@ -42,7 +48,7 @@ impl Naive {
     }
 
     /// Everything, without its origin.
-    pub(super) fn configuration(&self, store: &Store) -> ConfigUpdate {
+    pub(super) fn configuration(&mut self, store: &Store) -> ConfigUpdate {
         let mut update = ConfigUpdate::default();
         let mut routes = RouteConfiguration::default();
         let mut answers = BTreeMap::new();
@@ -53,7 +59,7 @@ impl Naive {
                 Some(Ok((host, clusters))) => {
                     routes.virtual_hosts.push(domains::exposed(host, name));
                     for cluster in clusters {
-                        let made = aggregate::resolve(store, cluster).0;
+                        let made = self.cluster(store, cluster);
                         update.clusters.extend(made.map(|made| (Arc::clone(cluster), made)));
                     }
                     Answer::Served
@@ -63,6 +69,33 @@ impl Naive {
         }
         update.route_configuration = Arc::new(routes);
         update.on_demand = Some(Arc::new(answers));
+        self.clusters = update.clusters.clone();
+        let named = self.clusters.values().flat_map(|one| clusters::secrets(Some(one)));
+        let secrets = named.map(|name| (Arc::clone(name), self.secret(store, name))).collect();
+        self.secrets = secrets;
+        update.secrets = Arc::new(self.secrets.clone());
         update
+    }
+
+    /// As it will be, or as it was while secrets have no answer.
+    fn cluster(&self, store: &Store, name: &Arc<str>) -> Option<ClusterUpdate> {
+        let made = aggregate::resolve(store, name).0;
+        let waits = clusters::secrets(made.as_ref())
+            .any(|name| self.secret(store, name) == SecretAnswer::Missing(NO_ANSWER.into()));
+        let before = self.clusters.get(name).filter(|_| waits);
+        before.cloned().or(made)
+    }
+
+    fn secret(&self, store: &Store, name: &Arc<str>) -> SecretAnswer {
+        match store.look(ResourceType::Secret, name) {
+            store::Known::Value(Resource::Secret(secret)) => {
+                SecretAnswer::Known(Arc::clone(secret))
+            }
+            store::Known::Missing(why) => SecretAnswer::Missing(Arc::clone(why)),
+            store::Known::Value(_) | store::Known::Pending => {
+                let before = self.secrets.get(name).cloned();
+                before.unwrap_or_else(|| SecretAnswer::Missing(NO_ANSWER.into()))
+            }
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Each test is a list of steps: what the server says, and what is watched and served after it.
 
 mod incremental;
+mod secrets;
 
 use super::*;
 use crate::{
@@ -17,8 +18,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 ///
 /// Events: `ask AUTHORITY [LISTENER…]`, `drop AUTHORITY`, `LDS name rds=routes`, `LDS name inline=host:c1,c2`,
 /// `LDS name tcp`, `RDS name host:c1,c2 …`, `CDS name eds[=service] | static=7 | dns | of=c1,c2`,
-/// `EDS name 1 2 3`, `fail KIND name [gone]`. Watches: `+KIND name`, `-KIND name`. Served:
-/// `authority=c1[1 2],c2[?]`, or `authority!why`.
+/// `EDS name 1 2 3`, `SDS name text`, `fail KIND name [gone]`, `withhold name`, `forget KIND name`; behind
+/// CDS `id=secret` and `roots=secret`. Watches: `+KIND name`, `-KIND name`. Served:
+/// `authority=c1[1 2],c2[?]`, or `authority!why`; behind a cluster `{secret=text secret!why}`.
 #[track_caller]
 fn check(script: &str) {
     let mut cascade = Cascade::new("test");
@@ -37,7 +39,7 @@ fn check(script: &str) {
 
 fn step(cascade: &mut Cascade, event: &str) {
     let words: Vec<_> = event.split_whitespace().collect();
-    let rest = &words[2..];
+    let rest = words.get(2..).unwrap_or_default();
     let version: Arc<str> = "1".into();
     let hash = xxhash_rust::xxh64::xxh64(event.as_bytes(), 0);
     let mut value = |kind, resource: Resource| {
@@ -61,7 +63,12 @@ fn step(cascade: &mut Cascade, event: &str) {
             let routes = Arc::new(routes(words[1], rest));
             value(ResourceType::RouteConfiguration, Resource::RouteConfiguration(routes));
         }
-        "CDS" => value(ResourceType::Cluster, cluster(words[1], rest[0])),
+        "CDS" => value(ResourceType::Cluster, cluster(words[1], rest[0], &rest[1..])),
+        "SDS" => value(ResourceType::Secret, secrets::secret(words[1], rest[0])),
+        "withhold" => {
+            cascade.handle_withheld(ResourceType::Secret, &words[1].into(), "not kept".into());
+        }
+        "forget" => cascade.handle_forgotten(kind(words[1]), &words[2].into()),
         "EDS" => {
             let endpoints = XdsEndpoints::new(words[1], Arc::new(assignment(rest)));
             value(ResourceType::Endpoints, Resource::Endpoints(Arc::new(endpoints)));
@@ -104,7 +111,7 @@ fn routes(name: &str, hosts: &[&str]) -> XdsRouteConfiguration {
     XdsRouteConfiguration::new(name, Arc::new(model), clusters)
 }
 
-fn cluster(name: &str, what: &str) -> Resource {
+fn cluster(name: &str, what: &str, secrets: &[&str]) -> Resource {
     let (what, reports_load) = match what.strip_suffix("+lrs") {
         Some(what) => (what, true),
         None => (what, false),
@@ -116,7 +123,9 @@ fn cluster(name: &str, what: &str) -> Resource {
         ("of", children) => EndpointSource::Aggregate(children.split(',').map(Arc::from).collect()),
         _ => EndpointSource::Dns,
     };
-    let mut cluster = XdsCluster::new(Arc::new(Cluster::new(name)), endpoints);
+    let mut model = Cluster::new(name);
+    model.tls = secrets::policy(secrets);
+    let mut cluster = XdsCluster::new(Arc::new(model), endpoints);
     cluster.reports_load = reports_load;
     Resource::Cluster(Arc::new(cluster))
 }
@@ -158,7 +167,8 @@ fn told_cluster(update: &ConfigUpdate, route: &Route) -> String {
     let ClusterSpecifier::Cluster(name) = &forward.cluster else { panic!("{route:?}") };
     let Some(cluster) = update.clusters.get(name) else { return format!("{name}-") };
     assert_eq!(cluster.cluster.name, *name);
-    let Some(endpoints) = &cluster.endpoints else { return format!("{name}[?]") };
+    let secrets = secrets::told(update, &cluster.cluster.tls);
+    let Some(endpoints) = &cluster.endpoints else { return format!("{name}[?]{secrets}") };
     let mut numbers = Vec::new();
     for locality in &endpoints.localities {
         for endpoint in &locality.endpoints {
@@ -170,7 +180,7 @@ fn told_cluster(update: &ConfigUpdate, route: &Route) -> String {
             });
         }
     }
-    format!("{name}[{}]", numbers.join(" "))
+    format!("{name}[{}]{secrets}", numbers.join(" "))
 }
 
 #[test]

@@ -27,7 +27,7 @@ use crate::{EndpointSource, HttpConnectionManager, Resource, ResourceType, Route
 use crate::{XdsListener, XdsRouteConfiguration};
 use claims::Claims;
 use mesh_core::model::{Domain, HeaderMutations, RouteConfiguration};
-use mesh_core::update::ConfigUpdate;
+use mesh_core::update::{ClusterUpdate, ConfigUpdate, SecretAnswer};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -220,20 +220,34 @@ impl<'a> Linking<'a> {
                 EndpointSource::Inline(_) | EndpointSource::Dns => {}
             }
             if let (Some(cluster), _) = aggregate::resolve(self.store, name) {
+                self.secrets(&at, &cluster, update);
                 update.clusters.insert(Arc::clone(name), cluster);
             }
         }
     }
 
-    /// Routes and endpoints that nothing leads to.
+    /// The secrets that a cluster names.
+    fn secrets(&mut self, at: &Key, cluster: &ClusterUpdate, update: &mut ConfigUpdate) {
+        for name in cluster.cluster.tls.secrets() {
+            match self.look(ResourceType::Secret, name) {
+                Some(Resource::Secret(secret)) => {
+                    let answer = SecretAnswer::Known(Arc::clone(secret));
+                    Arc::make_mut(&mut update.secrets).insert(Arc::clone(name), answer);
+                }
+                _ => self.missing(at, ResourceType::Secret, name),
+            }
+        }
+    }
+
+    /// Routes, endpoints and secrets that nothing leads to.
     fn unused(&mut self, resources: &[Resource]) {
         for resource in resources {
             let kind = kind_of(resource);
             let at = (kind, Arc::clone(resource.name()));
             let why = match kind {
                 ResourceType::RouteConfiguration => "no listener names it",
-                ResourceType::Endpoints => "no cluster names it",
-                ResourceType::Listener | ResourceType::Cluster | ResourceType::Secret => continue,
+                ResourceType::Endpoints | ResourceType::Secret => "no cluster names it",
+                ResourceType::Listener | ResourceType::Cluster => continue,
             };
             if !self.used.contains(&at) {
                 self.note(&at, NoteKind::Unused(why));

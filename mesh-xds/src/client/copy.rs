@@ -9,13 +9,17 @@
 //! - A copy with anything stale in it is as old as the stale part.
 //! - What is in use is what the mesh works with ([`Client::acknowledged`]), not what came since: what the mesh
 //!   refuses must not be what the next process begins with.
+//! - Private keys are not in it. A cluster whose identity came by SDS is there, and its calls end with a reason
+//!   that names the secret, until the control plane sends that; everything else goes on.
 
 use super::{Client, ClientEvent, Instant};
 use crate::cascade::Change;
 use crate::decode::{self, Decoded};
 use crate::last_good::{LastGood, Origin, RawResource, Root, WriteError};
 use crate::store::{Received, Stored};
+use crate::{Resource, ResourceType};
 use mesh_core::WallTime;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use xxhash_rust::xxh64::xxh64;
 
@@ -93,6 +97,7 @@ impl Client {
     /// A resource that can't be read any more (the bootstrap lacks a certificate provider by now) is left
     /// out, with a line of the log; what needs it waits for the control plane.
     pub fn restore(&mut self, copy: &LastGood) {
+        let mut secrets = BTreeSet::new();
         for resource in copy.resources() {
             let RawResource { kind, name, version, body } = resource;
             let server = self.federation.server_of(*kind, name).unwrap_or_default();
@@ -101,6 +106,9 @@ impl Client {
             match decoded {
                 Ok(value) => {
                     self.status.copied(resource, copy.written());
+                    if let Resource::Cluster(cluster) = &value {
+                        secrets.extend(cluster.model.tls.secrets().cloned());
+                    }
                     let hash = xxh64(body, 0);
                     let received = Received::new(Arc::clone(version), hash, body.clone());
                     self.cascade.handle_restored(*kind, name, value, received);
@@ -112,6 +120,11 @@ impl Client {
                     tracing::warn!(target: "mesh::xds", %kind, %name, "left out of the copy: {error}");
                 }
             }
+        }
+        for name in secrets {
+            let why = "the copy on disk holds no private keys; the control plane has to send it";
+            self.cascade.handle_withheld(ResourceType::Secret, &name, why.into());
+            self.leaving.insert((ResourceType::Secret, name));
         }
         for Root { authority, default_port } in copy.roots() {
             self.want(authority, *default_port);
@@ -179,7 +192,6 @@ impl Client {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ResourceType;
     use crate::bootstrap::{Bootstrap, ChannelCreds, Server};
     use crate::encode;
     use crate::protocol::Variant;

@@ -21,6 +21,8 @@
 //!   with "did you mean"; what does nothing is a warning, `ignored_field`. Nothing is silent.
 //! - Several files unite by kind and name; a resource that is there twice is an error. So is a name that
 //!   leads to none of them: a file has to be complete.
+//! - A secret is one of the files' (`static_resources.secrets`, or a resource), whether or not its cluster says
+//!   where it comes from.
 //! - Files are trusted as gRFC A81's trusted servers are: their host rewrites count.
 //! - No variables (`${NAME}`) are put in: a text that has them is taken as it stands.
 //!
@@ -211,20 +213,23 @@ impl Batch {
         if self.define(reading, (kind, Arc::clone(&name)), &node, &label) {
             self.resources.extend(decoded.resource.ok());
             let mut encoded = Encoded::new(kind, name, bytes);
-            encoded.by_name_only = kind == ResourceType::Listener && has(&node, "api_listener");
+            encoded.by_name_only = match kind {
+                ResourceType::Listener => has(&node, "api_listener"),
+                ResourceType::Secret => true,
+                ResourceType::RouteConfiguration
+                | ResourceType::Cluster
+                | ResourceType::Endpoints => false,
+            };
             self.encoded.push(encoded);
         }
     }
 
     fn decode(&mut self, kind: ResourceType, bytes: &[u8]) -> Decoded {
-        if kind == ResourceType::Secret {
-            let reason = "nothing reads secrets yet";
-            let ignored = vec![Ignored { path: "name".to_owned(), reason }];
-            return Decoded { name: None, resource: Err(Vec::new()), ignored };
-        }
-        let context = self
-            .context
-            .get_or_insert_with(|| Context { trusted_server: true, ..Context::default() });
+        let context = self.context.get_or_insert_with(|| Context {
+            trusted_server: true,
+            static_secrets: true,
+            ..Context::default()
+        });
         decode(kind, bytes, context)
     }
 
@@ -261,7 +266,10 @@ fn report_ignored(reading: &mut Reading<'_>, node: &Node, label: &str, ignored: 
 fn report_errors(reading: &mut Reading<'_>, node: &Node, label: &str, errors: &[&FieldError]) {
     for error in errors {
         let what = format!("{label}: {error}");
-        reading.report("invalid_resource", place::of(node, &error.path), what);
+        // Whoever shows the place shows the line, and no line with a key is to be shown.
+        let is_key = error.path.contains("private_key");
+        let path = if is_key { "name" } else { &error.path };
+        reading.report("invalid_resource", place::of(node, path), what);
     }
 }
 

@@ -8,8 +8,9 @@
 //! - It is all or nothing. A file that is cut off, altered, too large, of a newer format or of somebody
 //!   else is refused, with the reason; no part of it is used.
 //! - It is somebody's: the [`Origin`] says for which control plane and node it was written.
-//! - It holds no private key. SDS resources are refused, and so is any resource with a key in PEM inside
-//!   ([`holds_private_key`]); who writes leaves them out, and what needs them waits.
+//! - It holds no private key. Of SDS only roots are kept: certificates are refused, even those whose key is
+//!   in a file, and so is any resource with a key in PEM inside ([`holds_private_key`]); who writes leaves
+//!   them out, and what needs them waits.
 //! - It is bounded: [`DEFAULT_MAX_BYTES`], when it is written and before it is read.
 //!
 //! ```text
@@ -32,8 +33,9 @@ mod tests;
 
 pub use container::{read, write};
 
-use crate::ResourceType;
 use crate::bootstrap::Bootstrap;
+use crate::decode::{Context, decode};
+use crate::{Resource, ResourceType};
 use bytes::Bytes;
 use mesh_core::WallTime;
 use std::collections::BTreeSet;
@@ -93,8 +95,11 @@ pub struct RawResource {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// A resource of SDS.
-    #[error("the secret `{name}` does not belong on disk: leave SDS resources out")]
+    /// A resource of SDS that is not roots alone.
+    #[error(
+        "the secret `{name}` does not belong on disk, where only roots are kept: leave it out, and ask the \
+         control plane for it after a start"
+    )]
     Secret {
         /// Its name.
         name: Arc<str>,
@@ -254,7 +259,7 @@ impl LastGood {
     pub fn push(&mut self, resource: RawResource) -> Result<(), WriteError> {
         let RawResource { kind, name, body, .. } = &resource;
         let (kind, name) = (*kind, Arc::clone(name));
-        if kind == ResourceType::Secret {
+        if kind == ResourceType::Secret && !is_roots(body) {
             return Err(WriteError::Secret { name });
         }
         if holds_private_key(body) {
@@ -290,6 +295,12 @@ impl LastGood {
     pub fn resources(&self) -> &[RawResource] {
         &self.resources
     }
+}
+
+/// Whether a secret says what a peer must prove, and nothing of us. What can't be read does not.
+fn is_roots(body: &[u8]) -> bool {
+    let decoded = decode(ResourceType::Secret, body, &Context::default());
+    matches!(decoded.resource, Ok(Resource::Secret(secret)) if !secret.has_private_key())
 }
 
 /// Whether there is a private key in PEM in the body of a resource, wherever it is.

@@ -7,7 +7,7 @@ use super::snapshot::{Resources, Served};
 use crate::encode::{self, Encoded};
 use mesh_core::ConfigUpdate;
 use mesh_core::model::{Cluster, ClusterLoadAssignment, RouteConfiguration};
-use mesh_core::update::{ClusterUpdate, Mode, UnknownHosts};
+use mesh_core::update::{ClusterUpdate, Mode, Secrets, UnknownHosts};
 use std::borrow::Cow;
 use std::sync::{Arc, Weak};
 
@@ -19,6 +19,7 @@ pub(super) struct Made {
     listeners: Arc<[Encoded]>,
     /// By name, sorted.
     clusters: Arc<[(Arc<str>, Of)]>,
+    secrets: Weak<Secrets>,
 }
 
 /// What the resources of a cluster were made from.
@@ -50,6 +51,7 @@ impl Made {
             routes: Some((routes, update.mode, update.unknown_hosts)),
             listeners: listeners.into(),
             clusters: clusters.collect(),
+            secrets: Arc::downgrade(&update.secrets),
         }
     }
 
@@ -64,6 +66,11 @@ impl Made {
         routes.as_ptr() == Arc::as_ptr(&update.route_configuration)
             && (*mode, *unknown_hosts) == (update.mode, update.unknown_hosts)
             && *self.listeners == *listeners
+    }
+
+    /// Whether the secrets are the same.
+    pub(super) fn has_secrets(&self, update: &ConfigUpdate) -> bool {
+        self.secrets.as_ptr() == Arc::as_ptr(&update.secrets)
     }
 
     /// CDS and EDS of `update`, where `before` are those of this; `None`: as before.

@@ -5,6 +5,7 @@ use envoy_types::pb::envoy::config::cluster::v3::{
     Cluster,
     cluster::{ClusterDiscoveryType, DiscoveryType},
 };
+use envoy_types::pb::envoy::config::core::v3::transport_socket::ConfigType as SocketConfig;
 use envoy_types::pb::envoy::config::listener::v3::{Listener, filter::ConfigType};
 use envoy_types::pb::envoy::config::route::v3::{
     RouteConfiguration, route::Action, route_action::ClusterSpecifier,
@@ -15,6 +16,9 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
 };
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::{
     TcpProxy, tcp_proxy::ClusterSpecifier as TcpCluster,
+};
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
+    CommonTlsContext, UpstreamTlsContext, common_tls_context::ValidationContextType,
 };
 use envoy_types::pb::google::protobuf::Any;
 use prost::{Message, Name};
@@ -120,6 +124,14 @@ fn routes(message: &RouteConfiguration, names: &mut Names) {
 
 fn cluster(body: &[u8], names: &mut Names) {
     let Ok(message) = Cluster::decode(body) else { return };
+    let matches = message.transport_socket_matches.iter().map(|one| &one.transport_socket);
+    for socket in matches.chain([&message.transport_socket]).flatten() {
+        if let Some(SocketConfig::TypedConfig(config)) = &socket.config_type {
+            let common =
+                unpack::<UpstreamTlsContext>(config).and_then(|tls| tls.common_tls_context);
+            names.extend(common.iter().flat_map(secrets).map(|name| (ResourceType::Secret, name)));
+        }
+    }
     match &message.cluster_discovery_type {
         Some(ClusterDiscoveryType::Type(kind)) if *kind == DiscoveryType::Eds as i32 => {
             // gRFC A27: without a service name, the cluster's own.
@@ -134,6 +146,28 @@ fn cluster(body: &[u8], names: &mut Names) {
         }
         Some(ClusterDiscoveryType::Type(_)) | None => {}
     }
+}
+
+/// The secrets of a TLS context, without those that a certificate provider takes the place of (gRFC A29): they
+/// are for other clients, which ask somebody else for them.
+#[expect(deprecated, reason = "Istio says the provider by the older fields")]
+fn secrets(common: &CommonTlsContext) -> Vec<String> {
+    let own = common.tls_certificate_provider_instance.is_some()
+        || common.tls_certificate_certificate_provider_instance.is_some();
+    let own = if own { &[][..] } else { &common.tls_certificate_sds_secret_configs };
+    let roots = match &common.validation_context_type {
+        Some(ValidationContextType::ValidationContextSdsSecretConfig(config)) => Some(config),
+        Some(ValidationContextType::CombinedValidationContext(both)) => {
+            let default = both.default_validation_context.as_ref();
+            let provider =
+                default.is_some_and(|one| one.ca_certificate_provider_instance.is_some());
+            let older = both.validation_context_certificate_provider_instance.is_some();
+            let by_sds = both.validation_context_sds_secret_config.as_ref();
+            by_sds.filter(|_| !provider && !older)
+        }
+        _ => None,
+    };
+    own.iter().chain(roots).map(|config| config.name.clone()).collect()
 }
 
 fn unpack<M: Message + Name + Default>(any: &Any) -> Option<M> {

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use envoy_types::pb::google::protobuf::Any;
 use mesh_core::ConfigUpdate;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use xxhash_rust::xxh64::Xxh64;
 
@@ -38,7 +39,7 @@ impl PartialEq for Snapshot {
 impl Eq for Snapshot {}
 
 /// A resource as it is served.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Served {
     /// Its name.
@@ -116,6 +117,13 @@ impl Snapshot {
             let held = held.filter(|held| !held.resources.is_empty());
             kinds.extend(held.map(|held| (kind, held)));
         }
+        let secrets = match self.made.has_secrets(update) {
+            true => self.kinds.get(&ResourceType::Secret).cloned(),
+            false => {
+                Self::new(encode::secret_resources(&update.secrets)).kinds.into_values().next()
+            }
+        };
+        kinds.extend(secrets.map(|held| (ResourceType::Secret, held)));
         self.followed_by(kinds, authorities, Made::of(update, listeners))
     }
 
@@ -159,13 +167,16 @@ impl Snapshot {
     #[must_use]
     pub fn leads_as(&self, before: &Self) -> bool {
         let held = |snapshot: &Self, kind| snapshot.kinds.get(&kind).map(Arc::as_ptr);
-        let names = |snapshot: &Self| snapshot.kinds.get(&ResourceType::Endpoints).map(Arc::clone);
-        let same = |kind| held(self, kind) == held(before, kind);
-        ResourceType::ALL.into_iter().all(|kind| kind == ResourceType::Endpoints || same(kind))
-            && match (names(self), names(before)) {
-                (Some(now), Some(then)) => now.resources.keys().eq(then.resources.keys()),
-                (now, then) => now.is_none() && then.is_none(),
-            }
+        let names = |snapshot: &Self, kind| snapshot.kinds.get(&kind).map(Arc::clone);
+        let leads_nowhere = |kind| matches!(kind, ResourceType::Endpoints | ResourceType::Secret);
+        ResourceType::ALL.into_iter().all(|kind| {
+            held(self, kind) == held(before, kind)
+                || leads_nowhere(kind)
+                    && match (names(self, kind), names(before, kind)) {
+                        (Some(now), Some(then)) => now.resources.keys().eq(then.resources.keys()),
+                        (now, then) => now.is_none() && then.is_none(),
+                    }
+        })
     }
 
     /// Also answers for listeners of these authorities, when they are asked for by name.
@@ -258,6 +269,14 @@ impl Served {
     /// It as an `Any`.
     pub(super) fn any(&self, kind: ResourceType) -> Any {
         Any { type_url: kind.type_url().to_owned(), value: self.body.to_vec() }
+    }
+}
+
+impl fmt::Debug for Served {
+    /// Without the message, which may hold a private key: its length.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, version, body, by_name_only } = self;
+        write!(f, "{name} {version} ({} bytes, by name only: {by_name_only})", body.len())
     }
 }
 

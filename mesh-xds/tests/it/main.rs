@@ -13,6 +13,8 @@ mod files;
 #[cfg(test)]
 mod flood;
 #[cfg(test)]
+mod secrets;
+#[cfg(test)]
 mod sockets;
 #[cfg(test)]
 #[cfg(feature = "tls-aws-lc")]

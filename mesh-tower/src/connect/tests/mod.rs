@@ -177,6 +177,7 @@ impl Bench {
             options: ConnectionOptions::default(),
             max_connections_per_endpoint: None,
             tls: TlsPolicy::Off,
+            secrets: Arc::default(),
             dial,
             runtime: tokio::runtime::Handle::current(),
             limits: Arc::clone(&limits) as _,

@@ -114,6 +114,14 @@ async fn tls_fails_closed_unless_the_connector_secures() {
     });
     let failure = bench.fails(get("/")).await.0;
     assert_eq!(failure, Failure::Connect(ConnectFailure::TlsUnavailable));
+    // A secret that is missing says more.
+    let bench = Bench::with(Protocol::Http2, hyper_h2(), Limits::default(), |settings| {
+        let mut tls = mesh_core::model::tls::UpstreamTls::default();
+        tls.identity = mesh_core::model::tls::TlsIdentity::Secret("id".into());
+        settings.tls = TlsPolicy::On(Arc::new(tls));
+    });
+    let failure = bench.fails(get("/")).await.0;
+    assert_eq!(failure, Failure::Connect(ConnectFailure::SecretUnavailable));
 
     #[derive(Debug)]
     struct Secure(Arc<dyn Connect>);

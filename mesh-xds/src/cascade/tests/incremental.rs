@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 /// An event of the scripts, `forget`, or `publish`.
 fn event() -> impl Strategy<Value = String> {
     let of = |names: &'static [&'static str]| prop::sample::select(names);
-    let kinds = of(&["LDS a", "LDS b", "LDS a:80", "RDS r", "RDS q", "CDS c", "CDS d", "CDS g"]);
+    let kinds = of(&[
+        "LDS a", "LDS b", "LDS a:80", "RDS r", "RDS q", "CDS c", "CDS d", "CDS g", "SDS i", "SDS j",
+    ]);
     let endpoints = || of(&["EDS c", "EDS d", "EDS s"]);
     let hosts = of(&["a:c", "a:c,d b:d", "*:g,d", "a:g b:c", "b:c"]);
     prop_oneof![
@@ -17,8 +19,14 @@ fn event() -> impl Strategy<Value = String> {
         4 => (of(&["a", "b", "a:80"]), of(&["rds=r", "rds=q", "inline=*:c,d", "inline=a:g", "tcp"]))
             .prop_map(|(name, what)| format!("LDS {name} {what}")),
         2 => (of(&["r", "q"]), hosts).prop_map(|(name, hosts)| format!("RDS {name} {hosts}")),
-        4 => (of(&["c", "d", "g"]), of(&["eds", "eds=s", "static=7", "dns", "of=c,d", "of=d,g"]))
-            .prop_map(|(name, what)| format!("CDS {name} {what}")),
+        4 => (
+            of(&["c", "d", "g"]),
+            of(&["eds", "eds=s", "static=7", "dns", "of=c,d", "of=d,g"]),
+            of(&["", "", "id=i", "id=j", "id=i roots=j"]),
+        )
+            .prop_map(|(name, what, tls)| format!("CDS {name} {what} {tls}").trim_end().to_owned()),
+        3 => (of(&["i", "j"]), of(&["1", "2"]))
+            .prop_map(|(name, text)| format!("SDS {name} {text}")),
         6 => (endpoints(), of(&["1", "1 2", "3", ""]))
             .prop_map(|(name, who)| format!("{name} {who}").trim_end().to_owned()),
         2 => (prop_oneof![kinds, endpoints()], of(&["", " gone"]))

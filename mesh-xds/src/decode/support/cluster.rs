@@ -70,7 +70,7 @@ pub(super) const ROWS: &[Row] = &[
         "Cluster",
         "transport_socket",
         Used,
-        "UpstreamTlsContext and RawBuffer; others are refused",
+        "UpstreamTlsContext (with SDS, gRFC A29 providers) and RawBuffer; others are refused",
     ),
     row(
         "Cluster",

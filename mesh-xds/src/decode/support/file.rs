@@ -47,7 +47,7 @@ super::table! {
     "Bootstrap.StaticResources" {
         Used listeners: "";
         Used clusters: "";
-        Used secrets: "checked for unknown fields, and served by `mesh ads`; nothing reads them yet";
+        Used secrets: "by clusters that name them; served by `mesh ads` to those who ask by name";
     }
     "DiscoveryResponse" {
         Ignored version_info: "the version is the hash of the file";

@@ -115,7 +115,7 @@ fn what_does_not_belong_on_disk_is_refused() {
         let error = last_good.push(resource).unwrap_err();
         assert!(error.to_string().contains(says), "{error}");
     };
-    refuse(resource(ResourceType::Secret, "default"), "leave SDS resources out");
+    refuse(resource(ResourceType::Secret, "default"), "only roots are kept");
     refuse(resource(ResourceType::Cluster, "reviews"), "is there twice");
     for label in ["", "RSA ", "EC ", "ENCRYPTED "] {
         let body = format!("\x0a\x20-----BEGIN {label}PRIVATE KEY-----\nMII\n");
@@ -135,7 +135,7 @@ fn a_file_is_no_way_around_the_rules() {
     let url = u8::try_from(ResourceType::Secret.type_url().len()).unwrap();
     (secret[1], secret[3]) = (url + 2, url);
     let header = [b"\x0a\x13dns:///istiod:15010\x11".as_slice(), &origin().node_hash.to_le_bytes()];
-    refused(framed(1, &[&header.concat()[..], &secret].concat()), "leave SDS resources out");
+    refused(framed(1, &[&header.concat()[..], &secret].concat()), "only roots are kept");
 }
 
 #[test]
