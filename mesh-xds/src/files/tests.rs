@@ -116,6 +116,74 @@ fn bounds_hold() {
     assert_eq!(found[0].code, "document_too_large");
 }
 
+/// A cluster whose identity is the secret `id`, in a bootstrap with these secrets.
+fn bootstrap(source: &str, secrets: &str) -> String {
+    format!(
+        "static_resources:
+  clusters:
+  - name: one
+    type: STATIC
+    load_assignment: {{ cluster_name: one }}
+    transport_socket:
+      name: envoy.transport_sockets.tls
+      typed_config:
+        \"@type\": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
+        common_tls_context:
+          tls_certificate_sds_secret_configs: [{{ name: id{source} }}]
+          validation_context: {{ system_root_certs: {{}} }}
+  secrets:
+{secrets}"
+    )
+}
+
+fn certificate(name: &str, key: &str) -> String {
+    format!(
+        "  - name: {name}
+    tls_certificate:
+      certificate_chain: {{ inline_string: '-----BEGIN CERTIFICATE-----' }}
+      private_key: {{ inline_string: '{key}' }}
+"
+    )
+}
+
+#[test]
+fn secrets_of_a_file_are_those_that_clusters_name() {
+    let key = "-----BEGIN PRIVATE KEY-----";
+    for source in ["", ", sds_config: { ads: {} }"] {
+        let files = files(&[&bootstrap(source, &certificate("id", key))]);
+        let found: Vec<_> = files.loaded.diagnostics.iter().map(shown).collect();
+        assert!(found.is_empty(), "{found:?}");
+        let update = files.loaded.update.unwrap();
+        assert_eq!(update.secrets.keys().map(|name| &**name).collect::<Vec<_>>(), ["id"]);
+        let served = files.resources.unwrap();
+        let secret = served.iter().find(|one| one.kind == ResourceType::Secret).unwrap();
+        assert!(secret.by_name_only);
+    }
+    let both = format!("{}{}", certificate("id", key), certificate("other", key));
+    check(
+        &[&bootstrap("", &both)],
+        &["0:18:11 unused_resource: secret `other`: no cluster names it"],
+    );
+    check(
+        &[&bootstrap("", &certificate("ix", key))],
+        &[
+            "0:11:56 unknown_resource: cluster `one`: there is no secret `id`",
+            "0:14:11 unused_resource: secret `ix`: no cluster names it",
+        ],
+    );
+}
+
+#[test]
+fn a_key_that_is_wrong_is_told_at_the_name() {
+    let text = bootstrap("", &certificate("id", "TOPSECRET"));
+    let files = files(&[&text]);
+    let [found] = &files.loaded.diagnostics[..] else { panic!("{:?}", files.loaded.diagnostics) };
+    assert!(found.message.contains("private_key"), "{}", found.message);
+    let line = text.lines().nth(found.line - 1).unwrap();
+    assert_eq!(line, "  - name: id", "the line that is shown has no key in it");
+    assert!(!format!("{found:?}").contains("TOPSECRET"));
+}
+
 // === descriptors ===
 
 /// The types that decoders look into, and the resources.

@@ -4,7 +4,9 @@ use mesh_core::ConfigUpdate;
 use mesh_core::model::secret::{
     SecretCertificate, SecretContent, SecretRoots, SecretSource, SecretValidation,
 };
-use mesh_core::model::tls::{ResolvedIdentity, TlsIdentity, TlsRoots, UpstreamTls, ValidationSecret};
+use mesh_core::model::tls::{
+    ResolvedIdentity, TlsIdentity, TlsRoots, UpstreamTls, ValidationSecret,
+};
 use mesh_core::model::{Cluster, ForwardAction, Route, Secret, TlsPolicy, VirtualHost};
 use mesh_core::update::SecretAnswer;
 use mesh_xds::bootstrap::{Bootstrap, ChannelCreds, Server};
@@ -58,7 +60,7 @@ async fn serve() -> (AdsServer, Bootstrap) {
     let uri = listener.local_addr().unwrap().to_string();
     let serving = server.clone();
     tokio::spawn(async move { serving.serve(listener, std::future::pending()).await });
-    (server, Bootstrap::new(Server::new(uri, ChannelCreds::Insecure).unwrap()))
+    (server, Bootstrap::new(Server::new(&uri, ChannelCreds::Insecure).unwrap()))
 }
 
 /// The next thing that is told of the configuration.

@@ -91,6 +91,42 @@ fn what_leads_nowhere_is_named() {
 }
 
 #[test]
+fn secrets_are_served_to_those_who_ask_by_name() {
+    use mesh_core::model::secret::{SecretContent, SecretRoots, SecretValidation};
+    use mesh_core::model::tls::{TlsIdentity, TlsRoots, UpstreamTls, ValidationSecret};
+    use mesh_core::model::{Secret, TlsPolicy};
+    use mesh_core::update::SecretAnswer;
+    use std::sync::Arc;
+    let secret = |name: &str| {
+        let content = SecretContent::Validation(SecretValidation::new(SecretRoots::System));
+        (Arc::from(name), SecretAnswer::Known(Arc::new(Secret::new(name, content))))
+    };
+    let mut tls = UpstreamTls::default();
+    tls.identity = TlsIdentity::Secret("id".into());
+    tls.roots = TlsRoots::Secret(ValidationSecret::new("roots"));
+    let mut cluster = Cluster::new("secured");
+    cluster.tls = TlsPolicy::On(Arc::new(tls));
+    let nobody = mesh_core::model::ClusterLoadAssignment::default();
+    let mut update = ConfigUpdate::in_code().assigned(cluster, Some(nobody));
+    update.secrets = Arc::new([secret("roots")].into());
+    let first = Snapshot::of(&update, []);
+    assert!(first.find(ResourceType::Secret, "roots").unwrap().by_name_only);
+    let dangling = first.check().expect_err("one is missing");
+    let lines: Vec<_> = dangling.iter().map(ToString::to_string).collect();
+    assert_eq!(lines.len(), 1);
+    assert!(lines[0].starts_with("CDS `secured` names SDS `id`,"), "{lines:?}");
+    // The same pointer is not looked at again, another one is; a name more leads elsewhere.
+    let same = first.next(&update, []);
+    assert!(same == first && same.leads_as(&first));
+    update.secrets = Arc::new([secret("roots"), secret("id")].into());
+    let second = first.next(&update, []);
+    assert!(second.check().is_ok() && !second.leads_as(&first));
+    assert_eq!(second, Snapshot::of(&update, []));
+    update.secrets = Arc::default();
+    assert_eq!(second.next(&update, []).find(ResourceType::Secret, "id"), None);
+}
+
+#[test]
 fn versions_are_the_content() {
     let version = |lines: &[&str]| {
         let mut world = World::default();
