@@ -82,6 +82,7 @@ impl Lost {
     ///
     /// # Cancel safety
     /// What was read is noted; the rest of the connection is gone.
+    #[cfg_attr(not(any(feature = "tls", test)), expect(dead_code, reason = "TLS alone has words"))]
     pub(super) async fn settle(&self) {
         let settled = async {
             if self.has_word_of_tls() {
@@ -123,6 +124,7 @@ impl Lost {
 
     /// What an error leaves out that says `text`. Before a stream has its head (`opening`) that the connection
     /// is lost is told in any case: the server may not want us. Later only what TLS says is.
+    #[cfg_attr(not(any(feature = "tls", test)), expect(dead_code, reason = "TLS alone has words"))]
     pub(super) fn left_out_of(&self, text: &str, opening: bool) -> Option<String> {
         let noted = self.0.why.lock();
         let why = noted.as_ref()?;
