@@ -30,7 +30,7 @@ mod request;
 mod tests;
 
 pub use expect::{Difference, Expectation, ExpectedCluster};
-pub use report::{ClusterReport, EndpointReport, HashPick};
+pub use report::{ChildReport, ClusterReport, EndpointReport, HashPick};
 pub use request::{InvalidUrl, Request};
 
 use crate::head::RequestHead;

@@ -311,6 +311,21 @@ pub struct NoEndpoint {
     pub unresolved: bool,
 }
 
+impl NoEndpoint {
+    /// The endpoints of both.
+    pub(crate) const fn and(self, other: Self) -> Self {
+        Self {
+            total: self.total.saturating_add(other.total),
+            healthy: self.healthy.saturating_add(other.healthy),
+            degraded: self.degraded.saturating_add(other.degraded),
+            unhealthy: self.unhealthy.saturating_add(other.unhealthy),
+            draining: self.draining.saturating_add(other.draining),
+            ejected: self.ejected.saturating_add(other.ejected),
+            unresolved: self.unresolved || other.unresolved,
+        }
+    }
+}
+
 /// What an attempt says about its endpoint: what outlier detection counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "closed: what an endpoint is judged by")]

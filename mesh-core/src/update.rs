@@ -7,7 +7,7 @@
 //! secrets changed: among 10,000 clusters even a pointer each is a millisecond.
 
 use crate::model::{
-    Cluster, ClusterLoadAssignment, Endpoint, RouteConfiguration, Secret, VirtualHost,
+    Cluster, ClusterLoadAssignment, Discovery, Endpoint, RouteConfiguration, Secret, VirtualHost,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,7 +26,8 @@ pub struct ConfigUpdate {
     /// [`dangling`](crate::router::Router::compile) references are to answer with
     /// [`Reason::UnknownCluster`](crate::local_reply::Reason::UnknownCluster).
     pub route_configuration: Arc<RouteConfiguration>,
-    /// The clusters by name.
+    /// The clusters by name, those that aggregates stand for among them. A child that is not there is
+    /// left out; an aggregate without any is like a cluster that is not there.
     pub clusters: BTreeMap<Arc<str>, ClusterUpdate>,
     /// The secrets that clusters name, and no others. One that is named and not in here is missing: the
     /// cluster stays, and no connection of it is made.
@@ -115,6 +116,32 @@ impl ConfigUpdate {
     ) -> Self {
         let endpoints = ClusterLoadAssignment::of(endpoints.into_iter().map(Into::into));
         self.assigned(cluster, Some(endpoints))
+    }
+
+    /// Adds a cluster that stands for `children`, the earlier ones first; in place of one of the same
+    /// name.
+    ///
+    /// # Examples
+    /// ```
+    /// use mesh_core::ConfigUpdate;
+    /// use mesh_core::model::Cluster;
+    /// use std::net::SocketAddr;
+    ///
+    /// let at = |port| [SocketAddr::from(([127, 0, 0, 1], port))];
+    /// let update = ConfigUpdate::in_code()
+    ///     .cluster(Cluster::new("near"), at(8081))
+    ///     .cluster(Cluster::new("far"), at(8082))
+    ///     .aggregate(Cluster::new("reviews"), ["near", "far"]);
+    /// assert_eq!(update.clusters.len(), 3);
+    /// ```
+    #[must_use]
+    pub fn aggregate<N: Into<Arc<str>>>(
+        self,
+        mut cluster: Cluster,
+        children: impl IntoIterator<Item = N>,
+    ) -> Self {
+        cluster.discovery = Discovery::Aggregate(children.into_iter().map(Into::into).collect());
+        self.assigned(cluster, Some(ClusterLoadAssignment::default()))
     }
 
     /// Adds a cluster whose endpoints are grouped, or are not known yet; in place of one of the same

@@ -1,8 +1,9 @@
 //! Explanations in plain words: short rows, aligned by their labels.
 
 use super::policies::{self, Row};
-use super::report::{ClusterReport, EndpointReport};
+use super::report::{ChildReport, ClusterReport, EndpointReport};
 use super::{Conclusion, Explained, Forward, HeaderChange, Part, Passthrough};
+use crate::lb::failover::Capacity;
 use crate::model::{HealthStatus, RoutingPriority};
 use crate::router::RewrittenHost;
 use http::{HeaderValue, Response};
@@ -128,16 +129,40 @@ fn cluster(
         row(f, 2, "sees", &host)?;
         edited(part, 2, f)?;
     }
-    endpoints(report, f)?;
-    rows(f, 2, &policies::of_cluster(&report.cluster, priority))
+    if report.children.is_empty() {
+        endpoints(report, 2, f)?;
+        return rows(f, 2, &policies::of_cluster(&report.cluster, priority));
+    }
+    row(f, 2, "children", &policies::discovery(&report.cluster))?;
+    for child in &report.children {
+        let share = format!("{:.1} % ({})", child.share * 100.0, carries(child));
+        row(f, 2, "child", &format!("{}  {share}", child.cluster.cluster.name))?;
+        endpoints(&child.cluster, 4, f)?;
+        rows(f, 4, &policies::of_cluster(&child.cluster.cluster, priority))?;
+    }
+    rows(f, 2, &policies::of_aggregate(&report.cluster, priority))
 }
 
-fn endpoints(report: &ClusterReport, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// Why a child gets what it gets.
+fn carries(child: &ChildReport) -> String {
+    let Capacity { healthy, degraded, .. } = child.capacity;
+    match (&child.cluster.endpoints, healthy, degraded) {
+        (None, ..) => "its endpoints are not known yet".to_owned(),
+        (_, 0, 0) => "nobody in it is healthy".to_owned(),
+        (_, healthy, 0) => format!("healthy endpoints for {} %", healthy.min(100)),
+        (_, healthy, degraded) => {
+            let (healthy, degraded) = (healthy.min(100), degraded.min(100));
+            format!("healthy endpoints for {healthy} %, degraded ones for {degraded} %")
+        }
+    }
+}
+
+fn endpoints(report: &ClusterReport, indent: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let Some(known) = &report.endpoints else {
-        return row(f, 2, "endpoints", &policies::discovery(&report.cluster));
+        return row(f, indent, "endpoints", &policies::discovery(&report.cluster));
     };
     if known.is_empty() {
-        row(f, 2, "endpoints", "none: every call fails with no_endpoints, flag UH")?;
+        row(f, indent, "endpoints", "none: every call fails with no_endpoints, flag UH")?;
     }
     let widest = known.iter().map(|endpoint| endpoint.address.to_string().len()).max();
     let widest = widest.unwrap_or_default();
@@ -146,24 +171,24 @@ fn endpoints(report: &ClusterReport, f: &mut fmt::Formatter<'_>) -> fmt::Result 
             endpoint.odds.map_or_else(|| "?".to_owned(), |odds| format!("{:.1}", odds * 100.0));
         let address = endpoint.address.to_string();
         let text = format!("{address:widest$}  {share:>5} %{}", told(endpoint));
-        row(f, 2, if at == 0 { "endpoints" } else { "" }, &text)?;
+        row(f, indent, if at == 0 { "endpoints" } else { "" }, &text)?;
     }
     for priority in &report.panic {
         let text = format!("too few of priority {priority} are healthy: all of them take calls");
-        row(f, 2, "panic", &text)?;
+        row(f, indent, "panic", &text)?;
     }
     for drop in &report.drop_overloads {
         let percent = f64::from(drop.share.as_per_million()) / 10_000.0;
-        row(f, 2, "drops", &format!("{percent} % for `{}`, flag DO", drop.category))?;
+        row(f, indent, "drops", &format!("{percent} % for `{}`, flag DO", drop.category))?;
     }
     match &report.hash {
         None => Ok(()),
         Some(pick) => match (&pick.hash, &pick.endpoint) {
-            (None, _) => row(f, 2, "hash", "nothing to hash by: picked at random"),
+            (None, _) => row(f, indent, "hash", "nothing to hash by: picked at random"),
             (Some(_), Some(address)) => {
-                row(f, 2, "hash", &format!("this request goes to {address}"))
+                row(f, indent, "hash", &format!("this request goes to {address}"))
             }
-            (Some(_), None) => row(f, 2, "hash", "of no endpoint"),
+            (Some(_), None) => row(f, indent, "hash", "of no endpoint"),
         },
     }
 }

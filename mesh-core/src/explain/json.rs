@@ -1,7 +1,7 @@
 //! Explanations for programs (feature `config`). Keys may be added; those that are there stay.
 
 use super::reasons::{CodeKind, Meaning};
-use super::report::{ClusterReport, EndpointReport};
+use super::report::{ChildReport, ClusterReport, EndpointReport};
 use super::{Conclusion, Explained, Forward, HeaderChange, Part, Passthrough};
 use crate::Json;
 use crate::call::MAX_RETRIES;
@@ -195,7 +195,7 @@ fn cluster(report: &ClusterReport) -> Value {
     let cluster = &report.cluster;
     let budget = &cluster.retry_budget;
     let names = match &cluster.discovery {
-        Discovery::Static => None,
+        Discovery::Static | Discovery::Aggregate(_) => None,
         Discovery::StrictDns(options) | Discovery::LogicalDns(options) => {
             let names = options.names.iter().map(|(name, port)| format!("{name}:{port}"));
             Some(names.collect::<Value>())
@@ -205,6 +205,7 @@ fn cluster(report: &ClusterReport) -> Value {
         "drop_overloads": report.drop_overloads.iter().map(dropping).collect::<Value>(),
         "endpoints": report.endpoints.as_ref().map(|e| e.iter().map(endpoint).collect::<Value>()),
         "resolves": names,
+        "children": report.children.iter().map(child).collect::<Value>(),
         "panic": report.panic,
         "hash": report.hash.as_ref().map(|pick| json!({
             "hash": pick.hash.map(|hash| format!("{hash:016x}")),
@@ -221,6 +222,15 @@ fn cluster(report: &ClusterReport) -> Value {
         "circuit_breakers": breakers(&cluster.circuit_breakers),
         "outlier_detection": cluster.outlier_detection.as_ref().map(outliers),
     })
+}
+
+fn child(child: &ChildReport) -> Value {
+    let mut object = cluster(&child.cluster);
+    object["cluster"] = json!(&*child.cluster.cluster.name);
+    object["share"] = json!(child.share);
+    object["carries"] =
+        json!({ "healthy": child.capacity.healthy, "degraded": child.capacity.degraded });
+    object
 }
 
 fn dropping(drop: &DropOverload) -> Value {

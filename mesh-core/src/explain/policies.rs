@@ -130,12 +130,27 @@ pub(super) fn of_cluster(cluster: &Cluster, priority: RoutingPriority) -> Vec<Ro
     rows
 }
 
+/// What an aggregate says of a call as a whole; the rest its children say.
+pub(super) fn of_aggregate(cluster: &Cluster, priority: RoutingPriority) -> Vec<Row> {
+    let breakers = &cluster.circuit_breakers;
+    let thresholds = match priority {
+        RoutingPriority::Default => &breakers.default,
+        RoutingPriority::High => &breakers.high,
+    };
+    let mut rows = vec![("budget", budget(cluster))];
+    if let Some(most) = thresholds.max_retries {
+        rows.push(("breakers", format!("at most {most} retries")));
+    }
+    rows
+}
+
 /// Where a cluster's endpoints come from, when the configuration doesn't list them.
 pub(super) fn discovery(cluster: &Cluster) -> String {
     let (how, options) = match &cluster.discovery {
         Discovery::Static => return "not known yet".to_owned(),
         Discovery::StrictDns(options) => ("every address", options),
         Discovery::LogicalDns(options) => ("one address at a time", options),
+        Discovery::Aggregate(children) => return children.join(", then "),
     };
     let names: Vec<_> = options.names.iter().map(|(name, port)| format!("{name}:{port}")).collect();
     format!("{}, resolved at run time ({how})", names.join(", "))

@@ -2,10 +2,11 @@
 
 use crate::head::RequestHead;
 use crate::lb::Balancer;
+use crate::lb::failover::Capacity;
 use crate::model::{Address, Cluster, DropOverload, HealthStatus, Locality};
 use crate::outcome::NoEndpoint;
 use crate::router::OnlyCertain;
-use crate::state::{Attach, PickRequest, Picked, Picker, Target};
+use crate::state::{Attach, ChildShare, PickRequest, Picked, Picker, Target};
 use crate::time::Timestamp;
 use std::sync::Arc;
 
@@ -26,6 +27,22 @@ pub struct ClusterReport {
     pub drop_overloads: Vec<DropOverload>,
     /// For consistent hashing: where this request goes, while membership stands.
     pub hash: Option<HashPick>,
+    /// The clusters that an aggregate stands for, in order; those that are not there are left out.
+    pub children: Vec<ChildReport>,
+}
+
+/// A child of an aggregate cluster.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ChildReport {
+    /// What it gets of the aggregate's calls, from 0 to 1 ([`failover`](crate::lb::failover)), while
+    /// connections can be made.
+    pub share: f64,
+    /// Why: what its endpoints can carry.
+    pub capacity: Capacity,
+    /// The child; the [`odds`](EndpointReport::odds) of its endpoints are shares of the aggregate's
+    /// calls.
+    pub cluster: ClusterReport,
 }
 
 /// An endpoint and its share.
@@ -69,17 +86,30 @@ impl ClusterReport {
         let panic = balancer.map(Balancer::priorities).unwrap_or_default().iter();
         Self {
             cluster: Arc::clone(&live.policy().cluster),
-            endpoints: balancer.map(|balancer| endpoints(&picker, balancer)),
+            endpoints: balancer.map(|balancer| endpoints(&picker, balancer.odds().as_deref())),
             counts: balancer.map(Balancer::counts).unwrap_or_default(),
             drop_overloads: picker.set().assignment().drop_overloads.clone(),
             panic: panic.filter(|state| state.panic).map(|state| state.priority).collect(),
             hash: balancer.filter(|b| b.uses_hash()).map(|_| hash_pick(target, &picker, head)),
+            children: children(target, head),
         }
     }
 }
 
-fn endpoints<A: Attach>(picker: &Picker<A>, balancer: &Balancer) -> Vec<EndpointReport> {
-    let odds = balancer.odds();
+fn children<A: Attach>(target: &Target<A>, head: &RequestHead<'_>) -> Vec<ChildReport> {
+    let children = target.children().iter().zip(target.child_shares());
+    let reports = children.map(|(child, ChildShare { share, odds, capacity })| {
+        let mut cluster = ClusterReport::of(child, head);
+        let endpoints = cluster.endpoints.iter_mut().flatten();
+        for (index, endpoint) in endpoints.enumerate() {
+            endpoint.odds = odds.as_ref().and_then(|odds| odds.get(index).copied());
+        }
+        ChildReport { share, capacity, cluster }
+    });
+    reports.collect()
+}
+
+fn endpoints<A: Attach>(picker: &Picker<A>, odds: Option<&[f64]>) -> Vec<EndpointReport> {
     let live = picker.set().endpoints();
     let localities = picker.set().assignment().localities.iter();
     let configured = localities
@@ -87,7 +117,7 @@ fn endpoints<A: Attach>(picker: &Picker<A>, balancer: &Balancer) -> Vec<Endpoint
     let reports = configured.zip(live).enumerate().map(|(index, ((locality, endpoint), live))| {
         EndpointReport {
             address: endpoint.address.clone(),
-            odds: odds.as_ref().and_then(|odds| odds.get(index).copied()),
+            odds: odds.and_then(|odds| odds.get(index).copied()),
             weight: endpoint.weight,
             health: endpoint.health,
             priority: locality.priority,

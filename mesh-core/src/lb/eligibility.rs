@@ -5,6 +5,7 @@
 
 use super::bits::{Bits, EjectedBits};
 use super::columns::{Columns, Group};
+use super::failover::{Calm, Capacity, Within};
 use super::locality::effective_weight;
 use super::pool::{Need, Part, Pool, Shape, Tier};
 use super::priority::{PriorityState, distribute};
@@ -29,6 +30,7 @@ pub(super) struct Eligibility {
     pub(super) priorities: Box<[PriorityState]>,
     pub(super) pools: Box<[Pool]>,
     choices: Box<[Choice]>,
+    factor: u32,
     pub(super) counts: NoEndpoint,
 }
 
@@ -67,6 +69,7 @@ impl Eligibility {
             priorities,
             pools: pools.into_boxed_slice(),
             choices: choices.into_boxed_slice(),
+            factor: rules.factor,
             counts,
             healthy,
             degraded,
@@ -88,6 +91,37 @@ impl Eligibility {
         self.pools.get(choice.pool?)
     }
 
+    /// What all priorities together can carry.
+    pub(super) fn capacity(&self) -> Capacity {
+        let sum = |degraded| self.priorities.iter().map(|p| p.carries(degraded, self.factor)).sum();
+        Capacity { healthy: sum(false), degraded: sum(true) }
+    }
+
+    /// The pool of one tier where `calm.load` percent of the traffic fill the priorities in order.
+    fn calm_pool(&self, calm: Calm, draw: u64) -> Option<&Pool> {
+        let point = draw.checked_rem(u64::from(calm.load))?;
+        let tier = if calm.degraded { Tier::Degraded } else { Tier::Healthy };
+        let (mut upto, mut found) = (0, None);
+        for (level, state) in self.priorities.iter().enumerate() {
+            let carries = state.carries(calm.degraded, self.factor);
+            let is_it = |pool: &&Pool| pool.level as usize == level && pool.tier == tier;
+            let Some(pool) = self.pools.iter().find(is_it).filter(|_| carries > 0) else {
+                continue;
+            };
+            upto += u64::from(carries);
+            found = Some(pool);
+            if point < upto {
+                break;
+            }
+        }
+        found
+    }
+
+    /// The pool of each percent of the load of `calm`.
+    pub(super) fn calm_percents(&self, calm: Calm) -> impl Iterator<Item = &Pool> {
+        (0..u64::from(calm.load)).filter_map(move |point| self.calm_pool(calm, point))
+    }
+
     /// The pools in use, with their percents.
     pub(super) fn percents(&self) -> impl Iterator<Item = (u32, &Pool)> {
         let before = [0].into_iter().chain(self.choices.iter().map(|choice| choice.upto));
@@ -104,6 +138,31 @@ impl Eligibility {
             Tier::Degraded => self.degraded.contains(index),
             Tier::All => true,
         }
+    }
+}
+
+/// Every pool may be picked from, by the shares of the cluster itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Own;
+
+impl Within for Own {
+    #[inline]
+    fn pool<'a>(
+        &self,
+        eligibility: &'a Eligibility,
+        draw: impl FnOnce() -> u64,
+    ) -> Option<&'a Pool> {
+        eligibility.pool(draw)
+    }
+}
+
+impl Within for Calm {
+    fn pool<'a>(
+        &self,
+        eligibility: &'a Eligibility,
+        draw: impl FnOnce() -> u64,
+    ) -> Option<&'a Pool> {
+        eligibility.calm_pool(*self, draw())
     }
 }
 
@@ -129,6 +188,10 @@ impl Filling<'_> {
                     continue;
                 }
                 upto += load(state);
+                if state.panic && self.count_level(level, tier) > 0 {
+                    // A child of an aggregate does not panic while others suffice: `calm_pool`.
+                    self.pool(level, tier);
+                }
                 let tier = if state.panic { Tier::All } else { tier };
                 let fails = state.panic && self.rules.fail_on_panic;
                 let pool = if fails { None } else { Some(self.pool(level, tier)) };
@@ -200,6 +263,10 @@ impl Filling<'_> {
         let available = self.count(group, tier) as u32;
         let total = group.range.end - group.range.start;
         effective_weight(group.weight, available, total, self.rules.factor)
+    }
+
+    fn count_level(&self, level: usize, tier: Tier) -> usize {
+        self.columns.groups_of(level).iter().map(|group| self.count(group, tier)).sum()
     }
 
     fn count(&self, group: &Group, tier: Tier) -> usize {

@@ -22,6 +22,9 @@
 //! | Maglev | `maglev` | consistent hashing with a table (Envoy) |
 //! | custom | `custom` | [`Pick`] |
 //!
+//! An aggregate cluster has no endpoints: [`failover`] divides its calls among its children, whose own
+//! balancers choose.
+//!
 //! # Who may be picked
 //!
 //! Configured `Healthy` or `Unknown` and not ejected: healthy. Configured `Degraded` and not ejected:
@@ -53,6 +56,7 @@ mod custom;
 pub mod drop_overload;
 mod eligibility;
 mod error;
+pub mod failover;
 mod least_request;
 mod locality;
 mod maglev;
@@ -255,6 +259,13 @@ impl Balancer {
     pub(crate) fn is_emptied_by_ejection(&self) -> bool {
         let counts = self.counts();
         counts.healthy + counts.degraded == 0 && counts.ejected > 0
+    }
+
+    /// What its endpoints can carry, in percent of the whole traffic: what decides how much of an
+    /// aggregate's calls a child takes.
+    #[must_use]
+    pub fn capacity(&self) -> failover::Capacity {
+        self.eligibility.capacity()
     }
 
     /// How many endpoints there are of each kind; they add up to `total`.

@@ -1,5 +1,6 @@
 //! What share of the traffic each endpoint should get, to explain a policy to whoever asks.
 
+use super::failover::Arithmetic;
 use super::pool::{Need, Part, Pool, Shape};
 use super::{Algorithm, Balancer};
 
@@ -11,18 +12,41 @@ impl Balancer {
     /// policy, of which nothing is known. Costs O(n), and O(size) of a ring or table.
     #[must_use]
     pub fn odds(&self) -> Option<Vec<f64>> {
+        self.odds_as_child(&[(Arithmetic::Own, 100.0)])
+    }
+
+    /// The same for a child of an aggregate that chooses in these ways for these percents of the
+    /// aggregate's calls; the shares add up to that.
+    pub(crate) fn odds_as_child(&self, parts: &[(Arithmetic, f64)]) -> Option<Vec<f64>> {
+        if let Algorithm::Custom(_) = &self.plan.algorithm {
+            return None;
+        }
         let mut odds = vec![0.0; self.plan.columns.len() as usize];
-        for (percent, pool) in self.eligibility.percents() {
-            let scale = f64::from(percent) / 100.0;
-            match &self.plan.algorithm {
-                Algorithm::Custom(_) => return None,
-                Algorithm::Consistent(tables, _) => {
-                    tables.add_odds((pool, &self.eligibility), &mut odds, scale);
+        for (arithmetic, percent) in parts {
+            let part = percent / 100.0;
+            match arithmetic {
+                Arithmetic::Own => {
+                    for (percent, pool) in self.eligibility.percents() {
+                        self.add_pool_odds(pool, &mut odds, part * f64::from(percent) / 100.0);
+                    }
                 }
-                _ => self.add_odds(pool, &mut odds, scale),
+                Arithmetic::Calm(calm) => {
+                    for pool in self.eligibility.calm_percents(*calm) {
+                        self.add_pool_odds(pool, &mut odds, part / f64::from(calm.load));
+                    }
+                }
             }
         }
         Some(odds)
+    }
+
+    fn add_pool_odds(&self, pool: &Pool, odds: &mut [f64], scale: f64) {
+        match &self.plan.algorithm {
+            Algorithm::Consistent(tables, _) => {
+                tables.add_odds((pool, &self.eligibility), odds, scale);
+            }
+            _ => self.add_odds(pool, odds, scale),
+        }
     }
 
     fn add_odds(&self, pool: &Pool, odds: &mut [f64], scale: f64) {

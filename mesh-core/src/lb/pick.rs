@@ -8,6 +8,8 @@
 //! suspect first.
 
 use super::candidates::Candidates;
+use super::eligibility::Own;
+use super::failover::{Calm, Within};
 use super::pool::{Part, Pool};
 use super::round_robin::Sequence;
 use super::{Algorithm, Balancer, PeakEwma};
@@ -129,34 +131,60 @@ pub(super) fn reselections<R>(cx: &PickContext<'_, R>) -> u32 {
 impl Balancer {
     /// Chooses an endpoint for one attempt. Takes no lock and allocates nothing.
     pub fn pick<R: Random>(&self, cx: &mut PickContext<'_, R>, loads: &impl Loads) -> PickResult {
+        self.pick_within(Own, cx, loads)
+    }
+
+    /// The same for a child of an aggregate that is to take a part of the traffic without panic.
+    pub(crate) fn pick_calm<R: Random>(
+        &self,
+        calm: Calm,
+        cx: &mut PickContext<'_, R>,
+        loads: &impl Loads,
+    ) -> PickResult {
+        self.pick_within(calm, cx, loads)
+    }
+
+    /// Whether a choice is worth trying: this call has not tried it, and its last connect did not fail.
+    pub(crate) fn is_fresh<R>(index: u32, cx: &PickContext<'_, R>, loads: &impl Loads) -> bool {
+        Grade::of(index, cx, loads) == Grade::Fresh
+    }
+
+    #[inline]
+    fn pick_within<R: Random>(
+        &self,
+        within: impl Within,
+        cx: &mut PickContext<'_, R>,
+        loads: &impl Loads,
+    ) -> PickResult {
+        let eligibility = &*self.eligibility;
         let index = match &self.plan.algorithm {
             Algorithm::Consistent(tables, bound) => {
                 let hash = cx.hash.unwrap_or_else(|| cx.random.next_u64());
-                self.eligibility
-                    .pool(|| hash)
-                    .map(|pool| tables.pick((pool, &self.eligibility), hash, *bound, cx, loads))
+                within
+                    .pool(eligibility, || hash)
+                    .map(|pool| tables.pick((pool, eligibility), hash, *bound, cx, loads))
             }
-            Algorithm::Custom(policy) => self
-                .eligibility
-                .pool(|| cx.random.next_u64())
+            Algorithm::Custom(policy) => within
+                .pool(eligibility, || cx.random.next_u64())
                 .and_then(|pool| self.pick_custom(&**policy, pool, cx, loads)),
-            _ => self.pick_fresh(cx, loads),
+            _ => self.pick_fresh(within, cx, loads),
         };
-        index.map_or_else(|| PickResult::Fail(self.eligibility.counts), PickResult::Endpoint)
+        index.map_or_else(|| PickResult::Fail(eligibility.counts), PickResult::Endpoint)
     }
 
     /// Repeats the choice until it is worth trying, then looks at neighbours.
     fn pick_fresh<R: Random>(
         &self,
+        within: impl Within,
         cx: &mut PickContext<'_, R>,
         loads: &impl Loads,
     ) -> Option<u32> {
-        let (mut pool, mut position) = self.choose(cx, loads)?;
+        let (mut pool, mut position) = self.choose(within, cx, loads)?;
         for _ in 0..reselections(cx) {
             if Grade::of(pool.members[position], cx, loads) == Grade::Fresh {
                 return Some(pool.members[position]);
             }
-            (pool, position) = self.choose(cx, loads)?;
+            (pool, position) = self.choose(within, cx, loads)?;
         }
         if matches!(self.plan.algorithm, Algorithm::RoundRobin) {
             // Each of these picks took as many turns: in turn, they could all end at one endpoint.
@@ -183,10 +211,11 @@ impl Balancer {
     /// Priority, locality, algorithm: a pool and a position in it.
     fn choose<R: Random>(
         &self,
+        within: impl Within,
         cx: &mut PickContext<'_, R>,
         loads: &impl Loads,
     ) -> Option<(&Pool, usize)> {
-        let pool = self.eligibility.pool(|| cx.random.next_u64())?;
+        let pool = within.pool(&self.eligibility, || cx.random.next_u64())?;
         let part = pool.part(&mut cx.random);
         let candidates = self.candidates(pool, part);
         let position = match &self.plan.algorithm {

@@ -41,6 +41,12 @@ impl PriorityState {
     const fn available(&self) -> u64 {
         self.healthy as u64 + self.degraded as u64
     }
+
+    /// What its healthy, or else its degraded endpoints can carry, in percent of the whole traffic.
+    pub(super) fn carries(&self, degraded: bool, factor: u32) -> u32 {
+        let count = if degraded { self.degraded } else { self.healthy };
+        u32::try_from(capacity(count, self, factor)).unwrap_or(100)
+    }
 }
 
 /// Sets load and panic of every priority; `priorities` are in order, with their counts.

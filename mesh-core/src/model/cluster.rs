@@ -59,6 +59,17 @@ pub enum Discovery {
     StrictDns(DnsOptions),
     /// One endpoint whose address is whatever the name resolves to now (Envoy: `LOGICAL_DNS`).
     LogicalDns(DnsOptions),
+    /// None of its own: it stands for these clusters, the earlier ones first (Envoy:
+    /// `envoy.clusters.aggregate`; gRFC A37, A75).
+    ///
+    /// They are named once each, and are no aggregates themselves: a name of another aggregate, or of
+    /// no cluster, is left out. Each keeps its own policies, connections and counts, which it shares
+    /// with routes that name it directly. Of what this cluster says, only
+    /// [`retry_budget`](Cluster::retry_budget) and the limit of retries in
+    /// [`circuit_breakers`](Cluster::circuit_breakers) have an effect: they belong to a call as a
+    /// whole, which may try several children (Envoy's `max_retries` is the aggregate's too: retries are
+    /// admitted before a child is chosen).
+    Aggregate(Arc<[Arc<str>]>),
 }
 
 /// How names are resolved.

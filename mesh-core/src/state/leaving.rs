@@ -44,8 +44,7 @@ impl<A: Attach> Leaving<A> {
         attach: &A,
         now: Timestamp,
     ) {
-        let (set, balancer) = (Arc::clone(&entry.set), entry.balancer.clone());
-        let picker = Picker::new(set, balancer, true);
+        let picker = Picker::of(&entry, true);
         retired.push(entry.live.publish(picker, attach));
         self.entries.push(entry);
         self.check_at.get_or_insert(now + CHECK);

@@ -17,6 +17,7 @@
 //! [`Updater`], readers never block, and what was replaced is freed by the writer, never by a call.
 
 mod address_filter;
+mod aggregate;
 mod applied;
 mod attach;
 mod attention;
@@ -43,6 +44,8 @@ mod updater;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use aggregate::ChildShare;
+pub use aggregate::{PickedChild, PickedIn};
 pub use applied::{Applied, ApplyError};
 pub use attach::{Attach, TargetLabels};
 pub use endpoint_set::EndpointSet;

@@ -1,7 +1,10 @@
 //! [`Picker`]: everything that one attempt's choice of endpoint reads, in one immutable value.
 
+use super::updater::Entry;
 use super::{Attach, EndpointSet, LiveCluster, LiveEndpoint};
+use crate::lb::failover::{Arithmetic, Capacity};
 use crate::lb::{Balancer, EndpointId, PickContext, PickResult, drop_overload};
+use crate::model::Discovery;
 use crate::outcome::NoEndpoint;
 use crate::random::Random;
 use crate::time::Timestamp;
@@ -14,8 +17,8 @@ pub struct Picker<A: Attach> {
     pub(super) balancer: Option<Balancer>,
     /// No other picker comes.
     pub(super) is_final: bool,
-    /// Whether the assignment drops attempts: all that those pay for it that drop none.
-    drops: bool,
+    /// Whether attempts are dropped or go to children: all that those pay for it that do neither.
+    is_special: bool,
 }
 
 /// What a pick gave.
@@ -39,8 +42,16 @@ impl<A: Attach> Picker<A> {
         balancer: Option<Balancer>,
         is_final: bool,
     ) -> Self {
-        let drops = !set.assignment.drop_overloads.is_empty();
-        Self { set, balancer, is_final, drops }
+        let is_special = !set.assignment.drop_overloads.is_empty();
+        Self { set, balancer, is_final, is_special }
+    }
+
+    /// The picker of a cluster as the writer sees it.
+    pub(super) fn of(entry: &Entry<A>, is_final: bool) -> Self {
+        let mut picker = Self::new(Arc::clone(&entry.set), entry.balancer.clone(), is_final);
+        let discovery = &entry.update.cluster.discovery;
+        picker.is_special |= matches!(discovery, Discovery::Aggregate(_));
+        picker
     }
 
     /// The picker of a cluster whose endpoints are not known yet.
@@ -69,16 +80,66 @@ impl<A: Attach> Picker<A> {
     /// each attempt, retries included, before a place in the circuit breaker is taken.
     #[inline]
     pub fn dropped<R: Random>(&self, random: &mut R) -> Option<&Arc<str>> {
-        if !self.drops {
+        if !self.is_special {
             return None;
         }
         drop_overload::drawn(&self.set.assignment.drop_overloads, random)
     }
 
-    /// Whether any attempts are dropped.
+    /// Whether any attempts are dropped, or the cluster is an aggregate, whose children are picked from
+    /// ([`Target::pick_child`](super::Target::pick_child)).
     #[must_use]
-    pub const fn drops(&self) -> bool {
-        self.drops
+    pub const fn is_special(&self) -> bool {
+        self.is_special
+    }
+
+    /// What its endpoints can carry; those that are not known yet, nothing.
+    pub(super) fn capacity(&self) -> Capacity {
+        self.balancer.as_ref().map(Balancer::capacity).unwrap_or_default()
+    }
+
+    /// How many endpoints there are of each kind.
+    pub(super) fn counts(&self) -> NoEndpoint {
+        self.balancer.as_ref().map(Balancer::counts).unwrap_or_default()
+    }
+
+    /// Chooses an endpoint for one attempt of a call to an aggregate, of which `cluster` is a child, and
+    /// says whether it is worth trying; `None`: nobody can be picked.
+    pub(super) fn pick_as_child<R: Random>(
+        &self,
+        cluster: &LiveCluster<A>,
+        arithmetic: Arithmetic,
+        request: PickRequest<'_>,
+        random: R,
+    ) -> Option<(u32, bool)> {
+        let balancer = self.balancer.as_ref()?;
+        let mut cx = self.context(cluster, request, random);
+        let picked = match arithmetic {
+            Arithmetic::Own => balancer.pick(&mut cx, &*self.set),
+            Arithmetic::Calm(calm) => balancer.pick_calm(calm, &mut cx, &*self.set),
+        };
+        let PickResult::Endpoint(index) = picked else { return None };
+        let endpoint = self.set.endpoint(index)?;
+        let is_fresh = Balancer::is_fresh(index, &cx, &*self.set) && endpoint.may_try(request.now);
+        Some((index, is_fresh))
+    }
+
+    #[inline]
+    fn context<'a, R>(
+        &self,
+        cluster: &'a LiveCluster<A>,
+        request: PickRequest<'a>,
+        random: R,
+    ) -> PickContext<'a, R> {
+        PickContext {
+            now: request.now,
+            random,
+            hash: request.hash,
+            previous: request.previous,
+            max_reselect: request.max_reselect,
+            total_active: cluster.active(),
+            sequence: cluster.sequence(),
+        }
     }
 
     /// Chooses an endpoint for one attempt of a call to `cluster`.
@@ -91,15 +152,7 @@ impl<A: Attach> Picker<A> {
         let Some(balancer) = &self.balancer else {
             return if self.is_final { Picked::Gone(NoEndpoint::default()) } else { Picked::Wait };
         };
-        let mut cx = PickContext {
-            now: request.now,
-            random,
-            hash: request.hash,
-            previous: request.previous,
-            max_reselect: request.max_reselect,
-            total_active: cluster.active(),
-            sequence: cluster.sequence(),
-        };
+        let mut cx = self.context(cluster, request, random);
         if let PickResult::Endpoint(index) = balancer.pick(&mut cx, &*self.set)
             && let Some(endpoint) = self.set.endpoint(index)
             && endpoint.may_try(request.now)

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::event::Event;
 use crate::lb::Balancer;
+use crate::model::Discovery;
 use crate::outlier;
 use crate::router::Router;
 use crate::time::Timestamp;
@@ -74,7 +75,7 @@ impl<A: Attach> Updater<A> {
     /// are known stay as they are.
     pub fn abandon(&mut self) {
         for entry in self.entries.values() {
-            let picker = Picker::new(Arc::clone(&entry.set), entry.balancer.clone(), true);
+            let picker = Picker::of(entry, true);
             self.retired.push(entry.live.publish(picker, &self.attach));
         }
         self.free_retired();
@@ -83,7 +84,7 @@ impl<A: Attach> Updater<A> {
     /// Publishes the picker of a cluster, and tells which priorities are in panic that were not, or
     /// the other way round.
     pub(super) fn publish_picker(&mut self, entry: &Entry<A>, events: &mut Vec<Event>) {
-        let picker = Picker::new(Arc::clone(&entry.set), entry.balancer.clone(), false);
+        let picker = Picker::of(entry, false);
         let old = entry.live.publish(picker, &self.attach);
         panic_edges(old.balancer(), entry.balancer.as_ref(), events);
         self.retire(old);
@@ -141,10 +142,21 @@ impl<A: Attach> Updater<A> {
                 return TargetSlot::Reply(Arc::new(ReplyTarget { route, attached }));
             };
             let Some(cluster) = clusters.get(name) else { return TargetSlot::UnknownCluster };
-            let attached = self.attach.target(Some(cluster.attached()), labels);
-            let (route, forward) = (Arc::clone(route), Arc::clone(forward));
-            let cluster = Arc::clone(cluster);
-            TargetSlot::Forward(Arc::new(Target { route, forward, cluster, split, attached }))
+            let target = |cluster: &Arc<LiveCluster<A>>, children| {
+                let attached = self.attach.target(Some(cluster.attached()), labels);
+                let (route, forward) = (Arc::clone(route), Arc::clone(forward));
+                let cluster = Arc::clone(cluster);
+                Arc::new(Target { route, forward, cluster, split, attached, children })
+            };
+            let Discovery::Aggregate(names) = &cluster.policy().cluster.discovery else {
+                return TargetSlot::Forward(target(cluster, Box::default()));
+            };
+            let children: Box<[_]> =
+                children(names, clusters).map(|child| target(child, Box::default())).collect();
+            match children.is_empty() {
+                true => TargetSlot::UnknownCluster,
+                false => TargetSlot::Forward(target(cluster, children)),
+            }
         });
         targets.collect()
     }
@@ -182,6 +194,17 @@ impl<A: Attach> Entry<A> {
         events.extend(turn.events);
         *suppressed = suppressed.saturating_add(turn.suppressed);
     }
+}
+
+/// The children of an aggregate that are there and are no aggregates themselves, each once.
+fn children<'a, A: Attach>(
+    names: &'a [Arc<str>],
+    clusters: &'a BTreeMap<Arc<str>, Arc<LiveCluster<A>>>,
+) -> impl Iterator<Item = &'a Arc<LiveCluster<A>>> {
+    let first = |at: usize, name| !names[..at].contains(name);
+    let names = names.iter().enumerate().filter(move |(at, name)| first(*at, name));
+    let found = names.filter_map(|(_, name)| clusters.get(name));
+    found.filter(|child| !matches!(child.policy().cluster.discovery, Discovery::Aggregate(_)))
 }
 
 /// Which priorities entered panic, and which left it.

@@ -19,6 +19,8 @@ pub struct Target<A: Attach> {
     pub(super) cluster: Arc<LiveCluster<A>>,
     pub(super) split: Option<usize>,
     pub(super) attached: A::Target,
+    /// One target for each child, when the cluster is an aggregate.
+    pub(super) children: Box<[Arc<Self>]>,
 }
 
 /// A route that answers by itself.
@@ -55,10 +57,18 @@ impl<A: Attach> Target<A> {
         &self.forward
     }
 
-    /// The cluster.
+    /// The cluster. Of an aggregate it counts what belongs to a call as a whole; attempts belong to a
+    /// [child](Self::children).
     #[must_use]
     pub const fn cluster(&self) -> &Arc<LiveCluster<A>> {
         &self.cluster
+    }
+
+    /// The same route to each child of the cluster, in order, when that is an aggregate. An attempt goes
+    /// to one of them, see [`pick_child`](Self::pick_child).
+    #[must_use]
+    pub const fn children(&self) -> &[Arc<Self>] {
+        &self.children
     }
 
     /// The part of the route's split that was drawn, when it has one.
@@ -137,7 +147,25 @@ impl<A: Attach> Target<A> {
     ) -> RequestHash {
         let (route, cluster) = (&self.forward.hash_policy, self.cluster.policy());
         let policy = if route.is_empty() { &cluster.hash_policy } else { route };
+        if policy.is_empty() && !self.children.is_empty() {
+            return self.hash_by_child(head, set_cookies, random);
+        }
         let hash = policy.hash_or_set_cookie(head, &mut set_cookies, random);
         RequestHash::new(hash, set_cookies)
+    }
+
+    /// What the first child hashes by that hashes at all.
+    #[cold]
+    fn hash_by_child(
+        &self,
+        head: &RequestHead<'_>,
+        set_cookies: Vec<HeaderValue>,
+        random: &mut impl Random,
+    ) -> RequestHash {
+        let hashes = |child: &&Arc<Self>| !child.cluster.policy().hash_policy.is_empty();
+        match self.children.iter().find(hashes) {
+            Some(child) => child.hash(head, set_cookies, random),
+            None => RequestHash::new(None, set_cookies),
+        }
     }
 }

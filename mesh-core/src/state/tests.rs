@@ -1,5 +1,6 @@
 //! The live state over attachments that record what they are told.
 
+mod aggregate;
 mod events;
 pub(super) mod fixture;
 mod keep;

@@ -9,7 +9,7 @@ use super::{
     Applied, ApplyError, Attach, EndpointSet, LiveCluster, LiveEndpoint, Mesh, Picker, Snapshot,
 };
 use crate::lb::{Balancer, EjectedBits, Pick};
-use crate::model::{ClusterLoadAssignment, RouteConfiguration, VirtualHost};
+use crate::model::{ClusterLoadAssignment, Discovery, RouteConfiguration, VirtualHost};
 use crate::outlier::Detector;
 use crate::router::Router;
 use crate::time::Timestamp;
@@ -169,12 +169,23 @@ impl<A: Attach> Updater<A> {
         }
         let membership_changed = prepared.iter().any(|prepared| prepared.is_new)
             || self.entries.keys().any(|name| !update.clusters.contains_key(name));
-        if same_routes && !membership_changed {
+        let aggregates_changed = prepared.iter().any(|prepared| self.changes_children(prepared));
+        if same_routes && !membership_changed && !aggregates_changed {
             return Ok((prepared, None));
         }
         let slots = Slots::new(&self.entries, prepared.iter().map(|p| &*p.entry.live), update);
         let router = Router::compile(&update.route_configuration, &slots, Some(before));
         Ok((prepared, Some(router.map_err(ApplyError::Routes)?)))
+    }
+
+    /// Whether targets of the cluster have other children now.
+    fn changes_children(&self, prepared: &Prepared<A>) -> bool {
+        let is_aggregate = |one: &Discovery| matches!(one, Discovery::Aggregate(_));
+        let after = &prepared.entry.update.cluster.discovery;
+        self.entries.get(&prepared.name).is_some_and(|known| {
+            let before = &known.update.cluster.discovery;
+            before != after && (is_aggregate(before) || is_aggregate(after))
+        })
     }
 
     /// Replaces the endpoints of one cluster; unknown names are ignored.

@@ -70,7 +70,7 @@ fn what_is_dropped_changes_without_the_endpoints() {
     let mut world = World::with(cluster("a"), "1 2");
     let picker = |world: &World| Arc::clone(&world.mesh.snapshot().cluster("a").unwrap().picker());
     let before = picker(&world);
-    assert!(!before.drops() && before.dropped(&mut world.random).is_none());
+    assert!(!before.is_special() && before.dropped(&mut world.random).is_none());
     let mut endpoints = assignment("1 2");
     endpoints.drop_overloads = vec![DropOverload::new("lb", Fraction::ALL)];
     let update = Some(Arc::new(endpoints));
@@ -86,7 +86,7 @@ fn what_is_dropped_changes_without_the_endpoints() {
     world.updater.apply_endpoints("a", update, at(2)).unwrap();
     assert_eq!(world.log(), [""; 0]);
     world.endpoints("1 2", 3);
-    assert!(!picker(&world).drops());
+    assert!(!picker(&world).is_special());
 }
 
 #[test]
