@@ -93,6 +93,8 @@ pub(crate) trait Placed {
 pub(crate) struct Place {
     pub(crate) endpoint: EndpointId,
     pub(crate) address: Address,
+    /// Whose attempt it is: of an aggregate, a child's.
+    pub(crate) target: Arc<Target<Net>>,
     /// When the attempt began.
     pub(crate) started: Timestamp,
 }
@@ -126,6 +128,8 @@ pub(crate) struct AttemptError {
     pub(crate) request: Option<Box<Request<MeshBody>>>,
     /// Who it went to.
     pub(crate) endpoint: Option<(EndpointId, Address)>,
+    /// Whose attempt it was; `None`: it came to nobody, so it is the call's own target's.
+    pub(crate) target: Option<Arc<Target<Net>>>,
     pub(crate) source: Option<BoxError>,
     pub(crate) started: Timestamp,
     pub(crate) phases: Phases,
@@ -150,6 +154,6 @@ impl AttemptError {
     /// A failure of an attempt that began at `started`.
     pub(crate) const fn new(failure: Failure, started: Timestamp) -> Self {
         let phases = Phases::new();
-        Self { failure, request: None, endpoint: None, source: None, started, phases }
+        Self { failure, request: None, endpoint: None, target: None, source: None, started, phases }
     }
 }

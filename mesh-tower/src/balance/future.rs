@@ -9,6 +9,7 @@ use mesh_core::model::RoutingPriority;
 use mesh_core::outcome::Failure;
 use mesh_core::state::Target;
 use pin_project::pin_project;
+use smallvec::SmallVec;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -39,7 +40,7 @@ struct Waiting<S> {
     attempt: Option<Attempt>,
     target: Arc<Target<Net>>,
     priority: RoutingPriority,
-    notified: Pin<Box<OwnedNotified>>,
+    changes: Changes,
     /// Whether it has its place among the pending ones.
     held: bool,
 }
@@ -56,6 +57,25 @@ impl<S> Waiting<S> {
 impl<S> Drop for Waiting<S> {
     fn drop(&mut self) {
         self.release();
+    }
+}
+
+/// The next picker of a cluster; of an aggregate, of any of its children.
+struct Changes(SmallVec<[Pin<Box<OwnedNotified>>; 1]>);
+
+impl Changes {
+    fn of(target: &Target<Net>) -> Self {
+        let of = |target: &Target<Net>| target.cluster().attached().endpoints_changed();
+        match target.children() {
+            [] => Self([of(target)].into_iter().collect()),
+            children => Self(children.iter().map(|child| of(child)).collect()),
+        }
+    }
+
+    /// Whether there is one; each is asked, so that each wakes.
+    fn poll(&mut self, cx: &mut Context<'_>) -> bool {
+        let ready = self.0.iter_mut().map(|changed| changed.as_mut().poll(cx).is_ready());
+        ready.fold(false, |any, ready| any | ready)
     }
 }
 
@@ -81,9 +101,9 @@ impl<S: Service<Picked, Error = AttemptError>> BalanceFuture<S> {
         if let Err(overflow) = target.cluster().breaker().try_acquire(priority, Resource::Pending) {
             return Self::failed(attempt.unsent(Failure::Overflow(overflow)));
         }
-        let notified = target.cluster().attached().endpoints_changed();
+        let changes = Changes::of(&target);
         let attempt = Some(attempt);
-        let waiting = Waiting { inner, attempt, target, priority, notified, held: true };
+        let waiting = Waiting { inner, attempt, target, priority, changes, held: true };
         Self { state: State::Waiting(Box::new(waiting)) }
     }
 }
@@ -97,10 +117,10 @@ where
         loop {
             // Listens before it looks: a picker that is published in between is not missed. The future
             // was made before the first look, or by the last turn of this loop.
-            let woken = self.notified.as_mut().poll(cx).is_ready();
+            let woken = self.changes.poll(cx);
             let Some(attempt) = self.attempt.take() else { return Poll::Pending };
             if woken {
-                self.notified = self.target.cluster().attached().endpoints_changed();
+                self.changes = Changes::of(&self.target);
             }
             match choose(attempt, clock::now()) {
                 Choice::Picked(picked) => {

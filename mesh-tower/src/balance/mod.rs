@@ -5,10 +5,12 @@
 //! Below `call`: every attempt is admitted and picked anew, with the picker in force at that moment, so
 //! a retry never goes to an endpoint that was removed or ejected meanwhile. Above `endpoint`.
 
+mod child;
 mod future;
 
 pub(crate) use future::BalanceFuture;
 
+use crate::dns::ResolveError;
 use crate::net::{Draw, Net};
 use crate::routed::{Attempt, AttemptError, Picked};
 use future::Choice;
@@ -16,8 +18,8 @@ use http::HeaderValue;
 use http::header::HOST;
 use mesh_core::Timestamp;
 use mesh_core::breaker::Resource;
-use mesh_core::outcome::Failure;
-use mesh_core::state::{EndpointSet, InFlight, PickRequest, Picked as Pick};
+use mesh_core::outcome::{Failure, NoEndpoint};
+use mesh_core::state::{EndpointSet, InFlight, LiveEndpoint, PickRequest, Picked as Pick, Picker};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tower_service::Service;
@@ -65,57 +67,83 @@ fn choose(mut attempt: Attempt, now: Timestamp) -> Choice {
     let target = &attempt.target;
     let cluster = target.cluster();
     let picker = cluster.picker();
-    if picker.drops() && !attempt.drawn {
-        // Once for each attempt: one that waits for an endpoint comes here again.
-        attempt.drawn = true;
-        if let Some(category) = picker.dropped(&mut Draw) {
-            let category = Arc::clone(category);
+    if picker.is_special() {
+        if !target.children().is_empty() {
+            return child::choose(attempt, now);
+        }
+        if let Some(category) = dropped(&mut attempt.drawn, &picker) {
             return Choice::Fail(attempt.unsent(Failure::Dropped { category }));
         }
     }
     if let Err(overflow) = cluster.breaker().try_acquire(priority, Resource::Requests) {
         return Choice::Fail(attempt.unsent(Failure::Overflow(overflow)));
     }
-    let request = PickRequest {
-        now,
-        hash: attempt.hash,
-        previous: if attempt.max_reselect.is_some() { &attempt.previous } else { &[] },
-        max_reselect: attempt.max_reselect.unwrap_or(0),
-    };
-    let failure = match picker.pick(cluster, request, Draw) {
+    let failure = match picker.pick(cluster, request(&attempt, now), Draw) {
         Pick::Endpoint(index, endpoint) => {
-            let endpoint = endpoint.clone();
-            let set = picker.set();
-            let locality = set.attached_locality(index).cloned();
-            if target.forward().wants_endpoint_hostname() {
-                rewrite_host(&mut attempt.request, set, index);
-            }
-            let Attempt { request, target, grpc, number, started, deadline, .. } = attempt;
-            let in_flight = InFlight::begin(target, endpoint, priority);
-            let waited = now.saturating_duration_since(started);
-            let started = now;
-            return Choice::Picked(Picked {
-                request,
-                in_flight,
-                locality,
-                grpc,
-                number,
-                started,
-                waited,
-                deadline,
-            });
+            let endpoint = Arc::clone(endpoint);
+            return Choice::Picked(place(attempt, picker.set(), (index, endpoint), now));
         }
         Pick::Wait => None,
         Pick::Fail(_) if attempt.wait_for_ready => None,
         Pick::Fail(counts) | Pick::Gone(counts) => Some(counts),
     };
     cluster.breaker().release(priority, Resource::Requests);
-    let Some(mut counts) = failure else { return Choice::Wait(attempt) };
-    let source = cluster.attached().unresolved().filter(|_| counts.total == 0);
+    let Some(counts) = failure else { return Choice::Wait(attempt) };
+    let why = cluster.attached().unresolved();
+    Choice::Fail(nobody(attempt, counts, why))
+}
+
+/// What an attempt brings to a pick.
+#[inline]
+fn request(attempt: &Attempt, now: Timestamp) -> PickRequest<'_> {
+    PickRequest {
+        now,
+        hash: attempt.hash,
+        previous: if attempt.max_reselect.is_some() { &attempt.previous } else { &[] },
+        max_reselect: attempt.max_reselect.unwrap_or(0),
+    }
+}
+
+/// The category that drops an attempt, which is `drawn` for once: one that waits for an endpoint comes here
+/// again.
+fn dropped(drawn: &mut bool, picker: &Picker<Net>) -> Option<Arc<str>> {
+    if std::mem::replace(drawn, true) {
+        return None;
+    }
+    picker.dropped(&mut Draw).cloned()
+}
+
+/// The attempt at its endpoint; it has its place in the circuit breaker.
+#[inline]
+fn place(
+    mut attempt: Attempt,
+    set: &EndpointSet<Net>,
+    (index, endpoint): (u32, Arc<LiveEndpoint<Net>>),
+    now: Timestamp,
+) -> Picked {
+    let priority = attempt.priority();
+    let locality = set.attached_locality(index).cloned();
+    if attempt.target.forward().wants_endpoint_hostname() {
+        rewrite_host(&mut attempt.request, set, index);
+    }
+    let Attempt { request, target, grpc, number, started, deadline, .. } = attempt;
+    let in_flight = InFlight::begin(target, endpoint, priority);
+    let waited = now.saturating_duration_since(started);
+    Picked { request, in_flight, locality, grpc, number, started: now, waited, deadline }
+}
+
+/// The attempt found nobody among the endpoints counted.
+#[cold]
+fn nobody(
+    attempt: Attempt,
+    mut counts: NoEndpoint,
+    unresolved: Option<Arc<ResolveError>>,
+) -> AttemptError {
+    let source = unresolved.filter(|_| counts.total == 0);
     counts.unresolved = source.is_some();
     let mut error = attempt.unsent(Failure::NoEndpoint(counts));
     error.source = source.map(Into::into);
-    Choice::Fail(error)
+    error
 }
 
 /// Envoy: `auto_host_rewrite`; gRFC A81: the authority becomes the endpoint's hostname.

@@ -87,6 +87,10 @@ fn spent(target: &Target<Net>, report: &mut CallReport, phase: Phase, duration: 
     report.phases.add(phase, duration);
 }
 
+fn cluster_of(target: &Arc<Target<Net>>) -> Option<Arc<str>> {
+    Some(Arc::clone(target.cluster().name()))
+}
+
 fn release(target: &Target<Net>) {
     let (breaker, priority) = (target.cluster().breaker(), target.priority());
     breaker.release(priority, mesh_core::breaker::Resource::Retries);
@@ -273,6 +277,7 @@ impl Drive {
         if action != Action::Commit(id) || self.wants_report() {
             let started = answer.scope.begun();
             let mut report = AttemptReport::new(AttemptOutcome::of(&outcome));
+            report.cluster = cluster_of(answer.scope.in_flight().target());
             report.endpoint = Some(endpoint.address().clone());
             report.locality = answer.scope.locality();
             report.started = started.saturating_duration_since(self.began);
@@ -303,6 +308,7 @@ impl Drive {
         let outcome = Outcome::Failed(error.failure.clone());
         let action = self.outcome(id, &outcome, now);
         let mut report = AttemptReport::new(AttemptOutcome::of(&outcome));
+        report.cluster = error.target.as_ref().and_then(cluster_of);
         report.endpoint = address;
         report.started = error.started.saturating_duration_since(self.began);
         report.duration = now.saturating_duration_since(error.started);
@@ -315,7 +321,9 @@ impl Drive {
     #[cold]
     pub(super) fn timed_out(&mut self, id: AttemptId, place: Option<Place>) -> Action {
         let mut error = AttemptError::new(Failure::PerTryTimeout, self.attempt_began);
-        error.endpoint = place.map(|place| (place.endpoint, place.address));
+        if let Some(Place { endpoint, address, target, .. }) = place {
+            (error.endpoint, error.target) = (Some((endpoint, address)), Some(target));
+        }
         self.failed(id, &mut error, clock::now())
     }
 
@@ -330,6 +338,7 @@ impl Drive {
     #[cold]
     pub(super) fn given_up(&mut self, place: Place, now: Timestamp) {
         let mut report = AttemptReport::new(AttemptOutcome::Failed(Failure::PerTryTimeout));
+        report.cluster = cluster_of(&place.target);
         report.endpoint = Some(place.address.clone());
         report.started = place.started.saturating_duration_since(self.began);
         report.duration = now.saturating_duration_since(place.started);
@@ -338,7 +347,8 @@ impl Drive {
     }
 
     fn count_failure(&self, error: &AttemptError, endpoint: Option<&Address>) {
-        let cells = &self.target().cluster().attached().cells;
+        let target = error.target.as_ref().unwrap_or(self.target());
+        let cells = &target.cluster().attached().cells;
         match &error.failure {
             Failure::Overflow(limit) => cells.overflow(*limit),
             Failure::Dropped { category } => cells.dropped(category),
@@ -464,10 +474,11 @@ impl Drive {
             scope.failed(reason.flag(), Some(counts.attempt), now);
         }
         let target = self.slots.target.clone();
+        let last = self.report.as_ref().and_then(|report| report.attempts.last()?.cluster.clone());
         let station = Station {
             virtual_host: Some(target.route().virtual_host().clone()),
             route: Some(target.route().name().clone()),
-            cluster: Some(target.cluster().name().clone()),
+            cluster: last.or_else(|| cluster_of(&target)),
             endpoint: self.last.clone(),
             attempts: counts.attempt,
             origin: None,

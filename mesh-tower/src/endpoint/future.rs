@@ -11,6 +11,7 @@ use pin_project::pin_project;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 /// An attempt at its endpoint; dropping it gives the attempt up and reports so.
@@ -59,8 +60,16 @@ impl<L: Leaf> Future for EndpointFuture<L> {
                 }
                 let endpoint = scope.in_flight().endpoint();
                 let endpoint = Some((endpoint.id(), endpoint.address().clone()));
-                let error = AttemptError { failure, request, endpoint, source, started, phases };
-                Poll::Ready(Err(error))
+                let target = Some(Arc::clone(scope.in_flight().target()));
+                Poll::Ready(Err(AttemptError {
+                    failure,
+                    request,
+                    endpoint,
+                    target,
+                    source,
+                    started,
+                    phases,
+                }))
             }
         }
     }

@@ -118,7 +118,8 @@ impl AttemptScope {
     pub(crate) fn place(&self) -> Place {
         let endpoint = self.in_flight.endpoint();
         let (address, started) = (endpoint.address().clone(), self.begun());
-        Place { endpoint: endpoint.id(), address, started }
+        let target = Arc::clone(self.in_flight.target());
+        Place { endpoint: endpoint.id(), address, target, started }
     }
 
     /// What is known of its answer, `None` before there is one; times count from `call_started`.
@@ -126,6 +127,7 @@ impl AttemptScope {
     pub(crate) fn report(&self, call_started: Timestamp) -> Option<AttemptReport> {
         let (status, grpc_status) = (self.code.status?, self.code.grpc_status);
         let mut report = AttemptReport::new(AttemptOutcome::Response { status, grpc_status });
+        report.cluster = Some(Arc::clone(self.in_flight.target().cluster().name()));
         report.endpoint = Some(self.in_flight.endpoint().address().clone());
         report.locality = self.locality();
         report.started = self.begun().saturating_duration_since(call_started);

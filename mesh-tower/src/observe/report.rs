@@ -70,6 +70,8 @@ const UNTOLD: u64 = u64::MAX;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AttemptReport {
+    /// The cluster that it belonged to: of an aggregate, a child; `None`: it ended before one was chosen.
+    pub cluster: Option<Arc<str>>,
     /// The endpoint that was picked; `None`: it ended before one was.
     pub endpoint: Option<Address>,
     /// Where that endpoint is; empty when nothing is known.
@@ -104,6 +106,7 @@ impl AttemptReport {
     #[must_use]
     pub fn new(outcome: AttemptOutcome) -> Self {
         Self {
+            cluster: None,
             endpoint: None,
             locality: Locality::default(),
             outcome,

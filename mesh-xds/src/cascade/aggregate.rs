@@ -1,9 +1,8 @@
-//! A cluster with its endpoints; an aggregate is its children, the earlier ones first (gRFC A37).
+//! A cluster with its endpoints; an aggregate with the clusters at its end, the earlier ones first (gRFC A37).
 //!
-//! An aggregate becomes one cluster under its own name: the endpoints of its children, each child's
-//! priorities below those of the child before it. How it talks to them (protocol, TLS, connections, load
-//! balancing, drops) is what its first child says: the model has one policy for one cluster (gRFC A75 gives each
-//! child its own).
+//! An aggregate names its *leaves*: aggregates among its children stand for their own, [`MAX_DEPTH`] deep,
+//! and of a cluster that is met twice the first mention counts. What does not exist is left out. Each leaf
+//! is a cluster of its own beside it, with its own policies (gRFC A75).
 
 use super::Key;
 use super::walk::MAX_DEPTH;
@@ -11,24 +10,52 @@ use crate::load_report::LoadKey;
 use crate::protocol::canonical;
 use crate::store::{Known, Store};
 use crate::{EndpointSource, Resource, ResourceType, XdsCluster};
-use mesh_core::model::{Cluster, ClusterLoadAssignment, LocalityEndpoints};
+use mesh_core::model::{Cluster, ClusterLoadAssignment, Discovery};
 use mesh_core::update::ClusterUpdate;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 type Endpoints = Option<Arc<ClusterLoadAssignment>>;
 
-/// The cluster of this name as the model has it (`None`: it is not there), and what was looked at for it.
-pub(super) fn resolve(store: &Store, name: &Arc<str>) -> (Option<ClusterUpdate>, BTreeSet<Key>) {
-    let mut reader = Reader { store, looked_at: BTreeSet::new() };
-    let update = reader.resolve(name);
-    (update, reader.looked_at)
+/// A cluster as the model has it.
+pub(super) struct Resolved {
+    /// `None`: it is not there, or is an aggregate of nothing.
+    pub(super) update: Option<ClusterUpdate>,
+    /// The clusters that it stands for, if it is an aggregate.
+    pub(super) leaves: Vec<Arc<str>>,
+    /// What was looked at for it.
+    pub(super) looked_at: BTreeSet<Key>,
+    /// A cluster under an aggregate has no answer yet.
+    pub(super) is_pending: bool,
+}
+
+/// The cluster of this name.
+pub(super) fn resolve(store: &Store, name: &Arc<str>) -> Resolved {
+    let mut reader = Reader::new(store);
+    let (update, leaves) = reader.resolve(name);
+    let Reader { looked_at, is_pending, .. } = reader;
+    Resolved { update, leaves: leaves.found, looked_at, is_pending }
+}
+
+/// The clusters that the one of this name stands for, if it is an aggregate.
+pub(super) fn leaves(store: &Store, name: &Arc<str>) -> Vec<Arc<str>> {
+    let mut leaves = Leaves::default();
+    let mut reader = Reader::new(store);
+    if reader.cluster(name).is_some_and(is_aggregate) {
+        reader.add(name, 0, &mut leaves);
+    }
+    leaves.found
+}
+
+fn is_aggregate(cluster: &Arc<XdsCluster>) -> bool {
+    matches!(cluster.endpoints, EndpointSource::Aggregate(_))
 }
 
 /// A store, and what was looked at in it.
 struct Reader<'a> {
     store: &'a Store,
     looked_at: BTreeSet<Key>,
+    is_pending: bool,
 }
 
 /// What the load of the cluster of this name is reported under; `None`: it is not, or there is no such
@@ -44,34 +71,46 @@ pub(super) fn load_key(store: &Store, name: &Arc<str>) -> Option<LoadKey> {
     match &cluster.endpoints {
         EndpointSource::Eds(service) => Some(key.with_service(Arc::clone(service))),
         EndpointSource::Inline(_) | EndpointSource::Dns => Some(key),
+        // gRFC A75: each cluster under it reports for itself.
         EndpointSource::Aggregate(_) => None,
     }
 }
 
 /// The clusters at the end of an aggregate, each once: the earlier mention counts.
 #[derive(Default)]
-struct Leaves<'a> {
+struct Leaves {
     seen: BTreeSet<Arc<str>>,
-    found: Vec<&'a Arc<XdsCluster>>,
+    found: Vec<Arc<str>>,
 }
 
 impl<'a> Reader<'a> {
-    fn resolve(&mut self, name: &Arc<str>) -> Option<ClusterUpdate> {
-        let cluster = self.cluster(name)?;
-        let EndpointSource::Aggregate(_) = &cluster.endpoints else {
-            return Some(ClusterUpdate::new(self.model(cluster), self.endpoints(cluster)));
-        };
-        let mut leaves = Leaves::default();
-        self.add(name, 0, &mut leaves);
-        let first = leaves.found.first()?;
-        let mut model = Cluster::clone(&self.model(first));
-        model.name = Arc::clone(name);
-        let assignments = leaves.found.iter().filter_map(|leaf| self.endpoints(leaf));
-        let endpoints = one_below_the_other(assignments);
-        Some(ClusterUpdate::new(Arc::new(model), Some(Arc::new(endpoints))))
+    const fn new(store: &'a Store) -> Self {
+        Self { store, looked_at: BTreeSet::new(), is_pending: false }
     }
 
-    fn add(&mut self, name: &Arc<str>, depth: usize, leaves: &mut Leaves<'a>) {
+    fn resolve(&mut self, name: &Arc<str>) -> (Option<ClusterUpdate>, Leaves) {
+        let mut leaves = Leaves::default();
+        let Some(cluster) = self.cluster(name) else { return (None, leaves) };
+        let EndpointSource::Aggregate(_) = &cluster.endpoints else {
+            let update = ClusterUpdate::new(self.model(cluster), self.endpoints(cluster));
+            return (Some(update), leaves);
+        };
+        self.add(name, 0, &mut leaves);
+        if leaves.found.is_empty() {
+            return (None, leaves);
+        }
+        let discovery = Discovery::Aggregate(leaves.found.as_slice().into());
+        let model = if cluster.model.discovery == discovery {
+            Arc::clone(&cluster.model)
+        } else {
+            let mut model = Cluster::clone(&cluster.model);
+            model.discovery = discovery;
+            Arc::new(model)
+        };
+        (Some(ClusterUpdate::new(model, Some(Arc::default()))), leaves)
+    }
+
+    fn add(&mut self, name: &Arc<str>, depth: usize, leaves: &mut Leaves) {
         if depth > MAX_DEPTH || !leaves.seen.insert(Arc::clone(name)) {
             return;
         }
@@ -80,9 +119,9 @@ impl<'a> Reader<'a> {
             EndpointSource::Aggregate(children) => {
                 children.iter().for_each(|child| self.add(child, depth + 1, leaves));
             }
-            // Names are resolved by whoever applies the configuration: they have no place here.
-            EndpointSource::Dns => {}
-            EndpointSource::Eds(_) | EndpointSource::Inline(_) => leaves.found.push(cluster),
+            EndpointSource::Eds(_) | EndpointSource::Inline(_) | EndpointSource::Dns => {
+                leaves.found.push(Arc::clone(name));
+            }
         }
     }
 
@@ -94,7 +133,11 @@ impl<'a> Reader<'a> {
     fn cluster(&mut self, name: &Arc<str>) -> Option<&'a Arc<XdsCluster>> {
         match self.look(ResourceType::Cluster, name) {
             Known::Value(Resource::Cluster(cluster)) => Some(cluster),
-            Known::Value(_) | Known::Missing(_) | Known::Pending => None,
+            Known::Pending => {
+                self.is_pending = true;
+                None
+            }
+            Known::Value(_) | Known::Missing(_) => None,
         }
     }
 
@@ -136,25 +179,4 @@ impl<'a> Reader<'a> {
             EndpointSource::Dns | EndpointSource::Aggregate(_) => None,
         }
     }
-}
-
-fn one_below_the_other(
-    assignments: impl Iterator<Item = Arc<ClusterLoadAssignment>>,
-) -> ClusterLoadAssignment {
-    let mut all = ClusterLoadAssignment::default();
-    let mut first = 0;
-    for (at, assignment) in assignments.enumerate() {
-        if at == 0 {
-            all.drop_overloads.clone_from(&assignment.drop_overloads);
-        }
-        let mut last = None;
-        for locality in &assignment.localities {
-            let mut moved = LocalityEndpoints::clone(locality);
-            moved.priority += first;
-            last = last.max(Some(moved.priority));
-            all.localities.push(Arc::new(moved));
-        }
-        first = last.map_or(first, |last| last + 1);
-    }
-    all
 }

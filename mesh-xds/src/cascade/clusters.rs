@@ -3,11 +3,13 @@
 //! Each is made from the resources behind it, and made anew when one of those changes: a changed EDS
 //! resource costs the clusters that use it, whatever else there is. Secrets are beside them ([`Held`]).
 
+use super::Key;
+use super::aggregate::{self, Resolved};
 use super::secrets::Held;
 use super::users::Users;
 use super::version::{Part, Version};
-use super::{Key, aggregate};
 use crate::ResourceType;
+use crate::protocol::canonical;
 use crate::store::Store;
 use mesh_core::update::{ClusterUpdate, Secrets};
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,6 +57,8 @@ impl Clusters {
         entry.serving += 1;
         if entry.serving == 1 {
             self.stale.insert(Arc::clone(name));
+            // An aggregate may have waited for it.
+            self.handle_changed(&(ResourceType::Cluster, canonical(name)));
         }
     }
 
@@ -86,14 +90,19 @@ impl Clusters {
     /// Makes anew what has to be.
     pub(super) fn settle(&mut self, store: &Store, changed: &mut Changed) {
         for name in std::mem::take(&mut self.stale) {
+            let Resolved { update, leaves, looked_at, is_pending } =
+                aggregate::resolve(store, &name);
+            let is_complete =
+                !is_pending && leaves.iter().all(|leaf| self.entries.contains_key(leaf));
             let Some(entry) = self.entries.get_mut(&name) else { continue };
-            let (update, mut uses) = aggregate::resolve(store, &name);
-            // Make before break: what it was stays until the secrets of what it will be have an answer.
+            // Make before break: what it was stays until the secrets of what it will be have an answer, and
+            // an aggregate stands for its last leaves until all of the next ones are there.
             let waits_for = secrets(update.as_ref());
             let waits_for = waits_for.filter(|name| !self.secrets.is_answered(store, name));
             let waits_for: Vec<_> =
                 waits_for.map(|name| (ResourceType::Secret, name.clone())).collect();
-            let stays = entry.update.is_some() && !waits_for.is_empty();
+            let stays = entry.update.is_some() && !(waits_for.is_empty() && is_complete);
+            let mut uses = looked_at;
             uses.extend(waits_for);
             self.users.replace(&name, &entry.uses, &uses, |_, _| {});
             entry.uses = uses;

@@ -320,7 +320,7 @@ impl Cascade {
     /// The clusters of [`configuration`](Self::configuration) whose load is to be reported, each with the
     /// name of its endpoints.
     ///
-    /// Aggregates are none of them: each child reports for itself (gRFC A75), and here they are one.
+    /// Aggregates are none of them: each child reports for itself (gRFC A75).
     #[must_use]
     pub fn load_reports(&self) -> BTreeSet<LoadKey> {
         let clusters = self.clusters.updates();

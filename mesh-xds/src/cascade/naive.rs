@@ -20,6 +20,8 @@ pub(super) struct Naive {
     /// The names that the listener may have, and the answer.
     pub(super) authorities: BTreeMap<Arc<str>, (Vec<Arc<str>>, Known)>,
     pub(super) watched: BTreeSet<Key>,
+    /// The clusters that were served last: one stays as it was until its secrets, or all leaves of an
+    /// aggregate, are there.
     clusters: BTreeMap<Arc<str>, ClusterUpdate>,
     secrets: Secrets,
 }
@@ -52,6 +54,9 @@ impl Naive {
         let mut update = ConfigUpdate::default();
         let mut routes = RouteConfiguration::default();
         let mut answers = BTreeMap::new();
+        let served =
+            self.authorities.values().filter_map(|(_, served)| served.as_ref()?.as_ref().ok());
+        let names: BTreeSet<_> = served.flat_map(|(_, clusters)| clusters).collect();
         for (name, (_, served)) in &self.authorities {
             let answer = match served {
                 None => continue,
@@ -59,7 +64,7 @@ impl Naive {
                 Some(Ok((host, clusters))) => {
                     routes.virtual_hosts.push(domains::exposed(host, name));
                     for cluster in clusters {
-                        let made = self.cluster(store, cluster);
+                        let made = self.cluster(store, cluster, &names);
                         update.clusters.extend(made.map(|made| (Arc::clone(cluster), made)));
                     }
                     Answer::Served
@@ -77,13 +82,19 @@ impl Naive {
         update
     }
 
-    /// As it will be, or as it was while secrets have no answer.
-    fn cluster(&self, store: &Store, name: &Arc<str>) -> Option<ClusterUpdate> {
-        let made = aggregate::resolve(store, name).0;
-        let waits = clusters::secrets(made.as_ref())
+    /// As it will be, or as it was while secrets have no answer or leaves are not among `names`.
+    fn cluster(
+        &self,
+        store: &Store,
+        name: &Arc<str>,
+        names: &BTreeSet<&Arc<str>>,
+    ) -> Option<ClusterUpdate> {
+        let made = aggregate::resolve(store, name);
+        let waits = clusters::secrets(made.update.as_ref())
             .any(|name| self.secret(store, name) == SecretAnswer::Missing(NO_ANSWER.into()));
-        let before = self.clusters.get(name).filter(|_| waits);
-        before.cloned().or(made)
+        let known = made.leaves.iter().all(|leaf| names.contains(leaf));
+        let before = self.clusters.get(name).filter(|_| waits || made.is_pending || !known);
+        before.cloned().or(made.update)
     }
 
     fn secret(&self, store: &Store, name: &Arc<str>) -> SecretAnswer {

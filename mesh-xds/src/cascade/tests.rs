@@ -9,8 +9,8 @@ use crate::{
     XdsRouteConfiguration,
 };
 use mesh_core::model::{
-    Cluster, ClusterLoadAssignment, Domain, DropOverload, Endpoint, ForwardAction, Fraction,
-    HeaderMutations, Route, VirtualHost,
+    Cluster, ClusterLoadAssignment, Discovery, Domain, DropOverload, Endpoint, ForwardAction,
+    Fraction, HeaderMutations, Route, VirtualHost,
 };
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -20,7 +20,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 /// `LDS name tcp`, `RDS name host:c1,c2 …`, `CDS name eds[=service] | static=7 | dns | of=c1,c2`,
 /// `EDS name 1 2 3`, `SDS name text`, `fail KIND name [gone]`, `withhold name`, `forget KIND name`; behind
 /// CDS `id=secret` and `roots=secret`. Watches: `+KIND name`, `-KIND name`. Served:
-/// `authority=c1[1 2],c2[?]`, or `authority!why`; behind a cluster `{secret=text secret!why}`.
+/// `authority=c1[1 2],c2[?],g(c1[1 2] c2[?])`, or `authority!why`; behind a cluster `{secret=text secret!why}`.
 #[track_caller]
 fn check(script: &str) {
     let mut cascade = Cascade::new("test");
@@ -162,11 +162,20 @@ fn told(cascade: &mut Cascade, watches: &Watches) -> String {
 }
 
 fn told_cluster(update: &ConfigUpdate, route: &Route) -> String {
-    use mesh_core::model::{Address, ClusterSpecifier, RouteAction};
+    use mesh_core::model::{ClusterSpecifier, RouteAction};
     let RouteAction::Forward(forward) = &route.action else { panic!("{route:?}") };
     let ClusterSpecifier::Cluster(name) = &forward.cluster else { panic!("{route:?}") };
+    told_name(update, name)
+}
+
+fn told_name(update: &ConfigUpdate, name: &Arc<str>) -> String {
+    use mesh_core::model::Address;
     let Some(cluster) = update.clusters.get(name) else { return format!("{name}-") };
     assert_eq!(cluster.cluster.name, *name);
+    if let Discovery::Aggregate(children) = &cluster.cluster.discovery {
+        let children: Vec<_> = children.iter().map(|child| told_name(update, child)).collect();
+        return format!("{name}({})", children.join(" "));
+    }
     let secrets = secrets::told(update, &cluster.cluster.tls);
     let Some(endpoints) = &cluster.endpoints else { return format!("{name}[?]{secrets}") };
     let mut numbers = Vec::new();
@@ -296,17 +305,57 @@ fn a_listener_may_have_one_of_several_names() {
 }
 
 #[test]
-fn an_aggregate_is_its_children_one_below_the_other() {
+fn an_aggregate_names_its_leaves_in_order_each_once() {
     check(
         "ask a -> +LDS a |
          LDS a inline=a:g -> +CDS g |
          CDS g of=c,h -> +CDS c +CDS h |
          CDS h of=d,c,g -> +CDS d |
          CDS c eds -> +EDS c |
-         CDS d static=7 -> |
-         EDS c 1 2 -> | a=g[1 2 7/1]
-         EDS c -> | a=g[7/1]",
+         CDS d dns -> |
+         EDS c 1 2 -> | a=g(c[1 2] d[?])
+         EDS c -> | a=g(c[] d[?])
+         fail CDS c gone -> -EDS c | a=g(d[?])
+         CDS c static=4 -> | a=g(c[4] d[?])
+         fail CDS c gone -> | a=g(d[?])
+         fail CDS d gone -> | a=g-",
     );
+}
+
+#[test]
+fn an_aggregate_changes_over_once_all_of_it_has_its_answer() {
+    check(
+        "ask a -> +LDS a |
+         LDS a rds=r -> +RDS r |
+         RDS r a:g -> +CDS g |
+         CDS g of=c -> +CDS c |
+         CDS c eds -> +EDS c |
+         EDS c 1 -> | a=g(c[1])
+         CDS g of=d -> +CDS d | a=g(c[1])
+         CDS d eds -> +EDS d | a=g(c[1])
+         EDS c 2 -> | a=g(c[2])
+         RDS r a:g,h -> +CDS h | a=g(c[2])
+         EDS d 3 -> | a=g(c[2])
+         CDS h static=7 -> -CDS c -EDS c | a=g(d[3]),h[7]",
+    );
+}
+
+#[test]
+fn leaves_are_shared_with_routes_that_name_them_and_deeper_ones_are_left_out() {
+    check(
+        "ask a -> +LDS a |
+         LDS a inline=a:c,g -> +CDS c +CDS g |
+         CDS c static=1 -> |
+         CDS g of=g,c -> | a=c[1],g(c[1])
+         CDS g static=2 -> | a=c[1],g[2]
+         CDS g of=c -> | a=c[1],g(c[1])",
+    );
+    let mut script = "ask a -> +LDS a |\nLDS a inline=a:g0 -> +CDS g0 |\n".to_owned();
+    for depth in 0..16 {
+        let next = depth + 1;
+        script.push_str(&format!("CDS g{depth} of=g{next} -> +CDS g{next} |\n"));
+    }
+    check(&format!("{script}CDS g16 static=1 -> | a=g0(g16[1])\nCDS g16 of=g17 -> | a=g0-"));
 }
 
 #[test]
@@ -365,14 +414,14 @@ fn load_is_reported_of_clusters_that_serve_and_say_so() {
     let begin = ["ask h", "LDS h rds=r", "RDS r h:a,b,c,d,e", "CDS a eds=s+lrs", "CDS b eds=b"];
     assert!(keys(&begin).is_empty(), "nothing serves yet");
     let rest = ["CDS c static=7+lrs", "CDS d dns+lrs", "CDS e of=a+lrs", "EDS s 1", "EDS b 2"];
-    assert_eq!(keys(&rest), ["a/s", "c", "d"]);
+    assert_eq!(keys(&rest), ["a/s", "c", "d"], "`a` for itself, and not for `e` again");
     assert_eq!(keys(&["CDS a eds=t+lrs", "EDS t 3"]), ["a/t", "c", "d"]);
     assert_eq!(keys(&["CDS a eds=t"]), ["c", "d"]);
     assert!(keys(&["drop h"]).is_empty());
 }
 
 #[test]
-fn an_aggregate_drops_what_its_first_child_drops() {
+fn what_a_child_drops_stays_its_own() {
     let mut cascade = Cascade::new("test");
     for event in ["ask h", "LDS h rds=r", "RDS r h:e", "CDS e of=a,b", "CDS a eds", "CDS b eds"] {
         step(&mut cascade, event);
@@ -387,7 +436,9 @@ fn an_aggregate_drops_what_its_first_child_drops() {
         let _watches = cascade.poll_watches();
     }
     let update = cascade.configuration();
-    let drops = &update.clusters["e"].endpoints.as_ref().unwrap().drop_overloads;
-    assert_eq!(drops.len(), 1);
-    assert_eq!(&*drops[0].category, "first");
+    let drops = |name: &str| {
+        let drops = &update.clusters[name].endpoints.as_ref().unwrap().drop_overloads;
+        drops.iter().map(|drop| drop.category.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!([drops("a"), drops("b"), drops("e")], [vec!["first"], vec!["second"], vec![]]);
 }

@@ -1,6 +1,6 @@
 //! One walk from an authority down to endpoints and secrets.
 
-use super::{Key, domains};
+use super::{Key, aggregate, domains};
 use crate::protocol::canonical;
 use crate::store::{Known, Store};
 use crate::{EndpointSource, Resource, ResourceType, RouteSource, XdsRouteConfiguration};
@@ -19,7 +19,8 @@ pub(super) const fn leads_nowhere(kind: ResourceType) -> bool {
 /// What a walk found.
 #[derive(Debug)]
 pub(super) enum Walked {
-    /// Everything has its answer: the virtual host, and the clusters that it names.
+    /// Everything has its answer: the virtual host, and the clusters that it names, those that aggregates
+    /// stand for among them.
     Complete(Arc<VirtualHost>, BTreeSet<Arc<str>>),
     /// The authority can't be served.
     Failed(Arc<str>),
@@ -122,11 +123,15 @@ impl<'a> Walk<'a> {
             let why = format!("route configuration {} has no virtual host for it", routes.name);
             return Walked::Failed(why.into());
         };
-        let clusters = routes.clusters.get(at).cloned().unwrap_or_default();
+        let mut clusters = routes.clusters.get(at).cloned().unwrap_or_default();
         clusters.iter().for_each(|cluster| self.need_cluster(cluster));
         if self.pending {
             return Walked::Pending;
         }
+        // gRFC A75: what an aggregate stands for are clusters of their own.
+        let leaves: Vec<_> =
+            clusters.iter().flat_map(|name| aggregate::leaves(self.store, name)).collect();
+        clusters.extend(leaves);
         let host = &routes.model.virtual_hosts[at];
         let host = domains::with_levels(host, &routes.model.headers, max_stream_duration);
         Walked::Complete(host, clusters)

@@ -219,7 +219,7 @@ impl<'a> Linking<'a> {
                 }
                 EndpointSource::Inline(_) | EndpointSource::Dns => {}
             }
-            if let (Some(cluster), _) = aggregate::resolve(self.store, name) {
+            if let Some(cluster) = aggregate::resolve(self.store, name).update {
                 self.secrets(&at, &cluster, update);
                 update.clusters.insert(Arc::clone(name), cluster);
             }

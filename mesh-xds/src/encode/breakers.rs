@@ -40,6 +40,17 @@ pub(super) fn circuit_breakers(model: &Cluster, words: &mut Words) -> pb::Circui
     pb::CircuitBreakers { thresholds, per_host_thresholds }
 }
 
+/// What counts of an aggregate: the limits of retries. `None`: the defaults.
+pub(super) fn of_retries(model: &Cluster, words: &mut Words) -> Option<pb::CircuitBreakers> {
+    let mut encoded = circuit_breakers(model, words);
+    encoded.per_host_thresholds.clear();
+    for set in &mut encoded.thresholds {
+        (set.max_connections, set.max_pending_requests, set.max_requests) = (None, None, None);
+    }
+    encoded.thresholds.retain(|set| set.max_retries.is_some() || set.retry_budget.is_some());
+    (!encoded.thresholds.is_empty()).then_some(encoded)
+}
+
 fn thresholds(
     priority: RoutingPriority,
     model: Thresholds,

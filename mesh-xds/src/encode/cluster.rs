@@ -1,21 +1,31 @@
 //! Clusters.
 
 use super::words::{Word, Words};
-use super::wrap::{ads, duration, positive};
+use super::wrap::{ads, duration, extension, positive};
 use super::{breakers, connection, endpoints, lb, outlier, tls};
 use envoy_types::pb::envoy::config::cluster::v3::{
     self as pb,
-    cluster::{ClusterDiscoveryType, DiscoveryType, DnsLookupFamily as PbFamily, EdsClusterConfig},
+    cluster::{
+        ClusterDiscoveryType, CustomClusterType, DiscoveryType, DnsLookupFamily as PbFamily,
+        EdsClusterConfig,
+    },
 };
+use envoy_types::pb::envoy::config::core::v3::TypedExtensionConfig;
+use envoy_types::pb::envoy::extensions::clusters::aggregate::v3::ClusterConfig;
 use mesh_core::model::{Cluster, Discovery, DnsLookupFamily, DnsOptions};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Envoy: `dns_refresh_rate` is more than 1 ms.
 const SHORTEST_REFRESH: Duration = Duration::from_millis(2);
 
-/// A `Cluster`: EDS by its own name for endpoints that come with the configuration, else by DNS.
+/// A `Cluster`: EDS by its own name for endpoints that come with the configuration, else by DNS, or an
+/// aggregate.
 #[must_use]
 pub fn cluster(model: &Cluster) -> pb::Cluster {
+    if let Discovery::Aggregate(children) = &model.discovery {
+        return aggregate(model, children);
+    }
     let mut words = Words::default();
     let mut encoded = pb::Cluster {
         name: model.name.to_string(),
@@ -63,6 +73,25 @@ fn discovery(model: &Discovery, cluster: &mut pb::Cluster, words: &mut Words) {
         }
     };
     cluster.cluster_discovery_type = Some(ClusterDiscoveryType::Type(kind.into()));
+}
+
+/// Envoy's cluster type for it, with the limits of retries: what else there is, each child says for itself.
+fn aggregate(model: &Cluster, children: &[Arc<str>]) -> pb::Cluster {
+    let config = ClusterConfig { clusters: children.iter().map(ToString::to_string).collect() };
+    let TypedExtensionConfig { name, typed_config } =
+        extension("envoy.clusters.aggregate", &config);
+    let custom = CustomClusterType { name, typed_config };
+    let mut words = Words::default();
+    let mut encoded = pb::Cluster {
+        name: model.name.to_string(),
+        cluster_discovery_type: Some(ClusterDiscoveryType::ClusterType(custom)),
+        circuit_breakers: breakers::of_retries(model, &mut words),
+        ..pb::Cluster::default()
+    };
+    // Envoy: any other policy is refused.
+    encoded.set_lb_policy(pb::cluster::LbPolicy::ClusterProvided);
+    encoded.metadata = words.into_metadata();
+    encoded
 }
 
 #[expect(deprecated, reason = "STRICT_DNS and LOGICAL_DNS have them here, and gRPC knows no other")]

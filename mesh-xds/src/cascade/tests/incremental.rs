@@ -89,6 +89,11 @@ impl Pair {
         let mut found = self.cascade.configuration();
         let origin = std::mem::take(&mut found.origin);
         assert_eq!(found, expected, "after {event}");
+        for update in found.clusters.values() {
+            let Discovery::Aggregate(leaves) = &update.cluster.discovery else { continue };
+            let are_there = leaves.iter().all(|leaf| found.clusters.contains_key(leaf));
+            assert!(are_there && !leaves.is_empty(), "{leaves:?} after {event}");
+        }
         let known = self.versions.entry(origin.version).or_insert_with(|| expected.clone());
         assert_eq!(*known, expected, "two configurations with one version");
     }
@@ -156,6 +161,24 @@ fn other_endpoints_are_told_alone() {
     cascade.poll_watches();
     let Some(Change::Endpoints(update)) = cascade.poll_change() else { panic!("endpoints only") };
     assert_eq!(update.origin, before.origin, "the same content, the same version");
+}
+
+#[test]
+fn other_endpoints_of_a_child_are_the_childs_alone() {
+    let mut cascade = Cascade::new("test");
+    for event in ["ask a", "LDS a inline=*:g,c", "CDS g of=c,d", "CDS c eds", "CDS d eds"] {
+        step(&mut cascade, event);
+        cascade.poll_watches();
+    }
+    for event in ["EDS c 1", "EDS d 2"] {
+        step(&mut cascade, event);
+        cascade.poll_watches();
+    }
+    assert!(matches!(cascade.poll_change(), Some(Change::Whole(_))));
+    step(&mut cascade, "EDS d 3");
+    assert_eq!(cascade.poll_watches(), Watches::default());
+    let Some(Change::Endpoints(update)) = cascade.poll_change() else { panic!("endpoints only") };
+    assert_eq!(update.clusters.keys().map(|name| &**name).collect::<Vec<_>>(), ["d"]);
 }
 
 #[test]

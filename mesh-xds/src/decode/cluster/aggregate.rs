@@ -4,7 +4,6 @@
 //! are linked: only there are the others known.
 
 use crate::decode::common::{self, Walk};
-use crate::resource::EndpointSource;
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::ClusterDiscoveryType;
 use envoy_types::pb::envoy::extensions::clusters::aggregate::v3::ClusterConfig;
@@ -22,7 +21,7 @@ pub(super) fn is_one(message: &Cluster) -> bool {
 }
 
 /// The clusters of an aggregate.
-pub(super) fn decode(walk: &mut Walk, own: &str, config: &ClusterConfig) -> EndpointSource {
+pub(super) fn decode(walk: &mut Walk, own: &str, config: &ClusterConfig) -> Vec<Arc<str>> {
     if config.clusters.is_empty() {
         walk.error_at("clusters", "it is empty (Envoy: min_items 1); name at least one cluster");
     }
@@ -40,5 +39,5 @@ pub(super) fn decode(walk: &mut Walk, own: &str, config: &ClusterConfig) -> Endp
             walk.ignored(true, field, "of two equal names the earlier one counts (gRFC A37)");
         }
     }
-    EndpointSource::Aggregate(clusters)
+    clusters
 }

@@ -126,7 +126,9 @@ fn cluster_type(
         if common::holds::<ClusterConfig>(config) {
             let config = common::unpack::<ClusterConfig>(walk, config)?;
             walk.root(|walk| ignore_assignment(walk, message));
-            return Some(aggregate::decode(walk, &message.name, &config));
+            let children = aggregate::decode(walk, &message.name, &config);
+            model.discovery = model::Discovery::Aggregate(children.as_slice().into());
+            return Some(EndpointSource::Aggregate(children));
         }
         if common::holds::<DnsCluster>(config) {
             let config = common::unpack::<DnsCluster>(walk, config)?;

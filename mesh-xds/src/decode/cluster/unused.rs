@@ -2,6 +2,7 @@
 
 use crate::decode::common::Walk;
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
+use envoy_types::pb::envoy::config::cluster::v3::circuit_breakers::Thresholds;
 
 /// Why options of name resolution do nothing.
 pub(super) const OWN_RESOLVER: &str =
@@ -150,7 +151,6 @@ pub(super) fn report_of_aggregate(walk: &mut Walk, cluster: &Cluster) {
     const EACH_ITS_OWN: &str = "each cluster of an aggregate has its own (gRFC A75)";
     for (set, field) in [
         (cluster.connect_timeout.is_some(), "connect_timeout"),
-        (cluster.circuit_breakers.is_some(), "circuit_breakers"),
         (cluster.outlier_detection.is_some(), "outlier_detection"),
         (cluster.transport_socket.is_some(), "transport_socket"),
         (!cluster.transport_socket_matches.is_empty(), "transport_socket_matches"),
@@ -160,4 +160,16 @@ pub(super) fn report_of_aggregate(walk: &mut Walk, cluster: &Cluster) {
     ] {
         walk.ignored(set, field, EACH_ITS_OWN);
     }
+    let sets = cluster.circuit_breakers.iter().flat_map(|breakers| &breakers.thresholds);
+    let limits = |set: &Thresholds| {
+        let limits = [&set.max_connections, &set.max_pending_requests, &set.max_requests];
+        limits.into_iter().any(Option::is_some)
+    };
+    let others = sets.clone().any(limits)
+        || cluster.circuit_breakers.as_ref().is_some_and(|b| !b.per_host_thresholds.is_empty());
+    walk.ignored(
+        others,
+        "circuit_breakers",
+        "of an aggregate only the limits of retries count: each of its clusters has its own (gRFC A75)",
+    );
 }

@@ -7,6 +7,7 @@ use envoy_types::pb::envoy::config::cluster::v3::{
     cluster::{ClusterDiscoveryType, DiscoveryType},
 };
 use envoy_types::pb::envoy::config::core::v3::transport_socket::ConfigType;
+use envoy_types::pb::envoy::extensions::clusters::aggregate::v3::ClusterConfig;
 use envoy_types::pb::envoy::extensions::load_balancing_policies::{
     least_request::v3::LeastRequest, maglev::v3::Maglev, ring_hash::v3::RingHash,
     round_robin::v3::RoundRobin,
@@ -92,6 +93,44 @@ fn discovery() {
     check(|c| c.discovery = strict, family, "V4Preferred", default);
     let logical = Discovery::LogicalDns(DnsOptions::new("a", 1));
     check(|c| c.discovery = logical, family, "All", default);
+}
+
+#[test]
+fn aggregates_say_what_counts_of_them() {
+    let said: Look = |c| {
+        let Some(ClusterDiscoveryType::ClusterType(custom)) = &c.cluster_discovery_type else {
+            return String::new();
+        };
+        let config = custom.typed_config.as_ref().map(|config| &*config.value).unwrap_or_default();
+        let clusters = ClusterConfig::decode(config).map(|config| config.clusters);
+        let sets = c.circuit_breakers.iter().flat_map(|breakers| &breakers.thresholds);
+        let retries: Vec<_> = sets.map(|set| short(&set.max_retries)).collect();
+        let names = clusters.unwrap_or_default().join(" then ");
+        format!("{} {names} {:?} {}", custom.name, c.lb_policy(), retries.join(" "))
+    };
+    let of =
+        |names: &[&str]| Discovery::Aggregate(names.iter().map(|name| (*name).into()).collect());
+    let two = of(&["a", "b"]);
+    check(
+        |c| {
+            c.discovery = two;
+            c.circuit_breakers.default.max_requests = 5;
+            c.circuit_breakers.default.max_retries = Some(7);
+        },
+        said,
+        "envoy.clusters.aggregate a then b ClusterProvided 7",
+        "",
+    );
+    let one = of(&["a"]);
+    check(
+        |c| {
+            c.discovery = one;
+            c.retry_budget.ratio = 0.5;
+        },
+        said,
+        "envoy.clusters.aggregate a ClusterProvided ",
+        "{ retry_budget: { ratio: 0.5 } }",
+    );
 }
 
 #[test]

@@ -53,7 +53,20 @@ impl Draw {
             cluster.retry_budget.min_per_second = self.below(9);
         }
         cluster.outlier_detection = self.some(Self::outlier_detection);
-        cluster
+        match self.below(4) {
+            0 => self.aggregate(cluster),
+            _ => cluster,
+        }
+    }
+
+    /// An aggregate with what counts of `cluster`.
+    fn aggregate(&mut self, cluster: Cluster) -> Cluster {
+        let mut aggregate = Cluster::new(cluster.name);
+        aggregate.retry_budget = cluster.retry_budget;
+        aggregate.circuit_breakers.high.max_retries = cluster.circuit_breakers.high.max_retries;
+        let children = (0..=self.below(3)).map(|number| format!("child-{number}").into());
+        aggregate.discovery = Discovery::Aggregate(children.collect());
+        aggregate
     }
 
     fn connection(&mut self, options: &mut ConnectionOptions) {
