@@ -8,6 +8,7 @@
     reason = "what tests share fails and spawns as tests do, but stands outside of test functions"
 )]
 
+mod aggregate;
 mod basic;
 mod breaker;
 mod channel;

@@ -101,12 +101,12 @@ impl Clusters {
             let waits_for = waits_for.filter(|name| !self.secrets.is_answered(store, name));
             let waits_for: Vec<_> =
                 waits_for.map(|name| (ResourceType::Secret, name.clone())).collect();
-            let stays = entry.update.is_some() && !(waits_for.is_empty() && is_complete);
+            let waits = entry.update.is_some() && !waits_for.is_empty();
             let mut uses = looked_at;
             uses.extend(waits_for);
             self.users.replace(&name, &entry.uses, &uses, |_, _| {});
             entry.uses = uses;
-            if stays {
+            if waits || !is_complete {
                 continue;
             }
             secrets(update.as_ref()).for_each(|secret| self.secrets.keep(secret));

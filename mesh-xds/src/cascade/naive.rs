@@ -93,8 +93,11 @@ impl Naive {
         let waits = clusters::secrets(made.update.as_ref())
             .any(|name| self.secret(store, name) == SecretAnswer::Missing(NO_ANSWER.into()));
         let known = made.leaves.iter().all(|leaf| names.contains(leaf));
-        let before = self.clusters.get(name).filter(|_| waits || made.is_pending || !known);
-        before.cloned().or(made.update)
+        let before = self.clusters.get(name).cloned();
+        match made.is_pending || !known {
+            true => before,
+            false => before.filter(|_| waits).or(made.update),
+        }
     }
 
     fn secret(&self, store: &Store, name: &Arc<str>) -> SecretAnswer {

@@ -12,7 +12,8 @@ use envoy_types::pb::envoy::config::cluster::v3::cluster::{
 };
 use envoy_types::pb::envoy::config::core::v3::RuntimeDouble;
 use envoy_types::pb::envoy::extensions::clusters::aggregate::v3::ClusterConfig;
-use mesh_core::model::{LbAlgorithm, SlowStart};
+use mesh_core::model::{Discovery, LbAlgorithm, SlowStart};
+use std::sync::Arc;
 use std::time::Duration;
 
 fn policy(cluster: &mut Cluster, policy: LbPolicy) {
@@ -341,7 +342,7 @@ const ACCEPTED: &[Accepted] = &[
             custom(c, &ClusterConfig { clusters: vec!["a".into()] });
             policy(c, LbPolicy::ClusterProvided);
         },
-        |_| {},
+        |m| m.discovery = Discovery::Aggregate(Arc::new(["a".into()])),
         &[],
     ),
     (
@@ -350,7 +351,7 @@ const ACCEPTED: &[Accepted] = &[
             custom(c, &ClusterConfig { clusters: vec!["a".into()] });
             policy(c, LbPolicy::RingHash);
         },
-        |_| {},
+        |m| m.discovery = Discovery::Aggregate(Arc::new(["a".into()])),
         &["lb_policy"],
     ),
 ];
