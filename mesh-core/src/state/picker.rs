@@ -113,7 +113,7 @@ impl<A: Attach> Picker<A> {
         random: R,
     ) -> Option<(u32, bool)> {
         let balancer = self.balancer.as_ref()?;
-        let mut cx = self.context(cluster, request, random);
+        let mut cx = Self::context(cluster, request, random);
         let picked = match arithmetic {
             Arithmetic::Own => balancer.pick(&mut cx, &*self.set),
             Arithmetic::Calm(calm) => balancer.pick_calm(calm, &mut cx, &*self.set),
@@ -126,7 +126,6 @@ impl<A: Attach> Picker<A> {
 
     #[inline]
     fn context<'a, R>(
-        &self,
         cluster: &'a LiveCluster<A>,
         request: PickRequest<'a>,
         random: R,
@@ -152,7 +151,7 @@ impl<A: Attach> Picker<A> {
         let Some(balancer) = &self.balancer else {
             return if self.is_final { Picked::Gone(NoEndpoint::default()) } else { Picked::Wait };
         };
-        let mut cx = self.context(cluster, request, random);
+        let mut cx = Self::context(cluster, request, random);
         if let PickResult::Endpoint(index) = balancer.pick(&mut cx, &*self.set)
             && let Some(endpoint) = self.set.endpoint(index)
             && endpoint.may_try(request.now)
