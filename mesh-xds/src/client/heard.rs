@@ -87,12 +87,8 @@ impl Client {
                     Deletion::Omitted | Deletion::Removed => "the control plane deleted it",
                     Deletion::Expired => "its time to live is over",
                 };
-                self.missed(
-                    server,
-                    kind,
-                    &name,
-                    Failure { error: error.into(), kept, silent: false },
-                );
+                let failure = Failure { error: error.into(), kept, silent: false };
+                self.missed(server, kind, &name, failure);
             }
             Event::DoesNotExist { kind, name, timed_out: silent } => {
                 let error = match silent {
