@@ -115,7 +115,7 @@ impl Clusters {
             entry.uses.iter().for_each(|(kind, name)| hash.resource(store, *kind, name));
             let hash = Some(hash.hash());
             self.version.replace(std::mem::replace(&mut entry.hash, hash), hash);
-            entry.take(update, &name, changed);
+            take(&mut entry.update, update, &name, changed);
         }
         self.secrets.settle(store, &mut self.version, &mut changed.secrets);
     }
@@ -146,23 +146,26 @@ pub(super) fn secrets(update: Option<&ClusterUpdate>) -> impl Iterator<Item = &A
     update.into_iter().flat_map(|update| update.cluster.tls.secrets())
 }
 
-impl Entry {
-    /// Takes a cluster over, and keeps what is equal as it is.
-    fn take(&mut self, next: Option<ClusterUpdate>, name: &Arc<str>, changed: &mut Changed) {
-        let (Some(known), Some(mut next)) = (&self.update, next.clone()) else {
-            changed.whole |= self.update.is_some() != next.is_some();
-            self.update = next;
+/// Takes a cluster over in the place of another, and keeps what is equal as it is.
+pub(super) fn take(
+    known: &mut Option<ClusterUpdate>,
+    next: Option<ClusterUpdate>,
+    name: &Arc<str>,
+    changed: &mut Changed,
+) {
+    let (Some(before), Some(mut after)) = (&known, next.clone()) else {
+        changed.whole |= known.is_some() != next.is_some();
+        *known = next;
+        return;
+    };
+    if before.cluster == after.cluster {
+        after.cluster = Arc::clone(&before.cluster);
+        if before.endpoints == after.endpoints {
             return;
-        };
-        if known.cluster == next.cluster {
-            next.cluster = Arc::clone(&known.cluster);
-            if known.endpoints == next.endpoints {
-                return;
-            }
-            changed.endpoints.insert(Arc::clone(name));
-        } else {
-            changed.whole = true;
         }
-        self.update = Some(next);
+        changed.endpoints.insert(Arc::clone(name));
+    } else {
+        changed.whole = true;
     }
+    *known = Some(after);
 }

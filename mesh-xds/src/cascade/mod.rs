@@ -30,6 +30,8 @@ mod aggregate;
 mod authority;
 mod clusters;
 pub(crate) mod domains;
+pub(crate) mod everything;
+pub(crate) mod graph;
 #[cfg(test)]
 mod naive;
 mod secrets;
@@ -39,6 +41,8 @@ mod users;
 mod version;
 mod walk;
 pub mod whole;
+
+pub use everything::Everything;
 
 use crate::load_report::LoadKey;
 use crate::protocol::canonical;

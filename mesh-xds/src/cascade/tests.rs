@@ -77,11 +77,11 @@ fn step(cascade: &mut Cascade, event: &str) {
     }
 }
 
-fn kind(name: &str) -> ResourceType {
+pub(super) fn kind(name: &str) -> ResourceType {
     ResourceType::ALL.into_iter().find(|kind| kind.to_string() == name).unwrap()
 }
 
-fn listener(name: &str, what: &str) -> Resource {
+pub(super) fn listener(name: &str, what: &str) -> Resource {
     let mut listener = XdsListener::new(name);
     listener.is_api = true;
     listener.http = match what.split_once('=') {
@@ -95,7 +95,7 @@ fn listener(name: &str, what: &str) -> Resource {
     Resource::Listener(Arc::new(listener))
 }
 
-fn routes(name: &str, hosts: &[&str]) -> XdsRouteConfiguration {
+pub(super) fn routes(name: &str, hosts: &[&str]) -> XdsRouteConfiguration {
     let mut model = RouteConfiguration::default();
     let mut clusters = Vec::new();
     for host in hosts {
@@ -111,7 +111,7 @@ fn routes(name: &str, hosts: &[&str]) -> XdsRouteConfiguration {
     XdsRouteConfiguration::new(name, Arc::new(model), clusters)
 }
 
-fn cluster(name: &str, what: &str, secrets: &[&str]) -> Resource {
+pub(super) fn cluster(name: &str, what: &str, secrets: &[&str]) -> Resource {
     let (what, reports_load) = match what.strip_suffix("+lrs") {
         Some(what) => (what, true),
         None => (what, false),
@@ -131,7 +131,7 @@ fn cluster(name: &str, what: &str, secrets: &[&str]) -> Resource {
 }
 
 /// Endpoints by their last number, each in a priority of its own after `/`.
-fn assignment(numbers: &[&str]) -> ClusterLoadAssignment {
+pub(super) fn assignment(numbers: &[&str]) -> ClusterLoadAssignment {
     ClusterLoadAssignment::of(numbers.iter().map(|number| {
         let address = Ipv4Addr::new(10, 0, 0, number.parse().unwrap());
         Endpoint::from(SocketAddr::from((address, 80)))
@@ -161,7 +161,7 @@ fn told(cascade: &mut Cascade, watches: &Watches) -> String {
     format!("{} | {}", watches.join(" "), served.join(" ")).trim().to_owned()
 }
 
-fn told_cluster(update: &ConfigUpdate, route: &Route) -> String {
+pub(super) fn told_cluster(update: &ConfigUpdate, route: &Route) -> String {
     use mesh_core::model::{ClusterSpecifier, RouteAction};
     let RouteAction::Forward(forward) = &route.action else { panic!("{route:?}") };
     let ClusterSpecifier::Cluster(name) = &forward.cluster else { panic!("{route:?}") };

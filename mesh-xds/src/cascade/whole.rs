@@ -29,6 +29,7 @@ use claims::Claims;
 use mesh_core::model::{Domain, HeaderMutations, RouteConfiguration};
 use mesh_core::update::{ClusterUpdate, ConfigUpdate, SecretAnswer};
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,6 +67,34 @@ pub enum NoteKind {
     Unused(&'static str),
 }
 
+impl fmt::Display for Note {
+    /// `LDS web: there is no RDS all`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, name) = &self.at;
+        write!(f, "{kind} {name}: ")?;
+        match &self.kind {
+            NoteKind::Missing(kind, name) => write!(f, "there is no {kind} {name}"),
+            NoteKind::Shared(domains, other) => {
+                let (shown, rest) = domains.split_at(domains.len().min(MOST_DOMAINS));
+                for (at, domain) in shown.iter().enumerate() {
+                    write!(f, "{}`{domain}`", if at == 0 { "" } else { ", " })?;
+                }
+                if !rest.is_empty() {
+                    write!(f, " and {} more", rest.len())?;
+                }
+                write!(f, " also served by {other}: calls have to name the listener's port")
+            }
+            NoteKind::Taken(domain, other) => {
+                write!(f, "`{domain}` is served by {other} already, which came first")
+            }
+            NoteKind::Unused(why) => f.write_str(why),
+        }
+    }
+}
+
+/// Domains that one text lists.
+const MOST_DOMAINS: usize = 5;
+
 /// The configuration that some resources make. Of two with one kind and name, the later.
 #[must_use]
 pub fn whole(resources: &[Resource]) -> Whole {
@@ -77,17 +106,23 @@ pub fn whole(resources: &[Resource]) -> Whole {
     let mut linking = Linking::new(&store);
     let groups = linking.groups(resources);
     linking.clusters_of_routes(&groups);
+    let mut update = serve(&groups, &mut linking.notes);
+    linking.clusters(resources, &mut update);
+    linking.unused(resources);
+    Whole { update, notes: linking.notes }
+}
+
+/// A configuration of these routes, without clusters.
+pub(super) fn serve(groups: &[Group<'_>], notes: &mut Vec<Note>) -> ConfigUpdate {
     let mut update = ConfigUpdate::default();
     update.mode = groups.iter().find_map(|group| group.routes.mode).unwrap_or_default();
     update.unknown_hosts =
         groups.iter().find_map(|group| group.routes.unknown_hosts).unwrap_or_default();
-    update.route_configuration = Arc::new(match &groups[..] {
+    update.route_configuration = Arc::new(match groups {
         [one] if one.authorities.is_empty() => alone(one),
-        several => Claims::new(several, &mut linking.notes).routes(several),
+        several => Claims::new(several, notes).routes(several),
     });
-    linking.clusters(resources, &mut update);
-    linking.unused(resources);
-    Whole { update, notes: linking.notes }
+    update
 }
 
 const fn kind_of(resource: &Resource) -> ResourceType {
@@ -101,7 +136,7 @@ const fn kind_of(resource: &Resource) -> ResourceType {
 }
 
 /// Listeners with the same routes.
-struct Group<'a> {
+pub(super) struct Group<'a> {
     /// The first of them, or the routes themselves.
     at: Key,
     routes: &'a Arc<XdsRouteConfiguration>,
@@ -154,18 +189,18 @@ impl<'a> Linking<'a> {
             let Resource::Listener(listener) = resource else { continue };
             let Some(http) = &listener.http else { continue };
             is_served = true;
-            let at = (ResourceType::Listener, Arc::clone(&listener.name));
             let routes = match &http.routes {
                 RouteSource::Inline(routes) => routes,
                 RouteSource::Rds(name) => match self.look(ResourceType::RouteConfiguration, name) {
                     Some(Resource::RouteConfiguration(routes)) => routes,
                     _ => {
+                        let at = (ResourceType::Listener, Arc::clone(&listener.name));
                         self.missing(&at, ResourceType::RouteConfiguration, name);
                         continue;
                     }
                 },
             };
-            add(&mut groups, at, listener, http, routes);
+            add(&mut groups, listener, http, routes);
         }
         if is_served {
             return groups;
@@ -256,9 +291,9 @@ impl<'a> Linking<'a> {
     }
 }
 
-fn add<'a>(
+/// One listener more.
+pub(super) fn add<'a>(
     groups: &mut Vec<Group<'a>>,
-    at: Key,
     listener: &XdsListener,
     http: &HttpConnectionManager,
     routes: &'a Arc<XdsRouteConfiguration>,
@@ -271,7 +306,7 @@ fn add<'a>(
         Some(index) => index,
         None => {
             groups.push(Group {
-                at,
+                at: (ResourceType::Listener, Arc::clone(&listener.name)),
                 routes,
                 max_stream_duration: http.max_stream_duration,
                 ports: BTreeSet::new(),

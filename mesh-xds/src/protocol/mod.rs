@@ -64,7 +64,7 @@ mod timers;
 pub(crate) use connection::{Connection, Due};
 pub use event::{Action, CloseReason, Deletion, Event};
 pub use message::{Body, Content, Received, Request, ResourceError, Response};
-pub(crate) use name::canonical;
+pub(crate) use name::{WILDCARD, canonical};
 pub use name::{Name, WatchRefused};
 pub use options::{MAX_NACK_TEXT, MAX_NAMES, MAX_RESOURCE_ERROR, Options, Variant};
 pub use record::ResourceState;

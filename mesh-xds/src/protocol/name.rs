@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 /// The wildcard as it is written in requests (xDS protocol: "How the client specifies what resources
 /// to return").
-pub(super) const WILDCARD: &str = "*";
+pub(crate) const WILDCARD: &str = "*";
 
 /// What is watched.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
