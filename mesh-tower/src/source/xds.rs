@@ -1,8 +1,9 @@
 //! [`XdsSource`]: an xDS control plane.
 //!
 //! By name, as gRPC clients ask: the authority that a call is made to is the name of a listener, and the
-//! first call to it makes it known ([`Demand`](super::Demand)). What was learnt stays in force when the
-//! control plane is lost; an authority that no call uses any more is let go of.
+//! first call to it makes it known ([`Demand`](super::Demand)); an authority that no call uses any more is
+//! let go of. Or everything at once, as Envoy asks ([`XdsSource::wildcard`]). Either way what was learnt stays
+//! in force when the control plane is lost.
 
 mod idle;
 mod keeper;
@@ -43,6 +44,7 @@ pub use mesh_xds::protocol::Variant;
 pub struct XdsSource {
     bootstrap: Bootstrap,
     variant: Variant,
+    wildcard: bool,
     authorities: Vec<Arc<str>>,
     xds_authority: Option<Arc<str>>,
     xds_authorities: Vec<(Domain, Arc<str>)>,
@@ -63,6 +65,7 @@ impl XdsSource {
             status: XdsStatus::new(&bootstrap),
             bootstrap,
             variant: Variant::StateOfTheWorld,
+            wildcard: false,
             authorities: Vec::new(),
             xds_authority: None,
             xds_authorities: Vec::new(),
@@ -76,6 +79,27 @@ impl XdsSource {
     #[must_use]
     pub const fn variant(mut self, variant: Variant) -> Self {
         self.variant = variant;
+        self
+    }
+
+    /// Asks for everything that the control plane has for this node, as Envoy does, instead of what calls
+    /// ask for: listeners and clusters by the wildcard, and the routes and endpoints that these name.
+    ///
+    /// Which is right is up to the control plane. One for gRPC clients has a listener with an
+    /// `api_listener` for each name; one for Envoy has listeners with ports, and these are what the wildcard
+    /// is answered with. Calls are routed by the domains of all listeners together: `domain` where only one
+    /// listener serves it, `domain:port` with the listener's port where several do (see `docs/xds.md`).
+    ///
+    /// - [`Mesh::ready`](crate::Mesh::ready) resolves on the first configuration that is complete: all
+    ///   listeners with their routes, all clusters that these name with their endpoints. Calls before it
+    ///   are refused with `NR`: nothing waits for a name.
+    /// - A host that no listener serves is refused with `NR`.
+    /// - New versions of a listener or a cluster go live as they are complete, and what is gone is gone.
+    /// - [`authority`](Self::authority), [`xds_authority`](Self::xds_authority) and
+    ///   [`idle_timeout`](Self::idle_timeout) have no effect: nothing is asked for by a call.
+    #[must_use]
+    pub const fn wildcard(mut self) -> Self {
+        self.wildcard = true;
         self
     }
 
@@ -167,6 +191,6 @@ impl Source for XdsSource {
     }
 
     fn is_on_demand(&self) -> bool {
-        true
+        !self.wildcard
     }
 }

@@ -153,15 +153,16 @@ impl Everything {
 
     /// Whether the server that counts has answered for all listeners, or for all clusters, on its present
     /// stream: what it has not named by then is not there. Routes may name a cluster that comes later, but
-    /// not by more than that.
-    pub fn set_answered(&mut self, kind: ResourceType, answered: bool) {
-        let Some(at) = WILD.iter().position(|wild| *wild == kind) else { return };
+    /// not by more than that. `false`: it was known.
+    pub fn set_answered(&mut self, kind: ResourceType, answered: bool) -> bool {
+        let Some(at) = WILD.iter().position(|wild| *wild == kind) else { return false };
         let before = std::mem::replace(&mut self.asked.answered[at], answered);
         if answered && !before {
             self.asked.trusting = false;
             self.clusters.look_again();
             self.listeners.look_again();
         }
+        before != answered
     }
 
     /// The protocol has let go of a resource that nothing needs any more.

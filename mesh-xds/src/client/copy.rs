@@ -96,7 +96,14 @@ impl Client {
     ///
     /// A resource that can't be read any more (the bootstrap lacks a certificate provider by now) is left
     /// out, with a line of the log; what needs it waits for the control plane.
+    ///
+    /// A copy of what was asked for by name is none for a client of everything: it lacks the rest.
     pub fn restore(&mut self, copy: &LastGood) {
+        let is_everything = self.cascade.everything().is_some();
+        if is_everything && !copy.roots().is_empty() {
+            tracing::warn!(target: "mesh::xds", "the copy is of a client that asked by name: not used");
+            return;
+        }
         let mut secrets = BTreeSet::new();
         for resource in copy.resources() {
             let RawResource { kind, name, version, body } = resource;
@@ -112,6 +119,7 @@ impl Client {
                     let hash = xxh64(body, 0);
                     let received = Received::new(Arc::clone(version), hash, body.clone());
                     self.cascade.handle_restored(*kind, name, value, received);
+                    self.wildcards.handle_restored(*kind, name);
                     self.leaving.insert((*kind, Arc::clone(name)));
                 }
                 Err(errors) => {
@@ -128,6 +136,9 @@ impl Client {
         }
         for Root { authority, default_port } in copy.roots() {
             self.want(authority, *default_port);
+        }
+        if let Some(everything) = self.cascade.everything() {
+            everything.handle_copy();
         }
         (self.stale, self.restored) = (Some(copy.written()), Some(copy.written()));
         self.publish_at = Some(Instant::now());
@@ -153,6 +164,9 @@ impl Client {
 
     fn poll_told(&mut self) -> Option<ClientEvent> {
         let change = self.cascade.poll_change();
+        if !self.cascade.has_begun() {
+            return None;
+        }
         let told = (self.source(), !self.cascade.is_complete());
         let is_same = self.told.replace(told.clone()).as_ref() == Some(&told);
         let (source, is_partial) = told;

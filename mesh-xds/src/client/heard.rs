@@ -44,6 +44,7 @@ impl Client {
             LinkEvent::Closed(reason) => {
                 slot.protocol.handle_closed(reason, now, &mut Draw);
                 slot.recorder.closed(&slot.protocol, wall());
+                self.wildcards.handle_closed(server);
             }
             LinkEvent::Message(message) => {
                 let incoming = slot.decode(message);
@@ -53,8 +54,12 @@ impl Client {
                         slot.protocol.handle_response(&incoming.response, now);
                         let (response, body) = (&incoming.response, |at| incoming.body(at));
                         slot.recorder.responded(&slot.protocol, response, body, (now, wall()));
+                        let settled = self.heard_of_all(server, &incoming.response);
                         while let Some(event) = self.slots[server].protocol.poll_event() {
                             self.protocol_event(server, event, Some(&mut incoming));
+                        }
+                        if let Some(settled) = settled {
+                            self.settled(settled);
                         }
                     }
                     None => slot.protocol.handle_unknown_response(),
@@ -95,7 +100,9 @@ impl Client {
                     true => "the control plane does not have it (no answer in time)",
                     false => "the control plane does not have it",
                 };
-                let kept = !self.slots[server].fails_on_data_errors();
+                // What nobody asked for by name is not kept, as the protocol does not keep it.
+                let is_wild = self.federation.is_wild(kind, &name);
+                let kept = !is_wild && !self.slots[server].fails_on_data_errors();
                 self.missed(server, kind, &name, Failure { error: error.into(), kept, silent });
             }
             Event::TimedOut { kind, name } => {
@@ -127,7 +134,7 @@ impl Client {
                 tracing::info!(target: "mesh::xds", ?to, "another variant is spoken: {error}");
             }
             // What is let go of is seen to in `sweep`: another server may still hold it.
-            Event::Forgotten { .. } => {}
+            Event::Forgotten { kind, name } => self.wildcards.handle_forgotten(server, kind, &name),
             Event::Restored { kind, name } => self.restored(kind, &name),
         }
     }
@@ -154,7 +161,13 @@ impl Client {
 
     /// The same, with a line of the log.
     fn missed(&mut self, server: ServerAt, kind: ResourceType, name: &Arc<str>, why: Failure) {
-        tracing::warn!(target: "mesh::xds", %kind, %name, kept = why.kept, "{}", why.error);
+        match !why.kept && self.federation.is_wild(kind, name) {
+            // That is how a control plane takes something away.
+            true => tracing::info!(target: "mesh::xds", %kind, %name, "{}", why.error),
+            false => {
+                tracing::warn!(target: "mesh::xds", %kind, %name, kept = why.kept, "{}", why.error);
+            }
+        }
         self.failed(server, kind, name, why);
     }
 

@@ -16,6 +16,7 @@
 mod copy;
 mod credentials;
 mod dial;
+mod everything;
 mod federation;
 mod heard;
 mod link;
@@ -27,6 +28,7 @@ mod slot;
 mod tls;
 mod token;
 mod wall;
+mod wildcards;
 mod wire;
 
 pub use copy::InUse;
@@ -35,6 +37,8 @@ pub use lrs::{LoadReports, LoadReportsEvent, MAX_LRS_RESPONSE};
 
 use crate::ResourceType;
 use crate::bootstrap::{Bootstrap, Server};
+use crate::cascade::graph::Graph;
+use crate::cascade::whole::Note;
 use crate::cascade::{Cascade, Key};
 use crate::load_report::LoadKey;
 use crate::protocol::Variant;
@@ -47,13 +51,14 @@ use mesh_core::model::Domain;
 use mesh_core::update::EndpointsUpdate;
 use mesh_core::{ConfigUpdate, Random, Timestamp, WallTime};
 use naming::Naming;
-use slot::Slot;
+use slot::{Done, Slot};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
+use wildcards::Wildcards;
 
 /// Changes that come together go live together (gRFC A74): so long is waited for more of them.
 const MERGE: Duration = Duration::from_millis(10);
@@ -66,7 +71,8 @@ pub struct Client {
     /// The server that is listened to first: each in turn, so that one that always speaks drowns no other.
     turn: ServerAt,
     federation: Federation,
-    cascade: Cascade,
+    wildcards: Wildcards,
+    cascade: Graph,
     naming: Naming,
     /// What is wanted, with the port that stands for none.
     wanted: BTreeMap<Arc<str>, u16>,
@@ -83,6 +89,8 @@ pub struct Client {
     /// When what changed is to be told.
     publish_at: Option<Instant>,
     events: VecDeque<ClientEvent>,
+    /// What was said of the last configuration.
+    notes: BTreeSet<Note>,
 }
 
 /// What a client has to say.
@@ -126,6 +134,9 @@ pub enum ClientEvent {
         /// Which one.
         server: Arc<str>,
     },
+    /// What there is to say of the configuration that was told last, and was not said of the one before:
+    /// names that lead nowhere, domains that several listeners have. Only of everything.
+    Noted(Vec<Note>),
 }
 
 impl Client {
@@ -133,6 +144,14 @@ impl Client {
     /// authority is asked for; if none is, the first thing that it says is an empty configuration.
     #[must_use]
     pub fn new(bootstrap: &Bootstrap, variant: Variant) -> Self {
+        Self::with(bootstrap, variant, |source| Graph::ByName(Cascade::new(source)))
+    }
+
+    fn with(
+        bootstrap: &Bootstrap,
+        variant: Variant,
+        graph: impl FnOnce(Arc<str>) -> Graph,
+    ) -> Self {
         let (federation, servers) = Federation::new(bootstrap);
         let source = servers.first().map(|server| Arc::clone(server.uri())).unwrap_or_default();
         let status = Status::new(bootstrap);
@@ -143,7 +162,8 @@ impl Client {
             turn: 0,
             status,
             federation,
-            cascade: Cascade::new(source),
+            wildcards: Wildcards::default(),
+            cascade: graph(source),
             bootstrap: bootstrap.clone(),
             naming: Naming::default(),
             wanted: BTreeMap::new(),
@@ -154,6 +174,7 @@ impl Client {
             epoch: Instant::now(),
             publish_at: Some(Instant::now() + MERGE),
             events: VecDeque::new(),
+            notes: BTreeSet::new(),
         }
     }
 
@@ -216,7 +237,8 @@ impl Client {
         self.publish_soon();
     }
 
-    /// Whether every authority that is wanted has its answer.
+    /// Whether every authority that is wanted has its answer; of everything, whether there was a complete
+    /// configuration.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.cascade.is_complete()
@@ -242,7 +264,8 @@ impl Client {
             }
             let now = Instant::now();
             let timeouts = self.slots.iter().filter_map(|slot| slot.protocol.poll_timeout());
-            let due = timeouts.map(|(at, _)| self.instant(at)).chain(self.publish_at).min();
+            let timeouts = timeouts.map(|(at, _)| at).chain(self.wildcards.poll_timeout());
+            let due = timeouts.map(|at| self.instant(at)).chain(self.publish_at).min();
             let timer = async {
                 match due {
                     Some(at) => sleep_until(at.max(now)).await,
@@ -268,6 +291,9 @@ impl Client {
                     for slot in &mut self.slots {
                         slot.protocol.handle_timeout(now, &mut Draw);
                     }
+                    for settled in self.wildcards.handle_timeout(now) {
+                        self.settled(settled);
+                    }
                 }
             }
         }
@@ -287,11 +313,15 @@ impl Client {
                     busy = true;
                 }
             }
+            busy |= self.tell_answered();
             busy |= self.rewatch();
             busy |= self.federate();
             let now = self.now();
-            for slot in &mut self.slots {
-                busy |= slot.drive(&self.node, now);
+            for (server, slot) in self.slots.iter_mut().enumerate() {
+                busy |= slot.drive(&self.node, now, |done| match done {
+                    Done::Request(kind) => self.wildcards.handle_sent(server, kind, now),
+                    Done::Stream => self.wildcards.handle_closed(server),
+                });
             }
             if !busy {
                 break;
@@ -302,7 +332,11 @@ impl Client {
             self.publish_at = None;
             if let Some(event) = self.poll_change() {
                 self.status.published(self.now());
+                let is_whole = matches!(event, ClientEvent::Update(_));
                 self.events.push_back(event);
+                if is_whole {
+                    self.note();
+                }
             }
         }
     }

@@ -7,6 +7,7 @@ use super::wire::{self, Incoming};
 use crate::bootstrap::{Bootstrap, Server, ServerFeature};
 use crate::decode::Context;
 use crate::protocol::{Action, Options, Protocol, Variant};
+use crate::ResourceType;
 use crate::status::{Recorder, Status};
 use envoy_types::pb::envoy::config::core::v3::Node;
 use mesh_core::Timestamp;
@@ -23,6 +24,15 @@ pub(super) struct Slot {
     link: Link,
     /// How many streams in a row had no response.
     failures: usize,
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Done {
+    /// A stream ended, or another one begins.
+    Stream,
+    /// A request of this type was sent.
+    Request(ResourceType),
 }
 
 impl Slot {
@@ -48,8 +58,14 @@ impl Slot {
         }
     }
 
-    /// Does what the protocol asks for; `false`: nothing.
-    pub(super) fn drive(&mut self, node: &Node, now: Timestamp) -> bool {
+    /// Does what the protocol asks for; `false`: nothing. `done` is told of each request, and of streams that
+    /// end or begin.
+    pub(super) fn drive(
+        &mut self,
+        node: &Node,
+        now: Timestamp,
+        mut done: impl FnMut(Done),
+    ) -> bool {
         let mut busy = false;
         while let Some(action) = self.protocol.poll_action() {
             // Also when the protocol has given a stream up by itself.
@@ -62,12 +78,14 @@ impl Slot {
                 }
                 Action::Close => Link::Down,
             };
+            done(Done::Stream);
             busy = true;
         }
         while self.link.has_room()
             && let Some(request) = self.protocol.poll_request(now)
         {
             self.recorder.sent(&request, now);
+            done(Done::Request(request.kind));
             self.link.send(wire::request(request, node));
             busy = true;
         }

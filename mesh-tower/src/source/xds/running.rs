@@ -6,10 +6,11 @@ use super::keeper::{Keeper, Turn};
 use crate::clock;
 use crate::source::load_report::Reporting;
 use crate::source::xds_status::XdsStatus;
-use crate::source::{Demand, RejectCause, Rejected, Sink};
+use crate::source::{Demand, Interest, RejectCause, Rejected, Sink};
 use mesh_core::WallTime;
 use mesh_core::model::Domain;
 use mesh_core::update::{ConfigUpdate, Origin};
+use mesh_xds::cascade::whole::Note;
 use mesh_xds::client::{Client, ClientEvent};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,11 +19,15 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 /// Of an authority without a port that is asked for from the start.
 const DEFAULT_PORT: u16 = 80;
 
+/// Notes that are said of one configuration; of more, how many.
+const MAX_NOTES: usize = 20;
+
 /// A source at work.
 #[derive(Debug)]
 pub(super) struct Running {
     sink: Sink,
-    demand: Demand,
+    /// `None`: everything is asked for, whatever is called.
+    demand: Option<Demand>,
     client: Client,
     reporting: Reporting,
     status: XdsStatus,
@@ -41,7 +46,10 @@ pub(super) struct Running {
 
 impl Running {
     pub(super) fn new(source: &XdsSource, sink: Sink) -> Self {
-        let client = Client::new(&source.bootstrap, source.variant);
+        let client = match source.wildcard {
+            true => Client::everything(&source.bootstrap, source.variant),
+            false => Client::new(&source.bootstrap, source.variant),
+        };
         let mut client = source.status.follow(client, sink.cells());
         let keeper = source.place().map(|place| Keeper::new(place, sink.cells()));
         if keeper.is_some() {
@@ -57,7 +65,7 @@ impl Running {
             client.want(authority, DEFAULT_PORT);
         }
         Self {
-            demand: sink.on_demand(),
+            demand: (!source.wildcard).then(|| sink.on_demand()),
             status: source.status.clone(),
             reporting: Reporting::new(&source.bootstrap, &sink),
             sink,
@@ -79,7 +87,7 @@ impl Running {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                interest = self.demand.next() => {
+                interest = next_interest(self.demand.as_mut()) => {
                     self.client.want(&interest.authority, interest.default_port);
                 }
                 event = self.client.next() => self.hand_over(event),
@@ -103,7 +111,9 @@ impl Running {
         self.client.restore(&copy);
         self.is_copy = true;
         for root in copy.roots() {
-            self.demand.hold(&root.authority);
+            if let Some(demand) = &mut self.demand {
+                demand.hold(&root.authority);
+            }
         }
     }
 
@@ -134,6 +144,7 @@ impl Running {
                 self.demand.reachable(&server);
                 tracing::info!(target: "mesh", %server, "control plane reachable");
             }
+            ClientEvent::Noted(notes) => say(&notes),
             _ => {}
         }
         let now = (self.client.is_reachable().or(self.told.0), self.client.stale());
@@ -176,9 +187,10 @@ impl Running {
 
     /// Lets go of authorities that no call uses.
     fn let_go(&mut self) {
+        let Some(demand) = &mut self.demand else { return };
         let calls = self.sink.calls();
         let mut uses = BTreeMap::new();
-        for (authority, asked) in self.demand.held() {
+        for (authority, asked) in demand.held() {
             if self.pinned.contains(&authority) {
                 continue;
             }
@@ -188,7 +200,7 @@ impl Running {
         }
         for authority in self.idle.handle_uses(uses, clock::now()) {
             tracing::debug!(target: "mesh", %authority, "no calls: let go of");
-            self.demand.release(&authority);
+            demand.release(&authority);
             self.client.unwant(&authority);
         }
     }
@@ -209,6 +221,25 @@ async fn next_turn(keeper: Option<&mut Keeper>) -> Turn {
     match keeper {
         Some(keeper) => keeper.next().await,
         None => std::future::pending().await,
+    }
+}
+
+/// The next call that asks; never, where calls don't.
+async fn next_interest(demand: Option<&mut Demand>) -> Interest {
+    match demand {
+        Some(demand) => demand.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Says what is new to say of a configuration: it is good, and calls may still not do what was meant.
+fn say(notes: &[Note]) {
+    let (said, rest) = notes.split_at(notes.len().min(MAX_NOTES));
+    for note in said {
+        tracing::warn!(target: "mesh", "of what the control plane has: {note}");
+    }
+    if !rest.is_empty() {
+        tracing::warn!(target: "mesh", "of what the control plane has: {} more like it", rest.len());
     }
 }
 

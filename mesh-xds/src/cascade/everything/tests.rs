@@ -63,8 +63,10 @@ impl Peer {
         let hash = xxhash_rust::xxh64::xxh64(event.as_bytes(), 0);
         let received = Received::new("1".into(), hash, bytes::Bytes::new());
         let value = match words[0] {
-            "all" => return self.graph.set_answered(kind(words[1]), true),
-            "unsure" => return self.graph.set_answered(kind(words[1]), false),
+            "all" | "unsure" => {
+                self.graph.set_answered(kind(words[1]), words[0] == "all");
+                return;
+            }
             "copy" => return self.graph.handle_copy(),
             "fail" => {
                 let kept = words.get(3) != Some(&"gone");

@@ -30,6 +30,9 @@
 //! - Servers that are equal in address, credentials and known features are one (gRFC A47), with one
 //!   stream; a server that is asked for nothing has none.
 //!
+//! - The wildcard is the name `*` of the old style: its answer is a response of its type. It covers what
+//!   nobody asked for by name, but for names of authorities that have servers of their own.
+//!
 //! What it does not do: hold values, open streams, or tell watchers.
 
 mod op;
@@ -42,7 +45,7 @@ pub(super) use op::{Authority, Cause, Op, ServerAt};
 use crate::ResourceType;
 use crate::bootstrap::{Bootstrap, ResourceName, Server};
 use crate::cascade::Key;
-use crate::protocol::canonical;
+use crate::protocol::{WILDCARD, canonical};
 use scope::Scope;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -219,10 +222,28 @@ impl Federation {
         self.ops.pop_front()
     }
 
-    /// Whether a name is watched.
+    /// Whether a name is watched, or covered by a wildcard that is.
     pub(super) fn is_watched(&self, kind: ResourceType, name: &Arc<str>) -> bool {
-        let scope = authority_of(kind, name).ok().and_then(|of| self.scopes.get(&of));
-        scope.is_some_and(|scope| scope.watches(&(kind, canonical(name))))
+        self.watched_by(kind, name).is_some()
+    }
+
+    /// Whether only a wildcard covers a name.
+    pub(super) fn is_wild(&self, kind: ResourceType, name: &Arc<str>) -> bool {
+        let key = (kind, canonical(name));
+        let by_name = self.watched_by(kind, name).and_then(|of| self.scopes.get(&of));
+        by_name.is_some_and(|scope| !scope.watches(&key))
+    }
+
+    /// The authority whose servers are asked for a name; `None`: none is.
+    fn watched_by(&self, kind: ResourceType, name: &Arc<str>) -> Option<Authority> {
+        let authority = authority_of(kind, name).ok()?;
+        let scope = self.scopes.get(&authority);
+        if scope.is_some_and(|scope| scope.watches(&(kind, canonical(name)))) {
+            return Some(authority);
+        }
+        let top = self.scopes.get(&None)?;
+        let is_theirs = scope.is_none_or(|scope| scope.servers == top.servers);
+        (is_theirs && top.watches(&(kind, WILDCARD.into()))).then_some(None)
     }
 
     /// Whether a server is the active one of an authority of which something is watched.
@@ -236,8 +257,9 @@ impl Federation {
     }
 
     /// The active server for a name; `None`: it can't be asked for.
-    pub(super) fn server_of(&self, kind: ResourceType, name: &str) -> Option<ServerAt> {
-        self.active(&authority_of(kind, name).ok()?)
+    pub(super) fn server_of(&self, kind: ResourceType, name: &Arc<str>) -> Option<ServerAt> {
+        let authority = self.watched_by(kind, name);
+        self.active(&authority.or_else(|| authority_of(kind, name).ok())?)
     }
 
     /// The names of an authority that are watched.
@@ -274,12 +296,8 @@ impl Federation {
         kind: ResourceType,
         name: &Arc<str>,
     ) -> Option<(Authority, usize)> {
-        let authority = authority_of(kind, name).ok()?;
-        let scope = self.scopes.get(&authority)?;
-        if !scope.watches(&(kind, canonical(name))) {
-            return None;
-        }
-        let place = scope.servers.iter().position(|of| *of == server)?;
+        let authority = self.watched_by(kind, name)?;
+        let place = self.scopes.get(&authority)?.servers.iter().position(|of| *of == server)?;
         Some((authority, place))
     }
 
