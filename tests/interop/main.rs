@@ -29,4 +29,5 @@ mod rpc;
 mod secure;
 mod statistics;
 mod xds;
+mod xds_everything;
 mod xds_status;

@@ -36,10 +36,16 @@ impl ControlPlane {
         Self::with(&[])
     }
 
+    /// One that is asked by name: a request without names asks for nothing.
     pub(crate) fn with(arguments: &[&OsStr]) -> Self {
+        let by_name = [OsStr::new("-by-name")];
+        Self::run(&[&by_name, arguments].concat())
+    }
+
+    /// One as it comes: a request without names asks for everything.
+    pub(crate) fn run(arguments: &[&OsStr]) -> Self {
         let mut command = Command::new(installed("go-xds-peer"));
         let mut child = command
-            .arg("-by-name")
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -78,7 +84,7 @@ impl ControlPlane {
         }
     }
 
-    fn requests(&self, kind: &str) -> Vec<Value> {
+    pub(crate) fn requests(&self, kind: &str) -> Vec<Value> {
         let said = self.said.lock();
         let of_kind = |said: &&Value| {
             said["event"] == "request" && said["type"].as_str().is_some_and(|of| of.ends_with(kind))
@@ -95,6 +101,10 @@ impl ControlPlane {
 
 /// Our client of it.
 fn client_of(plane: &ControlPlane, variant: Variant) -> Mesh {
+    Mesh::builder().source(source_of(plane, variant)).build().unwrap()
+}
+
+pub(crate) fn source_of(plane: &ControlPlane, variant: Variant) -> XdsSource {
     let bootstrap = json!({
         "xds_servers": [{
             "server_uri": format!("127.0.0.1:{}", plane.port),
@@ -104,8 +114,7 @@ fn client_of(plane: &ControlPlane, variant: Variant) -> Mesh {
         "node": { "id": "mesh-interop", "cluster": "tests" },
     });
     let bootstrap = Bootstrap::parse(&bootstrap.to_string()).unwrap();
-    let source = XdsSource::new(bootstrap).variant(variant);
-    Mesh::builder().source(source).build().unwrap()
+    XdsSource::new(bootstrap).variant(variant)
 }
 
 fn listener(authority: &str) -> Value {
@@ -151,7 +160,7 @@ fn routes(one: u32, two: u32) -> Value {
     })
 }
 
-fn cluster(name: &str) -> Value {
+pub(crate) fn cluster(name: &str) -> Value {
     json!({
         "@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster",
         "name": name,
@@ -161,7 +170,7 @@ fn cluster(name: &str) -> Value {
     })
 }
 
-fn endpoints(cluster: &str, port: u16) -> Value {
+pub(crate) fn endpoints(cluster: &str, port: u16) -> Value {
     json!({
         "@type": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
         "cluster_name": cluster,

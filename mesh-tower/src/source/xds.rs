@@ -92,7 +92,7 @@ impl XdsSource {
     ///
     /// - [`Mesh::ready`](crate::Mesh::ready) resolves on the first configuration that is complete: all
     ///   listeners with their routes, all clusters that these name with their endpoints. Calls before it
-    ///   are refused with `NR`: nothing waits for a name.
+    ///   are refused with `not_configured`: none waits for a name.
     /// - A host that no listener serves is refused with `NR`.
     /// - New versions of a listener or a cluster go live as they are complete, and what is gone is gone.
     /// - [`authority`](Self::authority), [`xds_authority`](Self::xds_authority) and

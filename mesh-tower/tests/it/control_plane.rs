@@ -1,5 +1,7 @@
 //! Control planes over sockets: which one is asked, what is kept on disk, what is let go of.
 
+mod everything;
+
 use crate::fixture::{at, bounded, call, cluster, eventually, get, metric, over_h2, reply, text};
 use http::Request;
 use mesh_core::model::{Domain, ForwardAction, Route, VirtualHost};

@@ -54,11 +54,14 @@ impl Client {
             return;
         }
         if silent {
-            let uri = self.slots[server].server.uri();
-            tracing::warn!(
-                target: "mesh::xds", server = %uri, %kind,
-                "no answer within {PATIENCE:?} to the question for everything: counts as nothing"
-            );
+            let slot = &self.slots[server];
+            // Else it has nothing new to say.
+            if !slot.protocol.is_answered(kind) {
+                tracing::warn!(
+                    target: "mesh::xds", server = %slot.server.uri(), %kind,
+                    "no answer within {PATIENCE:?} to the question for everything: counts as nothing"
+                );
+            }
             self.federation.handle_failed(server, kind, &WILDCARD.into(), true);
         } else {
             for name in self.wildcards.others(server, kind) {
