@@ -18,9 +18,12 @@
 //!   exist are none, and a cluster that is not among all clusters is not there.
 //! - **The first configuration** waits for both wildcards and for all listeners; later ones take what is
 //!   complete.
-//! - **Gone is gone**: a listener that a control plane has no more serves no call. A cluster likewise, but
-//!   for routes that name it and are about to be replaced: these keep it until they are. (By the xDS
-//!   protocol, "Eventual consistency considerations", a server takes clusters away last.)
+//! - **Gone is gone**: a listener that a control plane has no more serves no call, and a cluster takes none.
+//! - **The parts of one change may be [`APART`]**: a cluster that is gone stays for that long while routes in
+//!   force name it, and for as long as these wait for their successor; new routes wait for that long for a
+//!   cluster that is not there and that the ones before did not name. By the xDS protocol ("Eventual
+//!   consistency considerations") clusters come first and go last; go-control-plane takes them away first,
+//!   and Envoy loses the calls in between.
 //! - **Endpoints lead nowhere:** others cost the clusters that use them ([`Change::Endpoints`]), however many
 //!   there are.
 //! - **Names of `xdstp:`** are asked for by name, as no wildcard is said to cover them.
@@ -42,9 +45,14 @@ use crate::store::{Known, Received, Store};
 use crate::{Resource, ResourceType};
 use clusters::Clusters;
 use listeners::Listeners;
+use mesh_core::Timestamp;
 use mesh_core::update::{ConfigUpdate, EndpointsUpdate, Origin};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How much later than the first the last part of one change may come.
+const APART: Duration = Duration::from_secs(5);
 
 /// The types that are asked for by the wildcard.
 pub(crate) const WILD: [ResourceType; 2] = [ResourceType::Listener, ResourceType::Cluster];
@@ -68,6 +76,14 @@ pub struct Everything {
     routes: Option<(ConfigUpdate, Vec<Note>)>,
     /// The version that was told last.
     told: Option<Version>,
+}
+
+/// What is known, and when.
+#[derive(Clone, Copy)]
+struct Now<'a> {
+    store: &'a Store,
+    asked: &'a Asked,
+    now: Timestamp,
 }
 
 /// What the wildcards are known to cover.
@@ -152,8 +168,7 @@ impl Everything {
     }
 
     /// Whether the server that counts has answered for all listeners, or for all clusters, on its present
-    /// stream: what it has not named by then is not there. Routes may name a cluster that comes later, but
-    /// not by more than that. `false`: it was known.
+    /// stream: what it has not named by then is not there. `false`: it was known.
     pub fn set_answered(&mut self, kind: ResourceType, answered: bool) -> bool {
         let Some(at) = WILD.iter().position(|wild| *wild == kind) else { return false };
         let before = std::mem::replace(&mut self.asked.answered[at], answered);
@@ -188,12 +203,13 @@ impl Everything {
 
     /// Looks at what has changed: what to watch now. Nothing when nothing happened. The wildcard is the name
     /// `*`.
-    pub fn poll_watches(&mut self) -> Watches {
+    pub fn poll_watches(&mut self, now: Timestamp) -> Watches {
         let Self { store, asked, listeners, clusters, touched, .. } = self;
-        let settled = clusters.settle(store, asked, touched);
-        let answered = |name: &Arc<str>| clusters.is_answered(store, asked, name);
+        let known = Now { store, asked, now };
+        let settled = clusters.settle(known, touched);
+        let answered = |name: &Arc<str>| clusters.is_answered(known, name);
         listeners.handle_settled(&settled, answered);
-        if listeners.settle(store, asked, answered, touched) {
+        if listeners.settle(known, answered, touched) {
             self.routes = None;
         }
         let mut watches = Watches::default();
@@ -213,6 +229,13 @@ impl Everything {
         watches
     }
 
+    /// When [`poll_watches`](Self::poll_watches) and then [`poll_change`](Self::poll_change) want to be called
+    /// although nothing happened.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        self.listeners.poll_timeout().into_iter().chain(self.clusters.poll_timeout()).min()
+    }
+
     fn is_needed(&self, key: &Key) -> bool {
         let used = self.listeners.users().has(key) || self.clusters.users().has(key);
         *key.1 == *WILDCARD || (used && is_named(key))
@@ -226,8 +249,7 @@ impl Everything {
         if !self.live {
             return None;
         }
-        let listeners = &self.listeners;
-        self.clusters.drop_gone(|name| listeners.holds(name));
+        self.clusters.drop_gone(&self.listeners);
         let version = self.version();
         let told = self.told.replace(version);
         let (changed, routes) = (self.clusters.take_changed(), self.listeners.take_changed());

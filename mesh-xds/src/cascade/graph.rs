@@ -4,7 +4,7 @@ use super::{Cascade, Change, Everything, Watches};
 use crate::load_report::LoadKey;
 use crate::store::{Received, Store};
 use crate::{Resource, ResourceType};
-use mesh_core::ConfigUpdate;
+use mesh_core::{ConfigUpdate, Timestamp};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -84,8 +84,19 @@ impl Graph {
     }
 
     /// What to watch now; the wildcard is the name `*`.
-    pub(crate) fn poll_watches(&mut self) -> Watches {
-        either!(self, graph => graph.poll_watches())
+    pub(crate) fn poll_watches(&mut self, now: Timestamp) -> Watches {
+        match self {
+            Self::ByName(cascade) => cascade.poll_watches(),
+            Self::Everything(everything) => everything.poll_watches(now),
+        }
+    }
+
+    /// When there may be a change although nothing happened.
+    pub(crate) fn poll_timeout(&self) -> Option<Timestamp> {
+        match self {
+            Self::ByName(_) => None,
+            Self::Everything(everything) => everything.poll_timeout(),
+        }
     }
 
     /// What became of the configuration.
@@ -125,4 +136,3 @@ impl Graph {
         }
     }
 }
-

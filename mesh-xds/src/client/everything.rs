@@ -7,9 +7,9 @@ use super::federation::ServerAt;
 use super::wildcards::{PATIENCE, Settled};
 use super::{Client, ClientEvent};
 use crate::bootstrap::Bootstrap;
+use crate::cascade::Everything;
 use crate::cascade::everything::WILD;
 use crate::cascade::graph::Graph;
-use crate::cascade::Everything;
 use crate::protocol::{Content, Response, Variant, WILDCARD};
 use std::sync::Arc;
 
@@ -29,7 +29,11 @@ impl Client {
 
     /// A response came, and the protocol has it: what it says of a wildcard. Before its resources are taken
     /// in: that there is an answer may make the server count.
-    pub(super) fn heard_of_all(&mut self, server: ServerAt, response: &Response) -> Option<Settled> {
+    pub(super) fn heard_of_all(
+        &mut self,
+        server: ServerAt,
+        response: &Response,
+    ) -> Option<Settled> {
         let kind = response.kind;
         if self.cascade.everything().is_none() || !WILD.contains(&kind) {
             return None;

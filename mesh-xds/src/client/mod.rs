@@ -265,6 +265,7 @@ impl Client {
             let now = Instant::now();
             let timeouts = self.slots.iter().filter_map(|slot| slot.protocol.poll_timeout());
             let timeouts = timeouts.map(|(at, _)| at).chain(self.wildcards.poll_timeout());
+            let timeouts = timeouts.chain(self.cascade.poll_timeout());
             let due = timeouts.map(|at| self.instant(at)).chain(self.publish_at).min();
             let timer = async {
                 match due {
@@ -290,6 +291,9 @@ impl Client {
                     let now = self.now();
                     for slot in &mut self.slots {
                         slot.protocol.handle_timeout(now, &mut Draw);
+                    }
+                    if self.cascade.poll_timeout().is_some_and(|due| due <= now) {
+                        self.publish_soon();
                     }
                     for settled in self.wildcards.handle_timeout(now) {
                         self.settled(settled);
@@ -343,7 +347,7 @@ impl Client {
 
     /// Watches what is needed now, and no longer what is not; `false`: nothing changed.
     fn rewatch(&mut self) -> bool {
-        let watches = self.cascade.poll_watches();
+        let watches = self.cascade.poll_watches(self.now());
         let busy = !(watches.added.is_empty() && watches.removed.is_empty());
         // First what is new: a server that is left with nothing loses its stream.
         for (kind, name) in watches.added {

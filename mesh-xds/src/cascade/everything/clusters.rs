@@ -3,10 +3,11 @@
 use super::super::clusters::{Changed, take};
 use super::super::version::{Part, Version};
 use super::super::{Key, aggregate};
-use super::{Asked, Users, replace};
+use super::{APART, Listeners, Now, Users, replace};
 use crate::ResourceType;
 use crate::protocol::canonical;
-use crate::store::{Known, Store};
+use crate::store::Known;
+use mesh_core::Timestamp;
 use mesh_core::update::ClusterUpdate;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,8 +19,9 @@ pub(super) struct Clusters {
     users: Users,
     /// Those to be looked at.
     stale: BTreeSet<Arc<str>>,
-    /// Those that the control plane has no more, and that are still in force.
-    gone: BTreeSet<Arc<str>>,
+    /// Those that the control plane has no more, and that are still in force: until when because routes name
+    /// them; `None`: only because these are about to be replaced.
+    gone: BTreeMap<Arc<str>, Option<Timestamp>>,
     /// Those that wait for something behind them.
     warming: BTreeSet<Arc<str>>,
     changed: Changed,
@@ -53,13 +55,15 @@ impl Clusters {
     /// Takes over what is complete; those that were looked at.
     pub(super) fn settle(
         &mut self,
-        store: &Store,
-        asked: &Asked,
+        known: Now<'_>,
         touched: &mut BTreeSet<Key>,
     ) -> BTreeSet<Arc<str>> {
+        for until in self.gone.values_mut() {
+            *until = until.filter(|until| *until > known.now);
+        }
         let stale = std::mem::take(&mut self.stale);
         for name in &stale {
-            self.settle_one(name, store, asked, touched);
+            self.settle_one(name, known, touched);
         }
         stale
     }
@@ -67,8 +71,7 @@ impl Clusters {
     fn settle_one(
         &mut self,
         name: &Arc<str>,
-        store: &Store,
-        asked: &Asked,
+        Now { store, asked, now }: Now<'_>,
         touched: &mut BTreeSet<Key>,
     ) {
         let is_there = matches!(store.look(ResourceType::Cluster, name), Known::Value(_));
@@ -85,8 +88,7 @@ impl Clusters {
         self.gone.remove(name);
         self.warming.remove(name);
         if !is_there {
-            // Until nobody who is about to go needs it: see `drop_gone`.
-            self.gone.insert(Arc::clone(name));
+            self.gone.insert(Arc::clone(name), Some(now + APART));
         } else if entry.uses.iter().all(|key| asked.is_answered(store, key)) {
             let mut hash = Part::new("cluster", name);
             entry.uses.iter().for_each(|(kind, name)| hash.resource(store, *kind, name));
@@ -98,11 +100,15 @@ impl Clusters {
         }
     }
 
-    /// Ends those that are gone, but for those that somebody still holds.
-    pub(super) fn drop_gone(&mut self, is_held: impl Fn(&Arc<str>) -> bool) {
+    /// Ends those that are gone, but for those that routes still hold.
+    pub(super) fn drop_gone(&mut self, listeners: &Listeners) {
         let Self { entries, gone, changed, version, .. } = self;
-        gone.retain(|name| {
-            if is_held(name) {
+        if gone.is_empty() {
+            return;
+        }
+        let (named, held) = listeners.names();
+        gone.retain(|name, until| {
+            if held.contains(name) || (until.is_some() && named.contains(name)) {
                 return true;
             }
             if let Some(entry) = entries.remove(name) {
@@ -114,10 +120,15 @@ impl Clusters {
         });
     }
 
+    /// When one that is gone has stayed for long enough.
+    pub(super) fn poll_timeout(&self) -> Option<Timestamp> {
+        self.gone.values().flatten().min().copied()
+    }
+
     /// Whether it and everything behind it has its answer.
-    pub(super) fn is_answered(&self, store: &Store, asked: &Asked, name: &Arc<str>) -> bool {
+    pub(super) fn is_answered(&self, known: Now<'_>, name: &Arc<str>) -> bool {
         let key = (ResourceType::Cluster, canonical(name));
-        !self.warming.contains(&key.1) && asked.is_answered(store, &key)
+        !self.warming.contains(&key.1) && known.asked.is_answered(known.store, &key)
     }
 
     /// Who uses what.

@@ -1,12 +1,13 @@
 //! [`Listeners`]: all listeners that a control plane has, each with the routes that are in force.
 
+use super::super::Key;
 use super::super::version::{Part, Version};
 use super::super::whole::{Group, Note, NoteKind, add};
-use super::super::Key;
-use super::{Asked, Users, is_named, replace};
+use super::{APART, Now, Users, is_named, replace};
 use crate::protocol::canonical;
 use crate::store::{Known, Store};
 use crate::{Resource, ResourceType, RouteSource, XdsListener, XdsRouteConfiguration};
+use mesh_core::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -34,6 +35,10 @@ struct Entry {
     needs: BTreeSet<Key>,
     /// Clusters that its newest routes name and that have no answer.
     waits_for: BTreeSet<Arc<str>>,
+    /// Until when it waits for clusters that are not there.
+    until: Option<Timestamp>,
+    /// It has waited for them for long enough.
+    has_waited: bool,
 }
 
 /// A listener and its routes; `None`: there are none.
@@ -49,6 +54,8 @@ struct Looked {
     next: Option<InForce>,
     needs: BTreeSet<Key>,
     waits_for: BTreeSet<Arc<str>>,
+    /// Clusters that are not there.
+    absent: BTreeSet<Arc<str>>,
     /// Its routes have no answer.
     lacks_routes: bool,
 }
@@ -94,21 +101,23 @@ impl Listeners {
     /// Takes over what is complete. Whether anything in force changed.
     pub(super) fn settle(
         &mut self,
-        store: &Store,
-        asked: &Asked,
+        known: Now<'_>,
         is_answered: impl Fn(&Arc<str>) -> bool,
         touched: &mut BTreeSet<Key>,
     ) -> bool {
         let mut changed = false;
+        let due = self.until().filter(|(_, until)| *until <= known.now);
+        let due: Vec<_> = due.map(|(name, _)| Arc::clone(name)).collect();
+        self.stale.extend(due);
         for name in std::mem::take(&mut self.stale) {
             let Known::Value(Resource::Listener(listener)) =
-                store.look(ResourceType::Listener, &name)
+                known.store.look(ResourceType::Listener, &name)
             else {
                 changed |= self.remove(&name, touched);
                 continue;
             };
-            let looked = look(listener, store, asked, &is_answered);
-            changed |= self.take(&name, looked, store, touched);
+            let looked = look(listener, known, &is_answered);
+            changed |= self.take(&name, looked, known, touched);
         }
         self.changed |= changed;
         changed
@@ -127,11 +136,12 @@ impl Listeners {
         &mut self,
         name: &Arc<str>,
         looked: Looked,
-        store: &Store,
+        known: Now<'_>,
         touched: &mut BTreeSet<Key>,
     ) -> bool {
-        let Looked { next, mut needs, waits_for, lacks_routes } = looked;
+        let Looked { next, mut needs, mut waits_for, absent, lacks_routes } = looked;
         let entry = self.entries.entry(Arc::clone(name)).or_default();
+        waits_for.extend(entry.awaited(absent, known.now));
         release(&mut self.held_up, name, &entry.waits_for);
         for cluster in &waits_for {
             self.held_up.entry(Arc::clone(cluster)).or_default().insert(Arc::clone(name));
@@ -145,7 +155,8 @@ impl Listeners {
             needs.extend(entry.in_force.iter().flat_map(InForce::named_clusters));
         } else if let Some(next) = next {
             self.warming.remove(name);
-            let hash = Some(next.hash(name, store));
+            (entry.until, entry.has_waited) = (None, false);
+            let hash = Some(next.hash(name, known.store));
             self.version.replace(std::mem::replace(&mut entry.hash, hash), hash);
             changed = !entry.in_force.as_ref().is_some_and(|before| before.is_same(&next));
             if changed {
@@ -162,11 +173,27 @@ impl Listeners {
         self.warming.is_empty()
     }
 
-    /// Whether routes name this cluster that are about to be replaced.
-    pub(super) fn holds(&self, cluster: &Arc<str>) -> bool {
-        let waiting = self.warming.iter().filter_map(|name| self.entries.get(name));
-        let mut in_force = waiting.filter_map(|entry| entry.in_force.as_ref());
-        in_force.any(|in_force| in_force.clusters().any(|named| canonical(named) == *cluster))
+    /// The clusters that routes in force name, and those of them that routes name which wait for their
+    /// successors.
+    pub(super) fn names(&self) -> (BTreeSet<Arc<str>>, BTreeSet<Arc<str>>) {
+        let (mut named, mut held) = (BTreeSet::new(), BTreeSet::new());
+        for (name, entry) in &self.entries {
+            let names = entry.in_force.iter().flat_map(InForce::clusters).map(canonical);
+            match self.warming.contains(name) {
+                true => held.extend(names),
+                false => named.extend(names),
+            }
+        }
+        (named, held)
+    }
+
+    /// When one that waits for clusters that are not there has waited for long enough.
+    pub(super) fn poll_timeout(&self) -> Option<Timestamp> {
+        self.until().map(|(_, until)| until).min()
+    }
+
+    fn until(&self) -> impl Iterator<Item = (&Arc<str>, Timestamp)> {
+        self.warming.iter().filter_map(|name| Some((name, self.entries.get(name)?.until?)))
     }
 
     /// What is in force, by routes.
@@ -223,6 +250,24 @@ impl Listeners {
     }
 }
 
+impl Entry {
+    /// What it waits for of clusters that are not there: a part of the same change may bring them. Only if
+    /// something serves meanwhile, and not for those that this lacks as well.
+    fn awaited(&mut self, mut absent: BTreeSet<Arc<str>>, now: Timestamp) -> BTreeSet<Arc<str>> {
+        let Some(in_force) = &self.in_force else { return BTreeSet::new() };
+        for name in in_force.clusters() {
+            absent.remove(&canonical(name));
+        }
+        self.has_waited |= self.until.is_some_and(|until| until <= now);
+        if absent.is_empty() || self.has_waited {
+            self.until = None;
+            return BTreeSet::new();
+        }
+        self.until.get_or_insert(now + APART);
+        absent
+    }
+}
+
 impl InForce {
     fn clusters(&self) -> impl Iterator<Item = &Arc<str>> {
         self.routes.iter().flat_map(|routes| routes.clusters.iter().flatten())
@@ -261,8 +306,7 @@ impl InForce {
 /// What a listener comes to by what is known.
 fn look(
     listener: &Arc<XdsListener>,
-    store: &Store,
-    asked: &Asked,
+    Now { store, asked, .. }: Now<'_>,
     is_answered: impl Fn(&Arc<str>) -> bool,
 ) -> Looked {
     let mut looked = Looked::default();
@@ -281,8 +325,13 @@ fn look(
     };
     let next = InForce { listener: Arc::clone(listener), routes };
     looked.needs.extend(next.named_clusters());
-    let waits_for = next.clusters().filter(|cluster| !is_answered(cluster));
-    looked.waits_for = waits_for.map(canonical).collect();
+    for name in next.clusters() {
+        if !is_answered(name) {
+            looked.waits_for.insert(canonical(name));
+        } else if store.look(ResourceType::Cluster, name) == Known::Pending {
+            looked.absent.insert(canonical(name));
+        }
+    }
     looked.next = Some(next);
     looked
 }

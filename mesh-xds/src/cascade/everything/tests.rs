@@ -11,7 +11,7 @@ use std::sync::Arc;
 ///
 /// Events: `LDS name[@port] …`, `RDS`, `CDS` and `EDS` as in the tests of the cascade; `all LDS`, `all CDS`: the
 /// control plane has answered; `unsure KIND`: a new stream begins; `fail KIND name [gone]`; `copy`: what was
-/// said before was a copy. Watches: `+KIND name`, `-KIND name`. Served, as whoever applies it has it:
+/// said before was a copy; `at SECONDS`. Watches: `+KIND name`, `-KIND name`. Served, as whoever applies it has it:
 /// `domain=c1[1 2],c2[?]`, with `-` behind a cluster that is not there; `…`: nothing was told yet.
 #[track_caller]
 fn check(script: &str) {
@@ -31,23 +31,26 @@ fn check(script: &str) {
 /// A graph, and whoever applies what it says.
 pub(super) struct Peer {
     pub(super) graph: Everything,
+    pub(super) now: Timestamp,
     pub(super) applied: Option<ConfigUpdate>,
 }
 
 impl Peer {
     pub(super) fn new() -> Self {
         let mut graph = Everything::new("test");
-        let roots = graph.poll_watches();
+        let now = Timestamp::ZERO;
+        let roots = graph.poll_watches(now);
         assert_eq!(roots.added.iter().map(|key| &*key.1).collect::<Vec<_>>(), ["*", "*"]);
-        Self { graph, applied: None }
+        Self { graph, now, applied: None }
     }
 
     fn line(&mut self, events: &str) -> String {
         let mut watches = Vec::new();
         for event in events.split(';') {
             self.step(event.trim());
-            let polled = self.graph.poll_watches();
-            let signed = |sign: &'static str| move |(kind, name): &Key| format!("{sign}{kind} {name}");
+            let polled = self.graph.poll_watches(self.now);
+            let signed =
+                |sign: &'static str| move |(kind, name): &Key| format!("{sign}{kind} {name}");
             watches.extend(polled.added.iter().map(signed("+")));
             watches.extend(polled.removed.iter().map(signed("-")));
             for (kind, name) in polled.removed {
@@ -65,6 +68,10 @@ impl Peer {
         let value = match words[0] {
             "all" | "unsure" => {
                 self.graph.set_answered(kind(words[1]), words[0] == "all");
+                return;
+            }
+            "at" => {
+                self.now = Timestamp::from_millis(words[1].parse::<u64>().unwrap() * 1000);
                 return;
             }
             "copy" => return self.graph.handle_copy(),
@@ -204,7 +211,10 @@ fn clusters_that_no_route_names_hold_up_nothing() {
     peer.line("CDS d eds; all LDS; all CDS");
     assert!(peer.applied.as_ref().unwrap().clusters.is_empty());
     peer.line("EDS d 5");
-    assert_eq!(peer.applied.unwrap().clusters.keys().map(|name| &**name).collect::<Vec<_>>(), ["d"]);
+    assert_eq!(
+        peer.applied.unwrap().clusters.keys().map(|name| &**name).collect::<Vec<_>>(),
+        ["d"]
+    );
 }
 
 #[test]
@@ -280,12 +290,30 @@ fn listeners_change_over_one_by_one() {
 fn a_wait_ends_when_what_is_waited_for_is_gone() {
     check_after(
         "CDS d eds; RDS r a:d,c -> +EDS d | a=c[1]
-         fail CDS d gone -> -EDS d | a=d-,c[1]",
+         fail CDS d gone -> -EDS d | a=c[1]
+         at 5 -> | a=d-,c[1]",
     );
     check_after(
         "CDS d eds; RDS r a:d -> +EDS d | a=c[1]
          CDS d static=6 -> -EDS d | a=d[6]",
     );
+}
+
+#[test]
+fn new_routes_wait_a_moment_for_clusters_that_come_after_them() {
+    check_after(
+        "RDS r a:d -> | a=c[1]
+         at 3; CDS d eds -> +EDS d | a=c[1]
+         at 13; EDS d 2 -> | a=d[2]",
+    );
+    check_after(
+        "RDS r a:d -> | a=c[1]\nat 4 -> | a=c[1]\nat 5 -> | a=d-\nCDS d static=2 -> | a=d[2]",
+    );
+    // Newer ones do not begin anew.
+    check_after("RDS r a:d -> | a=c[1]\nat 3; RDS r b:d -> | a=c[1]\nat 5 -> | b=d-");
+    // What was not there before holds up nothing, nor what was refused.
+    check_after("RDS r a:d,c; at 5 -> | a=d-,c[1]\nRDS r b:d,c -> | b=d-,c[1]");
+    check_after("fail CDS d -> | a=c[1]\nRDS r a:d -> | a=d-");
 }
 
 // === Removal ===
@@ -298,7 +326,22 @@ fn a_listener_that_is_gone_serves_nothing() {
 
 #[test]
 fn a_cluster_that_is_gone_is_not_there() {
-    check_after("fail CDS c gone -> -EDS c | a=c-\nCDS c static=3 -> | a=c[3]");
+    // Of what was named while it was there the calls go on for a moment.
+    check_after(
+        "fail CDS c gone -> -EDS c | a=c[1]
+         at 4 -> | a=c[1]
+         at 5 -> | a=c-
+         CDS c static=3 -> | a=c[3]",
+    );
+    // What no route names is gone at once; and what is back was never gone.
+    check_after(
+        "RDS r b:d; CDS d static=2 -> | b=d[2]
+         fail CDS c gone -> -EDS c | b=d[2]
+         RDS r b:c; at 5 -> | b=c-",
+    );
+    check_after(
+        "fail CDS c gone -> -EDS c | a=c[1]\nat 3; CDS c static=2 -> | a=c[2]\nat 9 -> | a=c[2]",
+    );
 }
 
 #[test]
@@ -314,6 +357,18 @@ fn routes_that_are_about_to_be_replaced_keep_their_clusters() {
          CDS c static=8 -> | a=c[8]
          EDS d 2 -> | a=d[2]",
     );
+    // However long that takes.
+    check_after(
+        "fail CDS c gone; CDS d eds; RDS r a:d -> -EDS c +EDS d | a=c[1]
+         at 14 -> | a=c[1]
+         fail EDS d -> | a=d[]",
+    );
+    // They may come a little later, as well.
+    check_after(
+        "fail CDS c gone; CDS d eds -> -EDS c +EDS d | a=c[1]
+         at 3; RDS r a:d -> | a=c[1]
+         at 8; EDS d 2 -> | a=d[2]",
+    );
     // The successor ends: what is gone is gone.
     check_after(
         "fail CDS c gone; CDS d eds; RDS r a:d -> -EDS c +EDS d | a=c[1]
@@ -326,6 +381,7 @@ fn nothing_is_left_of_what_is_gone() {
     let mut peer = Peer::new();
     peer.line(BEGUN);
     peer.line("fail CDS c gone; fail LDS web gone");
+    assert_eq!(peer.graph.poll_timeout(), None);
     let held: Vec<_> = peer.graph.store().iter().map(|held| Arc::clone(held.name)).collect();
     assert!(held.is_empty(), "{held:?}");
     let applied = peer.applied.unwrap();
@@ -380,15 +436,20 @@ fn clusters_of_xdstp_names_are_asked_for_by_name() {
     named.clusters[0].insert(Arc::clone(&name));
     peer.step("LDS web rds=r");
     let value = Resource::RouteConfiguration(Arc::new(named));
-    peer.graph.handle_changed(ResourceType::RouteConfiguration, &"r".into(), value, ("1".into(), 1));
-    assert!(peer.graph.poll_watches().added.contains(&key));
+    peer.graph.handle_changed(
+        ResourceType::RouteConfiguration,
+        &"r".into(),
+        value,
+        ("1".into(), 1),
+    );
+    assert!(peer.graph.poll_watches(peer.now).added.contains(&key));
     assert!(peer.served().is_empty(), "it has no answer yet");
     // What is asked for by name is answered by name: that it is not there is kept.
     peer.graph.handle_failed(key.0, &name, "no such".into(), false);
     peer.line("EDS unknown 1");
     assert_eq!(peer.served(), "a=c[1]");
     peer.step("RDS r a:c");
-    assert_eq!(peer.graph.poll_watches().removed, [key]);
+    assert_eq!(peer.graph.poll_watches(peer.now).removed, [key]);
 }
 
 // === Other servers, other streams, copies ===
@@ -399,7 +460,8 @@ fn a_server_that_begins_anew_with_other_versions_is_taken_as_it_is() {
         "unsure LDS; unsure CDS -> | a=c[1]
          LDS web rds=r; all LDS; RDS r a:d -> | a=c[1]
          CDS c eds; CDS d eds; all CDS -> +EDS d | a=c[1]
-         EDS d 2; fail CDS c gone -> -EDS c | a=d[2]",
+         EDS d 2; fail CDS c gone -> -EDS c | a=d[2]
+         at 100 -> | a=d[2]",
     );
 }
 
