@@ -94,19 +94,19 @@ async fn everything(variant: Variant) {
     // Everything behind the host is replaced at once, and the old cluster is gone: no call is lost.
     for round in 0..5 {
         plane.set(&format!("there{round}"), &serving("two", &two));
-        until("the other cluster", async || who_answers(&mesh, 8, backends).await == [0, 8]).await;
+        until("the other cluster", async || who_answers(&mesh, 16, backends).await == [0, 16]).await;
         plane.set(&format!("back{round}"), &serving("one", &one));
-        until("the first again", async || who_answers(&mesh, 8, backends).await == [8, 0]).await;
+        until("the first again", async || who_answers(&mesh, 16, backends).await == [16, 0]).await;
     }
 
     // One listener more, and one less.
     plane.set("more", &beside(serving("one", &one), "one"));
     until("another host", async || outcome(&mesh, "other:81").await == "200").await;
     assert_eq!(outcome(&mesh, "other").await, "200", "nobody else serves it");
-    assert_eq!(who_answers(&mesh, 8, backends).await, [8, 0]);
+    assert_eq!(who_answers(&mesh, 16, backends).await, [16, 0]);
     plane.set("less", &serving("one", &one));
     until("it is gone", async || outcome(&mesh, "other").await == "no_virtual_host").await;
-    assert_eq!(who_answers(&mesh, 8, backends).await, [8, 0]);
+    assert_eq!(who_answers(&mesh, 16, backends).await, [16, 0]);
 
     // A bad cluster is refused with its reason; the last good one stays.
     let mut broken = serving("one", &one);
@@ -114,7 +114,7 @@ async fn everything(variant: Variant) {
     broken[2]["ring_hash_lb_config"] = json!({ "minimum_ring_size": 9_000_000 });
     plane.set("broken", &broken);
     plane.wait_for(|said| said["event"] == "request" && !said["error_detail"].is_null());
-    assert_eq!(who_answers(&mesh, 8, backends).await, [8, 0]);
+    assert_eq!(who_answers(&mesh, 16, backends).await, [16, 0]);
 
     // It goes away and comes back with something else: no call is lost.
     plane.set("good", &serving("one", &one));
@@ -122,7 +122,7 @@ async fn everything(variant: Variant) {
     plane.wait_for(|said| said["event"] == "stopped");
     assert_eq!(who_answers(&mesh, 208, backends).await, [208, 0], "while it is away");
     plane.set("again", &serving("two", &two));
-    until("what it has now", async || who_answers(&mesh, 8, backends).await == [0, 8]).await;
+    until("what it has now", async || who_answers(&mesh, 16, backends).await == [0, 16]).await;
 
     // It has nothing more: nothing is served.
     plane.command(&json!({ "clear": { "version": "nothing", "node": "*" } }));

@@ -22,8 +22,8 @@
 //! - **The parts of one change may be [`APART`]**: a cluster that is gone stays for that long while routes in
 //!   force name it, and for as long as these wait for their successor; new routes wait for that long for a
 //!   cluster that is not there and that the ones before did not name. By the xDS protocol ("Eventual
-//!   consistency considerations") clusters come first and go last; go-control-plane takes them away first,
-//!   and Envoy loses the calls in between.
+//!   consistency considerations") clusters come first and go last; but in the state of the world one response
+//!   brings the new ones and takes the old ones away, before the routes come.
 //! - **Endpoints lead nowhere:** others cost the clusters that use them ([`Change::Endpoints`]), however many
 //!   there are.
 //! - **Names of `xdstp:`** are asked for by name, as no wildcard is said to cover them.

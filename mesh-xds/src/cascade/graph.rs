@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// One of two.
 #[derive(Debug)]
 pub(crate) enum Graph {
-    ByName(Cascade),
+    ByName(Box<Cascade>),
     Everything(Box<Everything>),
 }
 

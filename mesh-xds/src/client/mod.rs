@@ -144,7 +144,7 @@ impl Client {
     /// authority is asked for; if none is, the first thing that it says is an empty configuration.
     #[must_use]
     pub fn new(bootstrap: &Bootstrap, variant: Variant) -> Self {
-        Self::with(bootstrap, variant, |source| Graph::ByName(Cascade::new(source)))
+        Self::with(bootstrap, variant, |source| Graph::ByName(Box::new(Cascade::new(source))))
     }
 
     fn with(
