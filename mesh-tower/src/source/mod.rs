@@ -9,7 +9,7 @@
 //! | [`StaticSource`] | one configuration, once |
 //! | [`Updates`] | what the program hands over while it runs |
 //! | [`FileSource`] | one or more files, whenever their content changes |
-//! | [`XdsSource`] | what an xDS control plane says of the authorities that calls are made to |
+//! | [`XdsSource`] | what an xDS control plane says of the authorities that calls are made to, or all that it has |
 //!
 //! Rules:
 //!
