@@ -287,7 +287,7 @@ async fn go_control_plane_in_delta() {
 
 /// The sum of a field of all locality stats that were reported of `cluster`. Proto-JSON writes 64 bits as
 /// texts, and nothing for zero.
-fn reported(plane: &ControlPlane, cluster: &str, field: &str) -> u64 {
+pub(crate) fn reported(plane: &ControlPlane, cluster: &str, field: &str) -> u64 {
     let said = plane.said.lock();
     let reports = said.iter().filter(|said| said["event"] == "load");
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();

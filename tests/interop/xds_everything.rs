@@ -3,7 +3,7 @@
 use crate::client::{get, send};
 use crate::go;
 use crate::process::Peer;
-use crate::xds::{ControlPlane, cluster, endpoints, source_of, until, who_answers};
+use crate::xds::{ControlPlane, cluster, endpoints, reported, source_of, until, who_answers};
 use http::Version;
 use mesh_tower::Mesh;
 use mesh_tower::source::Variant;
@@ -73,7 +73,9 @@ async fn everything(variant: Variant) {
     let (one, two) = (go::start(), go::start());
     let backends = [&one, &two];
     let mut plane = ControlPlane::run(&[]);
-    plane.set("v1", &serving("one", &one));
+    let mut begin = serving("one", &one);
+    begin[2]["lrs_server"] = json!({ "self": {} });
+    plane.set("v1", &begin);
     let mesh = Mesh::builder().source(source_of(&plane, variant).wildcard()).build().unwrap();
     mesh.ready().await.unwrap();
 
@@ -90,11 +92,14 @@ async fn everything(variant: Variant) {
         assert!(!asked.contains("web") && !asked.contains("one"), "by the wildcard: {asked}");
     }
     assert_eq!(outcome(&mesh, "unknown").await, "no_virtual_host");
+    let told = async || reported(&plane, "one", "total_successful_requests") == 65;
+    until("the load is reported", told).await;
 
     // Everything behind the host is replaced at once, and the old cluster is gone: no call is lost.
     for round in 0..5 {
         plane.set(&format!("there{round}"), &serving("two", &two));
-        until("the other cluster", async || who_answers(&mesh, 16, backends).await == [0, 16]).await;
+        until("the other cluster", async || who_answers(&mesh, 16, backends).await == [0, 16])
+            .await;
         plane.set(&format!("back{round}"), &serving("one", &one));
         until("the first again", async || who_answers(&mesh, 16, backends).await == [16, 0]).await;
     }
