@@ -15,6 +15,7 @@ use mesh_core::outcome::Class;
 use mesh_core::state::{ApplyError, Updater};
 use mesh_core::update::{Mode, Origin};
 use mesh_core::{ConfigUpdate, Random};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -128,7 +129,9 @@ impl Builder {
         self
     }
 
-    /// Makes a load-balancing policy known by a name that the configuration can use.
+    /// Makes a load-balancing policy known by a name that the configuration can use: `lb: { custom: … }` of a
+    /// `mesh.yaml`, the type of a `TypedStruct` in the `load_balancing_policy` of a control plane or of a file
+    /// of Envoy's (gRFC A52), where the first policy that is known counts.
     pub fn lb_policy(mut self, name: impl Into<Arc<str>>, policy: impl Pick + 'static) -> Self {
         self.policies.push((name.into(), Arc::new(policy)));
         self
@@ -186,7 +189,9 @@ impl Builder {
         };
         let registry = Registry::new();
         let (sink, receiver) = Sink::channel();
-        let mut sink = sink.counting(&registry);
+        let names = self.policies.iter().map(|(name, _)| Arc::clone(name));
+        let names: Arc<BTreeSet<Arc<str>>> = Arc::new(names.collect());
+        let mut sink = sink.counting(&registry).knowing(Arc::clone(&names));
         let resolver = self.resolver.unwrap_or_else(dns::default_resolver);
         let shared = Arc::new(Shared {
             runtime: runtime.clone(),
@@ -206,7 +211,7 @@ impl Builder {
         for (name, policy) in self.policies {
             updater.register_policy(name, policy);
         }
-        let (first, source) = given.open()?;
+        let (first, source) = given.open(&names)?;
         let _entered = runtime.enter();
         let passthrough = Arc::new(Passthrough::new(Arc::clone(&shared), Arc::clone(&resolver)));
         let around = Around {
@@ -250,17 +255,18 @@ struct Given {
 }
 
 impl Given {
-    fn open(self) -> Result<First, BuildError> {
+    /// `lb_policies`: the names of those that are registered.
+    fn open(self, lb_policies: &Arc<BTreeSet<Arc<str>>>) -> Result<First, BuildError> {
         let variables =
             if self.environment { Variables::of_process() } else { Variables::default() };
-        match variables.open().map_err(BuildError::Environment)? {
+        match variables.open(lb_policies).map_err(BuildError::Environment)? {
             Some(named) => Ok(named),
-            None => self.by_program(),
+            None => self.by_program(lb_policies),
         }
     }
 
     /// What holds when the environment names nothing, or is not asked.
-    fn by_program(self) -> Result<First, BuildError> {
+    fn by_program(self, lb_policies: &Arc<BTreeSet<Arc<str>>>) -> Result<First, BuildError> {
         match (self.files.as_slice(), self.config, self.source) {
             ([], None, None) if self.environment => {
                 Err(BuildError::Environment(EnvironmentError::Nothing))
@@ -273,7 +279,8 @@ impl Given {
             }
             ([], config, source) => Ok((config, source)),
             (files, None, None) => {
-                let (update, source) = mesh_yaml::open(files).map_err(BuildError::Configuration)?;
+                let (update, source) =
+                    mesh_yaml::open(files, lb_policies).map_err(BuildError::Configuration)?;
                 Ok((Some(update), Some(Box::new(source))))
             }
             _ => Err(BuildError::TwoSources),

@@ -67,7 +67,9 @@ use crate::update::{ConfigUpdate, Origin};
 use diagnostic::Report;
 use document::Draft;
 use reader::Reader;
+use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::sync::Arc;
 use xxhash_rust::xxh64::Xxh64;
 
 /// A file's text and the name to show for it.
@@ -91,6 +93,13 @@ pub trait Environment {
     /// # Errors
     /// [`FileError`] says why there is no text.
     fn file(&self, document: &str, path: &str) -> Result<String, FileError>;
+
+    /// The load-balancing policies that the program has registered, by name: what files of Envoy's take from
+    /// a list of which the first that is supported counts (gRFC A52). A `mesh.yaml` may name any; one that is
+    /// not registered is an error when the configuration is put into force. Default: none.
+    fn lb_policies(&self) -> BTreeSet<Arc<str>> {
+        BTreeSet::new()
+    }
 }
 
 /// Nothing: no variable is set, and no file can be read.

@@ -137,7 +137,7 @@ fn hash_pick<A: Attach>(
     // A cookie that would be made is random: no hash of this request.
     let route = &target.forward().hash_policy;
     let policy = target.cluster().policy();
-    let inputs = if route.is_empty() { &policy.hash_policy } else { route };
+    let inputs = policy.inputs(route);
     let Some(hash) = inputs.hash(head) else { return HashPick { hash: None, endpoint: None } };
     let request =
         PickRequest { now: Timestamp::ZERO, hash: Some(hash), previous: &[], max_reselect: 0 };

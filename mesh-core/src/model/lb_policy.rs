@@ -24,6 +24,9 @@ pub struct LbPolicy {
     pub slow_start: Option<SlowStart>,
     /// What ring hash and Maglev hash when the route says nothing.
     pub hash_policy: Vec<HashPolicy>,
+    /// `hash_policy`, if there is any, counts before the route's (Envoy: `hash_policy` of a cluster's
+    /// `HttpProtocolOptions` and of `ConsistentHashingLbConfig`). Default false.
+    pub hash_policy_first: bool,
 }
 
 impl LbPolicy {
@@ -38,6 +41,7 @@ impl LbPolicy {
             locality_weighted: false,
             slow_start: None,
             hash_policy: Vec::new(),
+            hash_policy_first: false,
         }
     }
 }

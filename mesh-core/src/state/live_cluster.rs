@@ -46,6 +46,8 @@ pub struct ClusterPolicy {
     pub ewma: Option<(Duration, Duration)>,
     /// What requests are hashed by where the route says nothing.
     pub hash_policy: CompiledHashPolicy,
+    /// It counts whatever the route says; never when it is empty.
+    pub hash_policy_first: bool,
 }
 
 impl ClusterPolicy {
@@ -57,7 +59,17 @@ impl ClusterPolicy {
             _ => None,
         };
         let rules = cluster.outlier_detection.as_ref().map(Rules::new);
-        Self { cluster: Arc::clone(cluster), rules, ewma, hash_policy }
+        let hash_policy_first = cluster.lb_policy.hash_policy_first && !hash_policy.is_empty();
+        Self { cluster: Arc::clone(cluster), rules, ewma, hash_policy, hash_policy_first }
+    }
+
+    /// What requests of a route with these inputs are hashed by: the route's, else the cluster's, unless
+    /// the cluster's come first.
+    pub(crate) const fn inputs<'a>(
+        &'a self,
+        route: &'a CompiledHashPolicy,
+    ) -> &'a CompiledHashPolicy {
+        if route.is_empty() || self.hash_policy_first { &self.hash_policy } else { route }
     }
 }
 

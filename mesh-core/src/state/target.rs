@@ -136,7 +136,8 @@ impl<A: Attach> Target<A> {
         policy.policy.previous_hosts.then_some(policy.policy.host_selection_max_attempts)
     }
 
-    /// What consistent hashing places a request by: the route's policy, else the cluster's.
+    /// What consistent hashing places a request by: the route's policy, else the cluster's,
+    /// or the other way round where the cluster says so.
     /// `set_cookies` are those that routing made ([`Routing::Forward`](super::Routing::Forward)).
     #[must_use]
     pub fn hash(
@@ -145,8 +146,7 @@ impl<A: Attach> Target<A> {
         mut set_cookies: Vec<HeaderValue>,
         random: &mut impl Random,
     ) -> RequestHash {
-        let (route, cluster) = (&self.forward.hash_policy, self.cluster.policy());
-        let policy = if route.is_empty() { &cluster.hash_policy } else { route };
+        let policy = self.cluster.policy().inputs(&self.forward.hash_policy);
         if policy.is_empty() && !self.children.is_empty() {
             return self.hash_by_child(head, set_cookies, random);
         }

@@ -9,20 +9,27 @@ use mesh_core::update::Origin;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 #[cfg(not(feature = "json"))]
 pub use mesh_core::config::load;
 #[cfg(feature = "json")]
 pub use mesh_xds::files::load;
 
-/// Reads `paths` now, and gives the source that follows them.
+/// Reads `paths` now, and gives the source that follows them. Files of Envoy's may use `lb_policies`, those that
+/// the program has registered.
 ///
 /// # Errors
 /// [`Rejected`], with every mistake and its place.
-pub(crate) fn open(paths: &[PathBuf]) -> Result<(ConfigUpdate, FileSource), Rejected> {
+pub(crate) fn open(
+    paths: &[PathBuf],
+    lb_policies: &Arc<BTreeSet<Arc<str>>>,
+) -> Result<(ConfigUpdate, FileSource), Rejected> {
+    let system = System { lb_policies: Arc::clone(lb_policies) };
     let reading = read(paths);
     let origin = Origin::new(describe_paths(paths), format!("{:016x}", reading.fingerprint));
-    let parsed = reading.texts.and_then(|texts| parse(&texts));
+    let parsed = reading.texts.and_then(|texts| parse(&texts, &system));
+    let parse = move |files: &[(PathBuf, String)]| parse(files, &system);
     let source = FileSource::with_parser(paths.iter().cloned(), parse);
     match parsed {
         Ok(mut update) => {
@@ -38,8 +45,10 @@ fn describe_paths(paths: &[PathBuf]) -> String {
     names.join(", ")
 }
 
-/// The process's environment, and the files beside the documents.
-struct System;
+/// The process's environment, the files beside the documents, and what the program has registered.
+struct System {
+    lb_policies: Arc<BTreeSet<Arc<str>>>,
+}
 
 impl Environment for System {
     fn variable(&self, name: &str) -> Option<String> {
@@ -50,14 +59,18 @@ impl Environment for System {
         let beside = Path::new(document).parent().unwrap_or_else(|| Path::new("")).join(path);
         fs::read_to_string(&beside).map_err(|error| FileError::new(error.to_string()))
     }
+
+    fn lb_policies(&self) -> BTreeSet<Arc<str>> {
+        BTreeSet::clone(&self.lb_policies)
+    }
 }
 
 /// The parser: texts in, a configuration or what is wrong with them out. Warnings are logged.
-fn parse(files: &[(PathBuf, String)]) -> Result<ConfigUpdate, Rejected> {
+fn parse(files: &[(PathBuf, String)], system: &System) -> Result<ConfigUpdate, Rejected> {
     let names: Vec<_> = files.iter().map(|(path, _)| path.display().to_string()).collect();
     let documents = names.iter().zip(files).map(|(name, (_, text))| Document { name, text });
     let documents: Vec<_> = documents.collect();
-    let loaded = load(&documents, &System, &Bounds::default());
+    let loaded = load(&documents, system, &Bounds::default());
     let line = |diagnostic: &Diagnostic| describe(diagnostic, &names);
     match loaded.update {
         Some(update) => {

@@ -16,7 +16,7 @@ use mesh_core::{ConfigUpdate, WallTime};
 use parking_lot::Mutex;
 #[cfg(feature = "xds")]
 use std::collections::BTreeMap;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::mem::{Discriminant, discriminant};
 use std::sync::Arc;
@@ -35,6 +35,7 @@ pub struct Sink {
     registry: Option<Arc<Registry>>,
     interests: Arc<Interests>,
     cells: Arc<SourceCells>,
+    lb_policies: Arc<BTreeSet<Arc<str>>>,
     closed: CancellationToken,
 }
 
@@ -45,8 +46,8 @@ impl Sink {
         let (shared, closed) = (Arc::<Shared>::default(), CancellationToken::new());
         let receiver =
             SinkReceiver { shared: shared.clone(), _closes: closed.clone().drop_guard() };
-        let (interests, cells) = (Arc::default(), Arc::default());
-        (Self { shared, registry: None, interests, cells, closed }, receiver)
+        let (interests, cells, lb_policies) = Default::default();
+        (Self { shared, registry: None, interests, cells, lb_policies, closed }, receiver)
     }
 
     /// Hands a complete configuration over. One that was not taken yet is replaced.
@@ -108,6 +109,20 @@ impl Sink {
     #[must_use = "calls wait for as long as it is open"]
     pub fn on_demand(&self) -> Demand {
         self.interests.open()
+    }
+
+    /// The load-balancing policies that the program has registered
+    /// ([`Builder::lb_policy`](crate::Builder::lb_policy)), by name: what a source takes from a list of which
+    /// the first that is supported counts (gRFC A52).
+    #[must_use]
+    pub fn lb_policies(&self) -> &BTreeSet<Arc<str>> {
+        &self.lb_policies
+    }
+
+    /// The mesh at the other end has these load-balancing policies.
+    pub(crate) fn knowing(mut self, lb_policies: Arc<BTreeSet<Arc<str>>>) -> Self {
+        self.lb_policies = lb_policies;
+        self
     }
 
     /// With the counters of the mesh at the other end.

@@ -25,6 +25,8 @@ mod fixture;
 mod foreign;
 mod headers;
 mod kit;
+#[cfg(all(feature = "xds", feature = "json"))]
+mod lb_policies;
 #[cfg(feature = "xds")]
 mod load_report;
 #[cfg(feature = "xds")]

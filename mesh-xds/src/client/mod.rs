@@ -195,6 +195,16 @@ impl Client {
         self
     }
 
+    /// Takes the load-balancing policies that are registered in code under these names where a control plane
+    /// names them (gRFC A52): before anything is wanted. Default: none.
+    #[must_use]
+    pub fn with_lb_policies(mut self, names: &BTreeSet<Arc<str>>) -> Self {
+        for slot in &mut self.slots {
+            slot.know_lb_policies(names);
+        }
+        self
+    }
+
     /// Tells `status` what becomes of its resources from now on.
     #[must_use]
     pub fn with_status(mut self, status: Status) -> Self {

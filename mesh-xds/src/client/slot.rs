@@ -11,6 +11,8 @@ use crate::protocol::{Action, Options, Protocol, Variant};
 use crate::status::{Recorder, Status};
 use envoy_types::pb::envoy::config::core::v3::Node;
 use mesh_core::Timestamp;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::task::{self, Poll};
 
 /// One server.
@@ -108,6 +110,11 @@ impl Slot {
     /// What decoding what comes from this server has to know.
     pub(super) const fn context(&self) -> &Context {
         &self.context
+    }
+
+    /// These load-balancing policies are registered in code.
+    pub(super) fn know_lb_policies(&mut self, names: &BTreeSet<Arc<str>>) {
+        self.context.lb_policies.clone_from(names);
     }
 
     /// Whether the server's word on a resource drops the last good value (gRFC A88).

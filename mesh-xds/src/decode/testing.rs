@@ -8,6 +8,7 @@ use envoy_types::pb::envoy::config::cluster::v3::cluster::{
 };
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::endpoint::v3 as endpoint;
+use envoy_types::pb::envoy::config::route::v3::route_action;
 use envoy_types::pb::envoy::r#type::v3::Percent;
 use envoy_types::pb::google::protobuf::{
     Any, BoolValue, Duration, Struct, UInt32Value, UInt64Value, Value, value,
@@ -164,4 +165,18 @@ pub(super) fn check_refused(decoded: &Decoded, rule: &str, error: &str) {
 /// The paths of what was ignored.
 pub(super) fn ignored(decoded: &Decoded) -> Vec<&str> {
     decoded.ignored.iter().map(|ignored| ignored.path.as_str()).collect()
+}
+
+/// A hash policy of the caller's address.
+pub(super) fn by_source_ip() -> route_action::HashPolicy {
+    use route_action::hash_policy::{ConnectionProperties, PolicySpecifier};
+    let source = PolicySpecifier::ConnectionProperties(ConnectionProperties { source_ip: true });
+    route_action::HashPolicy { terminal: false, policy_specifier: Some(source) }
+}
+
+/// A hash policy of a header.
+pub(super) fn by_header(name: &str) -> route_action::HashPolicy {
+    use route_action::hash_policy::{Header, PolicySpecifier};
+    let source = PolicySpecifier::Header(Header { header_name: name.into(), regex_rewrite: None });
+    route_action::HashPolicy { terminal: false, policy_specifier: Some(source) }
 }

@@ -39,7 +39,8 @@ pub fn cluster(model: &Cluster) -> pb::Cluster {
         ..pb::Cluster::default()
     };
     discovery(&model.discovery, &mut encoded, &mut words);
-    lb::lb_policy(&model.lb_policy, &mut encoded, &mut words);
+    let is_http = connection::is_http(model);
+    lb::lb_policy(&model.lb_policy, is_http, &mut encoded, &mut words);
     connection::protocol_options(model, &mut encoded, &mut words);
     encoded.metadata = words.into_metadata();
     encoded

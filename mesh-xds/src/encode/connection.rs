@@ -1,5 +1,6 @@
 //! How connections speak and how long they live: `HttpProtocolOptions` as a typed extension.
 
+use super::hash;
 use super::words::Words;
 use super::wrap::{any, duration, positive, uint32};
 use envoy_types::pb::envoy::config::cluster::v3 as pb;
@@ -38,6 +39,10 @@ pub(super) fn protocol_options(model: &Cluster, cluster: &mut pb::Cluster, words
             let http = HttpProtocolOptions {
                 common_http_protocol_options: Some(common(options)),
                 upstream_protocol_options: Some(upstream),
+                hash_policy: match model.lb_policy.hash_policy_first {
+                    true => hash::policies(&model.lb_policy.hash_policy),
+                    false => Vec::new(),
+                },
                 ..HttpProtocolOptions::default()
             };
             (HTTP, any(&http))
@@ -49,6 +54,11 @@ pub(super) fn protocol_options(model: &Cluster, cluster: &mut pb::Cluster, words
         }
     };
     cluster.typed_extension_protocol_options = HashMap::from([(key.to_owned(), config)]);
+}
+
+/// Whether it has `HttpProtocolOptions`.
+pub(super) fn is_http(model: &Cluster) -> bool {
+    model.protocol != Protocol::Tcp
 }
 
 /// `None`: not HTTP. Under TLS, ALPN decides; in cleartext the call does (Envoy: `auto_config` wants a

@@ -33,18 +33,27 @@ use mesh_core::model::{LbAlgorithm, LbPolicy, SlowStart};
 /// Envoy's factor, which is not said.
 pub(super) const OVERPROVISIONING: u32 = 140;
 
-/// Says `model` in `cluster`; what has no field goes to `lb` of `words`.
-pub(super) fn lb_policy(model: &LbPolicy, cluster: &mut pb::Cluster, words: &mut Words) {
+/// Says `model` in `cluster`; what has no field goes to `lb` of `words`. `has_http_options`: the cluster's
+/// `HttpProtocolOptions` say a hash policy that comes first.
+pub(super) fn lb_policy(
+    model: &LbPolicy,
+    has_http_options: bool,
+    cluster: &mut pb::Cluster,
+    words: &mut Words,
+) {
     let mut ours = Words::default();
     ours.differs("fail_traffic_on_panic", model.fail_traffic_on_panic, &false);
     // Envoy has it in each EDS resource, where it is said too.
     ours.differs("overprovisioning_factor", model.overprovisioning_factor, &OVERPROVISIONING);
     let policies = policies(model, &mut ours);
     let plain = policies.is_empty();
-    // Envoy's field takes the place of the route's; the model's is for when the route says nothing.
-    if !model.hash_policy.is_empty() {
+    // Envoy's fields take the place of the route's; this is for when the route says nothing.
+    let is_said = model.hash_policy_first && has_http_options;
+    if !model.hash_policy.is_empty() && !is_said {
         ours.set("hash_policy", hash::words(&model.hash_policy));
     }
+    let first = is_said && !model.hash_policy.is_empty();
+    ours.differs("hash_policy_first", model.hash_policy_first, &first);
     cluster.common_lb_config = Some(CommonLbConfig {
         healthy_panic_threshold: percent(f64::from(model.panic_threshold.min(100))),
         // Envoy: refused beside a `load_balancing_policy`, which says it itself.

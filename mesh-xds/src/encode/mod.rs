@@ -32,7 +32,7 @@
 //! | Cluster | `protocol: tcp` | not HTTP |
 //! | Cluster | `retry_budget: { enabled, ratio, min_per_second, window }` | the budget of tokens |
 //! | Cluster | `max_retries: { default, high }` | limits of retries beside a `retry_budget`, for which Envoy drops them |
-//! | Cluster | `lb: { fail_traffic_on_panic, overprovisioning_factor, hash_policy, slow_start, peak_ewma: { decay, default_rtt, failure_penalty }, custom }` | [`LbPolicy`](mesh_core::model::LbPolicy) |
+//! | Cluster | `lb: { fail_traffic_on_panic, overprovisioning_factor, hash_policy, hash_policy_first, slow_start, peak_ewma: { decay, default_rtt, failure_penalty }, custom }` | [`LbPolicy`](mesh_core::model::LbPolicy) |
 //! | Cluster | `outlier_detection: { a50_cap, max_ejection_time, count_cancelled_after, success_rate: off, local_origin_success_rate: off or { … }, failure_percentage: on, local_origin_failure_percentage: { on, … } }` | [`OutlierDetection`](mesh_core::model::OutlierDetection) |
 //! | Cluster | `connection: { happy_eyeballs_delay, max_connection_age_jitter, keepalive_*, max_concurrent_streams, max_response_head, … }` | [`ConnectionOptions`](mesh_core::model::ConnectionOptions) |
 //! | Cluster | `dns_lookup_family: default` or `auto`, `dns_min_refresh_rate`, `dns_names: ["host:port"]` | [`DnsOptions`](mesh_core::model::DnsOptions) |

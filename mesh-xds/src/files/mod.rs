@@ -115,7 +115,7 @@ pub fn read(documents: &[Document<'_>], environment: &dyn Environment, bounds: &
             opaque: Vec::new(),
         };
     }
-    let (mut batch, mut is_whole) = (Batch::default(), true);
+    let (mut batch, mut is_whole) = (Batch::new(environment), true);
     for document in 0..documents.len() {
         let Some(root) = reading.parse(document) else {
             is_whole = false;
@@ -179,17 +179,33 @@ fn finish(mut reading: Reading<'_>, batch: Batch, is_whole: bool) -> Files {
 type Sites = BTreeMap<(ResourceType, Arc<str>), Rc<Node>>;
 
 /// The resources of all documents.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Batch {
     resources: Vec<Resource>,
     sites: Sites,
     encoded: Vec<Encoded>,
     /// What holds something of a type that is not known.
     opaque: Vec<String>,
-    context: Option<Context>,
+    context: Context,
 }
 
 impl Batch {
+    fn new(environment: &dyn Environment) -> Self {
+        let lb_policies = environment.lb_policies();
+        Self {
+            resources: Vec::new(),
+            sites: Sites::new(),
+            encoded: Vec::new(),
+            opaque: Vec::new(),
+            context: Context {
+                trusted_server: true,
+                static_secrets: true,
+                lb_policies,
+                ..Context::default()
+            },
+        }
+    }
+
     /// Reads one resource; what is wrong with it is reported.
     fn add(&mut self, reading: &mut Reading<'_>, Found { kind, node, is_any }: Found) {
         let name: Arc<str> = name(kind, &node).unwrap_or_default().into();
@@ -224,13 +240,8 @@ impl Batch {
         }
     }
 
-    fn decode(&mut self, kind: ResourceType, bytes: &[u8]) -> Decoded {
-        let context = self.context.get_or_insert_with(|| Context {
-            trusted_server: true,
-            static_secrets: true,
-            ..Context::default()
-        });
-        decode(kind, bytes, context)
+    fn decode(&self, kind: ResourceType, bytes: &[u8]) -> Decoded {
+        decode(kind, bytes, &self.context)
     }
 
     /// Notes where a resource is; false when there is one of its name already.

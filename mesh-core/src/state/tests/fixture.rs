@@ -5,8 +5,8 @@ use crate::head::RequestHead;
 use crate::local_reply::Reason;
 use crate::model::{
     Address, Cluster, ClusterLoadAssignment, ClusterSpecifier, Domain, Endpoint, ForwardAction,
-    HealthStatus, LbAlgorithm, LbPolicy, Locality, LocalityEndpoints, Route, RouteAction,
-    RouteConfiguration, RouteMatch, VirtualHost,
+    HashPolicy, HealthStatus, LbAlgorithm, LbPolicy, Locality, LocalityEndpoints, Route,
+    RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
 };
 use crate::outcome::{Outcome, ResponseOutcome};
 use crate::random::SplitMix64;
@@ -247,6 +247,18 @@ pub(super) fn config<'a>(
     update.route_configuration = routes(names.iter().map(String::as_str));
     update.origin = Origin::new("test", "");
     update
+}
+
+/// One authority and its route, which is hashed by these.
+pub(super) fn routes_hashed(name: &str, by: Vec<HashPolicy>) -> Arc<RouteConfiguration> {
+    let mut action = ForwardAction::new(ClusterSpecifier::Cluster(name.into()));
+    action.hash_policy = by;
+    let route = Route::new("all", RouteMatch::any(), RouteAction::Forward(action));
+    let mut host = VirtualHost::new(name, vec![Domain::Exact(name.into())]);
+    host.routes.push(Arc::new(route));
+    let mut routes = RouteConfiguration::default();
+    routes.virtual_hosts.push(Arc::new(host));
+    Arc::new(routes)
 }
 
 /// A virtual host for each name, with a route to the cluster of the same name.

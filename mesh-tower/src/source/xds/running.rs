@@ -50,6 +50,7 @@ impl Running {
             true => Client::everything(&source.bootstrap, source.variant),
             false => Client::new(&source.bootstrap, source.variant),
         };
+        let client = client.with_lb_policies(sink.lb_policies());
         let mut client = source.status.follow(client, sink.cells());
         let keeper = source.place().map(|place| Keeper::new(place, sink.cells()));
         if keeper.is_some() {

@@ -9,6 +9,7 @@ use super::http2_protocol_options as http2;
 use super::words;
 use crate::decode::address::shorten;
 use crate::decode::common::{self, Walk};
+use crate::decode::route::hash;
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::ClusterProtocolSelection;
 use envoy_types::pb::envoy::config::core::v3 as core;
@@ -17,7 +18,7 @@ use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_optio
     UpstreamProtocolOptions, explicit_http_config::ProtocolConfig,
 };
 use envoy_types::pb::envoy::extensions::upstreams::tcp::v3::TcpProtocolOptions;
-use mesh_core::model::{self, ConnectionOptions, Protocol};
+use mesh_core::model::{self, ConnectionOptions, LbPolicy, Protocol};
 
 /// Envoy: the largest `max_response_headers_kb`.
 const LARGEST_HEAD_KB: u32 = 8192;
@@ -124,11 +125,11 @@ fn http_protocol_options(
             "request_mirror_policies",
             "mirroring is not supported",
         ),
-        (!message.hash_policy.is_empty(), "hash_policy", "what is hashed, the route says"),
         (message.retry_policy.is_some(), "retry_policy", "what is retried, the route says"),
     ] {
         walk.ignored(set, field, reason);
     }
+    hash_policy(walk, message, &mut model.lb_policy);
     if let Some(options) = &message.common_http_protocol_options {
         common_options(walk, options, &mut model.connection);
     }
@@ -160,6 +161,25 @@ fn http_protocol_options(
             as_the_call(walk, all, config.http2_protocol_options.as_ref(), model);
         }),
     }
+}
+
+/// Envoy: it counts before the route's, and that of the load balancing policy before both.
+fn hash_policy(walk: &mut Walk, message: &HttpProtocolOptions, policy: &mut LbPolicy) {
+    let found = hash::policies(walk, &message.hash_policy);
+    if found.is_empty() {
+        return;
+    }
+    if policy.hash_policy_first {
+        // Said twice alike, as `encode` does for older readers, nothing is lost.
+        let other = policy.hash_policy != found;
+        walk.ignored(
+            other,
+            "hash_policy",
+            "the hash_policy of load_balancing_policy counts (Envoy)",
+        );
+        return;
+    }
+    (policy.hash_policy, policy.hash_policy_first) = (found, true);
 }
 
 fn explicit(walk: &mut Walk, config: Option<&ProtocolConfig>, model: &mut model::Cluster) {

@@ -10,6 +10,7 @@ use super::lb_policy::{self, SlowStartParts, ZONES};
 use crate::decode::Context;
 use crate::decode::address::shorten;
 use crate::decode::common::{self, Walk};
+use crate::decode::route::hash;
 use crate::decode::typed::{TypedStruct, is_typed_struct};
 use envoy_types::pb::envoy::config::cluster::v3::LoadBalancingPolicy;
 use envoy_types::pb::envoy::extensions::load_balancing_policies as policies;
@@ -26,8 +27,11 @@ use policies::wrr_locality::v3::WrrLocality;
 
 /// gRFC A52: how deep policies nest.
 const DEEPEST: u32 = 16;
-/// How many unsupported policies an error names.
+/// How many unsupported policies an error names, and how many registered ones.
 const NAMED: usize = 8;
+/// Those with a message of Envoy's, and those with a name only.
+const OURS: [&str; 7] =
+    ["round_robin", "random", "least_request", "ring_hash", "maglev", "wrr_locality", "peak_ewma"];
 
 /// The first policy that is supported; nothing when there is an error.
 pub(super) fn decode(
@@ -83,13 +87,18 @@ fn list(
     }
     unsupported.truncate(NAMED);
     let names = unsupported.join(", ");
+    let known = known(context);
     walk.error_at(
         "policies",
-        format_args!(
-            "none is supported (gRFC A52): [{names}]; add one of round_robin, random, least_request, ring_hash, maglev, wrr_locality"
-        ),
+        format_args!("none is supported (gRFC A52): [{names}]; add one of {known}"),
     );
     None
+}
+
+/// The policies that can be used: ours, and the first of those registered in code.
+fn known(context: &Context) -> String {
+    let registered = context.lb_policies.iter().take(NAMED).map(|name| shorten(name));
+    OURS.into_iter().chain(registered).collect::<Vec<_>>().join(", ")
 }
 
 /// The name of a policy's type.
@@ -221,11 +230,9 @@ fn maglev(walk: &mut Walk, config: &Maglev) -> LbPolicy {
 
 fn consistent_hashing(walk: &mut Walk, config: &ConsistentHashingLbConfig, policy: &mut LbPolicy) {
     walk.at("consistent_hashing_lb_config", |walk| {
-        walk.ignored(
-            !config.hash_policy.is_empty(),
-            "hash_policy",
-            "what is hashed, the route says",
-        );
+        // Envoy: it counts before the route's.
+        policy.hash_policy = hash::policies(walk, &config.hash_policy);
+        policy.hash_policy_first = !policy.hash_policy.is_empty();
         let factor = config.hash_balance_factor.as_ref();
         lb_policy::balance(walk, config.use_hostname_for_hashing, factor, &mut policy.algorithm);
     });

@@ -84,7 +84,11 @@ fn lb(walk: &mut Walk, words: &mut Words<'_>, policy: &mut LbPolicy, context: &C
     set(words.flag(walk, "fail_traffic_on_panic"), &mut policy.fail_traffic_on_panic);
     let factor = words.number(walk, "overprovisioning_factor", 0..=u32::MAX);
     set(factor, &mut policy.overprovisioning_factor);
-    set(hash::from_words(walk, words, "hash_policy"), &mut policy.hash_policy);
+    if let Some(inputs) = hash::from_words(walk, words, "hash_policy") {
+        // The field that says it too, in the next best way, puts it first.
+        (policy.hash_policy, policy.hash_policy_first) = (inputs, false);
+    }
+    set(words.flag(walk, "hash_policy_first"), &mut policy.hash_policy_first);
     words.within(walk, "slow_start", |walk, words| {
         let window = words.time(walk, "window", SHORTEST);
         let mut slow = SlowStart::new(window.unwrap_or_default());

@@ -21,7 +21,7 @@ const CHANNEL_ID: &str = "io.grpc.channel_id";
 const PEER_IDENTITY: &str = "mesh.peer_identity";
 
 /// Decodes the inputs in their order.
-pub(super) fn policies(walk: &mut Walk, messages: &[PbHashPolicy]) -> Vec<HashPolicy> {
+pub(in crate::decode) fn policies(walk: &mut Walk, messages: &[PbHashPolicy]) -> Vec<HashPolicy> {
     let mut found = Vec::with_capacity(messages.len());
     for (at, message) in messages.iter().enumerate() {
         let source = walk.at(format_args!("hash_policy[{at}]"), |walk| source(walk, message));

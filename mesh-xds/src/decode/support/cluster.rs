@@ -83,7 +83,12 @@ pub(super) const ROWS: &[Row] = &[
     row("Cluster", "close_connections_on_host_health_failure", Ignored, ""),
     row("Cluster", "ignore_health_on_host_removal", Ignored, ""),
     row("Cluster", "filters", Ignored, ""),
-    row("Cluster", "load_balancing_policy", Used, "the first that is supported (gRFC A52)"),
+    row(
+        "Cluster",
+        "load_balancing_policy",
+        Used,
+        "the first that is supported (gRFC A52), policies registered in code included",
+    ),
     row("Cluster", "lrs_server", Used, "self: load is reported; not of aggregates"),
     row("Cluster", "lrs_report_endpoint_metrics", Ignored, ""),
     row("Cluster", "track_timeout_budgets", Ignored, ""),
@@ -150,6 +155,11 @@ pub(super) const ROWS: &[Row] = &[
     row("HttpProtocolOptions", "header_validation_config", Ignored, ""),
     row("HttpProtocolOptions", "outlier_detection", Ignored, ""),
     row("HttpProtocolOptions", "request_mirror_policies", Ignored, ""),
-    row("HttpProtocolOptions", "hash_policy", Ignored, "what is hashed, the route says"),
+    row(
+        "HttpProtocolOptions",
+        "hash_policy",
+        Used,
+        "counts before the route's, and that of load_balancing_policy before both",
+    ),
     row("HttpProtocolOptions", "retry_policy", Ignored, "what is retried, the route says"),
 ];

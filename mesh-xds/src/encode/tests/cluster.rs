@@ -179,6 +179,11 @@ fn load_balancing() {
     };
     let ours = "{ lb: { hash_policy: [{ source_ip: true }] } }";
     check(lb(ring), look, "(1024, 1024) 150 1", ours);
+    // What comes first is Envoy's own, and needs no words.
+    let mut first_of_all = LbPolicy::new(LbAlgorithm::Random);
+    first_of_all.hash_policy = vec![HashPolicy::new(HashSource::SourceIp)];
+    first_of_all.hash_policy_first = true;
+    check(lb(first_of_all), |c| http(c).hash_policy.len().to_string(), "1", "");
     let look: Look = |c| short(&first::<Maglev>(c).table_size);
     check(plain(LbAlgorithm::maglev()), look, "65537", "");
 }

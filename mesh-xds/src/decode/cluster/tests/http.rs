@@ -2,12 +2,13 @@
 #![expect(deprecated, reason = "control planes still set the older fields")]
 
 use super::{Accepted, Refused, check_all, check_all_refused};
-use crate::decode::testing::{any, broken, n, nanos, pct, secs};
+use crate::decode::testing::{any, broken, by_header, by_source_ip, n, nanos, pct, secs};
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::core::v3::{
     Http1ProtocolOptions, Http2ProtocolOptions, Http3ProtocolOptions,
     HttpProtocolOptions as Common, KeepaliveSettings,
 };
+use envoy_types::pb::envoy::config::route::v3::route_action::HashPolicy;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::{
     AutoHttpConfig, ExplicitHttpConfig, UpstreamProtocolOptions, UseDownstreamHttpConfig,
@@ -15,7 +16,7 @@ use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_optio
 };
 use envoy_types::pb::envoy::extensions::upstreams::tcp::v3::TcpProtocolOptions;
 use envoy_types::pb::google::protobuf::Any;
-use mesh_core::model::Protocol;
+use mesh_core::model::{self, HashSource, LbAlgorithm, Protocol};
 use std::time::Duration;
 
 const NAME: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
@@ -58,7 +59,26 @@ fn common(cluster: &mut Cluster, options: Common) {
     set(cluster, &options);
 }
 
+fn hashed(cluster: &mut Cluster, hash_policy: Vec<HashPolicy>) {
+    let config = UpstreamProtocolOptions::AutoConfig(AutoHttpConfig::default());
+    let upstream_protocol_options = Some(config);
+    set(
+        cluster,
+        &HttpProtocolOptions { hash_policy, upstream_protocol_options, ..Default::default() },
+    );
+}
+
+fn by_address_first(model: &mut model::Cluster) {
+    model.lb_policy.hash_policy = vec![model::HashPolicy::new(HashSource::SourceIp)];
+    model.lb_policy.hash_policy_first = true;
+}
+
 const REFUSED: &[Refused] = &[
+    (
+        "Envoy: a header has a name",
+        |c| hashed(c, vec![by_header("")]),
+        "typed_extension_protocol_options[envoy.extensions.upstreams.http.v3.HttpProtocolOptions].hash_policy[0].header.header_name: name",
+    ),
     (
         "Envoy: one is required",
         |c| set(c, &HttpProtocolOptions::default()),
@@ -189,6 +209,41 @@ const PROTOCOLS: &[Accepted] = &[
             m.connection.keepalive_interval = Duration::from_secs(30);
             m.connection.keepalive_timeout = Duration::from_secs(5);
             m.connection.keepalive_while_idle = true;
+        },
+        &[],
+    ),
+    (
+        "Envoy: a cluster's hash policy counts before the route's",
+        |c| hashed(c, vec![by_source_ip(), HashPolicy::default()]),
+        by_address_first,
+        &[
+            "typed_extension_protocol_options[envoy.extensions.upstreams.http.v3.HttpProtocolOptions].hash_policy[1].policy_specifier",
+        ],
+    ),
+    ("Envoy: none is as not said", |c| hashed(c, Vec::new()), |_| {}, &[]),
+    (
+        "Envoy: that of the load balancing policy counts before both",
+        |c| {
+            hashed(c, vec![HashPolicy { terminal: true, ..by_source_ip() }]);
+            super::lb_tree::hash_by_source_ip(c);
+        },
+        |m| {
+            by_address_first(m);
+            m.lb_policy.algorithm = LbAlgorithm::maglev();
+        },
+        &[
+            "typed_extension_protocol_options[envoy.extensions.upstreams.http.v3.HttpProtocolOptions].hash_policy",
+        ],
+    ),
+    (
+        "Envoy: said alike in both places",
+        |c| {
+            hashed(c, vec![by_source_ip()]);
+            super::lb_tree::hash_by_source_ip(c);
+        },
+        |m| {
+            by_address_first(m);
+            m.lb_policy.algorithm = LbAlgorithm::maglev();
         },
         &[],
     ),

@@ -1,7 +1,7 @@
 //! `load_balancing_policy` (gRFC A52).
 
 use super::{Accepted, Refused, check_all, check_all_refused};
-use crate::decode::testing::{any, broken, n, n64, pct, secs, structure, yes};
+use crate::decode::testing::{any, broken, by_source_ip, n, n64, pct, secs, structure, yes};
 use crate::decode::typed::TypedStruct;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{CommonLbConfig, common_lb_config};
 use envoy_types::pb::envoy::config::cluster::v3::load_balancing_policy::Policy;
@@ -10,7 +10,7 @@ use envoy_types::pb::envoy::config::core::v3::TypedExtensionConfig;
 use envoy_types::pb::envoy::config::route::v3::route_action::HashPolicy;
 use envoy_types::pb::envoy::extensions::load_balancing_policies as policies;
 use envoy_types::pb::google::protobuf::{Any, Struct};
-use mesh_core::model::{LbAlgorithm, SlowStart};
+use mesh_core::model::{self, HashSource, LbAlgorithm, SlowStart};
 use policies::client_side_weighted_round_robin::v3::ClientSideWeightedRoundRobin;
 use policies::common::v3::locality_lb_config::{
     LocalityConfigSpecifier, LocalityWeightedLbConfig, ZoneAwareLbConfig,
@@ -42,6 +42,13 @@ fn set(cluster: &mut Cluster, policies: Vec<Any>) {
 
 fn wrr(child: LoadBalancingPolicy) -> Any {
     any(&WrrLocality { endpoint_picking_policy: Some(child) })
+}
+
+/// Maglev that hashes by the caller's address.
+pub(super) fn hash_by_source_ip(cluster: &mut Cluster) {
+    let consistent_hashing_lb_config =
+        Some(ConsistentHashingLbConfig { hash_policy: vec![by_source_ip()], ..Default::default() });
+    set(cluster, vec![any(&Maglev { consistent_hashing_lb_config, ..Default::default() })]);
 }
 
 /// A list of round robin alone.
@@ -104,6 +111,11 @@ const REFUSED: &[Refused] = &[
         "gRFC A52: a policy that nobody registered",
         |c| set(c, vec![typed_struct("xds.type.v3.TypedStruct", "org.example.Other", None)]),
         "load_balancing_policy.policies: [org.example.Other]",
+    ),
+    (
+        "the error names what is registered",
+        |c| set(c, vec![typed_struct("xds.type.v3.TypedStruct", "org.example.Other", None)]),
+        "load_balancing_policy.policies: wrr_locality, peak_ewma, org.example.Mine",
     ),
     (
         "a broken TypedStruct",
@@ -188,6 +200,36 @@ const ACCEPTED: &[Accepted] = &[
         },
         |m| m.lb_policy.algorithm = LbAlgorithm::Custom("org.example.Mine".into()),
         &["load_balancing_policy.policies[0].typed_extension_config.typed_config.value"],
+    ),
+    (
+        "gRFC A52: a registered policy behind one that is not",
+        |c| {
+            let named = |name| typed_struct("xds.type.v3.TypedStruct", name, None);
+            set(c, vec![named("org.example.Other"), named("org.example.Mine"), named("random")]);
+        },
+        |m| m.lb_policy.algorithm = LbAlgorithm::Custom("org.example.Mine".into()),
+        &["load_balancing_policy.policies[0]"],
+    ),
+    (
+        "gRFC A52: a registered policy behind one that is supported",
+        |c| {
+            let mine = typed_struct("xds.type.v3.TypedStruct", "org.example.Mine", None);
+            set(c, vec![any(&Random::default()), mine]);
+        },
+        |m| m.lb_policy.algorithm = LbAlgorithm::Random,
+        &[],
+    ),
+    (
+        "gRFC A52: localities around a registered policy",
+        |c| {
+            let mine = typed_struct("xds.type.v3.TypedStruct", "org.example.Mine", None);
+            set(c, vec![wrr(list(vec![mine]))]);
+        },
+        |m| {
+            m.lb_policy.algorithm = LbAlgorithm::Custom("org.example.Mine".into());
+            m.lb_policy.locality_weighted = true;
+        },
+        &[],
     ),
     (
         "our own by name",
@@ -295,7 +337,7 @@ const ACCEPTED: &[Accepted] = &[
         |c| {
             let hashing = ConsistentHashingLbConfig {
                 hash_balance_factor: n(100),
-                hash_policy: vec![HashPolicy::default()],
+                hash_policy: vec![HashPolicy::default(), by_source_ip()],
                 ..Default::default()
             };
             let consistent_hashing_lb_config = Some(hashing);
@@ -312,9 +354,11 @@ const ACCEPTED: &[Accepted] = &[
         |m| {
             m.lb_policy.algorithm =
                 LbAlgorithm::Maglev { table_size: 7, hash_balance_factor: Some(100) };
+            m.lb_policy.hash_policy = vec![model::HashPolicy::new(HashSource::SourceIp)];
+            m.lb_policy.hash_policy_first = true;
         },
         &[
-            "load_balancing_policy.policies[0].typed_extension_config.typed_config.consistent_hashing_lb_config.hash_policy",
+            "load_balancing_policy.policies[0].typed_extension_config.typed_config.consistent_hashing_lb_config.hash_policy[0].policy_specifier",
         ],
     ),
 ];

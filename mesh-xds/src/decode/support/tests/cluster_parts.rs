@@ -2,7 +2,7 @@
 
 use super::cluster::{check, http, outlier, thresholds};
 use super::{Set, fields};
-use crate::decode::testing::{eds, n, secs, yes};
+use crate::decode::testing::{by_source_ip, eds, n, secs, yes};
 use envoy_types::pb::envoy::config::cluster::v3::circuit_breakers::Thresholds;
 use envoy_types::pb::envoy::config::cluster::v3::{Cluster, OutlierDetection};
 use envoy_types::pb::envoy::config::core::v3::HttpProtocolOptions as CommonOptions;
@@ -207,6 +207,6 @@ const HTTP_PROTOCOL_OPTIONS: &[Set<Cluster>] = &[
     ("request_mirror_policies", |c| {
         http(c, |o| o.request_mirror_policies = vec![Default::default()]);
     }),
-    ("hash_policy", |c| http(c, |o| o.hash_policy = vec![Default::default()])),
+    ("hash_policy", |c| http(c, |o| o.hash_policy = vec![by_source_ip()])),
     ("retry_policy", |c| http(c, |o| o.retry_policy = Some(Default::default()))),
 ];

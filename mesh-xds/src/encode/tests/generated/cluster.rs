@@ -211,8 +211,10 @@ impl Draw {
             slow.aggression = f64::from(1 + self.below(3));
             slow.min_weight_percent = self.below(101);
         }
-        if self.ours() {
+        // Envoy has it before the route's only.
+        if self.coin() {
             policy.hash_policy = self.list(2, Self::hash);
+            policy.hash_policy_first = !(policy.hash_policy.is_empty() || self.ours());
         }
         policy
     }
