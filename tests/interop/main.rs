@@ -21,6 +21,7 @@ mod envoy_files;
 mod go;
 mod go_server;
 mod grpcio;
+mod istiod;
 mod nginx;
 mod node;
 mod process;

@@ -121,6 +121,10 @@ func unary(_ any, ctx context.Context, decode func(any) error, _ grpc.UnaryServe
 		}
 		return nil, status.Error(codes.Code(code), "über 100% of it")
 	}
+	if len(given.Get("x-fail-first")) > 0 &&
+		len(given.Get("grpc-previous-rpc-attempts")) == 0 {
+		return nil, status.Error(codes.Unavailable, "the first attempt")
+	}
 	if values := given.Get("x-sleep-ms"); len(values) > 0 {
 		millis, err := strconv.Atoi(values[0])
 		if err != nil {
