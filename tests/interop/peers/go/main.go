@@ -111,9 +111,6 @@ func unary(_ any, ctx context.Context, decode func(any) error, _ grpc.UnaryServe
 	if err := grpc.SetTrailer(ctx, answer); err != nil {
 		return nil, err
 	}
-	if err := grpc.SetHeader(ctx, metadata.Pairs("x-initial", "seen")); err != nil {
-		return nil, err
-	}
 	if values := given.Get("x-fail"); len(values) > 0 {
 		code, err := strconv.Atoi(values[0])
 		if err != nil {
@@ -124,6 +121,10 @@ func unary(_ any, ctx context.Context, decode func(any) error, _ grpc.UnaryServe
 	if len(given.Get("x-fail-first")) > 0 &&
 		len(given.Get("grpc-previous-rpc-attempts")) == 0 {
 		return nil, status.Error(codes.Unavailable, "the first attempt")
+	}
+	// Not before: what fails is to be Trailers-Only, for headers commit a call to its attempt (gRFC A6).
+	if err := grpc.SetHeader(ctx, metadata.Pairs("x-initial", "seen")); err != nil {
+		return nil, err
 	}
 	if values := given.Get("x-sleep-ms"); len(values) > 0 {
 		millis, err := strconv.Atoi(values[0])
