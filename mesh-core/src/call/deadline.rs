@@ -149,20 +149,12 @@ pub fn parse_grpc_timeout(value: &HeaderValue) -> Result<Duration, InvalidGrpcTi
 /// fill its table with numbers that never return.
 #[must_use]
 pub fn grpc_timeout(remaining: Duration) -> HeaderValue {
-    const MOST: u128 = 99_999_999;
-    const UNITS: [(u128, u8); 4] = [
-        (1_000_000, b'm'),
-        (1_000_000_000, b'S'),
-        (60_000_000_000, b'M'),
-        (3_600_000_000_000, b'H'),
-    ];
-    let nanos = remaining.as_nanos().max(1);
-    let (number, unit) = if remaining < Duration::from_secs(1) {
-        (nanos.div_ceil(1000), b'u')
-    } else {
-        let in_unit = UNITS.map(|(size, unit)| (nanos.div_ceil(size), unit));
-        let fitting = in_unit.into_iter().find(|(number, _)| *number <= MOST);
-        fitting.unwrap_or((MOST, b'H'))
+    let (seconds, nanos) = (remaining.as_secs(), remaining.subsec_nanos());
+    let (number, unit) = match u32::try_from(seconds) {
+        Ok(0) => (nanos.div_ceil(1000).max(1), b'u'),
+        // At most 99,999,000 ms.
+        Ok(seconds @ ..99_999) => (seconds * 1000 + nanos.div_ceil(1_000_000), b'm'),
+        Ok(_) | Err(_) => in_long_unit(remaining),
     };
     let mut text = [0u8; 9];
     let (mut at, mut rest) = (text.len() - 1, number);
@@ -176,6 +168,24 @@ pub fn grpc_timeout(remaining: Duration) -> HeaderValue {
     let mut value = value.unwrap_or_else(|_| HeaderValue::from_static("99999999H"));
     value.set_sensitive(true);
     value
+}
+
+/// More than a day: the finest unit that fits. Apart, because its divisions are 128 bits wide.
+#[cold]
+fn in_long_unit(remaining: Duration) -> (u32, u8) {
+    const MOST: u32 = 99_999_999;
+    const UNITS: [(u128, u8); 4] = [
+        (1_000_000, b'm'),
+        (1_000_000_000, b'S'),
+        (60_000_000_000, b'M'),
+        (3_600_000_000_000, b'H'),
+    ];
+    let nanos = remaining.as_nanos();
+    let mut in_unit = UNITS.into_iter().filter_map(|(size, unit)| {
+        let number = u32::try_from(nanos.div_ceil(size)).ok()?;
+        (number <= MOST).then_some((number, unit))
+    });
+    in_unit.next().unwrap_or((MOST, b'H'))
 }
 
 /// The value of `x-envoy-expected-rq-timeout-ms`: whole milliseconds, rounded up, at least 1.

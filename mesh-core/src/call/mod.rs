@@ -307,6 +307,17 @@ impl Call {
             return None;
         }
         let deadline = self.deadline.map(|deadline| (deadline.at, deadline.limit.name()));
+        let only_deadline =
+            self.per_try_timeout.is_none() && self.pause.is_none() && !self.watches_activity();
+        if only_deadline { deadline } else { self.earliest_limit(deadline) }
+    }
+
+    /// The earliest of `deadline` and every other limit. Apart: the usual call has none.
+    #[inline(never)]
+    fn earliest_limit(
+        &self,
+        deadline: Option<(Timestamp, &'static str)>,
+    ) -> Option<(Timestamp, &'static str)> {
         let silence = self.silence_ends().map(|at| (at, "idle_timeout"));
         let pause = self.pause.map(|pause| (pause.until, "back_off"));
         let attempts = self.attempt_limits().map(|(at, limit, _)| (at, limit.name()));

@@ -30,7 +30,7 @@ pub const X_MESH_RETRY: HeaderName = HeaderName::from_static("x-mesh-retry");
 
 /// The response header of Envoy's rate limits: not tried again, unless the policy names
 /// `envoy-ratelimited`.
-const X_ENVOY_RATELIMITED: HeaderName = HeaderName::from_static("x-envoy-ratelimited");
+static X_ENVOY_RATELIMITED: HeaderName = HeaderName::from_static("x-envoy-ratelimited");
 
 /// The conditions of one call: the route's, united with a trusted caller's.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +64,7 @@ impl Conditions<'_> {
         policy_headers: impl FnOnce(&HeaderMap) -> bool,
     ) -> bool {
         // Envoy: a rate limit comes from an upstream Envoy and is looked at before all else.
-        if response.headers.contains_key(X_ENVOY_RATELIMITED) {
+        if response.headers.contains_key(&X_ENVOY_RATELIMITED) {
             return self.on.contains(RetryOn::ENVOY_RATELIMITED);
         }
         if let Some(class) = response.class {

@@ -248,9 +248,9 @@ impl Drive {
 
     /// Whether the trailers of an answer decide about a retry, and may be looked for: `Some(true)` when
     /// they may be waited for.
-    pub(super) fn peeks(&self, head: &http::response::Parts) -> Option<bool> {
+    pub(super) fn peeks<R>(&self, answer: &Answer<R>) -> Option<bool> {
         let asked = self.machine.wants_trailers() && self.saved.is_complete();
-        if !asked || mesh_core::outcome::grpc_status(&head.headers).is_some() {
+        if !asked || answer.scope.grpc_status().is_some() {
             return None;
         }
         Some(self.target().forward().peek_trailers_wait)
@@ -261,7 +261,7 @@ impl Drive {
         let now = answer.scope.head_at();
         let trailers = answer.peeked.as_deref().and_then(Peeked::trailers);
         if let Some(trailers) = trailers {
-            answer.scope.trailers(mesh_core::outcome::grpc_status(trailers));
+            answer.scope.trailers(mesh_core::outcome::grpc_status(trailers), clock::now());
         }
         let response = ResponseOutcome {
             status: answer.head.status,
@@ -426,7 +426,7 @@ impl Drive {
     {
         let Answer { mut head, body, peeked, scope: attempt, .. } = answer;
         self.saved.clear();
-        let target = self.slots.target.clone();
+        let target = &*self.slots.target;
         let idle = [target.forward().idle_timeout, self.machine.per_try_idle_timeout()];
         let idle = idle.into_iter().flatten().min();
         let limits = Limits { deadline: self.machine.deadline(), idle };

@@ -102,10 +102,12 @@ where
         loop {
             match action {
                 Action::Start(id) => {
-                    // The answer that is tried again holds a place in the circuit breaker.
-                    clear(&mut ended);
-                    // It goes where none of those is that are out.
-                    this.attempts.as_ref().places(|place| this.drive.avoid(place.endpoint));
+                    if id.number() > 1 {
+                        // The answer that is tried again holds a place in the circuit breaker.
+                        clear(&mut ended);
+                        // It goes where none of those is that are out.
+                        this.attempts.as_ref().places(|place| this.drive.avoid(place.endpoint));
+                    }
                     let Some(attempt) = this.drive.attempt(id) else {
                         return Poll::Ready(Err(this.drive.lost()));
                     };
@@ -248,7 +250,7 @@ where
         loop {
             let id = ready!(self.as_mut().poll_heads(ended, cx));
             let Some(Ok(answer)) = ended else { return Poll::Ready(id) };
-            let Some(wait) = drive.peeks(&answer.head) else { return Poll::Ready(id) };
+            let Some(wait) = drive.peeks(answer) else { return Poll::Ready(id) };
             let peeked = answer.peeked.get_or_insert_default();
             let found = peeked.poll_trailers(&mut answer.body, cx).is_ready();
             if found || !wait || self.peeking.is_some() {

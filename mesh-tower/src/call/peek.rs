@@ -8,7 +8,7 @@ use crate::body::BoxError;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame};
-use std::collections::VecDeque;
+use smallvec::SmallVec;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -18,7 +18,10 @@ const LIMIT: usize = 64 * 1024;
 /// What was taken from a body before it was handed over; it is read before the body goes on.
 #[derive(Default)]
 pub(crate) struct Peeked {
-    frames: VecDeque<Frame<Bytes>>,
+    /// A unary answer is one frame of data and the trailers.
+    frames: SmallVec<[Option<Frame<Bytes>>; 2]>,
+    /// How many of them were read.
+    read: usize,
     /// What the body said after them: its end, or an error.
     end: Option<Result<(), BoxError>>,
 }
@@ -31,14 +34,14 @@ impl Peeked {
         R: Body<Data = Bytes> + Unpin,
         R::Error: Into<BoxError>,
     {
-        let held = self.frames.iter().filter_map(|frame| frame.data_ref());
+        let held = self.frames.iter().flatten().filter_map(Frame::data_ref);
         let mut size: usize = held.map(Bytes::len).sum();
         while size <= LIMIT && self.end.is_none() && !body.is_end_stream() {
             match Pin::new(&mut *body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     let trailers = frame.is_trailers();
                     size += frame.data_ref().map_or(0, Bytes::len);
-                    self.frames.push_back(frame);
+                    self.frames.push(Some(frame));
                     if trailers {
                         break;
                     }
@@ -53,12 +56,13 @@ impl Peeked {
 
     /// The trailers, when they were found.
     pub(super) fn trailers(&self) -> Option<&HeaderMap> {
-        self.frames.back()?.trailers_ref()
+        self.frames.last()?.as_ref()?.trailers_ref()
     }
 
     /// What comes next of what was taken; `None`: the body goes on itself.
     pub(crate) fn next(&mut self) -> Option<Option<Result<Frame<Bytes>, BoxError>>> {
-        if let Some(frame) = self.frames.pop_front() {
+        if let Some(frame) = self.frames.get_mut(self.read).and_then(Option::take) {
+            self.read += 1;
             return Some(Some(Ok(frame)));
         }
         match self.end.take()? {
@@ -75,11 +79,11 @@ impl Peeked {
 
     /// Whether everything that was taken was read, and the body has not ended here.
     pub(crate) fn is_read(&self) -> bool {
-        self.frames.is_empty() && self.end.is_none()
+        self.read == self.frames.len() && self.end.is_none()
     }
 
     /// Whether the body ended here, and all was read.
     pub(crate) fn is_end(&self) -> bool {
-        self.frames.is_empty() && matches!(self.end, Some(Ok(())))
+        self.read == self.frames.len() && matches!(self.end, Some(Ok(())))
     }
 }

@@ -7,7 +7,8 @@ use mesh_core::call::AttemptCounts;
 use mesh_core::call::deadline::{expected_rq_timeout_ms, grpc_timeout, parse_grpc_timeout};
 use mesh_core::call::headers::AttemptHeaders;
 
-const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+// A static: a constant would be made and dropped for each look-up.
+static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 
 /// What one attempt tells the next hop.
@@ -50,7 +51,7 @@ impl Propagation<'_> {
         if let Some(deadline) = self.deadline {
             let remaining = deadline.saturating_duration_since(self.now);
             if self.grpc {
-                request.headers_mut().insert(GRPC_TIMEOUT, grpc_timeout(remaining));
+                request.headers_mut().insert(&GRPC_TIMEOUT, grpc_timeout(remaining));
             }
             if self.expected_timeout {
                 let millis = expected_rq_timeout_ms(remaining);
@@ -78,7 +79,7 @@ pub(crate) fn caller_deadline(
     if !grpc {
         return None;
     }
-    let timeout = parse_grpc_timeout(headers.get(GRPC_TIMEOUT)?).ok()?;
+    let timeout = parse_grpc_timeout(headers.get(&GRPC_TIMEOUT)?).ok()?;
     Some(now + timeout)
 }
 

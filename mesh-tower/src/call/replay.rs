@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -61,12 +62,12 @@ pub(crate) fn keep(mut body: MeshBody, limit: usize) -> (MeshBody, Kept) {
                 let mut tape = recording.0.lock();
                 (tape.overflowed, tape.hint) = (true, hint);
             }
-            let (prefix, hint) = (frames.into_iter(), recording.0.lock().hint);
+            let (prefix, hint) = (frames.into_vec().into_iter(), recording.0.lock().hint);
             let body = ReplayBody { recording, prefix, position: 0, live: true, hint };
             (MeshBody::replay(body), Kept::Nothing)
         }
         (end, _) => {
-            let recording = Recording::new(body, frames, size, end, limit);
+            let recording = Recording::new(body, frames.into_vec(), size, end, limit);
             (recording.body(), Kept::Recording(recording))
         }
     }
@@ -147,9 +148,9 @@ enum End {
 
 /// Takes the frames that are here already, until a little over `limit`. Whoever polls the body next
 /// registers a waker of its own, so none is lost.
-fn gather(body: &mut MeshBody, limit: usize) -> (Vec<Piece>, End) {
+fn gather(body: &mut MeshBody, limit: usize) -> (SmallVec<[Piece; 2]>, End) {
     let mut cx = Context::from_waker(Waker::noop());
-    let (mut frames, mut size) = (Vec::new(), 0);
+    let (mut frames, mut size) = (SmallVec::new(), 0);
     while size <= limit {
         if body.is_end_stream() {
             return (frames, End::Ended);

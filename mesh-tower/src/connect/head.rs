@@ -98,17 +98,20 @@ fn origin_form(path: PathAndQuery) -> PathAndQuery {
     }
 }
 
-/// Whether any header may have to go: one look at the lengths of the names.
+/// Whether any header may have to go: one look at the lengths of the names. `te: trailers` may stay, and
+/// is in every gRPC request.
 fn has_unfit(headers: &HeaderMap) -> bool {
-    headers.keys().any(|name| {
-        matches!(name.as_str().len(), 2 | 4 | 7 | 10 | 16 | 17)
-            && (*name == TE
-                || *name == HOST
+    headers.iter().any(|(name, value)| match name.as_str().len() {
+        2 => *name == TE && value != "trailers",
+        4 | 7 | 10 | 16 | 17 => {
+            *name == HOST
                 || *name == UPGRADE
                 || *name == CONNECTION
                 || *name == KEEP_ALIVE
                 || *name == PROXY_CONNECTION
-                || *name == TRANSFER_ENCODING)
+                || *name == TRANSFER_ENCODING
+        }
+        _ => false,
     })
 }
 
@@ -213,6 +216,8 @@ mod tests {
         let named = [("connection", "close, X-Hop"), ("x-hop", "1"), ("user-agent", "u")];
         check_h2("http://a/", &named, "http://a/ user-agent=u");
         check_h2("http://a/", &[("te", "trailers")], "http://a/ te=trailers");
+        let both = [("te", "trailers"), ("te", "gzip"), ("accept", "x")];
+        check_h2("http://a/", &both, "http://a/ accept=x");
         check_h2("http://a/", &[("te", "trailers"), ("connection", "te")], "http://a/ te=trailers");
     }
 

@@ -135,21 +135,22 @@ where
         };
         match next {
             Some(Ok(frame)) => {
-                if let Some(trailers) = frame.trailers_ref() {
-                    self.trailers(trailers);
-                }
                 self.restart_idle();
-                if frame.is_trailers() {
-                    self.complete();
-                } else {
-                    self.complete_at_end();
+                match frame.trailers_ref() {
+                    // The clock is read once for both.
+                    Some(trailers) => {
+                        let now = clock::now();
+                        self.trailers(trailers, now);
+                        self.complete(now);
+                    }
+                    None => self.complete_at_end(),
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
                 let failure = failure_of(&error);
                 if let Some(attempt) = &mut self.attempt {
-                    attempt.broken(&failure);
+                    attempt.broken(&failure, clock::now());
                 }
                 let reason = Reason::Attempt(failure);
                 // An endpoint that was told the deadline ends the stream at it.
@@ -158,16 +159,16 @@ where
                 Poll::Ready(Some(Err(self.end(reason).with_source(Some(error)))))
             }
             None => {
-                self.complete();
+                self.complete(clock::now());
                 Poll::Ready(None)
             }
         }
     }
 
-    fn trailers(&mut self, trailers: &http::HeaderMap) {
+    fn trailers(&mut self, trailers: &http::HeaderMap, now: Timestamp) {
         let status = mesh_core::outcome::grpc_status(trailers);
         if let Some(attempt) = &mut self.attempt {
-            attempt.trailers(status);
+            attempt.trailers(status, now);
         }
         if let Some(call) = &mut self.call {
             call.trailers(status);
@@ -177,7 +178,7 @@ where
     /// A reader who is told that nothing more comes does not ask for the end.
     fn complete_at_end(&mut self) {
         if self.is_end_stream() {
-            self.complete();
+            self.complete(clock::now());
         }
     }
 
@@ -188,11 +189,10 @@ where
         }
     }
 
-    fn complete(&mut self) {
+    fn complete(&mut self, now: Timestamp) {
         self.over = true;
         self.passing = None;
         let (Some(call), attempt) = (self.call.take(), self.attempt.take()) else { return };
-        let now = clock::now();
         if let Some(attempt) = attempt {
             call.body_ended(now.saturating_duration_since(attempt.head_at()));
             attempt.end(now);

@@ -200,12 +200,12 @@ impl AttemptScope {
     }
 
     /// Reports the gRPC status of the trailers, once.
-    pub(crate) fn trailers(&mut self, grpc_status: Option<u32>) {
+    pub(crate) fn trailers(&mut self, grpc_status: Option<u32>, now: Timestamp) {
         if self.report == Report::Trailers {
             self.report = Report::Done;
             let status = grpc_status.unwrap_or(outcome::grpc::UNKNOWN);
             self.code.grpc_status = Some(status);
-            self.observe(Observation::Code(outcome::grpc_to_http(status)));
+            self.observe(Observation::Code(outcome::grpc_to_http(status)), now);
         }
     }
 
@@ -217,11 +217,11 @@ impl AttemptScope {
     /// Reports that the body broke off, whatever its head said (Envoy: `onUpstreamReset`); unless the
     /// caller's own request body did it.
     #[cold]
-    pub(crate) fn broken(&mut self, failure: &Failure) {
+    pub(crate) fn broken(&mut self, failure: &Failure, now: Timestamp) {
         self.code.flag = Some(failure.flag());
         self.report = Report::Done;
         if let Some(observation) = failure.observation() {
-            self.observe(observation);
+            self.observe(observation, now);
         }
     }
 
@@ -247,9 +247,8 @@ impl AttemptScope {
             || (self.grpc && grpc_status != Some(outcome::grpc::OK))
     }
 
-    fn observe(&self, observation: Observation) {
+    fn observe(&self, observation: Observation, now: Timestamp) {
         let cluster = self.in_flight.target().cluster();
-        let now = clock::now();
         let elapsed = now.saturating_duration_since(self.times.started);
         if cluster.observe(self.in_flight.endpoint(), observation, elapsed, now) {
             cluster.attached().wake_driver();
@@ -271,7 +270,7 @@ impl Drop for AttemptScope {
             };
             match (headers_seen, timed_out) {
                 (false, _) => self.failed(&failure, now),
-                (true, true) => self.broken(&failure),
+                (true, true) => self.broken(&failure, now),
                 (true, false) => {}
             }
         }
