@@ -3,6 +3,8 @@
 //!
 //! `tests/interop/istiod/test` runs it; `.ci/run interop` leaves it out, for istiod's build is too long.
 
+#![expect(clippy::print_stdout, reason = "what it prints is the record in docs/xds.md")]
+
 use crate::go;
 use crate::process::{Peer, Scratch, installed};
 use http::uri::PathAndQuery;

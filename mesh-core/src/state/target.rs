@@ -146,7 +146,8 @@ impl<A: Attach> Target<A> {
         mut set_cookies: Vec<HeaderValue>,
         random: &mut impl Random,
     ) -> RequestHash {
-        let policy = self.cluster.policy().inputs(&self.forward.hash_policy);
+        let cluster = self.cluster.policy();
+        let policy = cluster.inputs(&self.forward.hash_policy);
         if policy.is_empty() && !self.children.is_empty() {
             return self.hash_by_child(head, set_cookies, random);
         }

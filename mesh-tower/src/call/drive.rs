@@ -347,7 +347,7 @@ impl Drive {
     }
 
     fn count_failure(&self, error: &AttemptError, endpoint: Option<&Address>) {
-        let target = error.target.as_ref().unwrap_or(self.target());
+        let target = error.target.as_ref().unwrap_or_else(|| self.target());
         let cells = &target.cluster().attached().cells;
         match &error.failure {
             Failure::Overflow(limit) => cells.overflow(*limit),

@@ -67,18 +67,18 @@ impl Demand {
     /// Says that a server of the source can't be reached: so many attempts in a row failed, the last one with
     /// this error. Calls that end without an answer say so.
     pub fn unreachable(&self, server: &Arc<str>, attempts: u32, error: &Arc<str>) {
-        self.0.trouble.lock().unreachable(server, attempts, error, clock::now());
+        self.0.unreachable(server, attempts, error);
     }
 
     /// Says that a server of the source can be reached, for the first time or again.
     pub fn reachable(&self, server: &str) {
-        self.0.trouble.lock().reachable(server);
+        self.0.reachable(server);
     }
 
     /// Names all clusters that routes lead to and that there are not, each with the reason. Calls that end for
     /// want of a cluster say so.
     pub fn missing(&self, clusters: BTreeMap<Arc<str>, Arc<str>>) {
-        self.0.trouble.lock().missing(clusters);
+        self.0.missing(clusters);
     }
 
     /// The authorities that are held, with how often calls asked for each.
@@ -134,6 +134,21 @@ impl Interests {
     pub(crate) fn open(self: &Arc<Self>) -> Demand {
         self.is_open.store(true, Ordering::Relaxed);
         Demand(Arc::clone(self))
+    }
+
+    /// See [`Demand::unreachable`].
+    pub(super) fn unreachable(&self, server: &Arc<str>, attempts: u32, error: &Arc<str>) {
+        self.trouble.lock().unreachable(server, attempts, error, clock::now());
+    }
+
+    /// See [`Demand::reachable`].
+    pub(super) fn reachable(&self, server: &str) {
+        self.trouble.lock().reachable(server);
+    }
+
+    /// See [`Demand::missing`].
+    pub(super) fn missing(&self, clusters: BTreeMap<Arc<str>, Arc<str>>) {
+        self.trouble.lock().missing(clusters);
     }
 
     /// What is wrong with the source, now.

@@ -95,7 +95,7 @@ async fn a_child_by_name_takes_over_once_it_is_resolved() {
         fn resolve(&self, _: &str) -> BoxFuture<'static, Result<Answer, ResolveError>> {
             Box::pin(async {
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                Ok(Answer::new(vec![IpAddr::from(at(2).ip())], None))
+                Ok(Answer::new(vec![at(2).ip()], None))
             })
         }
     }

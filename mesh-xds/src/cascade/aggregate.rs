@@ -18,6 +18,7 @@ use std::sync::Arc;
 type Endpoints = Option<Arc<ClusterLoadAssignment>>;
 
 /// A cluster as the model has it.
+#[derive(Default)]
 pub(super) struct Resolved {
     /// `None`: it is not there, or is an aggregate of nothing.
     pub(super) update: Option<ClusterUpdate>,

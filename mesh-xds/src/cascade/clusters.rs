@@ -30,8 +30,10 @@ pub(super) struct Clusters {
 /// One cluster.
 #[derive(Debug, Default)]
 struct Entry {
-    /// How many authorities it serves.
+    /// How many authorities, and aggregates in force, it serves.
     serving: usize,
+    /// The clusters that it stands for as it is in force, if it is an aggregate: they stay as long as it does.
+    leaves: Vec<Arc<str>>,
     /// What it was made from.
     uses: BTreeSet<Key>,
     /// `None`: it is not there.
@@ -51,7 +53,7 @@ pub(super) struct Changed {
 }
 
 impl Clusters {
-    /// One more authority is served by it.
+    /// One more authority, or aggregate, is served by it.
     pub(super) fn keep(&mut self, name: &Arc<str>) {
         let entry = self.entries.entry(Arc::clone(name)).or_default();
         entry.serving += 1;
@@ -62,7 +64,7 @@ impl Clusters {
         }
     }
 
-    /// One authority less is served by it.
+    /// One less is served by it.
     pub(super) fn let_go(&mut self, name: &Arc<str>, changed: &mut Changed) {
         let Some(entry) = self.entries.get_mut(name) else { return };
         entry.serving -= 1;
@@ -70,6 +72,7 @@ impl Clusters {
             return;
         }
         if let Some(entry) = self.entries.remove(name) {
+            entry.leaves.iter().for_each(|leaf| self.let_go(leaf, changed));
             secrets(entry.update.as_ref()).for_each(|secret| self.secrets.let_go(secret));
             changed.whole |= entry.update.is_some();
             changed.endpoints.remove(name);
@@ -89,7 +92,8 @@ impl Clusters {
 
     /// Makes anew what has to be.
     pub(super) fn settle(&mut self, store: &Store, changed: &mut Changed) {
-        for name in std::mem::take(&mut self.stale) {
+        let mut leaving = Vec::new();
+        while let Some(name) = self.stale.pop_first() {
             let Resolved { update, leaves, looked_at, is_pending } =
                 aggregate::resolve(store, &name);
             let is_complete =
@@ -116,7 +120,11 @@ impl Clusters {
             let hash = Some(hash.hash());
             self.version.replace(std::mem::replace(&mut entry.hash, hash), hash);
             take(&mut entry.update, update, &name, changed);
+            leaving.append(&mut std::mem::replace(&mut entry.leaves, leaves.clone()));
+            leaves.iter().for_each(|leaf| self.keep(leaf));
         }
+        // At the end: another aggregate may have taken them over.
+        leaving.iter().for_each(|leaf| self.let_go(leaf, changed));
         self.secrets.settle(store, &mut self.version, &mut changed.secrets);
     }
 

@@ -24,8 +24,8 @@
 //!   cluster that is not there and that the ones before did not name. By the xDS protocol ("Eventual
 //!   consistency considerations") clusters come first and go last; but in the state of the world one response
 //!   brings the new ones and takes the old ones away, before the routes come.
-//! - **Endpoints lead nowhere:** others cost the clusters that use them ([`Change::Endpoints`]), however many
-//!   there are.
+//! - **Endpoints and secrets lead nowhere:** others cost the clusters that use them
+//!   ([`Change::Endpoints`]), however many there are.
 //! - **Names of `xdstp:`** are asked for by name, as no wildcard is said to cover them.
 //!
 //! What it does not do: decide which server is meant, and whether its silence means that there is nothing.
@@ -139,6 +139,15 @@ impl Everything {
         self.mark(kind, name);
     }
 
+    /// The copy on disk can't have it (a private key): until the control plane says something, there is
+    /// none, for this reason.
+    pub fn handle_withheld(&mut self, kind: ResourceType, name: &Arc<str>, why: Arc<str>) {
+        if self.store.look(kind, name) == Known::Pending {
+            self.store.withhold(kind, name, why);
+            self.mark(kind, name);
+        }
+    }
+
     /// The copy on disk was read: until a control plane speaks, there is nothing but what is in it, and
     /// nothing is waited for.
     pub fn handle_copy(&mut self) {
@@ -201,6 +210,11 @@ impl Everything {
         &self.store
     }
 
+    /// The same, for what is in force of it.
+    pub(crate) const fn store_mut(&mut self) -> &mut Store {
+        &mut self.store
+    }
+
     /// Looks at what has changed: what to watch now. Nothing when nothing happened. The wildcard is the name
     /// `*`.
     pub fn poll_watches(&mut self, now: Timestamp) -> Watches {
@@ -256,7 +270,7 @@ impl Everything {
         if changed.whole || routes || told.is_none() {
             return Some(Change::Whole(self.configuration()));
         }
-        if changed.endpoints.is_empty() && told == Some(version) {
+        if changed.endpoints.is_empty() && changed.secrets.is_empty() && told == Some(version) {
             return None;
         }
         let mut update = EndpointsUpdate::new(self.origin());
@@ -265,6 +279,12 @@ impl Everything {
             Some((name, endpoints))
         });
         update.clusters = known.collect();
+        let answers = self.clusters.secrets();
+        let known = changed.secrets.into_iter().filter_map(|name| {
+            let answer = answers.get(&name)?.clone();
+            Some((name, answer))
+        });
+        update.secrets = known.collect();
         Some(Change::Endpoints(update))
     }
 
@@ -276,6 +296,7 @@ impl Everything {
         let clusters = self.clusters.updates();
         update.clusters =
             clusters.map(|(name, update)| (Arc::clone(name), update.clone())).collect();
+        update.secrets = Arc::clone(self.clusters.secrets());
         update
     }
 

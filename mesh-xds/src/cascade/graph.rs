@@ -83,6 +83,16 @@ impl Graph {
         either!(self, graph => graph.store())
     }
 
+    /// The same, for what is in force of it.
+    pub(crate) const fn store_mut(&mut self) -> &mut Store {
+        either!(self, graph => graph.store_mut())
+    }
+
+    /// See [`Cascade::handle_withheld`].
+    pub(crate) fn handle_withheld(&mut self, kind: ResourceType, name: &Arc<str>, why: Arc<str>) {
+        either!(self, graph => graph.handle_withheld(kind, name, why));
+    }
+
     /// What to watch now; the wildcard is the name `*`.
     pub(crate) fn poll_watches(&mut self, now: Timestamp) -> Watches {
         match self {

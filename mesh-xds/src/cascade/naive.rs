@@ -4,7 +4,7 @@ use super::walk::{Walk, Walked};
 use super::{Key, Watches, aggregate, clusters, domains};
 use crate::store::{self, Store};
 use crate::{Resource, ResourceType};
-use mesh_core::model::{RouteConfiguration, VirtualHost};
+use mesh_core::model::{Discovery, RouteConfiguration, VirtualHost};
 use mesh_core::update::{Answer, ClusterUpdate, ConfigUpdate, SecretAnswer, Secrets};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -56,7 +56,10 @@ impl Naive {
         let mut answers = BTreeMap::new();
         let served =
             self.authorities.values().filter_map(|(_, served)| served.as_ref()?.as_ref().ok());
-        let names: BTreeSet<_> = served.flat_map(|(_, clusters)| clusters).collect();
+        let mut names: BTreeSet<_> = served.flat_map(|(_, clusters)| clusters.clone()).collect();
+        let in_force: Vec<_> = names.iter().filter_map(|name| self.clusters.get(name)).collect();
+        let kept: Vec<_> = in_force.into_iter().flat_map(leaves).cloned().collect();
+        names.extend(kept);
         for (name, (_, served)) in &self.authorities {
             let answer = match served {
                 None => continue,
@@ -71,6 +74,11 @@ impl Naive {
                 }
             };
             answers.insert(Arc::clone(name), answer);
+        }
+        let behind: Vec<_> = update.clusters.values().flat_map(leaves).cloned().collect();
+        for leaf in behind {
+            let made = self.cluster(store, &leaf, &names);
+            update.clusters.extend(made.map(|made| (leaf, made)));
         }
         update.route_configuration = Arc::new(routes);
         update.on_demand = Some(Arc::new(answers));
@@ -87,7 +95,7 @@ impl Naive {
         &self,
         store: &Store,
         name: &Arc<str>,
-        names: &BTreeSet<&Arc<str>>,
+        names: &BTreeSet<Arc<str>>,
     ) -> Option<ClusterUpdate> {
         let made = aggregate::resolve(store, name);
         let waits = clusters::secrets(made.update.as_ref())
@@ -111,5 +119,13 @@ impl Naive {
                 before.unwrap_or_else(|| SecretAnswer::Missing(NO_ANSWER.into()))
             }
         }
+    }
+}
+
+/// The clusters that an aggregate stands for.
+pub(super) fn leaves(cluster: &ClusterUpdate) -> &[Arc<str>] {
+    match &cluster.cluster.discovery {
+        Discovery::Aggregate(leaves) => leaves,
+        _ => &[],
     }
 }

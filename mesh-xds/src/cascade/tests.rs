@@ -1,7 +1,7 @@
 //! Each test is a list of steps: what the server says, and what is watched and served after it.
 
 mod incremental;
-mod secrets;
+pub(super) mod secrets;
 
 use super::*;
 use crate::{

@@ -50,8 +50,16 @@ pub(super) fn text<'n>(node: &'n Node, path: &[&str]) -> Option<&'n str> {
     text
 }
 
-/// Fields that name other resources; what is within `clusters` of a split has its name in `name`.
-const REFERENCES: [&str; 4] = ["cluster", "clusters", "route_config_name", "service_name"];
+/// Fields that name other resources; what is within `clusters` of a split, and within what names secrets, has
+/// its name in `name`.
+const REFERENCES: [&str; 6] = [
+    "cluster",
+    "clusters",
+    "route_config_name",
+    "service_name",
+    "tls_certificate_sds_secret_configs",
+    "validation_context_sds_secret_config",
+];
 
 /// Where other resources are named: each name's first place.
 pub(super) fn references(node: &Node) -> BTreeMap<&str, Span> {

@@ -116,7 +116,7 @@ fn every_key_that_it_knows_is_in_the_example() {
     // The reader asserts, in debug builds, that it reads each key of each mapping that it opens. So
     // with every shape opened by the example, schema and reader know the same keys.
     let schema = json_schema().0;
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     keys(&document(EVERYTHING), &mut seen);
     for (title, shape) in schema["$defs"].as_object().unwrap() {
         for key in shape["properties"].as_object().into_iter().flatten().map(|(key, _)| key) {
@@ -125,7 +125,7 @@ fn every_key_that_it_knows_is_in_the_example() {
     }
 }
 
-fn keys(value: &Value, seen: &mut std::collections::BTreeSet<String>) {
+fn keys(value: &Value, seen: &mut BTreeSet<String>) {
     match value {
         Value::Object(object) => {
             for (key, value) in object {

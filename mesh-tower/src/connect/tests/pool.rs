@@ -116,8 +116,8 @@ async fn tls_fails_closed_unless_the_connector_secures() {
     assert_eq!(failure, Failure::Connect(ConnectFailure::TlsUnavailable));
     // A secret that is missing says more.
     let bench = Bench::with(Protocol::Http2, hyper_h2(), Limits::default(), |settings| {
-        let mut tls = mesh_core::model::tls::UpstreamTls::default();
-        tls.identity = mesh_core::model::tls::TlsIdentity::Secret("id".into());
+        let mut tls = model::tls::UpstreamTls::default();
+        tls.identity = model::tls::TlsIdentity::Secret("id".into());
         settings.tls = TlsPolicy::On(Arc::new(tls));
     });
     let failure = bench.fails(get("/")).await.0;

@@ -135,14 +135,14 @@ impl Running {
                 self.sink.restored(Origin::new(format!("{kind} {name}"), ""));
             }
             ClientEvent::Unreachable { server, error, failures } => {
-                self.demand.unreachable(&server, failures, &error);
+                self.sink.interests().unreachable(&server, failures, &error);
                 tracing::warn!(
                     target: "mesh", %server, failures,
                     "control plane unreachable, what was learnt stays: {error}"
                 );
             }
             ClientEvent::Reachable { server } => {
-                self.demand.reachable(&server);
+                self.sink.interests().reachable(&server);
                 tracing::info!(target: "mesh", %server, "control plane reachable");
             }
             ClientEvent::Noted(notes) => say(&notes),
@@ -163,7 +163,7 @@ impl Running {
         self.reporting.follow(&self.client);
         self.status.published(&update.origin.version, self.sink.cells());
         self.hosts = hosts(&update);
-        self.demand.missing(self.client.missing_clusters());
+        self.sink.interests().missing(self.client.missing_clusters());
         self.sink.publish(update);
     }
 

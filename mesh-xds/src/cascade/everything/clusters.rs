@@ -1,14 +1,16 @@
-//! [`Clusters`]: all clusters that a control plane has, each as it is in force.
+//! [`Clusters`]: all clusters that a control plane has, each as it is in force, and the secrets that they name.
 
-use super::super::clusters::{Changed, take};
+use super::super::Key;
+use super::super::aggregate::{self, Resolved};
+use super::super::clusters::{Changed, secrets, take};
+use super::super::secrets::Held;
 use super::super::version::{Part, Version};
-use super::super::{Key, aggregate};
 use super::{APART, Listeners, Now, Users, replace};
 use crate::ResourceType;
 use crate::protocol::canonical;
 use crate::store::Known;
 use mesh_core::Timestamp;
-use mesh_core::update::ClusterUpdate;
+use mesh_core::update::{ClusterUpdate, Secrets};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -24,6 +26,7 @@ pub(super) struct Clusters {
     gone: BTreeMap<Arc<str>, Option<Timestamp>>,
     /// Those that wait for something behind them.
     warming: BTreeSet<Arc<str>>,
+    secrets: Held,
     changed: Changed,
     version: Version,
 }
@@ -41,6 +44,13 @@ struct Entry {
 impl Clusters {
     /// A resource has changed.
     pub(super) fn handle_changed(&mut self, key: &Key) {
+        if key.0 == ResourceType::Secret {
+            // It is beside the clusters: only those that wait for it have to look again.
+            self.secrets.handle_changed(&key.1);
+            let waiting = self.users.of(key).filter(|name| self.warming.contains(*name));
+            self.stale.extend(waiting.cloned());
+            return;
+        }
         self.stale.extend(self.users.of(key).cloned());
         if key.0 == ResourceType::Cluster {
             self.stale.insert(Arc::clone(&key.1));
@@ -61,11 +71,14 @@ impl Clusters {
         for until in self.gone.values_mut() {
             *until = until.filter(|until| *until > known.now);
         }
-        let stale = std::mem::take(&mut self.stale);
-        for name in &stale {
-            self.settle_one(name, known, touched);
+        let mut looked_at = BTreeSet::new();
+        // An aggregate may wait for a cluster that comes into force now: then it is looked at again.
+        while let Some(name) = self.stale.pop_first() {
+            self.settle_one(&name, known, touched);
+            looked_at.insert(name);
         }
-        stale
+        self.secrets.settle(known.store, &mut self.version, &mut self.changed.secrets);
+        looked_at
     }
 
     fn settle_one(
@@ -78,31 +91,50 @@ impl Clusters {
         if !is_there && !self.entries.contains_key(name) {
             return;
         }
+        let resolved = is_there.then(|| aggregate::resolve(store, name));
+        let Resolved { update, leaves, looked_at: mut uses, .. } = resolved.unwrap_or_default();
+        uses.extend(secrets(update.as_ref()).map(|name| (ResourceType::Secret, Arc::clone(name))));
+        let is_in_force = |name: &Arc<str>| self.get(name).is_some();
+        let is_warm = leaves.iter().all(is_in_force)
+            && uses.iter().all(|key| asked.is_answered(store, key) || self.holds(key));
         let entry = self.entries.entry(Arc::clone(name)).or_default();
-        let (update, uses) = match is_there {
-            true => aggregate::resolve(store, name),
-            false => (None, BTreeSet::new()),
-        };
         replace(&mut self.users, name, (&entry.uses, &uses), touched);
         entry.uses = uses;
         self.gone.remove(name);
         self.warming.remove(name);
         if !is_there {
             self.gone.insert(Arc::clone(name), Some(now + APART));
-        } else if entry.uses.iter().all(|key| asked.is_answered(store, key)) {
+        } else if is_warm {
+            secrets(update.as_ref()).for_each(|secret| self.secrets.keep(secret));
+            secrets(entry.update.as_ref()).for_each(|secret| self.secrets.let_go(secret));
             let mut hash = Part::new("cluster", name);
-            entry.uses.iter().for_each(|(kind, name)| hash.resource(store, *kind, name));
+            let uses = entry.uses.iter().filter(|(kind, _)| *kind != ResourceType::Secret);
+            uses.for_each(|(kind, name)| hash.resource(store, *kind, name));
             let hash = Some(hash.hash());
             self.version.replace(std::mem::replace(&mut entry.hash, hash), hash);
+            let was_there = entry.update.is_some();
             take(&mut entry.update, update, name, &mut self.changed);
+            if !was_there && entry.update.is_some() {
+                self.look_again();
+            }
         } else {
             self.warming.insert(Arc::clone(name));
         }
     }
 
+    /// Whether it is a secret that clusters in force have.
+    fn holds(&self, (kind, name): &Key) -> bool {
+        *kind == ResourceType::Secret && self.secrets.answers().contains_key(name)
+    }
+
+    /// What is known of each secret that a cluster names.
+    pub(super) const fn secrets(&self) -> &Arc<Secrets> {
+        self.secrets.answers()
+    }
+
     /// Ends those that are gone, but for those that routes still hold.
     pub(super) fn drop_gone(&mut self, listeners: &Listeners) {
-        let Self { entries, gone, changed, version, .. } = self;
+        let Self { entries, gone, secrets: held_secrets, changed, version, .. } = self;
         if gone.is_empty() {
             return;
         }
@@ -112,6 +144,7 @@ impl Clusters {
                 return true;
             }
             if let Some(entry) = entries.remove(name) {
+                secrets(entry.update.as_ref()).for_each(|secret| held_secrets.let_go(secret));
                 changed.whole |= entry.update.is_some();
                 changed.endpoints.remove(name);
                 version.replace(entry.hash, None);

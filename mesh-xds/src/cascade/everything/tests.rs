@@ -122,11 +122,12 @@ pub(super) fn resource(of: &str, words: &[&str]) -> Resource {
             Resource::Listener(Arc::new(made))
         }
         "RDS" => Resource::RouteConfiguration(Arc::new(routes(words[1], rest))),
-        "CDS" => cluster(words[1], rest[0]),
+        "CDS" => cluster(words[1], rest[0], &rest[1..]),
         "EDS" => {
             let endpoints = XdsEndpoints::new(words[1], Arc::new(assignment(rest)));
             Resource::Endpoints(Arc::new(endpoints))
         }
+        "SDS" => super::super::tests::secrets::secret(words[1], rest[0]),
         other => panic!("{other}"),
     }
 }
@@ -418,12 +419,12 @@ fn aggregates_wait_for_their_children() {
         "LDS web inline=a:g; CDS g of=c,d; CDS c static=1; all LDS -> | …
          CDS d eds -> +EDS d | …
          all CDS -> | …
-         EDS d 2 -> | a=g[1 2/1]
-         fail CDS c gone -> | a=g[2]
-         CDS c eds -> +EDS c | a=g[2]
-         EDS c 3 -> | a=g[3 2/1]",
+         EDS d 2 -> | a=g(c[1] d[2])
+         fail CDS c gone -> | a=g(d[2])
+         CDS c eds -> +EDS c | a=g(d[2])
+         EDS c 3 -> | a=g(c[3] d[2])",
     );
-    check("LDS web inline=a:g; CDS g of=c,d; CDS c static=1; all LDS; all CDS -> | a=g[1]");
+    check("LDS web inline=a:g; CDS g of=c,d; CDS c static=1; all LDS; all CDS -> | a=g(c[1])");
 }
 
 #[test]
@@ -477,5 +478,20 @@ fn a_copy_serves_before_anything_is_heard() {
         "~LDS web rds=r; ~LDS more@81 inline=b:d; ~CDS d eds; copy -> +RDS r +EDS d | b=d[?]
          all LDS; all CDS; EDS d 1 -> | b=d[1]
          RDS r a:d -> | b:81+b=d[1] a:80+a=d[1]",
+    );
+}
+
+// === Secrets ===
+
+#[test]
+fn a_cluster_waits_for_its_secrets_and_stays_as_it_was_meanwhile() {
+    check(
+        "LDS web inline=a:c; CDS c static=1 id=i; all LDS -> +SDS i | …
+         all CDS -> | …
+         SDS i one -> | a=c[1]{i=one}
+         SDS i two -> | a=c[1]{i=two}
+         CDS c static=1 id=j -> +SDS j -SDS i | a=c[1]{i=two}
+         SDS j one -> | a=c[1]{j=one}
+         fail SDS j gone -> | a=c[1]{j!no such}",
     );
 }

@@ -1,6 +1,6 @@
 //! What changes a little at a time is what would be found by looking at everything.
 
-use super::super::naive::Naive;
+use super::super::naive::{self, Naive};
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -89,6 +89,9 @@ impl Pair {
         let mut found = self.cascade.configuration();
         let origin = std::mem::take(&mut found.origin);
         assert_eq!(found, expected, "after {event}");
+        for leaf in found.clusters.values().flat_map(naive::leaves) {
+            assert!(found.clusters.contains_key(leaf), "{leaf} after {event}");
+        }
         let known = self.versions.entry(origin.version).or_insert_with(|| expected.clone());
         assert_eq!(*known, expected, "two configurations with one version");
     }

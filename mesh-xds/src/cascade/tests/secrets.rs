@@ -7,7 +7,7 @@ use mesh_core::model::{Secret, TlsPolicy};
 use mesh_core::update::SecretAnswer;
 
 /// A secret of this text.
-pub(super) fn secret(name: &str, text: &str) -> Resource {
+pub(in crate::cascade) fn secret(name: &str, text: &str) -> Resource {
     let roots = SecretRoots::Pem(SecretSource::Inline(text.as_bytes().into()));
     let content = SecretContent::Validation(SecretValidation::new(roots));
     Resource::Secret(Arc::new(Secret::new(name, content)))
@@ -139,7 +139,7 @@ fn a_cluster_stays_as_it_was_until_its_next_secret_is_there() {
 }
 
 #[test]
-fn an_aggregate_has_the_secrets_of_its_first_child_and_waits_for_all() {
+fn an_aggregate_waits_for_the_secrets_of_all_its_children() {
     check(
         "ask a -> +LDS a |
          LDS a inline=a:g -> +CDS g |
@@ -147,7 +147,7 @@ fn an_aggregate_has_the_secrets_of_its_first_child_and_waits_for_all() {
          CDS c static=1 id=i -> +SDS i |
          CDS d static=2 id=j -> +SDS j |
          SDS i 1 -> |
-         SDS j 2 -> | a=g[1 2/1]{i=1}",
+         SDS j 2 -> | a=g(c[1]{i=1} d[2]{j=2})",
     );
 }
 
