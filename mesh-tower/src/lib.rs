@@ -60,6 +60,8 @@ mod endpoint;
 mod error;
 mod foreign;
 mod grpc;
+#[cfg(feature = "tls")]
+pub mod identity;
 mod leaf;
 mod mesh;
 mod net;

@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// The most files of one directory.
-pub(super) const MAX_FILES: usize = 1024;
+pub(crate) const MAX_FILES: usize = 1024;
 
 /// The most names that are looked at in one directory, of whatever kind.
 const MAX_ENTRIES: usize = 65_536;
@@ -35,7 +35,7 @@ pub fn files_of(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Rejected> {
 }
 
 /// Whether a directory stands for a file of this name, among others.
-pub(super) fn is_listed(name: &OsStr) -> bool {
+pub(crate) fn is_listed(name: &OsStr) -> bool {
     let hidden = name.as_encoded_bytes().starts_with(b".");
     !hidden && Path::new(name).extension().is_some_and(|extension| extension == "yaml")
 }

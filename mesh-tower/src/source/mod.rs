@@ -44,18 +44,18 @@
 
 mod content_hash;
 pub(crate) mod demand;
-mod directory;
+pub(crate) mod directory;
 pub(crate) mod environment;
 mod file;
 mod fixed;
 #[cfg(feature = "xds")]
 mod load_report;
 pub(crate) mod mesh_yaml;
-mod read;
-mod reload;
+pub(crate) mod read;
+pub(crate) mod reload;
 mod sink;
 mod trouble;
-mod watch_file;
+pub(crate) mod watch_file;
 #[cfg(feature = "xds")]
 mod xds;
 #[cfg(feature = "xds")]

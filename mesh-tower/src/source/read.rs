@@ -10,22 +10,22 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 /// Largest file, in bytes: a mistake in a path must not fill the memory.
-pub(super) const MAX_BYTES: u64 = 16 * 1024 * 1024;
+pub(crate) const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
 /// What is in the files now.
 #[derive(Debug)]
-pub(super) struct Reading {
+pub(crate) struct Reading {
     /// Equal when the content or the fault is.
-    pub(super) fingerprint: u64,
+    pub(crate) fingerprint: u64,
     /// The texts with their paths, or what is wrong.
-    pub(super) texts: Result<Vec<(PathBuf, String)>, Rejected>,
+    pub(crate) texts: Result<Vec<(PathBuf, String)>, Rejected>,
 }
 
 /// Reads all of `paths`, in their order; a directory stands for [its files](files_of).
 ///
 /// The fingerprint of one file is its XXH64; that of several is the XXH64 of theirs, each as eight
 /// bytes, most significant first.
-pub(super) fn read(paths: &[PathBuf]) -> Reading {
+pub(crate) fn read(paths: &[PathBuf]) -> Reading {
     let files = match files_of(paths) {
         Ok(files) => files,
         Err(rejected) => return fault(rejected),
@@ -75,7 +75,7 @@ fn read_one(path: &Path) -> Result<String, Rejected> {
 }
 
 /// All of a regular file, or its first `most` bytes and one more.
-pub(super) fn read_bytes(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn read_bytes(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     // Before opening: opening a FIFO waits for a writer.
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("not a regular file"));

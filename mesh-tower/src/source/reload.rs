@@ -30,7 +30,7 @@ const GRACE: Duration = Duration::from_millis(250);
 
 /// What a reading means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// Nothing new.
     Unchanged,
     /// Good and new.
@@ -45,7 +45,7 @@ pub(super) enum Verdict {
 
 /// What was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Read {
+pub(crate) enum Read {
     /// It can be used, or is in force.
     Good,
     /// It can be used, but a file that is in force is not in its directory any more.
@@ -56,7 +56,7 @@ pub(super) enum Read {
 
 /// The machine of one set of files.
 #[derive(Debug)]
-pub(super) struct Reload {
+pub(crate) struct Reload {
     poll_interval: Duration,
     /// The fingerprint of what was published last.
     in_force: Option<u64>,
@@ -71,7 +71,7 @@ pub(super) struct Reload {
 
 impl Reload {
     /// A machine that wants to read at `now`, and every `poll_interval` without events.
-    pub(super) const fn new(poll_interval: Duration, now: Timestamp) -> Self {
+    pub(crate) const fn new(poll_interval: Duration, now: Timestamp) -> Self {
         Self {
             poll_interval,
             in_force: None,
@@ -83,7 +83,7 @@ impl Reload {
     }
 
     /// When to read, and why.
-    pub(super) fn poll_timeout(&self) -> (Timestamp, &'static str) {
+    pub(crate) fn poll_timeout(&self) -> (Timestamp, &'static str) {
         match self.burst {
             Some((first, last)) => {
                 let burst = ((last + QUIET).min(first + LONGEST_BURST), "event");
@@ -94,18 +94,18 @@ impl Reload {
     }
 
     /// The file system says that something happened.
-    pub(super) fn handle_event(&mut self, now: Timestamp) {
+    pub(crate) fn handle_event(&mut self, now: Timestamp) {
         let first = self.burst.map_or(now, |(first, _)| first);
         self.burst = Some((first, now));
     }
 
     /// Whether what has this fingerprint was judged before: it needs no parsing.
-    pub(super) const fn judged(&self) -> [Option<u64>; 2] {
+    pub(crate) const fn judged(&self) -> [Option<u64>; 2] {
         [self.in_force, self.reported]
     }
 
     /// The files were read.
-    pub(super) fn handle_read(&mut self, fingerprint: u64, read: Read, now: Timestamp) -> Verdict {
+    pub(crate) fn handle_read(&mut self, fingerprint: u64, read: Read, now: Timestamp) -> Verdict {
         self.burst = None;
         self.next_read = (now + self.poll_interval, "poll");
         let fewer = read == Read::Fewer && self.in_force != Some(fingerprint);

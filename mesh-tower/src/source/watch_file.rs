@@ -31,7 +31,7 @@ use tokio::sync::Notify;
 const MAX_LINKS: usize = 40;
 
 /// Watches the places that some paths lead through.
-pub(super) struct Watch {
+pub(crate) struct Watch {
     /// `None`: the system has no more watches to give.
     watcher: Option<RecommendedWatcher>,
     /// The directories that are watched, and which ones these were.
@@ -56,7 +56,7 @@ struct Places {
 
 impl Watch {
     /// Watches nothing yet.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let shared = Arc::<Shared>::default();
         let seen = shared.clone();
         let watcher = notify::recommended_watcher(move |event| seen.handle_event(&event));
@@ -68,12 +68,12 @@ impl Watch {
 
     /// A watch that never says anything.
     #[cfg(test)]
-    pub(super) fn blind() -> Self {
+    pub(crate) fn blind() -> Self {
         Self { watcher: None, directories: BTreeMap::new(), shared: Arc::default() }
     }
 
     /// Wakes once for what happened since it woke last.
-    pub(super) fn happened(&self) -> Arc<Notify> {
+    pub(crate) fn happened(&self) -> Arc<Notify> {
         self.shared.happened.clone()
     }
 
@@ -81,7 +81,7 @@ impl Watch {
     ///
     /// To be called again before each reading: links change, and a watch ends with the directory
     /// that it was set on.
-    pub(super) fn follow(&mut self, paths: &[PathBuf]) {
+    pub(crate) fn follow(&mut self, paths: &[PathBuf]) {
         let Some(watcher) = &mut self.watcher else { return };
         let places = Places::of(paths);
         let wanted = places.directories();

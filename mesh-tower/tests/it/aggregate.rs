@@ -10,7 +10,7 @@ use mesh_core::model::{
 use mesh_tower::dns::{Answer, Resolve, ResolveError};
 use mesh_tower::testing::MemoryNetwork;
 use mesh_tower::{CallOptions, Mesh};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Everything goes to `all`, which is `near` and then `far`.

@@ -1,0 +1,146 @@
+//! [`CertificateError`], [`InvalidIdentity`]: why material can't be read, or not be used.
+
+use mesh_core::WallTime;
+use mesh_core::identity::peer::NoSpiffeId;
+use mesh_core::identity::{SpiffeId, TrustDomain};
+use std::fmt;
+use std::sync::Arc;
+
+/// Why bytes are no certificates or no key. No byte of them is in it: they may be a key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CertificateError {
+    /// Something between `BEGIN` and `END` is broken.
+    #[error("broken PEM: {reason}; write it anew, whole")]
+    BrokenPem {
+        /// What is broken.
+        reason: &'static str,
+    },
+    /// There is no certificate.
+    #[error("no certificate in it: it must have `-----BEGIN CERTIFICATE-----` (PEM)")]
+    NoCertificate,
+    /// There is no private key.
+    #[error(
+        "no private key in it: it must have one in PEM (PKCS #8, PKCS #1 or SEC 1), not encrypted"
+    )]
+    NoPrivateKey,
+    /// It is no X.509 certificate.
+    #[error("no X.509 certificate: {reason}")]
+    NotX509 {
+        /// What the reader says.
+        reason: String,
+    },
+}
+
+/// Why an identity is not put into force. What was in force before stays.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidIdentity {
+    /// A certificate, key or root can't be read.
+    #[error("{part}: {error}")]
+    Unreadable {
+        /// Which of the three.
+        part: Part,
+        /// Why.
+        error: CertificateError,
+    },
+    /// The key is not that of the certificate.
+    #[error("the private key is not the certificate's: replace both together")]
+    KeyMismatch,
+    /// The crypto can't use the key.
+    #[error(
+        "the private key can't be used: {reason}; take an RSA, ECDSA (P-256, P-384) or Ed25519 key"
+    )]
+    UnusableKey {
+        /// Why.
+        reason: String,
+    },
+    /// The certificate is over.
+    #[error("the certificate ended {} s ago (serial {serial}): issue a new one", ago.as_secs())]
+    Expired {
+        /// Its serial number.
+        serial: Arc<str>,
+        /// For how long.
+        ago: std::time::Duration,
+    },
+    /// The certificate has not begun.
+    #[error("the certificate begins in {} s (serial {serial}): look at the clocks", starts_in.as_secs())]
+    NotYetValid {
+        /// Its serial number.
+        serial: Arc<str>,
+        /// In how long.
+        starts_in: std::time::Duration,
+    },
+    /// A signer's certificate, where a workload's is needed (X.509-SVID section 4).
+    #[error("the first certificate is a CA's: put the workload's own first")]
+    IsCa,
+    /// Its key may not sign handshakes (X.509-SVID section 4.3).
+    #[error("the certificate's key usage lacks digitalSignature: issue it with that")]
+    NoDigitalSignature,
+    /// It is for neither side of TLS.
+    #[error(
+        "the certificate is for neither servers nor clients (extended key usage): issue it for both"
+    )]
+    NoTlsUsage,
+    /// It is not an SVID, and one is needed.
+    #[error("{0}")]
+    NoSpiffeId(#[from] NoSpiffeId),
+    /// It is somebody else's.
+    #[error("the certificate is for `{came}`, and `{expected}` is who we are")]
+    OtherId {
+        /// Who we are.
+        expected: SpiffeId,
+        /// Whose it is.
+        came: SpiffeId,
+    },
+    /// There is no root to verify anybody by.
+    #[error("there is no root certificate that can be used")]
+    NoRoots,
+    /// No root of the certificate's own trust domain.
+    #[error("there are no roots of our own trust domain `{0}`")]
+    NoBundle(TrustDomain),
+    /// The chain does not lead to the roots.
+    #[error(
+        "the certificate (issued by `{issuer}`) does not verify by the {roots} roots: {reason}"
+    )]
+    Unverified {
+        /// Who issued the first certificate.
+        issuer: Arc<str>,
+        /// How many roots were tried.
+        roots: usize,
+        /// What the verifier says.
+        reason: String,
+    },
+    /// The program was built without crypto, and has installed none.
+    #[error(
+        "nobody encrypts: build with the feature `tls-aws-lc` or `tls-ring`, or install a default `CryptoProvider` of rustls"
+    )]
+    NoCrypto,
+}
+
+/// A part of an identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "closed: what an identity is made of")]
+pub enum Part {
+    /// The chain of certificates.
+    Certificates,
+    /// The private key.
+    PrivateKey,
+    /// The roots.
+    Roots,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Certificates => "certificates",
+            Self::PrivateKey => "private key",
+            Self::Roots => "roots",
+        })
+    }
+}
+
+/// By how much `later` is after `earlier`, for messages.
+pub(super) fn between(earlier: WallTime, later: WallTime) -> std::time::Duration {
+    later.saturating_duration_since(earlier)
+}

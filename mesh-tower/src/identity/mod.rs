@@ -1,0 +1,50 @@
+//! Who we are: certificates, keys and roots, from where they are issued to where they are shown.
+//!
+//! Certificates of a mesh live for minutes to days, so an identity is not a file but a stream of them. A
+//! source hands over what it gets; only what a peer would accept is put into force, whole.
+//!
+//! | source | gets it from |
+//! |---|---|
+//! | [`FileIdentity`] | a chain, a key and roots in PEM files, whenever they change |
+//! | [`FixedIdentity`] | the program, while it runs; for tests too |
+//!
+//! What is decided is decided in [`mesh_core::identity`]: ids, names, when to renew.
+//!
+//! What it does not do: connect.
+
+mod certificate;
+mod crypto;
+mod error;
+mod file;
+mod fixed;
+mod material;
+mod store;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+pub use certificate::{Certificate, KeyUsage};
+pub use error::{CertificateError, InvalidIdentity, Part};
+pub use file::FileIdentity;
+pub use fixed::{FixedIdentity, IdentityUpdates};
+pub use material::{Material, Roots, certificates, private_key};
+pub use store::{Identities, IdentitySink, IdentityStatus, NoIdentity};
+pub use verify::Identity;
+
+use futures_core::future::BoxFuture;
+use mesh_core::identity::RotationOptions;
+use std::fmt;
+
+/// A place that identities come from.
+pub trait IdentitySource: Send + fmt::Debug + 'static {
+    /// Publishes into `sink` what it has, and again whenever there is something new or
+    /// [wanted](IdentitySink::wanted).
+    ///
+    /// The future runs apart from calls; that it ends changes nothing of what was published.
+    fn start(self: Box<Self>, sink: IdentitySink) -> BoxFuture<'static, ()>;
+
+    /// When it is asked for a new identity. Default: at half of a certificate's life.
+    fn rotation(&self) -> RotationOptions {
+        RotationOptions::default()
+    }
+}

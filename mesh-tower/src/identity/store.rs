@@ -1,0 +1,335 @@
+//! [`Identities`]: the identity in force, and what became of its renewals.
+//!
+//! ```text
+//!  source ── Material ──> IdentitySink ── verify ──┬─ good ──> in force ──> new handshakes
+//!    ^                                             └─ bad ───> the old one stays; told, counted
+//!    └──────────── wanted ──── Rotation (mesh-core) <── its life, failures, the clock
+//! ```
+//!
+//! - What is not good is never published, not even in part: what was in force stays, until its own end.
+//! - Whoever asks for the identity after its end gets [`NoIdentity::Expired`]: it fails closed. The next
+//!   good one is served at once.
+//! - A source is told when a renewal is due, and again after failures; [`Identities::reload`] asks at once.
+
+use super::IdentitySource;
+use super::error::{InvalidIdentity, between};
+use super::material::Material;
+use super::verify::Identity;
+use crate::clock;
+use crate::net::Draw;
+use arc_swap::ArcSwapOption;
+use mesh_core::WallTime;
+use mesh_core::identity::{Rotation, RotationEvent, RotationOptions, SpiffeId, Validity};
+use parking_lot::Mutex;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// The identity in force, for all who need one. Clones are the same.
+#[derive(Clone)]
+pub struct Identities(Arc<Shared>);
+
+struct Shared {
+    current: ArcSwapOption<Identity>,
+    expected: Option<SpiffeId>,
+    state: Mutex<State>,
+    /// For the task that watches over it.
+    happened: Notify,
+    /// For the source: a renewal is wanted.
+    wanted: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    events: Vec<Happened>,
+    last_good: Option<WallTime>,
+    failures: u64,
+    error: Option<Arc<str>>,
+    warned: Option<u8>,
+}
+
+enum Happened {
+    Certificate(Validity),
+    Failure,
+    Forced,
+}
+
+/// A source's end of [`Identities`].
+#[derive(Clone, Debug)]
+pub struct IdentitySink(Identities);
+
+/// Why there is no identity to show.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoIdentity {
+    /// None was good so far.
+    #[error("no identity yet{}", because(why))]
+    NotYet {
+        /// What is wrong with the last one.
+        why: Option<Arc<str>>,
+    },
+    /// The last good one is over.
+    #[error("our certificate ended {} s ago{}", ago.as_secs(), because(why))]
+    Expired {
+        /// For how long.
+        ago: Duration,
+        /// Why there is no newer one.
+        why: Option<Arc<str>>,
+    },
+}
+
+fn because(why: &Option<Arc<str>>) -> String {
+    why.as_ref().map_or_else(String::new, |why| format!(": {why}"))
+}
+
+/// What became of renewals.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct IdentityStatus {
+    /// The end of the certificate in force.
+    pub not_after: Option<WallTime>,
+    /// The end of each root, by its subject.
+    pub roots: Vec<(Arc<str>, WallTime)>,
+    /// When a good identity came last.
+    pub last_good: Option<WallTime>,
+    /// How many renewals failed, since the start.
+    pub failures: u64,
+    /// What was wrong with the last one; `None`: it was good.
+    pub error: Option<Arc<str>>,
+    /// The last warning of the certificate in force: percent of its life that are left.
+    pub warned: Option<u8>,
+}
+
+impl Identities {
+    /// Nobody yet. `expected`: who we are; `None`: whoever the first certificate says.
+    #[must_use]
+    pub fn new(expected: Option<SpiffeId>) -> Self {
+        Self(Arc::new(Shared {
+            current: ArcSwapOption::empty(),
+            expected,
+            state: Mutex::default(),
+            happened: Notify::new(),
+            wanted: Notify::new(),
+        }))
+    }
+
+    /// The identity in force, if it is valid now.
+    ///
+    /// # Errors
+    /// [`NoIdentity`]: there was none that is good, or it is over.
+    pub fn current(&self) -> Result<Arc<Identity>, NoIdentity> {
+        let why = || self.0.state.lock().error.clone();
+        let Some(current) = self.0.current.load_full() else {
+            return Err(NoIdentity::NotYet { why: why() });
+        };
+        let (now, end) = (clock::wall(), current.certificate().validity.not_after);
+        match now > end {
+            true => Err(NoIdentity::Expired { ago: between(end, now), why: why() }),
+            false => Ok(current),
+        }
+    }
+
+    /// Asks the source for a new identity at once.
+    pub fn reload(&self) {
+        self.happens(Happened::Forced);
+    }
+
+    /// What became of renewals.
+    #[must_use]
+    pub fn status(&self) -> IdentityStatus {
+        let current = self.0.current.load_full();
+        let roots = current.iter().flat_map(|current| current.roots().iter());
+        let roots = roots.filter_map(|root| super::Certificate::parse(root).ok());
+        let roots = roots.map(|root| (root.names.subject, root.validity.not_after)).collect();
+        let state = self.0.state.lock();
+        IdentityStatus {
+            not_after: current.map(|current| current.certificate().validity.not_after),
+            roots,
+            last_good: state.last_good,
+            failures: state.failures,
+            error: state.error.clone(),
+            warned: state.warned,
+        }
+    }
+
+    /// Runs `source`, and watches over what it gives, for as long as it is polled.
+    ///
+    /// # Cancel safety
+    /// Dropping it ends the source; what is in force stays.
+    pub async fn run(&self, source: Box<dyn IdentitySource>) {
+        let options = source.rotation();
+        let mut source = source.start(IdentitySink(self.clone()));
+        let mut ended = false;
+        let mut rotation: Option<Rotation> = None;
+        loop {
+            let due = rotation.as_ref().map(|rotation| clock::instant(rotation.poll_timeout()));
+            let timer = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = &mut source, if !ended => ended = true,
+                () = self.0.happened.notified() => self.settle(&mut rotation, options),
+                () = timer => {
+                    if let Some(rotation) = &mut rotation {
+                        let events = rotation.handle_timeout(clock::now(), clock::wall());
+                        self.act(events);
+                    }
+                }
+            }
+        }
+    }
+
+    fn happens(&self, event: Happened) {
+        self.0.state.lock().events.push(event);
+        self.0.happened.notify_one();
+    }
+
+    fn settle(&self, rotation: &mut Option<Rotation>, options: RotationOptions) {
+        let (now, wall) = (clock::now(), clock::wall());
+        let happened = std::mem::take(&mut self.0.state.lock().events);
+        for event in happened {
+            match (event, rotation.as_mut()) {
+                (Happened::Certificate(validity), Some(rotation)) => {
+                    let events = rotation.handle_certificate(validity, now, wall, &mut Draw);
+                    self.act(events);
+                }
+                (Happened::Certificate(validity), None) => {
+                    let mut made = Rotation::new(options, validity, now, wall, &mut Draw);
+                    let events = made.handle_timeout(now, wall);
+                    *rotation = Some(made);
+                    self.act(events);
+                }
+                (Happened::Failure, Some(rotation)) => {
+                    rotation.handle_failure(now, wall, &mut Draw);
+                }
+                (Happened::Forced, Some(rotation)) => {
+                    let events = rotation.handle_forced();
+                    self.act(events);
+                }
+                (Happened::Forced, None) => self.0.wanted.notify_one(),
+                (Happened::Failure, None) => {}
+            }
+        }
+    }
+
+    fn act(&self, events: impl IntoIterator<Item = RotationEvent>) {
+        for event in events {
+            match event {
+                RotationEvent::Renew(reason) => {
+                    tracing::debug!(target: "mesh::identity", ?reason, "a new identity is wanted");
+                    self.0.wanted.notify_one();
+                }
+                RotationEvent::Warning { percent, left } => {
+                    self.0.state.lock().warned = Some(percent);
+                    let error = self.0.state.lock().error.clone().unwrap_or_default();
+                    tracing::warn!(
+                        target: "mesh::identity", left_seconds = left.as_secs(), %error,
+                        "our certificate was not renewed: less than {percent} % of its life is left"
+                    );
+                }
+                RotationEvent::Expired => {
+                    let error = self.0.state.lock().error.clone().unwrap_or_default();
+                    tracing::error!(
+                        target: "mesh::identity", %error,
+                        "our certificate is over: connections that need it are refused"
+                    );
+                }
+                RotationEvent::NotYetValid { starts_in } => tracing::error!(
+                    target: "mesh::identity", in_seconds = starts_in.as_secs(),
+                    "our certificate is not valid yet: look at the clock"
+                ),
+                RotationEvent::Valid => {
+                    tracing::info!(target: "mesh::identity", "our certificate is valid");
+                }
+                RotationEvent::ClockJumped { forward, by } => tracing::warn!(
+                    target: "mesh::identity", forward, seconds = by.as_secs(), "the clock jumped"
+                ),
+            }
+        }
+    }
+}
+
+impl IdentitySink {
+    /// Puts `material` into force, if it is good.
+    ///
+    /// # Errors
+    /// [`InvalidIdentity`]: it is not, and what was in force stays. It is told and counted.
+    pub fn publish(&self, material: Material) -> Result<(), InvalidIdentity> {
+        match self.verify(material) {
+            Ok(identity) => {
+                self.publish_verified(identity);
+                Ok(())
+            }
+            Err(error) => {
+                self.failed(&error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Verifies `material` as [`publish`](Self::publish) does, and does nothing else.
+    ///
+    /// # Errors
+    /// [`InvalidIdentity`]: it is not good.
+    pub fn verify(&self, material: Material) -> Result<Identity, InvalidIdentity> {
+        Identity::verify(material, self.0.0.expected.as_ref(), clock::wall())
+    }
+
+    /// Puts into force what was verified just now.
+    pub fn publish_verified(&self, identity: Identity) {
+        let Identities(shared) = &self.0;
+        let certificate = identity.certificate();
+        let validity = certificate.validity;
+        tracing::info!(
+            target: "mesh::identity", id = certificate.names.uris.first().map(|uri| &**uri),
+            serial = %certificate.serial, roots = identity.roots().len(), "a new identity is in force"
+        );
+        shared.current.store(Some(Arc::new(identity)));
+        {
+            let mut state = shared.state.lock();
+            state.last_good = Some(clock::wall());
+            (state.error, state.warned) = (None, None);
+        }
+        self.0.happens(Happened::Certificate(validity));
+    }
+
+    /// What is in force is what there is, after something bad was told.
+    pub fn restored(&self) {
+        self.0.0.state.lock().error = None;
+    }
+
+    /// There is no material, for this reason.
+    pub fn failed(&self, error: &dyn fmt::Display) {
+        let error: Arc<str> = error.to_string().into();
+        let is_new = {
+            let mut state = self.0.0.state.lock();
+            state.failures += 1;
+            state.error.replace(Arc::clone(&error)).as_ref() != Some(&error)
+        };
+        if is_new {
+            tracing::warn!(target: "mesh::identity", "what is in force stays: {error}");
+        }
+        self.0.happens(Happened::Failure);
+    }
+
+    /// Waits until a renewal is wanted.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn wanted(&self) {
+        self.0.0.wanted.notified().await;
+    }
+}
+
+impl fmt::Debug for Identities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identities")
+            .field("expected", &self.0.expected)
+            .field("current", &self.0.current.load())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,79 @@
+//! A certificate authority for tests.
+
+use crate::identity::Material;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose, SanType,
+};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+pub(super) const OURS: &str = "spiffe://mesh.example/shop";
+
+pub(super) struct Ca(CertifiedIssuer<'static, KeyPair>);
+
+/// What is unusual about a certificate.
+#[derive(Default)]
+pub(super) struct Odd<'a> {
+    pub(super) uris: Option<&'a [&'a str]>,
+    /// Seconds from now.
+    pub(super) life: Option<(i64, i64)>,
+    pub(super) is_ca: bool,
+    pub(super) usage: Option<KeyUsagePurpose>,
+    pub(super) extended: Option<ExtendedKeyUsagePurpose>,
+}
+
+/// A certificate and its key, in PEM.
+#[derive(Clone)]
+pub(super) struct Pair {
+    pub(super) chain: String,
+    pub(super) key: String,
+}
+
+impl Ca {
+    pub(super) fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "ca of the tests");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    pub(super) fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    pub(super) fn issue(&self, odd: Odd<'_>) -> Pair {
+        let mut params = CertificateParams::default();
+        let uris = odd.uris.unwrap_or(&[OURS]).iter();
+        params.subject_alt_names =
+            uris.map(|uri| SanType::URI((*uri).try_into().unwrap())).collect();
+        params.subject_alt_names.push(SanType::DnsName("shop.example".try_into().unwrap()));
+        let (from, to) = odd.life.unwrap_or((-3600, 3600));
+        (params.not_before, params.not_after) = (from_now(from).into(), from_now(to).into());
+        if odd.is_ca {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
+        params.key_usages = odd.usage.into_iter().collect();
+        params.extended_key_usages = odd.extended.into_iter().collect();
+        let key = KeyPair::generate().unwrap();
+        let chain = params.signed_by(&key, &self.0).unwrap().pem();
+        Pair { chain, key: key.serialize_pem() }
+    }
+
+    pub(super) fn material(&self, pair: &Pair) -> Material {
+        let (chain, key, roots) = (pair.chain.as_bytes(), pair.key.as_bytes(), self.pem());
+        Material::from_pem(chain, key, roots.as_bytes()).unwrap()
+    }
+}
+
+impl Pair {
+    pub(super) fn write(&self, directory: &Path) {
+        std::fs::write(directory.join("cert.pem"), &self.chain).unwrap();
+        std::fs::write(directory.join("key.pem"), &self.key).unwrap();
+    }
+}
+
+fn from_now(seconds: i64) -> SystemTime {
+    let by = Duration::from_secs(seconds.unsigned_abs());
+    if seconds < 0 { SystemTime::now() - by } else { SystemTime::now() + by }
+}

@@ -1,0 +1,134 @@
+//! Sources and their renewals, by the clock of the machine: files have no other.
+
+use super::super::{
+    FileIdentity, FixedIdentity, Identities, IdentitySource, InvalidIdentity, NoIdentity,
+};
+use super::ca::{Ca, Odd, Pair};
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn run(identities: &Identities, source: impl IdentitySource) -> tokio::task::JoinHandle<()> {
+    let identities = identities.clone();
+    tokio::spawn(async move { identities.run(Box::new(source)).await })
+}
+
+/// Waits until `holds`.
+async fn until(identities: &Identities, what: &str, holds: impl Fn(&Identities) -> bool) {
+    let waited = timeout(PATIENCE, async {
+        while !holds(identities) {
+            sleep(Duration::from_millis(5)).await;
+        }
+    });
+    assert!(waited.await.is_ok(), "{what}: {:?}", identities.status());
+}
+
+fn serial(identities: &Identities) -> Option<String> {
+    identities.current().ok().map(|current| current.certificate().serial.to_string())
+}
+
+#[tokio::test]
+async fn what_the_program_hands_over() {
+    let ca = Ca::new();
+    let identities = Identities::new(None);
+    assert_eq!(identities.current().unwrap_err(), NoIdentity::NotYet { why: None });
+    let (source, updates) = FixedIdentity::new(None);
+    let task = run(&identities, source);
+    let first = ca.issue(Odd::default());
+    assert_eq!(updates.publish(ca.material(&first)).await, Ok(()));
+    let good = serial(&identities).unwrap();
+
+    let crossed = Pair { key: ca.issue(Odd::default()).key, ..first };
+    let refused = updates.publish(ca.material(&crossed)).await;
+    assert_eq!(refused, Err(InvalidIdentity::KeyMismatch));
+    assert_eq!(serial(&identities).as_ref(), Some(&good), "what was good stays");
+    let status = identities.status();
+    assert_eq!(status.failures, 1);
+    assert!(status.error.unwrap().contains("not the certificate's"));
+    assert_eq!(*status.roots[0].0, *"CN=ca of the tests");
+
+    assert_eq!(updates.publish(ca.material(&ca.issue(Odd::default()))).await, Ok(()));
+    assert_ne!(serial(&identities), Some(good));
+    assert_eq!(identities.status().error, None);
+    task.abort();
+}
+
+#[tokio::test]
+async fn what_is_over_is_not_shown_and_its_successor_is_at_once() {
+    let ca = Ca::new();
+    let identities = Identities::new(None);
+    let brief = ca.issue(Odd { life: Some((-10, 1)), ..Odd::default() });
+    let (source, updates) = FixedIdentity::new(Some(ca.material(&brief)));
+    let task = run(&identities, source);
+    until(&identities, "in force", |identities| serial(identities).is_some()).await;
+    // Less than a tenth of its life is left, and nobody renewed it.
+    until(&identities, "warned", |identities| identities.status().warned == Some(10)).await;
+    until(&identities, "over", |identities| {
+        matches!(identities.current(), Err(NoIdentity::Expired { .. }))
+    })
+    .await;
+    let fresh = ca.issue(Odd { life: Some((-10, 3600)), ..Odd::default() });
+    assert_eq!(updates.publish(ca.material(&fresh)).await, Ok(()));
+    assert!(identities.current().is_ok());
+    assert_eq!(identities.status().warned, None);
+    task.abort();
+}
+
+#[tokio::test]
+async fn files_are_followed_and_half_of_a_rotation_changes_nothing() {
+    let ca = Ca::new();
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let identities = Identities::new(None);
+    let source = FileIdentity::new(path("cert.pem"), path("key.pem"), path("ca.pem"));
+    let task = run(&identities, source.poll_interval(Duration::from_millis(50)));
+    until(&identities, "missing", |identities| identities.status().error.is_some()).await;
+    assert!(identities.current().unwrap_err().to_string().contains("cert.pem"));
+
+    std::fs::write(path("ca.pem"), ca.pem()).unwrap();
+    ca.issue(Odd::default()).write(directory.path());
+    until(&identities, "there", |identities| serial(identities).is_some()).await;
+    let first = serial(&identities).unwrap();
+    assert_eq!(identities.status().error, None);
+
+    // The certificate alone, and the key so late that it is told.
+    let second = ca.issue(Odd::default());
+    std::fs::write(path("cert.pem"), &second.chain).unwrap();
+    until(&identities, "told", |identities| identities.status().error.is_some()).await;
+    let error = identities.status().error.unwrap();
+    assert!(error.contains("key.pem") && error.contains("not the certificate's"), "{error}");
+    assert_eq!(serial(&identities), Some(first.clone()));
+    std::fs::write(path("key.pem"), &second.key).unwrap();
+    until(&identities, "whole", |identities| {
+        identities.status().error.is_none() && serial(identities) != Some(first.clone())
+    })
+    .await;
+
+    // Files that vanish change nothing.
+    std::fs::remove_file(path("key.pem")).unwrap();
+    until(&identities, "gone", |identities| identities.status().error.is_some()).await;
+    assert!(identities.current().is_ok());
+    task.abort();
+}
+
+#[tokio::test]
+async fn a_reload_reads_at_once() {
+    let ca = Ca::new();
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    std::fs::write(path("ca.pem"), ca.pem()).unwrap();
+    ca.issue(Odd::default()).write(directory.path());
+    let identities = Identities::new(None);
+    let source = FileIdentity::new(path("cert.pem"), path("key.pem"), path("ca.pem"));
+    let task = run(&identities, source.poll_interval(Duration::from_secs(3600)));
+    until(&identities, "there", |identities| serial(identities).is_some()).await;
+    let first = serial(&identities);
+    ca.issue(Odd::default()).write(directory.path());
+    identities.reload();
+    until(&identities, "read", |identities| {
+        serial(identities).is_some() && serial(identities) != first
+    })
+    .await;
+    task.abort();
+}

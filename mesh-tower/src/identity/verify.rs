@@ -1,0 +1,195 @@
+//! [`Identity`]: material that was verified, so that it can be shown and believed.
+//!
+//! Nothing is published that a peer would refuse: half of a rotation (a new certificate with the old
+//! key, a chain that the new roots do not lead to) would take a service down that ran well with what it
+//! had. The rules, in the order in which they are checked:
+//!
+//! 1. Certificates, key and roots can be read; there is at least one root.
+//! 2. The first certificate is a workload's: no CA, its key may sign handshakes, it is for a side of TLS
+//!    (X.509-SVID section 4); it has one SPIFFE id, if it has a URI name at all or one is asked for.
+//! 3. It is ours, if we know who we are.
+//! 4. It is valid now.
+//! 5. The key is its own.
+//! 6. The chain leads to the roots of its own trust domain.
+
+use super::error::{InvalidIdentity, Part, between};
+use super::material::{Material, Roots};
+use super::{Certificate, crypto};
+use mesh_core::WallTime;
+use mesh_core::identity::SpiffeId;
+use mesh_core::identity::rotation::Standing;
+use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use rustls::sign::CertifiedKey;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Who we are and whom we believe, verified.
+///
+/// `Debug` shows names, never the key.
+pub struct Identity {
+    certificate: Certificate,
+    spiffe_id: Option<SpiffeId>,
+    key: Arc<CertifiedKey>,
+    roots: Roots,
+}
+
+impl Identity {
+    /// Verifies `material` as of `now`; `expected`: who we are.
+    ///
+    /// # Errors
+    /// [`InvalidIdentity`]: the first rule of the module's list that it breaks.
+    pub fn verify(
+        material: Material,
+        expected: Option<&SpiffeId>,
+        now: WallTime,
+    ) -> Result<Self, InvalidIdentity> {
+        let Material { chain, key, roots } = material;
+        let unreadable = |part| move |error| InvalidIdentity::Unreadable { part, error };
+        let first = chain.first().ok_or(InvalidIdentity::Unreadable {
+            part: Part::Certificates,
+            error: super::CertificateError::NoCertificate,
+        })?;
+        let certificate = Certificate::parse(first).map_err(unreadable(Part::Certificates))?;
+        if roots.is_empty() {
+            return Err(InvalidIdentity::NoRoots);
+        }
+        of_a_workload(&certificate)?;
+        let spiffe_id = ours(&certificate, expected)?;
+        in_time(&certificate, now)?;
+        let provider = crypto::provider().ok_or(InvalidIdentity::NoCrypto)?;
+        let certified = CertifiedKey::from_der(chain, key, &provider).map_err(unfit)?;
+        let domain = spiffe_id.as_ref().map(SpiffeId::trust_domain);
+        let anchors = match (roots.of(domain.as_ref()), domain) {
+            (Some(anchors), _) => anchors,
+            (None, Some(domain)) => return Err(InvalidIdentity::NoBundle(domain)),
+            (None, None) => return Err(InvalidIdentity::NoRoots),
+        };
+        leads_to(&certified.cert, &certificate, anchors, now)?;
+        Ok(Self { certificate, spiffe_id, key: Arc::new(certified), roots })
+    }
+
+    /// What our certificate says.
+    #[must_use]
+    pub const fn certificate(&self) -> &Certificate {
+        &self.certificate
+    }
+
+    /// Our SPIFFE id, if the certificate has one.
+    #[must_use]
+    pub const fn spiffe_id(&self) -> Option<&SpiffeId> {
+        self.spiffe_id.as_ref()
+    }
+
+    /// Who signs the certificates of peers.
+    #[must_use]
+    pub const fn roots(&self) -> &Roots {
+        &self.roots
+    }
+
+    /// The chain and the key, for rustls.
+    #[must_use]
+    pub const fn key(&self) -> &Arc<CertifiedKey> {
+        &self.key
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity")
+            .field("certificate", &self.certificate)
+            .field("roots", &self.roots)
+            .finish_non_exhaustive()
+    }
+}
+
+fn of_a_workload(certificate: &Certificate) -> Result<(), InvalidIdentity> {
+    if certificate.is_ca {
+        return Err(InvalidIdentity::IsCa);
+    }
+    if certificate.key_usage.is_some_and(|usage| !usage.digital_signature) {
+        return Err(InvalidIdentity::NoDigitalSignature);
+    }
+    if !certificate.for_servers && !certificate.for_clients {
+        return Err(InvalidIdentity::NoTlsUsage);
+    }
+    Ok(())
+}
+
+/// Our id: of a certificate with a URI name, and of any if we know who we are.
+fn ours(
+    certificate: &Certificate,
+    expected: Option<&SpiffeId>,
+) -> Result<Option<SpiffeId>, InvalidIdentity> {
+    if expected.is_none() && certificate.names.uris.is_empty() {
+        return Ok(None);
+    }
+    let came = certificate.names.spiffe_id()?;
+    match expected.filter(|expected| **expected != came) {
+        Some(expected) => Err(InvalidIdentity::OtherId { expected: expected.clone(), came }),
+        None => Ok(Some(came)),
+    }
+}
+
+fn in_time(certificate: &Certificate, now: WallTime) -> Result<(), InvalidIdentity> {
+    let serial = Arc::clone(&certificate.serial);
+    let validity = certificate.validity;
+    match validity.standing(now) {
+        Standing::Valid => Ok(()),
+        Standing::Expired => {
+            Err(InvalidIdentity::Expired { serial, ago: between(validity.not_after, now) })
+        }
+        Standing::NotYetValid => {
+            let starts_in = between(now, validity.not_before);
+            Err(InvalidIdentity::NotYetValid { serial, starts_in })
+        }
+    }
+}
+
+fn unfit(error: rustls::Error) -> InvalidIdentity {
+    match error {
+        rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch) => {
+            InvalidIdentity::KeyMismatch
+        }
+        error => InvalidIdentity::UnusableKey { reason: error.to_string() },
+    }
+}
+
+fn leads_to(
+    chain: &[CertificateDer<'static>],
+    certificate: &Certificate,
+    anchors: &[CertificateDer<'static>],
+    now: WallTime,
+) -> Result<(), InvalidIdentity> {
+    let unverified = |reason: String| InvalidIdentity::Unverified {
+        issuer: Arc::clone(&certificate.issuer),
+        roots: anchors.len(),
+        reason,
+    };
+    // A root that can't be read is as good as none: the others may do.
+    let usable: Vec<TrustAnchor<'_>> =
+        anchors.iter().filter_map(|root| webpki::anchor_from_trusted_cert(root).ok()).collect();
+    let Some((first, intermediates)) = chain.split_first().filter(|_| !usable.is_empty()) else {
+        return Err(InvalidIdentity::NoRoots);
+    };
+    let usage = match certificate.for_clients {
+        true => webpki::KeyUsage::client_auth(),
+        false => webpki::KeyUsage::server_auth(),
+    };
+    let provider = crypto::provider().ok_or(InvalidIdentity::NoCrypto)?;
+    let time = UnixTime::since_unix_epoch(Duration::from_secs(now.as_unix_seconds()));
+    let entity =
+        webpki::EndEntityCert::try_from(first).map_err(|error| unverified(error.to_string()))?;
+    entity
+        .verify_for_usage(
+            provider.signature_verification_algorithms.all,
+            &usable,
+            intermediates,
+            time,
+            usage,
+            None,
+            None,
+        )
+        .map(|_path| ())
+        .map_err(|error| unverified(error.to_string()))
+}
