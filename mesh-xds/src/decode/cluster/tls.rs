@@ -39,7 +39,11 @@ pub(super) fn decode(
         walk.error_at("sni", format_args!("it is longer than {LONGEST_SNI} bytes (gRFC A101)"));
     }
     let Some(common) = &message.common_tls_context else {
-        walk.error_at("common_tls_context", "it is missing (gRFC A29)");
+        walk.error_at(
+            "common_tls_context",
+            "it is missing: a client must know who signs the peer's certificate (gRFC A29); for public \
+             certificate authorities it is `{ validation_context: { system_root_certs: {} } }`",
+        );
         return None;
     };
     let mut tls = UpstreamTls::default();

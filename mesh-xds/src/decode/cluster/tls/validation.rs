@@ -23,7 +23,8 @@ pub(super) fn decode(
     match &common.validation_context_type {
         None => walk.error_at(
             "validation_context",
-            "it is missing: a client must know who signs the peer's certificate (gRFC A29)",
+            "it is missing: a client must know who signs the peer's certificate (gRFC A29); for public \
+             certificate authorities it is `{ system_root_certs: {} }`",
         ),
         Some(ValidationContextType::ValidationContext(validation)) => {
             walk.at("validation_context", |walk| {
