@@ -78,10 +78,10 @@ async fn told(client: &mut Client) -> ClientEvent {
 
 async fn served(client: &mut Client) -> ConfigUpdate {
     loop {
-        if let ClientEvent::Update(update) = told(client).await {
-            if update.clusters.contains_key("a") {
-                return update;
-            }
+        if let ClientEvent::Update(update) = told(client).await
+            && update.clusters.contains_key("a")
+        {
+            return update;
         }
     }
 }

@@ -409,47 +409,50 @@ fn connections() {
     );
 }
 
+/// How a cluster's transport socket looks.
+#[expect(deprecated, reason = "names of any kind")]
+fn socket(c: &pb::Cluster) -> String {
+    let Some(socket) = &c.transport_socket else { return "plaintext".to_owned() };
+    let Some(ConfigType::TypedConfig(any)) = &socket.config_type else { return String::new() };
+    let tls = UpstreamTlsContext::decode(&*any.value).expect("a context");
+    let common = tls.common_tls_context.expect("always said");
+    use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::common_tls_context::ValidationContextType as Kind;
+    let roots = match common.validation_context_type {
+        Some(Kind::ValidationContext(context)) => {
+            let names = context.match_subject_alt_names.len();
+            let system = context.system_root_certs.is_some();
+            format!("system {system} pem {} names {names}", context.trusted_ca.is_some())
+        }
+        Some(Kind::CombinedValidationContext(both)) => {
+            let context = both.default_validation_context.expect("required");
+            let secret = both.validation_context_sds_secret_config.expect("required");
+            let provider = context.ca_certificate_provider_instance;
+            let provider = provider.map_or_else(String::new, |one| one.instance_name);
+            let (pem, names) =
+                (context.trusted_ca.is_some(), context.match_subject_alt_names.len());
+            format!("provider {provider} secret {} pem {pem} names {names}", secret.name)
+        }
+        other => short(&other),
+    };
+    let own = match (
+        common.tls_certificate_provider_instance,
+        &common.tls_certificates[..],
+        &common.tls_certificate_sds_secret_configs[..],
+    ) {
+        (None, [], []) => "none".to_owned(),
+        (Some(own), [], []) => own.instance_name,
+        (None, [], [own]) => format!("sds:{}", own.name),
+        other => panic!("{other:?}"),
+    };
+    format!(
+        "sni {:?} {} {} alpn {:?} own {own} {roots}",
+        tls.sni, tls.auto_host_sni, tls.auto_sni_san_validation, common.alpn_protocols
+    )
+}
+
 #[test]
 fn security() {
-    #[expect(deprecated, reason = "names of any kind")]
-    let look: Look = |c| {
-        let Some(socket) = &c.transport_socket else { return "plaintext".to_owned() };
-        let Some(ConfigType::TypedConfig(any)) = &socket.config_type else { return String::new() };
-        let tls = UpstreamTlsContext::decode(&*any.value).expect("a context");
-        let common = tls.common_tls_context.expect("always said");
-        use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::common_tls_context::ValidationContextType as Kind;
-        let roots = match common.validation_context_type {
-            Some(Kind::ValidationContext(context)) => {
-                let names = context.match_subject_alt_names.len();
-                let system = context.system_root_certs.is_some();
-                format!("system {system} pem {} names {names}", context.trusted_ca.is_some())
-            }
-            Some(Kind::CombinedValidationContext(both)) => {
-                let context = both.default_validation_context.expect("required");
-                let secret = both.validation_context_sds_secret_config.expect("required");
-                let provider = context.ca_certificate_provider_instance;
-                let provider = provider.map_or_else(String::new, |one| one.instance_name);
-                let (pem, names) =
-                    (context.trusted_ca.is_some(), context.match_subject_alt_names.len());
-                format!("provider {provider} secret {} pem {pem} names {names}", secret.name)
-            }
-            other => short(&other),
-        };
-        let own = match (
-            common.tls_certificate_provider_instance,
-            &common.tls_certificates[..],
-            &common.tls_certificate_sds_secret_configs[..],
-        ) {
-            (None, [], []) => "none".to_owned(),
-            (Some(own), [], []) => own.instance_name,
-            (None, [], [own]) => format!("sds:{}", own.name),
-            other => panic!("{other:?}"),
-        };
-        format!(
-            "sni {:?} {} {} alpn {:?} own {own} {roots}",
-            tls.sni, tls.auto_host_sni, tls.auto_sni_san_validation, common.alpn_protocols
-        )
-    };
+    let look: Look = socket;
     let tls = |edit: fn(&mut UpstreamTls)| {
         let mut tls = UpstreamTls::default();
         edit(&mut tls);
