@@ -14,6 +14,8 @@
 //! | [`breaker`] | whether a limit has room |
 //! | [`identity`] | who the peer is, and when our own certificate is renewed |
 //! | [`rbac`] | who may do what |
+//! | [`filter`] | what is done with a request before it is answered, in the configured order |
+//! | [`inbound`] | what a server does with connections: listeners, filter chains |
 //! | [`state`] | what is carried over from one configuration to the next |
 //! | [`explain`] | why a request goes where it goes, and what a code means |
 //! | [`config`] | text of `mesh.yaml` → [`ConfigUpdate`] or diagnostics (feature `config`) |
@@ -33,8 +35,10 @@ pub mod call;
 pub mod config;
 pub mod event;
 pub mod explain;
+pub mod filter;
 pub mod head;
 pub mod identity;
+pub mod inbound;
 #[cfg(feature = "config")]
 mod json;
 pub mod lb;

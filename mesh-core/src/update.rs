@@ -7,7 +7,8 @@
 //! secrets changed: among 10,000 clusters even a pointer each is a millisecond.
 
 use crate::model::{
-    Cluster, ClusterLoadAssignment, Discovery, Endpoint, RouteConfiguration, Secret, VirtualHost,
+    Cluster, ClusterLoadAssignment, Discovery, Endpoint, Listener, RouteConfiguration, Secret,
+    VirtualHost,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,7 +30,9 @@ pub struct ConfigUpdate {
     /// The clusters by name, those that aggregates stand for among them. A child that is not there is
     /// left out; an aggregate without any is like a cluster that is not there.
     pub clusters: BTreeMap<Arc<str>, ClusterUpdate>,
-    /// The secrets that clusters name, and no others. One that is named and not in here is missing: the
+    /// What servers do, by the names that they ask for (gRFC A36; `mesh.yaml`: `inbound`).
+    pub listeners: BTreeMap<Arc<str>, Arc<Listener>>,
+    /// The secrets that clusters and listeners name, and no others. One that is named and not in here is missing: the
     /// cluster stays, and no connection of it is made.
     pub secrets: Arc<Secrets>,
     /// Set by a source that answers for authorities as calls ask for them: what it has answered so far.

@@ -3,6 +3,8 @@
 use crate::connect::{Connect, TcpConnector};
 use crate::dns::{self, Resolve};
 use crate::driver::{Around, Driver};
+#[cfg(feature = "tls")]
+use crate::identity::IdentitySource;
 use crate::mesh::Mesh;
 use crate::net::{Classify, Draw, Net, Settings, Shared};
 use crate::observe::registry::Registry;
@@ -37,6 +39,8 @@ pub struct Builder {
     resolver: Option<Arc<dyn Resolve>>,
     classify: Option<Arc<dyn Classify>>,
     policies: Vec<(Arc<str>, Arc<dyn Pick>)>,
+    #[cfg(feature = "tls")]
+    identities: crate::identity::Given,
     seed: u64,
     settings: Settings,
 }
@@ -50,6 +54,8 @@ impl Builder {
             resolver: None,
             classify: None,
             policies: Vec::new(),
+            #[cfg(feature = "tls")]
+            identities: crate::identity::Given::default(),
             seed: fastrand::u64(..),
             settings: Settings::default(),
         }
@@ -137,6 +143,27 @@ impl Builder {
         self
     }
 
+    /// Who the mesh is: what clusters with `tls: mesh` show and believe, and what its servers show. It
+    /// comes from `source`, for as long as the mesh lives. Default: what the configuration says, or nobody.
+    #[cfg(feature = "tls")]
+    pub fn identity(mut self, source: impl IdentitySource) -> Self {
+        let expected = self.identities.own.take().and_then(|(expected, _)| expected);
+        self.identities.own = Some((expected, Box::new(source)));
+        self
+    }
+
+    /// A certificate provider that a control plane's clusters and listeners may name (gRFC A29). Default:
+    /// those of the bootstrap file; `default` is the mesh's own identity.
+    #[cfg(feature = "tls")]
+    pub fn certificate_provider(
+        mut self,
+        name: impl Into<Arc<str>>,
+        source: impl IdentitySource,
+    ) -> Self {
+        self.identities.providers.insert(name.into(), Box::new(source));
+        self
+    }
+
     /// Where round robin begins in each cluster comes from this number. 0: with the first endpoint, for
     /// tests that should always be the same. Default: a random number, so that the processes of a fleet
     /// do not all begin with the same endpoint.
@@ -203,6 +230,8 @@ impl Builder {
             settings: self.settings,
             interests: Arc::clone(sink.interests()),
             secrets: Arc::default(),
+            #[cfg(feature = "tls")]
+            credentials: crate::identity::Credentials::start(self.identities, &runtime),
         });
         sink.interests().count_in(&shared.registry);
         sink.count_in(shared.registry.source());

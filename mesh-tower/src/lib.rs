@@ -71,6 +71,7 @@ mod passthrough;
 mod peer;
 mod route;
 mod routed;
+pub mod server;
 pub mod source;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -176,6 +176,13 @@ impl Mesh {
         }
     }
 
+    /// The mesh's own identity and what became of its renewals; `None`: it has none.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn identities(&self) -> Option<&crate::identity::Identities> {
+        self.0.shared.credentials.own()
+    }
+
     /// The metrics.
     #[must_use]
     pub fn metrics(&self) -> Metrics {

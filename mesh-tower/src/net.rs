@@ -66,6 +66,9 @@ pub(crate) struct Shared {
     pub(crate) interests: Arc<Interests>,
     /// What connections are made with.
     pub(crate) secrets: Arc<ArcSwap<Secrets>>,
+    /// Who we are.
+    #[cfg(feature = "tls")]
+    pub(crate) credentials: crate::identity::Credentials,
 }
 
 /// What the builder was told.

@@ -48,6 +48,12 @@ impl Cidr {
         })
     }
 
+    /// How many bits the addresses share.
+    #[must_use]
+    pub const fn prefix_len(&self) -> u8 {
+        self.prefix
+    }
+
     /// Whether `address` is in the block. An IPv4 address is in no block of IPv6, nor the other way.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {

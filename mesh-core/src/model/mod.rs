@@ -9,9 +9,12 @@ pub mod cidr;
 pub mod circuit_breakers;
 pub mod cluster;
 pub mod endpoint;
+pub mod filter_chain;
 pub mod hash_policy;
 pub mod header_mutation;
+pub mod http_filter;
 pub mod lb_policy;
+pub mod listener;
 pub mod locality;
 pub mod matcher;
 pub mod metadata;
@@ -33,9 +36,12 @@ pub use cluster::{
 pub use endpoint::{
     Address, ClusterLoadAssignment, DropOverload, Endpoint, HealthStatus, LocalityEndpoints,
 };
+pub use filter_chain::{FilterChain, FilterChainMatch, HttpConnectionManager};
 pub use hash_policy::{HashPolicy, HashSource};
 pub use header_mutation::{AppendAction, HeaderMutation, HeaderMutations};
+pub use http_filter::{HttpFilter, HttpFilterConfig, HttpFilterOverride, HttpFilterOverrides};
 pub use lb_policy::{LbAlgorithm, LbPolicy, SlowStart};
+pub use listener::Listener;
 pub use locality::Locality;
 pub use matcher::{
     Fraction, HeaderMatcher, PathMatcher, QueryParameterMatcher, RegexPattern, StringMatcher,
@@ -57,5 +63,5 @@ pub use route::{
 pub use route_configuration::RouteConfiguration;
 pub use san::{SanKind, SanMatcher};
 pub use secret::Secret;
-pub use tls::TlsPolicy;
+pub use tls::{DownstreamTls, TlsPolicy};
 pub use virtual_host::{Domain, VirtualHost};

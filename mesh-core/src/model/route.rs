@@ -1,8 +1,8 @@
 //! Routes: which requests, and what becomes of them (Envoy: `config.route.v3.Route`).
 
 use super::{
-    Fraction, HashPolicy, HeaderMatcher, HeaderMutations, HedgePolicy, PathMatcher,
-    QueryParameterMatcher, RegexPattern, RetryPolicy, RoutingPriority,
+    Fraction, HashPolicy, HeaderMatcher, HeaderMutations, HedgePolicy, HttpFilterOverrides,
+    PathMatcher, QueryParameterMatcher, RegexPattern, RetryPolicy, RoutingPriority,
 };
 use bytes::Bytes;
 use http::{HeaderName, Method, StatusCode};
@@ -21,13 +21,17 @@ pub struct Route {
     pub action: RouteAction,
     /// Header edits of this level.
     pub headers: HeaderMutations,
+    /// What is said here of filters, before what the virtual host says (Envoy:
+    /// `typed_per_filter_config`).
+    pub filters: HttpFilterOverrides,
 }
 
 impl Route {
     /// A route without header edits.
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>, matcher: RouteMatch, action: RouteAction) -> Self {
-        Self { name: name.into(), matcher, action, headers: HeaderMutations::default() }
+        let headers = HeaderMutations::default();
+        Self { name: name.into(), matcher, action, headers, filters: HttpFilterOverrides::new() }
     }
 
     /// A route called `all`, which takes every request.
@@ -89,6 +93,9 @@ pub enum RouteAction {
     Redirect(Redirect),
     /// It is answered here.
     DirectResponse(DirectResponse),
+    /// It is for the server that it came to (Envoy: `non_forwarding_action`; gRFC A36). A client has no
+    /// such route: its calls are refused as if there were none.
+    NonForwarding,
 }
 
 /// How a request goes to a cluster (Envoy: `RouteAction`).

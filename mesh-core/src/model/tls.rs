@@ -39,6 +39,42 @@ pub struct UpstreamTls {
     pub identity: TlsIdentity,
 }
 
+/// What a server shows, and what its clients must prove (Envoy: `DownstreamTlsContext`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DownstreamTls {
+    /// What we show. [`TlsIdentity::None`] can't serve: every handshake fails.
+    pub identity: TlsIdentity,
+    /// Who signs clients' certificates; `None`: they are not asked for.
+    pub roots: Option<TlsRoots>,
+    /// Any of these must match a name of a client's certificate; empty: any that is signed.
+    pub san: Vec<StringMatcher>,
+    /// Whether a client without a certificate is refused (Envoy: `require_client_certificate`).
+    /// Default true.
+    pub require_client_certificate: bool,
+    /// The protocols that are agreed on, ours first (Envoy: `alpn_protocols`). Default: `h2`,
+    /// `http/1.1`. A client that offers none of them is served nevertheless, as Envoy does.
+    pub alpn: Vec<Arc<str>>,
+    /// Certificates that were revoked, as lists in PEM (Envoy: `crl`); `None`: none. With a list, one
+    /// has to be there for each issuer in a client's chain.
+    pub crl: Option<SecretSource>,
+}
+
+impl DownstreamTls {
+    /// Mutual TLS by the mesh's own identity and roots.
+    #[must_use]
+    pub fn mutual() -> Self {
+        Self {
+            identity: TlsIdentity::Mesh,
+            roots: Some(TlsRoots::Mesh),
+            san: Vec::new(),
+            require_client_certificate: true,
+            alpn: ["h2", "http/1.1"].map(Arc::from).into(),
+            crl: None,
+        }
+    }
+}
+
 /// The identity that we show to a peer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

@@ -1,6 +1,6 @@
 //! Virtual hosts: the routes of some authorities (Envoy: `config.route.v3.VirtualHost`).
 
-use super::{HeaderMutations, HedgePolicy, RetryPolicy, Route};
+use super::{HeaderMutations, HedgePolicy, HttpFilterOverrides, RetryPolicy, Route};
 use std::fmt;
 use std::sync::Arc;
 
@@ -22,6 +22,8 @@ pub struct VirtualHost {
     pub hedge_policy: Option<HedgePolicy>,
     /// Adds `x-envoy-attempt-count` to requests. Default false.
     pub include_request_attempt_count: bool,
+    /// What is said here of filters (Envoy: `typed_per_filter_config`).
+    pub filters: HttpFilterOverrides,
 }
 
 impl VirtualHost {
@@ -36,6 +38,7 @@ impl VirtualHost {
             retry_policy: None,
             hedge_policy: None,
             include_request_attempt_count: false,
+            filters: HttpFilterOverrides::new(),
         }
     }
 

@@ -126,6 +126,13 @@ pub enum Decision<'r> {
         /// The route's number ([`Router::targets`]).
         target: u32,
     },
+    /// It is for the server that it came to (gRFC A36).
+    NonForwarding {
+        /// The route that took it.
+        route: &'r Arc<CompiledRoute>,
+        /// The route's number ([`Router::targets`]).
+        target: u32,
+    },
 }
 
 impl<'r> Decision<'r> {
@@ -135,7 +142,8 @@ impl<'r> Decision<'r> {
         match self {
             Self::Forward { route, .. }
             | Self::Redirect { route, .. }
-            | Self::DirectResponse { route, .. } => route,
+            | Self::DirectResponse { route, .. }
+            | Self::NonForwarding { route, .. } => route,
         }
     }
 }
@@ -272,6 +280,9 @@ impl Router {
             CompiledAction::DirectResponse(response) => {
                 let target = first + route.first_target;
                 Ok(Decision::DirectResponse { route, response, target })
+            }
+            CompiledAction::NonForwarding => {
+                Ok(Decision::NonForwarding { route, target: first + route.first_target })
             }
         }
     }

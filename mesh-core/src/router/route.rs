@@ -41,6 +41,7 @@ pub(super) enum CompiledAction {
     Forward(Arc<CompiledForward>),
     Redirect(CompiledRedirect),
     DirectResponse(DirectResponse),
+    NonForwarding,
 }
 
 impl CompiledRoute {
@@ -108,12 +109,14 @@ impl CompiledRoute {
         self.include_request_attempt_count
     }
 
-    /// How requests are forwarded; `None` for a redirect or a direct response.
+    /// How requests are forwarded; `None`: the route does not.
     #[must_use]
     pub const fn forward(&self) -> Option<&Arc<CompiledForward>> {
         match &self.action {
             CompiledAction::Forward(forward) => Some(forward),
-            CompiledAction::Redirect(_) | CompiledAction::DirectResponse(_) => None,
+            CompiledAction::Redirect(_)
+            | CompiledAction::DirectResponse(_)
+            | CompiledAction::NonForwarding => None,
         }
     }
 
@@ -216,6 +219,7 @@ impl<S: ClusterSlots> HostContext<'_, S> {
                 redirect::check_direct_response(response, scope);
                 Some(CompiledAction::DirectResponse(response.clone()))
             }
+            RouteAction::NonForwarding => Some(CompiledAction::NonForwarding),
         };
         let [host, configuration] = self.levels;
         Some(CompiledRoute {

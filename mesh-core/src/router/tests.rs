@@ -106,6 +106,11 @@ fn decide(router: &Router, text: &str, random: &mut impl Random) -> Result<Strin
         Decision::DirectResponse { response, .. } => {
             format!("{index} {}", response.status.as_u16())
         }
+        Decision::NonForwarding { target, .. } => {
+            let named = router.targets().find(|named| named.id == target).unwrap();
+            assert!(named.cluster.is_none() && Arc::ptr_eq(named.route, decision.route()));
+            format!("{index} here")
+        }
     })
 }
 
@@ -521,4 +526,10 @@ fn a_router_is_shared_between_threads() {
     fn shared<T: Send + Sync + std::fmt::Debug>() {}
     shared::<Router>();
     shared::<Arc<CompiledRoute>>();
+}
+
+#[test]
+fn a36_a_route_for_the_server_itself() {
+    let route = route(RouteMatch::any(), RouteAction::NonForwarding);
+    check(&router(vec![route]), &[("a/x", Ok("0 here"))]);
 }

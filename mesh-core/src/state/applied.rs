@@ -1,6 +1,7 @@
 //! What applying an update did, or why it was refused.
 
 use super::Turn;
+use crate::inbound::ListenerError;
 use crate::lb::LbError;
 use crate::router::{CompileError, RegexError};
 use std::sync::Arc;
@@ -19,6 +20,8 @@ pub struct Applied {
     pub endpoints_added: usize,
     /// Endpoints that are gone, from all clusters.
     pub endpoints_removed: usize,
+    /// Whether what servers do changed.
+    pub listeners_changed: bool,
     /// Whether the routes changed.
     pub routes_changed: bool,
     /// Whether a secret appeared, is gone, or is another.
@@ -50,6 +53,14 @@ pub enum ApplyError {
         /// Why.
         error: RegexError,
     },
+    /// A listener can't be used.
+    #[error("listener `{listener}`: {}", join(errors))]
+    Listener {
+        /// The listener.
+        listener: Arc<str>,
+        /// What is wrong with each of its chains.
+        errors: Vec<ListenerError>,
+    },
     /// A cluster names a policy that nobody registered.
     #[error("cluster `{cluster}`: no load-balancing policy `{policy}` is registered")]
     UnknownPolicy {
@@ -60,7 +71,7 @@ pub enum ApplyError {
     },
 }
 
-fn join(errors: &[CompileError]) -> String {
+fn join(errors: &[impl ToString]) -> String {
     let texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
     texts.join("; ")
 }

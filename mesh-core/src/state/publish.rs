@@ -3,7 +3,7 @@
 use super::address_filter::AddressFilter;
 use super::attach::TargetLabels;
 use super::prepare::Prepared;
-use super::snapshot::{TargetSlot, Targets};
+use super::snapshot::{Listeners, TargetSlot, Targets};
 use super::updater::Entry;
 use super::{
     Applied, Attach, LiveCluster, LiveEndpoint, Picker, ReplyTarget, Snapshot, Target, Updater,
@@ -94,6 +94,7 @@ impl<A: Attach> Updater<A> {
         &mut self,
         before: &Arc<Snapshot<A>>,
         router: Option<Router>,
+        listeners: Option<Listeners>,
         update: &ConfigUpdate,
         now: Timestamp,
     ) {
@@ -120,6 +121,7 @@ impl<A: Attach> Updater<A> {
             unknown_hosts: update.unknown_hosts,
             on_demand: update.on_demand.clone(),
             secrets: Arc::clone(&update.secrets),
+            listeners: listeners.map_or_else(|| Arc::clone(&before.listeners), Arc::new),
             generation: before.generation + 1,
             applied_at: Some(now),
             ended: false,

@@ -2,6 +2,7 @@
 
 use super::{Attach, LiveCluster, ReplyTarget, Target};
 use crate::head::RequestHead;
+use crate::inbound::CompiledListener;
 use crate::local_reply::Reason;
 use crate::outcome::{Failure, ProtocolFailure};
 use crate::random::Random;
@@ -15,6 +16,9 @@ use std::sync::Arc;
 
 /// The targets of a route table by their number.
 pub(super) type Targets<A> = Arc<[TargetSlot<A>]>;
+
+/// What servers do, by the names that they ask for.
+pub type Listeners = BTreeMap<Arc<str>, Arc<CompiledListener>>;
 
 /// What a call finds under the number of a target.
 #[derive(Debug)]
@@ -37,6 +41,7 @@ pub struct Snapshot<A: Attach> {
     pub(super) unknown_hosts: UnknownHosts,
     pub(super) on_demand: Option<Arc<BTreeMap<Arc<str>, Answer>>>,
     pub(super) secrets: Arc<Secrets>,
+    pub(super) listeners: Arc<Listeners>,
     pub(super) generation: u64,
     pub(super) applied_at: Option<Timestamp>,
     /// The mesh was shut down.
@@ -70,6 +75,7 @@ impl<A: Attach> Snapshot<A> {
             unknown_hosts: UnknownHosts::default(),
             on_demand: None,
             secrets: Arc::default(),
+            listeners: Arc::default(),
             generation: 0,
             applied_at: None,
             ended: false,
@@ -111,6 +117,8 @@ impl<A: Attach> Snapshot<A> {
                 }
                 _ => Err(Reason::NoRoute),
             },
+            // gRFC A36: such a route is for servers.
+            Ok(Decision::NonForwarding { .. }) => Err(Reason::NoRoute),
             Err(error) => {
                 let reason = Reason::from(error);
                 match (&reason, self.unknown_hosts) {
@@ -168,6 +176,13 @@ impl<A: Attach> Snapshot<A> {
         &self.secrets
     }
 
+    /// What servers do, by the names that they ask for. It is the same pointer for as long as nothing of
+    /// it changes.
+    #[must_use]
+    pub const fn listeners(&self) -> &Arc<Listeners> {
+        &self.listeners
+    }
+
     /// Where the configuration comes from.
     #[must_use]
     pub const fn origin(&self) -> &Origin {
@@ -212,7 +227,7 @@ fn reply(decision: &Decision<'_>, head: &RequestHead<'_>) -> Result<Response<Byt
                 *response.body_mut() = direct.body.clone();
             }
         }
-        Decision::Forward { .. } => {}
+        Decision::Forward { .. } | Decision::NonForwarding { .. } => {}
     }
     decision.route().edit_response(None, response.headers_mut());
     Ok(response)

@@ -2,9 +2,11 @@
 
 use super::address_filter::AddressFilter;
 use super::leaving::{Leaving, Left};
+use super::listeners;
 use super::overflow::OverflowWatch;
 use super::prepare::Prepared;
 use super::slots::{FreeSlots, Slots};
+use super::snapshot::Listeners;
 use super::{
     Applied, ApplyError, Attach, EndpointSet, LiveCluster, LiveEndpoint, Mesh, Picker, Snapshot,
 };
@@ -48,6 +50,9 @@ pub struct Updater<A: Attach> {
     /// Where round robin begins comes from this and the cluster's name.
     pub(super) seed: u64,
 }
+
+/// What can fail, built: clusters, and what else changes.
+type Built<A> = (Vec<Prepared<A>>, Option<Router>, Option<Listeners>);
 
 /// A cluster as the writer sees it.
 #[derive(Debug)]
@@ -118,7 +123,7 @@ impl<A: Attach> Updater<A> {
         let same_secrets = self.adopt_secrets(&mut update);
         self.take_back(&update);
         let slots = self.slots.clone();
-        let built = match self.build(&mut update, &before.router, same_routes, now) {
+        let built = match self.build(&mut update, &before, same_routes, now) {
             Ok(built) => built,
             Err(error) => {
                 self.slots = slots;
@@ -128,7 +133,7 @@ impl<A: Attach> Updater<A> {
                 return Err(error);
             }
         };
-        let (prepared, router) = built;
+        let (prepared, router, listeners) = built;
 
         let (routes_changed, secrets_changed) = (!same_routes, !same_secrets);
         let mut applied = Applied { routes_changed, secrets_changed, ..Applied::default() };
@@ -137,13 +142,15 @@ impl<A: Attach> Updater<A> {
         for prepared in prepared {
             gone.extend(self.commit(prepared, &mut applied, now));
         }
+        applied.listeners_changed = listeners.is_some();
         let settings_changed = before.mode != update.mode
             || before.unknown_hosts != update.unknown_hosts
             || before.on_demand != update.on_demand
             || secrets_changed
+            || listeners.is_some()
             || before.origin != update.origin;
         if router.is_some() || settings_changed {
-            self.publish_snapshot(&before, router, &update, now);
+            self.publish_snapshot(&before, router, listeners, &update, now);
         }
         // Or it would count as held by a call below.
         drop(before);
@@ -155,14 +162,15 @@ impl<A: Attach> Updater<A> {
         Ok(applied)
     }
 
-    /// Builds everything that can fail: what becomes of clusters, and the router if it changes.
+    /// Builds everything that can fail: what becomes of clusters, and router and listeners if they change.
     fn build(
         &mut self,
         update: &mut ConfigUpdate,
-        before: &Router,
+        before: &Snapshot<A>,
         same_routes: bool,
         now: Timestamp,
-    ) -> Result<(Vec<Prepared<A>>, Option<Router>), ApplyError> {
+    ) -> Result<Built<A>, ApplyError> {
+        let listeners = listeners::next(&before.listeners, &mut update.listeners)?;
         let mut prepared = Vec::new();
         for (name, cluster) in &mut update.clusters {
             prepared.extend(self.prepare(name, cluster, now)?);
@@ -171,11 +179,11 @@ impl<A: Attach> Updater<A> {
             || self.entries.keys().any(|name| !update.clusters.contains_key(name));
         let aggregates_changed = prepared.iter().any(|prepared| self.changes_children(prepared));
         if same_routes && !membership_changed && !aggregates_changed {
-            return Ok((prepared, None));
+            return Ok((prepared, None, listeners));
         }
         let slots = Slots::new(&self.entries, prepared.iter().map(|p| &*p.entry.live), update);
-        let router = Router::compile(&update.route_configuration, &slots, Some(before));
-        Ok((prepared, Some(router.map_err(ApplyError::Routes)?)))
+        let router = Router::compile(&update.route_configuration, &slots, Some(&before.router));
+        Ok((prepared, Some(router.map_err(ApplyError::Routes)?), listeners))
     }
 
     /// Whether targets of the cluster have other children now.
@@ -219,7 +227,7 @@ impl<A: Attach> Updater<A> {
             let before = self.mesh.snapshot.load_full();
             let mut config = std::mem::take(&mut self.config);
             config.origin = origin.clone();
-            self.publish_snapshot(&before, None, &config, now);
+            self.publish_snapshot(&before, None, None, &config, now);
             self.config = config;
         }
         Ok(applied)

@@ -13,6 +13,7 @@
 //! What it does not do: connect.
 
 mod certificate;
+mod credentials;
 mod crypto;
 mod error;
 mod file;
@@ -22,6 +23,8 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod verify;
+
+pub(crate) use credentials::{Credentials, Given};
 
 pub use certificate::{Certificate, KeyUsage};
 pub use error::{CertificateError, InvalidIdentity, Part};

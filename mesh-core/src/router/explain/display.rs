@@ -54,6 +54,7 @@ impl fmt::Display for RouteChoice {
         match &self.route.model().action {
             RouteAction::Redirect(redirect) => write!(f, "redirect ({})", redirect.status),
             RouteAction::DirectResponse(response) => write!(f, "answer ({})", response.status),
+            RouteAction::NonForwarding => f.write_str("for the server that it came to"),
             RouteAction::Forward(_) => match (&self.cluster_header, &*self.shares) {
                 (Some(header), []) => {
                     write!(f, "header `{header}`, which names the cluster, is missing")

@@ -1,0 +1,256 @@
+//! What a server does with connections and requests: listeners, compiled.
+//!
+//! | module | what |
+//! |---|---|
+//! | `chain_match.rs` | which filter chain a connection gets |
+//!
+//! A connection gets its chain once, when it is accepted. Its requests are routed by the chain's own
+//! router: the route says which filters do what, and whether it is for this server at all.
+
+mod chain_match;
+#[cfg(test)]
+mod tests;
+
+pub use chain_match::{ConnectionFacts, DuplicateMatch};
+
+use crate::filter::{Chain, FilterError, Overrides};
+use crate::head::RequestHead;
+use crate::model::{FilterChain, HttpConnectionManager, Listener, VirtualHost};
+use crate::random::Random;
+use crate::rbac::{CompiledRbacFilter, RbacError};
+use crate::router::{CompileError, Decision, RouteError, Router};
+use chain_match::ChainMatch;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A listener, compiled. Immutable but for the counts of its filters.
+#[derive(Debug)]
+pub struct CompiledListener {
+    model: Arc<Listener>,
+    /// The default chain last, if there is one.
+    chains: Box<[Arc<CompiledFilterChain>]>,
+    matches: ChainMatch,
+}
+
+/// A filter chain, compiled.
+#[derive(Debug)]
+pub struct CompiledFilterChain {
+    model: Arc<FilterChain>,
+    network_rbac: Box<[CompiledRbacFilter]>,
+    http: Option<CompiledHttp>,
+}
+
+/// What is done with requests, compiled.
+#[derive(Debug)]
+pub struct CompiledHttp {
+    model: Arc<HttpConnectionManager>,
+    router: Router,
+    chain: Chain,
+    /// By the number of the route's target.
+    overrides: Box<[Overrides]>,
+}
+
+/// Why a listener can't be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}{kind}", within(chain))]
+#[non_exhaustive]
+pub struct ListenerError {
+    /// The filter chain; `None`: the listener itself.
+    pub chain: Option<Arc<str>>,
+    /// What is wrong.
+    pub kind: ListenerErrorKind,
+}
+
+/// What is wrong with a listener.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ListenerErrorKind {
+    /// Two chains are for the same connections.
+    #[error(transparent)]
+    Duplicate(#[from] DuplicateMatch),
+    /// A filter of requests.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    /// Who may connect.
+    #[error("network filter: {0}")]
+    Rbac(#[from] RbacError),
+    /// A route.
+    #[error(transparent)]
+    Route(#[from] CompileError),
+}
+
+fn within(chain: &Option<Arc<str>>) -> String {
+    chain.as_ref().map_or_else(String::new, |chain| format!("filter chain `{chain}`: "))
+}
+
+impl CompiledListener {
+    /// Compiles a listener; counts of filters that `before` has as well go on.
+    ///
+    /// # Errors
+    /// [`ListenerError`]: every chain that can't be used, with the first reason for each.
+    pub fn compile(
+        model: &Arc<Listener>,
+        before: Option<&Self>,
+    ) -> Result<Self, Vec<ListenerError>> {
+        let mut errors = Vec::new();
+        let matches = ChainMatch::compile(&model.filter_chains).map_err(|duplicate| {
+            errors.push(ListenerError { chain: None, kind: duplicate.into() });
+        });
+        let mut chains = Vec::new();
+        for chain in model.chains() {
+            let before = before.and_then(|before| before.chain(&chain.name));
+            match CompiledFilterChain::compile(chain, before) {
+                Ok(compiled) => chains.push(Arc::new(compiled)),
+                Err(kind) => errors.push(ListenerError { chain: Some(chain.name.clone()), kind }),
+            }
+        }
+        match matches {
+            Ok(matches) if errors.is_empty() => {
+                Ok(Self { model: Arc::clone(model), chains: chains.into(), matches })
+            }
+            _ => Err(errors),
+        }
+    }
+
+    /// The listener as it was configured.
+    #[must_use]
+    pub const fn model(&self) -> &Arc<Listener> {
+        &self.model
+    }
+
+    /// The chain of this name.
+    #[must_use]
+    pub fn chain(&self, name: &str) -> Option<&Arc<CompiledFilterChain>> {
+        self.chains.iter().find(|chain| &*chain.model.name == name)
+    }
+
+    /// All chains, the default one last.
+    #[must_use]
+    pub fn chains(&self) -> &[Arc<CompiledFilterChain>] {
+        &self.chains
+    }
+
+    /// The chain of a connection; `None`: none is for it, and it is closed.
+    #[must_use]
+    pub fn select(&self, facts: &ConnectionFacts<'_>) -> Option<&Arc<CompiledFilterChain>> {
+        let default = self.model.default_filter_chain.is_some();
+        match self.matches.find(facts) {
+            Some(at) => self.chains.get(at),
+            None if default => self.chains.last(),
+            None => None,
+        }
+    }
+
+    /// Whether a connection's first bytes are needed to choose its chain, or to serve it: some chain
+    /// has TLS, and some has not, or a chain asks for a server name or a protocol.
+    #[must_use]
+    pub fn looks_at_client_hello(&self) -> bool {
+        let tls = self.chains.iter().filter(|chain| chain.model.tls.is_some()).count();
+        let asks = |chain: &Arc<CompiledFilterChain>| {
+            let matcher = &chain.model.matcher;
+            matcher.transport_protocol.is_some()
+                || !matcher.server_names.is_empty()
+                || !matcher.application_protocols.is_empty()
+        };
+        (tls > 0 && tls < self.chains.len()) || self.chains.iter().any(asks)
+    }
+}
+
+impl CompiledFilterChain {
+    fn compile(
+        model: &Arc<FilterChain>,
+        before: Option<&Arc<Self>>,
+    ) -> Result<Self, ListenerErrorKind> {
+        let network_rbac = model.network_rbac.iter().map(|rbac| CompiledRbacFilter::new(rbac));
+        let before = before.and_then(|before| before.http.as_ref());
+        let http =
+            model.http.as_ref().map(|http| CompiledHttp::compile(http, before)).transpose()?;
+        Ok(Self {
+            model: Arc::clone(model),
+            network_rbac: network_rbac.collect::<Result<_, _>>()?,
+            http,
+        })
+    }
+
+    /// The chain as it was configured.
+    #[must_use]
+    pub const fn model(&self) -> &Arc<FilterChain> {
+        &self.model
+    }
+
+    /// Who may connect, in order.
+    #[must_use]
+    pub fn network_rbac(&self) -> &[CompiledRbacFilter] {
+        &self.network_rbac
+    }
+
+    /// What is done with requests; `None`: bytes are passed on.
+    #[must_use]
+    pub const fn http(&self) -> Option<&CompiledHttp> {
+        self.http.as_ref()
+    }
+}
+
+impl CompiledHttp {
+    fn compile(
+        model: &Arc<HttpConnectionManager>,
+        before: Option<&Self>,
+    ) -> Result<Self, ListenerErrorKind> {
+        let no_clusters = BTreeMap::new();
+        let reuse = before.map(|before| &before.router);
+        let router = Router::compile(&model.route_configuration, &no_clusters, reuse);
+        let router = router.map_err(|errors| errors.into_iter().next());
+        let router = match router {
+            Ok(router) => router,
+            Err(Some(error)) => return Err(error.into()),
+            // An error without an error: nothing is wrong.
+            Err(None) => Router::default(),
+        };
+        let chain = Chain::compile(&model.http_filters, before.map(|before| &before.chain))?;
+        let hosts = &model.route_configuration.virtual_hosts;
+        let hosts: BTreeMap<&str, &Arc<VirtualHost>> =
+            hosts.iter().map(|host| (&*host.name, host)).collect();
+        let overrides = router.targets().map(|target| {
+            let host = hosts.get(&**target.route.virtual_host()).map(|host| &host.filters);
+            let levels = std::iter::once(&target.route.model().filters).chain(host);
+            chain.overrides(&levels.collect::<Vec<_>>())
+        });
+        let overrides = overrides.collect::<Result<_, _>>()?;
+        Ok(Self { model: Arc::clone(model), router, chain, overrides })
+    }
+
+    /// As it was configured.
+    #[must_use]
+    pub const fn model(&self) -> &Arc<HttpConnectionManager> {
+        &self.model
+    }
+
+    /// The filters.
+    #[must_use]
+    pub const fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    /// What becomes of a request, and what its route says of the filters. What the route does comes
+    /// after them: they may refuse a request that the route answers.
+    ///
+    /// # Errors
+    /// [`RouteError`]: no route is for it. Then the filters are not asked, as in Envoy.
+    pub fn route(
+        &self,
+        head: &RequestHead<'_>,
+        random: &mut impl Random,
+    ) -> Result<(Decision<'_>, &Overrides), RouteError> {
+        let decision = self.router.route(head, random)?;
+        let target = match &decision {
+            Decision::Forward { target, .. }
+            | Decision::Redirect { target, .. }
+            | Decision::DirectResponse { target, .. }
+            | Decision::NonForwarding { target, .. } => *target,
+        };
+        let overrides = self.overrides.get(target as usize).unwrap_or(&NOTHING_SAID);
+        Ok((decision, overrides))
+    }
+}
+
+static NOTHING_SAID: Overrides = Overrides::none();

@@ -1,0 +1,206 @@
+//! What holds for the connections of a port (Envoy: `config.listener.v3.FilterChain`; gRFC A36).
+
+use super::http_filter::HttpFilter;
+use super::rbac::RbacFilter;
+use super::tls::DownstreamTls;
+use super::{Cidr, RouteConfiguration};
+use crate::time::WallTime;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What holds for some connections of a port.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct FilterChain {
+    /// Name for logs and metrics; unique within its listener.
+    pub name: Arc<str>,
+    /// Which connections.
+    pub matcher: FilterChainMatch,
+    /// How they are secured; `None`: plaintext.
+    pub tls: Option<Arc<DownstreamTls>>,
+    /// The longest time from accepting to the end of the TLS handshake, the wait for the first byte
+    /// included (Envoy: `transport_socket_connect_timeout`, of which zero means none). Default 15 s.
+    pub handshake_timeout: Duration,
+    /// Who may connect at all (Envoy: `network.rbac.v3`), in order; the first denial closes the
+    /// connection.
+    pub network_rbac: Vec<Arc<RbacFilter>>,
+    /// What is done with requests; `None`: bytes are passed on as they are.
+    pub http: Option<Arc<HttpConnectionManager>>,
+    /// When this chain ends by itself, after which it takes no connection and no request; `None`:
+    /// never. Ours: what opens a port for a while (`mtls: permissive`) says until when.
+    pub until: Option<WallTime>,
+}
+
+/// Which connections; everything that is said must hold (Envoy: `FilterChainMatch`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FilterChainMatch {
+    /// The port that was connected to, before any redirection. gRPC: such a chain never matches.
+    pub destination_port: Option<u16>,
+    /// One of these holds the address that was connected to; empty: any.
+    pub prefix_ranges: Vec<Cidr>,
+    /// One of these holds the socket's other end; empty: any.
+    pub direct_source_prefix_ranges: Vec<Cidr>,
+    /// Where the other end is.
+    pub source_type: SourceType,
+    /// One of these holds the other end, by the proxy protocol if that was read; empty: any.
+    pub source_prefix_ranges: Vec<Cidr>,
+    /// The other end's port is one of these; empty: any.
+    pub source_ports: Vec<u16>,
+    /// The server name of the TLS handshake is one of these, or falls under one that begins with
+    /// `*.`; empty: any, and none.
+    pub server_names: Vec<Arc<str>>,
+    /// Whether the connection begins with a TLS ClientHello.
+    pub transport_protocol: Option<TransportProtocol>,
+    /// One of these is among the protocols that the client offers (ALPN); empty: any, and none.
+    pub application_protocols: Vec<Arc<str>>,
+}
+
+/// Where a connection comes from (Envoy: `FilterChainMatch.ConnectionSourceType`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "closed by Envoy's `ConnectionSourceType`")]
+pub enum SourceType {
+    /// Anywhere.
+    #[default]
+    Any,
+    /// The same address as ours, or loopback.
+    SameIpOrLoopback,
+    /// Anywhere else.
+    External,
+}
+
+/// What a connection begins with (Envoy: `FilterChainMatch.transport_protocol`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "closed by what our acceptor tells apart")]
+pub enum TransportProtocol {
+    /// Anything but a TLS ClientHello: `raw_buffer`.
+    RawBuffer,
+    /// A TLS ClientHello: `tls`.
+    Tls,
+}
+
+/// What is done with requests (Envoy: `HttpConnectionManager`).
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct HttpConnectionManager {
+    /// The routes: they say which filters apply how. A route without a
+    /// [`NonForwarding`](super::RouteAction::NonForwarding) action is no route of a server.
+    pub route_configuration: Arc<RouteConfiguration>,
+    /// The filters in their order, the router left out.
+    pub http_filters: Vec<HttpFilter>,
+    /// What a request may be like.
+    pub limits: RequestLimits,
+    /// What is done with the path before anything looks at it.
+    pub path: PathNormalization,
+    /// What is done with `x-forwarded-client-cert`.
+    pub forward_client_cert: ForwardClientCert,
+    /// How many proxies before us are believed in `x-forwarded-for`. Default: none.
+    pub xff_num_trusted_hops: u32,
+}
+
+/// What a request may be like. What is beyond is answered 431 or 413, with the limit in the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RequestLimits {
+    /// The most bytes of a head (Envoy: `max_request_headers_kb`). Default 60 KiB.
+    pub max_header_bytes: u32,
+    /// The most headers (Envoy: `max_headers_count`). Default 100.
+    pub max_headers: u32,
+    /// The most bytes of a body; `None`: no limit. It is counted as it comes, and nothing is kept.
+    pub max_body_bytes: Option<u64>,
+}
+
+impl Default for RequestLimits {
+    fn default() -> Self {
+        Self { max_header_bytes: 60 * 1024, max_headers: 100, max_body_bytes: None }
+    }
+}
+
+/// What is done with the path before anything looks at it.
+///
+/// The defaults are stricter than Envoy's, which are all off: a policy about `/admin` must not be
+/// passed by `/x/../admin` or `//admin`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PathNormalization {
+    /// Removes `.` and `..`, decodes what need not be encoded (RFC 3986 section 6.2.2; Envoy:
+    /// `normalize_path`). Default true.
+    pub normalize: bool,
+    /// Several slashes become one (Envoy: `merge_slashes`). Default true.
+    pub merge_slashes: bool,
+    /// What becomes of `%2f` and `%5c`. Default: refused.
+    pub escaped_slashes: EscapedSlashes,
+}
+
+impl Default for PathNormalization {
+    fn default() -> Self {
+        Self { normalize: true, merge_slashes: true, escaped_slashes: EscapedSlashes::Reject }
+    }
+}
+
+/// What becomes of `%2f`, `%2F`, `%5c` and `%5C` in a path (Envoy: `PathWithEscapedSlashesAction`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "closed by Envoy's `PathWithEscapedSlashesAction`")]
+pub enum EscapedSlashes {
+    /// Nothing.
+    Keep,
+    /// The request is answered 400; gRPC: INTERNAL.
+    #[default]
+    Reject,
+    /// It is answered 307 to the path with slashes; gRPC: INTERNAL.
+    UnescapeAndRedirect,
+    /// They become slashes.
+    UnescapeAndForward,
+}
+
+/// What is done with `x-forwarded-client-cert` (Envoy: `forward_client_cert_details`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "closed by Envoy's `ForwardClientCertDetails`")]
+pub enum ForwardClientCert {
+    /// Removed.
+    Sanitize,
+    /// Passed on as it came, if the connection is mutual TLS.
+    ForwardOnly,
+    /// The peer is appended to what came, if the connection is mutual TLS.
+    AppendForward,
+    /// Only the peer. The default here (Envoy: `SANITIZE`), so that an application sees who calls it,
+    /// and never what a caller claims.
+    #[default]
+    SanitizeSet,
+    /// Passed on as it came, whatever the connection is.
+    AlwaysForwardOnly,
+}
+
+impl FilterChain {
+    /// A chain for all connections: plaintext, without any rule, of HTTP.
+    #[must_use]
+    pub fn new(name: impl Into<Arc<str>>, http: Option<Arc<HttpConnectionManager>>) -> Self {
+        Self {
+            name: name.into(),
+            matcher: FilterChainMatch::default(),
+            tls: None,
+            handshake_timeout: Duration::from_secs(15),
+            network_rbac: Vec::new(),
+            http,
+            until: None,
+        }
+    }
+}
+
+impl HttpConnectionManager {
+    /// One with these routes and these filters.
+    #[must_use]
+    pub fn new(
+        route_configuration: Arc<RouteConfiguration>,
+        http_filters: Vec<HttpFilter>,
+    ) -> Self {
+        Self {
+            route_configuration,
+            http_filters,
+            limits: RequestLimits::default(),
+            path: PathNormalization::default(),
+            forward_client_cert: ForwardClientCert::default(),
+            xff_num_trusted_hops: 0,
+        }
+    }
+}
