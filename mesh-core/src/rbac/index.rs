@@ -2,12 +2,17 @@
 //!
 //! Most policies name whom they are for, or what. A policy that can only match certain principals is
 //! filed under each of them, one that can only match certain paths under each of those; the beginning of
-//! a name will do. The rest are always looked at. What is left for a request are a few sorted lists,
+//! a name will do. One that can only match certain addresses is filed under those (`blocks.rs`). The rest
+//! are always looked at. What is left for a request are a few sorted lists,
 //! which are merged, so that policies still come in the order of their names.
 //!
-//! A policy that could be filed both ways is filed where fewer others are.
+//! A policy that could be filed in several ways is filed where fewer others are.
 
-use super::rule::{Rule, Sight};
+mod blocks;
+
+use super::ip_set::IpSet;
+use super::rule::{Origin, Rule, Sight};
+use blocks::Blocks;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -35,10 +40,21 @@ struct Table {
     lengths: Vec<usize>,
 }
 
+/// Where a policy is filed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Name,
+    Path,
+    /// Of the origin at this place of [`Origin::ALL`].
+    Address(usize),
+}
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Index {
     by_principal: Table,
     by_path: Table,
+    /// By the addresses of each origin; `None`: none is filed there.
+    by_address: Option<Box<[(Origin, Blocks)]>>,
     rest: Vec<u32>,
 }
 
@@ -46,23 +62,48 @@ impl Index {
     /// Files policies, given as permissions and principals. Both may ask for paths.
     pub(super) fn new<'r>(policies: impl Iterator<Item = (&'r Rule, &'r Rule)>) -> Self {
         let (mut names, mut paths) = (Vec::new(), Vec::new());
+        let mut addresses = [const { Vec::new() }; 3];
         for (permissions, principals) in policies {
             names.push(keys(principals, principal_keys));
             paths.push(keys(permissions, path_keys).or_else(|| keys(principals, path_keys)));
+            for (sets, origin) in addresses.iter_mut().zip(Origin::ALL) {
+                sets.push(blocks_of(principals, origin));
+            }
         }
         let all_names = Table::new(&mut names);
         let all_paths = Table::new(&mut paths);
+        let all_addresses = addresses.each_ref().map(|sets| blocks(sets, |_| true));
         let mut index = Self::default();
-        for (at, (names, paths)) in (0..).zip(names.iter().zip(&paths)) {
-            match (names, paths) {
-                (None, None) => index.rest.push(at),
-                (Some(names), Some(paths)) if all_paths.crowd(paths) < all_names.crowd(names) => {
-                    index.by_path.file(paths, at);
-                }
-                (Some(names), _) => index.by_principal.file(names, at),
-                (None, Some(paths)) => index.by_path.file(paths, at),
+        let mut places = Vec::with_capacity(names.len());
+        for (at, (names, paths)) in names.iter().zip(&paths).enumerate() {
+            let by_name = names.as_ref().map(|keys| (all_names.crowd(keys), Place::Name));
+            let by_path = paths.as_ref().map(|keys| (all_paths.crowd(keys), Place::Path));
+            let by_address = addresses.iter().zip(&all_addresses).enumerate();
+            let by_address = by_address.filter_map(|(origin, (sets, all))| {
+                Some((all.as_ref()?.crowd(sets[at].as_ref()?), Place::Address(origin)))
+            });
+            let ways = by_name.into_iter().chain(by_path).chain(by_address);
+            let best = ways.min_by_key(|(crowd, _)| *crowd);
+            places.push(best.map(|(_, place)| place));
+        }
+        for (at, place) in (0..).zip(&places) {
+            let keys = |keys: &[Option<Vec<Key>>]| keys[at as usize].clone().unwrap_or_default();
+            match place {
+                None => index.rest.push(at),
+                Some(Place::Name) => index.by_principal.file(&keys(&names), at),
+                Some(Place::Path) => index.by_path.file(&keys(&paths), at),
+                Some(Place::Address(_)) => {}
             }
         }
+        let by_address = addresses.iter().zip(Origin::ALL).enumerate();
+        let by_address = by_address.map(|(at, (sets, origin))| {
+            let here = |policy: usize| places[policy] == Some(Place::Address(at));
+            // Fewer than before, which were not too many.
+            (origin, blocks(sets, here).unwrap_or_default())
+        });
+        let by_address = by_address.filter(|(_, blocks)| !blocks.is_empty());
+        let by_address: Box<[_]> = by_address.collect();
+        index.by_address = Some(by_address).filter(|filed| !filed.is_empty());
         index
     }
 
@@ -77,6 +118,11 @@ impl Index {
         }
         if let Some(path) = sight.path.filter(|_| !self.by_path.is_empty()) {
             self.by_path.find(path, &mut lists);
+        }
+        for (origin, blocks) in self.by_address.iter().flatten() {
+            if let Some(address) = sight.origin(*origin) {
+                push(&mut lists, blocks.find(address.ip()));
+            }
         }
         Candidates { lists }
     }
@@ -207,4 +253,29 @@ fn path_keys(rule: &Rule) -> Option<Vec<Key>> {
         Rule::PathPrefix(start) => Some(vec![Key::Prefix(start.clone())]),
         _ => None,
     }
+}
+
+/// The addresses of which a condition needs one to be the origin's; `None`: it may hold without.
+fn blocks_of(rule: &Rule, origin: Origin) -> Option<IpSet> {
+    match rule {
+        Rule::Source(of, blocks) if *of == origin => Some(blocks.clone()),
+        Rule::All(rules) => {
+            let each = rules.iter().filter_map(|rule| blocks_of(rule, origin));
+            each.min_by_key(|blocks| blocks.v4().len() + blocks.v6().len())
+        }
+        Rule::AnyOf(rules) => {
+            let each: Option<Vec<_>> = rules.iter().map(|rule| blocks_of(rule, origin)).collect();
+            each.map(|each| IpSet::union(&each))
+        }
+        _ => None,
+    }
+}
+
+/// Files those of `sets` that are there and that `filed` says; `None`: there would be too many pieces.
+fn blocks(sets: &[Option<IpSet>], filed: impl Fn(usize) -> bool) -> Option<Blocks> {
+    let sets = (0u32..).zip(sets);
+    let sets =
+        sets.filter_map(|(at, set)| Some((at, set.as_ref().filter(|_| filed(at as usize))?)));
+    let sets: Vec<_> = sets.collect();
+    Blocks::new(sets.iter().copied())
 }

@@ -31,6 +31,16 @@ impl IpSet {
         Self { v4: merged(v4.collect()), v6: merged(v6.collect()) }
     }
 
+    /// The ranges of IPv4, sorted, apart from each other.
+    pub(super) const fn v4(&self) -> &[(u32, u32)] {
+        &self.v4
+    }
+
+    /// Those of IPv6.
+    pub(super) const fn v6(&self) -> &[(u128, u128)] {
+        &self.v6
+    }
+
     pub(super) fn contains(&self, address: IpAddr) -> bool {
         match address.to_canonical() {
             IpAddr::V4(v4) => within(&self.v4, u32::from(v4)),

@@ -124,7 +124,7 @@ impl<'a> Sight<'a> {
         }
     }
 
-    fn origin(&self, origin: Origin) -> Option<SocketAddr> {
+    pub(super) fn origin(&self, origin: Origin) -> Option<SocketAddr> {
         match origin {
             Origin::Source => self.request.connection.source,
             Origin::DirectRemote => self.request.connection.direct_remote,
