@@ -106,6 +106,11 @@ async fn serve(
     let tls = arguments.tls.load()?;
     let first = content.snapshot(&Snapshot::default(), update, &arguments.envoy_listeners);
     let server = AdsServer::new(first);
+    let server = match arguments.tls.readers() {
+        Some(readers) => server.with_readers(readers),
+        None => server,
+    };
+    publish_views(&server, &content, update, arguments);
     let status = Arc::new(Status::new(server.clone()));
     let ads = bind(arguments.listen).await?;
     let ending = watch::Sender::new(false);
@@ -123,7 +128,7 @@ async fn serve(
     let paths = arguments.paths.iter();
     let source = FileSource::with_parser(paths, move |files| content::parse(files, &contents));
     tokio::spawn(Box::new(source).start(sink));
-    let follow = follow(receiver, latest, (&server, &status), &arguments.envoy_listeners);
+    let follow = follow(receiver, latest, (&server, &status), arguments);
     let mut ended = ending.subscribe();
     let ended = async {
         // An error: nobody can end it any more.
@@ -162,15 +167,17 @@ async fn follow(
     mut receiver: SinkReceiver,
     latest: watch::Receiver<Content>,
     (server, status): (&AdsServer, &Status),
-    listeners: &[(String, SocketAddr)],
+    arguments: &Arguments,
 ) -> Result<&'static str, Failure> {
     loop {
         match receiver.next().await {
             SourceEvent::Update(update) => {
                 // It may be of a still newer reading, whose update then comes next.
                 let content = latest.borrow().clone();
+                let listeners = &arguments.envoy_listeners;
                 let published =
                     server.publish(content.snapshot(&server.snapshot(), &update, listeners));
+                publish_views(server, &content, &update, arguments);
                 status.accepted(published);
                 if published {
                     output::print(&told(server))?;
@@ -181,6 +188,20 @@ async fn follow(
             SourceEvent::Restored(_) => status.accepted(false),
             _ => {}
         }
+    }
+}
+
+/// Publishes what each rule of `--allow` leaves.
+fn publish_views(
+    server: &AdsServer,
+    content: &Content,
+    update: &ConfigUpdate,
+    arguments: &Arguments,
+) {
+    for (rule, allowed) in arguments.tls.allowed().iter().enumerate() {
+        let before = server.snapshot_for(rule).unwrap_or_default();
+        let made = (update, arguments.envoy_listeners.as_slice());
+        let _changed = server.publish_for(rule, content::view(content, &before, made, allowed));
     }
 }
 

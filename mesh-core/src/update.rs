@@ -6,6 +6,10 @@
 //! not looked at again. [`EndpointsUpdate`] is for a source that knows that only endpoints or
 //! secrets changed: among 10,000 clusters even a pointer each is a millisecond.
 
+mod restricted;
+#[cfg(test)]
+mod tests;
+
 use crate::model::{
     Cluster, ClusterLoadAssignment, Discovery, Endpoint, Listener, RouteConfiguration, Secret,
     VirtualHost,

@@ -1,5 +1,6 @@
 //! What the files are to clients: the model, encoded, or Envoy's resources as they are written.
 
+use super::tls::Allowed;
 use crate::cli::Failure;
 use crate::diagnostics::Source;
 use crate::files::{self, Surroundings};
@@ -59,6 +60,27 @@ impl Content {
             }
         }
         snapshot
+    }
+}
+
+/// What whom a rule is for may read of it.
+pub(super) fn view(
+    content: &Content,
+    before: &Snapshot,
+    (update, listeners): (&ConfigUpdate, &[(String, SocketAddr)]),
+    allowed: &Allowed,
+) -> Snapshot {
+    match &content.resources {
+        Some(resources) => {
+            Snapshot::new(resources.iter().cloned()).narrowed(|name| allowed.may_read(name))
+        }
+        None => {
+            let listeners = listeners.iter().filter(|(name, _)| allowed.may_read(name));
+            let listeners = listeners.map(|(name, address)| {
+                Encoded::listener(&socket_listener(name, *address, ALL_ROUTES))
+            });
+            before.next(&update.restricted(|name| allowed.may_read(name)), listeners)
+        }
     }
 }
 

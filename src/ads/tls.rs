@@ -2,7 +2,7 @@
 
 use crate::cli::Failure;
 use mesh_xds::bootstrap::{CertificateFiles, IdentityFiles};
-use mesh_xds::server::ServerTls;
+use mesh_xds::server::{InvalidReaderId, ReaderId, Readers, ServerTls};
 use std::path::PathBuf;
 
 /// Which files secure the connections of clients. They are followed: what is replaced serves the next
@@ -21,6 +21,42 @@ pub(super) struct TlsArguments {
     /// Clients must show a certificate of a CA in this file, in PEM (mTLS). Without it anybody may connect.
     #[arg(long, value_name = "FILE", requires = "tls")]
     tls_client_ca: Option<PathBuf>,
+    /// Clients of this SPIFFE id may read the virtual hosts, inbound listeners and, of Envoy's files,
+    /// listeners of these names, with what they lead to: `spiffe://example.org/web=reviews,ratings-*`. The
+    /// id may end with `/*`, a name may be `*` or end with `*`. May be given several times; the first that
+    /// is for a client counts. Without any, whoever has a certificate of the CA reads everything; with one,
+    /// whom none is for reads nothing.
+    #[arg(long = "allow", value_name = "ID=NAMES", requires = "tls_client_ca", value_parser = allowed)]
+    allow: Vec<Allowed>,
+}
+
+/// What clients of an id may read.
+#[derive(Clone, Debug)]
+pub(super) struct Allowed {
+    id: ReaderId,
+    names: Vec<String>,
+}
+
+impl Allowed {
+    /// Whether they may read what is called `name`.
+    pub(super) fn may_read(&self, name: &str) -> bool {
+        self.names.iter().any(|pattern| match pattern.strip_suffix('*') {
+            Some(start) => name.starts_with(start),
+            None => pattern == name,
+        })
+    }
+}
+
+fn allowed(text: &str) -> Result<Allowed, String> {
+    let (id, names) = text.split_once('=').ok_or("write `spiffe://example.org/web=name,name`")?;
+    let id = id.parse().map_err(|error: InvalidReaderId| error.to_string())?;
+    let names: Vec<String> = names.split(',').map(|name| name.trim().to_owned()).collect();
+    match names.iter().find(|name| name.is_empty() || name.trim_end_matches('*').contains('*')) {
+        Some(name) => {
+            Err(format!("`{name}` is no name: write one, or `*`, or the beginning of one and `*`"))
+        }
+        None => Ok(Allowed { id, names }),
+    }
 }
 
 impl TlsArguments {
@@ -37,11 +73,25 @@ impl TlsArguments {
         ServerTls::new(files).map(Some).map_err(|error| Failure::new("tls", error.to_string()))
     }
 
+    /// Who may read what; empty: everyone everything.
+    pub(super) fn allowed(&self) -> &[Allowed] {
+        &self.allow
+    }
+
+    /// The same, for a server; `None`: everyone reads everything.
+    pub(super) fn readers(&self) -> Option<Readers> {
+        let rules = self.allow.iter().map(|allowed| vec![allowed.id.clone()]);
+        (!self.allow.is_empty()).then(|| Readers::new(rules))
+    }
+
     /// How connections are secured, after the address that is listened on.
-    pub(super) const fn told(&self) -> &'static str {
+    pub(super) fn told(&self) -> &'static str {
         match (self.tls, &self.tls_client_ca) {
             (false, _) => "",
             (true, None) => " with TLS",
+            (true, Some(_)) if !self.allow.is_empty() => {
+                " with TLS, client certificates and an allow-list"
+            }
             (true, Some(_)) => " with TLS and client certificates",
         }
     }

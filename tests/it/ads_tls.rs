@@ -77,8 +77,8 @@ fn start(directory: &Path, options: &[&str]) -> Ads {
     Ads { child, port: port.to_owned(), rest: rest.to_owned(), _stdout: stdout }
 }
 
-/// Whether a client gets an answer; else why not.
-async fn answers(ads: &Ads, directory: &Path, files: &[(&str, &str)]) -> Result<(), String> {
+/// A client that wants `shop`.
+fn client(ads: &Ads, directory: &Path, files: &[(&str, &str)]) -> Client {
     let config = files.iter().map(|(field, file)| {
         let path = directory.join(file).display().to_string();
         ((*field).to_owned(), serde_json::Value::from(path))
@@ -94,10 +94,33 @@ async fn answers(ads: &Ads, directory: &Path, files: &[(&str, &str)]) -> Result<
     let bootstrap = Bootstrap::parse(&bootstrap.to_string()).unwrap();
     let mut client = Client::new(&bootstrap, Variant::Delta);
     client.want(&"shop".into(), 80);
+    client
+}
+
+/// Whether a client gets an answer; else why not.
+async fn answers(ads: &Ads, directory: &Path, files: &[(&str, &str)]) -> Result<(), String> {
+    let mut client = client(ads, directory, files);
     let heard = tokio::time::timeout(PATIENCE, async {
         loop {
             match client.next().await {
                 ClientEvent::Reachable { .. } => return Ok(()),
+                ClientEvent::Unreachable { error, .. } => return Err(error.to_string()),
+                _ => {}
+            }
+        }
+    });
+    heard.await.unwrap()
+}
+
+/// Whether a client finds `shop`; else why it has no answer.
+async fn reads(ads: &Ads, directory: &Path, files: &[(&str, &str)]) -> Result<bool, String> {
+    let mut client = client(ads, directory, files);
+    let heard = tokio::time::timeout(PATIENCE, async {
+        loop {
+            match client.next().await {
+                ClientEvent::Update(update) => {
+                    return Ok(!update.route_configuration.virtual_hosts.is_empty());
+                }
                 ClientEvent::Unreachable { error, .. } => return Err(error.to_string()),
                 _ => {}
             }
@@ -136,6 +159,42 @@ async fn clients_prove_who_they_are_and_certificates_are_followed() {
     tokio::time::sleep(Duration::from_millis(1100)).await;
     let refused = answers(&ads, directory, &OURS).await.unwrap_err();
     assert!(refused.contains("other.example"), "{refused}");
+}
+
+/// Each client reads what its id may, and whom nothing is for is told so.
+#[tokio::test]
+async fn an_allow_list_says_who_reads_what() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let ca = authority(directory);
+    issue(&ca, directory, "server", localhost());
+    for id in ["shopper", "other", "stranger"] {
+        let uri = format!("spiffe://mesh.example/{id}");
+        issue(&ca, directory, id, SanType::URI(uri.as_str().try_into().unwrap()));
+    }
+    issue(&ca, directory, "nobody", localhost());
+    let options = "--tls --tls-cert server.pem --tls-key server.key --tls-client-ca ca.pem \
+                   --allow spiffe://mesh.example/shopper=sh* --allow spiffe://mesh.example/other=rest";
+    let ads = start(directory, &options.split(' ').collect::<Vec<_>>());
+    assert_eq!(ads.rest, "with TLS, client certificates and an allow-list");
+    for (id, expected) in [
+        ("shopper", Ok(true)),
+        ("other", Ok(false)),
+        ("stranger", Err("`spiffe://mesh.example/stranger` may read nothing here")),
+        ("nobody", Err("none was proven")),
+    ] {
+        let (chain, key) = (format!("{id}.pem"), format!("{id}.key"));
+        let files = [
+            ("ca_certificate_file", "ca.pem"),
+            ("certificate_file", chain.as_str()),
+            ("private_key_file", key.as_str()),
+        ];
+        match (reads(&ads, directory, &files).await, expected) {
+            (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{id}"),
+            (Err(why), Err(expected)) => assert!(why.contains(expected), "{id}: {why}"),
+            (found, _) => panic!("{id}: {found:?}"),
+        }
+    }
 }
 
 #[test]

@@ -152,25 +152,36 @@ impl TlsPolicy {
     }
 }
 
+impl DownstreamTls {
+    /// The names of the secrets that it needs: that of the identity first, then that of the roots.
+    pub fn secrets(&self) -> impl Iterator<Item = &Arc<str>> {
+        secrets(&self.identity, self.roots.as_ref())
+    }
+}
+
+/// The secrets that an identity and roots name.
+fn secrets<'s>(
+    identity: &'s TlsIdentity,
+    roots: Option<&'s TlsRoots>,
+) -> impl Iterator<Item = &'s Arc<str>> {
+    let identity = match identity {
+        TlsIdentity::Secret(name) => Some(name),
+        TlsIdentity::None
+        | TlsIdentity::Mesh
+        | TlsIdentity::Provider(_)
+        | TlsIdentity::Certificate(_) => None,
+    };
+    let roots = match roots {
+        Some(TlsRoots::Secret(secret)) => Some(&secret.name),
+        _ => None,
+    };
+    identity.into_iter().chain(roots)
+}
+
 impl UpstreamTls {
     /// The names of the secrets that it needs: that of the identity first, then that of the roots, which
     /// may be the same.
     pub fn secrets(&self) -> impl Iterator<Item = &Arc<str>> {
-        let identity = match &self.identity {
-            TlsIdentity::Secret(name) => Some(name),
-            TlsIdentity::None
-            | TlsIdentity::Mesh
-            | TlsIdentity::Provider(_)
-            | TlsIdentity::Certificate(_) => None,
-        };
-        let roots = match &self.roots {
-            TlsRoots::Secret(secret) => Some(&secret.name),
-            TlsRoots::System
-            | TlsRoots::Mesh
-            | TlsRoots::Provider(_)
-            | TlsRoots::Pem(_)
-            | TlsRoots::File(_) => None,
-        };
-        identity.into_iter().chain(roots)
+        secrets(&self.identity, Some(&self.roots))
     }
 }

@@ -40,6 +40,8 @@ mod clients;
 mod connection;
 mod delta;
 mod made;
+mod narrowed;
+mod readers;
 mod references;
 mod report;
 mod service;
@@ -58,6 +60,7 @@ pub use clients::{
 };
 pub use connection::Connection;
 pub use delta::DeltaStream;
+pub use readers::{InvalidReaderId, NoReader, ReaderId, Readers};
 pub use references::Dangling;
 pub use service::{AdsServer, MAX_MESSAGE, STREAMS_OF_A_CONNECTION, ServeError};
 pub use snapshot::{Served, Snapshot};

@@ -18,12 +18,14 @@
 //! [`STREAMS_OF_A_CONNECTION`] streams a connection; the next waits. A peer that is gone without a word is
 //! noticed within 40 s.
 //!
-//! But for `serve_tls`, who can reach the address can read the configuration.
+//! But for `serve_tls`, who can reach the address can read the configuration. With
+//! [`AdsServer::with_readers`] each reads what its SPIFFE id may.
 
 #[cfg(feature = "tls")]
 use super::ServerTls;
 use super::clients::{Clients, MAX_STREAMS};
 use super::connection::{Accepted, Connection, Peer};
+use super::readers::Readers;
 use super::task::{Stream, closes};
 use super::wire::Wire;
 use super::{DeltaStream, Snapshot, SotwStream};
@@ -81,6 +83,8 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub struct AdsServer {
     snapshots: watch::Sender<Arc<Snapshot>>,
+    /// Who may read what; `None`: everyone everything.
+    readers: Option<(Readers, Arc<[watch::Sender<Arc<Snapshot>>]>)>,
     clients: Clients,
 }
 
@@ -96,20 +100,41 @@ impl AdsServer {
     /// A control plane that serves `snapshot` until another is published.
     #[must_use]
     pub fn new(snapshot: impl Into<Arc<Snapshot>>) -> Self {
-        Self { snapshots: watch::Sender::new(snapshot.into()), clients: Clients::default() }
+        let snapshots = watch::Sender::new(snapshot.into());
+        Self { snapshots, readers: None, clients: Clients::default() }
+    }
+
+    /// Only clients whose proven SPIFFE id has a rule are served from now on, each by the snapshot of its
+    /// rule, which is empty until [`publish_for`](Self::publish_for). What [`publish`](Self::publish) is
+    /// given is for nobody then. Default: everyone who can connect gets all.
+    ///
+    /// Call it before serving: clones that were made before go on as they are.
+    #[must_use]
+    pub fn with_readers(mut self, readers: Readers) -> Self {
+        let empty = (0..readers.len()).map(|_| watch::Sender::new(Arc::default()));
+        self.readers = Some((readers, empty.collect()));
+        self
+    }
+
+    /// Serves `snapshot` from now on to whom the rule at this place is for. Whether it differs at all from
+    /// what is served to them; `false` for a rule that is not there.
+    pub fn publish_for(&self, rule: usize, snapshot: impl Into<Arc<Snapshot>>) -> bool {
+        let views = self.readers.as_ref().map(|(_, views)| views);
+        let Some(view) = views.and_then(|views| views.get(rule)) else { return false };
+        publish(view, snapshot.into())
+    }
+
+    /// What is served to whom the rule at this place is for; `None`: there is no such rule.
+    #[must_use]
+    pub fn snapshot_for(&self, rule: usize) -> Option<Arc<Snapshot>> {
+        let (_, views) = self.readers.as_ref()?;
+        views.get(rule).map(|view| Arc::clone(&view.borrow()))
     }
 
     /// Serves `snapshot` from now on, and sends every client what differs for it. Whether it differs at
     /// all from what is served.
     pub fn publish(&self, snapshot: impl Into<Arc<Snapshot>>) -> bool {
-        let snapshot = snapshot.into();
-        self.snapshots.send_if_modified(|served| {
-            let differs = **served != *snapshot;
-            if differs {
-                *served = snapshot;
-            }
-            differs
-        })
+        publish(&self.snapshots, snapshot.into())
     }
 
     /// Serves `update` and these listeners from now on, as [`publish`](Self::publish) does. What `update`
@@ -245,6 +270,16 @@ impl AdsServer {
     }
 }
 
+fn publish(served: &watch::Sender<Arc<Snapshot>>, snapshot: Arc<Snapshot>) -> bool {
+    served.send_if_modified(|served| {
+        let differs = **served != *snapshot;
+        if differs {
+            *served = snapshot;
+        }
+        differs
+    })
+}
+
 /// The service of one listener.
 #[derive(Debug)]
 struct Streams {
@@ -253,9 +288,28 @@ struct Streams {
 }
 
 impl Streams {
+    /// What the client may read.
+    #[expect(clippy::result_large_err, reason = "tonic's own error")]
+    fn snapshots(&self, peer: &Peer) -> Result<watch::Receiver<Arc<Snapshot>>, Status> {
+        let Some((readers, views)) = &self.server.readers else {
+            return Ok(self.server.snapshots.subscribe());
+        };
+        let rule = readers.rule(peer.identity.as_ref());
+        match rule.as_ref().map(|rule| views.get(*rule)) {
+            Ok(Some(view)) => Ok(view.subscribe()),
+            Ok(None) => Err(Status::internal("the rule has no snapshot")),
+            Err(none) => {
+                let (peer, why) = (peer.address.map(tracing::field::display), none.to_string());
+                tracing::warn!(target: "mesh::ads", peer, why, "stream refused");
+                Err(Status::permission_denied(why))
+            }
+        }
+    }
+
     /// Starts the task of a stream.
     fn open<W: Wire>(&self, request: Request<Streaming<W::Request>>) -> Opened<W::Response> {
         let peer = request.extensions().get::<Peer>().cloned().unwrap_or_default();
+        let snapshots = self.snapshots(&peer)?;
         let Some(client) = self.server.clients.connect(W::VARIANT, &peer) else {
             return Err(Status::resource_exhausted(format!(
                 "more than {MAX_STREAMS} streams at a time: use another replica of the control plane"
@@ -269,7 +323,6 @@ impl Streams {
             client,
             peer,
         };
-        let snapshots = self.server.snapshots.subscribe();
         tokio::spawn(stream.run(request.into_inner(), snapshots));
         Ok(Response::new(ReceiverStream::new(responses)))
     }

@@ -11,7 +11,7 @@
 //! Bounds: [`MAX_HANDSHAKES`] at a time, [`PATIENCE`] for each; the next connection waits.
 //!
 //! What it does not do: decide who may have what. Whoever has a certificate of the roots reads the whole
-//! configuration.
+//! configuration, unless there are [`Readers`](super::Readers).
 
 use super::clients::Clients;
 use super::connection::Connection;

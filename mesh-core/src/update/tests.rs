@@ -1,0 +1,83 @@
+use super::*;
+use crate::model::secret::{SecretContent, SecretRoots, SecretValidation};
+use crate::model::tls::{TlsIdentity, UpstreamTls};
+use crate::model::{
+    ClusterSpecifier, DownstreamTls, FilterChain, ForwardAction, Route, RouteAction, RouteMatch,
+    TlsPolicy,
+};
+use http::HeaderName;
+use std::net::SocketAddr;
+
+fn cluster(name: &str, secret: Option<&str>) -> Cluster {
+    let mut cluster = Cluster::new(name);
+    if let Some(secret) = secret {
+        let mut tls = UpstreamTls::default();
+        tls.identity = TlsIdentity::Secret(secret.into());
+        cluster.tls = TlsPolicy::On(Arc::new(tls));
+    }
+    cluster
+}
+
+fn host(name: &str, cluster: &str) -> VirtualHost {
+    VirtualHost::of(name).unwrap().route(Route::forward(ForwardAction::to(cluster)))
+}
+
+fn whole() -> ConfigUpdate {
+    let at = [SocketAddr::from(([127, 0, 0, 1], 80))];
+    let mut update = ConfigUpdate::in_code()
+        .virtual_host(host("reviews", "both"))
+        .virtual_host(host("ratings", "rated"))
+        .cluster(cluster("near", Some("a")), at)
+        .cluster(cluster("far", None), at)
+        .aggregate(Cluster::new("both"), ["near", "far"])
+        .cluster(cluster("rated", Some("b")), at)
+        .cluster(cluster("unused", None), at);
+    let secret = |name: &str| {
+        let content = SecretContent::Validation(SecretValidation::new(SecretRoots::System));
+        (Arc::from(name), SecretAnswer::Known(Arc::new(Secret::new(name, content))))
+    };
+    update.secrets = Arc::new(["a", "b", "c"].map(secret).into());
+    let mut tls = DownstreamTls::mutual();
+    tls.identity = TlsIdentity::Secret("c".into());
+    let mut chain = FilterChain::new("all", None);
+    chain.tls = Some(Arc::new(tls));
+    let mut listener = Listener::new("web");
+    listener.filter_chains = vec![Arc::new(chain)];
+    update.listeners.insert("web".into(), Arc::new(listener));
+    update
+}
+
+/// Virtual hosts, clusters, listeners and secrets that are left.
+#[track_caller]
+fn check(update: &ConfigUpdate, may_read: &[&str], expected: &str) {
+    let left = update.restricted(|name| may_read.contains(&name));
+    let hosts = left.route_configuration.virtual_hosts.iter().map(|host| &*host.name);
+    let all = [
+        hosts.collect::<Vec<_>>(),
+        left.clusters.keys().map(|name| &**name).collect(),
+        left.listeners.keys().map(|name| &**name).collect(),
+        left.secrets.keys().map(|name| &**name).collect(),
+    ];
+    assert_eq!(all.map(|names| names.join(" ")).join(" | "), expected, "{may_read:?}");
+}
+
+#[test]
+fn a_reader_has_what_its_names_lead_to() {
+    let update = whole();
+    check(&update, &["reviews"], "reviews | both far near |  | a");
+    check(&update, &["ratings"], "ratings | rated |  | b");
+    check(&update, &["web"], " |  | web | c");
+    check(&update, &["web", "ratings"], "ratings | rated | web | b c");
+    check(&update, &[], " |  |  | ");
+    // The name of a cluster is none of a reader's.
+    check(&update, &["rated"], " |  |  | ");
+}
+
+#[test]
+fn a_route_by_header_leads_to_every_cluster() {
+    let specifier = ClusterSpecifier::Header(HeaderName::from_static("x-cluster"));
+    let action = ForwardAction { cluster: specifier, ..ForwardAction::to("") };
+    let route = Route::new("r", RouteMatch::any(), RouteAction::Forward(action));
+    let update = whole().virtual_host(VirtualHost::of("any").unwrap().route(route));
+    check(&update, &["any"], "any | both far near rated unused |  | a b");
+}

@@ -1,0 +1,37 @@
+//! A part of a snapshot: what one reader of resources that are served as they are written may have.
+
+use super::references;
+use super::snapshot::Snapshot;
+use crate::ResourceType;
+use crate::encode::Encoded;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+impl Snapshot {
+    /// The listeners whose names `may_read` takes, with everything that they lead to, and nothing else.
+    ///
+    /// Every message of it is read once more, so this is for files: what changes a thousand times a second
+    /// is narrowed before it is encoded ([`ConfigUpdate::restricted`](mesh_core::ConfigUpdate::restricted)).
+    #[must_use]
+    pub fn narrowed(&self, may_read: impl Fn(&str) -> bool) -> Self {
+        let listeners = self.resources(ResourceType::Listener);
+        let listeners = listeners.filter(|served| may_read(&served.name));
+        let mut next: Vec<(ResourceType, String)> =
+            listeners.map(|served| (ResourceType::Listener, served.name.to_string())).collect();
+        let (mut taken, mut known) = (Vec::new(), BTreeSet::new());
+        while let Some((kind, name)) = next.pop() {
+            let Some(served) = self.find(kind, &name) else { continue };
+            if !known.insert((kind, name)) {
+                continue;
+            }
+            next.extend(references::of(kind, &served.body));
+            taken.push(Encoded {
+                kind,
+                name: Arc::clone(&served.name),
+                body: served.body.clone(),
+                by_name_only: served.by_name_only,
+            });
+        }
+        Self::new(taken)
+    }
+}
