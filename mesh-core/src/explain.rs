@@ -33,6 +33,7 @@ pub use expect::{Difference, Expectation, ExpectedCluster};
 pub use report::{ChildReport, ClusterReport, EndpointReport, HashPick};
 pub use request::{InvalidUrl, Request};
 
+use crate::egress::{EgressRefusal, EgressVerdict};
 use crate::head::RequestHead;
 use crate::lb::{CustomPick, Pick};
 use crate::local_reply::Reason;
@@ -40,7 +41,7 @@ use crate::model::{ClusterSpecifier, LbAlgorithm, RouteAction};
 use crate::router::{CompiledForward, Explanation, OnlyCertain, RewrittenHost, RouteChoice, Share};
 use crate::state::{ApplyError, Attach, Routing, Snapshot, Updater};
 use crate::time::Timestamp;
-use crate::update::{ConfigUpdate, Mode};
+use crate::update::ConfigUpdate;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use std::sync::Arc;
@@ -91,6 +92,10 @@ pub enum Passthrough {
     Observing,
     /// Unknown hosts may pass ([`UnknownHosts::Passthrough`](crate::update::UnknownHosts)).
     UnknownHost,
+    /// The rule at this place of `egress.allow` lets it.
+    Listed(usize),
+    /// No rule lets it, and such calls are told and not refused ([`UnknownHosts::Log`](crate::update::UnknownHosts)).
+    Unlisted(EgressRefusal),
 }
 
 /// How a request is forwarded.
@@ -179,9 +184,13 @@ fn conclude<A: Attach>(
 ) -> Conclusion {
     let chosen = routing.route.as_ref();
     match snapshot.route(head, &mut OnlyCertain) {
-        Ok(Routing::Passthrough) => Conclusion::Passthrough(match snapshot.mode() {
-            Mode::Observe => Passthrough::Observing,
-            Mode::Enforce => Passthrough::UnknownHost,
+        Ok(Routing::Passthrough(verdict)) => Conclusion::Passthrough(match verdict {
+            None => Passthrough::Observing,
+            Some(EgressVerdict::Allowed(Some(rule))) => Passthrough::Listed(rule),
+            Some(EgressVerdict::Allowed(None)) => Passthrough::UnknownHost,
+            Some(EgressVerdict::Logged(why) | EgressVerdict::Refused(why)) => {
+                Passthrough::Unlisted(why)
+            }
         }),
         Ok(Routing::Reply(_, reply)) => reply.map_or_else(Conclusion::Refused, Conclusion::Reply),
         Ok(Routing::Forward(..)) => forward(snapshot, chosen, head),

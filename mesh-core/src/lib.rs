@@ -33,6 +33,7 @@ pub mod breaker;
 pub mod call;
 #[cfg(feature = "config")]
 pub mod config;
+pub mod egress;
 pub mod event;
 pub mod explain;
 pub mod filter;

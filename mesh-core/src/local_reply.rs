@@ -1,6 +1,7 @@
 //! What the mesh answers by itself: a typed [`Reason`], Envoy's [`ResponseFlag`] for it, and the one
 //! table that maps both to HTTP and gRPC.
 
+use crate::egress::EgressRefusal;
 use crate::outcome::{
     ConnectFailure, Failure, NoEndpoint, Overflow, ProtocolFailure, ResetReason, grpc,
 };
@@ -112,6 +113,9 @@ pub enum Reason {
     /// A stream was silent for too long.
     #[error("the stream was silent for longer than its idle timeout")]
     IdleTimeout,
+    /// No virtual host serves the authority, and it is none of those that calls may leave to.
+    #[error("calls may not leave to this host: {0}")]
+    EgressRefused(EgressRefusal),
     /// The last attempt failed like this.
     #[error(transparent)]
     Attempt(#[from] Failure),
@@ -170,6 +174,7 @@ impl Reason {
             Self::DeadlineExceeded => "deadline_exceeded",
             Self::MaxStreamDuration => "max_stream_duration",
             Self::IdleTimeout => "idle_timeout",
+            Self::EgressRefused(_) => "egress_refused",
             Self::Attempt(failure) => failure.code(),
         }
     }
@@ -178,7 +183,9 @@ impl Reason {
     #[must_use]
     pub const fn flag(&self) -> ResponseFlag {
         match self {
-            Self::NoVirtualHost | Self::NoRoute => ResponseFlag::NoRouteFound,
+            Self::NoVirtualHost | Self::NoRoute | Self::EgressRefused(_) => {
+                ResponseFlag::NoRouteFound
+            }
             Self::ClusterHeaderMissing | Self::UnknownCluster => ResponseFlag::NoClusterFound,
             Self::NotConfigured | Self::ShutDown => ResponseFlag::NoFilterConfigFound,
             Self::Timeout => ResponseFlag::UpstreamRequestTimeout,
@@ -194,6 +201,7 @@ impl Reason {
     pub const fn http_status(&self) -> StatusCode {
         match self {
             Self::NoVirtualHost | Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::EgressRefused(_) => StatusCode::FORBIDDEN,
             Self::Timeout
             | Self::DeadlineExceeded
             | Self::MaxStreamDuration
@@ -216,6 +224,7 @@ impl Reason {
             | Self::MaxStreamDuration
             | Self::IdleTimeout
             | Self::Attempt(Failure::PerTryTimeout) => grpc::DEADLINE_EXCEEDED,
+            Self::EgressRefused(_) => grpc::PERMISSION_DENIED,
             Self::Attempt(Failure::Cancelled { .. }) => grpc::CANCELLED,
             Self::Attempt(Failure::Protocol(_)) => grpc::INTERNAL,
             _ => grpc::UNAVAILABLE,

@@ -11,8 +11,8 @@ mod restricted;
 mod tests;
 
 use crate::model::{
-    Cluster, ClusterLoadAssignment, Discovery, Endpoint, Listener, RouteConfiguration, Secret,
-    VirtualHost,
+    Cluster, ClusterLoadAssignment, Discovery, Egress, Endpoint, Listener, RouteConfiguration,
+    Secret, VirtualHost,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,6 +27,8 @@ pub struct ConfigUpdate {
     pub mode: Mode,
     /// What becomes of authorities without a virtual host.
     pub unknown_hosts: UnknownHosts,
+    /// Where calls may go that no virtual host serves, unless all may.
+    pub egress: Arc<Egress>,
     /// The routes. Every cluster that they name is in [`clusters`](Self::clusters), unless
     /// [`dangling`](crate::router::Router::compile) references are to answer with
     /// [`Reason::UnknownCluster`](crate::local_reply::Reason::UnknownCluster).
@@ -257,11 +259,13 @@ pub enum Mode {
 
 /// What becomes of an authority without a virtual host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[expect(clippy::exhaustive_enums, reason = "closed: refused or let through")]
+#[expect(clippy::exhaustive_enums, reason = "closed: refused, let through, or both told")]
 pub enum UnknownHosts {
-    /// Refused with flag NR.
+    /// Refused with flag NR, but for what [`ConfigUpdate::egress`] lists.
     #[default]
     Refuse,
+    /// Sent where its URI points, and measured; what the list has not is told.
+    Log,
     /// Sent where its URI points, and measured.
     Passthrough,
 }

@@ -10,7 +10,7 @@ use crate::net::{Classify, Draw, Net, Settings, Shared};
 use crate::observe::registry::Registry;
 use crate::passthrough::Passthrough;
 use crate::source::environment::{First, Variables};
-use crate::source::{EnvironmentError, Rejected, Sink, Source, mesh_yaml};
+use crate::source::{EnvironmentError, Rejected, Sink, Source, learnt, mesh_yaml};
 use http::response;
 use mesh_core::lb::Pick;
 use mesh_core::outcome::Class;
@@ -265,6 +265,7 @@ impl Builder {
                 }
             });
         }
+        runtime.spawn(learnt::run(state.clone(), Arc::downgrade(&shared)));
         match own {
             Ok(own) => own.run(driver).map_err(BuildError::Runtime)?,
             Err(runtime) => drop(runtime.spawn(driver.run())),

@@ -171,6 +171,7 @@ impl Error {
                 | Reason::NoRoute
                 | Reason::ClusterHeaderMissing
                 | Reason::UnknownCluster
+                | Reason::EgressRefused(_)
         )
     }
 }

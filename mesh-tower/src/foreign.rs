@@ -14,6 +14,7 @@ use crate::leaf::Leaf;
 use crate::net::Net;
 use bytes::Bytes;
 use http::{Request, Response};
+use mesh_core::egress::CompiledEgress;
 use mesh_core::model::{Address, TlsPolicy};
 use mesh_core::outcome::{ConnectFailure, Failure, Processed, ResetReason};
 use mesh_core::state::InFlight;
@@ -116,7 +117,8 @@ where
         self.dispatch(request)
     }
 
-    fn passthrough(&self, request: Request<MeshBody>) -> Self::Future {
+    /// The transport resolves names itself: where they lead is its matter.
+    fn passthrough(&self, request: Request<MeshBody>, _: &Arc<CompiledEgress>) -> Self::Future {
         self.dispatch(request)
     }
 }

@@ -9,8 +9,10 @@ use crate::net::Net;
 use crate::observe::Phases;
 use bytes::Bytes;
 use http::{Request, Response};
+use mesh_core::egress::CompiledEgress;
 use mesh_core::state::InFlight;
 use std::future::Future;
+use std::sync::Arc;
 
 /// Sends one attempt to one endpoint.
 #[expect(unnameable_types, reason = "sealed: there are two leaves, both here")]
@@ -31,7 +33,8 @@ pub trait Leaf: Clone + Send + 'static {
     fn send(&self, to: &InFlight<Net>, request: Request<MeshBody>) -> Self::Future;
 
     /// Sends `request` where its URI points, past every policy.
-    fn passthrough(&self, request: Request<MeshBody>) -> Self::Future;
+    fn passthrough(&self, request: Request<MeshBody>, egress: &Arc<CompiledEgress>)
+    -> Self::Future;
 
     /// Whether the request is on its way: it has a connection, or its transport does not tell.
     fn is_sent(_sent: &Self::Future) -> bool {

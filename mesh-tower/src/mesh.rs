@@ -183,6 +183,14 @@ impl Mesh {
         self.0.shared.credentials.own()
     }
 
+    /// The destinations of calls that no virtual host serves, by name, at most
+    /// [`MAX_DESTINATIONS`](crate::observe::MAX_DESTINATIONS): who was called, and whether that is allowed.
+    /// [`allow_list`](crate::observe::allow_list) makes of them the list that would be needed.
+    #[must_use]
+    pub fn egress_destinations(&self) -> Vec<crate::observe::EgressDestination> {
+        self.0.shared.registry.mesh().egress().destinations()
+    }
+
     /// The metrics.
     #[must_use]
     pub fn metrics(&self) -> Metrics {

@@ -11,9 +11,11 @@ use crate::connect::{
 use crate::dns::Resolve;
 use crate::net::Shared;
 use crate::observe::events::CloseReason;
+use crate::observe::registry::Registry;
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Uri};
+use mesh_core::egress::{CompiledEgress, EgressVerdict};
 use mesh_core::model::{Address, ConnectionOptions, Protocol, TlsPolicy};
 use mesh_core::outcome::{ConnectFailure, Failure, Overflow, ProtocolFailure};
 use parking_lot::Mutex;
@@ -31,7 +33,14 @@ const MAX_AUTHORITIES: usize = 1024;
 pub(crate) struct Passthrough {
     shared: Arc<Shared>,
     resolver: Arc<dyn Resolve>,
-    origins: Mutex<HashMap<Box<str>, Arc<OriginPool>>>,
+    origins: Mutex<Origins>,
+}
+
+/// By authority, and where their names may lead.
+#[derive(Debug, Default)]
+struct Origins {
+    pools: HashMap<Box<str>, Arc<OriginPool>>,
+    egress: Arc<CompiledEgress>,
 }
 
 #[derive(Debug)]
@@ -45,12 +54,17 @@ impl Passthrough {
         Self { shared, resolver, origins: Mutex::default() }
     }
 
-    /// Sends `request` where its URI points; where it is only a path, to its `Host`.
-    pub(crate) fn send(&self, mut request: Request<MeshBody>) -> Result<Sending, Box<SendError>> {
+    /// Sends `request` where its URI points; where it is only a path, to its `Host`. `egress`: where names
+    /// may lead. Connections that were made when they might lead elsewhere end with their calls.
+    pub(crate) fn send(
+        &self,
+        mut request: Request<MeshBody>,
+        egress: &Arc<CompiledEgress>,
+    ) -> Result<Sending, Box<SendError>> {
         if let Some(uri) = with_host(&request) {
             *request.uri_mut() = uri;
         }
-        let origin = match self.origin(request.uri()) {
+        let origin = match self.origin(request.uri(), egress) {
             Ok(origin) => origin,
             Err(failure) => {
                 let request = Some(Box::new(request));
@@ -62,7 +76,7 @@ impl Passthrough {
 
     /// Whether calls are in flight on its connections.
     pub(crate) fn is_busy(&self) -> bool {
-        self.origins.lock().values().any(|origin| {
+        self.origins.lock().pools.values().any(|origin| {
             let open = origin.pool.connections();
             open.h1 > open.h1_idle || open.streams > 0 || open.waiting > 0
         })
@@ -70,12 +84,12 @@ impl Passthrough {
 
     /// Closes its connections, whatever is in flight on them.
     pub(crate) fn close(&self) {
-        for (_, origin) in self.origins.lock().drain() {
+        for (_, origin) in self.origins.lock().pools.drain() {
             origin.pool.close();
         }
     }
 
-    fn origin(&self, uri: &Uri) -> Result<Arc<OriginPool>, Failure> {
+    fn origin(&self, uri: &Uri, egress: &Arc<CompiledEgress>) -> Result<Arc<OriginPool>, Failure> {
         let Some(authority) = uri.authority() else {
             return Err(Failure::Protocol(ProtocolFailure::InvalidRequest));
         };
@@ -83,6 +97,13 @@ impl Passthrough {
             return Err(Failure::Connect(ConnectFailure::TlsUnavailable));
         }
         let mut origins = self.origins.lock();
+        if !Arc::ptr_eq(&origins.egress, egress) {
+            origins.egress = Arc::clone(egress);
+            for (_, origin) in origins.pools.drain() {
+                origin.pool.drain();
+            }
+        }
+        let origins = &mut origins.pools;
         if let Some(origin) = origins.get(authority.as_str()) {
             return Ok(Arc::clone(origin));
         }
@@ -96,12 +117,13 @@ impl Passthrough {
             return Err(Failure::Overflow(Overflow::Connections));
         }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-        let origin = Arc::new(self.make(host, authority.port_u16().unwrap_or(80)));
+        let origin = self.make(host, authority.port_u16().unwrap_or(80), egress);
+        let origin = Arc::new(origin);
         origins.insert(authority.as_str().into(), Arc::clone(&origin));
         Ok(origin)
     }
 
-    fn make(&self, host: &str, port: u16) -> OriginPool {
+    fn make(&self, host: &str, port: u16, egress: &Arc<CompiledEgress>) -> OriginPool {
         let options = ConnectionOptions::default();
         let dial = NameConnector {
             name: host.into(),
@@ -109,6 +131,8 @@ impl Passthrough {
             resolver: Arc::clone(&self.resolver),
             dial: Arc::clone(&self.shared.dial),
             options,
+            egress: Arc::clone(egress),
+            registry: Arc::clone(&self.shared.registry),
         };
         let settings = PoolSettings {
             protocol: Protocol::Auto,
@@ -146,6 +170,34 @@ struct NameConnector {
     resolver: Arc<dyn Resolve>,
     dial: Arc<dyn Connect>,
     options: ConnectionOptions,
+    egress: Arc<CompiledEgress>,
+    registry: Arc<Registry>,
+}
+
+impl NameConnector {
+    /// Those of the addresses that the name may lead to.
+    ///
+    /// # Errors
+    /// There is none.
+    fn admitted(&self, addresses: Vec<IpAddr>) -> io::Result<Vec<IpAddr>> {
+        let mut refused = None;
+        let admitted = addresses.into_iter().filter(|address| {
+            let verdict = self.egress.admits(*address, self.port);
+            let (EgressVerdict::Logged(why) | EgressVerdict::Refused(why)) = verdict else {
+                return true;
+            };
+            let name = format!("{}:{}", self.name, self.port);
+            self.registry.mesh().egress().called(&name, verdict, None);
+            let is_refused = verdict == EgressVerdict::Refused(why);
+            refused = refused.or(Some(why).filter(|_| is_refused));
+            !is_refused
+        });
+        let admitted: Vec<IpAddr> = admitted.collect();
+        match (admitted.is_empty(), refused) {
+            (true, Some(why)) => Err(io::Error::new(io::ErrorKind::PermissionDenied, why)),
+            _ => Ok(admitted),
+        }
+    }
 }
 
 impl Connect for NameConnector {
@@ -155,9 +207,9 @@ impl Connect for NameConnector {
                 Ok(address) => vec![address],
                 Err(_) => {
                     let answer = self.resolver.resolve(&self.name).await;
-                    answer
-                        .map_err(|error| io::Error::new(io::ErrorKind::NotFound, error))?
-                        .addresses
+                    let answer =
+                        answer.map_err(|error| io::Error::new(io::ErrorKind::NotFound, error))?;
+                    self.admitted(answer.addresses)?
                 }
             };
             let sockets = addresses.into_iter().map(|ip| SocketAddr::new(ip, self.port).into());

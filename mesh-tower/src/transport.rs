@@ -7,6 +7,7 @@ use crate::net::Net;
 use crate::observe::{Phase, Phases};
 use crate::passthrough::Passthrough;
 use http::{Request, Response};
+use mesh_core::egress::CompiledEgress;
 use mesh_core::state::InFlight;
 use std::fmt;
 use std::future::Future;
@@ -41,8 +42,12 @@ impl Leaf for Transport {
         TransportFuture(State::Sending(to.endpoint().attached().send(&settings, request)))
     }
 
-    fn passthrough(&self, request: Request<MeshBody>) -> TransportFuture {
-        TransportFuture(match self.passthrough.send(request) {
+    fn passthrough(
+        &self,
+        request: Request<MeshBody>,
+        egress: &Arc<CompiledEgress>,
+    ) -> TransportFuture {
+        TransportFuture(match self.passthrough.send(request, egress) {
             Ok(sending) => State::Sending(sending),
             Err(error) => State::Failed(Some(error)),
         })

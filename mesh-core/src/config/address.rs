@@ -90,6 +90,14 @@ fn host_and_port(text: &str) -> Result<(&str, u16), Wrong> {
     }
 }
 
+/// A host name, and no address.
+pub(super) fn is_name(host: &str) -> bool {
+    // Digits and dots alone are an address to some resolvers.
+    is_host(host)
+        && !host.starts_with('[')
+        && !host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+}
+
 /// A host name of letters, digits, `-`, `_` and dots (RFC 1123 with underscores), or an IP address.
 fn is_host(host: &str) -> bool {
     if let Some(inner) = host.strip_prefix('[') {

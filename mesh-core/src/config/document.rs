@@ -5,6 +5,7 @@
 //! for all documents.
 
 use super::cluster::{self, CLUSTER_DEFAULTS, CLUSTER_KIND, ClusterSite};
+use super::egress::EGRESS_KIND;
 use super::fields::Fields;
 use super::matcher::named;
 use super::node::{Content, Entry, Node, Span, shorten};
@@ -13,15 +14,18 @@ use super::shape::{Kind, Shape, key, words};
 use super::value::word;
 use super::virtual_host::{self, HostSite, VIRTUAL_HOST_KIND};
 use super::{code, headers, reader::Reader};
-use crate::model::{HeaderMutations, RouteConfiguration};
+use crate::model::{Egress, HeaderMutations, RouteConfiguration};
 use crate::update::{ConfigUpdate, Mode, UnknownHosts};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 const MODES: [(&str, Mode); 2] = [("enforce", Mode::Enforce), ("observe", Mode::Observe)];
-const UNKNOWN_HOSTS: [(&str, UnknownHosts); 2] =
-    [("refuse", UnknownHosts::Refuse), ("passthrough", UnknownHosts::Passthrough)];
+const UNKNOWN_HOSTS: [(&str, UnknownHosts); 3] = [
+    ("refuse", UnknownHosts::Refuse),
+    ("log", UnknownHosts::Log),
+    ("passthrough", UnknownHosts::Passthrough),
+];
 
 static DEFAULTS: Shape = Shape::new(
     "defaults",
@@ -49,8 +53,9 @@ static DOCUMENT: Shape = Shape::new(
         key(
             "unknown_hosts",
             Kind::Word(&words(&UNKNOWN_HOSTS)),
-            "What becomes of authorities without a virtual host. Default refuse.",
+            "What becomes of authorities without a virtual host and without a rule in `egress`: refuse; log: they pass and are told; passthrough. Default refuse.",
         ),
+        key("egress", EGRESS_KIND, "Where calls may go that no virtual host serves."),
         key(
             "defaults",
             DEFAULTS_OF_ALL,
@@ -74,6 +79,7 @@ pub(super) static DOCUMENT_KIND: Kind = Kind::Mapping(&DOCUMENT);
 pub(super) struct Draft<'n> {
     mode: Mode,
     unknown_hosts: UnknownHosts,
+    egress: Egress,
     headers: HeaderMutations,
     pub(super) hosts: Vec<HostSite<'n>>,
     pub(super) clusters: BTreeMap<Arc<str>, ClusterSite<'n>>,
@@ -91,6 +97,7 @@ impl Draft<'_> {
         ConfigUpdate {
             mode: self.mode,
             unknown_hosts: self.unknown_hosts,
+            egress: Arc::new(self.egress.clone()),
             route_configuration: Arc::new(routes),
             clusters: clusters.collect(),
             ..ConfigUpdate::default()
@@ -149,7 +156,7 @@ fn top<'n>(reader: &mut Reader<'_>, draft: &mut Draft<'n>, root: &'n Node) -> Op
     check_version(reader, root);
     let fields = Fields::open(reader, root, &DOCUMENT_KIND)?;
     fields.skip(&["version"]);
-    for name in ["mode", "unknown_hosts", "headers"] {
+    for name in ["mode", "unknown_hosts", "egress", "headers"] {
         if let Some(entry) = fields.own(name) {
             define(reader, draft, SETTING, entry);
         }
@@ -160,6 +167,7 @@ fn top<'n>(reader: &mut Reader<'_>, draft: &mut Draft<'n>, root: &'n Node) -> Op
     if let Some((node, kind)) = fields.value("unknown_hosts") {
         draft.unknown_hosts = word(reader, node, kind, &UNKNOWN_HOSTS).unwrap_or_default();
     }
+    fields.set(reader, "egress", &mut draft.egress);
     fields.set(reader, "headers", &mut draft.headers);
     for name in ["virtual_hosts", "clusters"] {
         if let Some((node, _)) = fields.value(name) {

@@ -26,6 +26,7 @@ mod diagnostic;
 mod document;
 mod drop_overload;
 mod duration;
+mod egress;
 mod endpoint;
 mod expectations;
 mod fields;

@@ -33,10 +33,16 @@ impl fmt::Display for Explained {
 
 impl fmt::Display for Passthrough {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Observing => "unchanged: the mesh only observes (`mode: observe`)",
-            Self::UnknownHost => "unchanged: unknown hosts may (`unknown_hosts: passthrough`)",
-        })
+        match self {
+            Self::Observing => f.write_str("unchanged: the mesh only observes (`mode: observe`)"),
+            Self::UnknownHost => {
+                f.write_str("unchanged: unknown hosts may (`unknown_hosts: passthrough`)")
+            }
+            Self::Listed(rule) => write!(f, "unchanged: `egress.allow[{rule}]` lets it"),
+            Self::Unlisted(why) => {
+                write!(f, "unchanged, and told (`unknown_hosts: log`): {why}")
+            }
+        }
     }
 }
 

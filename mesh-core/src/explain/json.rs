@@ -88,6 +88,8 @@ fn conclusion(conclusion: &Conclusion) -> (&'static str, Value) {
             let why = match why {
                 Passthrough::Observing => "observing",
                 Passthrough::UnknownHost => "unknown_host",
+                Passthrough::Listed(_) => "listed",
+                Passthrough::Unlisted(_) => "unlisted",
             };
             ("passthrough", json!({ "why": why }))
         }

@@ -8,6 +8,7 @@
 pub mod cidr;
 pub mod circuit_breakers;
 pub mod cluster;
+pub mod egress;
 pub mod endpoint;
 pub mod filter_chain;
 pub mod hash_policy;
@@ -33,6 +34,7 @@ pub use circuit_breakers::{CircuitBreakers, RoutingPriority, Thresholds};
 pub use cluster::{
     Cluster, ConnectionOptions, Discovery, DnsLookupFamily, DnsOptions, Protocol, RetryBudgetPolicy,
 };
+pub use egress::{Egress, EgressHost, EgressRule};
 pub use endpoint::{
     Address, ClusterLoadAssignment, DropOverload, Endpoint, HealthStatus, LocalityEndpoints,
 };

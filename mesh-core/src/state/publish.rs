@@ -8,13 +8,14 @@ use super::updater::Entry;
 use super::{
     Applied, Attach, LiveCluster, LiveEndpoint, Picker, ReplyTarget, Snapshot, Target, Updater,
 };
+use crate::egress::CompiledEgress;
 use crate::event::Event;
 use crate::lb::Balancer;
 use crate::model::Discovery;
 use crate::outlier;
 use crate::router::Router;
 use crate::time::Timestamp;
-use crate::update::ConfigUpdate;
+use crate::update::{ConfigUpdate, Mode, UnknownHosts};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -112,13 +113,23 @@ impl<A: Attach> Updater<A> {
                 (Arc::clone(&before.router), targets, Arc::clone(&before.clusters))
             }
         };
+        let known = &before.egress;
+        // Who only observes lets everything pass.
+        let unknown_hosts = match update.mode {
+            Mode::Observe => UnknownHosts::Passthrough,
+            Mode::Enforce => update.unknown_hosts,
+        };
+        let egress = match known.is_of(&update.egress, unknown_hosts) {
+            true => Arc::clone(known),
+            false => Arc::new(CompiledEgress::new(&update.egress, unknown_hosts)),
+        };
         let snapshot = Snapshot {
             router,
             targets,
             clusters,
             origin: update.origin.clone(),
             mode: update.mode,
-            unknown_hosts: update.unknown_hosts,
+            egress,
             on_demand: update.on_demand.clone(),
             secrets: Arc::clone(&update.secrets),
             listeners: listeners.map_or_else(|| Arc::clone(&before.listeners), Arc::new),

@@ -1,6 +1,7 @@
 //! [`Snapshot`]: the routes and clusters in force.
 
 use super::{Attach, LiveCluster, ReplyTarget, Target};
+use crate::egress::{CompiledEgress, EgressVerdict};
 use crate::head::RequestHead;
 use crate::inbound::CompiledListener;
 use crate::local_reply::Reason;
@@ -8,7 +9,7 @@ use crate::outcome::{Failure, ProtocolFailure};
 use crate::random::Random;
 use crate::router::{Decision, Router};
 use crate::time::Timestamp;
-use crate::update::{Answer, Mode, Origin, Secrets, UnknownHosts};
+use crate::update::{Answer, Mode, Origin, Secrets};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, header};
 use std::collections::BTreeMap;
@@ -38,7 +39,7 @@ pub struct Snapshot<A: Attach> {
     pub(super) clusters: Arc<BTreeMap<Arc<str>, Arc<LiveCluster<A>>>>,
     pub(super) origin: Origin,
     pub(super) mode: Mode,
-    pub(super) unknown_hosts: UnknownHosts,
+    pub(super) egress: Arc<CompiledEgress>,
     pub(super) on_demand: Option<Arc<BTreeMap<Arc<str>, Answer>>>,
     pub(super) secrets: Arc<Secrets>,
     pub(super) listeners: Arc<Listeners>,
@@ -59,8 +60,8 @@ pub enum Routing<A: Attach> {
     /// request is no location.
     Reply(Arc<ReplyTarget<A>>, Result<Response<Bytes>, Reason>),
     /// It goes where its URI points, and is measured: the mesh only observes, or lets unknown hosts
-    /// pass.
-    Passthrough,
+    /// pass; then what is said of where it goes. `None`: the mesh only observes.
+    Passthrough(Option<EgressVerdict>),
 }
 
 impl<A: Attach> Snapshot<A> {
@@ -72,7 +73,7 @@ impl<A: Attach> Snapshot<A> {
             clusters: Arc::default(),
             origin: Origin::default(),
             mode: Mode::default(),
-            unknown_hosts: UnknownHosts::default(),
+            egress: Arc::default(),
             on_demand: None,
             secrets: Arc::default(),
             listeners: Arc::default(),
@@ -94,7 +95,7 @@ impl<A: Attach> Snapshot<A> {
         random: &mut impl Random,
     ) -> Result<Routing<A>, Reason> {
         if self.mode == Mode::Observe {
-            return Ok(Routing::Passthrough);
+            return Ok(Routing::Passthrough(None));
         }
         if self.applied_at.is_none() {
             return Err(if self.ended { Reason::ShutDown } else { Reason::NotConfigured });
@@ -121,12 +122,34 @@ impl<A: Attach> Snapshot<A> {
             Ok(Decision::NonForwarding { .. }) => Err(Reason::NoRoute),
             Err(error) => {
                 let reason = Reason::from(error);
-                match (&reason, self.unknown_hosts) {
-                    (Reason::NoVirtualHost, UnknownHosts::Passthrough) => Ok(Routing::Passthrough),
-                    _ => Err(reason),
+                match reason {
+                    Reason::NoVirtualHost => self.leave(head),
+                    reason => Err(reason),
                 }
             }
         }
+    }
+
+    /// A call that no virtual host takes.
+    #[cold]
+    fn leave(&self, head: &RequestHead<'_>) -> Result<Routing<A>, Reason> {
+        let port = if head.scheme == Some("https") { 443 } else { 80 };
+        let host = head.headers.get(header::HOST).map(HeaderValue::to_str);
+        // What is no text is not the authority.
+        let host = host.map(|host| host.unwrap_or_default());
+        match self.egress.decide(head.authority, host, port) {
+            EgressVerdict::Refused(_) if self.egress.model().allow.is_empty() => {
+                Err(Reason::NoVirtualHost)
+            }
+            EgressVerdict::Refused(why) => Err(Reason::EgressRefused(why)),
+            verdict => Ok(Routing::Passthrough(Some(verdict))),
+        }
+    }
+
+    /// Where calls may go that no virtual host serves.
+    #[must_use]
+    pub const fn egress(&self) -> &Arc<CompiledEgress> {
+        &self.egress
     }
 
     /// Whether a call to `authority` need not wait for a source that works on demand: it has its answer,

@@ -144,7 +144,8 @@ impl<A: Attach> Updater<A> {
         }
         applied.listeners_changed = listeners.is_some();
         let settings_changed = before.mode != update.mode
-            || before.unknown_hosts != update.unknown_hosts
+            || (self.config.unknown_hosts, &self.config.egress)
+                != (update.unknown_hosts, &update.egress)
             || before.on_demand != update.on_demand
             || secrets_changed
             || listeners.is_some()

@@ -91,7 +91,8 @@ impl Changes {
                 changes.endpoints.push(name);
             }
         });
-        changes.settings |= (old.mode, old.unknown_hosts) != (new.mode, new.unknown_hosts);
+        changes.settings |= (old.mode, old.unknown_hosts, &old.egress)
+            != (new.mode, new.unknown_hosts, &new.egress);
         changes
     }
 }

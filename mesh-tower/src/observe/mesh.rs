@@ -4,6 +4,7 @@
 //! was accepted: a reader subtracts, and nothing here needs a clock.
 
 use super::cell::zeroes;
+use super::egress::EgressLog;
 use super::names::{Metric, label_values};
 use super::registry::{Value, Visit};
 use mesh_core::WallTime;
@@ -32,6 +33,7 @@ pub(crate) struct MeshCells {
     /// Seconds since the Unix epoch; 0: nothing is stale.
     stale: AtomicU64,
     swaps: AtomicU64,
+    egress: EgressLog,
 }
 
 const UNKNOWN: u8 = 2;
@@ -45,6 +47,7 @@ impl Default for MeshCells {
             connected: AtomicU8::new(UNKNOWN),
             stale: AtomicU64::new(0),
             swaps: AtomicU64::new(0),
+            egress: EgressLog::default(),
         }
     }
 }
@@ -80,6 +83,11 @@ impl MeshCells {
     /// The configuration in force is a copy from then; `None`: it is not.
     pub(crate) fn stale(&self, since: Option<WallTime>) {
         self.stale.store(since.map_or(0, WallTime::as_unix_seconds), Ordering::Relaxed);
+    }
+
+    /// Calls to destinations that no virtual host serves.
+    pub(crate) const fn egress(&self) -> &EgressLog {
+        &self.egress
     }
 
     /// A snapshot was published.
@@ -125,6 +133,9 @@ impl MeshCells {
                 since => visit(&[], Value::Number(since)),
             },
             Metric::SnapshotSwaps => visit(&[], number(&self.swaps)),
+            Metric::EgressCalls => self.egress.visit(|outcome, rule, calls| {
+                visit(&[outcome, rule], Value::Number(calls));
+            }),
             _ => {}
         }
     }

@@ -33,6 +33,7 @@ mod changes;
 pub(crate) mod cluster;
 pub(crate) mod code;
 mod drops;
+mod egress;
 pub(crate) mod events;
 #[cfg(test)]
 mod fixture;
@@ -52,6 +53,7 @@ pub(crate) mod target;
 mod trace_context;
 
 pub use changes::{Changed, Changes, Names};
+pub use egress::{EgressDestination, MAX_DESTINATIONS, allow_list};
 pub use history::{ConfigurationOutcome, ConfigurationRecord, MAX_CONFIGURATIONS};
 pub use phases::{Phase, Phases};
 pub use prometheus::CONTENT_TYPE as PROMETHEUS_CONTENT_TYPE;

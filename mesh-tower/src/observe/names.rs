@@ -151,6 +151,8 @@ metrics! {
         "1 while the source of configuration can be reached, 0 while it can't.";
     SnapshotSwaps: Mesh Counter "mesh_snapshot_swaps_total" "{snapshot}" []
         "Snapshots that were published.";
+    EgressCalls: Mesh Counter "mesh_egress_calls_total" "{call}" [outcome rule]
+        "Calls to hosts that no virtual host serves, by what became of them and the rule that is against it.";
     XdsConnected: Source Gauge "grpc_xds_client_connected" "{bool}" [grpc_target grpc_xds_server]
         "1 while there is a working stream to the xDS server, 0 while there is none (gRFC A78).";
     XdsServerFailures: Source Counter "grpc_xds_client_server_failure_total" "{failure}"

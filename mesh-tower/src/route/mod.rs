@@ -32,6 +32,7 @@ use http::{HeaderValue, Request, Response, Uri, header};
 use http_body::Body;
 use mesh_core::Random;
 use mesh_core::Timestamp;
+use mesh_core::egress::EgressVerdict;
 use mesh_core::head::{Peer, RequestHead};
 use mesh_core::local_reply::Reason;
 use mesh_core::outcome::{Failure, ProtocolFailure};
@@ -142,14 +143,21 @@ where
                 drop(snapshot);
                 RouteFuture::ready(call.by(&target, reply, &span), span)
             }
-            Ok(Routing::Passthrough) => {
+            Ok(Routing::Passthrough(verdict)) => {
+                let egress = Arc::clone(snapshot.egress());
                 drop(snapshot);
+                if let Some(verdict) = verdict {
+                    self.leaves(&head, verdict);
+                }
                 let cells = Arc::clone(self.mesh.unrouted());
                 cells.call_started();
                 let passing = Passing::new(cells, started);
-                RouteFuture::passthrough(self.leaf.passthrough(request), passing, span)
+                RouteFuture::passthrough(self.leaf.passthrough(request, &egress), passing, span)
             }
             Err(reason) => {
+                if let Reason::EgressRefused(why) = &reason {
+                    self.leaves(&head, EgressVerdict::Refused(*why));
+                }
                 let why = self.why(&reason, &snapshot, authority_of(&request));
                 let error = self.refuse(reason, &snapshot, started).with_why(why);
                 RouteFuture::ready(Err(error), span)
@@ -159,6 +167,13 @@ where
 }
 
 impl<S, L> RouteService<S, L> {
+    /// A call to a host that no virtual host serves leaves, or not.
+    #[cold]
+    fn leaves(&self, head: &RequestHead<'_>, verdict: EgressVerdict) {
+        let log = self.mesh.shared().registry.mesh().egress();
+        log.called(head.authority, verdict, head.peer.identity);
+    }
+
     /// What the source of configuration says to it.
     #[cold]
     fn why(&self, reason: &Reason, snapshot: &Snapshot<Net>, authority: &str) -> Option<Arc<str>> {

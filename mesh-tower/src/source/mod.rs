@@ -48,6 +48,7 @@ pub(crate) mod directory;
 pub(crate) mod environment;
 mod file;
 mod fixed;
+pub(crate) mod learnt;
 #[cfg(feature = "xds")]
 mod load_report;
 pub(crate) mod mesh_yaml;

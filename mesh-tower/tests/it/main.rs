@@ -18,6 +18,7 @@ mod config_file;
 mod control_plane;
 mod dns;
 mod drop_overload;
+mod egress;
 mod endpoints_alone;
 mod events;
 mod faults;

@@ -235,8 +235,10 @@ fn update_words(update: &ConfigUpdate) -> words::Words {
     if update.mode == Mode::Observe {
         words.set("mode", "observe");
     }
-    if update.unknown_hosts == UnknownHosts::Passthrough {
-        words.set("unknown_hosts", "passthrough");
+    match update.unknown_hosts {
+        UnknownHosts::Refuse => {}
+        UnknownHosts::Log => words.set("unknown_hosts", "log"),
+        UnknownHosts::Passthrough => words.set("unknown_hosts", "passthrough"),
     }
     words
 }

@@ -1,6 +1,7 @@
 //! The table of reasons: a sentence each for meaning, causes and what to look at.
 
 use super::{CodeKind, Meaning};
+use crate::egress::EgressRefusal;
 use crate::local_reply::Reason;
 use crate::outcome::{
     ConnectFailure, Failure, NoEndpoint, Overflow, Processed, ProtocolFailure, ResetReason,
@@ -56,6 +57,14 @@ static REASONS: &[(Reason, Text)] = &[
             "No virtual host serves the authority.",
             "A misspelt name, a port that the domain excludes, a configuration of another mesh.",
             "`domains` of the virtual hosts; `mesh explain --config FILE URL` names the closest. `unknown_hosts: passthrough` lets such calls pass.",
+        ],
+    ),
+    (
+        Reason::EgressRefused(EgressRefusal::NotListed),
+        [
+            "No virtual host serves the host, and `egress.allow` has not got it.",
+            "A destination that nobody listed, an address where a name is listed, a name that leads to a private address, a `Host` that is not the authority, a redirect that was followed.",
+            "The error's text says which rule; `egress: { learn: FILE }` with `unknown_hosts: log` writes the list that would be needed.",
         ],
     ),
     (

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::call::RetryRefused;
+use crate::egress::EgressRefusal;
 use crate::event::{Event, Evidence, OutlierKind, Panic, Unejection, Verdict};
 use crate::model::outlier_detection::CapRule;
 use crate::model::{Address, RoutingPriority};
@@ -53,6 +54,7 @@ fn every_reason() -> Vec<Reason> {
         Reason::MaxStreamDuration,
         Reason::IdleTimeout,
     ];
+    all.extend(EgressRefusal::ALL.map(Reason::EgressRefused));
     let counted = NoEndpoint { total: 3, ..NoEndpoint::default() };
     let mut failures = vec![
         Failure::PerTryTimeout,
@@ -84,7 +86,13 @@ fn is_listed(reason: &Reason) {
         | Reason::Timeout
         | Reason::DeadlineExceeded
         | Reason::MaxStreamDuration
-        | Reason::IdleTimeout => {}
+        | Reason::IdleTimeout
+        | Reason::EgressRefused(
+            EgressRefusal::NotListed
+            | EgressRefusal::AddressNotListed
+            | EgressRefusal::PrivateAddress
+            | EgressRefusal::AuthorityMismatch,
+        ) => {}
         Reason::Attempt(failure) => match failure {
             Failure::PerTryTimeout
             | Failure::Dropped { .. }

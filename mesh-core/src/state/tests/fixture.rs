@@ -158,7 +158,7 @@ impl World {
         let head = RequestHead::new(&Method::GET, host, "/", &headers);
         match self.mesh.snapshot().route(&head, &mut SplitMix64::new(1))? {
             Routing::Forward(target, _) => Ok(target),
-            other @ (Routing::Reply(..) | Routing::Passthrough) => panic!("{other:?}"),
+            other @ (Routing::Reply(..) | Routing::Passthrough(_)) => panic!("{other:?}"),
         }
     }
 

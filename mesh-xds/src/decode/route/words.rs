@@ -30,8 +30,11 @@ pub(super) fn configuration(
     words::read(walk, metadata, |walk, words| {
         let modes = [("enforce", Mode::Enforce), ("observe", Mode::Observe)];
         found.mode = words.one_of(walk, "mode", &modes);
-        let unknown =
-            [("refuse", UnknownHosts::Refuse), ("passthrough", UnknownHosts::Passthrough)];
+        let unknown = [
+            ("refuse", UnknownHosts::Refuse),
+            ("log", UnknownHosts::Log),
+            ("passthrough", UnknownHosts::Passthrough),
+        ];
         found.unknown_hosts = words.one_of(walk, "unknown_hosts", &unknown);
     });
 }

@@ -1,0 +1,195 @@
+//! What became of calls to destinations that no virtual host serves: counted, told once each, and
+//! written down as the list that would be needed.
+//!
+//! Nothing here is on the way of a call that a route takes. Bounds: [`MAX_DESTINATIONS`] are remembered
+//! and told; of more, the calls are counted.
+
+use super::names::label_values;
+use mesh_core::egress::{EgressRefusal, EgressVerdict};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The most destinations that are remembered.
+pub const MAX_DESTINATIONS: usize = 1024;
+
+label_values! {
+    /// What became of a call to an unknown destination (label `outcome` of `mesh_egress_calls_total`).
+    pub(crate) enum EgressOutcome {
+        /// It left: everything may, or a rule lets it.
+        Allowed = "allowed",
+        /// It left, and would be refused.
+        Logged = "logged",
+        /// It was refused.
+        Refused = "refused",
+    }
+}
+
+/// Calls by what became of them and why: `None`: it may leave.
+type Cells = [[AtomicU64; EgressRefusal::ALL.len() + 1]; EgressOutcome::ALL.len()];
+
+/// What became of calls to unknown destinations.
+#[derive(Debug, Default)]
+pub(crate) struct EgressLog {
+    cells: Cells,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    destinations: BTreeMap<Arc<str>, EgressDestination>,
+    /// Changes with every new one.
+    version: u64,
+}
+
+/// A destination that no virtual host serves, and that calls were made to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EgressDestination {
+    /// Host and port, as the calls wrote them.
+    pub authority: Arc<str>,
+    /// How many calls there were.
+    pub calls: u64,
+    /// Why it may not be called; `None`: it may.
+    pub refusal: Option<EgressRefusal>,
+}
+
+impl EgressLog {
+    /// A call to `authority`, made for `source` if that is known.
+    pub(crate) fn called(&self, authority: &str, verdict: EgressVerdict, source: Option<&str>) {
+        let (outcome, refusal) = match verdict {
+            EgressVerdict::Allowed(_) => (EgressOutcome::Allowed, None),
+            EgressVerdict::Logged(why) => (EgressOutcome::Logged, Some(why)),
+            EgressVerdict::Refused(why) => (EgressOutcome::Refused, Some(why)),
+        };
+        self.cells[outcome as usize][place(refusal)].fetch_add(1, Ordering::Relaxed);
+        if !self.remember(authority, refusal) {
+            return;
+        }
+        let source = source.unwrap_or("this process");
+        match (outcome, refusal) {
+            (EgressOutcome::Refused, Some(why)) => tracing::warn!(
+                target: "mesh::egress", destination = authority, source, rule = why.code(),
+                "a call was refused: {why}"
+            ),
+            (_, Some(why)) => tracing::warn!(
+                target: "mesh::egress", destination = authority, source, rule = why.code(),
+                "a call left that would be refused: {why}"
+            ),
+            (_, None) => tracing::debug!(
+                target: "mesh::egress", destination = authority, source, "a call left"
+            ),
+        }
+    }
+
+    /// Whether it is to be told: it is new, or another thing is wrong with it.
+    fn remember(&self, authority: &str, refusal: Option<EgressRefusal>) -> bool {
+        let mut seen = self.seen.lock();
+        if let Some(known) = seen.destinations.get_mut(authority) {
+            known.calls = known.calls.saturating_add(1);
+            let is_news = known.refusal != refusal;
+            known.refusal = refusal;
+            seen.version += u64::from(is_news);
+            return is_news;
+        }
+        if seen.destinations.len() >= MAX_DESTINATIONS {
+            return false;
+        }
+        let authority: Arc<str> = authority.into();
+        let known = EgressDestination { authority: Arc::clone(&authority), calls: 1, refusal };
+        seen.destinations.insert(authority, known);
+        seen.version += 1;
+        true
+    }
+
+    /// The destinations, by name.
+    pub(crate) fn destinations(&self) -> Vec<EgressDestination> {
+        self.seen.lock().destinations.values().cloned().collect()
+    }
+
+    /// Changes when the destinations do, their numbers of calls aside.
+    pub(crate) fn version(&self) -> u64 {
+        self.seen.lock().version
+    }
+
+    /// Gives `visit` all counts that are not zero.
+    pub(crate) fn visit(&self, mut visit: impl FnMut(&'static str, &'static str, u64)) {
+        for (outcome, cells) in EgressOutcome::ALL.iter().zip(&self.cells) {
+            let whys = std::iter::once("").chain(EgressRefusal::ALL.map(EgressRefusal::code));
+            for (why, cell) in whys.zip(cells) {
+                let calls = cell.load(Ordering::Relaxed);
+                if calls > 0 {
+                    visit(outcome.as_str(), why, calls);
+                }
+            }
+        }
+    }
+}
+
+fn place(refusal: Option<EgressRefusal>) -> usize {
+    let of = |why| EgressRefusal::ALL.iter().position(|one| *one == why);
+    refusal.and_then(of).map_or(0, |at| at + 1)
+}
+
+/// The `egress` of a `mesh.yaml` that lets these destinations.
+///
+/// What was refused for another reason than that it is not listed stands as a comment: a list does not
+/// cure it, or somebody should look first.
+#[must_use]
+pub fn allow_list(destinations: &[EgressDestination]) -> String {
+    let mut text = String::from("egress:\n  allow:\n");
+    for EgressDestination { authority, calls, refusal } in destinations {
+        let comment = match refusal {
+            None | Some(EgressRefusal::NotListed) => "",
+            Some(_) => "# ",
+        };
+        let why = refusal.map_or("listed or allowed", EgressRefusal::code);
+        // A `String` takes everything.
+        let _written = writeln!(text, "    {comment}- {authority:?}  # {calls} calls, {why}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_destination_is_told_once_and_again_when_it_changes() {
+        let log = EgressLog::default();
+        let refused = EgressVerdict::Refused(EgressRefusal::NotListed);
+        let told = |verdict: EgressVerdict| {
+            let before = log.version();
+            log.called("a.example:443", verdict, None);
+            log.version() != before
+        };
+        assert!(told(refused) && !told(refused));
+        assert!(told(EgressVerdict::Allowed(Some(0))) && !told(EgressVerdict::Allowed(None)));
+        let mut counts = Vec::new();
+        log.visit(|outcome, why, calls| counts.push(format!("{outcome} {why} {calls}")));
+        assert_eq!(counts, ["allowed  2", "refused not_listed 2"]);
+        assert_eq!(log.destinations()[0].calls, 4);
+    }
+
+    #[test]
+    fn destinations_are_bounded() {
+        let log = EgressLog::default();
+        for at in 0..2 * MAX_DESTINATIONS {
+            log.called(&at.to_string(), EgressVerdict::Allowed(None), None);
+        }
+        assert_eq!(log.destinations().len(), MAX_DESTINATIONS);
+    }
+
+    #[test]
+    fn the_list_that_would_be_needed() {
+        let log = EgressLog::default();
+        log.called("b.example", EgressVerdict::Logged(EgressRefusal::NotListed), None);
+        log.called("10.0.0.1", EgressVerdict::Logged(EgressRefusal::AddressNotListed), None);
+        assert_eq!(
+            allow_list(&log.destinations()),
+            "egress:\n  allow:\n    # - \"10.0.0.1\"  # 1 calls, address_not_listed\n    - \"b.example\"  # 1 calls, not_listed\n"
+        );
+    }
+}
