@@ -9,6 +9,8 @@
 //!                  Reply(FilterReply)           answered here
 //!                  Delay(until)  ── handle_delay_over ──> …
 //!                  Ask(filter)   ── handle_answer ──────> …
+//!  Pass::handle_response                       the head of the answer, the last filter first
+//!  Pass::handle_end                            the end of the answer: what was held is given back
 //! ```
 //!
 //! - The order is that of the chain, whatever routes say; a route turns filters off, on, or has them
@@ -18,11 +20,18 @@
 //!   configuration takes over those of filters that stay ([`Chain::compile`]).
 
 mod chain;
+mod concurrency_limit;
+mod gauge;
+mod header_mutation;
+mod held;
+mod overrides;
 mod pass;
 mod reply;
 #[cfg(test)]
 mod tests;
 
-pub use chain::{Chain, FilterError, FilterErrorKind, Overrides};
-pub use pass::{FilterContext, FilterObserver, Pass, Step, Told};
+pub use chain::{Chain, FilterError, FilterErrorKind};
+pub(crate) use overrides::OverrideCompiler;
+pub use overrides::Overrides;
+pub use pass::{End, FilterContext, FilterObserver, Limit, Pass, Step, Told};
 pub use reply::FilterReply;

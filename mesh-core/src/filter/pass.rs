@@ -1,10 +1,14 @@
 //! [`Pass`]: one request's way through a chain.
 
-use super::chain::{Chain, Filter, Overrides};
+use super::chain::{Chain, Filter};
+use super::held::Holds;
+use super::overrides::Overrides;
 use super::reply::FilterReply;
 use crate::head::{Peer, RequestHead};
-use crate::rbac::{Connection, RbacDecision, Request};
+use crate::random::SplitMix64;
+use crate::rbac::{CompiledRbacFilter, Connection, RbacDecision, Request};
 use crate::time::{Timestamp, WallTime};
+use http::StatusCode;
 use http::request::Parts;
 use std::sync::Arc;
 
@@ -26,10 +30,42 @@ pub struct FilterContext<'a> {
 }
 
 /// One request's way through a chain.
-#[derive(Debug, Default)]
+///
+/// It holds what filters gave (a place below a limit), and gives it back once: at
+/// [`handle_end`](Self::handle_end), or when it is dropped, which counts as cancelled.
+#[derive(Debug)]
 pub struct Pass {
     /// The filter that is asked next.
     next: usize,
+    random: SplitMix64,
+    holds: Holds,
+    /// The last time that was told.
+    seen: Timestamp,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "made by every adapter; a new field is to be thought of by each"
+)]
+pub struct End {
+    /// The status of HTTP; `None`: there was no answer.
+    pub status: Option<StatusCode>,
+    /// The status of gRPC, of head or trailers; `None`: there was none.
+    pub grpc_status: Option<u32>,
+    /// Whether the answer did not come to its end: the caller went away, or the body broke.
+    pub cancelled: bool,
+}
+
+/// What a filter sees of the pass that asks it.
+pub(super) struct Call<'a> {
+    /// The filter's name.
+    pub(super) name: &'a Arc<str>,
+    /// The filter's place.
+    pub(super) at: usize,
+    pub(super) random: &'a mut SplitMix64,
+    pub(super) holds: &'a mut Holds,
 }
 
 /// What the adapter has to do.
@@ -63,13 +99,33 @@ impl<F: FnMut(&Arc<str>, Told<'_>)> FilterObserver for F {
 pub enum Told<'a> {
     /// Who may do what: what was enforced, and what the shadow rules say; and about what.
     Rbac(RbacDecision<'a>, &'a Request<'a>),
+    /// A limit.
+    Limit(Limit),
+}
+
+/// What a limit decided about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "closed: within, beyond, and beyond in shadow mode")]
+pub enum Limit {
+    /// It is within the limit.
+    Allowed,
+    /// It is beyond it, and refused.
+    Limited,
+    /// It is beyond it, and goes on, for the limit is not enforced.
+    WouldBeLimited,
 }
 
 impl Pass {
-    /// A request that no filter has seen.
+    /// A request that no filter has seen. `random` is drawn for it, uniform over all of `u64`: what
+    /// filters draw (shares of requests, odds) follows from it.
     #[must_use]
-    pub const fn new() -> Self {
-        Self { next: 0 }
+    pub fn new(random: u64) -> Self {
+        Self {
+            next: 0,
+            random: SplitMix64::new(random),
+            holds: Holds::default(),
+            seen: Timestamp::ZERO,
+        }
     }
 
     /// Asks the filters, from the first on.
@@ -95,6 +151,35 @@ impl Pass {
         self.go_on(chain, overrides, cx, observer)
     }
 
+    /// The head of the answer is there, be it the service's or a filter's reply: the filters that saw
+    /// the request see it, the last first, and may change it. `chain` and `overrides` are those that
+    /// the request was started with.
+    pub fn handle_response(
+        &mut self,
+        chain: &Chain,
+        overrides: &Overrides,
+        response: &mut http::response::Parts,
+        now: Timestamp,
+    ) {
+        self.seen = now;
+        let asked = chain.filters.iter().enumerate().take(self.next);
+        for (at, own) in asked.rev() {
+            match overrides.effective(at, own) {
+                Some(Filter::HeaderMutation(edits)) => edits.edit_response(&mut response.headers),
+                Some(Filter::Rbac(_) | Filter::ConcurrencyLimit(_)) | None => {}
+            }
+        }
+    }
+
+    /// The answer is over, or will not come: what is held is given back. Later calls do nothing, and
+    /// so does dropping.
+    pub fn handle_end(&mut self, chain: &Chain, overrides: &Overrides, end: End, now: Timestamp) {
+        // Whatever is held knows its filter: another configuration may be in force by now.
+        let _ = (chain, overrides);
+        self.seen = now;
+        self.holds.release(Some(&end), now);
+    }
+
     fn go_on(
         &mut self,
         chain: &Chain,
@@ -102,24 +187,47 @@ impl Pass {
         cx: &mut FilterContext<'_>,
         observer: &mut impl FilterObserver,
     ) -> Step {
+        self.seen = cx.now;
         while let Some(own) = chain.filters.get(self.next) {
             let at = self.next;
             self.next += 1;
             let Some(filter) = overrides.effective(at, own) else { continue };
-            match filter {
-                Filter::Rbac(rbac) => {
-                    let head = head_of(cx.request, cx.connection);
-                    let request = Request::new(&head, cx.connection);
-                    let decision = rbac.decide(&request);
-                    observer.told(&own.name, Told::Rbac(decision, &request));
-                    if let Some(denied) = decision.denied() {
-                        return Step::Reply(Box::new(FilterReply::denied(&own.name, &denied)));
-                    }
+            let random = &mut self.random;
+            let mut call = Call { name: &own.name, at, random, holds: &mut self.holds };
+            let step = match filter {
+                Filter::Rbac(rbac) => ask_rbac(rbac, &call, cx, observer),
+                Filter::ConcurrencyLimit(limit) => limit.ask(&mut call, observer),
+                Filter::HeaderMutation(edits) => {
+                    edits.edit_request(&mut cx.request.headers);
+                    None
                 }
+            };
+            if let Some(step) = step {
+                return step;
             }
         }
         Step::Continue
     }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        self.holds.release(None, self.seen);
+    }
+}
+
+fn ask_rbac(
+    rbac: &CompiledRbacFilter,
+    call: &Call<'_>,
+    cx: &FilterContext<'_>,
+    observer: &mut impl FilterObserver,
+) -> Option<Step> {
+    let head = head_of(cx.request, cx.connection);
+    let request = Request::new(&head, cx.connection);
+    let decision = rbac.decide(&request);
+    observer.told(call.name, Told::Rbac(decision, &request));
+    let denied = decision.denied()?;
+    Some(Step::Reply(Box::new(FilterReply::denied(call.name, &denied))))
 }
 
 /// What policies see of a head.

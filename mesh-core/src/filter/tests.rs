@@ -41,9 +41,10 @@ fn pass(chain: &Chain, overrides: &Overrides, path: &str) -> String {
         wall: WallTime::from_unix_seconds(0),
     };
     let mut asked = Vec::new();
-    let step = Pass::new().start(chain, overrides, &mut cx, &mut |name: &Arc<str>, _: Told<'_>| {
-        asked.push(name.to_string());
-    });
+    let step =
+        Pass::new(1).start(chain, overrides, &mut cx, &mut |name: &Arc<str>, _: Told<'_>| {
+            asked.push(name.to_string());
+        });
     let end = match step {
         Step::Continue => "on".to_owned(),
         Step::Reply(reply) => format!("{} by {}: {}", reply.status, reply.filter, reply.details),

@@ -1,6 +1,12 @@
 //! Filters of requests, in the order in which they are asked (Envoy: `HttpFilter`), and what routes say
 //! of them (Envoy: `typed_per_filter_config`).
 
+pub mod concurrency_limit;
+pub mod header_mutation;
+
+pub use concurrency_limit::ConcurrencyLimit;
+pub use header_mutation::HeaderMutationFilter;
+
 use super::rbac::RbacFilter;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,6 +29,10 @@ pub struct HttpFilter {
 pub enum HttpFilterConfig {
     /// Who may do what (Envoy: `extensions.filters.http.rbac.v3.RBAC`).
     Rbac(Arc<RbacFilter>),
+    /// How many requests are served at the same time. Ours: Envoy has it for connections only.
+    ConcurrencyLimit(Arc<ConcurrencyLimit>),
+    /// Edits of headers (Envoy: `extensions.filters.http.header_mutation.v3.HeaderMutation`).
+    HeaderMutation(Arc<HeaderMutationFilter>),
 }
 
 /// What a virtual host, a route or a part of a split says of a filter. The most specific one counts.
