@@ -1,9 +1,14 @@
 //! [`Chain`]: filters, compiled.
 
+use super::adaptive_concurrency::CompiledAdaptiveConcurrency;
+use super::admission_control::CompiledAdmissionControl;
 use super::concurrency_limit::CompiledConcurrencyLimit;
+use super::fault::CompiledFault;
 use super::header_mutation::CompiledHeaderMutation;
-use crate::model::{HttpFilter, HttpFilterConfig};
+use super::local_rate_limit::CompiledLocalRateLimit;
+use crate::model::{BodySizeLimit, HttpFilter, HttpFilterConfig};
 use crate::rbac::{CompiledRbacFilter, RbacError};
+use crate::router::MatcherError;
 use std::sync::Arc;
 
 /// Filters in their order, compiled.
@@ -26,7 +31,12 @@ pub(super) struct CompiledFilter {
 #[derive(Debug)]
 pub(super) enum Filter {
     Rbac(CompiledRbacFilter),
+    LocalRateLimit(CompiledLocalRateLimit),
     ConcurrencyLimit(CompiledConcurrencyLimit),
+    AdaptiveConcurrency(Arc<CompiledAdaptiveConcurrency>),
+    AdmissionControl(Arc<CompiledAdmissionControl>),
+    Fault(CompiledFault),
+    BodySizeLimit(Arc<BodySizeLimit>),
     HeaderMutation(CompiledHeaderMutation),
 }
 
@@ -57,6 +67,17 @@ pub enum FilterErrorKind {
     /// Its policies can't be used.
     #[error(transparent)]
     Rbac(#[from] RbacError),
+    /// A condition on its requests can't be used.
+    #[error(transparent)]
+    Matcher(#[from] MatcherError),
+    /// A value that is out of its range.
+    #[error("`{field}`: {rule}")]
+    Value {
+        /// The field, as Envoy calls it.
+        field: &'static str,
+        /// What it has to be.
+        rule: &'static str,
+    },
 }
 
 impl Chain {
@@ -110,25 +131,47 @@ impl Filter {
         config: &HttpFilterConfig,
         before: Option<&Self>,
     ) -> Result<Self, FilterError> {
-        Ok(match config {
+        type Kind = FilterErrorKind;
+        let compiled: Result<Self, Kind> = match config {
             HttpFilterConfig::Rbac(rbac) => {
-                let rbac = CompiledRbacFilter::new(rbac);
-                Self::Rbac(rbac.map_err(|wrong| error(name, wrong.into()))?)
+                CompiledRbacFilter::new(rbac).map(Self::Rbac).map_err(Kind::from)
             }
-            HttpFilterConfig::ConcurrencyLimit(limit) => Self::ConcurrencyLimit(
-                CompiledConcurrencyLimit::new(limit, before!(before, Self::ConcurrencyLimit)),
-            ),
+            HttpFilterConfig::LocalRateLimit(limit) => {
+                let before = before!(before, Self::LocalRateLimit);
+                CompiledLocalRateLimit::new(limit, before).map(Self::LocalRateLimit)
+            }
+            HttpFilterConfig::ConcurrencyLimit(limit) => {
+                let before = before!(before, Self::ConcurrencyLimit);
+                Ok(Self::ConcurrencyLimit(CompiledConcurrencyLimit::new(limit, before)))
+            }
+            HttpFilterConfig::AdaptiveConcurrency(limit) => {
+                let before = before!(before, Self::AdaptiveConcurrency).map(|before| &**before);
+                CompiledAdaptiveConcurrency::new(limit, before)
+                    .map(|limit| Self::AdaptiveConcurrency(Arc::new(limit)))
+            }
+            HttpFilterConfig::AdmissionControl(control) => {
+                let before = before!(before, Self::AdmissionControl).map(|before| &**before);
+                CompiledAdmissionControl::new(control, before)
+                    .map(|control| Self::AdmissionControl(Arc::new(control)))
+            }
+            HttpFilterConfig::Fault(fault) => {
+                CompiledFault::new(fault, before!(before, Self::Fault)).map(Self::Fault)
+            }
+            HttpFilterConfig::BodySizeLimit(limit) => Ok(Self::BodySizeLimit(Arc::clone(limit))),
             HttpFilterConfig::HeaderMutation(edits) => {
-                Self::HeaderMutation(CompiledHeaderMutation::new(edits, &[]))
+                Ok(Self::HeaderMutation(CompiledHeaderMutation::new(edits, &[])))
             }
-        })
+        };
+        compiled.map_err(|kind| error(name, kind))
     }
 
     /// The same filter for some routes of the chain, in which it is `own`: what is counted for all of
     /// them together is counted there.
     pub(super) fn below(self, own: &Self) -> Self {
-        let _ = own;
-        self
+        match (self, own) {
+            (Self::Fault(fault), Self::Fault(own)) => Self::Fault(fault.below(own)),
+            (filter, _) => filter,
+        }
     }
 }
 

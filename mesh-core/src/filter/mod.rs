@@ -19,19 +19,29 @@
 //! - Time is an argument. Filters that count keep their counts in the chain, and another
 //!   configuration takes over those of filters that stay ([`Chain::compile`]).
 
+mod adaptive_concurrency;
+mod admission_control;
+mod body_size_limit;
+mod buckets;
 mod chain;
 mod concurrency_limit;
+mod fault;
 mod gauge;
 mod header_mutation;
 mod held;
+mod histogram;
+mod local_rate_limit;
 mod overrides;
 mod pass;
 mod reply;
+mod success_window;
 #[cfg(test)]
 mod tests;
+mod token_bucket;
 
+pub use body_size_limit::BodyLimit;
 pub use chain::{Chain, FilterError, FilterErrorKind};
 pub(crate) use overrides::OverrideCompiler;
 pub use overrides::Overrides;
-pub use pass::{End, FilterContext, FilterObserver, Limit, Pass, Step, Told};
+pub use pass::{End, FilterContext, FilterObserver, Injected, Limit, Pass, Step, Told};
 pub use reply::FilterReply;

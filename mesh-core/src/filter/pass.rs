@@ -1,5 +1,6 @@
 //! [`Pass`]: one request's way through a chain.
 
+use super::body_size_limit::{self, BodyLimit};
 use super::chain::{Chain, Filter};
 use super::held::Holds;
 use super::overrides::Overrides;
@@ -11,6 +12,7 @@ use crate::time::{Timestamp, WallTime};
 use http::StatusCode;
 use http::request::Parts;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What filters may see, and change.
 #[derive(Debug)]
@@ -39,6 +41,7 @@ pub struct Pass {
     next: usize,
     random: SplitMix64,
     holds: Holds,
+    body_limit: Option<BodyLimit>,
     /// The last time that was told.
     seen: Timestamp,
 }
@@ -66,6 +69,7 @@ pub(super) struct Call<'a> {
     pub(super) at: usize,
     pub(super) random: &'a mut SplitMix64,
     pub(super) holds: &'a mut Holds,
+    pub(super) body_limit: &'a mut Option<BodyLimit>,
 }
 
 /// What the adapter has to do.
@@ -101,6 +105,20 @@ pub enum Told<'a> {
     Rbac(RbacDecision<'a>, &'a Request<'a>),
     /// A limit.
     Limit(Limit),
+    /// A fault on purpose.
+    Fault(Injected),
+}
+
+/// What a fault filter did to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "closed: delayed, answered, or left alone")]
+pub enum Injected {
+    /// It waits for so long.
+    Delay(Duration),
+    /// It is answered by this status of HTTP, and of gRPC if that was configured.
+    Abort(StatusCode, Option<u32>),
+    /// Nothing: too many requests have a fault already (Envoy: `faults_overflow`).
+    Overflow,
 }
 
 /// What a limit decided about a request.
@@ -124,6 +142,7 @@ impl Pass {
             next: 0,
             random: SplitMix64::new(random),
             holds: Holds::default(),
+            body_limit: None,
             seen: Timestamp::ZERO,
         }
     }
@@ -148,7 +167,22 @@ impl Pass {
         cx: &mut FilterContext<'_>,
         observer: &mut impl FilterObserver,
     ) -> Step {
+        self.seen = cx.now;
+        let at = self.next.saturating_sub(1);
+        if let Some(own) = chain.filters.get(at)
+            && let Some(Filter::Fault(fault)) = overrides.effective(at, own)
+            && let Some(step) = fault.ask_after_delay(&mut self.call(&own.name, at), cx, observer)
+        {
+            return step;
+        }
         self.go_on(chain, overrides, cx, observer)
+    }
+
+    /// The bound on the request's body, of the filters that were asked; the adapter counts the body as
+    /// it comes, and answers [`BodyLimit::reply`] when it is larger.
+    #[must_use]
+    pub const fn body_limit(&self) -> Option<&BodyLimit> {
+        self.body_limit.as_ref()
     }
 
     /// The head of the answer is there, be it the service's or a filter's reply: the filters that saw
@@ -162,11 +196,25 @@ impl Pass {
         now: Timestamp,
     ) {
         self.seen = now;
+        self.holds.see_response(response, now);
         let asked = chain.filters.iter().enumerate().take(self.next);
         for (at, own) in asked.rev() {
             match overrides.effective(at, own) {
                 Some(Filter::HeaderMutation(edits)) => edits.edit_response(&mut response.headers),
-                Some(Filter::Rbac(_) | Filter::ConcurrencyLimit(_)) | None => {}
+                Some(Filter::LocalRateLimit(limit)) => {
+                    if let Some(key) = self.holds.rate_key(at) {
+                        limit.write_rest(key, &mut response.headers, now);
+                    }
+                }
+                Some(
+                    Filter::Rbac(_)
+                    | Filter::ConcurrencyLimit(_)
+                    | Filter::AdaptiveConcurrency(_)
+                    | Filter::AdmissionControl(_)
+                    | Filter::Fault(_)
+                    | Filter::BodySizeLimit(_),
+                )
+                | None => {}
             }
         }
     }
@@ -192,11 +240,15 @@ impl Pass {
             let at = self.next;
             self.next += 1;
             let Some(filter) = overrides.effective(at, own) else { continue };
-            let random = &mut self.random;
-            let mut call = Call { name: &own.name, at, random, holds: &mut self.holds };
+            let call = &mut self.call(&own.name, at);
             let step = match filter {
-                Filter::Rbac(rbac) => ask_rbac(rbac, &call, cx, observer),
-                Filter::ConcurrencyLimit(limit) => limit.ask(&mut call, observer),
+                Filter::Rbac(rbac) => ask_rbac(rbac, call, cx, observer),
+                Filter::LocalRateLimit(limit) => limit.ask(call, cx, observer),
+                Filter::ConcurrencyLimit(limit) => limit.ask(call, observer),
+                Filter::AdaptiveConcurrency(limit) => limit.ask(call, cx, observer),
+                Filter::AdmissionControl(control) => control.ask(call, cx, observer),
+                Filter::Fault(fault) => fault.ask(call, cx, observer),
+                Filter::BodySizeLimit(limit) => body_size_limit::ask(limit, call, cx, observer),
                 Filter::HeaderMutation(edits) => {
                     edits.edit_request(&mut cx.request.headers);
                     None
@@ -207,6 +259,16 @@ impl Pass {
             }
         }
         Step::Continue
+    }
+
+    const fn call<'a>(&'a mut self, name: &'a Arc<str>, at: usize) -> Call<'a> {
+        Call {
+            name,
+            at,
+            random: &mut self.random,
+            holds: &mut self.holds,
+            body_limit: &mut self.body_limit,
+        }
     }
 }
 

@@ -40,8 +40,9 @@ pub use filter_chain::{FilterChain, FilterChainMatch, HttpConnectionManager};
 pub use hash_policy::{HashPolicy, HashSource};
 pub use header_mutation::{AppendAction, HeaderMutation, HeaderMutations};
 pub use http_filter::{
-    ConcurrencyLimit, HeaderMutationFilter, HttpFilter, HttpFilterConfig, HttpFilterOverride,
-    HttpFilterOverrides,
+    AdaptiveConcurrency, AdmissionControl, BodySizeLimit, ConcurrencyLimit, Fault,
+    HeaderMutationFilter, HttpFilter, HttpFilterConfig, HttpFilterOverride, HttpFilterOverrides,
+    LocalRateLimit, RateLimitScope, TokenBucket,
 };
 pub use lb_policy::{LbAlgorithm, LbPolicy, SlowStart};
 pub use listener::Listener;
