@@ -231,6 +231,11 @@ impl CompiledAdaptiveConcurrency {
         let next = (limit + limit.sqrt()) as u32;
         next.clamp(self.lowest(), self.model.max_concurrency_limit)
     }
+
+    #[cfg(test)]
+    pub(super) fn inside(&self) -> u32 {
+        self.state.inside.inside()
+    }
 }
 
 impl State {
@@ -275,33 +280,52 @@ impl State {
 fn check(model: &AdaptiveConcurrency) -> Result<(), (&'static str, &'static str)> {
     let percent = 0.0..=100.0;
     if !percent.contains(&model.sample_aggregate_percentile) {
-        return Err(("sample_aggregate_percentile", "it is not within 0 and 100"));
+        return Err((
+            "gradient_controller_config.sample_aggregate_percentile",
+            "it is not within 0 and 100",
+        ));
     }
     if !percent.contains(&model.buffer) {
-        return Err(("buffer", "it is not within 0 % and 100 %"));
+        return Err((
+            "gradient_controller_config.min_rtt_calc_params.buffer",
+            "it is not within 0 % and 100 %",
+        ));
     }
     if model.min_concurrency == 0 || model.min_concurrency_limit == Some(0) {
-        return Err(("min_concurrency", "it is 0, and nothing would be learnt: at least 1"));
+        return Err((
+            "gradient_controller_config.min_rtt_calc_params.min_concurrency",
+            "it is 0, and nothing would be learnt: at least 1",
+        ));
     }
     if model.max_concurrency_limit == 0 {
-        return Err(("max_concurrency_limit", "it is 0, and nothing would pass: at least 1"));
+        return Err((
+            "gradient_controller_config.concurrency_limit_params.max_concurrency_limit",
+            "it is 0, and nothing would pass: at least 1",
+        ));
     }
     if model.concurrency_update_interval.is_zero() {
-        return Err(("concurrency_update_interval", "it is 0 s: more than that"));
+        return Err((
+            "gradient_controller_config.concurrency_limit_params.concurrency_update_interval",
+            "it is 0 s: more than that",
+        ));
     }
     match model.min_rtt {
-        MinRtt::Sampled { interval, .. } if interval < Duration::from_millis(1) => {
-            Err(("min_rtt.interval", "it is less than 1 ms; for none, say a fixed value"))
-        }
-        MinRtt::Sampled { request_count: 0, .. } => {
-            Err(("min_rtt.request_count", "it is 0, and nothing would be learnt: at least 1"))
-        }
-        MinRtt::Sampled { jitter, .. } if !percent.contains(&jitter) => {
-            Err(("min_rtt.jitter", "it is not within 0 % and 100 %"))
-        }
-        MinRtt::Fixed(fixed) if fixed.is_zero() => {
-            Err(("min_rtt.fixed_value", "it is 0 s: more than that"))
-        }
+        MinRtt::Sampled { interval, .. } if interval < Duration::from_millis(1) => Err((
+            "gradient_controller_config.min_rtt_calc_params.interval",
+            "it is less than 1 ms; for none, say a fixed value",
+        )),
+        MinRtt::Sampled { request_count: 0, .. } => Err((
+            "gradient_controller_config.min_rtt_calc_params.request_count",
+            "it is 0, and nothing would be learnt: at least 1",
+        )),
+        MinRtt::Sampled { jitter, .. } if !percent.contains(&jitter) => Err((
+            "gradient_controller_config.min_rtt_calc_params.jitter",
+            "it is not within 0 % and 100 %",
+        )),
+        MinRtt::Fixed(fixed) if fixed.is_zero() => Err((
+            "gradient_controller_config.min_rtt_calc_params.fixed_value",
+            "it is 0 s: more than that",
+        )),
         MinRtt::Sampled { .. } | MinRtt::Fixed(_) => Ok(()),
     }
 }

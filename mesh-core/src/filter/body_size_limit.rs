@@ -63,10 +63,8 @@ pub(super) fn ask(
     if !enforced {
         return None;
     }
-    let own = BodyLimit {
-        filter: Arc::clone(call.name),
-        max_request_bytes: model.max_request_bytes,
-    };
+    let own =
+        BodyLimit { filter: Arc::clone(call.name), max_request_bytes: model.max_request_bytes };
     if !fits {
         return Some(Step::Reply(Box::new(own.reply_to(length))));
     }

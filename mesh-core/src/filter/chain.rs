@@ -109,6 +109,18 @@ impl Chain {
         self.filters.iter().map(|filter| &filter.name)
     }
 
+    /// How many requests hold a place of the filters, all together.
+    #[cfg(test)]
+    pub(super) fn inside(&self) -> u32 {
+        let inside = self.filters.iter().map(|filter| match &filter.filter {
+            Filter::ConcurrencyLimit(limit) => limit.inside(),
+            Filter::AdaptiveConcurrency(limit) => limit.inside(),
+            Filter::Fault(fault) => fault.inside(),
+            _ => 0,
+        });
+        inside.sum()
+    }
+
     fn get(&self, name: &str) -> Option<&CompiledFilter> {
         self.filters.iter().find(|filter| &*filter.name == name)
     }

@@ -163,6 +163,11 @@ impl CompiledFault {
         observer.told(call.name, Told::Fault(fault));
         true
     }
+
+    #[cfg(test)]
+    pub(super) fn inside(&self) -> u32 {
+        self.active.inside()
+    }
 }
 
 fn takes(share: FaultPercentage, said: Option<u32>, call: &mut Call<'_>) -> bool {

@@ -41,10 +41,16 @@ impl Rate {
 
     pub(super) fn new(model: &TokenBucket) -> Result<Self, (&'static str, &'static str)> {
         if model.max_tokens == 0 {
-            return Err(("token_bucket.max_tokens", "it is 0, and nothing would ever pass: at least 1"));
+            return Err((
+                "token_bucket.max_tokens",
+                "it is 0, and nothing would ever pass: at least 1",
+            ));
         }
         if model.tokens_per_fill == 0 {
-            return Err(("token_bucket.tokens_per_fill", "it is 0, and it would never fill: at least 1"));
+            return Err((
+                "token_bucket.tokens_per_fill",
+                "it is 0, and it would never fill: at least 1",
+            ));
         }
         if model.fill_interval < Self::SHORTEST {
             return Err((
@@ -87,7 +93,8 @@ impl Bucket {
                 }
                 (next, true)
             };
-            match self.0.compare_exchange_weak(full_at, next, Ordering::Relaxed, Ordering::Relaxed) {
+            match self.0.compare_exchange_weak(full_at, next, Ordering::Relaxed, Ordering::Relaxed)
+            {
                 Ok(_) => return taken,
                 Err(found) => full_at = found,
             }

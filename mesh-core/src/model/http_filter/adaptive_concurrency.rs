@@ -62,7 +62,11 @@ impl AdaptiveConcurrency {
             max_concurrency_limit: 1000,
             min_concurrency_limit: None,
             concurrency_update_interval,
-            min_rtt: MinRtt::Sampled { interval: min_rtt_interval, request_count: 50, jitter: 15.0 },
+            min_rtt: MinRtt::Sampled {
+                interval: min_rtt_interval,
+                request_count: 50,
+                jitter: 15.0,
+            },
             min_concurrency: 3,
             buffer: 25.0,
         }
