@@ -77,7 +77,12 @@ fn abort(walk: &mut Walk, message: &pb::FaultAbort) -> Option<FaultAbort> {
     let status = match message.error_type {
         // Envoy: `gte: 200, lt: 600`.
         Some(ErrorType::HttpStatus(status)) => {
-            let status = common::uint32(walk, "http_status", Some(&UInt32Value { value: status }), 200..=599)?;
+            let status = common::uint32(
+                walk,
+                "http_status",
+                Some(&UInt32Value { value: status }),
+                200..=599,
+            )?;
             FaultStatus::Http(
                 u16::try_from(status).ok().and_then(|s| StatusCode::from_u16(s).ok())?,
             )

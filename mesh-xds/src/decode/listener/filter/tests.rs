@@ -47,13 +47,15 @@ fn check<M: Message + Name>(mut base: M, change: impl FnOnce(&mut M), expected: 
         let (path, words) = expected.split_once(": ").unwrap_or((expected, ""));
         found.starts_with(path) && found.contains(words)
     };
-    let all = report.len() == expected.len() && report.iter().zip(expected).all(|(f, e)| fits(f, e));
+    let all =
+        report.len() == expected.len() && report.iter().zip(expected).all(|(f, e)| fits(f, e));
     assert!(all, "{report:#?} is not {expected:#?}");
 }
 
 fn rate_limit() -> rate::LocalRateLimit {
     let interval = secs(1);
-    let bucket = types::TokenBucket { max_tokens: 5, tokens_per_fill: n(2), fill_interval: interval };
+    let bucket =
+        types::TokenBucket { max_tokens: 5, tokens_per_fill: n(2), fill_interval: interval };
     rate::LocalRateLimit { token_bucket: Some(bucket), ..Default::default() }
 }
 
@@ -238,7 +240,10 @@ fn a_local_rate_limit() {
     message.request_headers_to_add_when_not_enforced = vec![option("x-b")];
     message.enable_x_ratelimit_headers = 1;
     let HttpFilterConfig::LocalRateLimit(limit) = read(&message).0.unwrap() else { panic!() };
-    assert_eq!((limit.filter_enabled, limit.filter_enforced), (Fraction::ALL, Fraction::percent(25)));
+    assert_eq!(
+        (limit.filter_enabled, limit.filter_enforced),
+        (Fraction::ALL, Fraction::percent(25))
+    );
     assert_eq!((limit.status.as_u16(), limit.scope), (503, RateLimitScope::Connection));
     assert_eq!(limit.response_headers_to_add.len(), 1);
     assert_eq!(limit.request_headers_to_add_when_not_enforced.len(), 1);
@@ -418,7 +423,10 @@ fn faults() {
 fn edits_of_headers() {
     use rules::header_mutation::{Action, RemoveOnMatch};
     let mutations = header_mutation::Mutations {
-        request_mutations: vec![edit(Action::Append(option("x-a"))), edit(Action::Remove("b".into()))],
+        request_mutations: vec![
+            edit(Action::Append(option("x-a"))),
+            edit(Action::Remove("b".into())),
+        ],
         response_mutations: vec![edit(Action::Remove("c".into()))],
         ..Default::default()
     };
@@ -437,7 +445,11 @@ fn edits_of_headers() {
         }
     };
     let at = "! mutations.request_mutations[0]";
-    check(base.clone(), with(edit(Action::Remove("host".into()))), &[&format!("{at}.remove: host")]);
+    check(
+        base.clone(),
+        with(edit(Action::Remove("host".into()))),
+        &[&format!("{at}.remove: host")],
+    );
     check(base.clone(), with(edit(Action::Remove(":path".into()))), &[&format!("{at}.remove")]);
     let on_match = edit(Action::RemoveOnMatch(RemoveOnMatch::default()));
     check(base.clone(), with(on_match), &[&format!("{at}.remove_on_match")]);
