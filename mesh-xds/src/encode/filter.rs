@@ -107,7 +107,7 @@ fn local_rate_limit(model: &LocalRateLimit) -> Option<pb::local_ratelimit::v3::L
     };
     Some(pb::local_ratelimit::v3::LocalRateLimit {
         stat_prefix: "mesh".to_owned(),
-        status: status(model.status)?,
+        status: Some(status(model.status)?),
         token_bucket: model.token_bucket.map(|bucket| types::TokenBucket {
             max_tokens: bucket.max_tokens,
             tokens_per_fill: uint32(bucket.tokens_per_fill),
@@ -157,7 +157,7 @@ fn adaptive_concurrency(model: &AdaptiveConcurrency) -> Option<pb_adaptive::Adap
     };
     Some(pb_adaptive::AdaptiveConcurrency {
         enabled: enabled(model.enabled),
-        concurrency_limit_exceeded_status: status(model.status)?,
+        concurrency_limit_exceeded_status: Some(status(model.status)?),
         concurrency_controller_config: Some(Config::GradientControllerConfig(controller)),
     })
 }
@@ -277,8 +277,7 @@ fn added(model: &[HeaderMutation]) -> Option<Vec<core::HeaderValueOption>> {
 }
 
 /// A status of Envoy's enumeration; `None`: it is not in it.
-#[expect(clippy::option_option, reason = "the field is optional, and may be impossible")]
-fn status(model: StatusCode) -> Option<Option<types::HttpStatus>> {
+fn status(model: StatusCode) -> Option<types::HttpStatus> {
     let code = types::StatusCode::try_from(i32::from(model.as_u16())).ok()?;
-    Some(Some(types::HttpStatus { code: code.into() }))
+    Some(types::HttpStatus { code: code.into() })
 }
