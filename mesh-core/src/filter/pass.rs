@@ -293,7 +293,7 @@ fn ask_rbac(
 }
 
 /// What policies see of a head.
-fn head_of<'a>(request: &'a Parts, connection: &Connection<'a>) -> RequestHead<'a> {
+pub(super) fn head_of<'a>(request: &'a Parts, connection: &Connection<'a>) -> RequestHead<'a> {
     let uri = &request.uri;
     let path = uri.path_and_query().map_or("", |path| path.as_str());
     let authority = match uri.authority() {
