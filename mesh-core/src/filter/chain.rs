@@ -30,7 +30,7 @@ pub(super) struct CompiledFilter {
 /// What a filter does.
 #[derive(Debug)]
 pub(super) enum Filter {
-    Rbac(CompiledRbacFilter),
+    Rbac(Box<CompiledRbacFilter>),
     LocalRateLimit(CompiledLocalRateLimit),
     ConcurrencyLimit(CompiledConcurrencyLimit),
     AdaptiveConcurrency(Arc<CompiledAdaptiveConcurrency>),
@@ -146,7 +146,8 @@ impl Filter {
         type Kind = FilterErrorKind;
         let compiled: Result<Self, Kind> = match config {
             HttpFilterConfig::Rbac(rbac) => {
-                CompiledRbacFilter::new(rbac).map(Self::Rbac).map_err(Kind::from)
+                let rbac = CompiledRbacFilter::new(rbac).map_err(Kind::from);
+                rbac.map(|rbac| Self::Rbac(Box::new(rbac)))
             }
             HttpFilterConfig::LocalRateLimit(limit) => {
                 let before = before!(before, Self::LocalRateLimit);
