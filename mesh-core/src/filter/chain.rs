@@ -1,7 +1,14 @@
 //! [`Chain`]: filters, compiled.
 
-use crate::model::{HttpFilter, HttpFilterConfig, HttpFilterOverride, HttpFilterOverrides};
+use super::adaptive_concurrency::CompiledAdaptiveConcurrency;
+use super::admission_control::CompiledAdmissionControl;
+use super::concurrency_limit::CompiledConcurrencyLimit;
+use super::fault::CompiledFault;
+use super::header_mutation::CompiledHeaderMutation;
+use super::local_rate_limit::CompiledLocalRateLimit;
+use crate::model::{BodySizeLimit, HttpFilter, HttpFilterConfig};
 use crate::rbac::{CompiledRbacFilter, RbacError};
+use crate::router::MatcherError;
 use std::sync::Arc;
 
 /// Filters in their order, compiled.
@@ -14,6 +21,8 @@ pub struct Chain {
 #[derive(Debug)]
 pub(super) struct CompiledFilter {
     pub(super) name: Arc<str>,
+    /// What it was made of.
+    pub(super) config: HttpFilterConfig,
     pub(super) filter: Filter,
     pub(super) disabled: bool,
 }
@@ -21,21 +30,14 @@ pub(super) struct CompiledFilter {
 /// What a filter does.
 #[derive(Debug)]
 pub(super) enum Filter {
-    Rbac(CompiledRbacFilter),
-}
-
-/// What a route says of each filter of a chain, compiled.
-#[derive(Debug, Default)]
-pub struct Overrides {
-    /// By the filter's place; `None`: nothing is said.
-    filters: Option<Box<[Option<Override>]>>,
-}
-
-#[derive(Debug)]
-enum Override {
-    Disabled,
-    Enabled,
-    Filter(Box<Filter>),
+    Rbac(Box<CompiledRbacFilter>),
+    LocalRateLimit(CompiledLocalRateLimit),
+    ConcurrencyLimit(CompiledConcurrencyLimit),
+    AdaptiveConcurrency(Arc<CompiledAdaptiveConcurrency>),
+    AdmissionControl(Arc<CompiledAdmissionControl>),
+    Fault(CompiledFault),
+    BodySizeLimit(Arc<BodySizeLimit>),
+    HeaderMutation(CompiledHeaderMutation),
 }
 
 /// Why a filter can't be used.
@@ -65,103 +67,127 @@ pub enum FilterErrorKind {
     /// Its policies can't be used.
     #[error(transparent)]
     Rbac(#[from] RbacError),
+    /// A condition on its requests can't be used.
+    #[error(transparent)]
+    Matcher(#[from] MatcherError),
+    /// A value that is out of its range.
+    #[error("`{field}`: {rule}")]
+    Value {
+        /// The field, as Envoy calls it.
+        field: &'static str,
+        /// What it has to be.
+        rule: &'static str,
+    },
 }
 
 impl Chain {
-    /// Compiles `filters`; counts of filters that `before` has as well go on.
+    /// Compiles `filters`; counts of filters that `before` has as well go on: filters of the same
+    /// name and kind, as far as what was counted still means something.
     ///
     /// # Errors
     /// [`FilterError`]: the first filter that can't be used.
     pub fn compile(filters: &[HttpFilter], before: Option<&Self>) -> Result<Self, FilterError> {
-        // Filters without counts have nothing to take over.
-        let _ = before;
         let mut compiled: Vec<CompiledFilter> = Vec::with_capacity(filters.len());
         for filter in filters {
             if compiled.iter().any(|known| known.name == filter.name) {
                 return Err(error(&filter.name, FilterErrorKind::DuplicateName));
             }
+            let before = before.and_then(|before| before.get(&filter.name));
+            let before = before.map(|before| &before.filter);
             compiled.push(CompiledFilter {
                 name: Arc::clone(&filter.name),
-                filter: compile(&filter.name, &filter.config)?,
+                config: filter.config.clone(),
+                filter: Filter::compile(&filter.name, &filter.config, before)?,
                 disabled: filter.disabled,
             });
         }
         Ok(Self { filters: compiled.into() })
     }
 
-    /// Compiles what levels say of the chain's filters, the most specific level first.
-    ///
-    /// # Errors
-    /// [`FilterError`]: the first that can't be used, or is about a filter that is not there.
-    pub fn overrides(&self, levels: &[&HttpFilterOverrides]) -> Result<Overrides, FilterError> {
-        if levels.iter().all(|level| level.is_empty()) {
-            return Ok(Overrides::default());
-        }
-        for name in levels.iter().flat_map(|level| level.keys()) {
-            if !self.filters.iter().any(|filter| filter.name == *name) {
-                return Err(error(name, FilterErrorKind::NoSuchFilter));
-            }
-        }
-        let filters = self.filters.iter().map(|filter| {
-            let said = levels.iter().find_map(|level| level.get(&filter.name));
-            said.map(|said| filter.overridden(said)).transpose()
-        });
-        Ok(Overrides { filters: Some(filters.collect::<Result<_, _>>()?) })
-    }
-
     /// The filters' names, in their order.
     pub fn names(&self) -> impl ExactSizeIterator<Item = &Arc<str>> {
         self.filters.iter().map(|filter| &filter.name)
     }
+
+    /// How many requests hold a place of the filters, all together.
+    #[cfg(test)]
+    pub(super) fn inside(&self) -> u32 {
+        let inside = self.filters.iter().map(|filter| match &filter.filter {
+            Filter::ConcurrencyLimit(limit) => limit.inside(),
+            Filter::AdaptiveConcurrency(limit) => limit.inside(),
+            Filter::Fault(fault) => fault.inside(),
+            _ => 0,
+        });
+        inside.sum()
+    }
+
+    fn get(&self, name: &str) -> Option<&CompiledFilter> {
+        self.filters.iter().find(|filter| &*filter.name == name)
+    }
 }
 
-impl CompiledFilter {
-    fn overridden(&self, said: &HttpFilterOverride) -> Result<Override, FilterError> {
-        Ok(match said {
-            HttpFilterOverride::Disabled => Override::Disabled,
-            HttpFilterOverride::Enabled => Override::Enabled,
-            HttpFilterOverride::Config(config) => {
-                let filter = compile(&self.name, config)?;
-                if std::mem::discriminant(&filter) != std::mem::discriminant(&self.filter) {
-                    return Err(error(&self.name, FilterErrorKind::OtherKind));
-                }
-                Override::Filter(Box::new(filter))
-            }
+/// What a filter was before, if it was of the same kind.
+macro_rules! before {
+    ($before:expr, $kind:path) => {
+        $before.and_then(|before| match before {
+            $kind(before) => Some(before),
+            _ => None,
         })
-    }
+    };
 }
 
-impl Overrides {
-    /// Nothing is said of any filter.
-    pub(crate) const fn none() -> Self {
-        Self { filters: None }
+impl Filter {
+    /// Compiles what the filter called `name` does; `before` is what counts go on from.
+    pub(super) fn compile(
+        name: &Arc<str>,
+        config: &HttpFilterConfig,
+        before: Option<&Self>,
+    ) -> Result<Self, FilterError> {
+        type Kind = FilterErrorKind;
+        let compiled: Result<Self, Kind> = match config {
+            HttpFilterConfig::Rbac(rbac) => {
+                let rbac = CompiledRbacFilter::new(rbac).map_err(Kind::from);
+                rbac.map(|rbac| Self::Rbac(Box::new(rbac)))
+            }
+            HttpFilterConfig::LocalRateLimit(limit) => {
+                let before = before!(before, Self::LocalRateLimit);
+                CompiledLocalRateLimit::new(limit, before).map(Self::LocalRateLimit)
+            }
+            HttpFilterConfig::ConcurrencyLimit(limit) => {
+                let before = before!(before, Self::ConcurrencyLimit);
+                Ok(Self::ConcurrencyLimit(CompiledConcurrencyLimit::new(limit, before)))
+            }
+            HttpFilterConfig::AdaptiveConcurrency(limit) => {
+                let before = before!(before, Self::AdaptiveConcurrency).map(|before| &**before);
+                CompiledAdaptiveConcurrency::new(limit, before)
+                    .map(|limit| Self::AdaptiveConcurrency(Arc::new(limit)))
+            }
+            HttpFilterConfig::AdmissionControl(control) => {
+                let before = before!(before, Self::AdmissionControl).map(|before| &**before);
+                CompiledAdmissionControl::new(control, before)
+                    .map(|control| Self::AdmissionControl(Arc::new(control)))
+            }
+            HttpFilterConfig::Fault(fault) => {
+                CompiledFault::new(fault, before!(before, Self::Fault)).map(Self::Fault)
+            }
+            HttpFilterConfig::BodySizeLimit(limit) => Ok(Self::BodySizeLimit(Arc::clone(limit))),
+            HttpFilterConfig::HeaderMutation(edits) => {
+                Ok(Self::HeaderMutation(CompiledHeaderMutation::new(edits, &[])))
+            }
+        };
+        compiled.map_err(|kind| error(name, kind))
     }
 
-    /// What the filter at `at` does for the route; `None`: nothing.
-    pub(super) fn effective<'f>(
-        &'f self,
-        at: usize,
-        own: &'f CompiledFilter,
-    ) -> Option<&'f Filter> {
-        let said = self.filters.as_ref().and_then(|filters| filters.get(at)?.as_ref());
-        match said {
-            None if own.disabled => None,
-            None | Some(Override::Enabled) => Some(&own.filter),
-            Some(Override::Disabled) => None,
-            Some(Override::Filter(filter)) => Some(filter),
+    /// The same filter for some routes of the chain, in which it is `own`: what is counted for all of
+    /// them together is counted there.
+    pub(super) fn below(self, own: &Self) -> Self {
+        match (self, own) {
+            (Self::Fault(fault), Self::Fault(own)) => Self::Fault(fault.below(own)),
+            (filter, _) => filter,
         }
     }
 }
 
-fn compile(name: &Arc<str>, config: &HttpFilterConfig) -> Result<Filter, FilterError> {
-    match config {
-        HttpFilterConfig::Rbac(rbac) => match CompiledRbacFilter::new(rbac) {
-            Ok(rbac) => Ok(Filter::Rbac(rbac)),
-            Err(wrong) => Err(error(name, wrong.into())),
-        },
-    }
-}
-
-fn error(filter: &Arc<str>, kind: FilterErrorKind) -> FilterError {
+pub(super) fn error(filter: &Arc<str>, kind: FilterErrorKind) -> FilterError {
     FilterError { filter: Arc::clone(filter), kind }
 }

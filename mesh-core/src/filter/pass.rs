@@ -1,12 +1,18 @@
 //! [`Pass`]: one request's way through a chain.
 
-use super::chain::{Chain, Filter, Overrides};
+use super::body_size_limit::{self, BodyLimit};
+use super::chain::{Chain, Filter};
+use super::held::Holds;
+use super::overrides::Overrides;
 use super::reply::FilterReply;
 use crate::head::{Peer, RequestHead};
-use crate::rbac::{Connection, RbacDecision, Request};
+use crate::random::SplitMix64;
+use crate::rbac::{CompiledRbacFilter, Connection, RbacDecision, Request};
 use crate::time::{Timestamp, WallTime};
+use http::StatusCode;
 use http::request::Parts;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What filters may see, and change.
 #[derive(Debug)]
@@ -26,10 +32,44 @@ pub struct FilterContext<'a> {
 }
 
 /// One request's way through a chain.
-#[derive(Debug, Default)]
+///
+/// It holds what filters gave (a place below a limit), and gives it back once: at
+/// [`handle_end`](Self::handle_end), or when it is dropped, which counts as cancelled.
+#[derive(Debug)]
 pub struct Pass {
     /// The filter that is asked next.
     next: usize,
+    random: SplitMix64,
+    holds: Holds,
+    body_limit: Option<BodyLimit>,
+    /// The last time that was told.
+    seen: Timestamp,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "made by every adapter; a new field is to be thought of by each"
+)]
+pub struct End {
+    /// The status of HTTP; `None`: there was no answer.
+    pub status: Option<StatusCode>,
+    /// The status of gRPC, of head or trailers; `None`: there was none.
+    pub grpc_status: Option<u32>,
+    /// Whether the answer did not come to its end: the caller went away, or the body broke.
+    pub cancelled: bool,
+}
+
+/// What a filter sees of the pass that asks it.
+pub(super) struct Call<'a> {
+    /// The filter's name.
+    pub(super) name: &'a Arc<str>,
+    /// The filter's place.
+    pub(super) at: usize,
+    pub(super) random: &'a mut SplitMix64,
+    pub(super) holds: &'a mut Holds,
+    pub(super) body_limit: &'a mut Option<BodyLimit>,
 }
 
 /// What the adapter has to do.
@@ -63,13 +103,48 @@ impl<F: FnMut(&Arc<str>, Told<'_>)> FilterObserver for F {
 pub enum Told<'a> {
     /// Who may do what: what was enforced, and what the shadow rules say; and about what.
     Rbac(RbacDecision<'a>, &'a Request<'a>),
+    /// A limit.
+    Limit(Limit),
+    /// A fault on purpose.
+    Fault(Injected),
+}
+
+/// What a fault filter did to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "closed: delayed, answered, or left alone")]
+pub enum Injected {
+    /// It waits for so long.
+    Delay(Duration),
+    /// It is answered by this status of HTTP, and of gRPC if that was configured.
+    Abort(StatusCode, Option<u32>),
+    /// Nothing: too many requests have a fault already (Envoy: `faults_overflow`).
+    Overflow,
+}
+
+/// What a limit decided about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "closed: within, beyond, and beyond in shadow mode")]
+pub enum Limit {
+    /// It is within the limit.
+    Allowed,
+    /// It is beyond it, and refused.
+    Limited,
+    /// It is beyond it, and goes on, for the limit is not enforced.
+    WouldBeLimited,
 }
 
 impl Pass {
-    /// A request that no filter has seen.
+    /// A request that no filter has seen. `random` is drawn for it, uniform over all of `u64`: what
+    /// filters draw (shares of requests, odds) follows from it.
     #[must_use]
-    pub const fn new() -> Self {
-        Self { next: 0 }
+    pub fn new(random: u64) -> Self {
+        Self {
+            next: 0,
+            random: SplitMix64::new(random),
+            holds: Holds::default(),
+            body_limit: None,
+            seen: Timestamp::ZERO,
+        }
     }
 
     /// Asks the filters, from the first on.
@@ -92,7 +167,65 @@ impl Pass {
         cx: &mut FilterContext<'_>,
         observer: &mut impl FilterObserver,
     ) -> Step {
+        self.seen = cx.now;
+        let at = self.next.saturating_sub(1);
+        if let Some(own) = chain.filters.get(at)
+            && let Some(Filter::Fault(fault)) = overrides.effective(at, own)
+            && let Some(step) = fault.ask_after_delay(&mut self.call(&own.name, at), cx, observer)
+        {
+            return step;
+        }
         self.go_on(chain, overrides, cx, observer)
+    }
+
+    /// The bound on the request's body, of the filters that were asked; the adapter counts the body as
+    /// it comes, and answers [`BodyLimit::reply`] when it is larger.
+    #[must_use]
+    pub const fn body_limit(&self) -> Option<&BodyLimit> {
+        self.body_limit.as_ref()
+    }
+
+    /// The head of the answer is there, be it the service's or a filter's reply: the filters that saw
+    /// the request see it, the last first, and may change it. `chain` and `overrides` are those that
+    /// the request was started with.
+    pub fn handle_response(
+        &mut self,
+        chain: &Chain,
+        overrides: &Overrides,
+        response: &mut http::response::Parts,
+        now: Timestamp,
+    ) {
+        self.seen = now;
+        self.holds.see_response(response, now);
+        let asked = chain.filters.iter().enumerate().take(self.next);
+        for (at, own) in asked.rev() {
+            match overrides.effective(at, own) {
+                Some(Filter::HeaderMutation(edits)) => edits.edit_response(&mut response.headers),
+                Some(Filter::LocalRateLimit(limit)) => {
+                    if let Some(key) = self.holds.rate_key(at) {
+                        limit.write_rest(key, &mut response.headers, now);
+                    }
+                }
+                Some(
+                    Filter::Rbac(_)
+                    | Filter::ConcurrencyLimit(_)
+                    | Filter::AdaptiveConcurrency(_)
+                    | Filter::AdmissionControl(_)
+                    | Filter::Fault(_)
+                    | Filter::BodySizeLimit(_),
+                )
+                | None => {}
+            }
+        }
+    }
+
+    /// The answer is over, or will not come: what is held is given back. Later calls do nothing, and
+    /// so does dropping.
+    pub fn handle_end(&mut self, chain: &Chain, overrides: &Overrides, end: End, now: Timestamp) {
+        // Whatever is held knows its filter: another configuration may be in force by now.
+        let _ = (chain, overrides);
+        self.seen = now;
+        self.holds.release(Some(&end), now);
     }
 
     fn go_on(
@@ -102,28 +235,65 @@ impl Pass {
         cx: &mut FilterContext<'_>,
         observer: &mut impl FilterObserver,
     ) -> Step {
+        self.seen = cx.now;
         while let Some(own) = chain.filters.get(self.next) {
             let at = self.next;
             self.next += 1;
             let Some(filter) = overrides.effective(at, own) else { continue };
-            match filter {
-                Filter::Rbac(rbac) => {
-                    let head = head_of(cx.request, cx.connection);
-                    let request = Request::new(&head, cx.connection);
-                    let decision = rbac.decide(&request);
-                    observer.told(&own.name, Told::Rbac(decision, &request));
-                    if let Some(denied) = decision.denied() {
-                        return Step::Reply(Box::new(FilterReply::denied(&own.name, &denied)));
-                    }
+            let call = &mut self.call(&own.name, at);
+            let step = match filter {
+                Filter::Rbac(rbac) => ask_rbac(rbac, call, cx, observer),
+                Filter::LocalRateLimit(limit) => limit.ask(call, cx, observer),
+                Filter::ConcurrencyLimit(limit) => limit.ask(call, observer),
+                Filter::AdaptiveConcurrency(limit) => limit.ask(call, cx, observer),
+                Filter::AdmissionControl(control) => control.ask(call, cx, observer),
+                Filter::Fault(fault) => fault.ask(call, cx, observer),
+                Filter::BodySizeLimit(limit) => body_size_limit::ask(limit, call, cx, observer),
+                Filter::HeaderMutation(edits) => {
+                    edits.edit_request(&mut cx.request.headers);
+                    None
                 }
+            };
+            if let Some(step) = step {
+                return step;
             }
         }
         Step::Continue
     }
+
+    const fn call<'a>(&'a mut self, name: &'a Arc<str>, at: usize) -> Call<'a> {
+        Call {
+            name,
+            at,
+            random: &mut self.random,
+            holds: &mut self.holds,
+            body_limit: &mut self.body_limit,
+        }
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        self.holds.release(None, self.seen);
+    }
+}
+
+fn ask_rbac(
+    rbac: &CompiledRbacFilter,
+    call: &Call<'_>,
+    cx: &FilterContext<'_>,
+    observer: &mut impl FilterObserver,
+) -> Option<Step> {
+    let head = head_of(cx.request, cx.connection);
+    let request = Request::new(&head, cx.connection);
+    let decision = rbac.decide(&request);
+    observer.told(call.name, Told::Rbac(decision, &request));
+    let denied = decision.denied()?;
+    Some(Step::Reply(Box::new(FilterReply::denied(call.name, &denied))))
 }
 
 /// What policies see of a head.
-fn head_of<'a>(request: &'a Parts, connection: &Connection<'a>) -> RequestHead<'a> {
+pub(super) fn head_of<'a>(request: &'a Parts, connection: &Connection<'a>) -> RequestHead<'a> {
     let uri = &request.uri;
     let path = uri.path_and_query().map_or("", |path| path.as_str());
     let authority = match uri.authority() {

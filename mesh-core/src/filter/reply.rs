@@ -49,4 +49,15 @@ impl FilterReply {
             ..Self::new(filter, StatusCode::FORBIDDEN, denied.response_code_details())
         }
     }
+
+    /// A limit is reached; `text` names it, and its value. A gRPC call gets what `status` stands for.
+    #[must_use]
+    pub fn limited(
+        filter: &Arc<str>,
+        status: StatusCode,
+        details: &'static str,
+        text: impl Into<Bytes>,
+    ) -> Self {
+        Self { body: text.into(), ..Self::new(filter, status, details) }
+    }
 }

@@ -1,3 +1,8 @@
+mod edits;
+mod faults;
+mod holds;
+mod limits;
+
 use super::*;
 use crate::identity::Peer;
 use crate::model::matcher::StringPattern;
@@ -29,27 +34,124 @@ fn rbac(name: &str, prefix: &str) -> Arc<RbacFilter> {
     Arc::new(filter)
 }
 
+/// A request on its way.
+struct Way<'c> {
+    chain: &'c Chain,
+    overrides: Overrides,
+    pass: Pass,
+    peer: Peer,
+    remote: &'static str,
+    now: u64,
+    parts: http::request::Parts,
+    told: Vec<String>,
+    /// The last step was a delay.
+    waits: bool,
+}
+
+impl<'c> Way<'c> {
+    /// `headers` are `name: value`, one a line.
+    fn new(chain: &'c Chain, path: &str, headers: &str) -> Self {
+        let mut request = http::Request::get(path);
+        for line in headers.lines() {
+            let (name, value) = line.split_once(": ").unwrap();
+            request = request.header(name.trim(), value);
+        }
+        Self {
+            chain,
+            overrides: Overrides::default(),
+            pass: Pass::new(1),
+            peer: Peer::Plaintext,
+            remote: "10.0.0.1:1",
+            now: 0,
+            parts: request.body(()).unwrap().into_parts().0,
+            told: Vec::new(),
+            waits: false,
+        }
+    }
+
+    /// What the filters say, from the first on, or after a delay.
+    fn step(&mut self, after_delay: bool) -> Step {
+        let remote = self.remote.parse().unwrap();
+        let connection = Connection::new(&self.peer, remote, "10.0.0.2:80".parse().unwrap());
+        let mut cx = FilterContext {
+            request: &mut self.parts,
+            connection: &connection,
+            now: Timestamp::from_millis(self.now),
+            wall: WallTime::from_unix_seconds(0),
+        };
+        let told = &mut self.told;
+        let mut observer = |name: &Arc<str>, what: Told<'_>| {
+            told.push(match what {
+                Told::Rbac(..) => name.to_string(),
+                Told::Limit(limit) => format!("{name}:{limit:?}"),
+                Told::Fault(fault) => format!("{name}:{fault:?}"),
+            });
+        };
+        match after_delay {
+            false => self.pass.start(self.chain, &self.overrides, &mut cx, &mut observer),
+            true => {
+                self.pass.handle_delay_over(self.chain, &self.overrides, &mut cx, &mut observer)
+            }
+        }
+    }
+
+    /// Who was told what, and how it ended.
+    fn run(&mut self) -> String {
+        let step = self.step(false);
+        self.describe(&step)
+    }
+
+    fn run_after_delay(&mut self) -> String {
+        let step = self.step(true);
+        self.describe(&step)
+    }
+
+    fn describe(&mut self, step: &Step) -> String {
+        self.waits = matches!(step, Step::Delay(_));
+        let end = match step {
+            Step::Continue => "on".to_owned(),
+            Step::Reply(reply) => {
+                format!("{} by {}: {}", reply.status, reply.filter, reply.details)
+            }
+            Step::Delay(until) => format!("waits until {} ms", until.as_nanos() / 1_000_000),
+        };
+        format!("{} -> {end}", std::mem::take(&mut self.told).join(" "))
+    }
+
+    /// The head of the answer, as the filters leave it.
+    fn answer(&mut self, status: u16, headers: &str) -> http::response::Parts {
+        let mut response = http::Response::builder().status(status);
+        for line in headers.lines() {
+            let (name, value) = line.split_once(": ").unwrap();
+            response = response.header(name.trim(), value);
+        }
+        let mut parts = response.body(()).unwrap().into_parts().0;
+        let now = Timestamp::from_millis(self.now);
+        self.pass.handle_response(self.chain, &self.overrides, &mut parts, now);
+        parts
+    }
+
+    fn end(&mut self, end: End) {
+        let now = Timestamp::from_millis(self.now);
+        self.pass.handle_end(self.chain, &self.overrides, end, now);
+    }
+}
+
+fn chain(filters: &[(&str, HttpFilterConfig)]) -> Chain {
+    chain_after(filters, None)
+}
+
+fn chain_after(filters: &[(&str, HttpFilterConfig)], before: Option<&Chain>) -> Chain {
+    let filters: Vec<HttpFilter> =
+        filters.iter().map(|(name, config)| HttpFilter::new(*name, config.clone())).collect();
+    Chain::compile(&filters, before).unwrap()
+}
+
 /// Who answers, and who was asked before.
-fn pass(chain: &Chain, overrides: &Overrides, path: &str) -> String {
-    let (mut parts, ()) = http::Request::get(path).body(()).unwrap().into_parts();
-    let remote = "10.0.0.1:1".parse().unwrap();
-    let connection = Connection::new(&Peer::Plaintext, remote, remote);
-    let mut cx = FilterContext {
-        request: &mut parts,
-        connection: &connection,
-        now: Timestamp::ZERO,
-        wall: WallTime::from_unix_seconds(0),
-    };
-    let mut asked = Vec::new();
-    let step = Pass::new().start(chain, overrides, &mut cx, &mut |name: &Arc<str>, _: Told<'_>| {
-        asked.push(name.to_string());
-    });
-    let end = match step {
-        Step::Continue => "on".to_owned(),
-        Step::Reply(reply) => format!("{} by {}: {}", reply.status, reply.filter, reply.details),
-        other @ Step::Delay(_) => format!("{other:?}"),
-    };
-    format!("{} -> {end}", asked.join(" "))
+fn pass(chain: &Chain, overrides: Overrides, path: &str) -> String {
+    let mut way = Way::new(chain, path, "");
+    way.overrides = overrides;
+    way.run()
 }
 
 #[track_caller]
@@ -60,7 +162,7 @@ fn check(path: &str, said: &[(&str, HttpFilterOverride)], expected: &str) {
     let said: HttpFilterOverrides =
         said.iter().map(|(name, said)| (Arc::from(*name), said.clone())).collect();
     let overrides = chain.overrides(&[&said]).unwrap();
-    assert_eq!(pass(&chain, &overrides, path), expected);
+    assert_eq!(pass(&chain, overrides, path), expected);
 }
 
 #[test]

@@ -13,7 +13,7 @@ mod tests;
 
 pub use chain_match::{ConnectionFacts, DuplicateMatch};
 
-use crate::filter::{Chain, FilterError, Overrides};
+use crate::filter::{Chain, FilterError, OverrideCompiler, Overrides};
 use crate::head::RequestHead;
 use crate::model::{FilterChain, HttpConnectionManager, Listener, VirtualHost};
 use crate::random::Random;
@@ -210,10 +210,12 @@ impl CompiledHttp {
         let hosts = &model.route_configuration.virtual_hosts;
         let hosts: BTreeMap<&str, &Arc<VirtualHost>> =
             hosts.iter().map(|host| (&*host.name, host)).collect();
+        let said_before = before.map_or(&[][..], |before| &before.overrides);
+        let mut compiler = OverrideCompiler::new(&chain, said_before);
         let overrides = router.targets().map(|target| {
             let host = hosts.get(&**target.route.virtual_host()).map(|host| &host.filters);
             let levels = std::iter::once(&target.route.model().filters).chain(host);
-            chain.overrides(&levels.collect::<Vec<_>>())
+            compiler.compile(&levels.collect::<Vec<_>>())
         });
         let overrides = overrides.collect::<Result<_, _>>()?;
         Ok(Self { model: Arc::clone(model), router, chain, overrides })

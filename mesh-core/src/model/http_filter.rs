@@ -1,6 +1,24 @@
 //! Filters of requests, in the order in which they are asked (Envoy: `HttpFilter`), and what routes say
 //! of them (Envoy: `typed_per_filter_config`).
 
+pub mod adaptive_concurrency;
+pub mod admission_control;
+pub mod body_size_limit;
+pub mod concurrency_limit;
+pub mod fault;
+pub mod header_mutation;
+pub mod local_rate_limit;
+
+pub use adaptive_concurrency::{AdaptiveConcurrency, MinRtt};
+pub use admission_control::AdmissionControl;
+pub use body_size_limit::BodySizeLimit;
+pub use concurrency_limit::ConcurrencyLimit;
+pub use fault::{
+    Fault, FaultAbort, FaultDelay, FaultDenominator, FaultDuration, FaultPercentage, FaultStatus,
+};
+pub use header_mutation::HeaderMutationFilter;
+pub use local_rate_limit::{LocalRateLimit, RateLimitScope, TokenBucket};
+
 use super::rbac::RbacFilter;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,6 +41,23 @@ pub struct HttpFilter {
 pub enum HttpFilterConfig {
     /// Who may do what (Envoy: `extensions.filters.http.rbac.v3.RBAC`).
     Rbac(Arc<RbacFilter>),
+    /// How many requests are served at the same time. Ours: Envoy has it for connections only.
+    ConcurrencyLimit(Arc<ConcurrencyLimit>),
+    /// So many requests in so much time (Envoy:
+    /// `extensions.filters.http.local_ratelimit.v3.LocalRateLimit`).
+    LocalRateLimit(Arc<LocalRateLimit>),
+    /// How many requests are served at the same time, by their latency (Envoy:
+    /// `extensions.filters.http.adaptive_concurrency.v3.AdaptiveConcurrency`).
+    AdaptiveConcurrency(Arc<AdaptiveConcurrency>),
+    /// Refusals while too few requests succeed (Envoy:
+    /// `extensions.filters.http.admission_control.v3.AdmissionControl`).
+    AdmissionControl(Arc<AdmissionControl>),
+    /// Faults on purpose (Envoy: `extensions.filters.http.fault.v3.HTTPFault`; gRFC A33).
+    Fault(Arc<Fault>),
+    /// How large a body may be (Envoy: `extensions.filters.http.buffer.v3.Buffer`).
+    BodySizeLimit(Arc<BodySizeLimit>),
+    /// Edits of headers (Envoy: `extensions.filters.http.header_mutation.v3.HeaderMutation`).
+    HeaderMutation(Arc<HeaderMutationFilter>),
 }
 
 /// What a virtual host, a route or a part of a split says of a filter. The most specific one counts.

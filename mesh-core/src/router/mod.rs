@@ -25,7 +25,7 @@ mod compile;
 mod domains;
 mod explain;
 mod hash;
-mod header_edits;
+pub(crate) mod header_edits;
 mod matcher;
 mod path_index;
 mod prefix_map;

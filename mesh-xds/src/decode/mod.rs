@@ -14,6 +14,7 @@ mod any_bytes;
 mod cluster;
 mod common;
 mod endpoint;
+pub mod filter;
 mod listener;
 pub mod rbac;
 mod route;

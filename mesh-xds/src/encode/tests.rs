@@ -1,6 +1,7 @@
 //! What the model becomes, by rows of text; the same bytes for the same content; there and back again.
 
 mod cluster;
+mod filter;
 mod generated;
 mod resources;
 mod round_trip;

@@ -56,17 +56,25 @@ fn side(
         let field = format!("{side}_headers_to_remove[{at}]");
         edits.extend(editable(walk, &field, name, side).map(HeaderMutation::Remove));
     }
-    for (at, option) in add.iter().enumerate() {
-        edits.extend(
-            walk.at(format_args!("{side}_headers_to_add[{at}]"), |walk| {
-                addition(walk, option, side)
-            }),
-        );
-    }
+    edits.extend(additions(walk, &format!("{side}_headers_to_add"), side, add));
     edits
 }
 
-fn addition(
+/// The additions of one list.
+pub(in crate::decode) fn additions(
+    walk: &mut Walk,
+    field: &str,
+    side: &str,
+    messages: &[pb::HeaderValueOption],
+) -> Vec<HeaderMutation> {
+    let edits = messages.iter().enumerate().filter_map(|(at, option)| {
+        walk.at(format_args!("{field}[{at}]"), |walk| addition(walk, option, side))
+    });
+    edits.collect()
+}
+
+/// One addition.
+pub(in crate::decode) fn addition(
     walk: &mut Walk,
     message: &pb::HeaderValueOption,
     side: &str,
@@ -147,7 +155,12 @@ fn append_action(walk: &mut Walk, message: &pb::HeaderValueOption) -> Option<App
 }
 
 /// The name of a header that edits may change.
-fn editable(walk: &mut Walk, field: &str, text: &str, side: &str) -> Option<HeaderName> {
+pub(in crate::decode) fn editable(
+    walk: &mut Walk,
+    field: &str,
+    text: &str,
+    side: &str,
+) -> Option<HeaderName> {
     let name = header_name(walk, field, text)?;
     if side == "request" && name == HOST {
         // Envoy: ":-prefixed or host headers may not be modified".

@@ -88,7 +88,7 @@ pub(in crate::decode) fn header_kind(
 }
 
 /// Conditions on headers.
-pub(super) fn headers(
+pub(in crate::decode) fn headers(
     walk: &mut Walk,
     field: &str,
     messages: &[pb::HeaderMatcher],
@@ -246,7 +246,7 @@ pub(super) fn query_parameter(
 }
 
 /// A share of requests; the run-time key is for Envoy's own run-time settings.
-pub(super) fn runtime_fraction(
+pub(in crate::decode) fn runtime_fraction(
     walk: &mut Walk,
     message: &RuntimeFractionalPercent,
 ) -> Option<Fraction> {

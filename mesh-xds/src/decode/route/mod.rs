@@ -25,7 +25,7 @@
 
 mod action;
 pub(super) mod hash;
-mod header;
+pub(super) mod header;
 pub(super) mod matcher;
 mod redirect;
 mod retry;

@@ -9,6 +9,7 @@ mod cluster;
 mod document;
 mod endpoint;
 mod file;
+pub(super) mod filter;
 pub(super) mod listener;
 pub(super) mod rbac;
 pub(super) mod route;
@@ -47,7 +48,8 @@ pub struct Row {
 /// Every field of the messages that are decoded, and of those that stand around resources in files.
 pub fn rows() -> impl Iterator<Item = &'static Row> {
     let resources = cluster::ROWS.iter().chain(endpoint::ROWS).chain(listener::ROWS);
-    resources.chain(rbac::ROWS).chain(route::ROWS).chain(secret::ROWS).chain(file::ROWS)
+    let resources = resources.chain(rbac::ROWS).chain(filter::ROWS);
+    resources.chain(route::ROWS).chain(secret::ROWS).chain(file::ROWS)
 }
 
 const fn row(

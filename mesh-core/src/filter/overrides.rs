@@ -1,0 +1,182 @@
+//! [`Overrides`]: what a route says of each filter of a chain, compiled.
+//!
+//! - The most specific level counts; of edits of headers, all do.
+//! - What a level says is compiled once for all routes below it, so that they share its counts: a
+//!   limit of a virtual host is one limit.
+//! - Counts go on in the next configuration, where a filter of the same name was told the same.
+
+use super::chain::{Chain, CompiledFilter, Filter, FilterError, FilterErrorKind, error};
+use super::header_mutation::CompiledHeaderMutation;
+use crate::model::{HttpFilterConfig, HttpFilterOverride, HttpFilterOverrides};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// What a route says of each filter of a chain, compiled.
+#[derive(Debug, Default)]
+pub struct Overrides {
+    /// By the filter's place; `None`: nothing is said.
+    filters: Option<Box<[Option<Override>]>>,
+}
+
+#[derive(Clone, Debug)]
+enum Override {
+    Disabled,
+    Enabled,
+    Filter(Arc<OverridingFilter>),
+}
+
+/// What a filter does in some routes.
+#[derive(Debug)]
+struct OverridingFilter {
+    name: Arc<str>,
+    config: HttpFilterConfig,
+    filter: Filter,
+}
+
+/// Compiles what the levels of all routes of a chain say.
+#[derive(Debug)]
+pub(crate) struct OverrideCompiler<'c> {
+    chain: &'c Chain,
+    /// What was there before, in its order, and was not taken over yet.
+    before: VecDeque<Arc<OverridingFilter>>,
+    /// By the filter's place and the level's address.
+    made: BTreeMap<(usize, usize), Arc<OverridingFilter>>,
+}
+
+impl Chain {
+    /// Compiles what levels say of the chain's filters, the most specific level first.
+    ///
+    /// # Errors
+    /// [`FilterError`]: the first that can't be used, or is about a filter that is not there.
+    pub fn overrides(&self, levels: &[&HttpFilterOverrides]) -> Result<Overrides, FilterError> {
+        OverrideCompiler::new(self, &[]).compile(levels)
+    }
+}
+
+impl<'c> OverrideCompiler<'c> {
+    /// For `chain`; counts of `before` go on.
+    pub(crate) fn new(chain: &'c Chain, before: &[Overrides]) -> Self {
+        let mut all: VecDeque<Arc<OverridingFilter>> = VecDeque::new();
+        let mut seen = std::collections::BTreeSet::new();
+        for said in before.iter().flat_map(|before| before.filters.iter().flatten().flatten()) {
+            if let Override::Filter(filter) = said
+                && seen.insert(Arc::as_ptr(filter).addr())
+            {
+                all.push_back(Arc::clone(filter));
+            }
+        }
+        Self { chain, before: all, made: BTreeMap::new() }
+    }
+
+    /// Compiles what `levels` say, the most specific first.
+    pub(crate) fn compile(
+        &mut self,
+        levels: &[&HttpFilterOverrides],
+    ) -> Result<Overrides, FilterError> {
+        if levels.iter().all(|level| level.is_empty()) {
+            return Ok(Overrides::none());
+        }
+        for name in levels.iter().flat_map(|level| level.keys()) {
+            if !self.chain.filters.iter().any(|filter| filter.name == *name) {
+                return Err(error(name, FilterErrorKind::NoSuchFilter));
+            }
+        }
+        let own = self.chain.filters.iter().enumerate();
+        let filters = own.map(|(at, own)| self.of_filter(at, own, levels));
+        Ok(Overrides { filters: Some(filters.collect::<Result<_, _>>()?) })
+    }
+
+    fn of_filter(
+        &mut self,
+        at: usize,
+        own: &CompiledFilter,
+        levels: &[&HttpFilterOverrides],
+    ) -> Result<Option<Override>, FilterError> {
+        let mut said = levels.iter().filter_map(|level| Some((*level, level.get(&own.name)?)));
+        let Some((level, first)) = said.next() else { return Ok(None) };
+        if let (HttpFilterConfig::HeaderMutation(_), true) =
+            (&own.config, !matches!(first, HttpFilterOverride::Disabled))
+        {
+            return all_edits(own, levels).map(Some);
+        }
+        Ok(Some(match first {
+            HttpFilterOverride::Disabled => Override::Disabled,
+            HttpFilterOverride::Enabled => Override::Enabled,
+            HttpFilterOverride::Config(config) => {
+                let level = std::ptr::from_ref(level).addr();
+                if let Some(made) = self.made.get(&(at, level)) {
+                    return Ok(Some(Override::Filter(Arc::clone(made))));
+                }
+                let made = Arc::new(self.make(own, config)?);
+                self.made.insert((at, level), Arc::clone(&made));
+                Override::Filter(made)
+            }
+        }))
+    }
+
+    fn make(
+        &mut self,
+        own: &CompiledFilter,
+        config: &HttpFilterConfig,
+    ) -> Result<OverridingFilter, FilterError> {
+        let same =
+            |before: &Arc<OverridingFilter>| before.name == own.name && before.config == *config;
+        let before = self.before.iter().position(same).and_then(|at| self.before.remove(at));
+        let before = before.as_ref().map(|before| &before.filter);
+        let filter = Filter::compile(&own.name, config, before)?;
+        if std::mem::discriminant(&filter) != std::mem::discriminant(&own.filter) {
+            return Err(error(&own.name, FilterErrorKind::OtherKind));
+        }
+        let filter = filter.below(&own.filter);
+        Ok(OverridingFilter { name: Arc::clone(&own.name), config: config.clone(), filter })
+    }
+}
+
+/// The edits of the chain and of all levels.
+fn all_edits(
+    own: &CompiledFilter,
+    levels: &[&HttpFilterOverrides],
+) -> Result<Override, FilterError> {
+    let HttpFilterConfig::HeaderMutation(edits) = &own.config else {
+        return Ok(Override::Enabled);
+    };
+    let mut all = Vec::with_capacity(levels.len());
+    for said in levels.iter().filter_map(|level| level.get(&own.name)) {
+        match said {
+            HttpFilterOverride::Config(HttpFilterConfig::HeaderMutation(level)) => {
+                all.push(&**level);
+            }
+            HttpFilterOverride::Config(_) => {
+                return Err(error(&own.name, FilterErrorKind::OtherKind));
+            }
+            HttpFilterOverride::Disabled | HttpFilterOverride::Enabled => {}
+        }
+    }
+    Ok(Override::Filter(Arc::new(OverridingFilter {
+        name: Arc::clone(&own.name),
+        config: own.config.clone(),
+        filter: Filter::HeaderMutation(CompiledHeaderMutation::new(edits, &all)),
+    })))
+}
+
+impl Overrides {
+    /// Nothing is said of any filter.
+    pub(crate) const fn none() -> Self {
+        Self { filters: None }
+    }
+
+    /// What the filter at `at` does for the route; `None`: nothing.
+    pub(super) fn effective<'f>(
+        &'f self,
+        at: usize,
+        own: &'f CompiledFilter,
+    ) -> Option<&'f Filter> {
+        let said = self.filters.as_ref().and_then(|filters| filters.get(at)?.as_ref());
+        match said {
+            None if own.disabled => None,
+            None | Some(Override::Enabled) => Some(&own.filter),
+            Some(Override::Disabled) => None,
+            Some(Override::Filter(overriding)) => Some(&overriding.filter),
+        }
+    }
+}
