@@ -1,7 +1,11 @@
 //! [`Chain`]: filters, compiled.
 
+use super::ext_authz::CompiledExtAuthz;
+use super::jwt::{CompiledJwt, JwtConfigError};
+use super::rate_limit::CompiledRateLimit;
 use crate::model::{HttpFilter, HttpFilterConfig, HttpFilterOverride, HttpFilterOverrides};
 use crate::rbac::{CompiledRbacFilter, RbacError};
+use crate::router::MatcherError;
 use std::sync::Arc;
 
 /// Filters in their order, compiled.
@@ -22,6 +26,9 @@ pub(super) struct CompiledFilter {
 #[derive(Debug)]
 pub(super) enum Filter {
     Rbac(CompiledRbacFilter),
+    Jwt(CompiledJwt),
+    ExtAuthz(CompiledExtAuthz),
+    RateLimit(CompiledRateLimit),
 }
 
 /// What a route says of each filter of a chain, compiled.
@@ -65,6 +72,12 @@ pub enum FilterErrorKind {
     /// Its policies can't be used.
     #[error(transparent)]
     Rbac(#[from] RbacError),
+    /// What it says of tokens can't be used.
+    #[error(transparent)]
+    Jwt(#[from] JwtConfigError),
+    /// A condition on texts can't be used.
+    #[error(transparent)]
+    Matcher(#[from] MatcherError),
 }
 
 impl Chain {
@@ -127,7 +140,33 @@ impl CompiledFilter {
                 }
                 Override::Filter(Box::new(filter))
             }
+            HttpFilterOverride::JwtRequirement(_)
+            | HttpFilterOverride::ExtAuthz(_)
+            | HttpFilterOverride::RateLimit(_) => Override::Filter(Box::new(self.for_route(said)?)),
         })
+    }
+
+    /// The filter with what a route says of a part of it.
+    fn for_route(&self, said: &HttpFilterOverride) -> Result<Filter, FilterError> {
+        let compiled = match (&self.filter, said) {
+            (Filter::Jwt(own), HttpFilterOverride::JwtRequirement(name)) => {
+                own.for_route(name).map(Filter::Jwt).map_err(FilterErrorKind::from)
+            }
+            (Filter::ExtAuthz(own), HttpFilterOverride::ExtAuthz(said)) => {
+                return compile(
+                    &self.name,
+                    &HttpFilterConfig::ExtAuthz(Arc::new(own.model().for_route(said))),
+                );
+            }
+            (Filter::RateLimit(own), HttpFilterOverride::RateLimit(said)) => {
+                return compile(
+                    &self.name,
+                    &HttpFilterConfig::RateLimit(Arc::new(own.model().for_route(said))),
+                );
+            }
+            _ => Err(FilterErrorKind::OtherKind),
+        };
+        compiled.map_err(|kind| error(&self.name, kind))
     }
 }
 
@@ -154,12 +193,21 @@ impl Overrides {
 }
 
 fn compile(name: &Arc<str>, config: &HttpFilterConfig) -> Result<Filter, FilterError> {
-    match config {
-        HttpFilterConfig::Rbac(rbac) => match CompiledRbacFilter::new(rbac) {
-            Ok(rbac) => Ok(Filter::Rbac(rbac)),
-            Err(wrong) => Err(error(name, wrong.into())),
-        },
-    }
+    let compiled = match config {
+        HttpFilterConfig::Rbac(rbac) => {
+            CompiledRbacFilter::new(rbac).map(Filter::Rbac).map_err(FilterErrorKind::from)
+        }
+        HttpFilterConfig::JwtAuthn(jwt) => {
+            CompiledJwt::new(jwt).map(Filter::Jwt).map_err(FilterErrorKind::from)
+        }
+        HttpFilterConfig::ExtAuthz(authz) => {
+            CompiledExtAuthz::new(authz).map(Filter::ExtAuthz).map_err(FilterErrorKind::from)
+        }
+        HttpFilterConfig::RateLimit(limit) => {
+            CompiledRateLimit::new(limit).map(Filter::RateLimit).map_err(FilterErrorKind::from)
+        }
+    };
+    compiled.map_err(|kind| error(name, kind))
 }
 
 fn error(filter: &Arc<str>, kind: FilterErrorKind) -> FilterError {

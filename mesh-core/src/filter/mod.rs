@@ -8,7 +8,7 @@
 //!  Pass::start ──> Continue                     to the service
 //!                  Reply(FilterReply)           answered here
 //!                  Delay(until)  ── handle_delay_over ──> …
-//!                  Ask(filter)   ── handle_answer ──────> …
+//!                  Ask(question) ── handle_answer ──────> …
 //! ```
 //!
 //! - The order is that of the chain, whatever routes say; a route turns filters off, on, or has them
@@ -17,12 +17,20 @@
 //! - Time is an argument. Filters that count keep their counts in the chain, and another
 //!   configuration takes over those of filters that stay ([`Chain::compile`]).
 
+pub mod ask;
+mod asking;
 mod chain;
+pub mod ext_authz;
+pub mod jwt;
 mod pass;
+pub mod rate_limit;
 mod reply;
 #[cfg(test)]
 mod tests;
 
+pub use ask::{
+    Answer, AskDecision, AskFailure, AskFailureKind, AskOutcome, Question, QuestionKind,
+};
 pub use chain::{Chain, FilterError, FilterErrorKind, Overrides};
 pub use pass::{FilterContext, FilterObserver, Pass, Step, Told};
 pub use reply::FilterReply;

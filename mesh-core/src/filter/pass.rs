@@ -1,5 +1,7 @@
 //! [`Pass`]: one request's way through a chain.
 
+use super::ask::{AskDecision, Question};
+use super::asking::Known;
 use super::chain::{Chain, Filter, Overrides};
 use super::reply::FilterReply;
 use crate::head::{Peer, RequestHead};
@@ -29,7 +31,9 @@ pub struct FilterContext<'a> {
 #[derive(Debug, Default)]
 pub struct Pass {
     /// The filter that is asked next.
-    next: usize,
+    pub(super) next: usize,
+    /// What answers left behind.
+    pub(super) known: Option<Box<Known>>,
 }
 
 /// What the adapter has to do.
@@ -43,6 +47,8 @@ pub enum Step {
     Reply(Box<FilterReply>),
     /// It waits until then; then [`Pass::handle_delay_over`].
     Delay(Timestamp),
+    /// Somebody outside is asked; then [`Pass::handle_answer`].
+    Ask(Box<Question>),
 }
 
 /// Who is told of what filters decided, as it happens: metrics, logs.
@@ -63,13 +69,15 @@ impl<F: FnMut(&Arc<str>, Told<'_>)> FilterObserver for F {
 pub enum Told<'a> {
     /// Who may do what: what was enforced, and what the shadow rules say; and about what.
     Rbac(RbacDecision<'a>, &'a Request<'a>),
+    /// Tokens, an authorizer, or whoever counts requests.
+    Asked(AskDecision<'a>),
 }
 
 impl Pass {
     /// A request that no filter has seen.
     #[must_use]
     pub const fn new() -> Self {
-        Self { next: 0 }
+        Self { next: 0, known: None }
     }
 
     /// Asks the filters, from the first on.
@@ -80,7 +88,7 @@ impl Pass {
         cx: &mut FilterContext<'_>,
         observer: &mut impl FilterObserver,
     ) -> Step {
-        self.next = 0;
+        (self.next, self.known) = (0, None);
         self.go_on(chain, overrides, cx, observer)
     }
 
@@ -95,7 +103,7 @@ impl Pass {
         self.go_on(chain, overrides, cx, observer)
     }
 
-    fn go_on(
+    pub(super) fn go_on(
         &mut self,
         chain: &Chain,
         overrides: &Overrides,
@@ -109,11 +117,23 @@ impl Pass {
             match filter {
                 Filter::Rbac(rbac) => {
                     let head = head_of(cx.request, cx.connection);
-                    let request = Request::new(&head, cx.connection);
+                    let mut request = Request::new(&head, cx.connection);
+                    request.metadata = self.metadata();
                     let decision = rbac.decide(&request);
                     observer.told(&own.name, Told::Rbac(decision, &request));
                     if let Some(denied) = decision.denied() {
                         return Step::Reply(Box::new(FilterReply::denied(&own.name, &denied)));
+                    }
+                }
+                Filter::Jwt(jwt) => {
+                    if let Some(step) = self.ask_tokens(&own.name, jwt, cx, observer) {
+                        return step;
+                    }
+                }
+                Filter::ExtAuthz(authz) => return self.ask_authorizer(&own.name, authz, cx),
+                Filter::RateLimit(limit) => {
+                    if let Some(step) = self.ask_limit(&own.name, limit, cx) {
+                        return step;
                     }
                 }
             }
@@ -123,7 +143,7 @@ impl Pass {
 }
 
 /// What policies see of a head.
-fn head_of<'a>(request: &'a Parts, connection: &Connection<'a>) -> RequestHead<'a> {
+pub(super) fn head_of<'a>(request: &'a Parts, connection: &Connection<'a>) -> RequestHead<'a> {
     let uri = &request.uri;
     let path = uri.path_and_query().map_or("", |path| path.as_str());
     let authority = match uri.authority() {

@@ -47,7 +47,7 @@ fn pass(chain: &Chain, overrides: &Overrides, path: &str) -> String {
     let end = match step {
         Step::Continue => "on".to_owned(),
         Step::Reply(reply) => format!("{} by {}: {}", reply.status, reply.filter, reply.details),
-        other @ Step::Delay(_) => format!("{other:?}"),
+        other @ (Step::Delay(_) | Step::Ask(_)) => format!("{other:?}"),
     };
     format!("{} -> {end}", asked.join(" "))
 }

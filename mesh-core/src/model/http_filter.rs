@@ -1,6 +1,19 @@
 //! Filters of requests, in the order in which they are asked (Envoy: `HttpFilter`), and what routes say
 //! of them (Envoy: `typed_per_filter_config`).
 
+pub mod ext_authz;
+pub mod jwt_authn;
+pub mod rate_limit;
+pub mod service;
+
+pub use ext_authz::{AuthzBody, AuthzService, ExtAuthz, ExtAuthzPerRoute, HttpAuthz};
+pub use jwt_authn::{
+    ClaimToHeader, JwksSource, JwtAuthn, JwtHeader, JwtProvider, JwtRequirement, JwtRule,
+    RemoteJwks,
+};
+pub use rate_limit::{RateLimit, RateLimitAction, RateLimitPerRoute, RateLimitRule, RequestType};
+pub use service::{GrpcService, HttpUri};
+
 use super::rbac::RbacFilter;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,6 +36,12 @@ pub struct HttpFilter {
 pub enum HttpFilterConfig {
     /// Who may do what (Envoy: `extensions.filters.http.rbac.v3.RBAC`).
     Rbac(Arc<RbacFilter>),
+    /// Which tokens a request must carry (Envoy: `extensions.filters.http.jwt_authn.v3`).
+    JwtAuthn(Arc<JwtAuthn>),
+    /// A service is asked whether a request may go on (Envoy: `extensions.filters.http.ext_authz.v3`).
+    ExtAuthz(Arc<ExtAuthz>),
+    /// A service counts requests (Envoy: `extensions.filters.http.ratelimit.v3`).
+    RateLimit(Arc<RateLimit>),
 }
 
 /// What a virtual host, a route or a part of a split says of a filter. The most specific one counts.
@@ -35,6 +54,12 @@ pub enum HttpFilterOverride {
     Enabled,
     /// It does this here, in place of what its chain says (Envoy: `RBACPerRoute` and others).
     Config(HttpFilterConfig),
+    /// Tokens: the requirement of this name counts here (Envoy: `jwt_authn.v3.PerRouteConfig`).
+    JwtRequirement(Arc<str>),
+    /// The authorizer is asked like this here (Envoy: `ext_authz.v3.ExtAuthzPerRoute`).
+    ExtAuthz(Arc<ExtAuthzPerRoute>),
+    /// Requests count like this here (Envoy: `ratelimit.v3.RateLimitPerRoute`).
+    RateLimit(Arc<RateLimitPerRoute>),
 }
 
 /// What is said of filters, by their names.
@@ -45,5 +70,38 @@ impl HttpFilter {
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>, config: HttpFilterConfig) -> Self {
         Self { name: name.into(), config, disabled: false }
+    }
+}
+
+impl HttpFilterConfig {
+    /// The clusters that the filter asks somebody in.
+    #[must_use]
+    pub fn clusters(&self) -> Vec<&Arc<str>> {
+        match self {
+            Self::Rbac(_) => Vec::new(),
+            Self::JwtAuthn(jwt) => {
+                let remote = jwt.providers.values().filter_map(|provider| match &provider.jwks {
+                    JwksSource::Remote(remote) => Some(&remote.http_uri.cluster),
+                    JwksSource::Inline(_) | JwksSource::File(_) => None,
+                });
+                remote.collect()
+            }
+            Self::ExtAuthz(authz) => vec![authz.service.cluster()],
+            Self::RateLimit(limit) => vec![&limit.service.cluster],
+        }
+    }
+}
+
+impl HttpFilterOverride {
+    /// The clusters that the filter asks somebody in because of it.
+    #[must_use]
+    pub fn clusters(&self) -> Vec<&Arc<str>> {
+        match self {
+            Self::Config(config) => config.clusters(),
+            Self::ExtAuthz(said) => said.service.iter().map(AuthzService::cluster).collect(),
+            Self::Disabled | Self::Enabled | Self::JwtRequirement(_) | Self::RateLimit(_) => {
+                Vec::new()
+            }
+        }
     }
 }

@@ -39,7 +39,10 @@ pub use endpoint::{
 pub use filter_chain::{FilterChain, FilterChainMatch, HttpConnectionManager};
 pub use hash_policy::{HashPolicy, HashSource};
 pub use header_mutation::{AppendAction, HeaderMutation, HeaderMutations};
-pub use http_filter::{HttpFilter, HttpFilterConfig, HttpFilterOverride, HttpFilterOverrides};
+pub use http_filter::{
+    ExtAuthz, GrpcService, HttpFilter, HttpFilterConfig, HttpFilterOverride, HttpFilterOverrides,
+    HttpUri, JwtAuthn, RateLimit,
+};
 pub use lb_policy::{LbAlgorithm, LbPolicy, SlowStart};
 pub use listener::Listener;
 pub use locality::Locality;

@@ -78,7 +78,7 @@ impl Edits {
 }
 
 /// Makes one edit.
-pub(super) fn apply(edit: &HeaderMutation, headers: &mut HeaderMap) {
+pub(crate) fn apply(edit: &HeaderMutation, headers: &mut HeaderMap) {
     match edit {
         HeaderMutation::Remove(name) => drop(headers.remove(name)),
         HeaderMutation::Append { name, value, action } => {
