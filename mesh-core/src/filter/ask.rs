@@ -5,6 +5,7 @@
 //!
 //! [`Pass::handle_answer`]: super::Pass::handle_answer
 
+use super::ext_authz::HttpAnswers;
 use super::jwt::{JwtError, TokenCheck};
 use crate::model::http_filter::{AuthzBody, AuthzService, ExtAuthz, GrpcService};
 use crate::model::{HeaderMutation, Metadata, MetadataValue};
@@ -44,6 +45,8 @@ pub enum QuestionKind {
 pub struct CheckQuestion {
     /// Who is asked, and how.
     pub filter: Arc<ExtAuthz>,
+    /// What the answers of an HTTP service mean; `None`: it is a gRPC service.
+    pub http: Option<Arc<HttpAnswers>>,
     /// The method.
     pub method: Method,
     /// `http` or `https`.

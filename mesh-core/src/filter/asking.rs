@@ -300,3 +300,6 @@ fn token_refused(name: &Arc<str>, error: &JwtError, strip: bool, request: &Parts
     }
     reply
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,9 +10,10 @@ use super::pass::FilterContext;
 use super::reply::FilterReply;
 use crate::head::RequestHead;
 use crate::identity::Peer;
-use crate::model::http_filter::{AuthzService, ExtAuthz};
-use crate::model::{HeaderMutation, Metadata, StringMatcher};
+use crate::model::http_filter::{AuthzService, ExtAuthz, HttpAuthz};
+use crate::model::{AppendAction, HeaderMutation, Metadata, MetadataValue, StringMatcher};
 use crate::router::{CompiledStringMatcher, MatcherError, apply_edit};
+use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName};
 use http::request::Parts;
 use http::uri::PathAndQuery;
@@ -28,6 +29,18 @@ pub struct CompiledExtAuthz {
     pub(super) model: Arc<ExtAuthz>,
     allowed: Matchers,
     disallowed: Matchers,
+    http: Option<Arc<HttpAnswers>>,
+}
+
+/// What the answers of an HTTP service mean.
+#[derive(Debug)]
+pub struct HttpAnswers {
+    cluster: Arc<str>,
+    upstream: Matchers,
+    upstream_to_append: Matchers,
+    client: Matchers,
+    client_on_success: Matchers,
+    metadata: Matchers,
 }
 
 /// Any of these names.
@@ -50,7 +63,12 @@ impl CompiledExtAuthz {
     /// # Errors
     /// [`MatcherError`]: a pattern of header names.
     pub fn new(model: &Arc<ExtAuthz>) -> Result<Self, MatcherError> {
+        let http = match &model.service {
+            AuthzService::Grpc(_) => None,
+            AuthzService::Http(service) => Some(Arc::new(HttpAnswers::new(service)?)),
+        };
         Ok(Self {
+            http,
             allowed: Matchers::new(&model.allowed_headers)?,
             disallowed: Matchers::new(&model.disallowed_headers)?,
             model: Arc::clone(model),
@@ -78,6 +96,7 @@ impl CompiledExtAuthz {
         let size = headers.get(CONTENT_LENGTH).and_then(|size| size.to_str().ok()?.parse().ok());
         CheckQuestion {
             filter: Arc::clone(model),
+            http: self.http.clone(),
             method: head.method.clone(),
             scheme: head.scheme.unwrap_or(if tls { "https" } else { "http" }).into(),
             authority: head.authority.into(),
@@ -163,6 +182,85 @@ impl CompiledExtAuthz {
     pub(super) fn fail_closed(&self, filter: &Arc<str>) -> FilterReply {
         FilterReply::new(filter, self.model.status_on_error, "ext_authz_error")
     }
+}
+
+/// Headers of a denial that callers get whatever is listed (Envoy).
+const ALWAYS_SENT: [HeaderName; 2] = [http::header::WWW_AUTHENTICATE, http::header::LOCATION];
+
+impl HttpAnswers {
+    fn new(service: &HttpAuthz) -> Result<Self, MatcherError> {
+        Ok(Self {
+            cluster: Arc::clone(&service.server.cluster),
+            upstream: Matchers::new(&service.allowed_upstream_headers)?,
+            upstream_to_append: Matchers::new(&service.allowed_upstream_headers_to_append)?,
+            client: Matchers::new(&service.allowed_client_headers)?,
+            client_on_success: Matchers::new(&service.allowed_client_headers_on_success)?,
+            metadata: Matchers::new(&service.dynamic_metadata_from_headers)?,
+        })
+    }
+
+    /// What an answer means: 200 is a yes, from 500 on it is a failure (Envoy), and the rest is a no.
+    ///
+    /// # Errors
+    /// [`AskFailureKind::Status`].
+    pub fn read(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<CheckAnswer, AskFailure> {
+        if status.is_server_error() {
+            let kind = AskFailureKind::Status(u32::from(status.as_u16()));
+            return Err(AskFailure::new(&self.cluster, kind));
+        }
+        let mut answer =
+            CheckAnswer { allowed: status == StatusCode::OK, ..CheckAnswer::default() };
+        let edit = |name: &HeaderName, value: &HeaderValue, action| HeaderMutation::Append {
+            name: name.clone(),
+            value: value.clone(),
+            action,
+        };
+        if answer.allowed {
+            // The first value replaces what is there, the others come after it.
+            for name in headers.keys().filter(|name| self.upstream.has(name)) {
+                let mut action = AppendAction::OverwriteIfExistsOrAdd;
+                for value in headers.get_all(name) {
+                    answer.headers.push(edit(name, value, action));
+                    action = AppendAction::AppendIfExistsOrAdd;
+                }
+            }
+            for (name, value) in headers {
+                let action = AppendAction::AppendIfExistsOrAdd;
+                if self.upstream_to_append.has(name) {
+                    answer.headers.push(edit(name, value, action));
+                }
+                if self.client_on_success.has(name) {
+                    answer.response_headers.push(edit(name, value, action));
+                }
+                if let (true, Ok(text)) = (self.metadata.has(name), value.to_str()) {
+                    let text = MetadataValue::Text(Arc::from(text));
+                    answer.metadata.insert(Arc::from(name.as_str()), text);
+                }
+            }
+            return Ok(answer);
+        }
+        answer.status = Some(status);
+        for (name, value) in headers {
+            let sent = self.client.0.is_empty() || self.client.has(name);
+            if (sent || ALWAYS_SENT.contains(name)) && !is_of_the_connection(name) {
+                answer.headers.push(edit(name, value, AppendAction::AppendIfExistsOrAdd));
+            }
+        }
+        answer.body = body;
+        Ok(answer)
+    }
+}
+
+/// Headers that are about one connection or one framing (RFC 9110 §7.6.1).
+fn is_of_the_connection(name: &HeaderName) -> bool {
+    use http::header::{CONNECTION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+    [CONNECTION, CONTENT_LENGTH, TE, TRAILER, TRANSFER_ENCODING, UPGRADE].contains(name)
+        || matches!(name.as_str(), "keep-alive" | "proxy-connection")
 }
 
 fn may_be_written(edit: &HeaderMutation) -> bool {
