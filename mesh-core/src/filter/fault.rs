@@ -7,7 +7,7 @@
 use super::chain::FilterErrorKind;
 use super::gauge::Gauge;
 use super::held::Held;
-use super::pass::{Call, FilterContext, FilterObserver, Injected, Step, Told};
+use super::pass::{Call, FilterContext, FilterObserver, Injected, Step, Told, head_of};
 use super::reply::FilterReply;
 use crate::model::http_filter::{Fault, FaultDuration, FaultPercentage, FaultStatus};
 use crate::outcome::grpc_to_http;
@@ -64,10 +64,10 @@ impl CompiledFault {
         if self.model.delay.is_none() && self.model.abort.is_none() {
             return None;
         }
-        let headers = &cx.request.headers;
-        if !self.is_for(headers) {
+        if !self.is_for(cx) {
             return None;
         }
+        let headers = &cx.request.headers;
         let Some(delay) = self.delay(call, headers) else {
             return self.abort(call, headers, observer);
         };
@@ -87,14 +87,21 @@ impl CompiledFault {
         self.abort(call, &cx.request.headers, observer)
     }
 
-    fn is_for(&self, headers: &HeaderMap) -> bool {
+    fn is_for(&self, cx: &FilterContext<'_>) -> bool {
+        let headers = &cx.request.headers;
         let nodes = &self.model.downstream_nodes;
         let is_node = || {
             let node = headers.get(&NODE).map(|node| node.as_bytes());
             node.is_some_and(|node| nodes.iter().any(|known| known.as_bytes() == node))
         };
-        (nodes.is_empty() || is_node())
-            && self.headers.iter().all(|matcher| matcher.matches(headers))
+        if !nodes.is_empty() && !is_node() {
+            return false;
+        }
+        if self.headers.is_empty() {
+            return true;
+        }
+        let head = head_of(cx.request, cx.connection);
+        self.headers.iter().all(|matcher| matcher.matches_head(&head))
     }
 
     fn delay(&self, call: &mut Call<'_>, headers: &HeaderMap) -> Option<Duration> {

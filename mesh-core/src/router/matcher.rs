@@ -125,6 +125,11 @@ impl CompiledHeaderMatcher {
     }
 
     /// Whether a request fulfils the condition, as its protocol sees its headers.
+    pub(crate) fn matches_head(&self, head: &RequestHead<'_>) -> bool {
+        self.matches_request(&mut HeaderView::new(head))
+    }
+
+    /// The same, with what was found out about the headers already.
     pub(super) fn matches_request(&self, view: &mut HeaderView<'_>) -> bool {
         self.value.matches(view.values(&self.name).as_deref())
     }

@@ -2,8 +2,8 @@ use super::*;
 use crate::model::http_filter::{
     Fault, FaultAbort, FaultDelay, FaultDuration, FaultPercentage, FaultStatus,
 };
-use crate::model::matcher::HeaderMatcherKind;
-use crate::model::{Fraction, HeaderMatcher};
+use crate::model::matcher::{HeaderMatcherKind, StringPattern};
+use crate::model::{Fraction, HeaderMatcher, StringMatcher};
 use http::{HeaderName, StatusCode};
 use std::time::Duration;
 
@@ -46,6 +46,19 @@ fn a_fault_is_for_some_requests() {
     check(only, "x: 1\nx-envoy-downstream-service-node: n3", " -> on");
     check(only, "x: 1", " -> on");
     check(only, "x-envoy-downstream-service-node: n2", " -> on");
+    // `host` is the authority, wherever that stands (Envoy).
+    let chain = chain(&[(
+        "f",
+        fault(|fault| {
+            fault.abort = abort(TEAPOT, 100);
+            let a = StringMatcher::new(StringPattern::Exact("a.example".into()));
+            let name = HeaderName::from_static("host");
+            fault.headers = vec![HeaderMatcher::new(name, HeaderMatcherKind::String(a))];
+        }),
+    )]);
+    assert_eq!(Way::new(&chain, "http://a.example/", "").run(), teapot);
+    assert_eq!(Way::new(&chain, "/", "host: a.example").run(), teapot);
+    assert_eq!(Way::new(&chain, "http://b.example/", "").run(), " -> on");
 }
 
 #[test]

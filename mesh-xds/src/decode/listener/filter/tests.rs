@@ -416,7 +416,11 @@ fn faults() {
         &["! delay.fixed_delay"],
     );
     let matcher = pb_route::HeaderMatcher { name: "a b".into(), ..Default::default() };
-    check(http_fault(), |m| m.headers = vec![matcher], &["! headers[0].name"]);
+    check(
+        http_fault(),
+        |m| m.headers = vec![matcher],
+        &["! headers[0].name", "! headers[0]: match"],
+    );
 }
 
 #[test]
