@@ -330,5 +330,6 @@ fn check(model: &AdaptiveConcurrency) -> Result<(), (&'static str, &'static str)
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests;

@@ -128,5 +128,6 @@ fn odds(model: &AdmissionControl, counts: &Counts) -> f64 {
     odds.min(model.max_rejection_probability / 100.0)
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests;

@@ -70,7 +70,8 @@ impl Buckets {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::super::token_bucket::Rate;
     use super::*;

@@ -33,7 +33,7 @@ pub(super) struct CompiledFilter {
 /// What a filter does.
 #[derive(Debug)]
 pub(super) enum Filter {
-    Rbac(CompiledRbacFilter),
+    Rbac(Box<CompiledRbacFilter>),
     Jwt(CompiledJwt),
     ExtAuthz(CompiledExtAuthz),
     RateLimit(CompiledRateLimit),
@@ -155,7 +155,8 @@ impl Filter {
         type Kind = FilterErrorKind;
         let compiled: Result<Self, Kind> = match config {
             HttpFilterConfig::Rbac(rbac) => {
-                CompiledRbacFilter::new(rbac).map(Self::Rbac).map_err(Kind::from)
+                let rbac = CompiledRbacFilter::new(rbac).map_err(Kind::from);
+                rbac.map(|rbac| Self::Rbac(Box::new(rbac)))
             }
             HttpFilterConfig::JwtAuthn(jwt) => {
                 CompiledJwt::new(jwt).map(Self::Jwt).map_err(Kind::from)

@@ -65,7 +65,8 @@ const fn middle(index: usize) -> u64 {
     (((FINE + fine) as u64) << shift) + ((1 << shift) >> 1)
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
 

@@ -78,10 +78,7 @@ pub fn filter_override(said: &HttpFilterOverride) -> Option<Any> {
         }
         HttpFilterOverride::Enabled => any(&FilterConfig::default()),
         HttpFilterOverride::Config(HttpFilterConfig::Rbac(model)) => {
-            any(&pb::rbac::v3::RbacPerRoute {
-                rbac: Some(rbac_filter(model)),
-                ..Default::default()
-            })
+            any(&pb::rbac::v3::RbacPerRoute { rbac: Some(rbac_filter(model)) })
         }
         HttpFilterOverride::Config(HttpFilterConfig::HeaderMutation(model)) => {
             let mutations = Some(mutations(&model.mutations));

@@ -155,9 +155,12 @@ fn agrees<M: Message + Name>(message: &str, field: &str, base: M, set: fn(&mut M
     }
 }
 
+/// Sets a field.
+type Set<M> = (&'static str, fn(&mut M));
+
 /// Counts what was checked, so that no row is left out.
 #[track_caller]
-fn all_agree<M: Message + Name + Clone>(message: &str, base: &M, sets: &[(&str, fn(&mut M))]) {
+fn all_agree<M: Message + Name + Clone>(message: &str, base: &M, sets: &[Set<M>]) {
     for (field, set) in sets {
         agrees(message, field, base.clone(), *set);
     }
