@@ -56,7 +56,7 @@ async fn pass(asker: &Arc<Asker>, chain: &Chain, request: Request<()>) -> String
             why = decision.failure.map(|failure| format!(" ({failure})")).unwrap_or_default();
         }
     };
-    let mut pass = Pass::new();
+    let mut pass = Pass::new(1);
     let mut cx = FilterContext {
         request: &mut parts,
         connection: &connection,
@@ -425,7 +425,7 @@ async fn the_deadline_of_the_request_counts_too() {
         wall: crate::clock::wall(),
     };
     let observer = &mut |_: &Arc<str>, _: Told<'_>| {};
-    let step = Pass::new().start(&chain, &Overrides::default(), &mut cx, observer);
+    let step = Pass::new(1).start(&chain, &Overrides::default(), &mut cx, observer);
     let Step::Ask(question) = step else { panic!("{step:?}") };
     let deadline = Some(now + Duration::from_millis(50));
     let before = tokio::time::Instant::now();
