@@ -6,6 +6,7 @@
 //!
 //! | module | knows |
 //! |---|---|
+//! | [`ask`] | what filters ask gRPC services: authorization, rate limits |
 //! | [`bootstrap`] | where the control plane is, and who we are (gRFC A27, A47, A65, A97) |
 //! | [`decode`] | Envoy's resources → [`Resource`], and what is wrong with them |
 //! | [`last_good`] | the copy of the last good configuration on disk |
@@ -19,6 +20,7 @@
 //!
 //! What it does not know: requests. It hands over a [`ConfigUpdate`](mesh_core::ConfigUpdate).
 
+pub mod ask;
 pub mod bootstrap;
 pub mod cascade;
 pub mod client;

@@ -3,9 +3,12 @@
 use super::adaptive_concurrency::CompiledAdaptiveConcurrency;
 use super::admission_control::CompiledAdmissionControl;
 use super::concurrency_limit::CompiledConcurrencyLimit;
+use super::ext_authz::CompiledExtAuthz;
 use super::fault::CompiledFault;
 use super::header_mutation::CompiledHeaderMutation;
+use super::jwt::{CompiledJwt, JwtConfigError};
 use super::local_rate_limit::CompiledLocalRateLimit;
+use super::rate_limit::CompiledRateLimit;
 use crate::model::{BodySizeLimit, HttpFilter, HttpFilterConfig};
 use crate::rbac::{CompiledRbacFilter, RbacError};
 use crate::router::MatcherError;
@@ -31,6 +34,9 @@ pub(super) struct CompiledFilter {
 #[derive(Debug)]
 pub(super) enum Filter {
     Rbac(Box<CompiledRbacFilter>),
+    Jwt(CompiledJwt),
+    ExtAuthz(CompiledExtAuthz),
+    RateLimit(CompiledRateLimit),
     LocalRateLimit(CompiledLocalRateLimit),
     ConcurrencyLimit(CompiledConcurrencyLimit),
     AdaptiveConcurrency(Arc<CompiledAdaptiveConcurrency>),
@@ -67,6 +73,9 @@ pub enum FilterErrorKind {
     /// Its policies can't be used.
     #[error(transparent)]
     Rbac(#[from] RbacError),
+    /// What it says of tokens can't be used.
+    #[error(transparent)]
+    Jwt(#[from] JwtConfigError),
     /// A condition on its requests can't be used.
     #[error(transparent)]
     Matcher(#[from] MatcherError),
@@ -148,6 +157,15 @@ impl Filter {
             HttpFilterConfig::Rbac(rbac) => {
                 let rbac = CompiledRbacFilter::new(rbac).map_err(Kind::from);
                 rbac.map(|rbac| Self::Rbac(Box::new(rbac)))
+            }
+            HttpFilterConfig::JwtAuthn(jwt) => {
+                CompiledJwt::new(jwt).map(Self::Jwt).map_err(Kind::from)
+            }
+            HttpFilterConfig::ExtAuthz(authz) => {
+                CompiledExtAuthz::new(authz).map(Self::ExtAuthz).map_err(Kind::from)
+            }
+            HttpFilterConfig::RateLimit(limit) => {
+                CompiledRateLimit::new(limit).map(Self::RateLimit).map_err(Kind::from)
             }
             HttpFilterConfig::LocalRateLimit(limit) => {
                 let before = before!(before, Self::LocalRateLimit);

@@ -8,7 +8,7 @@
 //!  Pass::start ──> Continue                     to the service
 //!                  Reply(FilterReply)           answered here
 //!                  Delay(until)  ── handle_delay_over ──> …
-//!                  Ask(filter)   ── handle_answer ──────> …
+//!                  Ask(question) ── handle_answer ──────> …
 //!  Pass::handle_response                       the head of the answer, the last filter first
 //!  Pass::handle_end                            the end of the answer: what was held is given back
 //! ```
@@ -35,24 +35,32 @@
 
 mod adaptive_concurrency;
 mod admission_control;
+pub mod ask;
+mod asking;
 mod body_size_limit;
 mod buckets;
 mod chain;
 mod concurrency_limit;
+pub mod ext_authz;
 mod fault;
 mod gauge;
 mod header_mutation;
 mod held;
 mod histogram;
+pub mod jwt;
 mod local_rate_limit;
 mod overrides;
 mod pass;
+pub mod rate_limit;
 mod reply;
 mod success_window;
 #[cfg(test)]
 mod tests;
 mod token_bucket;
 
+pub use ask::{
+    Answer, AskDecision, AskFailure, AskFailureKind, AskOutcome, Question, QuestionKind,
+};
 pub use body_size_limit::BodyLimit;
 pub use chain::{Chain, FilterError, FilterErrorKind};
 pub(crate) use overrides::OverrideCompiler;

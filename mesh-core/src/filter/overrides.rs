@@ -102,6 +102,13 @@ impl<'c> OverrideCompiler<'c> {
         Ok(Some(match first {
             HttpFilterOverride::Disabled => Override::Disabled,
             HttpFilterOverride::Enabled => Override::Enabled,
+            HttpFilterOverride::JwtRequirement(_)
+            | HttpFilterOverride::ExtAuthz(_)
+            | HttpFilterOverride::RateLimit(_) => Override::Filter(Arc::new(OverridingFilter {
+                name: Arc::clone(&own.name),
+                config: own.config.clone(),
+                filter: for_route(own, first)?,
+            })),
             HttpFilterOverride::Config(config) => {
                 let level = std::ptr::from_ref(level).addr();
                 if let Some(made) = self.made.get(&(at, level)) {
@@ -132,6 +139,24 @@ impl<'c> OverrideCompiler<'c> {
     }
 }
 
+/// The filter with what a route says of a part of it.
+fn for_route(own: &CompiledFilter, said: &HttpFilterOverride) -> Result<Filter, FilterError> {
+    let config = match (&own.filter, said) {
+        (Filter::Jwt(jwt), HttpFilterOverride::JwtRequirement(name)) => {
+            let jwt = jwt.for_route(name).map(Filter::Jwt);
+            return jwt.map_err(|wrong| error(&own.name, wrong.into()));
+        }
+        (Filter::ExtAuthz(own), HttpFilterOverride::ExtAuthz(said)) => {
+            HttpFilterConfig::ExtAuthz(Arc::new(own.model().for_route(said)))
+        }
+        (Filter::RateLimit(own), HttpFilterOverride::RateLimit(said)) => {
+            HttpFilterConfig::RateLimit(Arc::new(own.model().for_route(said)))
+        }
+        _ => return Err(error(&own.name, FilterErrorKind::OtherKind)),
+    };
+    Filter::compile(&own.name, &config, None)
+}
+
 /// The edits of the chain and of all levels.
 fn all_edits(
     own: &CompiledFilter,
@@ -146,10 +171,13 @@ fn all_edits(
             HttpFilterOverride::Config(HttpFilterConfig::HeaderMutation(level)) => {
                 all.push(&**level);
             }
-            HttpFilterOverride::Config(_) => {
+            HttpFilterOverride::Disabled | HttpFilterOverride::Enabled => {}
+            HttpFilterOverride::Config(_)
+            | HttpFilterOverride::JwtRequirement(_)
+            | HttpFilterOverride::ExtAuthz(_)
+            | HttpFilterOverride::RateLimit(_) => {
                 return Err(error(&own.name, FilterErrorKind::OtherKind));
             }
-            HttpFilterOverride::Disabled | HttpFilterOverride::Enabled => {}
         }
     }
     Ok(Override::Filter(Arc::new(OverridingFilter {

@@ -1,11 +1,14 @@
 //! [`Pass`]: one request's way through a chain.
 
+use super::ask::{AskDecision, Question};
+use super::asking::Known;
 use super::body_size_limit::{self, BodyLimit};
-use super::chain::{Chain, Filter};
+use super::chain::{Chain, CompiledFilter, Filter};
 use super::held::Holds;
 use super::overrides::Overrides;
 use super::reply::FilterReply;
 use crate::head::{Peer, RequestHead};
+use crate::model::Metadata;
 use crate::random::SplitMix64;
 use crate::rbac::{CompiledRbacFilter, Connection, RbacDecision, Request};
 use crate::time::{Timestamp, WallTime};
@@ -38,7 +41,9 @@ pub struct FilterContext<'a> {
 #[derive(Debug)]
 pub struct Pass {
     /// The filter that is asked next.
-    next: usize,
+    pub(super) next: usize,
+    /// What answers left behind.
+    pub(super) known: Option<Box<Known>>,
     random: SplitMix64,
     holds: Holds,
     body_limit: Option<BodyLimit>,
@@ -83,6 +88,8 @@ pub enum Step {
     Reply(Box<FilterReply>),
     /// It waits until then; then [`Pass::handle_delay_over`].
     Delay(Timestamp),
+    /// Somebody outside is asked; then [`Pass::handle_answer`].
+    Ask(Box<Question>),
 }
 
 /// Who is told of what filters decided, as it happens: metrics, logs.
@@ -107,6 +114,8 @@ pub enum Told<'a> {
     Limit(Limit),
     /// A fault on purpose.
     Fault(Injected),
+    /// Tokens, an authorizer, or whoever counts requests.
+    Asked(AskDecision<'a>),
 }
 
 /// What a fault filter did to a request.
@@ -140,6 +149,7 @@ impl Pass {
     pub fn new(random: u64) -> Self {
         Self {
             next: 0,
+            known: None,
             random: SplitMix64::new(random),
             holds: Holds::default(),
             body_limit: None,
@@ -155,7 +165,7 @@ impl Pass {
         cx: &mut FilterContext<'_>,
         observer: &mut impl FilterObserver,
     ) -> Step {
-        self.next = 0;
+        (self.next, self.known) = (0, None);
         self.go_on(chain, overrides, cx, observer)
     }
 
@@ -171,7 +181,7 @@ impl Pass {
         let at = self.next.saturating_sub(1);
         if let Some(own) = chain.filters.get(at)
             && let Some(Filter::Fault(fault)) = overrides.effective(at, own)
-            && let Some(step) = fault.ask_after_delay(&mut self.call(&own.name, at), cx, observer)
+            && let Some(step) = fault.ask_after_delay(&mut self.call(own, at), cx, observer)
         {
             return step;
         }
@@ -197,6 +207,7 @@ impl Pass {
     ) {
         self.seen = now;
         self.holds.see_response(response, now);
+        self.edit_response(&mut response.headers);
         let asked = chain.filters.iter().enumerate().take(self.next);
         for (at, own) in asked.rev() {
             match overrides.effective(at, own) {
@@ -208,6 +219,9 @@ impl Pass {
                 }
                 Some(
                     Filter::Rbac(_)
+                    | Filter::Jwt(_)
+                    | Filter::ExtAuthz(_)
+                    | Filter::RateLimit(_)
                     | Filter::ConcurrencyLimit(_)
                     | Filter::AdaptiveConcurrency(_)
                     | Filter::AdmissionControl(_)
@@ -228,7 +242,7 @@ impl Pass {
         self.holds.release(Some(&end), now);
     }
 
-    fn go_on(
+    pub(super) fn go_on(
         &mut self,
         chain: &Chain,
         overrides: &Overrides,
@@ -240,15 +254,23 @@ impl Pass {
             let at = self.next;
             self.next += 1;
             let Some(filter) = overrides.effective(at, own) else { continue };
-            let call = &mut self.call(&own.name, at);
             let step = match filter {
-                Filter::Rbac(rbac) => ask_rbac(rbac, call, cx, observer),
-                Filter::LocalRateLimit(limit) => limit.ask(call, cx, observer),
-                Filter::ConcurrencyLimit(limit) => limit.ask(call, observer),
-                Filter::AdaptiveConcurrency(limit) => limit.ask(call, cx, observer),
-                Filter::AdmissionControl(control) => control.ask(call, cx, observer),
-                Filter::Fault(fault) => fault.ask(call, cx, observer),
-                Filter::BodySizeLimit(limit) => body_size_limit::ask(limit, call, cx, observer),
+                Filter::Rbac(rbac) => ask_rbac(rbac, &own.name, self.metadata(), cx, observer),
+                Filter::Jwt(jwt) => self.ask_tokens(&own.name, jwt, cx, observer),
+                Filter::ExtAuthz(authz) => Some(self.ask_authorizer(&own.name, authz, cx)),
+                Filter::RateLimit(limit) => self.ask_limit(&own.name, limit, cx),
+                Filter::LocalRateLimit(limit) => limit.ask(&mut self.call(own, at), cx, observer),
+                Filter::ConcurrencyLimit(limit) => limit.ask(&mut self.call(own, at), observer),
+                Filter::AdaptiveConcurrency(limit) => {
+                    limit.ask(&mut self.call(own, at), cx, observer)
+                }
+                Filter::AdmissionControl(control) => {
+                    control.ask(&mut self.call(own, at), cx, observer)
+                }
+                Filter::Fault(fault) => fault.ask(&mut self.call(own, at), cx, observer),
+                Filter::BodySizeLimit(limit) => {
+                    body_size_limit::ask(limit, &mut self.call(own, at), cx, observer)
+                }
                 Filter::HeaderMutation(edits) => {
                     edits.edit_request(&mut cx.request.headers);
                     None
@@ -261,9 +283,9 @@ impl Pass {
         Step::Continue
     }
 
-    const fn call<'a>(&'a mut self, name: &'a Arc<str>, at: usize) -> Call<'a> {
+    fn call<'a>(&'a mut self, own: &'a CompiledFilter, at: usize) -> Call<'a> {
         Call {
-            name,
+            name: &own.name,
             at,
             random: &mut self.random,
             holds: &mut self.holds,
@@ -280,16 +302,18 @@ impl Drop for Pass {
 
 fn ask_rbac(
     rbac: &CompiledRbacFilter,
-    call: &Call<'_>,
+    name: &Arc<str>,
+    metadata: Option<&Metadata>,
     cx: &FilterContext<'_>,
     observer: &mut impl FilterObserver,
 ) -> Option<Step> {
     let head = head_of(cx.request, cx.connection);
-    let request = Request::new(&head, cx.connection);
+    let mut request = Request::new(&head, cx.connection);
+    request.metadata = metadata;
     let decision = rbac.decide(&request);
-    observer.told(call.name, Told::Rbac(decision, &request));
+    observer.told(name, Told::Rbac(decision, &request));
     let denied = decision.denied()?;
-    Some(Step::Reply(Box::new(FilterReply::denied(call.name, &denied))))
+    Some(Step::Reply(Box::new(FilterReply::denied(name, &denied))))
 }
 
 /// What policies see of a head.

@@ -85,6 +85,7 @@ impl<'c> Way<'c> {
                 Told::Rbac(..) => name.to_string(),
                 Told::Limit(limit) => format!("{name}:{limit:?}"),
                 Told::Fault(fault) => format!("{name}:{fault:?}"),
+                Told::Asked(_) => format!("{name}:asked"),
             });
         };
         match after_delay {
@@ -114,6 +115,7 @@ impl<'c> Way<'c> {
                 format!("{} by {}: {}", reply.status, reply.filter, reply.details)
             }
             Step::Delay(until) => format!("waits until {} ms", until.as_nanos() / 1_000_000),
+            Step::Ask(question) => format!("{question:?}"),
         };
         format!("{} -> {end}", std::mem::take(&mut self.told).join(" "))
     }

@@ -42,9 +42,9 @@ pub use filter_chain::{FilterChain, FilterChainMatch, HttpConnectionManager};
 pub use hash_policy::{HashPolicy, HashSource};
 pub use header_mutation::{AppendAction, HeaderMutation, HeaderMutations};
 pub use http_filter::{
-    AdaptiveConcurrency, AdmissionControl, BodySizeLimit, ConcurrencyLimit, Fault,
-    HeaderMutationFilter, HttpFilter, HttpFilterConfig, HttpFilterOverride, HttpFilterOverrides,
-    LocalRateLimit, RateLimitScope, TokenBucket,
+    AdaptiveConcurrency, AdmissionControl, BodySizeLimit, ConcurrencyLimit, ExtAuthz, Fault,
+    GrpcService, HeaderMutationFilter, HttpFilter, HttpFilterConfig, HttpFilterOverride,
+    HttpFilterOverrides, HttpUri, JwtAuthn, LocalRateLimit, RateLimit, RateLimitScope, TokenBucket,
 };
 pub use lb_policy::{LbAlgorithm, LbPolicy, SlowStart};
 pub use listener::Listener;

@@ -44,6 +44,7 @@ pub use compile::{CompileError, CompileErrorKind};
 pub use explain::{Closest, Explanation, HostMatch, Mismatch, NearMiss, RouteChoice, Share};
 pub(crate) use explain::{OnlyCertain, distance, wanted_value};
 pub use hash::{CompiledHashPolicy, RequestHash, hash_key};
+pub(crate) use header_edits::apply as apply_edit;
 pub use matcher::{CompiledHeaderMatcher, CompiledStringMatcher, MatcherError};
 pub(crate) use matcher::{CompiledHeaderValue, HeaderValues};
 pub use redirect::CompiledRedirect;

@@ -210,7 +210,7 @@ impl<A: Attach> Entry<A> {
 }
 
 /// The children of an aggregate that are there and are no aggregates themselves, each once.
-fn children<'a, A: Attach>(
+pub(super) fn children<'a, A: Attach>(
     names: &'a [Arc<str>],
     clusters: &'a BTreeMap<Arc<str>, Arc<LiveCluster<A>>>,
 ) -> impl Iterator<Item = &'a Arc<LiveCluster<A>>> {

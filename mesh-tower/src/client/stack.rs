@@ -1,6 +1,7 @@
 //! [`MeshService`]: the layers in their order.
 
 use crate::Mesh;
+use crate::MeshBody;
 use crate::balance::BalanceService;
 use crate::body::BoxError;
 use crate::call::{CallFuture, CallService};
@@ -11,6 +12,7 @@ use crate::route::{RouteFuture, RouteService};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
+use mesh_core::state::DirectRoute;
 use pin_project::pin_project;
 use std::fmt;
 use std::future::Future;
@@ -34,6 +36,23 @@ impl<L: Leaf> MeshService<L> {
         let endpoint = EndpointService::new(leaf.clone());
         let call = CallService::new(BalanceService::new(endpoint));
         Self(RouteService::new(mesh, call, leaf))
+    }
+
+    /// Calls `cluster`, whatever routes say.
+    ///
+    /// # Errors
+    /// When the configuration has no such cluster, or the call failed.
+    pub(crate) async fn call_cluster(
+        &mut self,
+        cluster: &str,
+        route: &DirectRoute,
+        request: Request<MeshBody>,
+    ) -> Result<Response<MeshResponseBody<L::Body>>, Error>
+    where
+        L::Body: Unpin,
+        <L::Body as Body>::Error: Into<BoxError>,
+    {
+        self.0.call_cluster(cluster, route, request)?.await
     }
 
     /// See [`HashSource::ChannelId`](mesh_core::model::HashSource::ChannelId): its calls, and those of

@@ -6,6 +6,7 @@
 //! drift from the one configured, and the wrong cluster's budget would pay.
 
 mod asking;
+mod direct;
 mod future;
 mod reply;
 

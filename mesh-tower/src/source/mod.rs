@@ -42,6 +42,8 @@
 //! }
 //! ```
 
+#[cfg(feature = "xds")]
+pub(crate) mod ask_codec;
 mod content_hash;
 pub(crate) mod demand;
 pub(crate) mod directory;

@@ -1,0 +1,367 @@
+use crate::filter::ask::{
+    Answer, AskDecision, AskFailure, AskFailureKind, CheckAnswer, Limit, LimitAnswer, LimitStatus,
+    QuestionKind,
+};
+use crate::filter::ext_authz::EXT_AUTHZ_NAMESPACE;
+use crate::filter::{Chain, FilterContext, Overrides, Pass, Step, Told};
+use crate::identity::Peer;
+use crate::model::http_filter::*;
+use crate::model::matcher::StringPattern;
+use crate::model::{AppendAction, HeaderMutation, MetadataValue, StringMatcher};
+use crate::rbac::Connection;
+use crate::time::{Timestamp, WallTime};
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use std::sync::Arc;
+use std::time::Duration;
+
+fn service() -> GrpcService {
+    GrpcService::new("authz", Duration::from_millis(200))
+}
+
+fn authz() -> ExtAuthz {
+    ExtAuthz::new(AuthzService::Grpc(service()))
+}
+
+fn edit(name: &'static str, value: &'static str, action: AppendAction) -> HeaderMutation {
+    let (name, value) = (name.parse().unwrap(), value.parse().unwrap());
+    HeaderMutation::Append { name, value, action }
+}
+
+fn set(name: &'static str, value: &'static str) -> HeaderMutation {
+    edit(name, value, AppendAction::OverwriteIfExistsOrAdd)
+}
+
+/// What the filter asks, what it decides by `answer`, and what becomes of the request.
+fn pass(
+    config: HttpFilterConfig,
+    said: Option<HttpFilterOverride>,
+    answer: impl FnOnce(&QuestionKind) -> Answer,
+) -> String {
+    let chain = Chain::compile(&[HttpFilter::new("f", config)], None).unwrap();
+    let said: HttpFilterOverrides = said.map(|said| (Arc::from("f"), said)).into_iter().collect();
+    let overrides = chain.overrides(&[&said]).unwrap();
+    let request = http::Request::get("http://reviews/a?x=1&y=2").header("x-user", "u");
+    let (mut parts, ()) = request.header("cookie", "secret").body(()).unwrap().into_parts();
+    let remote = "10.1.2.3:1".parse().unwrap();
+    let connection = Connection::new(&Peer::Plaintext, remote, remote);
+    let mut cx = FilterContext {
+        request: &mut parts,
+        connection: &connection,
+        now: Timestamp::ZERO,
+        wall: WallTime::from_unix_seconds(0),
+    };
+    let mut told = String::new();
+    let mut observer = |_: &Arc<str>, what: Told<'_>| {
+        if let Told::Asked(AskDecision { outcome, shadow, .. }) = what {
+            told = format!("{outcome:?}{}", if shadow { " in shadow" } else { "" });
+        }
+    };
+    let mut pass = Pass::new(1);
+    let step = match pass.start(&chain, &overrides, &mut cx, &mut observer) {
+        Step::Ask(question) => {
+            let answer = answer(&question.kind);
+            pass.handle_answer(answer, &chain, &overrides, &mut cx, &mut observer)
+        }
+        other => other,
+    };
+    let end = end(step, &pass, &parts, &chain, &overrides);
+    format!("{told}: {end}")
+}
+
+fn end(step: Step, pass: &Pass, parts: &http::request::Parts, _: &Chain, _: &Overrides) -> String {
+    let list = |headers: &HeaderMap| {
+        let headers = headers.iter().map(|(n, v)| format!(" {n}={}", v.to_str().unwrap()));
+        headers.collect::<String>()
+    };
+    match step {
+        Step::Continue => {
+            let mut response = HeaderMap::new();
+            pass.edit_response(&mut response);
+            let known = pass.metadata().and_then(|known| known.0.get(EXT_AUTHZ_NAMESPACE));
+            let known = known.map(|known| format!(" {known:?}")).unwrap_or_default();
+            format!("{}{} /{}{known}", parts.uri, list(&parts.headers), list(&response))
+        }
+        Step::Reply(reply) => format!(
+            "{} {:?}{} {} {}",
+            reply.status.as_u16(),
+            reply.grpc_status,
+            list(&reply.headers),
+            String::from_utf8_lossy(&reply.body),
+            reply.details
+        ),
+        other => format!("{other:?}"),
+    }
+}
+
+fn gone() -> AskFailure {
+    AskFailure::new(&Arc::from("authz"), AskFailureKind::Timeout(Duration::from_millis(200)))
+}
+
+#[track_caller]
+fn check_authz(model: ExtAuthz, answer: Answer, expected: &str) {
+    let config = HttpFilterConfig::ExtAuthz(Arc::new(model));
+    assert_eq!(pass(config, None, |_| answer), expected);
+}
+
+const UNTOUCHED: &str = "http://reviews/a?x=1&y=2 x-user=u cookie=secret /";
+
+#[test]
+fn a_yes_edits_the_request_and_the_answer() {
+    let mut yes = CheckAnswer { allowed: true, ..CheckAnswer::default() };
+    check_authz(authz(), Answer::Check(Ok(yes.clone())), &format!("Allowed: {UNTOUCHED}"));
+    yes.headers = vec![
+        HeaderMutation::Remove("cookie".parse().unwrap()),
+        set("x-user", "alice"),
+        edit("x-group", "a", AppendAction::AppendIfExistsOrAdd),
+        set("host", "evil"),
+        HeaderMutation::Remove("host".parse().unwrap()),
+    ];
+    yes.response_headers = vec![set("x-seen", "1")];
+    yes.query_parameters_to_set = vec![("z".into(), "a b&".into()), ("x".into(), "2".into())];
+    yes.query_parameters_to_remove = vec!["y".into()];
+    yes.metadata = [(Arc::from("k"), MetadataValue::Bool(true))].into();
+    let expected = "Allowed: http://reviews/a?z=a%20b%26&x=2 x-user=alice x-group=a / x-seen=1 {\"k\": Bool(true)}";
+    check_authz(authz(), Answer::Check(Ok(yes.clone())), expected);
+    let mut strict = authz();
+    strict.validate_mutations = true;
+    let refused = "FailedClosed: 403 None  ext_authz_error";
+    check_authz(strict, Answer::Check(Ok(yes.clone())), refused);
+    let mut shadow = authz();
+    shadow.shadow = true;
+    check_authz(shadow, Answer::Check(Ok(yes)), &format!("Allowed in shadow: {UNTOUCHED}"));
+}
+
+#[test]
+fn a_no_is_the_answer_and_nobody_is_a_no() {
+    let mut no = CheckAnswer::default();
+    check_authz(authz(), Answer::Check(Ok(no.clone())), "Denied: 403 None  ext_authz_denied");
+    no.status = Some(StatusCode::FOUND);
+    no.headers = vec![set("location", "/login"), set("content-length", "99")];
+    no.body = Bytes::from_static(b"log in");
+    let expected =
+        "Denied: 302 None location=/login content-type=text/plain log in ext_authz_denied";
+    check_authz(authz(), Answer::Check(Ok(no.clone())), expected);
+    check_authz(authz(), Answer::Check(Err(gone())), "FailedClosed: 403 None  ext_authz_error");
+    // An answer to another question is none.
+    check_authz(authz(), Answer::Tokens(vec![Ok(())]), "FailedClosed: 403 None  ext_authz_error");
+    check_authz(authz(), Answer::BodyTooLarge, "Denied: 413 None  request_payload_too_large");
+    let mut model = authz();
+    model.status_on_error = StatusCode::SERVICE_UNAVAILABLE;
+    check_authz(model, Answer::Check(Err(gone())), "FailedClosed: 503 None  ext_authz_error");
+    let mut model = authz();
+    (model.failure_mode_allow, model.failure_mode_allow_header_add) = (true, true);
+    let open = "FailedOpen: http://reviews/a?x=1&y=2 x-user=u cookie=secret x-envoy-auth-failure-mode-allowed=true /";
+    check_authz(model, Answer::Check(Err(gone())), open);
+    let mut model = authz();
+    model.shadow = true;
+    check_authz(model.clone(), Answer::Check(Ok(no)), &format!("Denied in shadow: {UNTOUCHED}"));
+    check_authz(model, Answer::Check(Err(gone())), &format!("FailedClosed in shadow: {UNTOUCHED}"));
+}
+
+#[test]
+fn authorizers_see_what_they_may() {
+    #[track_caller]
+    fn check(change: impl FnOnce(&mut ExtAuthz), said: Option<ExtAuthzPerRoute>, expected: &str) {
+        let mut model = authz();
+        change(&mut model);
+        let mut seen = String::new();
+        let said = said.map(|said| HttpFilterOverride::ExtAuthz(Arc::new(said)));
+        pass(HttpFilterConfig::ExtAuthz(Arc::new(model)), said, |asked| {
+            let QuestionKind::Check(asked) = asked else { panic!("{asked:?}") };
+            let names = asked.headers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>();
+            seen = format!(
+                "{} {}{} {:?} {:?}",
+                names.join(","),
+                asked.authority,
+                asked.path,
+                asked.filter.context_extensions,
+                asked.filter.with_request_body.map(|body| body.max_request_bytes)
+            );
+            Answer::BodyTooLarge
+        });
+        assert_eq!(seen, expected);
+    }
+    let exact = |name: &str| StringMatcher::new(StringPattern::Exact(name.into()));
+    let body =
+        AuthzBody { max_request_bytes: 9, allow_partial_message: false, pack_as_bytes: false };
+    check(|_| {}, None, "x-user,cookie reviews/a?x=1&y=2 {} None");
+    check(
+        |model| model.allowed_headers = vec![exact("x-user")],
+        None,
+        "x-user reviews/a?x=1&y=2 {} None",
+    );
+    check(
+        |model| model.disallowed_headers = vec![exact("cookie")],
+        None,
+        "x-user reviews/a?x=1&y=2 {} None",
+    );
+    check(
+        |model| model.with_request_body = Some(body),
+        None,
+        "x-user,cookie reviews/a?x=1&y=2 {} Some(9)",
+    );
+    let server = HttpUri::new("http://a", "authz", Duration::ZERO);
+    check(
+        |model| model.service = AuthzService::Http(HttpAuthz::new(server)),
+        None,
+        " reviews/a?x=1&y=2 {} None",
+    );
+    let mut said = ExtAuthzPerRoute::default();
+    said.context_extensions = [(Arc::from("a"), Arc::from("b"))].into();
+    said.disable_request_body_buffering = true;
+    check(
+        |model| model.with_request_body = Some(body),
+        Some(said),
+        "x-user,cookie reviews/a?x=1&y=2 {\"a\": \"b\"} None",
+    );
+}
+
+#[test]
+fn answers_over_http_are_read_by_their_lists() {
+    #[track_caller]
+    fn check(status: u16, change: impl FnOnce(&mut HttpAuthz), expected: &str) {
+        let mut service = HttpAuthz::new(HttpUri::new("http://a", "authz", Duration::ZERO));
+        change(&mut service);
+        let config =
+            HttpFilterConfig::ExtAuthz(Arc::new(ExtAuthz::new(AuthzService::Http(service))));
+        let found = pass(config, None, |asked| {
+            let QuestionKind::Check(asked) = asked else { panic!("{asked:?}") };
+            let mut headers = HeaderMap::new();
+            for (name, value) in [("x-user", "alice"), ("x-group", "a"), ("connection", "close")] {
+                headers.append(name, value.parse().unwrap());
+            }
+            let status = StatusCode::from_u16(status).unwrap();
+            let body = Bytes::from_static(b"why");
+            Answer::Check(asked.http.as_ref().unwrap().read(status, &headers, body))
+        });
+        assert_eq!(found, expected);
+    }
+    let prefix = || vec![StringMatcher::new(StringPattern::Prefix("x-u".into()))];
+    check(200, |_| {}, &format!("Allowed: {UNTOUCHED}"));
+    check(
+        200,
+        |model| model.allowed_upstream_headers = prefix(),
+        "Allowed: http://reviews/a?x=1&y=2 x-user=alice cookie=secret /",
+    );
+    check(
+        200,
+        |model| model.allowed_upstream_headers_to_append = prefix(),
+        "Allowed: http://reviews/a?x=1&y=2 x-user=u x-user=alice cookie=secret /",
+    );
+    check(
+        200,
+        |model| {
+            model.allowed_client_headers_on_success = prefix();
+            model.dynamic_metadata_from_headers = prefix();
+        },
+        &format!("Allowed: {UNTOUCHED} x-user=alice {{\"x-user\": Text(\"alice\")}}"),
+    );
+    let denied = "x-user=alice x-group=a content-type=text/plain why ext_authz_denied";
+    check(401, |_| {}, &format!("Denied: 401 None {denied}"));
+    check(201, |_| {}, &format!("Denied: 201 None {denied}"));
+    check(
+        403,
+        |model| model.allowed_client_headers = prefix(),
+        "Denied: 403 None x-user=alice content-type=text/plain why ext_authz_denied",
+    );
+    check(503, |_| {}, "FailedClosed: 403 None  ext_authz_error");
+}
+
+fn limit(actions: Vec<RateLimitAction>) -> RateLimit {
+    let mut model = RateLimit::new("shop", service());
+    model.rules = vec![RateLimitRule::new(actions)];
+    model
+}
+
+#[track_caller]
+fn check_limit(model: RateLimit, answer: Result<LimitAnswer, AskFailure>, expected: &str) {
+    let config = HttpFilterConfig::RateLimit(Arc::new(model));
+    assert_eq!(pass(config, None, |_| Answer::Limit(answer)), expected);
+}
+
+#[test]
+fn limits_refuse_what_is_over_them() {
+    let generic = || {
+        let (key, value) = (Arc::from("generic_key"), Arc::from("v"));
+        vec![RateLimitAction::GenericKey { descriptor_key: key, descriptor_value: value }]
+    };
+    let minute = Limit { name: "n".into(), requests: 10, unit: Duration::from_secs(60) };
+    let status = |remaining| LimitStatus {
+        limit: Some(minute.clone()),
+        remaining,
+        reset: Duration::from_secs(7),
+    };
+    let mut under = LimitAnswer { statuses: vec![status(5), status(3)], ..LimitAnswer::default() };
+    under.request_headers = vec![set("x-user", "v"), set("host", "evil")];
+    let mut model = limit(generic());
+    check_limit(
+        model.clone(),
+        Ok(under.clone()),
+        "Allowed: http://reviews/a?x=1&y=2 x-user=v cookie=secret /",
+    );
+    model.x_ratelimit_headers = true;
+    let left = "x-ratelimit-limit=10, 10;w=60;name=\"n\", 10;w=60;name=\"n\" x-ratelimit-remaining=3 x-ratelimit-reset=7";
+    check_limit(
+        model.clone(),
+        Ok(under.clone()),
+        &format!("Allowed: http://reviews/a?x=1&y=2 x-user=v cookie=secret / {left}"),
+    );
+    let mut over = LimitAnswer { over_limit: true, ..LimitAnswer::default() };
+    over.body = Bytes::from_static(b"slow down");
+    let refused = "x-envoy-ratelimited=true slow down request_rate_limited";
+    check_limit(model.clone(), Ok(over.clone()), &format!("Denied: 429 Some(14) {refused}"));
+    model.rate_limited_as_resource_exhausted = true;
+    model.disable_x_envoy_ratelimited_header = true;
+    check_limit(
+        model.clone(),
+        Ok(over.clone()),
+        "Denied: 429 Some(8) slow down request_rate_limited",
+    );
+    check_limit(model.clone(), Err(gone()), &format!("FailedOpen: {UNTOUCHED}"));
+    model.failure_mode_deny = true;
+    check_limit(model.clone(), Err(gone()), "FailedClosed: 500 None  rate_limiter_error");
+    model.shadow = true;
+    check_limit(model, Ok(over), &format!("Denied in shadow: {UNTOUCHED}"));
+}
+
+#[test]
+fn requests_count_as_what_their_actions_say() {
+    #[track_caller]
+    fn check(actions: Vec<RateLimitAction>, expected: &str) {
+        let mut seen = "not asked".to_owned();
+        pass(HttpFilterConfig::RateLimit(Arc::new(limit(actions))), None, |asked| {
+            let QuestionKind::Limit(asked) = asked else { panic!("{asked:?}") };
+            let entries = asked.descriptors[0].entries.iter().map(|(k, v)| format!("{k}={v}"));
+            seen = entries.collect::<Vec<_>>().join(" ");
+            Answer::Limit(Ok(LimitAnswer::default()))
+        });
+        assert_eq!(seen, expected);
+    }
+    let header = |name: &'static str, skip_if_absent| RateLimitAction::RequestHeaders {
+        name: name.parse().unwrap(),
+        descriptor_key: "h".into(),
+        skip_if_absent,
+    };
+    let query = |name: &str| RateLimitAction::QueryParameters {
+        name: name.into(),
+        descriptor_key: "q".into(),
+        skip_if_absent: false,
+    };
+    let masked = |v4| RateLimitAction::MaskedRemoteAddress {
+        v4_prefix_mask_len: v4,
+        v6_prefix_mask_len: 128,
+    };
+    check(vec![header("x-user", false), query("y")], "h=u q=2");
+    check(vec![header("x-none", false), query("y")], "not asked");
+    check(vec![header("x-none", true), query("y")], "q=2");
+    check(vec![query("z")], "not asked");
+    check(vec![header("x-none", true)], "not asked");
+    check(vec![RateLimitAction::RemoteAddress], "remote_address=10.1.2.3");
+    check(vec![masked(16)], "masked_remote_address=10.1.0.0/16");
+    check(vec![masked(0)], "masked_remote_address=0.0.0.0/0");
+    check(vec![masked(32)], "masked_remote_address=10.1.2.3/32");
+    // A peer that proved nothing has no name.
+    check(vec![RateLimitAction::PeerIdentity { descriptor_key: "peer".into() }], "not asked");
+    check(vec![], "not asked");
+}

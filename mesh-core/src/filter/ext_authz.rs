@@ -1,0 +1,315 @@
+//! External authorization: what an authorizer is told, and what its answer does (Envoy: `ext_authz`).
+//!
+//! - What is not answered is refused ([`ExtAuthz::status_on_error`]), unless the filter says otherwise.
+//! - An answer may not write `host`, nor what begins with a colon: routing and policies have looked at
+//!   them (Envoy: `Mutation rules`). What it may not write is left out; with
+//!   [`ExtAuthz::validate_mutations`] such an answer is a failure.
+
+use super::ask::{AskFailure, AskFailureKind, CheckAnswer, CheckQuestion};
+use super::pass::FilterContext;
+use super::reply::FilterReply;
+use crate::head::RequestHead;
+use crate::identity::Peer;
+use crate::model::http_filter::{AuthzService, ExtAuthz, HttpAuthz};
+use crate::model::{AppendAction, HeaderMutation, Metadata, MetadataValue, StringMatcher};
+use crate::router::{CompiledStringMatcher, MatcherError, apply_edit};
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use std::sync::Arc;
+
+/// The name of the filter in metadata (Envoy).
+pub const EXT_AUTHZ_NAMESPACE: &str = "envoy.filters.http.ext_authz";
+
+/// The filter, ready to ask.
+#[derive(Debug)]
+pub struct CompiledExtAuthz {
+    pub(super) model: Arc<ExtAuthz>,
+    allowed: Matchers,
+    disallowed: Matchers,
+    http: Option<Arc<HttpAnswers>>,
+}
+
+/// What the answers of an HTTP service mean.
+#[derive(Debug)]
+pub struct HttpAnswers {
+    cluster: Arc<str>,
+    upstream: Matchers,
+    upstream_to_append: Matchers,
+    client: Matchers,
+    client_on_success: Matchers,
+    metadata: Matchers,
+}
+
+/// Any of these names.
+#[derive(Clone, Debug)]
+struct Matchers(Box<[CompiledStringMatcher]>);
+
+impl Matchers {
+    fn new(models: &[StringMatcher]) -> Result<Self, MatcherError> {
+        models.iter().map(CompiledStringMatcher::new).collect::<Result<_, _>>().map(Self)
+    }
+
+    fn has(&self, name: &HeaderName) -> bool {
+        self.0.iter().any(|matcher| matcher.matches(name.as_str().as_bytes()))
+    }
+}
+
+impl CompiledExtAuthz {
+    /// Compiles the filter.
+    ///
+    /// # Errors
+    /// [`MatcherError`]: a pattern of header names.
+    pub fn new(model: &Arc<ExtAuthz>) -> Result<Self, MatcherError> {
+        let http = match &model.service {
+            AuthzService::Grpc(_) => None,
+            AuthzService::Http(service) => Some(Arc::new(HttpAnswers::new(service)?)),
+        };
+        Ok(Self {
+            http,
+            allowed: Matchers::new(&model.allowed_headers)?,
+            disallowed: Matchers::new(&model.disallowed_headers)?,
+            model: Arc::clone(model),
+        })
+    }
+
+    /// As it was configured.
+    #[must_use]
+    pub const fn model(&self) -> &Arc<ExtAuthz> {
+        &self.model
+    }
+
+    /// What the authorizer is told.
+    pub(super) fn question(
+        &self,
+        head: &RequestHead<'_>,
+        cx: &FilterContext<'_>,
+        metadata: Option<&Metadata>,
+    ) -> CheckQuestion {
+        let Parts { version, headers, .. } = &*cx.request;
+        let connection = cx.connection;
+        let model = &self.model;
+        let tls = !matches!(connection.peer, Peer::Plaintext);
+        let name = if model.include_tls_session { connection.requested_server_name } else { "" };
+        let size = headers.get(CONTENT_LENGTH).and_then(|size| size.to_str().ok()?.parse().ok());
+        CheckQuestion {
+            filter: Arc::clone(model),
+            http: self.http.clone(),
+            method: head.method.clone(),
+            scheme: head.scheme.unwrap_or(if tls { "https" } else { "http" }).into(),
+            authority: head.authority.into(),
+            path: head.path_and_query.into(),
+            version: *version,
+            headers: self.visible(headers),
+            size,
+            source: connection.source,
+            destination: connection.local,
+            source_principal: connection.peer.principals().next().unwrap_or_default().into(),
+            server_name: name.into(),
+            metadata: sent(model, metadata),
+            wall: cx.wall,
+        }
+    }
+
+    /// The headers that the authorizer sees. Those of several values are all there.
+    fn visible(&self, headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+        let http = matches!(self.model.service, AuthzService::Http(_));
+        let is_visible = |name: &HeaderName| {
+            let allowed = match (self.allowed.0.is_empty(), http) {
+                (true, false) => true,
+                // Envoy: these always are, beside method, path and host.
+                (_, true) => *name == AUTHORIZATION || self.allowed.has(name),
+                (false, false) => self.allowed.has(name),
+            };
+            allowed && !self.disallowed.has(name) && !(http && *name == CONTENT_LENGTH)
+        };
+        let visible = headers.iter().filter(|(name, _)| is_visible(name));
+        visible.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
+    /// An answer as it may be used.
+    pub(super) fn checked(&self, answer: CheckAnswer) -> Result<CheckAnswer, AskFailure> {
+        let mut answer = answer;
+        let before = answer.headers.len() + answer.response_headers.len();
+        answer.headers.retain(may_be_written);
+        answer.response_headers.retain(may_be_written);
+        answer.invalid_mutation |= answer.headers.len() + answer.response_headers.len() < before;
+        if answer.invalid_mutation && self.model.validate_mutations {
+            let wrong = AskFailureKind::Malformed("it edits a header that can't be written".into());
+            return Err(AskFailure::new(self.model.service.cluster(), wrong));
+        }
+        Ok(answer)
+    }
+
+    /// A yes, as far as it is about the request.
+    pub(super) fn allow(&self, answer: &CheckAnswer, request: &mut Parts) {
+        for edit in &answer.headers {
+            apply_edit(edit, &mut request.headers);
+        }
+        let (set, remove) = (&answer.query_parameters_to_set, &answer.query_parameters_to_remove);
+        if !set.is_empty() || !remove.is_empty() {
+            edit_query(request, set, remove);
+        }
+    }
+
+    /// A no, as the caller gets it.
+    pub(super) fn deny(&self, filter: &Arc<str>, answer: CheckAnswer) -> FilterReply {
+        let status = answer.status.unwrap_or(StatusCode::FORBIDDEN);
+        let mut reply = FilterReply::new(filter, status, "ext_authz_denied");
+        for edit in &answer.headers {
+            apply_edit(edit, &mut reply.headers);
+        }
+        // They are the reply's own to say.
+        reply.headers.remove(CONTENT_LENGTH);
+        if !answer.body.is_empty() && !reply.headers.contains_key(CONTENT_TYPE) {
+            reply.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        }
+        reply.body = answer.body;
+        reply
+    }
+
+    /// Nobody answered, and the request goes on.
+    pub(super) fn fail_open(&self, request: &mut Parts) {
+        if self.model.failure_mode_allow_header_add {
+            let name = HeaderName::from_static("x-envoy-auth-failure-mode-allowed");
+            request.headers.insert(name, HeaderValue::from_static("true"));
+        }
+    }
+
+    /// Nobody answered, and the request is refused.
+    pub(super) fn fail_closed(&self, filter: &Arc<str>) -> FilterReply {
+        FilterReply::new(filter, self.model.status_on_error, "ext_authz_error")
+    }
+}
+
+/// Headers of a denial that callers get whatever is listed (Envoy).
+const ALWAYS_SENT: [HeaderName; 2] = [http::header::WWW_AUTHENTICATE, http::header::LOCATION];
+
+impl HttpAnswers {
+    fn new(service: &HttpAuthz) -> Result<Self, MatcherError> {
+        Ok(Self {
+            cluster: Arc::clone(&service.server.cluster),
+            upstream: Matchers::new(&service.allowed_upstream_headers)?,
+            upstream_to_append: Matchers::new(&service.allowed_upstream_headers_to_append)?,
+            client: Matchers::new(&service.allowed_client_headers)?,
+            client_on_success: Matchers::new(&service.allowed_client_headers_on_success)?,
+            metadata: Matchers::new(&service.dynamic_metadata_from_headers)?,
+        })
+    }
+
+    /// What an answer means: 200 is a yes, from 500 on it is a failure (Envoy), and the rest is a no.
+    ///
+    /// # Errors
+    /// [`AskFailureKind::Status`].
+    pub fn read(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<CheckAnswer, AskFailure> {
+        if status.is_server_error() {
+            let kind = AskFailureKind::Status(u32::from(status.as_u16()));
+            return Err(AskFailure::new(&self.cluster, kind));
+        }
+        let mut answer =
+            CheckAnswer { allowed: status == StatusCode::OK, ..CheckAnswer::default() };
+        let edit = |name: &HeaderName, value: &HeaderValue, action| HeaderMutation::Append {
+            name: name.clone(),
+            value: value.clone(),
+            action,
+        };
+        if answer.allowed {
+            // The first value replaces what is there, the others come after it.
+            for name in headers.keys().filter(|name| self.upstream.has(name)) {
+                let mut action = AppendAction::OverwriteIfExistsOrAdd;
+                for value in headers.get_all(name) {
+                    answer.headers.push(edit(name, value, action));
+                    action = AppendAction::AppendIfExistsOrAdd;
+                }
+            }
+            for (name, value) in headers {
+                let action = AppendAction::AppendIfExistsOrAdd;
+                if self.upstream_to_append.has(name) {
+                    answer.headers.push(edit(name, value, action));
+                }
+                if self.client_on_success.has(name) {
+                    answer.response_headers.push(edit(name, value, action));
+                }
+                if let (true, Ok(text)) = (self.metadata.has(name), value.to_str()) {
+                    let text = MetadataValue::Text(Arc::from(text));
+                    answer.metadata.insert(Arc::from(name.as_str()), text);
+                }
+            }
+            return Ok(answer);
+        }
+        answer.status = Some(status);
+        for (name, value) in headers {
+            let sent = self.client.0.is_empty() || self.client.has(name);
+            if (sent || ALWAYS_SENT.contains(name)) && !is_of_the_connection(name) {
+                answer.headers.push(edit(name, value, AppendAction::AppendIfExistsOrAdd));
+            }
+        }
+        answer.body = body;
+        Ok(answer)
+    }
+}
+
+/// Headers that are about one connection or one framing (RFC 9110 §7.6.1).
+fn is_of_the_connection(name: &HeaderName) -> bool {
+    use http::header::{CONNECTION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+    [CONNECTION, CONTENT_LENGTH, TE, TRAILER, TRANSFER_ENCODING, UPGRADE].contains(name)
+        || matches!(name.as_str(), "keep-alive" | "proxy-connection")
+}
+
+fn may_be_written(edit: &HeaderMutation) -> bool {
+    match edit {
+        HeaderMutation::Remove(name) | HeaderMutation::Append { name, .. } => *name != HOST,
+    }
+}
+
+/// The metadata that is sent.
+fn sent(model: &ExtAuthz, metadata: Option<&Metadata>) -> Metadata {
+    let Some(metadata) = metadata else { return Metadata::default() };
+    let names = &model.metadata_context_namespaces;
+    let known = metadata.0.iter().filter(|(name, _)| names.contains(name));
+    Metadata(known.map(|(name, values)| (Arc::clone(name), values.clone())).collect())
+}
+
+/// Sets and removes parameters of the query (Envoy: `query_parameters_to_set`, removals last).
+fn edit_query(request: &mut Parts, set: &[(Arc<str>, Arc<str>)], remove: &[Arc<str>]) {
+    let is = |pair: &str, name: &str| pair.split_once('=').map_or(pair, |(key, _)| key) == name;
+    let query = request.uri.query().unwrap_or_default();
+    let mut pairs: Vec<String> = query
+        .split('&')
+        .filter(|pair| !pair.is_empty() && !set.iter().any(|(name, _)| is(pair, name)))
+        .map(str::to_owned)
+        .collect();
+    pairs.extend(set.iter().map(|(name, value)| format!("{}={}", encoded(name), encoded(value))));
+    pairs.retain(|pair| !remove.iter().any(|name| is(pair, name)));
+    let path = request.uri.path();
+    let text =
+        if pairs.is_empty() { path.to_owned() } else { format!("{path}?{}", pairs.join("&")) };
+    let mut parts = std::mem::take(&mut request.uri).into_parts();
+    // Everything that could not stand in a path is encoded.
+    if let Ok(path) = PathAndQuery::try_from(text) {
+        parts.path_and_query = Some(path);
+    }
+    if let Ok(uri) = http::Uri::from_parts(parts) {
+        request.uri = uri;
+    }
+}
+
+/// A text as a query has it (RFC 3986 §2.3: all but unreserved bytes are encoded).
+fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}

@@ -1,0 +1,255 @@
+//! One request's tokens, and whether they are enough.
+
+use super::claims;
+use super::compile::{CompiledJwt, Leaf, Lenience, Provider, Requirement};
+use super::place::Found;
+use super::{JWT_NAMESPACE, JwtError, Token, TokenCheck};
+use crate::head::RequestHead;
+use crate::model::{Metadata, MetadataValue};
+use crate::random::SplitMix64;
+use crate::router::Decision;
+use crate::time::WallTime;
+use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
+use http::request::Parts;
+use http::{HeaderName, Method};
+use std::sync::Arc;
+
+/// A request whose tokens are known, and perhaps not yet proven.
+#[derive(Debug)]
+pub(in crate::filter) struct Pending {
+    requirement: Arc<Requirement>,
+    providers: Arc<[Provider]>,
+    candidates: Vec<Candidate>,
+}
+
+#[derive(Debug)]
+struct Candidate {
+    /// The part of the requirement that it is for.
+    leaf: usize,
+    /// Its provider's number; `None`: its issuer is nobody's.
+    provider: Option<usize>,
+    header: Option<HeaderName>,
+    token: Result<Arc<Token>, JwtError>,
+}
+
+impl CompiledJwt {
+    /// What the request needs and has; `None`: it needs nothing. Headers that only the filter may write
+    /// are removed.
+    pub(in crate::filter) fn begin(
+        &self,
+        request: &mut Parts,
+        head: impl FnOnce(&Parts) -> Option<usize>,
+        now: WallTime,
+    ) -> Option<Pending> {
+        for name in &*self.own_headers {
+            request.headers.remove(name);
+        }
+        if self.model.bypass_cors_preflight && is_preflight(request) {
+            return None;
+        }
+        let requirement = match &self.overridden {
+            Some(overridden) => overridden,
+            None => self.required.get(head(request)?)?.as_ref()?,
+        };
+        let mut pending = Pending {
+            requirement: Arc::clone(requirement),
+            providers: Arc::clone(&self.providers),
+            candidates: Vec::new(),
+        };
+        collect(requirement, &pending.providers, request, now, &mut pending.candidates);
+        Some(pending)
+    }
+
+    /// The number of the rule that is for a request.
+    pub(in crate::filter) fn rule(&self, head: &RequestHead<'_>) -> Option<usize> {
+        // No rule has a fraction, so nothing is drawn.
+        match self.rules.route(head, &mut SplitMix64::new(0)) {
+            Ok(Decision::NonForwarding { target, .. }) => usize::try_from(target).ok(),
+            _ => None,
+        }
+    }
+}
+
+fn is_preflight(request: &Parts) -> bool {
+    let has = |name| request.headers.get(name).is_some_and(|value| !value.is_empty());
+    request.method == Method::OPTIONS && has(ORIGIN) && has(ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// The tokens of each part, in the order of the parts.
+fn collect(
+    requirement: &Requirement,
+    providers: &[Provider],
+    request: &Parts,
+    now: WallTime,
+    candidates: &mut Vec<Candidate>,
+) {
+    match requirement {
+        Requirement::Any(parts) | Requirement::All(parts) => {
+            for part in parts {
+                collect(part, providers, request, now, candidates);
+            }
+        }
+        Requirement::Tokens(leaf) => {
+            let mut found = Vec::new();
+            for provider in leaf.providers.iter().filter_map(|at| providers.get(*at)) {
+                let mut more = Vec::new();
+                provider.places.find(request, &mut more);
+                more.retain(|one| !found.contains(one));
+                found.append(&mut more);
+            }
+            let found = found.into_iter().map(|found| candidate(leaf, providers, found, now));
+            candidates.extend(found);
+        }
+    }
+}
+
+fn candidate(leaf: &Leaf, providers: &[Provider], found: Found, now: WallTime) -> Candidate {
+    let limits = leaf.providers.iter().filter_map(|at| providers.get(*at));
+    let limit = limits.map(|provider| provider.model.max_token_bytes).max().unwrap_or_default();
+    let parsed = match u32::try_from(found.text.len()) {
+        Ok(length) if length <= limit => Token::parse(&found.text),
+        _ => Err(JwtError::TooLong { limit }),
+    };
+    let at = match (&*leaf.providers, &parsed) {
+        ([only], _) => Some(*only),
+        (many, Ok(token)) => of_issuer(many, providers, token),
+        (many, Err(_)) => many.first().copied(),
+    };
+    let token = parsed.and_then(|token| {
+        let provider = at.and_then(|at| providers.get(at)).ok_or(JwtError::UnknownIssuer)?;
+        let Provider { model, subjects, .. } = provider;
+        claims::check(&token, model, subjects.as_ref(), &leaf.audiences, now)?;
+        Ok(Arc::new(token))
+    });
+    Candidate { leaf: leaf.id, provider: at, header: found.header, token }
+}
+
+/// Envoy: the first provider of this issuer, else the first without an issuer.
+fn of_issuer(among: &[usize], providers: &[Provider], token: &Token) -> Option<usize> {
+    let issuer = token.claims.get("iss").and_then(serde_json::Value::as_str);
+    let is = |at: &&usize, wanted: Option<&str>| {
+        providers.get(**at).is_some_and(|provider| provider.model.issuer.as_deref() == wanted)
+    };
+    let by_name = issuer.and_then(|issuer| among.iter().find(|at| is(at, Some(issuer))));
+    by_name.or_else(|| among.iter().find(|at| is(at, None))).copied()
+}
+
+impl Pending {
+    /// Tokens whose signatures have to be checked, in an order that answers keep.
+    pub(in crate::filter) fn checks(&self) -> Vec<TokenCheck> {
+        let good = self.candidates.iter().filter_map(|candidate| {
+            let token = candidate.token.as_ref().ok()?;
+            let provider = self.providers.get(candidate.provider?)?;
+            Some(TokenCheck {
+                provider: Arc::clone(&provider.name),
+                keys: provider.keys.clone(),
+                token: Arc::clone(token),
+                cache_size: provider.model.cache_size,
+            })
+        });
+        good.collect()
+    }
+
+    /// Whether the tokens are enough; what the application is told of them is written to the request
+    /// and to the metadata. A token about which nothing is said is not good.
+    pub(in crate::filter) fn finish(
+        mut self,
+        answers: Vec<Result<(), JwtError>>,
+        request: &mut Parts,
+        metadata: &mut Metadata,
+    ) -> Result<(), JwtError> {
+        let mut answers = answers.into_iter();
+        for candidate in self.candidates.iter_mut().filter(|candidate| candidate.token.is_ok()) {
+            if let Err(error) = answers.next().unwrap_or(Err(JwtError::KeysUnavailable)) {
+                candidate.token = Err(error);
+            }
+        }
+        let mut good = Vec::new();
+        let result = self.holds(&self.requirement, &mut good);
+        for (candidate, provider) in self.known() {
+            if let (Err(error), Some(key)) =
+                (&candidate.token, &provider.model.failed_status_in_metadata)
+            {
+                let text = |text: &str| MetadataValue::Text(Arc::from(text));
+                let status = [("code", text(error.code())), ("message", text(&error.to_string()))];
+                let status = status.map(|(key, value)| (Arc::from(key), value));
+                write(metadata, key, MetadataValue::Struct(status.into()));
+            }
+        }
+        for at in good {
+            self.pass_on(at, request, metadata);
+        }
+        result
+    }
+
+    fn known(&self) -> impl Iterator<Item = (&Candidate, &Provider)> {
+        self.candidates
+            .iter()
+            .filter_map(|one| one.provider.and_then(|at| self.providers.get(at)).map(|p| (one, p)))
+    }
+
+    /// Whether `requirement` is fulfilled; adds the numbers of the tokens that fulfil it.
+    fn holds(&self, requirement: &Requirement, good: &mut Vec<usize>) -> Result<(), JwtError> {
+        match requirement {
+            Requirement::Tokens(leaf) => self.tokens_hold(leaf, good),
+            Requirement::All(parts) => parts.iter().try_for_each(|part| self.holds(part, good)),
+            Requirement::Any(parts) => {
+                let mut refused = JwtError::Missing;
+                for part in parts {
+                    let before = good.len();
+                    match self.holds(part, good) {
+                        Ok(()) => return Ok(()),
+                        Err(error) => {
+                            good.truncate(before);
+                            // The first that says more than that no token is meant.
+                            if !refused.is_telling() && error != JwtError::Missing {
+                                refused = error;
+                            }
+                        }
+                    }
+                }
+                Err(refused)
+            }
+        }
+    }
+
+    fn tokens_hold(&self, leaf: &Leaf, good: &mut Vec<usize>) -> Result<(), JwtError> {
+        let tokens = || self.candidates.iter().enumerate().filter(|(_, one)| one.leaf == leaf.id);
+        if tokens().next().is_none() && leaf.lenience == Lenience::None {
+            return Err(JwtError::Missing);
+        }
+        for (at, candidate) in tokens() {
+            match &candidate.token {
+                Ok(_) => good.push(at),
+                Err(error) if leaf.lenience != Lenience::Failed => return Err(error.clone()),
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the application of a good token.
+    fn pass_on(&self, at: usize, request: &mut Parts, metadata: &mut Metadata) {
+        let Some(Candidate { provider: Some(provider), header, token: Ok(token), .. }) =
+            self.candidates.get(at)
+        else {
+            return;
+        };
+        let Some(Provider { model, .. }) = self.providers.get(*provider) else { return };
+        if let (false, Some(header)) = (model.forward, header) {
+            request.headers.remove(header);
+        }
+        claims::write_headers(token, model, &mut request.headers);
+        if let Some(key) = &model.header_in_metadata {
+            write(metadata, key, claims::metadata(&token.header, &[]));
+        }
+        if let Some(key) = &model.payload_in_metadata {
+            write(metadata, key, claims::metadata(&token.claims, &model.space_delimited_claims));
+        }
+    }
+}
+
+fn write(metadata: &mut Metadata, key: &Arc<str>, value: MetadataValue) {
+    let own = metadata.0.entry(Arc::from(JWT_NAMESPACE)).or_default();
+    own.insert(Arc::clone(key), value);
+}

@@ -1,0 +1,302 @@
+//! Key sets: fetched by one at a time, kept, and fetched again before they end.
+//!
+//! ```text
+//!            cache_duration           as long again
+//!  fetched ───────────────> stale ───────────────────> over
+//!   good                    good, and fetched anew      waited for
+//! ```
+//!
+//! - A server that hangs, fails or sends garbage changes nothing for whoever has good keys: they stay until
+//!   their own end.
+//! - A key that is not in the set is looked for again, at most every [`UNKNOWN_KEY`]: whoever rotates
+//!   keys signs with the new one at once.
+//! - After a failure nobody is asked for `failed_refetch` (Envoy: 1 s), and who wants keys gets none at
+//!   once.
+
+use super::call::{Caller, uri};
+use crate::{MeshBody, clock};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use http::{Request, StatusCode, Uri};
+use mesh_core::Timestamp;
+use mesh_core::filter::ask::AskFailureKind;
+use mesh_core::filter::jwt::{KeySet, Keys, MAX_JWKS, Token};
+use mesh_core::model::http_filter::{JwksSource, RemoteJwks};
+use parking_lot::Mutex;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+/// The most key sets that are kept: those that were used last.
+const MAX_SETS: usize = 64;
+/// How often a set is fetched anew for a key that it has not.
+const UNKNOWN_KEY: Duration = Duration::from_secs(5);
+/// When a file that can't be used is read again.
+const FILE_RETRY: Duration = Duration::from_secs(1);
+
+/// The key sets of all providers.
+pub(super) struct KeyStore {
+    caller: Caller,
+    runtime: Handle,
+    /// Read by requests, written when a provider's keys are wanted for the first time.
+    sets: ArcSwap<Vec<Arc<Entry>>>,
+    adding: Mutex<()>,
+}
+
+/// One key set.
+struct Entry {
+    source: Arc<JwksSource>,
+    good: ArcSwapOption<Good>,
+    used: AtomicU64,
+    flight: Mutex<Flight>,
+    /// Counts the fetches that ended.
+    ended: watch::Sender<u64>,
+}
+
+struct Good {
+    keys: Arc<KeySet>,
+    fetched: Timestamp,
+    stale: Timestamp,
+    over: Timestamp,
+}
+
+#[derive(Default)]
+struct Flight {
+    running: bool,
+    /// Nobody is asked before; `None`: any time.
+    not_before: Option<Timestamp>,
+}
+
+/// What there is of the keys that a token wants.
+#[derive(Debug)]
+pub(super) enum Sought {
+    Keys(Arc<KeySet>),
+    /// They are being fetched.
+    Coming,
+    /// There are none, and nobody can be asked now.
+    None,
+}
+
+impl KeyStore {
+    pub(super) fn new(caller: Caller, runtime: Handle) -> Self {
+        Self { caller, runtime, sets: ArcSwap::default(), adding: Mutex::new(()) }
+    }
+
+    /// The keys for `token`, as far as they are here; fetches those that are not, or soon will not be.
+    pub(super) fn get(self: &Arc<Self>, keys: &Keys, token: &Token, now: Timestamp) -> Sought {
+        let source = match keys {
+            Keys::Here(keys) => return Sought::Keys(Arc::clone(keys)),
+            Keys::At(source) => source,
+            // Keys that are somewhere that is newer than this.
+            _ => return Sought::None,
+        };
+        let entry = self.entry(source, now);
+        match entry.good.load_full().filter(|good| now < good.over) {
+            Some(good) => {
+                let fits = good.keys.for_token(token).next().is_some();
+                let asks_again = now >= good.fetched + UNKNOWN_KEY;
+                if !fits && asks_again && self.fetch(&entry, now) {
+                    return Sought::Coming;
+                }
+                if now >= good.stale {
+                    self.fetch(&entry, now);
+                }
+                Sought::Keys(Arc::clone(&good.keys))
+            }
+            None if self.fetch(&entry, now) => Sought::Coming,
+            None => Sought::None,
+        }
+    }
+
+    /// Waits for the keys for `token`: for one fetch at most.
+    pub(super) async fn wait(self: &Arc<Self>, keys: &Keys, token: &Token) -> Option<Arc<KeySet>> {
+        let Keys::At(source) = keys else {
+            return match self.get(keys, token, clock::now()) {
+                Sought::Keys(keys) => Some(keys),
+                Sought::Coming | Sought::None => None,
+            };
+        };
+        let entry = self.entry(source, clock::now());
+        // Before it is asked for, so that no end is missed.
+        let mut ended = entry.ended.subscribe();
+        match self.get(keys, token, clock::now()) {
+            Sought::Keys(keys) => return Some(keys),
+            Sought::None => return None,
+            Sought::Coming => {}
+        }
+        ended.changed().await.ok()?;
+        let good = entry.good.load_full().filter(|good| clock::now() < good.over);
+        good.map(|good| Arc::clone(&good.keys))
+    }
+
+    /// Fetches keys before a request needs them, if that was not done yet.
+    pub(super) fn want(self: &Arc<Self>, source: &Arc<JwksSource>, now: Timestamp) {
+        let entry = self.entry(source, now);
+        if entry.good.load().is_none() {
+            self.fetch(&entry, now);
+        }
+    }
+
+    fn entry(&self, source: &Arc<JwksSource>, now: Timestamp) -> Arc<Entry> {
+        let found = |sets: &[Arc<Entry>]| {
+            let same =
+                |entry: &&Arc<Entry>| Arc::ptr_eq(&entry.source, source) || entry.source == *source;
+            sets.iter().find(same).map(Arc::clone)
+        };
+        let entry = found(&self.sets.load()).unwrap_or_else(|| {
+            let _one_at_a_time = self.adding.lock();
+            let sets = self.sets.load_full();
+            found(&sets).unwrap_or_else(|| {
+                let mut sets: Vec<_> = Vec::clone(&sets);
+                if sets.len() >= MAX_SETS {
+                    sets.sort_by_key(|entry| std::cmp::Reverse(entry.used.load(Ordering::Relaxed)));
+                    sets.truncate(MAX_SETS - 1);
+                }
+                let entry = Arc::new(Entry::new(Arc::clone(source)));
+                sets.push(Arc::clone(&entry));
+                self.sets.store(Arc::new(sets));
+                entry
+            })
+        });
+        entry.used.store(now.as_nanos(), Ordering::Relaxed);
+        entry
+    }
+
+    /// Begins to fetch, unless somebody does; whether keys are coming.
+    fn fetch(self: &Arc<Self>, entry: &Arc<Entry>, now: Timestamp) -> bool {
+        let mut flight = entry.flight.lock();
+        if flight.running {
+            return true;
+        }
+        if flight.not_before.is_some_and(|not_before| now < not_before) {
+            return false;
+        }
+        flight.running = true;
+        let (store, entry) = (Arc::clone(self), Arc::clone(entry));
+        // A task of its own: a request that is given up must not take others' keys with it.
+        drop(self.runtime.spawn(async move {
+            let fetched = store.fetched(&entry.source).await;
+            entry.ended(fetched);
+        }));
+        true
+    }
+
+    async fn fetched(&self, source: &JwksSource) -> Result<KeySet, Arc<str>> {
+        let bytes = match source {
+            JwksSource::File(path) => read(path).await?,
+            JwksSource::Remote(remote) => {
+                let timeout = remote.http_uri.timeout;
+                let late = |_elapsed| Arc::from(format!("no answer within {timeout:?}"));
+                tokio::time::timeout(timeout, self.get_remote(remote)).await.map_err(late)??
+            }
+            // Those that are in the configuration are never sought.
+            _ => return Err(Arc::from("the keys are nowhere")),
+        };
+        KeySet::parse(&bytes).map_err(|wrong| Arc::from(wrong.to_string()))
+    }
+
+    async fn get_remote(&self, remote: &RemoteJwks) -> Result<bytes::Bytes, Arc<str>> {
+        let text = |kind: AskFailureKind| Arc::from(kind.to_string());
+        let parsed = remote.http_uri.uri.parse::<Uri>().ok();
+        let authority = parsed.as_ref().and_then(Uri::authority).map_or("", |name| name.as_str());
+        let path = parsed.as_ref().and_then(Uri::path_and_query).map_or("/", |path| path.as_str());
+        let mut request = Request::new(MeshBody::empty());
+        *request.uri_mut() = uri(authority, &remote.http_uri.cluster, path).map_err(text)?;
+        let sent = self.caller.send(&remote.http_uri.cluster, request, MAX_JWKS).await;
+        let (response, _) = sent.map_err(text)?;
+        match response.status() {
+            StatusCode::OK => Ok(response.into_body()),
+            status => Err(Arc::from(format!("status {status}"))),
+        }
+    }
+}
+
+async fn read(path: &Path) -> Result<bytes::Bytes, Arc<str>> {
+    let file = tokio::fs::File::open(path).await;
+    let file = file.map_err(|error| Arc::from(format!("{}: {error}", path.display())))?;
+    let mut bytes = Vec::new();
+    // One byte more than is taken, so that a file that is too large is seen.
+    let most = u64::try_from(MAX_JWKS).unwrap_or(u64::MAX).saturating_add(1);
+    let read = file.take(most).read_to_end(&mut bytes).await;
+    read.map_err(|error| Arc::from(format!("{}: {error}", path.display())))?;
+    Ok(bytes.into())
+}
+
+impl Entry {
+    fn new(source: Arc<JwksSource>) -> Self {
+        Self {
+            source,
+            good: ArcSwapOption::empty(),
+            used: AtomicU64::new(0),
+            flight: Mutex::default(),
+            ended: watch::Sender::new(0),
+        }
+    }
+
+    /// A fetch ended: keys take the place of those before, a failure takes nobody's.
+    fn ended(&self, fetched: Result<KeySet, Arc<str>>) {
+        let now = clock::now();
+        let mut not_before = None;
+        match fetched {
+            Ok(keys) => {
+                let (stale, over) = self.ends(now);
+                let good = Good { keys: Arc::new(keys), fetched: now, stale, over };
+                self.good.store(Some(Arc::new(good)));
+            }
+            Err(why) => {
+                let kept = self.good.load().is_some();
+                tracing::warn!(
+                    target: "mesh::filter",
+                    source = %Named(&self.source), kept, %why,
+                    "a key set could not be fetched"
+                );
+                not_before = Some(now + self.retry());
+            }
+        }
+        *self.flight.lock() = Flight { running: false, not_before };
+        self.ended.send_modify(|ended| *ended = ended.wrapping_add(1));
+    }
+
+    fn ends(&self, now: Timestamp) -> (Timestamp, Timestamp) {
+        match &*self.source {
+            JwksSource::Remote(remote) => {
+                let stale = now + remote.cache_duration;
+                (stale, stale + remote.cache_duration)
+            }
+            // Envoy reads a file once.
+            _ => (Timestamp::MAX, Timestamp::MAX),
+        }
+    }
+
+    fn retry(&self) -> Duration {
+        match &*self.source {
+            JwksSource::Remote(remote) => remote.failed_refetch,
+            _ => FILE_RETRY,
+        }
+    }
+}
+
+/// A source as logs name it.
+struct Named<'s>(&'s JwksSource);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            JwksSource::Remote(remote) => {
+                write!(f, "{} of cluster `{}`", remote.http_uri.uri, remote.http_uri.cluster)
+            }
+            JwksSource::File(path) => path.display().fmt(f),
+            _ => f.write_str("the configuration"),
+        }
+    }
+}
+
+impl fmt::Debug for KeyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyStore").field("sets", &self.sets.load().len()).finish_non_exhaustive()
+    }
+}

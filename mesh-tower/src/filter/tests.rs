@@ -1,0 +1,507 @@
+use super::{AskContext, Asker, Prefixed, read_prefix};
+use crate::testing::{MemoryNetwork, MemoryServer, one_cluster};
+use crate::{Mesh, MeshBody};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use bytes::{BufMut, Bytes, BytesMut};
+use envoy_types::pb::envoy::config::core::v3::{HeaderValue as PbValue, HeaderValueOption};
+use envoy_types::pb::envoy::service::auth::v3 as auth;
+use envoy_types::pb::envoy::service::ratelimit::v3 as limit;
+use envoy_types::pb::envoy::r#type::v3::HttpStatus;
+use envoy_types::pb::google::rpc;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use mesh_core::filter::{Chain, FilterContext, Overrides, Pass, Step, Told};
+use mesh_core::identity::Peer;
+use mesh_core::model::RouteMatch;
+use mesh_core::model::http_filter::*;
+use mesh_core::rbac;
+use prost::Message;
+use rcgen::{
+    KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256,
+};
+use rcgen::{PublicKeyData, SigningKey};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+const OTHER: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)), 80);
+
+/// A mesh with one cluster, `other`, and what its one endpoint does.
+fn mesh<F, Fut>(answer: F) -> (Arc<Asker>, MemoryServer, Mesh)
+where
+    F: Fn(Request<hyper::body::Incoming>) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Response<MeshBody>> + Send + 'static,
+{
+    let network = MemoryNetwork::new();
+    let server = network.serve_fn(OTHER, answer);
+    let config = one_cluster("other", [OTHER]);
+    let mesh = Mesh::builder().config(config).connector(network).build().unwrap();
+    (Asker::new(&mesh), server, mesh)
+}
+
+/// What becomes of a request that the filter sees.
+async fn pass(asker: &Arc<Asker>, chain: &Chain, request: Request<()>) -> String {
+    let (mut parts, ()) = request.into_parts();
+    let address = "10.1.2.3:1".parse().unwrap();
+    let connection = rbac::Connection::new(&Peer::Plaintext, address, address);
+    let overrides = Overrides::default();
+    let mut why = String::new();
+    let mut observer = |_: &Arc<str>, told: Told<'_>| {
+        if let Told::Asked(decision) = told {
+            why = decision.failure.map(|failure| format!(" ({failure})")).unwrap_or_default();
+        }
+    };
+    let mut pass = Pass::new(1);
+    let mut cx = FilterContext {
+        request: &mut parts,
+        connection: &connection,
+        now: crate::clock::now(),
+        wall: crate::clock::wall(),
+    };
+    let mut step = pass.start(chain, &overrides, &mut cx, &mut observer);
+    while let Step::Ask(question) = step {
+        let answer = asker.ask(*question, AskContext::default()).await;
+        step = pass.handle_answer(answer, chain, &overrides, &mut cx, &mut observer);
+    }
+    let end = match step {
+        Step::Continue => format!("on {}", list(&parts.headers)),
+        Step::Reply(reply) => {
+            let body = String::from_utf8_lossy(&reply.body).into_owned();
+            format!("{} {}{body}", reply.status.as_u16(), list(&reply.headers))
+        }
+        other => format!("{other:?}"),
+    };
+    format!("{}{why}", end.trim_end())
+}
+
+fn list(headers: &HeaderMap) -> String {
+    let headers = headers.iter().filter(|(name, _)| *name != "www-authenticate");
+    headers.map(|(name, value)| format!("{name}={} ", value.to_str().unwrap())).collect()
+}
+
+fn chain(config: HttpFilterConfig) -> Chain {
+    Chain::compile(&[HttpFilter::new("f", config)], None).unwrap()
+}
+
+// === tokens ===
+
+/// A key of the algorithm, and the key set that has it as `k`.
+fn key(algorithm: &str) -> (KeyPair, String) {
+    let kind = match algorithm {
+        "ES256" => &PKCS_ECDSA_P256_SHA256,
+        "ES384" => &PKCS_ECDSA_P384_SHA384,
+        "EdDSA" => &PKCS_ED25519,
+        _ => &PKCS_RSA_SHA256,
+    };
+    let pair = KeyPair::generate_for(kind).unwrap();
+    let public = pair.der_bytes();
+    let jwk = match algorithm {
+        "ES256" | "ES384" => {
+            let (x, y) = public[1..].split_at(public.len() / 2);
+            let curve = if algorithm == "ES256" { "P-256" } else { "P-384" };
+            let (x, y) = (BASE64.encode(x), BASE64.encode(y));
+            format!(r#""kty":"EC","crv":"{curve}","x":"{x}","y":"{y}""#)
+        }
+        "EdDSA" => format!(r#""kty":"OKP","crv":"Ed25519","x":"{}""#, BASE64.encode(public)),
+        _ => {
+            let [n, e] = numbers(public);
+            let (n, e) = (BASE64.encode(n), BASE64.encode(e));
+            format!(r#""kty":"RSA","n":"{n}","e":"{e}""#)
+        }
+    };
+    (pair, format!(r#"{{"keys":[{{{jwk},"kid":"k"}}]}}"#))
+}
+
+/// The two numbers of a sequence in DER.
+fn numbers(der: &[u8]) -> [Vec<u8>; 2] {
+    fn take<'d>(der: &mut &'d [u8]) -> &'d [u8] {
+        let (length, from) = match der[1] {
+            short @ 0..=0x7f => (usize::from(short), 2),
+            0x81 => (usize::from(der[2]), 3),
+            _ => (usize::from(der[2]) << 8 | usize::from(der[3]), 4),
+        };
+        let (value, rest) = der[from..].split_at(length);
+        *der = rest;
+        value
+    }
+    let mut der = der;
+    let mut content = take(&mut der);
+    let mut number = || {
+        let bytes = take(&mut content);
+        bytes.iter().copied().skip_while(|byte| *byte == 0).collect::<Vec<_>>()
+    };
+    [number(), number()]
+}
+
+fn sign(pair: &KeyPair, algorithm: &str, kid: &str) -> String {
+    let header = format!(r#"{{"alg":"{algorithm}","kid":"{kid}"}}"#);
+    let signed = format!("{}.{}", BASE64.encode(header), BASE64.encode(r#"{"iss":"me"}"#));
+    let signature = SigningKey::sign(pair, signed.as_bytes()).unwrap();
+    let signature = match algorithm {
+        "ES256" | "ES384" => {
+            let half = if algorithm == "ES256" { 32 } else { 48 };
+            let numbers = numbers(&signature);
+            let padded = numbers.iter().flat_map(|number| {
+                std::iter::repeat_n(0, half - number.len()).chain(number.iter().copied())
+            });
+            padded.collect()
+        }
+        _ => signature,
+    };
+    format!("{signed}.{}", BASE64.encode(signature))
+}
+
+fn tokens(jwks: JwksSource) -> Chain {
+    let mut filter = JwtAuthn::default();
+    let mut provider = JwtProvider::new(jwks);
+    provider.issuer = Some("me".into());
+    provider.cache_size = 10;
+    filter.providers = [(Arc::from("p"), provider)].into();
+    let requires = Some(JwtRequirement::provider("p"));
+    filter.rules = vec![JwtRule { matcher: RouteMatch::any(), requires }];
+    chain(HttpFilterConfig::JwtAuthn(Arc::new(filter)))
+}
+
+fn bearer(token: &str) -> Request<()> {
+    let request =
+        Request::get("http://reviews/").header("authorization", format!("Bearer {token}"));
+    request.body(()).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn signatures_are_checked_by_the_keys_of_their_algorithm() {
+    let (asker, _server, _mesh) = mesh(|_| async { Response::new(MeshBody::empty()) });
+    const WRONG: &str = "401 Jwt verification fails";
+    const NO_KEY: &str = "401 Jwks doesn't have key to match kid or alg from Jwt";
+    const UNSUPPORTED: &str = "401 Jwt header [alg] is not supported";
+    for algorithm in ["ES256", "ES384", "EdDSA", "RS256"] {
+        let (pair, keys) = key(algorithm);
+        let chain = tokens(JwksSource::Inline(keys.as_str().into()));
+        let good = sign(&pair, algorithm, "k");
+        // The second time it is remembered.
+        for _ in 0..2 {
+            assert_eq!(pass(&asker, &chain, bearer(&good)).await, "on", "{algorithm}");
+        }
+        let (stranger, _) = key(algorithm);
+        let forged = sign(&stranger, algorithm, "k");
+        assert_eq!(pass(&asker, &chain, bearer(&forged)).await, WRONG, "{algorithm}");
+        let mut changed: Vec<&str> = good.split('.').collect();
+        let claims = BASE64.encode(r#"{"iss":"me","sub":"root"}"#);
+        changed[1] = &claims;
+        assert_eq!(pass(&asker, &chain, bearer(&changed.join("."))).await, WRONG, "{algorithm}");
+        let other = sign(&pair, algorithm, "other");
+        assert_eq!(pass(&asker, &chain, bearer(&other)).await, NO_KEY, "{algorithm}");
+        // The key is public, so anybody could make these.
+        for (name, expected) in [("none", UNSUPPORTED), ("HS256", UNSUPPORTED)] {
+            let header = BASE64.encode(format!(r#"{{"alg":"{name}","kid":"k"}}"#));
+            let confused = good.replacen(good.split('.').next().unwrap(), &header, 1);
+            assert_eq!(pass(&asker, &chain, bearer(&confused)).await, expected, "{algorithm}");
+        }
+    }
+    let (_, keys) = key("RS256");
+    let (pair, _) = key("ES256");
+    let chain = tokens(JwksSource::Inline(keys.as_str().into()));
+    assert_eq!(pass(&asker, &chain, bearer(&sign(&pair, "ES256", "k"))).await, NO_KEY);
+}
+
+fn remote() -> Chain {
+    let uri = HttpUri::new("http://issuer/keys", "other", Duration::from_secs(1));
+    let mut remote = RemoteJwks::new(uri);
+    remote.cache_duration = Duration::from_secs(60);
+    tokens(JwksSource::Remote(remote))
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_are_fetched_once_and_kept_until_their_own_end() {
+    let (pair, keys) = key("ES256");
+    let fetched = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&fetched);
+    let (asker, server, mesh) = mesh(move |request| {
+        let before = count.fetch_add(1, Ordering::Relaxed);
+        let keys = if before == 1 { "garbage".to_owned() } else { keys.clone() };
+        async move {
+            assert_eq!(request.uri().path(), "/keys");
+            // So that the first requests find the fetch on its way.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            Response::new(MeshBody::full(keys))
+        }
+    });
+    mesh.ready().await.unwrap();
+    let chain = remote();
+    let good = sign(&pair, "ES256", "k");
+    let [a, b, c] = [0, 1, 2].map(|_| pass(&asker, &chain, bearer(&good)));
+    assert_eq!(tokio::join!(a, b, c), ("on".into(), "on".into(), "on".into()));
+    assert_eq!(fetched.load(Ordering::Relaxed), 1);
+    // Stale: they are good, and fetched anew, which brings garbage.
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    assert_eq!(pass(&asker, &chain, bearer(&good)).await, "on");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(fetched.load(Ordering::Relaxed), 2);
+    // The server hangs: nobody waits for it while there are good keys.
+    server.hang();
+    server.close();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let before = tokio::time::Instant::now();
+    assert_eq!(pass(&asker, &chain, bearer(&good)).await, "on");
+    assert_eq!(before.elapsed(), Duration::ZERO);
+    // Their own end: a request waits for one fetch, and who comes after it for none.
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    let refused = "401 Jwks remote fetch is failed";
+    assert_eq!(pass(&asker, &chain, bearer(&good)).await, refused);
+    let before = tokio::time::Instant::now();
+    assert_eq!(pass(&asker, &chain, bearer(&good)).await, refused);
+    assert_eq!(before.elapsed(), Duration::ZERO);
+    server.accept();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(pass(&asker, &chain, bearer(&good)).await, "on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_new_is_looked_for() {
+    let (first, first_keys) = key("ES256");
+    let (second, second_keys) = key("EdDSA");
+    let fetched = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&fetched);
+    let (asker, _server, mesh) = mesh(move |_| {
+        let before = count.fetch_add(1, Ordering::Relaxed);
+        let keys = if before == 0 { first_keys.clone() } else { second_keys.clone() };
+        async move { Response::new(MeshBody::full(keys)) }
+    });
+    mesh.ready().await.unwrap();
+    let chain = remote();
+    let (old, new) = (sign(&first, "ES256", "k"), sign(&second, "EdDSA", "k"));
+    assert_eq!(pass(&asker, &chain, bearer(&old)).await, "on");
+    let refused = "401 Jwks doesn't have key to match kid or alg from Jwt";
+    assert_eq!(pass(&asker, &chain, bearer(&new)).await, refused);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(pass(&asker, &chain, bearer(&new)).await, "on");
+    // A token of no key can't make it ask again and again.
+    for _ in 0..5 {
+        assert_eq!(pass(&asker, &chain, bearer(&old)).await, refused);
+    }
+    assert_eq!(fetched.load(Ordering::Relaxed), 2);
+}
+
+// === services ===
+
+/// A gRPC answer of one message.
+fn grpc(message: &[u8]) -> Response<MeshBody> {
+    let mut framed = BytesMut::new();
+    framed.put_u8(0);
+    framed.put_u32(u32::try_from(message.len()).unwrap());
+    framed.put_slice(message);
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    let frames = [Frame::data(framed.freeze()), Frame::trailers(trailers)].map(Ok::<_, Infallible>);
+    let body = MeshBody::new(StreamBody::new(futures_util::stream::iter(frames)));
+    let mut response = Response::new(body);
+    response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+    response
+}
+
+/// The message of a gRPC request.
+async fn received<M: Message + Default>(request: Request<hyper::body::Incoming>) -> M {
+    let bytes = request.into_body().collect().await.unwrap().to_bytes();
+    M::decode(&bytes[5..]).unwrap()
+}
+
+fn authz(change: impl FnOnce(&mut ExtAuthz)) -> Chain {
+    let service = GrpcService::new("other", Duration::from_millis(200));
+    let mut filter = ExtAuthz::new(AuthzService::Grpc(service));
+    change(&mut filter);
+    chain(HttpFilterConfig::ExtAuthz(Arc::new(filter)))
+}
+
+fn to(path: &str) -> Request<()> {
+    Request::get(format!("http://reviews{path}")).header("x-user", "u").body(()).unwrap()
+}
+
+/// Allows `/allow`, hangs at `/hang`, says nothing that could be read at `/garbage`, fails at `/fails`.
+async fn authorizer(request: Request<hyper::body::Incoming>) -> Response<MeshBody> {
+    assert_eq!(request.uri().path(), "/envoy.service.auth.v3.Authorization/Check");
+    let asked = received::<auth::CheckRequest>(request).await;
+    let attributes = asked.attributes.unwrap();
+    let asked = attributes.request.unwrap().http.unwrap();
+    assert_eq!((&*asked.host, &*asked.headers["x-user"]), ("reviews", "u"));
+    let header = |key: &str, value: &str| HeaderValueOption {
+        header: Some(PbValue { key: key.into(), value: value.into(), ..PbValue::default() }),
+        ..HeaderValueOption::default()
+    };
+    let mut answer = auth::CheckResponse::default();
+    answer.status = Some(rpc::Status { code: 7, ..rpc::Status::default() });
+    match &*asked.path {
+        "/allow" => {
+            answer.status = Some(rpc::Status::default());
+            let mut ok = auth::OkHttpResponse::default();
+            ok.headers = vec![header("x-user", "alice")];
+            answer.http_response = Some(auth::check_response::HttpResponse::OkResponse(ok));
+        }
+        "/hang" => std::future::pending().await,
+        "/garbage" => return grpc(b"garbage"),
+        "/fails" => {
+            let mut response = grpc(b"");
+            *response.body_mut() = MeshBody::empty();
+            response.headers_mut().insert("grpc-status", HeaderValue::from_static("13"));
+            return response;
+        }
+        "/bare" => {}
+        _ => {
+            let mut no = auth::DeniedHttpResponse::default();
+            no.status = Some(HttpStatus { code: 401 });
+            no.headers = vec![header("x-why", "because")];
+            no.body = "no".into();
+            answer.http_response = Some(auth::check_response::HttpResponse::DeniedResponse(no));
+        }
+    }
+    grpc(&answer.encode_to_vec())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_authorizer_is_asked_and_obeyed() {
+    let (asker, server, mesh) = mesh(authorizer);
+    mesh.ready().await.unwrap();
+    let closed = authz(|_| {});
+    let open = authz(|filter| filter.failure_mode_allow = true);
+    for (path, by_closed, by_open) in [
+        ("/allow", "on x-user=alice", "on x-user=alice"),
+        (
+            "/deny",
+            "401 x-why=because content-type=text/plain no",
+            "401 x-why=because content-type=text/plain no",
+        ),
+        ("/bare", "403", "403"),
+        (
+            "/hang",
+            "403 (cluster `other`: no answer within 200ms)",
+            "on x-user=u (cluster `other`: no answer within 200ms)",
+        ),
+        (
+            "/fails",
+            "403 (cluster `other`: it answered status 13)",
+            "on x-user=u (cluster `other`: it answered status 13)",
+        ),
+    ] {
+        assert_eq!(pass(&asker, &closed, to(path)).await, by_closed, "{path}");
+        assert_eq!(pass(&asker, &open, to(path)).await, by_open, "{path}");
+    }
+    let garbage = pass(&asker, &closed, to("/garbage")).await;
+    assert!(garbage.starts_with("403 (cluster `other`: its answer can't be read"), "{garbage}");
+    server.refuse();
+    server.close();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let gone = pass(&asker, &closed, to("/allow")).await;
+    assert!(gone.starts_with("403 (cluster `other`: "), "{gone}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_is_not_there_is_nobody() {
+    let (asker, _server, mesh) = mesh(authorizer);
+    mesh.ready().await.unwrap();
+    let service = GrpcService::new("none", Duration::from_millis(200));
+    let chain = authz(|filter| filter.service = AuthzService::Grpc(service));
+    let found = pass(&asker, &chain, to("/allow")).await;
+    assert!(found.starts_with("403 (cluster `none`: "), "{found}");
+    assert!(found.contains("no such cluster"), "{found}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_of_the_request_counts_too() {
+    let (asker, _server, mesh) = mesh(authorizer);
+    mesh.ready().await.unwrap();
+    let chain = authz(|_| {});
+    let (mut parts, ()) = to("/hang").into_parts();
+    let address = "10.1.2.3:1".parse().unwrap();
+    let connection = rbac::Connection::new(&Peer::Plaintext, address, address);
+    let now = crate::clock::now();
+    let mut cx = FilterContext {
+        request: &mut parts,
+        connection: &connection,
+        now,
+        wall: crate::clock::wall(),
+    };
+    let observer = &mut |_: &Arc<str>, _: Told<'_>| {};
+    let step = Pass::new(1).start(&chain, &Overrides::default(), &mut cx, observer);
+    let Step::Ask(question) = step else { panic!("{step:?}") };
+    let deadline = Some(now + Duration::from_millis(50));
+    let before = tokio::time::Instant::now();
+    let answer = asker.ask(*question, AskContext { deadline, ..AskContext::default() }).await;
+    assert!(format!("{answer:?}").contains("Timeout(50ms)"), "{answer:?}");
+    assert_eq!(before.elapsed(), Duration::from_millis(50));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_authorizer_of_http_gets_the_head() {
+    let (asker, _server, mesh) = mesh(|request| async move {
+        assert_eq!(request.headers().get("content-length").unwrap(), "0");
+        assert!(request.headers().get("x-user").is_none());
+        let mut response = Response::new(MeshBody::full(request.uri().path().to_owned()));
+        response.headers_mut().insert("x-user", HeaderValue::from_static("alice"));
+        *response.status_mut() = match request.uri().path() {
+            "/check/allow" => http::StatusCode::OK,
+            "/check/down" => http::StatusCode::BAD_GATEWAY,
+            _ => http::StatusCode::FORBIDDEN,
+        };
+        response
+    });
+    mesh.ready().await.unwrap();
+    let server = HttpUri::new("http://authz", "other", Duration::from_millis(200));
+    let mut service = HttpAuthz::new(server);
+    service.path_prefix = "/check".into();
+    let exact = mesh_core::model::matcher::StringPattern::Exact("x-user".into());
+    service.allowed_upstream_headers = vec![mesh_core::model::StringMatcher::new(exact)];
+    let chain = authz(|filter| filter.service = AuthzService::Http(service));
+    assert_eq!(pass(&asker, &chain, to("/allow")).await, "on x-user=alice");
+    let denied = pass(&asker, &chain, to("/deny")).await;
+    assert!(denied.starts_with("403 ") && denied.ends_with("/check/deny"), "{denied}");
+    let down = "403 (cluster `other`: it answered status 502)";
+    assert_eq!(pass(&asker, &chain, to("/down")).await, down);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_counts_is_asked_and_obeyed() {
+    let (asker, _server, mesh) = mesh(|request| async move {
+        let asked = received::<limit::RateLimitRequest>(request).await;
+        assert_eq!(asked.domain, "shop");
+        let user = &asked.descriptors[0].entries[0];
+        let code = if user.value == "many" { 2 } else { 1 };
+        let mut answer = limit::RateLimitResponse::default();
+        answer.overall_code = code;
+        grpc(&answer.encode_to_vec())
+    });
+    mesh.ready().await.unwrap();
+    let service = GrpcService::new("other", Duration::from_millis(20));
+    let mut filter = RateLimit::new("shop", service);
+    let action = RateLimitAction::RequestHeaders {
+        name: "x-user".parse().unwrap(),
+        descriptor_key: "user".into(),
+        skip_if_absent: false,
+    };
+    filter.rules = vec![RateLimitRule::new(vec![action])];
+    let chain = chain(HttpFilterConfig::RateLimit(Arc::new(filter)));
+    assert_eq!(pass(&asker, &chain, to("/")).await, "on x-user=u");
+    let many = Request::get("http://reviews/").header("x-user", "many").body(()).unwrap();
+    assert_eq!(pass(&asker, &chain, many).await, "429 x-envoy-ratelimited=true");
+}
+
+#[tokio::test]
+async fn a_body_that_was_looked_at_is_whole() {
+    async fn check(parts: &[&'static str], most: usize, expected: (&str, bool)) {
+        let frames: Vec<_> =
+            parts.iter().map(|part| Ok::<_, Infallible>(Frame::data(Bytes::from(*part)))).collect();
+        let mut body = Prefixed::new(StreamBody::new(futures_util::stream::iter(frames)));
+        let prefix = read_prefix(&mut body, most).await.unwrap();
+        assert_eq!((&*prefix.bytes, prefix.more), (expected.0.as_bytes(), expected.1), "{parts:?}");
+        let whole = body.collect().await.unwrap().to_bytes();
+        assert_eq!(whole, parts.concat());
+    }
+    check(&[], 3, ("", false)).await;
+    check(&["ab", "c"], 3, ("abc", false)).await;
+    check(&["ab", "cd"], 3, ("abc", true)).await;
+    check(&["ab", "c", "d"], 3, ("abc", true)).await;
+    check(&["abcd"], 0, ("", true)).await;
+}

@@ -1,0 +1,109 @@
+use super::*;
+use auth::check_response::HttpResponse;
+use envoy_types::pb::envoy::config::core::v3::QueryParameter;
+use envoy_types::pb::envoy::service::auth::v3 as auth;
+use envoy_types::pb::envoy::service::ratelimit::v3 as limit;
+use envoy_types::pb::envoy::r#type::v3::HttpStatus;
+use envoy_types::pb::google::protobuf::BoolValue;
+use envoy_types::pb::google::rpc;
+use prost::Message;
+
+fn option(key: &str, value: &str, append: Option<bool>, action: i32) -> HeaderValueOption {
+    let header = PbValue { key: key.into(), value: value.into(), ..PbValue::default() };
+    #[expect(deprecated, reason = "authorizers write it")]
+    HeaderValueOption {
+        header: Some(header),
+        append: append.map(|value| BoolValue { value }),
+        append_action: action,
+        ..HeaderValueOption::default()
+    }
+}
+
+fn answer(code: Option<i32>, response: Option<HttpResponse>) -> Vec<u8> {
+    let status = code.map(|code| rpc::Status { code, ..rpc::Status::default() });
+    let message = auth::CheckResponse { status, http_response: response, dynamic_metadata: None };
+    message.encode_to_vec()
+}
+
+#[track_caller]
+fn check(bytes: &[u8], expected: &str) {
+    let found = match decode_check(bytes) {
+        Ok(answer) => {
+            let names = answer.headers.iter().map(|edit| match edit {
+                HeaderMutation::Remove(name) => format!(" -{name}"),
+                HeaderMutation::Append { name, value, action } => {
+                    format!(" {name}={} {action:?}", value.to_str().unwrap())
+                }
+            });
+            let names = names.collect::<String>();
+            let invalid = if answer.invalid_mutation { " invalid" } else { "" };
+            let query = format!("{:?}", answer.query_parameters_to_set);
+            let status = answer.status.map(|status| status.as_u16());
+            format!("{} {status:?}{names} {query}{invalid}", answer.allowed)
+        }
+        Err(why) => why.to_string(),
+    };
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn only_an_explicit_ok_is_a_yes() {
+    let mut ok = auth::OkHttpResponse::default();
+    ok.headers = vec![
+        option("x-a", "1", None, 0),
+        option("x-b", "2", Some(true), 0),
+        option("x-c", "3", None, 1),
+        option(":path", "/x", None, 0),
+        option("x-d", "a\nb", None, 0),
+    ];
+    ok.headers_to_remove = vec!["x-e".into()];
+    ok.query_parameters_to_set = vec![QueryParameter { key: "k".into(), value: "v".into() }];
+    let ok = Some(HttpResponse::OkResponse(ok));
+    let mut denied = auth::DeniedHttpResponse::default();
+    denied.status = Some(HttpStatus { code: 401 });
+    let no = Some(HttpResponse::DeniedResponse(denied.clone()));
+    denied.status = Some(HttpStatus { code: 99 });
+    let wrong = Some(HttpResponse::DeniedResponse(denied));
+    check(&answer(Some(0), None), "true None []");
+    check(
+        &answer(Some(0), ok.clone()),
+        "true None x-a=1 OverwriteIfExistsOrAdd x-b=2 AppendIfExistsOrAdd x-c=3 AddIfAbsent -x-e [(\"k\", \
+         \"v\")] invalid",
+    );
+    check(&answer(None, None), "false None []");
+    check(&answer(None, ok.clone()), "false None []");
+    check(&answer(Some(7), ok), "false None []");
+    check(&answer(Some(7), no.clone()), "false Some(401) []");
+    check(&answer(Some(0), no), "true None []");
+    check(&answer(Some(7), wrong), "99 is no HTTP status");
+    assert!(decode_check(b"garbage").is_err());
+}
+
+#[test]
+fn a_verdict_is_one_or_the_other() {
+    let message = |code, remaining| limit::RateLimitResponse {
+        overall_code: code,
+        statuses: vec![limit::rate_limit_response::DescriptorStatus {
+            limit_remaining: remaining,
+            current_limit: Some(limit::rate_limit_response::RateLimit {
+                name: "n".into(),
+                requests_per_unit: 10,
+                unit: 2,
+            }),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let over = decode_limit(&message(2, 0).encode_to_vec()).unwrap();
+    assert!(over.over_limit);
+    let under = decode_limit(&message(1, 3).encode_to_vec()).unwrap();
+    assert!(!under.over_limit);
+    let [status] = &*under.statuses else { panic!("{under:?}") };
+    let limit = status.limit.as_ref().unwrap();
+    assert_eq!((status.remaining, limit.requests, limit.unit.as_secs()), (3, 10, 60));
+    assert_eq!(
+        decode_limit(&message(0, 0).encode_to_vec()).unwrap_err().as_ref(),
+        "0 is no verdict"
+    );
+    assert!(decode_limit(b"garbage").is_err());
+}
