@@ -62,6 +62,7 @@ mod foreign;
 mod grpc;
 #[cfg(feature = "tls")]
 pub mod identity;
+mod inbound_context;
 mod leaf;
 mod mesh;
 mod net;
@@ -84,6 +85,7 @@ pub use client::Channel;
 pub use client::{Client, MeshLayer, ResponseBody};
 pub use error::{Error, Station};
 pub use foreign::Endpoint;
+pub use inbound_context::{Inbound, Instrumented};
 pub use mesh::{Configuration, Mesh};
 pub use options::CallOptions;
 pub use peer::Peer;
