@@ -239,21 +239,26 @@ fn read_value(all: &str, at: usize) -> Result<(String, usize), XfccError> {
 
 impl ForwardedClient {
     fn put(&mut self, key: &str, text: String, at: usize) -> Result<(), XfccError> {
-        let once = match () {
-            () if key.eq_ignore_ascii_case("by") => return Ok(self.by.push(text)),
-            () if key.eq_ignore_ascii_case("uri") => return Ok(self.uris.push(text)),
-            () if key.eq_ignore_ascii_case("dns") => return Ok(self.dns_names.push(text)),
-            () if key.eq_ignore_ascii_case("hash") => &mut self.hash,
-            () if key.eq_ignore_ascii_case("cert") => &mut self.cert,
-            () if key.eq_ignore_ascii_case("chain") => &mut self.chain,
-            () if key.eq_ignore_ascii_case("subject") => &mut self.subject,
-            () => return Err(XfccError::UnknownKey(at)),
+        let once = match &*key.to_ascii_lowercase() {
+            "by" => return many(&mut self.by, text),
+            "uri" => return many(&mut self.uris, text),
+            "dns" => return many(&mut self.dns_names, text),
+            "hash" => &mut self.hash,
+            "cert" => &mut self.cert,
+            "chain" => &mut self.chain,
+            "subject" => &mut self.subject,
+            _ => return Err(XfccError::UnknownKey(at)),
         };
         match once.replace(text) {
             None => Ok(()),
             Some(_) => Err(XfccError::Repeated(at)),
         }
     }
+}
+
+fn many(names: &mut Vec<String>, text: String) -> Result<(), XfccError> {
+    names.push(text);
+    Ok(())
 }
 
 #[cfg(test)]

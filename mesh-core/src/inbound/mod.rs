@@ -274,7 +274,8 @@ impl CompiledHttp {
     /// after them: they may refuse a request that the route answers.
     ///
     /// # Errors
-    /// [`RouteError`]: no route is for it. Then the filters are not asked, as in Envoy.
+    /// [`RouteError`]: no route is for it. Then the filters are not asked, as in gRPC (gRFC A36), where they are
+    /// those of a route; Envoy asks them as the chain has them, and answers 404 after.
     pub fn route(
         &self,
         head: &RequestHead<'_>,

@@ -213,7 +213,7 @@ fn set_host(parts: &mut Parts, survey: &HeadSurvey) -> Result<(), Refusal> {
         HostAction::FollowUri => {
             let authority = parts.uri.authority().map_or("", Authority::as_str);
             let host = HeaderValue::from_str(without_userinfo(authority));
-            let host = host.map_err(|_| Refusal::Host(HostRefused::Invalid))?;
+            let host = host.ok().ok_or(Refusal::Host(HostRefused::Invalid))?;
             parts.headers.insert(HOST, host);
         }
     }
@@ -256,21 +256,20 @@ fn set_path(
     parts: &mut Parts,
     model: &HttpConnectionManager,
 ) -> Result<Option<HeaderValue>, Refusal> {
+    // For what can't be: what a normalized path consists of stands in a header, and in a URI.
+    const INVALID: Refusal = Refusal::Path(PathRefused::InvalidEscape);
     let path = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
     let (path, redirects) = match normalize(path, &model.path)? {
         NormalizedPath::Unchanged => return Ok(None),
         NormalizedPath::Changed(path) => (path, false),
         NormalizedPath::Redirect(path) => (path, true),
     };
-    // What a normalized path consists of stands in both.
-    let invalid = |()| Refusal::Path(PathRefused::InvalidEscape);
     if redirects {
-        return HeaderValue::try_from(path).map(Some).map_err(|_| invalid(()));
+        return HeaderValue::try_from(path).ok().map(Some).ok_or(INVALID);
     }
-    let path = PathAndQuery::try_from(path).map_err(|_| invalid(()))?;
     let mut uri = std::mem::take(&mut parts.uri).into_parts();
-    uri.path_and_query = Some(path);
-    parts.uri = Uri::from_parts(uri).map_err(|_| invalid(()))?;
+    uri.path_and_query = Some(PathAndQuery::try_from(path).ok().ok_or(INVALID)?);
+    parts.uri = Uri::from_parts(uri).ok().ok_or(INVALID)?;
     Ok(None)
 }
 

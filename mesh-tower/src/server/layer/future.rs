@@ -85,7 +85,10 @@ where
                 }
                 StateProj::Ready(reply) => {
                     let Some((mut reply, mut scope)) = reply.take() else { return Poll::Pending };
-                    scope.head(&mut reply);
+                    scope.head(&reply);
+                    if scope.is_head {
+                        reply.body_mut().clear();
+                    }
                     return Poll::Ready(Ok(reply.map(|body| ServerBody::local(body, scope))));
                 }
                 StateProj::Waiting(waiting) => {

@@ -41,6 +41,8 @@ pub(super) struct RequestScope {
     served: Option<Timestamp>,
     pub(super) grpc: bool,
     version: Version,
+    /// An answer to HEAD has no content (RFC 9110 section 9.3.2).
+    pub(super) is_head: bool,
     timing: bool,
     body_limit: Option<BodyLimit>,
     code: Code,
@@ -84,6 +86,7 @@ impl RequestScope {
             served: None,
             grpc,
             version: parts.version,
+            is_head: parts.method == Method::HEAD,
             timing: gate.timing,
             body_limit: None,
             code: Code::default(),
@@ -183,14 +186,15 @@ impl RequestScope {
     // === The response ===
 
     /// A response head goes out, of the service or of the layer.
-    pub(super) fn head<B>(&mut self, response: &mut Response<B>) {
+    pub(super) fn head<B>(&mut self, response: &Response<B>) {
         let status = response.status();
         let headers = response.headers();
         self.code.status = Some(status);
         self.code.grpc_status = self.grpc.then(|| grpc_status(headers)).flatten();
     }
 
-    /// What the service answered is made what it is to be.
+    /// What the service answered is made what it is to be. A filter that looks at answers does so between the
+    /// edits of the route and what is counted; one that counts them, in [`finish`](Self::finish).
     pub(super) fn answered<B>(&mut self, response: &mut Response<B>) {
         if let Some(served) = self.route()
             && served.route.edits_response(None)
@@ -214,7 +218,7 @@ impl RequestScope {
     fn push_back<B>(&self, response: &mut Response<B>) {
         if self.grpc {
             if self.code.grpc_status == Some(grpc::UNAVAILABLE) {
-                no_pushback_but_never(response.headers_mut());
+                never_again(response.headers_mut());
             }
         } else if self.code.status.is_some_and(|status| status.is_server_error()) {
             response.headers_mut().insert(X_MESH_RETRY, HeaderValue::from_static("no"));
@@ -228,7 +232,7 @@ impl RequestScope {
         }
         self.code.grpc_status = grpc_status(trailers);
         if self.inbound.is_exhausted() && self.code.grpc_status == Some(grpc::UNAVAILABLE) {
-            no_pushback_but_never(trailers);
+            never_again(trailers);
         }
     }
 
@@ -308,6 +312,6 @@ impl Drop for RequestScope {
 }
 
 /// gRFC A6: a negative pushback is "do not retry".
-fn no_pushback_but_never(headers: &mut HeaderMap) {
+fn never_again(headers: &mut HeaderMap) {
     headers.insert(GRPC_RETRY_PUSHBACK_MS, HeaderValue::from_static("-1"));
 }

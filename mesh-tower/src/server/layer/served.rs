@@ -58,12 +58,16 @@ impl Listening {
             return Err(Refusal::OtherListener(Arc::clone(&connection.listener)));
         }
         let snapshot = self.mesh.snapshot();
-        let mut served = self.served.load();
-        if !Arc::ptr_eq(&served.listeners, snapshot.listeners()) {
+        let known = self.served.load();
+        let fresh;
+        let served = if Arc::ptr_eq(&known.listeners, snapshot.listeners()) {
+            &**known
+        } else {
             // Once per configuration. Whoever comes at the same time makes the same.
-            self.served.store(Arc::new(self.serve(snapshot.listeners(), &served)));
-            served = self.served.load();
-        }
+            fresh = Arc::new(self.serve(snapshot.listeners(), &known));
+            self.served.store(Arc::clone(&fresh));
+            &*fresh
+        };
         let chains = served.chains.as_deref().ok_or(Refusal::NoListener)?;
         let by_pointer =
             |chain: &&Arc<ServedChain>| Arc::ptr_eq(&chain.compiled, &connection.chain);

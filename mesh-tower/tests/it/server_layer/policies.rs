@@ -4,7 +4,8 @@ use super::kit::{
     ask, behind, changing, connection, echo, listener, mesh, peer, rbac, rbac_filter, refused,
     request, rules, send, told,
 };
-use crate::fixture::{bounded, metric};
+use crate::fixture::{at, bounded, metric, simple};
+use crate::rpc::{EchoClient, Routes, text};
 use http::Response;
 use mesh_core::identity::Peer;
 use mesh_core::model::rbac::{AuditCondition, AuditLogger};
@@ -12,8 +13,10 @@ use mesh_core::model::{HttpFilter, HttpFilterConfig};
 use mesh_core::rbac::AuditRecord;
 use mesh_tower::MeshBody;
 use mesh_tower::server::{AuditSink, ServerLayer};
+use mesh_tower::testing::MemoryNetwork;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use tower::{Layer, ServiceExt, service_fn};
 
 const SHOP: &str = "spiffe://m/ns/shop/sa/shop";
 const REFUSED: &str = "mesh_server_refused_total";
@@ -131,5 +134,36 @@ async fn audited_decisions_are_told() {
             ask(&service, &connection, &format!("POST {path}\nhost: a")).await;
         }
         assert_eq!(*lines.0.lock(), expected);
+    }
+}
+
+/// A service of tonic's behind the layer, called through a mesh.
+#[tokio::test(start_paused = true)]
+async fn a_grpc_service_is_served_behind_it() {
+    let server = mesh(listener(|http| {
+        http.http_filters = vec![rbac("rbac", "ALLOW unary: /test.Echo/Unary *")];
+    }));
+    let connection = connection(&server, peer(SHOP));
+    let service = ServerLayer::new(&server, "web").layer(Routes);
+    let network = MemoryNetwork::new();
+    network.serve(
+        at(1),
+        service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(Arc::clone(&connection));
+            service.clone().oneshot(request)
+        }),
+    );
+    let caller = simple(&network, 1, |_| {});
+    let mut client = EchoClient::new(caller.channel("a").unwrap());
+    let answer = bounded(client.unary(tonic::Request::new(text("hello")))).await.unwrap();
+    assert_eq!(answer.text, "HELLO");
+    let failed = bounded(client.unary(tonic::Request::new(text("fail 5")))).await.unwrap_err();
+    assert_eq!((failed.code(), failed.message()), (tonic::Code::NotFound, "as you wish: ü"));
+    let denied = bounded(client.server(tonic::Request::new(text("x")))).await.unwrap_err();
+    assert_eq!(denied.code(), tonic::Code::PermissionDenied);
+    assert_eq!(denied.message(), "RBAC: access denied");
+    let requests = "mesh_server_requests_total";
+    for status in ["0", "5", "7"] {
+        assert_eq!(metric(&server, requests, &[("grpc_status", status)]), 1, "{status}");
     }
 }
