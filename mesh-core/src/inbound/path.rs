@@ -63,14 +63,17 @@ pub fn normalize(
     path_and_query: &str,
     rules: &PathNormalization,
 ) -> Result<NormalizedPath, PathRefused> {
-    if !path_and_query.starts_with('/') {
+    if !path_and_query.starts_with('/') || is_plain(path_and_query) {
         return Ok(NormalizedPath::Unchanged);
     }
+    changed(path_and_query, rules)
+}
+
+/// Apart: most paths are plain.
+#[cold]
+fn changed(path_and_query: &str, rules: &PathNormalization) -> Result<NormalizedPath, PathRefused> {
     let end = path_and_query.find(['?', '#']).unwrap_or(path_and_query.len());
     let (path, rest) = path_and_query.split_at(end);
-    if is_plain(path) {
-        return Ok(NormalizedPath::Unchanged);
-    }
     let mut changed = path.to_owned();
     let mut redirects = false;
     if rules.escaped_slashes != EscapedSlashes::Keep
@@ -98,19 +101,52 @@ pub fn normalize(
     })
 }
 
-/// Whether no rule could have anything to do: the usual path.
-fn is_plain(path: &str) -> bool {
-    let mut before = 0;
-    path.bytes().all(|byte| {
-        let slash = before == b'/';
-        before = byte;
-        match byte {
-            b'%' | b'\\' => false,
-            b'/' | b'.' => !slash,
-            byte => !is_escaped(byte),
+/// Whether no rule could have anything to do: the usual path. Every request's path is looked at, so it is one
+/// look at a table for each byte.
+fn is_plain(path_and_query: &str) -> bool {
+    let mut after_slash = false;
+    for byte in path_and_query.bytes() {
+        match CLASSES[usize::from(byte)] {
+            Class::Plain => after_slash = false,
+            Class::Slash | Class::Dot if after_slash => return false,
+            Class::Slash => after_slash = true,
+            Class::Dot => {}
+            Class::End => return true,
+            Class::Special => return false,
         }
-    })
+    }
+    true
 }
+
+#[derive(Clone, Copy)]
+enum Class {
+    Plain,
+    Slash,
+    Dot,
+    /// The path ends here.
+    End,
+    /// Some rule is about it.
+    Special,
+}
+
+static CLASSES: [Class; 256] = {
+    let mut classes = [Class::Plain; 256];
+    let mut byte = 0u8;
+    loop {
+        classes[byte as usize] = match byte {
+            b'/' => Class::Slash,
+            b'.' => Class::Dot,
+            b'?' | b'#' => Class::End,
+            b'%' | b'\\' => Class::Special,
+            byte if is_escaped(byte) => Class::Special,
+            _ => Class::Plain,
+        };
+        if byte == u8::MAX {
+            break classes;
+        }
+        byte += 1;
+    }
+};
 
 /// What is percent-encoded in a path that is normalized.
 const fn is_escaped(byte: u8) -> bool {

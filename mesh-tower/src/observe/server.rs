@@ -28,12 +28,15 @@ pub(crate) const MAX_REFUSALS: usize = 1000;
 pub(crate) struct ListenerCells {
     name: Arc<str>,
     routes: Mutex<BTreeMap<RouteKey, Weak<ServedCells>>>,
-    peers: Mutex<BTreeMap<(&'static str, Arc<str>), Arc<PeerCells>>>,
+    peers: Mutex<BTreeMap<PeerKey, Arc<PeerCells>>>,
     refused: ArcSwap<BTreeMap<RefusedKey, Arc<AtomicU64>>>,
 }
 
 /// Virtual host and route; both empty for requests that no route took.
 type RouteKey = (Arc<str>, Arc<str>);
+
+/// How the connection is secured, and the peer's name.
+type PeerKey = (&'static str, Arc<str>);
 
 /// Reason, filter, policy.
 type RefusedKey = (&'static str, Arc<str>, Arc<str>);

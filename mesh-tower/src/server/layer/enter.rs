@@ -23,7 +23,7 @@ use mesh_core::inbound::head::{HeadSurvey, HostAction};
 use mesh_core::inbound::path::{NormalizedPath, PathRefused, normalize};
 use mesh_core::inbound::{CompiledHttp, HostRefused, Refusal};
 use mesh_core::model::HttpConnectionManager;
-use mesh_core::router::Decision;
+use mesh_core::router::{Decision, RouteError};
 use std::sync::Arc;
 
 /// What requests of a listener go through.
@@ -294,12 +294,12 @@ fn route(
     let (target, answer) = {
         let head = head_of(parts, scope.peer(), scope.connection.as_deref());
         let (decision, _) = http.route(&head, &mut Draw).map_err(Refusal::Route)?;
-        let target = match decision {
-            Decision::NonForwarding { target, .. }
-            | Decision::Redirect { target, .. }
-            | Decision::DirectResponse { target, .. } => target,
+        let (Decision::NonForwarding { target, .. }
+        | Decision::Redirect { target, .. }
+        | Decision::DirectResponse { target, .. }) = decision
+        else {
             // gRFC A36: a route of a server does not forward.
-            _ => return Err(Refusal::Route(mesh_core::router::RouteError::UnknownCluster)),
+            return Err(Refusal::Route(RouteError::UnknownCluster));
         };
         (target, CompiledHttp::answer(&decision, &head))
     };

@@ -25,7 +25,6 @@ pub struct ServerFuture<F> {
 }
 
 #[pin_project(project = StateProj)]
-#[expect(clippy::large_enum_variant, reason = "the large variant is the common path")]
 enum State<F> {
     /// The service answers. Without a scope it has.
     Running(#[pin] F, Option<RequestScope>),
@@ -70,10 +69,11 @@ where
                 StateProj::Running(future, scope) => {
                     let Some(live) = scope else { return Poll::Pending };
                     let polled = live.inbound.scope(|| future.poll(cx));
-                    if polled.is_pending() && live.body_too_large().is_none() {
-                        if poll_deadline(this.deadline.as_mut(), live, cx).is_pending() {
-                            return Poll::Pending;
-                        }
+                    if polled.is_pending()
+                        && live.body_too_large().is_none()
+                        && poll_deadline(this.deadline.as_mut(), live, cx).is_pending()
+                    {
+                        return Poll::Pending;
                     }
                     let Some(scope) = scope.take() else { return Poll::Pending };
                     let (reply, scope) = match ended(polled, scope) {

@@ -69,10 +69,9 @@ fn name_of(policy: Option<&Arc<str>>) -> Arc<str> {
 
 impl FilterObserver for Observer<'_> {
     fn told(&mut self, filter: &Arc<str>, what: Told<'_>) {
-        match what {
-            Told::Rbac(decision, request) => self.rbac(filter, &decision, request),
-            // What other filters count, they count themselves.
-            _ => {}
+        // What other filters count, they count themselves.
+        if let Told::Rbac(decision, request) = what {
+            self.rbac(filter, &decision, request);
         }
     }
 }

@@ -185,6 +185,9 @@ async fn calls_of_a_service_end_with_its_callers_deadline_and_are_in_its_trace()
     idle(&mesh).await;
 }
 
+/// A request, why its service fails or does not, the call that it makes, what its caller is told.
+type Pushed = (&'static str, &'static str, fn() -> Request<MeshBody>, &'static str);
+
 #[tokio::test(start_paused = true)]
 async fn who_has_tried_all_there_was_says_so_and_only_then() {
     let (mesh, network) = hop(|request| async move {
@@ -208,7 +211,7 @@ async fn who_has_tried_all_there_was_says_so_and_only_then() {
         request.extensions_mut().insert(CallOptions::new().no_retry());
         request
     };
-    let calls: [(&str, &str, fn() -> Request<MeshBody>, &str); 4] = [
+    let calls: [Pushed; 4] = [
         ("GET /\nhost: a", "exhausted", || crate::fixture::get("/"), "x-mesh-retry: no"),
         (grpc, "exhausted", || crate::fixture::grpc("/grpc"), "grpc-retry-pushback-ms: -1"),
         ("GET /\nhost: a", "not its failure", || crate::fixture::get("/bad"), ""),
