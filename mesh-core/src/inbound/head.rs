@@ -255,8 +255,8 @@ mod tests {
 
     fn map(lines: &str) -> HeaderMap {
         let lines = lines.lines().map(str::trim).filter(|line| !line.is_empty());
-        let pairs =
-            lines.map(|line| line.split_once(": ").unwrap_or((line.trim_end_matches(':'), "")));
+        let pairs = lines
+            .map(|line| line.split_once(": ").unwrap_or_else(|| (line.trim_end_matches(':'), "")));
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
             let name: HeaderName = name.parse().unwrap();
