@@ -116,7 +116,11 @@ pub fn port_start(text: &[u8]) -> Option<usize> {
 /// Whether `headers` carry gRPC's content type.
 #[must_use]
 pub fn is_grpc_content_type(headers: &HeaderMap) -> bool {
-    let Some(value) = headers.get(http::header::CONTENT_TYPE) else { return false };
+    headers.get(http::header::CONTENT_TYPE).is_some_and(is_grpc_value)
+}
+
+/// Whether a content type is gRPC's.
+pub(crate) fn is_grpc_value(value: &http::HeaderValue) -> bool {
     match value.as_bytes().strip_prefix(b"application/grpc") {
         Some(rest) => matches!(rest.first(), None | Some(b'+' | b';')),
         None => false,

@@ -29,6 +29,11 @@
 //! the mesh can give, so they are not for sale one by one; layers of your own go above `MeshLayer`, where
 //! they see calls, or around the transport under it, where they see attempts.
 //!
+//! # Serving
+//!
+//! [`server::ServerLayer`] is the other side: a service of anybody's, served as a listener of the configuration
+//! says. What its requests pass on to the calls that are made for them is an [`Inbound`].
+//!
 //! # Readiness
 //!
 //! Every service here is always ready. Above the pick nothing is known that readiness could tell, and a
@@ -64,6 +69,7 @@ mod foreign;
 mod grpc;
 #[cfg(feature = "tls")]
 pub mod identity;
+mod inbound_context;
 mod leaf;
 mod mesh;
 mod net;
@@ -86,6 +92,7 @@ pub use client::Channel;
 pub use client::{Client, MeshLayer, ResponseBody};
 pub use error::{Error, Station};
 pub use foreign::Endpoint;
+pub use inbound_context::{Inbound, Instrumented};
 pub use mesh::{Configuration, Mesh};
 pub use options::CallOptions;
 pub use peer::Peer;

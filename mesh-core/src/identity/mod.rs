@@ -10,6 +10,7 @@
 //! | [`peer`] | nothing: what is known of the other side, as data |
 //! | [`san`] | whether a peer's names are those that were asked for |
 //! | [`rotation`] | when to renew, when to warn, when it is over |
+//! | [`xfcc`] | what becomes of `x-forwarded-client-cert`, and what is in it |
 //!
 //! What it does not do: parse certificates, verify signatures, hold keys.
 
@@ -17,6 +18,7 @@ pub mod peer;
 pub mod rotation;
 pub mod san;
 pub mod spiffe;
+pub mod xfcc;
 
 pub use peer::{OtherName, Peer, PeerCertificate};
 pub use rotation::{Rotation, RotationEvent, RotationOptions, Validity};

@@ -3,23 +3,33 @@
 //! | module | what |
 //! |---|---|
 //! | `chain_match.rs` | which filter chain a connection gets |
+//! | [`head`] | limits of a head, which host it names, and what its caller may not say |
+//! | [`path`] | the one path of all its spellings |
+//! | `refusal.rs` | what a server answers by itself |
 //!
 //! A connection gets its chain once, when it is accepted. Its requests are routed by the chain's own
 //! router: the route says which filters do what, and whether it is for this server at all.
 
 mod chain_match;
+pub mod head;
+pub mod path;
+mod refusal;
 #[cfg(test)]
 mod tests;
 
 pub use chain_match::{ConnectionFacts, DuplicateMatch};
+pub use refusal::{HostRefused, Refusal};
 
 use crate::filter::{Chain, FilterError, OverrideCompiler, Overrides};
 use crate::head::RequestHead;
+use crate::local_reply::Reason;
 use crate::model::{FilterChain, HttpConnectionManager, Listener, VirtualHost};
 use crate::random::Random;
 use crate::rbac::{CompiledRbacFilter, RbacError};
 use crate::router::{CompileError, Decision, RouteError, Router};
+use bytes::Bytes;
 use chain_match::ChainMatch;
+use http::Response;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -233,11 +243,41 @@ impl CompiledHttp {
         &self.chain
     }
 
+    /// What the route of this target says of the filters ([`Router::targets`]).
+    #[must_use]
+    pub fn overrides(&self, target: u32) -> &Overrides {
+        self.overrides.get(target as usize).unwrap_or(&NOTHING_SAID)
+    }
+
+    /// The routes.
+    #[must_use]
+    pub const fn router(&self) -> &Router {
+        &self.router
+    }
+
+    /// What a route answers by itself, with its header edits; `None`: it is for the service.
+    ///
+    /// # Errors
+    /// [`Reason`]: what the redirect makes of the request can't be sent.
+    #[must_use]
+    pub fn answer(
+        decision: &Decision<'_>,
+        head: &RequestHead<'_>,
+    ) -> Option<Result<Response<Bytes>, Reason>> {
+        match decision {
+            Decision::Redirect { .. } | Decision::DirectResponse { .. } => {
+                Some(crate::state::reply(decision, head))
+            }
+            Decision::Forward { .. } | Decision::NonForwarding { .. } => None,
+        }
+    }
+
     /// What becomes of a request, and what its route says of the filters. What the route does comes
     /// after them: they may refuse a request that the route answers.
     ///
     /// # Errors
-    /// [`RouteError`]: no route is for it. Then the filters are not asked, as in Envoy.
+    /// [`RouteError`]: no route is for it. Then the filters are not asked, as in gRPC (gRFC A36), where they are
+    /// those of a route; Envoy asks them as the chain has them, and answers 404 after.
     pub fn route(
         &self,
         head: &RequestHead<'_>,
@@ -250,8 +290,7 @@ impl CompiledHttp {
             | Decision::DirectResponse { target, .. }
             | Decision::NonForwarding { target, .. } => *target,
         };
-        let overrides = self.overrides.get(target as usize).unwrap_or(&NOTHING_SAID);
-        Ok((decision, overrides))
+        Ok((decision, self.overrides(target)))
     }
 }
 

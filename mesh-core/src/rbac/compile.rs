@@ -11,7 +11,9 @@ use super::template::{self, TemplateError};
 use super::{CompiledPolicy, CompiledRbac};
 use crate::identity::CompiledSanMatchers;
 use crate::model::matcher::{HeaderMatcherKind, StringPattern};
-use crate::model::rbac::{Permission, Policy, Principal, Rbac, RbacHeader, RbacHeaderName};
+use crate::model::rbac::{
+    AuditCondition, Permission, Policy, Principal, Rbac, RbacHeader, RbacHeaderName,
+};
 use crate::model::san::{SanKind, SanMatcher};
 use crate::model::{Cidr, MetadataMatcher, StringMatcher};
 use crate::router::{CompiledHeaderValue, CompiledStringMatcher, MatcherError};
@@ -78,7 +80,11 @@ pub(super) fn compile(model: &Rbac) -> Result<CompiledRbac, RbacError> {
     let index = Index::new(policies.iter().map(|policy| (&policy.permissions, &policy.principals)));
     Ok(CompiledRbac {
         action: model.action,
-        audit: model.audit,
+        // gRFC A59: without a logger nobody is told.
+        audit: match model.audit_loggers.is_empty() {
+            true => AuditCondition::None,
+            false => model.audit,
+        },
         audit_loggers: model.audit_loggers.iter().cloned().collect(),
         policies,
         index,

@@ -57,6 +57,7 @@ pub use live_endpoint::{InFlight, LiveEndpoint};
 pub use maintenance::Turn;
 pub use mesh::Mesh;
 pub use picker::{PickRequest, Picked, Picker};
+pub(crate) use snapshot::reply;
 pub use snapshot::{Listeners, Routing, Snapshot};
 pub use target::{ReplyTarget, Target};
 pub use updater::Updater;

@@ -233,7 +233,10 @@ impl<A: Attach> Snapshot<A> {
 }
 
 /// What a route answers by itself, with its header edits.
-fn reply(decision: &Decision<'_>, head: &RequestHead<'_>) -> Result<Response<Bytes>, Reason> {
+pub(crate) fn reply(
+    decision: &Decision<'_>,
+    head: &RequestHead<'_>,
+) -> Result<Response<Bytes>, Reason> {
     let mut response = Response::new(Bytes::new());
     match decision {
         Decision::Redirect { redirect, .. } => {

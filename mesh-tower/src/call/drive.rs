@@ -10,11 +10,12 @@ use crate::body::BoxError;
 use crate::clock;
 use crate::endpoint::{Limits, MeshResponseBody};
 use crate::error::{Error, Station};
+use crate::inbound_context::{self, Inbound};
 use crate::net::{Draw, Net, Settings};
 use crate::observe::code::Code;
 use crate::observe::events::RetryOutcome;
 use crate::observe::report::BodyTime;
-use crate::observe::{AttemptOutcome, AttemptReport, CallReport, Phase, Phases};
+use crate::observe::{AttemptOutcome, AttemptReport, CallReport, Phase, Phases, ServerTime};
 use crate::options::CallOptions;
 use crate::routed::{Answer, Attempt, AttemptError, Place, Routed};
 use bytes::Bytes;
@@ -142,13 +143,14 @@ impl Drive {
         let mut facts = RequestFacts::default();
         facts.grpc = grpc;
         facts.retriable = target.is_retriable(request.headers());
+        let inbound = Inbound::of_call(request.extensions());
         facts.incoming_deadline =
-            super::propagate::caller_deadline(request.headers(), grpc, started);
+            super::propagate::caller_deadline(request.headers(), grpc, inbound, started);
         facts.overrides = overrides;
         facts.options.timeout = options.timeout;
         facts.options.no_retry = options.no_retry;
         facts.options.wait_for_ready = options.wait_for_ready;
-        let trace = Trace::of(&request);
+        let trace = Trace::of(&request, inbound);
         let machine = Call::new(&target.call_policy(), facts, started);
         target.cluster().budget().deposit();
         let slots = Slots { target: Arc::clone(&target), held: 0 };
@@ -283,6 +285,7 @@ impl Drive {
             report.started = started.saturating_duration_since(self.began);
             report.duration = now.saturating_duration_since(started);
             report.phases = answer.phases;
+            report.server = ServerTime::of(&answer.head.headers);
             self.report.get_or_insert_default().attempts.push(report);
         }
         action
@@ -391,6 +394,9 @@ impl Drive {
         else {
             return;
         };
+        if stop.is_exhausted() {
+            inbound_context::tell_exhausted();
+        }
         let cells = &self.target().cluster().attached().cells;
         match stop {
             RetryStop::Limit => cells.retry(RetryOutcome::LimitExceeded),

@@ -1,5 +1,6 @@
 //! What an attempt tells the next hop: the headers of the table in [`call`](super).
 
+use crate::inbound_context::Inbound;
 use crate::observe::{TraceContext, TraceState};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use mesh_core::Timestamp;
@@ -26,7 +27,7 @@ pub(super) struct Propagation<'a> {
     pub(super) trace: Option<&'a Trace>,
 }
 
-/// The trace that the caller put into the request's extensions.
+/// The trace that the caller put into the request's extensions, or that the call is made in.
 #[derive(Debug)]
 pub(super) struct Trace {
     context: TraceContext,
@@ -35,8 +36,9 @@ pub(super) struct Trace {
 
 impl Trace {
     /// `None`: there is none, or the request says it already.
-    pub(super) fn of<B>(request: &Request<B>) -> Option<Box<Self>> {
-        let context = *request.extensions().get::<TraceContext>()?;
+    pub(super) fn of<B>(request: &Request<B>, inbound: Option<Inbound>) -> Option<Box<Self>> {
+        let own = request.extensions().get::<TraceContext>().copied();
+        let context = own.or_else(|| inbound?.trace_context())?;
         if request.headers().contains_key(TraceContext::TRACEPARENT) {
             return None;
         }
@@ -69,18 +71,22 @@ impl Propagation<'_> {
     }
 }
 
-/// The deadline that the caller wrote into the request: a gRPC call's `grpc-timeout`, counted from
-/// `now`. What can't be read is left to the server to refuse.
+/// The deadline that the caller wrote into the request, a gRPC call's `grpc-timeout`, counted from `now`; or
+/// that of the request that the call is made for, if that is earlier. What can't be read is left to the
+/// server to refuse.
 pub(crate) fn caller_deadline(
     headers: &HeaderMap,
     grpc: bool,
+    inbound: Option<Inbound>,
     now: Timestamp,
 ) -> Option<Timestamp> {
+    let inbound = inbound.and_then(|inbound| inbound.deadline_at());
     if !grpc {
-        return None;
+        return inbound;
     }
-    let timeout = parse_grpc_timeout(headers.get(&GRPC_TIMEOUT)?).ok()?;
-    Some(now + timeout)
+    let timeout = headers.get(&GRPC_TIMEOUT).and_then(|timeout| parse_grpc_timeout(timeout).ok());
+    let own = timeout.map(|timeout| now + timeout);
+    own.into_iter().chain(inbound).min()
 }
 
 #[cfg(test)]

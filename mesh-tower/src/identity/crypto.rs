@@ -2,6 +2,7 @@
 //! `tls-aws-lc`, else of `tls-ring`.
 
 use rustls::crypto::CryptoProvider;
+use rustls::crypto::hash::HashAlgorithm;
 use std::sync::Arc;
 
 /// `None`: built without crypto, and nothing is installed.
@@ -22,4 +23,13 @@ fn built_in() -> Option<Arc<CryptoProvider>> {
 #[cfg(not(any(feature = "tls-aws-lc", feature = "tls-ring")))]
 const fn built_in() -> Option<Arc<CryptoProvider>> {
     None
+}
+
+/// SHA-256 of `data`; `None`: there is no crypto that has it.
+pub(crate) fn sha256(data: &[u8]) -> Option<Vec<u8>> {
+    let provider = provider()?;
+    let hashes = provider.cipher_suites.iter().filter_map(|suite| suite.tls13());
+    let mut hashes = hashes.map(|suite| suite.common.hash_provider);
+    let hash = hashes.find(|hash| hash.algorithm() == HashAlgorithm::SHA256)?;
+    Some(hash.hash(data).as_ref().to_vec())
 }

@@ -25,6 +25,7 @@ mod tests;
 mod verify;
 
 pub(crate) use credentials::{Credentials, Given};
+pub(crate) use crypto::sha256;
 
 pub use certificate::{Certificate, KeyUsage};
 pub use error::{CertificateError, InvalidIdentity, Part};

@@ -5,6 +5,7 @@ use super::code::Code;
 use super::events::{CloseReason, EjectionKind, EjectionOutcome, RetryOutcome};
 use super::phases::{Phase, Phases};
 use super::registry::Registry;
+use super::server::{ListenerCells, ServedCells};
 use super::source::{ReadSource, ResourceReading, ServerReading, SourceReading, TypeReading};
 use super::target::{CallRecord, TargetCells, TargetLabels};
 use http::StatusCode;
@@ -25,6 +26,7 @@ pub(super) struct Busy {
     pub(super) cluster: Arc<ClusterCells>,
     pub(super) locality: Arc<LocalityCells>,
     pub(super) state: Arc<dyn ReadCluster>,
+    pub(super) served: (Arc<ListenerCells>, Arc<ServedCells>),
 }
 
 struct State;
@@ -110,7 +112,20 @@ pub(super) fn busy() -> Busy {
     source.published(&"7".into(), [(LDS, Duration::from_millis(3))], Timestamp::ZERO);
     source.live(&"7".into(), Timestamp::from_millis(4));
     source.copy_written(true);
-    Busy { registry, target, cluster, locality, state }
+    let served = served(&registry);
+    Busy { registry, target, cluster, locality, state, served }
+}
+
+/// A listener with one request that has ended, one that has not, and one that was refused.
+fn served(registry: &Arc<Registry>) -> (Arc<ListenerCells>, Arc<ServedCells>) {
+    let listener = registry.listener(&"web".into());
+    let route = listener.route(&"any".into(), &HOSTILE.into());
+    route.started();
+    route.finished(code(200), Duration::from_millis(2));
+    route.started();
+    listener.peer(&mesh_core::identity::Peer::Plaintext).count(code(200));
+    listener.refused("rbac_denied", &"rbac".into(), &"p".into());
+    (listener, route)
 }
 
 fn calls(target: &TargetCells, cluster: &ClusterCells, locality: &LocalityCells) {

@@ -41,12 +41,14 @@ mod histogram;
 mod history;
 pub(crate) mod load;
 pub(crate) mod mesh;
-mod names;
+pub(crate) mod names;
 mod otel;
 mod phases;
 mod prometheus;
 pub(crate) mod registry;
 pub(crate) mod report;
+pub(crate) mod server;
+mod server_time;
 pub(crate) mod source;
 pub(crate) mod span;
 pub(crate) mod target;
@@ -58,6 +60,7 @@ pub use history::{ConfigurationOutcome, ConfigurationRecord, MAX_CONFIGURATIONS}
 pub use phases::{Phase, Phases};
 pub use prometheus::CONTENT_TYPE as PROMETHEUS_CONTENT_TYPE;
 pub use report::{AttemptOutcome, AttemptReport, CallReport};
+pub use server_time::ServerTime;
 pub use trace_context::{TraceContext, TraceContextError, TraceState};
 
 use opentelemetry::metrics::Meter;

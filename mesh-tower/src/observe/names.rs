@@ -43,6 +43,8 @@ pub(crate) enum Owner {
     Mesh,
     /// Where its configuration comes from.
     Source,
+    /// One listener.
+    Server,
 }
 
 macro_rules! metrics {
@@ -177,7 +179,26 @@ metrics! {
         "When the last response was accepted, in seconds since the Unix epoch.";
     XdsCopies: Source Counter "mesh_xds_copy_writes_total" "{write}" [outcome]
         "Times that the copy of the last good configuration was written to disk, or could not be.";
+    ServerRequests: Server Counter "mesh_server_requests_total" "{request}"
+        [listener virtual_host route status grpc_status response_flag]
+        "Requests that were answered or given up, by how.";
+    ServerRequestDuration: Server Histogram "mesh_server_request_duration_seconds" "s"
+        [listener virtual_host route]
+        "Time from the head of a request to the end of its response's body.";
+    ServerRequestsActive: Server Gauge "mesh_server_requests_active" "{request}"
+        [listener virtual_host route]
+        "Requests that have come and not ended.";
+    ServerPeers: Server Counter "mesh_server_peer_requests_total" "{request}"
+        [listener security peer status_class]
+        "Requests by who sent them; at most 100 peers by name, further ones as `other`.";
+    ServerRefused: Server Counter "mesh_server_refused_total" "{request}"
+        [listener reason filter policy]
+        "Requests that were refused before the service saw them, and those that shadow rules would refuse.";
 }
+
+/// The header by which a server tells how long its application took, and how long it took itself: the form of
+/// `Server-Timing` (W3C), `app;dur=1.25, mesh;dur=0.04`, in milliseconds.
+pub(crate) const X_MESH_TIMING: http::HeaderName = http::HeaderName::from_static("x-mesh-timing");
 
 /// How the metrics of gRPC begin that are counted here: its names are kept, for its dashboards.
 const GRPC_XDS: &str = "grpc_xds_client_";

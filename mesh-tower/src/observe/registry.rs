@@ -13,6 +13,7 @@ use super::histogram::HistogramSnapshot;
 use super::history::History;
 use super::mesh::MeshCells;
 use super::names::{Metric, Owner};
+use super::server::ListenerCells;
 use super::source::SourceCells;
 use super::target::{TargetCells, TargetLabels};
 use parking_lot::Mutex;
@@ -27,6 +28,7 @@ pub(crate) struct Registry {
     mesh: MeshCells,
     source: Arc<SourceCells>,
     history: History,
+    servers: Mutex<BTreeMap<Arc<str>, Weak<ListenerCells>>>,
 }
 
 /// The value of one series.
@@ -67,6 +69,18 @@ impl Registry {
         }
         let cells = Arc::new(ClusterCells::new(Arc::clone(name), Arc::downgrade(self)));
         clusters.insert(Arc::clone(name), Arc::downgrade(&cells));
+        cells
+    }
+
+    /// The cells of one listener.
+    pub(crate) fn listener(self: &Arc<Self>, name: &Arc<str>) -> Arc<ListenerCells> {
+        let mut servers = self.servers.lock();
+        if let Some(cells) = servers.get(name).and_then(Weak::upgrade) {
+            return cells;
+        }
+        servers.retain(|_, cells| cells.strong_count() > 0);
+        let cells = Arc::new(ListenerCells::new(Arc::clone(name)));
+        servers.insert(Arc::clone(name), Arc::downgrade(&cells));
         cells
     }
 
@@ -118,6 +132,9 @@ impl Registry {
                 self.mesh.visit(metric, visit);
             }
             Owner::Source => self.source.visit(metric, visit),
+            Owner::Server => {
+                live(&self.servers).iter().for_each(|cells| cells.visit(metric, visit));
+            }
         }
     }
 

@@ -6,6 +6,7 @@
 //! nothing; one without attempts allocates nothing.
 
 use super::phases::{Phase, Phases};
+use super::server_time::ServerTime;
 use http::{HeaderName, HeaderValue, StatusCode};
 use mesh_core::ResponseFlag;
 use mesh_core::call::RetryStop;
@@ -84,6 +85,9 @@ pub struct AttemptReport {
     pub duration: Duration,
     /// Its phases.
     pub phases: Phases,
+    /// Where the time of its server went, as that says; `None`: it does not say. The wire's is what is left
+    /// of `duration`.
+    pub server: Option<ServerTime>,
 }
 
 /// How an attempt ended.
@@ -113,6 +117,7 @@ impl AttemptReport {
             started: Duration::ZERO,
             duration: Duration::ZERO,
             phases: Phases::new(),
+            server: None,
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::clock;
 use crate::driver::Progress;
 use crate::endpoint::MeshResponseBody;
 use crate::error::{Error, Station};
+use crate::inbound_context::Inbound;
 use crate::leaf::Leaf;
 use crate::net::Net;
 use crate::observe::CallReport;
@@ -71,7 +72,8 @@ where
             }
             let limit = options_of(&request).timeout.filter(|limit| !limit.is_zero());
             let grpc = mesh_core::head::is_grpc_content_type(request.headers());
-            let caller = crate::call::caller_deadline(request.headers(), grpc, started);
+            let inbound = Inbound::of_call(request.extensions());
+            let caller = crate::call::caller_deadline(request.headers(), grpc, inbound, started);
             let own = started + limit.unwrap_or(LONGEST_WAIT);
             let until = clock::instant(caller.map_or(own, |caller| caller.min(own)));
             let has_answer = || mesh.snapshot().has_answer(&authority);

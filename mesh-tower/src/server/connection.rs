@@ -1,11 +1,16 @@
 //! [`Connection`]: what is known of a connection, kept once and shared by its requests.
 
+use crate::mesh::Mesh;
+use crate::observe::server::PeerCells;
 use bytes::Bytes;
+use http::HeaderValue;
+use mesh_core::identity::xfcc::XfccElement;
 use mesh_core::identity::{Peer, SpiffeId};
-use mesh_core::inbound::CompiledFilterChain;
+use mesh_core::inbound::{CompiledFilterChain, ConnectionFacts};
+use mesh_core::model::filter_chain::TransportProtocol;
 use mesh_core::rbac;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// What is known of a connection that a request came on: an `Arc<Connection>` in the request's
 /// extensions.
@@ -24,10 +29,47 @@ pub struct Connection {
     pub server_name: Arc<str>,
     /// The protocol that was agreed on (ALPN); `None`: none was.
     pub alpn: Option<Arc<str>>,
+    /// The URI names of the certificate that this end showed: `By` of `x-forwarded-client-cert`. Empty: those
+    /// of the mesh's own identity in force.
+    pub own_uris: Arc<[Arc<str>]>,
     /// The listener that accepted it.
     pub(crate) listener: Arc<str>,
     /// The chain that it got then. Its requests look for the one of the same name that is in force.
     pub(crate) chain: Arc<CompiledFilterChain>,
+    /// What its requests have in common, made by the first of them.
+    made: Made,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Made {
+    xfcc: OnceLock<Option<HeaderValue>>,
+    cells: OnceLock<Arc<PeerCells>>,
+}
+
+/// Why there is no [`Connection::plaintext`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoConnection {
+    /// The configuration has no such listener.
+    #[error(
+        "the configuration has no listener `{0}`: add it under `inbound`, or wait for `Mesh::ready`"
+    )]
+    NoListener(Arc<str>),
+    /// No filter chain is for it.
+    #[error(
+        "no filter chain of the listener `{0}` is for plaintext connections from there: it is to be closed"
+    )]
+    NoChain(Arc<str>),
+    /// Its filter chain wants TLS.
+    #[error(
+        "the filter chain `{chain}` of the listener `{listener}` wants TLS: serve it by the mesh's acceptor"
+    )]
+    WantsTls {
+        /// The listener.
+        listener: Arc<str>,
+        /// The chain.
+        chain: Arc<str>,
+    },
 }
 
 impl Connection {
@@ -40,15 +82,56 @@ impl Connection {
             remote: None,
             server_name: Arc::from(""),
             alpn: None,
+            own_uris: Arc::new([]),
             listener,
             chain,
+            made: Made::default(),
         }
+    }
+
+    /// A plaintext connection from `remote` to `local`, of a program that accepts connections by itself, as
+    /// `listener` takes it. Network filters are not asked: the mesh's acceptor does that.
+    ///
+    /// # Errors
+    /// [`NoConnection`]: the listener has nothing for such a connection, so it is to be closed.
+    pub fn plaintext(
+        mesh: &Mesh,
+        listener: &str,
+        remote: Option<SocketAddr>,
+        local: Option<SocketAddr>,
+    ) -> Result<Self, NoConnection> {
+        let snapshot = mesh.snapshot();
+        let Some((name, compiled)) = snapshot.listeners().get_key_value(listener) else {
+            return Err(NoConnection::NoListener(listener.into()));
+        };
+        let facts = ConnectionFacts {
+            destination: local,
+            direct_source: remote,
+            source: remote,
+            transport_protocol: TransportProtocol::RawBuffer,
+            server_name: "",
+            application_protocols: &[],
+        };
+        let chain = compiled.select(&facts).ok_or_else(|| NoConnection::NoChain(name.clone()))?;
+        if chain.model().tls.is_some() {
+            let chain = chain.model().name.clone();
+            return Err(NoConnection::WantsTls { listener: name.clone(), chain });
+        }
+        let mut connection = Self::new(Arc::clone(name), Arc::clone(chain));
+        (connection.remote, connection.local) = (remote, local);
+        Ok(connection)
     }
 
     /// The SPIFFE id that the other end proved, if it has one.
     #[must_use]
     pub fn spiffe_id(&self) -> Option<SpiffeId> {
         self.peer.spiffe_id()
+    }
+
+    /// The listener that accepted it.
+    #[must_use]
+    pub fn listener(&self) -> &Arc<str> {
+        &self.listener
     }
 
     /// What policies see of it.
@@ -61,4 +144,45 @@ impl Connection {
             requested_server_name: &self.server_name,
         }
     }
+
+    /// Its element of `x-forwarded-client-cert`. Made once: it is the same for all requests.
+    pub(crate) fn xfcc(&self, mesh: &Mesh) -> Option<&HeaderValue> {
+        let make = || {
+            let hash = self.certificates.first().and_then(|certificate| digest(certificate));
+            let own: Arc<[Arc<str>]> = match &*self.own_uris {
+                [] => own_uris(mesh),
+                _ => Arc::clone(&self.own_uris),
+            };
+            let element = XfccElement { by: &own, hash: hash.as_deref(), peer: &self.peer };
+            HeaderValue::try_from(element.to_string()).ok()
+        };
+        self.made.xfcc.get_or_init(make).as_ref()
+    }
+
+    /// Where its requests are counted by who sent them.
+    pub(crate) fn cells(&self, find: impl FnOnce() -> Arc<PeerCells>) -> &Arc<PeerCells> {
+        self.made.cells.get_or_init(find)
+    }
+}
+
+#[cfg(feature = "tls")]
+fn digest(certificate: &[u8]) -> Option<Vec<u8>> {
+    crate::identity::sha256(certificate)
+}
+
+/// Without TLS nobody has a certificate.
+#[cfg(not(feature = "tls"))]
+const fn digest(_: &[u8]) -> Option<Vec<u8>> {
+    None
+}
+
+#[cfg(feature = "tls")]
+fn own_uris(mesh: &Mesh) -> Arc<[Arc<str>]> {
+    let identity = mesh.identities().and_then(|identities| identities.current().ok());
+    identity.map(|identity| identity.certificate().names.uris.clone()).unwrap_or_default().into()
+}
+
+#[cfg(not(feature = "tls"))]
+fn own_uris(_: &Mesh) -> Arc<[Arc<str>]> {
+    Arc::new([])
 }

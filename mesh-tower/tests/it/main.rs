@@ -11,6 +11,7 @@
 mod aggregate;
 mod basic;
 mod breaker;
+mod chain_of_three;
 mod channel;
 mod classify;
 mod config_file;
@@ -41,6 +42,7 @@ mod report;
 mod retry;
 mod rpc;
 mod runtime;
+mod server_layer;
 mod streaming;
 mod swap;
 mod telemetry;

@@ -113,7 +113,7 @@ impl StreamingService<Text> for Echo {
 
 /// The service as tower knows it.
 #[derive(Clone)]
-struct Routes;
+pub(crate) struct Routes;
 
 impl<B> tower::Service<http::Request<B>> for Routes
 where

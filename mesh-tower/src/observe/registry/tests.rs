@@ -195,6 +195,7 @@ fn everything_can_be_dropped_in_any_order() {
     let busy = busy();
     let (target, cluster, locality) = (busy.target, busy.cluster, busy.locality);
     drop(busy.registry);
+    drop(busy.served);
     drop(cluster);
     drop(target);
     drop(locality);

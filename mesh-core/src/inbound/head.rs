@@ -1,0 +1,377 @@
+//! [`HeadSurvey`]: what a server has to know of a head before anything else, by one look at each header.
+//!
+//! Most requests have none of the headers that are looked for here, and a look-up by name costs a hash each.
+//!
+//! # Which headers a caller may not make up
+//! - `x-forwarded-client-cert`: [`xfcc`](crate::identity::xfcc).
+//! - `x-mesh-*`: only answers have them. Taken off every request.
+//! - Envoy's internal headers ([`INTERNAL`]), which ask for retries, timeouts and the like: taken off unless
+//!   the peer proved who it is (Envoy: "internal requests"). A header of this kind from a stranger would
+//!   steer the calls of whoever passes it on.
+
+use super::refusal::{HostRefused, Refusal};
+use crate::call::deadline::parse_grpc_timeout;
+use crate::model::filter_chain::RequestLimits;
+use crate::time::Timestamp;
+use http::uri::Authority;
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
+use std::time::Duration;
+
+/// Envoy's internal headers (Envoy: "HTTP header sanitizing"), and those by which Istio's sidecars say who
+/// they are.
+pub const INTERNAL: [&str; 19] = [
+    "x-envoy-decorator-operation",
+    "x-envoy-downstream-service-cluster",
+    "x-envoy-downstream-service-node",
+    "x-envoy-expected-rq-timeout-ms",
+    "x-envoy-external-address",
+    "x-envoy-force-trace",
+    "x-envoy-hedge-on-per-try-timeout",
+    "x-envoy-internal",
+    "x-envoy-ip-tags",
+    "x-envoy-max-retries",
+    "x-envoy-original-path",
+    "x-envoy-original-url",
+    "x-envoy-peer-metadata",
+    "x-envoy-peer-metadata-id",
+    "x-envoy-retriable-header-names",
+    "x-envoy-retriable-status-codes",
+    "x-envoy-retry-grpc-on",
+    "x-envoy-retry-on",
+    "x-envoy-upstream-alt-stat-name",
+];
+
+/// What a server has to know of a head.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HeadSurvey {
+    /// How many bytes it has: names, values, and path. What separates them is not counted.
+    pub bytes: u64,
+    /// How many headers.
+    pub headers: usize,
+    /// How many of them are `host`.
+    pub hosts: u32,
+    /// Whether there is an `x-forwarded-client-cert`.
+    pub xfcc: bool,
+    /// Whether there is a header that nobody but the mesh itself writes (`x-mesh-*`).
+    pub own: bool,
+    /// Whether there is a header that only who is known may send.
+    pub internal: bool,
+    /// Whether there is a `traceparent`.
+    pub trace: bool,
+    /// Whether there is a `grpc-timeout`.
+    pub grpc_timeout: bool,
+    /// Whether there is an `x-envoy-expected-rq-timeout-ms`.
+    pub expected_timeout: bool,
+    /// Whether a header tells which attempt it is.
+    pub attempts: bool,
+    /// Whether there is a `content-type` of gRPC's.
+    pub grpc: bool,
+}
+
+impl HeadSurvey {
+    /// Looks at each header of a head once.
+    #[must_use]
+    pub fn new(uri: &Uri, headers: &HeaderMap) -> Self {
+        let path = uri.path_and_query().map_or(0, |path| path.as_str().len());
+        let mut survey = Self { bytes: path as u64, ..Self::default() };
+        for (name, value) in headers {
+            let name = name.as_str();
+            survey.bytes += (name.len() + value.len()) as u64;
+            survey.headers += 1;
+            match name {
+                "host" => survey.hosts += 1,
+                "traceparent" => survey.trace = true,
+                "grpc-timeout" => survey.grpc_timeout = true,
+                "grpc-previous-rpc-attempts" => survey.attempts = true,
+                "content-type" => survey.grpc = crate::head::is_grpc_value(value),
+                _ if name.starts_with("x-") => survey.extension(name),
+                _ => {}
+            }
+        }
+        survey
+    }
+
+    fn extension(&mut self, name: &str) {
+        match name {
+            "x-forwarded-client-cert" => self.xfcc = true,
+            "x-envoy-attempt-count" => self.attempts = true,
+            _ if name.starts_with("x-mesh-") => self.own = true,
+            _ if is_internal(name) => {
+                self.internal = true;
+                self.expected_timeout |= name == "x-envoy-expected-rq-timeout-ms";
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether it is within what a request may be like.
+    ///
+    /// # Errors
+    /// [`Refusal::TooManyHeaders`], [`Refusal::HeadTooLarge`].
+    pub fn check(&self, limits: &RequestLimits) -> Result<(), Refusal> {
+        if self.headers as u64 > u64::from(limits.max_headers) {
+            let limit = limits.max_headers;
+            return Err(Refusal::TooManyHeaders { found: self.headers, limit });
+        }
+        if self.bytes > u64::from(limits.max_header_bytes) {
+            return Err(Refusal::HeadTooLarge {
+                found: self.bytes,
+                limit: limits.max_header_bytes,
+            });
+        }
+        Ok(())
+    }
+
+    /// When the caller gives up, of a request that came at `now`: `grpc-timeout` of a gRPC call, else
+    /// `x-envoy-expected-rq-timeout-ms` of a caller that is believed. To be asked before
+    /// [`strip`](Self::strip).
+    ///
+    /// # Errors
+    /// [`Refusal::Timeout`]: the `grpc-timeout` can't be read.
+    pub fn deadline(
+        &self,
+        headers: &HeaderMap,
+        trusted: bool,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, Refusal> {
+        if self.grpc && self.grpc_timeout {
+            let value = headers.get("grpc-timeout");
+            let timeout = value.map(parse_grpc_timeout).transpose();
+            return match timeout {
+                Ok(timeout) => Ok(timeout.map(|timeout| now + timeout)),
+                Err(_unreadable) => Err(Refusal::Timeout),
+            };
+        }
+        if !(self.expected_timeout && trusted) {
+            return Ok(None);
+        }
+        // Envoy: what can't be read counts as not there.
+        let millis = headers.get("x-envoy-expected-rq-timeout-ms").and_then(number);
+        Ok(millis.filter(|millis| *millis > 0).map(|millis| now + Duration::from_millis(millis)))
+    }
+
+    /// Which attempt of its caller's it is, from 1, as the caller says.
+    #[must_use]
+    pub fn attempt(&self, headers: &HeaderMap) -> u32 {
+        if !self.attempts {
+            return 1;
+        }
+        let previous = headers.get("grpc-previous-rpc-attempts").and_then(number);
+        let count = headers.get("x-envoy-attempt-count").and_then(number);
+        let attempt = previous.map(|previous| previous.saturating_add(1)).or(count);
+        attempt.map_or(1, |attempt| u32::try_from(attempt).unwrap_or(u32::MAX).max(1))
+    }
+
+    /// Takes off what the caller may not say. Nothing is looked up while there is none of it.
+    pub fn strip(&self, headers: &mut HeaderMap, trusted: bool) {
+        if !self.own && (trusted || !self.internal) {
+            return;
+        }
+        let forbidden = |name: &HeaderName| {
+            let name = name.as_str();
+            name.starts_with("x-mesh-") || (!trusted && is_internal(name))
+        };
+        let names: Vec<HeaderName> =
+            headers.keys().filter(|name| forbidden(name)).cloned().collect();
+        for name in names {
+            headers.remove(name);
+        }
+    }
+}
+
+fn number(value: &HeaderValue) -> Option<u64> {
+    value.to_str().ok()?.parse().ok()
+}
+
+fn is_internal(name: &str) -> bool {
+    // `x-envoy-upstream-rq-*` are four that ask for timeouts.
+    name.starts_with("x-envoy-")
+        && (INTERNAL.contains(&name) || name.starts_with("x-envoy-upstream-rq-"))
+}
+
+/// What becomes of the host of a request, so that there is one, in one place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "closed by gRFC A41 and RFC 9112 section 3.2.2")]
+pub enum HostAction {
+    /// It is as it has to be.
+    Keep,
+    /// `host` is dropped: `:authority` says it.
+    DropHeader,
+    /// `host` becomes the authority of the URI, as `:authority` is.
+    Rename(Authority),
+    /// `host` becomes what the URI says: a request in absolute form.
+    FollowUri,
+}
+
+impl HostAction {
+    /// Decides about the host of a request: gRFC A41 for HTTP/2 ("renamed if `:authority` is missing, dropped
+    /// if present"), RFC 9112 section 3.2 for HTTP/1.1, where `host` is how the authority is written and so
+    /// stays where applications look for it.
+    ///
+    /// # Errors
+    /// [`HostRefused`]: there is none, there are several, or it is none.
+    pub fn of(
+        survey: &HeadSurvey,
+        version: Version,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<Self, HostRefused> {
+        if survey.hosts > 1 {
+            return Err(HostRefused::Several);
+        }
+        let is_http1 = version < Version::HTTP_2;
+        if let Some(authority) = uri.authority() {
+            // RFC 9113 section 8.3.1: `:authority` has no userinfo.
+            let invalid = !is_http1 && authority.as_str().contains('@');
+            return match (survey.hosts, is_http1) {
+                _ if invalid => Err(HostRefused::Invalid),
+                (0, _) => Ok(Self::Keep),
+                (_, true) => Ok(Self::FollowUri),
+                (_, false) => Ok(Self::DropHeader),
+            };
+        }
+        // RFC 9112 section 3.2: only HTTP/1.0 may go without.
+        let Some(host) = headers.get(http::header::HOST).filter(|host| !host.is_empty()) else {
+            let may = version < Version::HTTP_11;
+            return if may { Ok(Self::Keep) } else { Err(HostRefused::Missing) };
+        };
+        if host.as_bytes().contains(&b'@') {
+            return Err(HostRefused::Invalid);
+        }
+        let authority = Authority::try_from(host.as_bytes());
+        match authority {
+            Err(_) => Err(HostRefused::Invalid),
+            Ok(_) if is_http1 => Ok(Self::Keep),
+            Ok(authority) => Ok(Self::Rename(authority)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn map(lines: &str) -> HeaderMap {
+        let lines = lines.lines().map(str::trim).filter(|line| !line.is_empty());
+        let pairs = lines
+            .map(|line| line.split_once(": ").unwrap_or_else(|| (line.trim_end_matches(':'), "")));
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            let name: HeaderName = name.parse().unwrap();
+            headers.append(name, HeaderValue::from_str(value).unwrap());
+        }
+        headers
+    }
+
+    #[track_caller]
+    fn check_host(version: Version, uri: &str, lines: &str, expected: &str) {
+        let (uri, headers) = (uri.parse::<Uri>().unwrap(), map(lines));
+        let survey = HeadSurvey::new(&uri, &headers);
+        let found = match HostAction::of(&survey, version, &uri, &headers) {
+            Ok(action) => format!("{action:?}"),
+            Err(refused) => format!("{refused:?}"),
+        };
+        assert_eq!(found, expected, "{version:?} {uri} {lines}");
+    }
+
+    #[test]
+    fn there_is_one_host_in_one_place() {
+        const H1: Version = Version::HTTP_11;
+        const H2: Version = Version::HTTP_2;
+        check_host(H1, "/a", "host: shop:80", "Keep");
+        check_host(H1, "http://shop/a", "host: other", "FollowUri");
+        check_host(H1, "http://shop/a", "", "Keep");
+        check_host(H1, "/a", "", "Missing");
+        check_host(H1, "/a", "host:", "Missing");
+        check_host(Version::HTTP_10, "/a", "", "Keep");
+        check_host(H1, "/a", "host: a\nhost: b", "Several");
+        check_host(H1, "/a", "host: a\nhost: a", "Several");
+        check_host(H1, "/a", "host: a b", "Invalid");
+        check_host(H1, "/a", "host: u@shop", "Invalid");
+        check_host(H1, "/a", "host: shop/admin", "Invalid");
+        check_host(H2, "http://shop/a", "", "Keep");
+        check_host(H2, "http://shop/a", "host: other", "DropHeader");
+        check_host(H2, "http://shop/a", "host: a\nhost: b", "Several");
+        check_host(H2, "http://u@shop/a", "", "Invalid");
+        check_host(H2, "/a", "host: shop", "Rename(shop)");
+        check_host(H2, "/a", "", "Missing");
+    }
+
+    #[track_caller]
+    fn check_strip(trusted: bool, lines: &str, expected: &str) {
+        let mut headers = map(lines);
+        HeadSurvey::new(&Uri::from_static("/"), &headers).strip(&mut headers, trusted);
+        assert_eq!(headers, map(expected));
+    }
+
+    #[test]
+    fn what_a_caller_may_not_say_is_taken_off() {
+        let all = "x-mesh-retry: no\nx-envoy-retry-on: 5xx\nx-envoy-upstream-rq-timeout-ms: 1\n\
+                   x-envoy-expected-rq-timeout-ms: 9\nx-envoy-attempt-count: 2\nx-request-id: 1";
+        check_strip(false, all, "x-envoy-attempt-count: 2\nx-request-id: 1");
+        let known = "x-envoy-retry-on: 5xx\nx-envoy-upstream-rq-timeout-ms: 1\n\
+                     x-envoy-expected-rq-timeout-ms: 9\nx-envoy-attempt-count: 2\nx-request-id: 1";
+        check_strip(true, all, known);
+        check_strip(false, "accept: */*", "accept: */*");
+        for name in INTERNAL {
+            check_strip(false, &format!("{name}: 1"), "");
+        }
+    }
+
+    #[track_caller]
+    fn check_deadline(trusted: bool, lines: &str, expected: Result<Option<u64>, Refusal>) {
+        let headers = map(lines);
+        let survey = HeadSurvey::new(&Uri::from_static("/"), &headers);
+        let now = Timestamp::from_millis(1000);
+        let expected = expected.map(|at| at.map(Timestamp::from_millis));
+        assert_eq!(survey.deadline(&headers, trusted, now), expected, "{lines}");
+    }
+
+    #[test]
+    fn only_who_is_believed_sets_a_deadline_of_envoys() {
+        let envoys = "x-envoy-expected-rq-timeout-ms: 50";
+        check_deadline(true, envoys, Ok(Some(1050)));
+        check_deadline(false, envoys, Ok(None));
+        check_deadline(true, "x-envoy-expected-rq-timeout-ms: 0", Ok(None));
+        check_deadline(true, "x-envoy-expected-rq-timeout-ms: 1s", Ok(None));
+        let grpc = "content-type: application/grpc\ngrpc-timeout: ";
+        check_deadline(false, &format!("{grpc}20m"), Ok(Some(1020)));
+        check_deadline(false, &format!("{grpc}0n"), Ok(Some(1000)));
+        check_deadline(false, &format!("{grpc}20 m"), Err(Refusal::Timeout));
+        check_deadline(false, "grpc-timeout: 20m", Ok(None));
+    }
+
+    #[test]
+    fn attempts_are_as_the_caller_says() {
+        for (lines, expected) in [
+            ("", 1),
+            ("grpc-previous-rpc-attempts: 2", 3),
+            ("x-envoy-attempt-count: 2", 2),
+            ("x-envoy-attempt-count: 0", 1),
+            ("grpc-previous-rpc-attempts: 99999999999", u32::MAX),
+            ("grpc-previous-rpc-attempts: x", 1),
+        ] {
+            let headers = map(lines);
+            let survey = HeadSurvey::new(&Uri::from_static("/"), &headers);
+            assert_eq!(survey.attempt(&headers), expected, "{lines}");
+        }
+    }
+
+    #[test]
+    fn limits_say_what_they_are() {
+        let headers = map("a: 12345\nb: 1");
+        let survey = HeadSurvey::new(&Uri::from_static("/xyz"), &headers);
+        assert_eq!((survey.bytes, survey.headers), (4 + 6 + 2, 2));
+        let mut limits = RequestLimits::default();
+        assert_eq!(survey.check(&limits), Ok(()));
+        (limits.max_headers, limits.max_header_bytes) = (2, 12);
+        assert_eq!(survey.check(&limits), Ok(()));
+        limits.max_header_bytes = 11;
+        let text = |limits: &RequestLimits| survey.check(limits).unwrap_err().to_string();
+        assert_eq!(text(&limits), "the request's head has 12 bytes, and the limit is 11");
+        limits.max_headers = 1;
+        assert_eq!(text(&limits), "the request has 2 headers, and the limit is 1");
+    }
+}

@@ -1,0 +1,339 @@
+//! [`Gate`]: the way of a request to its service: what `mesh_core` decides, done.
+
+use super::observer::{AuditSink, Observer};
+use super::reply;
+use super::scope::RequestScope;
+use super::served::{Listening, ServedChain};
+use crate::clock;
+use crate::inbound_context::Inbound;
+use crate::net::Draw;
+use crate::observe::TraceContext;
+use crate::server::Connection;
+use bytes::Bytes;
+use http::header::{HOST, LOCATION};
+use http::request::Parts;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
+use http_body::SizeHint;
+use mesh_core::Timestamp;
+use mesh_core::filter::{FilterContext, Step};
+use mesh_core::head::{Peer, RequestHead, without_userinfo};
+use mesh_core::identity::xfcc::{X_FORWARDED_CLIENT_CERT, XfccAction};
+use mesh_core::inbound::head::{HeadSurvey, HostAction};
+use mesh_core::inbound::path::{NormalizedPath, PathRefused, normalize};
+use mesh_core::inbound::{CompiledHttp, HostRefused, Refusal};
+use mesh_core::model::HttpConnectionManager;
+use mesh_core::router::{Decision, RouteError};
+use std::sync::Arc;
+
+/// What requests of a listener go through.
+#[derive(Clone)]
+pub(super) struct Gate {
+    pub(super) listening: Arc<Listening>,
+    pub(super) audit: Arc<dyn AuditSink>,
+    /// Whether responses say how long they took.
+    pub(super) timing: bool,
+}
+
+/// What to do with a request.
+pub(super) enum Next {
+    /// It goes to the service.
+    Service,
+    /// It is answered here.
+    Reply(Box<Response<Bytes>>),
+    /// It waits until then; then [`Gate::go_on`].
+    Delay(Timestamp),
+}
+
+impl Gate {
+    /// Takes a request in, which came at `started` with a body of this size.
+    pub(super) fn enter(
+        &self,
+        parts: &mut Parts,
+        size: &SizeHint,
+        started: Timestamp,
+    ) -> (RequestScope, Next) {
+        let survey = HeadSurvey::new(&parts.uri, &parts.headers);
+        let mut scope = RequestScope::new(self, parts, survey.grpc, started);
+        let next = match self.admit(parts, size, &survey, &mut scope) {
+            Ok(None) => self.filters(parts, &mut scope, false),
+            Ok(Some(reply)) => Next::Reply(Box::new(reply)),
+            Err(refusal) => Next::Reply(Box::new(scope.refuse(&refusal))),
+        };
+        (scope, next)
+    }
+
+    /// Everything before the filters. `Some`: it is answered by this.
+    fn admit(
+        &self,
+        parts: &mut Parts,
+        size: &SizeHint,
+        survey: &HeadSurvey,
+        scope: &mut RequestScope,
+    ) -> Result<Option<Response<Bytes>>, Refusal> {
+        let connection = parts.extensions.get::<Arc<Connection>>();
+        let connection = scope.connection.insert(connection.cloned().ok_or(Refusal::NoConnection)?);
+        let chain = self.listening.chain(connection)?;
+        let http = chain.http().ok_or(Refusal::NotHttp)?;
+        if chain.compiled.model().until.is_some_and(|until| until <= clock::wall()) {
+            return Err(Refusal::ChainGone);
+        }
+        let model = http.model();
+        survey.check(&model.limits)?;
+        check_body(size, model, scope)?;
+        // Who proved who he is belongs to the mesh, and is believed about deadlines and the like.
+        let trusted = scope.peer().certificate().is_some();
+        set_host(parts, survey)?;
+        scope.inbound = inbound(parts, survey, trusted, scope.started)?;
+        parts.extensions.insert(scope.inbound);
+        if let Some(path) = set_path(parts, model)? {
+            return Ok(Some(reply::redirect(path)));
+        }
+        survey.strip(&mut parts.headers, trusted);
+        self.set_xfcc(parts, survey, model, scope);
+        if scope.inbound.deadline_at().is_some_and(|deadline| deadline <= scope.started) {
+            return Err(Refusal::DeadlineExceeded);
+        }
+        route(parts, http, &chain, scope)?;
+        scope.chain = Some(chain);
+        Ok(None)
+    }
+
+    fn set_xfcc(
+        &self,
+        parts: &mut Parts,
+        survey: &HeadSurvey,
+        model: &HttpConnectionManager,
+        scope: &RequestScope,
+    ) {
+        let Some(connection) = &scope.connection else { return };
+        let headers = &mut parts.headers;
+        let own = || connection.xfcc(&self.listening.mesh);
+        match XfccAction::of(model.forward_client_cert, &connection.peer) {
+            XfccAction::Keep => {}
+            XfccAction::Remove if !survey.xfcc => {}
+            XfccAction::Remove => {
+                headers.remove(X_FORWARDED_CLIENT_CERT);
+            }
+            XfccAction::Append if survey.xfcc => {
+                if let Some(value) = own().and_then(|own| appended(headers, own)) {
+                    headers.insert(X_FORWARDED_CLIENT_CERT, value);
+                }
+            }
+            XfccAction::Set | XfccAction::Append => match own() {
+                Some(own) => {
+                    headers.insert(X_FORWARDED_CLIENT_CERT, own.clone());
+                }
+                // What came must not stay because ours can't be written.
+                None => {
+                    headers.remove(X_FORWARDED_CLIENT_CERT);
+                }
+            },
+        }
+    }
+
+    /// The time that a filter asked for is over.
+    pub(super) fn go_on(&self, parts: &mut Parts, scope: &mut RequestScope) -> Next {
+        self.filters(parts, scope, true)
+    }
+
+    fn filters(&self, parts: &mut Parts, scope: &mut RequestScope, delay_is_over: bool) -> Next {
+        let (Some(chain), Some(connection), Some(target)) =
+            (&scope.chain, &scope.connection, scope.target)
+        else {
+            // `admit` has set all three.
+            return Next::Reply(Box::new(scope.refuse(&Refusal::NoListener)));
+        };
+        let Some(http) = chain.http().filter(|http| http.chain().names().len() > 0) else {
+            return after(parts, scope);
+        };
+        let (now, wall) = (clock::now(), clock::wall());
+        let facts = connection.facts();
+        let mut cx = FilterContext { request: parts, connection: &facts, now, wall };
+        let mut observer = Observer::new(self, wall, scope.access.is_some());
+        let (filters, overrides) = (http.chain(), http.overrides(target));
+        let step = if delay_is_over {
+            scope.pass.handle_delay_over(filters, overrides, &mut cx, &mut observer)
+        } else {
+            scope.pass.start(filters, overrides, &mut cx, &mut observer)
+        };
+        let (denied, policy) = (observer.denied, observer.policy);
+        scope.policy = policy;
+        match step {
+            Step::Continue => after(parts, scope),
+            Step::Reply(filter) => Next::Reply(Box::new(scope.refuse_by_filter(&filter, denied))),
+            Step::Delay(until) => Next::Delay(until),
+            // A step that this layer does not know lets nothing through.
+            _ => Next::Reply(Box::new(scope.refuse(&Refusal::ChainGone))),
+        }
+    }
+}
+
+/// What follows the filters: the route's own answer, or the service.
+fn after(parts: &mut Parts, scope: &mut RequestScope) -> Next {
+    if let Some(answer) = scope.answer.take() {
+        return Next::Reply(answer);
+    }
+    if let Some(served) = scope.route()
+        && served.route.edits_request(None)
+    {
+        served.route.edit_request(None, &mut parts.headers);
+    }
+    Next::Service
+}
+
+/// A body that is known to be too large is not read at all; of others the bytes are counted.
+fn check_body(
+    size: &SizeHint,
+    model: &HttpConnectionManager,
+    scope: &mut RequestScope,
+) -> Result<(), Refusal> {
+    let Some(limit) = model.limits.max_body_bytes else { return Ok(()) };
+    if size.lower() > limit {
+        return Err(Refusal::BodyTooLarge { limit });
+    }
+    if size.upper().is_none_or(|upper| upper > limit) {
+        scope.limit_body(limit);
+    }
+    Ok(())
+}
+
+/// Makes the request have one host, in one place.
+fn set_host(parts: &mut Parts, survey: &HeadSurvey) -> Result<(), Refusal> {
+    let action = HostAction::of(survey, parts.version, &parts.uri, &parts.headers);
+    match action.map_err(Refusal::Host)? {
+        HostAction::Keep => {}
+        HostAction::DropHeader => {
+            parts.headers.remove(HOST);
+        }
+        HostAction::Rename(authority) => {
+            parts.headers.remove(HOST);
+            set_authority(&mut parts.uri, authority);
+        }
+        HostAction::FollowUri => {
+            let authority = parts.uri.authority().map_or("", Authority::as_str);
+            let host = HeaderValue::from_str(without_userinfo(authority));
+            let host = host.ok().ok_or(Refusal::Host(HostRefused::Invalid))?;
+            parts.headers.insert(HOST, host);
+        }
+    }
+    Ok(())
+}
+
+fn set_authority(uri: &mut Uri, authority: Authority) {
+    let mut parts = std::mem::take(uri).into_parts();
+    parts.authority = Some(authority);
+    parts.scheme.get_or_insert(Scheme::HTTP);
+    parts.path_and_query.get_or_insert_with(|| PathAndQuery::from_static("/"));
+    // Scheme, authority and path are all there, which is what a URI needs.
+    *uri = Uri::from_parts(parts).unwrap_or_default();
+}
+
+/// What the request passes on to the calls that are made for it.
+fn inbound(
+    parts: &mut Parts,
+    survey: &HeadSurvey,
+    trusted: bool,
+    now: Timestamp,
+) -> Result<Inbound, Refusal> {
+    let mut inbound = Inbound::new().attempt(survey.attempt(&parts.headers));
+    if let Some(deadline) = survey.deadline(&parts.headers, trusted, now)? {
+        inbound = inbound.until(deadline);
+    }
+    if survey.trace
+        && let Some((trace, state)) = TraceContext::extract(&parts.headers)
+    {
+        inbound = inbound.trace(trace);
+        if let Some(state) = state {
+            parts.extensions.insert(state);
+        }
+    }
+    Ok(inbound)
+}
+
+/// Makes the path the one that everything sees. `Some`: the caller is sent to this.
+fn set_path(
+    parts: &mut Parts,
+    model: &HttpConnectionManager,
+) -> Result<Option<HeaderValue>, Refusal> {
+    // For what can't be: what a normalized path consists of stands in a header, and in a URI.
+    const INVALID: Refusal = Refusal::Path(PathRefused::InvalidEscape);
+    let path = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
+    let (path, redirects) = match normalize(path, &model.path)? {
+        NormalizedPath::Unchanged => return Ok(None),
+        NormalizedPath::Changed(path) => (path, false),
+        NormalizedPath::Redirect(path) => (path, true),
+    };
+    if redirects {
+        return HeaderValue::try_from(path).ok().map(Some).ok_or(INVALID);
+    }
+    let mut uri = std::mem::take(&mut parts.uri).into_parts();
+    uri.path_and_query = Some(PathAndQuery::try_from(path).ok().ok_or(INVALID)?);
+    parts.uri = Uri::from_parts(uri).ok().ok_or(INVALID)?;
+    Ok(None)
+}
+
+/// What came, and `own` behind it.
+fn appended(headers: &HeaderMap, own: &HeaderValue) -> Option<HeaderValue> {
+    let mut value = Vec::new();
+    for came in headers.get_all(X_FORWARDED_CLIENT_CERT) {
+        value.extend_from_slice(came.as_bytes());
+        value.push(b',');
+    }
+    value.extend_from_slice(own.as_bytes());
+    HeaderValue::from_bytes(&value).ok()
+}
+
+/// Finds the route, and what it answers by itself once the filters let it.
+fn route(
+    parts: &Parts,
+    http: &CompiledHttp,
+    chain: &ServedChain,
+    scope: &mut RequestScope,
+) -> Result<(), Refusal> {
+    let (target, answer) = {
+        let head = head_of(parts, scope.peer(), scope.connection.as_deref());
+        let (decision, _) = http.route(&head, &mut Draw).map_err(Refusal::Route)?;
+        let (Decision::NonForwarding { target, .. }
+        | Decision::Redirect { target, .. }
+        | Decision::DirectResponse { target, .. }) = decision
+        else {
+            // gRFC A36: a route of a server does not forward.
+            return Err(Refusal::Route(RouteError::UnknownCluster));
+        };
+        (target, CompiledHttp::answer(&decision, &head))
+    };
+    scope.routed(chain, target);
+    if let Some(answer) = answer {
+        let answer = answer.unwrap_or_else(|_unsendable| {
+            let mut reply = Response::new(Bytes::new());
+            *reply.status_mut() = StatusCode::BAD_REQUEST;
+            reply.headers_mut().remove(LOCATION);
+            reply
+        });
+        scope.answer =
+            Some(Box::new(if scope.grpc { crate::grpc::of_reply(answer) } else { answer }));
+    }
+    Ok(())
+}
+
+/// What the router may see of a request.
+fn head_of<'a>(
+    parts: &'a Parts,
+    peer: &'a mesh_core::identity::Peer,
+    connection: Option<&Connection>,
+) -> RequestHead<'a> {
+    let path = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
+    let authority = match parts.uri.authority() {
+        Some(authority) => without_userinfo(authority.as_str()),
+        None => {
+            let host = parts.headers.get(HOST);
+            host.and_then(|host| host.to_str().ok()).unwrap_or_default()
+        }
+    };
+    let mut head = RequestHead::new(&parts.method, authority, path, &parts.headers);
+    head.scheme = parts.uri.scheme_str();
+    let identity = peer.principals().next().filter(|name| !name.is_empty());
+    head.peer = Peer { address: connection.and_then(|connection| connection.remote), identity };
+    head
+}

@@ -1,0 +1,317 @@
+//! [`RequestScope`]: what is known of a request until it has ended, wherever it ends.
+
+use super::enter::Gate;
+use super::reply::{self, Refused};
+use super::served::{Listening, ServedChain, ServedRoute};
+use crate::clock;
+use crate::inbound_context::Inbound;
+use crate::observe::ServerTime;
+use crate::observe::code::Code;
+use crate::server::Connection;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Version};
+use mesh_core::ResponseFlag;
+use mesh_core::Timestamp;
+use mesh_core::call::backoff::GRPC_RETRY_PUSHBACK_MS;
+use mesh_core::filter::{FilterReply, Pass};
+use mesh_core::identity::Peer;
+use mesh_core::inbound::Refusal;
+use mesh_core::outcome::{grpc, grpc_status};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const X_MESH_RETRY: HeaderName = mesh_core::call::retry::X_MESH_RETRY;
+
+/// A request in progress. Counted once: at the end of its response body, or when it is dropped before.
+pub(super) struct RequestScope {
+    listening: Arc<Listening>,
+    /// `None`: it came without, and is refused.
+    pub(super) connection: Option<Arc<Connection>>,
+    /// With a target: what it is served by. Kept for the whole request: another configuration changes what
+    /// comes after it.
+    pub(super) chain: Option<Arc<ServedChain>>,
+    pub(super) target: Option<u32>,
+    pub(super) pass: Pass,
+    /// What the route answers by itself, once the filters let it.
+    pub(super) answer: Option<Box<Response<Bytes>>>,
+    pub(super) inbound: Inbound,
+    pub(super) started: Timestamp,
+    /// When the service was called.
+    served: Option<Timestamp>,
+    pub(super) grpc: bool,
+    version: Version,
+    /// An answer to HEAD has no content (RFC 9110 section 9.3.2).
+    pub(super) is_head: bool,
+    timing: bool,
+    body_limit: Option<BodyLimit>,
+    code: Code,
+    /// What the log wants to know.
+    pub(super) access: Option<Box<AccessLine>>,
+    /// The policy that let it through, or did not, where the log wants it.
+    pub(super) policy: Option<Arc<str>>,
+    done: bool,
+}
+
+/// The most bytes of a body, and whether there were more.
+#[derive(Clone, Debug)]
+pub(super) struct BodyLimit {
+    pub(super) limit: u64,
+    pub(super) exceeded: Arc<AtomicBool>,
+}
+
+/// What the log says of a request.
+pub(super) struct AccessLine {
+    method: Method,
+    path: String,
+    details: Option<Arc<str>>,
+}
+
+impl RequestScope {
+    pub(super) fn new(gate: &Gate, parts: &Parts, grpc: bool, started: Timestamp) -> Self {
+        let wants_line = tracing::enabled!(target: "mesh::access", tracing::Level::DEBUG);
+        let access = wants_line.then(|| {
+            let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
+            Box::new(AccessLine { method, path, details: None })
+        });
+        Self {
+            listening: Arc::clone(&gate.listening),
+            connection: None,
+            chain: None,
+            target: None,
+            pass: Pass::new(),
+            answer: None,
+            inbound: Inbound::new(),
+            started,
+            served: None,
+            grpc,
+            version: parts.version,
+            is_head: parts.method == Method::HEAD,
+            timing: gate.timing,
+            body_limit: None,
+            code: Code::default(),
+            access,
+            policy: None,
+            done: false,
+        }
+    }
+
+    /// Who sent it, as far as it is proven.
+    pub(super) fn peer(&self) -> &Peer {
+        self.connection.as_ref().map_or(&Peer::Plaintext, |connection| &connection.peer)
+    }
+
+    /// The route that took it.
+    pub(super) fn route(&self) -> Option<&ServedRoute> {
+        self.chain.as_ref()?.route(self.target?)
+    }
+
+    /// A route of `chain` took it.
+    pub(super) fn routed(&mut self, chain: &ServedChain, target: u32) {
+        self.target = Some(target);
+        if let Some(route) = chain.route(target) {
+            route.cells.started();
+        }
+    }
+
+    /// Its body may have this many bytes.
+    pub(super) fn limit_body(&mut self, limit: u64) {
+        self.body_limit = Some(BodyLimit { limit, exceeded: Arc::default() });
+    }
+
+    pub(super) fn body_limit(&self) -> Option<BodyLimit> {
+        self.body_limit.clone()
+    }
+
+    /// Whether its body had more bytes than it may.
+    pub(super) fn body_too_large(&self) -> Option<Refusal> {
+        let limit = self.body_limit.as_ref()?;
+        let exceeded = limit.exceeded.load(Ordering::Relaxed);
+        exceeded.then_some(Refusal::BodyTooLarge { limit: limit.limit })
+    }
+
+    /// The service is called now.
+    pub(super) fn served_from(&mut self, now: impl FnOnce() -> Timestamp) {
+        if self.timing {
+            self.served = Some(now());
+        }
+    }
+
+    // === Answers of the layer's own ===
+
+    /// Answers what the layer refuses.
+    pub(super) fn refuse(&mut self, refusal: &Refusal) -> Response<Bytes> {
+        self.code.flag = refusal.flag();
+        let nothing = Arc::from("");
+        let refused = Refused {
+            reason: refusal.code(),
+            filter: Arc::clone(&nothing),
+            policy: nothing,
+            details: refusal.to_string().into(),
+        };
+        let reply = reply::refusal(refusal, self.grpc, self.version);
+        self.refused(reply, refused)
+    }
+
+    /// Answers what a filter refused; `denied`: by this policy.
+    pub(super) fn refuse_by_filter(
+        &mut self,
+        filter: &FilterReply,
+        denied: Option<Arc<str>>,
+    ) -> Response<Bytes> {
+        let reason = if denied.is_some() { "rbac_denied" } else { "filter" };
+        let refused = Refused {
+            reason,
+            filter: Arc::clone(&filter.filter),
+            policy: denied.unwrap_or_default(),
+            details: Arc::clone(&filter.details),
+        };
+        self.refused(reply::filter(filter, self.grpc), refused)
+    }
+
+    fn refused(&mut self, mut reply: Response<Bytes>, refused: Refused) -> Response<Bytes> {
+        self.listening.cells.refused(refused.reason, &refused.filter, &refused.policy);
+        if let Some(line) = &mut self.access {
+            line.details = Some(Arc::clone(&refused.details));
+        }
+        reply.extensions_mut().insert(refused);
+        reply
+    }
+
+    /// Answers that the caller gave up by now.
+    pub(super) fn deadline_passed(&mut self) -> Response<Bytes> {
+        self.refuse(&Refusal::DeadlineExceeded)
+    }
+
+    // === The response ===
+
+    /// A response head goes out, of the service or of the layer.
+    pub(super) fn head<B>(&mut self, response: &Response<B>) {
+        let status = response.status();
+        let headers = response.headers();
+        self.code.status = Some(status);
+        self.code.grpc_status = self.grpc.then(|| grpc_status(headers)).flatten();
+    }
+
+    /// What the service answered is made what it is to be. A filter that looks at answers does so between the
+    /// edits of the route and what is counted; one that counts them, in [`finish`](Self::finish).
+    pub(super) fn answered<B>(&mut self, response: &mut Response<B>) {
+        if let Some(served) = self.route()
+            && served.route.edits_response(None)
+        {
+            served.route.edit_response(None, response.headers_mut());
+        }
+        self.head(response);
+        if self.inbound.is_exhausted() {
+            self.push_back(response);
+        }
+        if let Some(served) = self.served {
+            let mesh = served.saturating_duration_since(self.started);
+            let application = clock::now().saturating_duration_since(served);
+            let time = ServerTime { application, mesh };
+            response.headers_mut().insert(ServerTime::HEADER, time.header_value());
+        }
+    }
+
+    /// A call that was made for it had nothing left to try: only the hop nearest a failure retries.
+    #[cold]
+    fn push_back<B>(&self, response: &mut Response<B>) {
+        if self.grpc {
+            if self.code.grpc_status == Some(grpc::UNAVAILABLE) {
+                never_again(response.headers_mut());
+            }
+        } else if self.code.status.is_some_and(|status| status.is_server_error()) {
+            response.headers_mut().insert(X_MESH_RETRY, HeaderValue::from_static("no"));
+        }
+    }
+
+    /// Trailers go out.
+    pub(super) fn trailers(&mut self, trailers: &mut HeaderMap) {
+        if !self.grpc || self.code.grpc_status.is_some() {
+            return;
+        }
+        self.code.grpc_status = grpc_status(trailers);
+        if self.inbound.is_exhausted() && self.code.grpc_status == Some(grpc::UNAVAILABLE) {
+            never_again(trailers);
+        }
+    }
+
+    /// The trailers of a gRPC response that the caller's deadline cuts off; `None`: it is not gRPC.
+    pub(super) fn cut_off(&mut self) -> Option<HeaderMap> {
+        self.code.flag = Refusal::DeadlineExceeded.flag();
+        if !self.grpc {
+            return None;
+        }
+        self.code.grpc_status = Some(grpc::DEADLINE_EXCEEDED);
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", grpc::DEADLINE_EXCEEDED.into());
+        let text = HeaderValue::from_static("the caller's deadline passed");
+        trailers.insert("grpc-message", text);
+        Some(trailers)
+    }
+
+    /// The service failed without a response, or its body broke off.
+    pub(super) const fn broken(&mut self) {
+        if self.code.flag.is_none() {
+            self.code.flag = Some(ResponseFlag::LocalReset);
+        }
+    }
+
+    /// The response is complete, or as complete as it gets.
+    pub(super) fn finish(&mut self) {
+        if std::mem::replace(&mut self.done, true) {
+            return;
+        }
+        let duration = clock::now().saturating_duration_since(self.started);
+        match self.route() {
+            Some(route) => route.cells.finished(self.code, duration),
+            None => {
+                self.listening.unrouted.started();
+                self.listening.unrouted.finished(self.code, duration);
+            }
+        }
+        if let Some(connection) = &self.connection {
+            let cells = &self.listening.cells;
+            connection.cells(|| cells.peer(&connection.peer)).count(self.code);
+        }
+        if let Some(line) = self.access.take() {
+            self.log(&line, duration);
+        }
+    }
+
+    #[cold]
+    fn log(&self, line: &AccessLine, duration: std::time::Duration) {
+        let route = self.route().map_or("", |served| served.route.name());
+        tracing::debug!(
+            target: "mesh::access",
+            listener = &*self.listening.listener,
+            route,
+            method = %line.method,
+            path = line.path,
+            peer = self.peer().name(),
+            attempt = self.inbound.attempts(),
+            status = self.code.status.map_or(0, |status| status.as_u16()),
+            grpc_status = self.code.grpc_status,
+            response_flag = self.code.flag.map_or("-", ResponseFlag::as_str),
+            policy = self.policy.as_deref(),
+            details = line.details.as_deref(),
+            duration = ?duration,
+            "request"
+        );
+    }
+}
+
+impl Drop for RequestScope {
+    /// The caller went away.
+    fn drop(&mut self) {
+        if !self.done {
+            self.code.flag.get_or_insert(ResponseFlag::DownstreamConnectionTermination);
+            self.finish();
+        }
+    }
+}
+
+/// gRFC A6: a negative pushback is "do not retry".
+fn never_again(headers: &mut HeaderMap) {
+    headers.insert(GRPC_RETRY_PUSHBACK_MS, HeaderValue::from_static("-1"));
+}

@@ -1,0 +1,130 @@
+//! [`Listening`]: what a listener serves now, with where it is counted.
+
+use crate::Mesh;
+use crate::observe::server::{ListenerCells, ServedCells};
+use crate::server::Connection;
+use arc_swap::ArcSwap;
+use mesh_core::identity::Peer;
+use mesh_core::inbound::{CompiledFilterChain, CompiledHttp, CompiledListener, Refusal};
+use mesh_core::router::CompiledRoute;
+use mesh_core::state::Listeners;
+use std::sync::Arc;
+
+/// One listener of a mesh, as its requests see it.
+pub(super) struct Listening {
+    pub(super) mesh: Mesh,
+    pub(super) listener: Arc<str>,
+    pub(super) cells: Arc<ListenerCells>,
+    /// Of requests that no route took.
+    pub(super) unrouted: Arc<ServedCells>,
+    served: ArcSwap<Served>,
+}
+
+/// What is in force, as long as `listeners` is.
+#[derive(Default)]
+struct Served {
+    listeners: Arc<Listeners>,
+    /// `None`: there is no such listener.
+    chains: Option<Box<[Arc<ServedChain>]>>,
+}
+
+/// A filter chain, and where the requests of each of its routes are counted.
+pub(super) struct ServedChain {
+    pub(super) compiled: Arc<CompiledFilterChain>,
+    /// By the number of the route's target.
+    routes: Box<[ServedRoute]>,
+}
+
+/// A route.
+pub(super) struct ServedRoute {
+    pub(super) route: Arc<CompiledRoute>,
+    pub(super) cells: Arc<ServedCells>,
+}
+
+impl Listening {
+    pub(super) fn new(mesh: Mesh, listener: Arc<str>) -> Self {
+        let cells = mesh.shared().registry.listener(&listener);
+        let nobody = Arc::from("");
+        let unrouted = cells.route(&nobody, &nobody);
+        Self { mesh, listener, cells, unrouted, served: ArcSwap::default() }
+    }
+
+    /// The chain of `connection` that is in force now.
+    ///
+    /// # Errors
+    /// [`Refusal`]: it is not served any more, or not so.
+    pub(super) fn chain(&self, connection: &Connection) -> Result<Arc<ServedChain>, Refusal> {
+        if *connection.listener != *self.listener {
+            return Err(Refusal::OtherListener(Arc::clone(&connection.listener)));
+        }
+        let snapshot = self.mesh.snapshot();
+        let known = self.served.load();
+        let fresh;
+        let served = if Arc::ptr_eq(&known.listeners, snapshot.listeners()) {
+            &**known
+        } else {
+            // Once per configuration. Whoever comes at the same time makes the same.
+            fresh = Arc::new(self.serve(snapshot.listeners(), &known));
+            self.served.store(Arc::clone(&fresh));
+            &*fresh
+        };
+        let chains = served.chains.as_deref().ok_or(Refusal::NoListener)?;
+        let by_pointer =
+            |chain: &&Arc<ServedChain>| Arc::ptr_eq(&chain.compiled, &connection.chain);
+        if let Some(chain) = chains.iter().find(by_pointer) {
+            return Ok(Arc::clone(chain));
+        }
+        let name = &connection.chain.model().name;
+        let chain = chains.iter().find(|chain| chain.compiled.model().name == *name);
+        let chain = chain.filter(|chain| still_secures(&chain.compiled, &connection.peer));
+        chain.cloned().ok_or(Refusal::ChainGone)
+    }
+
+    #[cold]
+    fn serve(&self, listeners: &Arc<Listeners>, before: &Served) -> Served {
+        let compiled = listeners.get(&self.listener);
+        let chains = compiled.map(|listener| self.chains(listener, before));
+        Served { listeners: Arc::clone(listeners), chains }
+    }
+
+    fn chains(&self, listener: &CompiledListener, before: &Served) -> Box<[Arc<ServedChain>]> {
+        let known = before.chains.as_deref().unwrap_or_default();
+        let chains = listener.chains().iter().map(|compiled| {
+            let same = |known: &&Arc<ServedChain>| Arc::ptr_eq(&known.compiled, compiled);
+            let known = known.iter().find(same).cloned();
+            known.unwrap_or_else(|| Arc::new(ServedChain::new(compiled, &self.cells)))
+        });
+        chains.collect()
+    }
+}
+
+/// Whether a connection with `peer` is what `chain` asks for: its security may be another than when the
+/// connection was accepted. Such connections are drained; until then nothing is served on them.
+fn still_secures(chain: &CompiledFilterChain, peer: &Peer) -> bool {
+    match (&chain.model().tls, peer) {
+        (None, _) | (Some(_), Peer::Certified(_)) => true,
+        (Some(tls), Peer::Tls) => !tls.require_client_certificate,
+        (Some(_), Peer::Plaintext) => false,
+    }
+}
+
+impl ServedChain {
+    fn new(compiled: &Arc<CompiledFilterChain>, cells: &ListenerCells) -> Self {
+        let targets = compiled.http().into_iter().flat_map(|http| http.router().targets());
+        let routes = targets.map(|target| ServedRoute {
+            route: Arc::clone(target.route),
+            cells: cells.route(target.route.virtual_host(), target.route.name()),
+        });
+        Self { routes: routes.collect(), compiled: Arc::clone(compiled) }
+    }
+
+    /// What is done with requests; `None`: the chain has none.
+    pub(super) fn http(&self) -> Option<&CompiledHttp> {
+        self.compiled.http()
+    }
+
+    /// The route of this target.
+    pub(super) fn route(&self, target: u32) -> Option<&ServedRoute> {
+        self.routes.get(target as usize)
+    }
+}
