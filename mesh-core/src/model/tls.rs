@@ -8,7 +8,7 @@ mod resolve;
 
 pub use resolve::{ResolvedIdentity, ResolvedRoots, ResolvedTls, SecretError};
 
-use super::StringMatcher;
+use super::SanMatcher;
 use super::secret::{SecretCertificate, SecretSource};
 use std::path::Path;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub struct UpstreamTls {
     pub sni: Option<Arc<str>>,
     /// Any of these must match a subject alternative name; empty: the SNI must. Those of a secret come
     /// after them ([`ValidationSecret`]).
-    pub san: Vec<StringMatcher>,
+    pub san: Vec<SanMatcher>,
     /// Our own identity that the peer may ask for (mutual TLS). Default: none.
     pub identity: TlsIdentity,
 }
@@ -48,7 +48,7 @@ pub struct DownstreamTls {
     /// Who signs clients' certificates; `None`: they are not asked for.
     pub roots: Option<TlsRoots>,
     /// Any of these must match a name of a client's certificate; empty: any that is signed.
-    pub san: Vec<StringMatcher>,
+    pub san: Vec<SanMatcher>,
     /// Whether a client without a certificate is refused (Envoy: `require_client_certificate`).
     /// Default true.
     pub require_client_certificate: bool,
