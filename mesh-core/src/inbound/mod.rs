@@ -11,7 +11,7 @@ mod chain_match;
 #[cfg(test)]
 mod tests;
 
-pub use chain_match::{ConnectionFacts, DuplicateMatch};
+pub use chain_match::{ConnectionFacts, DuplicateMatch, check_matches};
 
 use crate::filter::{Chain, FilterError, Overrides};
 use crate::head::RequestHead;

@@ -141,6 +141,39 @@ impl ValidationSecret {
     }
 }
 
+impl DownstreamTls {
+    /// The names of the secrets that it needs: that of the identity first, then that of the roots.
+    pub fn secrets(&self) -> impl Iterator<Item = &Arc<str>> {
+        secrets(&self.identity, self.roots.as_ref())
+    }
+}
+
+/// The names of the secrets among these.
+fn secrets<'t>(
+    identity: &'t TlsIdentity,
+    roots: Option<&'t TlsRoots>,
+) -> impl Iterator<Item = &'t Arc<str>> {
+    let identity = match identity {
+        TlsIdentity::Secret(name) => Some(name),
+        TlsIdentity::None
+        | TlsIdentity::Mesh
+        | TlsIdentity::Provider(_)
+        | TlsIdentity::Certificate(_) => None,
+    };
+    let roots = match roots {
+        Some(TlsRoots::Secret(secret)) => Some(&secret.name),
+        Some(
+            TlsRoots::System
+            | TlsRoots::Mesh
+            | TlsRoots::Provider(_)
+            | TlsRoots::Pem(_)
+            | TlsRoots::File(_),
+        )
+        | None => None,
+    };
+    identity.into_iter().chain(roots)
+}
+
 impl TlsPolicy {
     /// The names of the secrets that it needs: none, one, or two.
     pub fn secrets(&self) -> impl Iterator<Item = &Arc<str>> {
@@ -156,21 +189,6 @@ impl UpstreamTls {
     /// The names of the secrets that it needs: that of the identity first, then that of the roots, which
     /// may be the same.
     pub fn secrets(&self) -> impl Iterator<Item = &Arc<str>> {
-        let identity = match &self.identity {
-            TlsIdentity::Secret(name) => Some(name),
-            TlsIdentity::None
-            | TlsIdentity::Mesh
-            | TlsIdentity::Provider(_)
-            | TlsIdentity::Certificate(_) => None,
-        };
-        let roots = match &self.roots {
-            TlsRoots::Secret(secret) => Some(&secret.name),
-            TlsRoots::System
-            | TlsRoots::Mesh
-            | TlsRoots::Provider(_)
-            | TlsRoots::Pem(_)
-            | TlsRoots::File(_) => None,
-        };
-        identity.into_iter().chain(roots)
+        secrets(&self.identity, Some(&self.roots))
     }
 }

@@ -146,6 +146,7 @@ impl<A: Attach> Updater<A> {
         let settings_changed = before.mode != update.mode
             || before.unknown_hosts != update.unknown_hosts
             || before.on_demand != update.on_demand
+            || before.absent_listeners != update.absent_listeners
             || secrets_changed
             || listeners.is_some()
             || before.origin != update.origin;

@@ -5,8 +5,9 @@
 //! cluster does not come up, so that it fails closed. Secrets come on this stream, too; gRPC refuses a
 //! cluster that names one.
 
+use super::san;
+use super::secret::{self, source};
 use super::wrap::{ads, any};
-use super::{san, secret};
 use envoy_types::pb::envoy::config::core::v3::{
     DataSource, TransportSocket, data_source::Specifier, transport_socket::ConfigType,
 };
@@ -17,11 +18,11 @@ use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
     common_tls_context::{CombinedCertificateValidationContext, ValidationContextType},
 };
 use mesh_core::model::secret::SecretSource;
-use mesh_core::model::tls::{TlsIdentity, TlsRoots, UpstreamTls};
-use mesh_core::model::{Protocol, TlsPolicy};
+use mesh_core::model::tls::{TlsIdentity, TlsRoots};
+use mesh_core::model::{Protocol, SanMatcher, TlsPolicy};
 use std::sync::Arc;
 
-const SOCKET: &str = "envoy.transport_sockets.tls";
+pub(super) const SOCKET: &str = "envoy.transport_sockets.tls";
 /// The certificate provider that bootstrap files call so (gRFC A29).
 const PROVIDER: &str = "default";
 const ROOTS: &str = "ROOTCA";
@@ -40,7 +41,7 @@ pub(super) fn transport_socket(model: &TlsPolicy, protocol: Protocol) -> Option<
         },
         common_tls_context: Some(CommonTlsContext {
             alpn_protocols: alpn(protocol),
-            validation_context_type: Some(validation(tls)),
+            validation_context_type: Some(certificate_authorities(&tls.roots, &tls.san, None)),
             ..identity(&tls.identity)
         }),
         ..UpstreamTlsContext::default()
@@ -61,7 +62,7 @@ fn alpn(protocol: Protocol) -> Vec<String> {
 }
 
 /// What says who we are.
-fn identity(model: &TlsIdentity) -> CommonTlsContext {
+pub(super) fn identity(model: &TlsIdentity) -> CommonTlsContext {
     let mut context = CommonTlsContext::default();
     match model {
         TlsIdentity::None => {}
@@ -103,10 +104,16 @@ fn combined(
     })
 }
 
-fn validation(model: &UpstreamTls) -> ValidationContextType {
-    let mut context = CertificateValidationContext::default();
-    san::set_names(&mut context, &model.san);
-    match &model.roots {
+/// What says who signs a peer's certificate, which names it has, and which are revoked.
+pub(super) fn certificate_authorities(
+    roots: &TlsRoots,
+    names: &[SanMatcher],
+    crl: Option<DataSource>,
+) -> ValidationContextType {
+    let is_more = !names.is_empty() || crl.is_some();
+    let mut context = CertificateValidationContext { crl, ..Default::default() };
+    san::set_names(&mut context, names);
+    match roots {
         TlsRoots::System => context.system_root_certs = Some(SystemRootCerts {}),
         TlsRoots::Pem(text) => {
             context.trusted_ca = Some(DataSource {
@@ -115,14 +122,14 @@ fn validation(model: &UpstreamTls) -> ValidationContextType {
             });
         }
         TlsRoots::File(path) => {
-            context.trusted_ca = secret::source(&SecretSource::File(Arc::clone(path)));
+            context.trusted_ca = source(&SecretSource::File(Arc::clone(path)));
         }
-        TlsRoots::Secret(secret_model) => {
-            let by_sds = by_sds(&secret_model.name);
-            if secret_model.pem.is_none() && model.san.is_empty() {
+        TlsRoots::Secret(secret) => {
+            let by_sds = by_sds(&secret.name);
+            if secret.pem.is_none() && !is_more {
                 return ValidationContextType::ValidationContextSdsSecretConfig(by_sds);
             }
-            context.trusted_ca = secret_model.pem.as_ref().and_then(secret::source);
+            context.trusted_ca = secret.pem.as_ref().and_then(source);
             return combined(context, by_sds);
         }
         TlsRoots::Provider(name) => {

@@ -141,7 +141,7 @@ impl Draw {
     }
 
     /// With types or without: Envoy takes one list or the other.
-    fn peer_names(&mut self) -> Vec<SanMatcher> {
+    pub(super) fn peer_names(&mut self) -> Vec<SanMatcher> {
         let has_types = self.coin();
         self.list(2, |draw| {
             let matcher = draw.string();
@@ -164,7 +164,7 @@ impl Draw {
         }
     }
 
-    fn certificate(&mut self) -> SecretCertificate {
+    pub(super) fn certificate(&mut self) -> SecretCertificate {
         SecretCertificate::new(self.source(CHAIN), self.source(KEY))
     }
 
