@@ -210,9 +210,9 @@ impl<'s> Look<'s> {
         let mut found = (*server.listener).clone();
         let chains = found.filter_chains.iter_mut().chain(&mut found.default_filter_chain);
         for (chain, routes) in chains.zip(&server.routes) {
-            let Some(name) = routes else { continue };
-            let known = self.look(ResourceType::RouteConfiguration, name);
-            if let Known::Value(Resource::RouteConfiguration(routes)) = known {
+            let known =
+                routes.as_ref().map(|name| self.look(ResourceType::RouteConfiguration, name));
+            if let Some(Known::Value(Resource::RouteConfiguration(routes))) = known {
                 *chain = with_routes(chain, &routes.model);
             }
             let same = before.and_then(|before| before.chains().find(|old| *old == &*chain));

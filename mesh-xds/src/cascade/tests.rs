@@ -2,7 +2,7 @@
 
 mod incremental;
 pub(super) mod secrets;
-mod servers;
+pub(super) mod servers;
 
 use super::*;
 use crate::{
