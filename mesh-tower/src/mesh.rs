@@ -188,7 +188,7 @@ impl Mesh {
     ///
     /// # Errors
     /// [`TooManyListeners`](crate::source::demand::TooManyListeners): servers ask for too many.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for servers"))]
+    #[expect(dead_code, reason = "for servers")]
     pub(crate) fn want_listener(
         &self,
         name: &str,
