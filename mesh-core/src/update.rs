@@ -38,6 +38,9 @@ pub struct ConfigUpdate {
     pub clusters: BTreeMap<Arc<str>, ClusterUpdate>,
     /// What servers do, by the names that they ask for (gRFC A36; `mesh.yaml`: `inbound`).
     pub listeners: BTreeMap<Arc<str>, Arc<Listener>>,
+    /// Those that a server asked for and that are not there, each with the reason: it does not serve (gRFC
+    /// A36). Set by a source that works on demand.
+    pub absent_listeners: Arc<BTreeMap<Arc<str>, Arc<str>>>,
     /// The secrets that clusters and listeners name, and no others. One that is named and not in here is missing: the
     /// cluster stays, and no connection of it is made.
     pub secrets: Arc<Secrets>,

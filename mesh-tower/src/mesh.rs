@@ -191,6 +191,19 @@ impl Mesh {
         self.0.shared.registry.mesh().egress().destinations()
     }
 
+    /// A server asks for its listener: see [`Interests::want_listener`](crate::source::demand::Interests::want_listener). The snapshot has it under `name`, or why
+    /// it is not there.
+    ///
+    /// # Errors
+    /// [`TooManyListeners`](crate::source::demand::TooManyListeners): servers ask for too many.
+    #[expect(dead_code, reason = "for servers")]
+    pub(crate) fn want_listener(
+        &self,
+        name: &str,
+    ) -> Result<(), crate::source::demand::TooManyListeners> {
+        self.0.shared.interests.want_listener(name)
+    }
+
     /// The metrics.
     #[must_use]
     pub fn metrics(&self) -> Metrics {

@@ -41,6 +41,6 @@ pub mod tls;
 
 pub use resource::{
     EndpointSource, HttpConnectionManager, HttpFilter, Resource, RouteSource, XdsCluster,
-    XdsEndpoints, XdsListener, XdsRouteConfiguration,
+    XdsEndpoints, XdsListener, XdsRouteConfiguration, XdsServer,
 };
 pub use resource_type::ResourceType;

@@ -4,7 +4,9 @@
 //! names are kept beside the model, so that whoever links resources need not look into it.
 
 use crate::decode::FieldError;
-use mesh_core::model::{Cluster, ClusterLoadAssignment, RbacFilter, RouteConfiguration, Secret};
+use mesh_core::model::{
+    Cluster, ClusterLoadAssignment, Listener, RbacFilter, RouteConfiguration, Secret,
+};
 use mesh_core::update::{Mode, UnknownHosts};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -40,6 +42,20 @@ pub struct XdsListener {
     pub is_api: bool,
     /// The port of a socket listener's `address`: in Envoy, connections to it are what it serves.
     pub port: Option<u16>,
+    /// What a server does by it (gRFC A36), or everything that is wrong with it for a server: then none can
+    /// serve by it. `None`: it is not for servers.
+    pub server: Option<Result<Arc<XdsServer>, Vec<FieldError>>>,
+}
+
+/// What a server does by a listener (gRFC A36).
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct XdsServer {
+    /// The listener. A chain whose routes are elsewhere has none yet: an empty route configuration.
+    pub listener: Arc<Listener>,
+    /// For each of [`Listener::chains`], the name of the route configuration that holds its routes; `None`:
+    /// they are in the chain itself.
+    pub routes: Vec<Option<Arc<str>>>,
 }
 
 /// What a listener does with HTTP (Envoy: `HttpConnectionManager`).
@@ -145,7 +161,20 @@ impl XdsListener {
     /// A listener of this name, without HTTP.
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>) -> Self {
-        Self { name: name.into(), http: None, is_api: false, port: None }
+        Self { name: name.into(), http: None, is_api: false, port: None, server: None }
+    }
+}
+
+impl XdsServer {
+    /// A listener, and where the routes of its chains are.
+    #[must_use]
+    pub const fn new(listener: Arc<Listener>, routes: Vec<Option<Arc<str>>>) -> Self {
+        Self { listener, routes }
+    }
+
+    /// The route configurations that it names.
+    pub fn route_names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.routes.iter().flatten()
     }
 }
 

@@ -45,6 +45,40 @@ pub struct DuplicateMatch {
     pub second: Arc<str>,
 }
 
+/// Checks that no two chains are for the same connections.
+///
+/// A match stands for the combinations of what it lists, and no two chains may have one in common (gRFC A36:
+/// "Cartesian product"; Envoy: "overlapping matching rules"). It costs a comparison for each pair of chains.
+///
+/// # Errors
+/// [`DuplicateMatch`]: the first two that have.
+pub fn check_matches(chains: &[Arc<FilterChain>]) -> Result<(), DuplicateMatch> {
+    for (at, chain) in chains.iter().enumerate() {
+        let same = |other: &&Arc<FilterChain>| overlap(&other.matcher, &chain.matcher);
+        if let Some(first) = chains[..at].iter().find(same) {
+            let (first, second) = (Arc::clone(&first.name), Arc::clone(&chain.name));
+            return Err(DuplicateMatch { first, second });
+        }
+    }
+    Ok(())
+}
+
+/// Whether two matches have a combination in common. Saying nothing is a value of its own.
+fn overlap(a: &FilterChainMatch, b: &FilterChainMatch) -> bool {
+    fn share<T: PartialEq>(a: &[T], b: &[T]) -> bool {
+        (a.is_empty() && b.is_empty()) || a.iter().any(|one| b.contains(one))
+    }
+    a.destination_port == b.destination_port
+        && a.source_type == b.source_type
+        && a.transport_protocol == b.transport_protocol
+        && share(&a.prefix_ranges, &b.prefix_ranges)
+        && share(&a.direct_source_prefix_ranges, &b.direct_source_prefix_ranges)
+        && share(&a.source_prefix_ranges, &b.source_prefix_ranges)
+        && share(&a.source_ports, &b.source_ports)
+        && share(&a.server_names, &b.server_names)
+        && share(&a.application_protocols, &b.application_protocols)
+}
+
 /// The matches of the chains of a listener, in their order.
 #[derive(Debug)]
 pub(super) struct ChainMatch(Box<[FilterChainMatch]>);
@@ -54,13 +88,7 @@ type Rank = Option<u32>;
 
 impl ChainMatch {
     pub(super) fn compile(chains: &[Arc<FilterChain>]) -> Result<Self, DuplicateMatch> {
-        for (at, chain) in chains.iter().enumerate() {
-            let same = |other: &&Arc<FilterChain>| other.matcher == chain.matcher;
-            if let Some(first) = chains[..at].iter().find(same) {
-                let (first, second) = (Arc::clone(&first.name), Arc::clone(&chain.name));
-                return Err(DuplicateMatch { first, second });
-            }
-        }
+        check_matches(chains)?;
         Ok(Self(chains.iter().map(|chain| chain.matcher.clone()).collect()))
     }
 

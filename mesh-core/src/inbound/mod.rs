@@ -17,7 +17,7 @@ mod refusal;
 #[cfg(test)]
 mod tests;
 
-pub use chain_match::{ConnectionFacts, DuplicateMatch};
+pub use chain_match::{ConnectionFacts, DuplicateMatch, check_matches};
 pub use refusal::{HostRefused, Refusal};
 
 use crate::filter::{Chain, FilterError, OverrideCompiler, Overrides};

@@ -35,6 +35,11 @@ impl Listener {
         }
     }
 
+    /// The names of the secrets that its chains need; one may be there several times.
+    pub fn secrets(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.chains().filter_map(|chain| chain.tls.as_ref()).flat_map(|tls| tls.secrets())
+    }
+
     /// All chains, the default one last.
     pub fn chains(&self) -> impl Iterator<Item = &Arc<FilterChain>> {
         self.filter_chains.iter().chain(&self.default_filter_chain)

@@ -8,7 +8,7 @@ mod resolve;
 
 pub use resolve::{ResolvedIdentity, ResolvedRoots, ResolvedTls, SecretError};
 
-use super::StringMatcher;
+use super::SanMatcher;
 use super::secret::{SecretCertificate, SecretSource};
 use std::path::Path;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub struct UpstreamTls {
     pub sni: Option<Arc<str>>,
     /// Any of these must match a subject alternative name; empty: the SNI must. Those of a secret come
     /// after them ([`ValidationSecret`]).
-    pub san: Vec<StringMatcher>,
+    pub san: Vec<SanMatcher>,
     /// Our own identity that the peer may ask for (mutual TLS). Default: none.
     pub identity: TlsIdentity,
 }
@@ -48,7 +48,7 @@ pub struct DownstreamTls {
     /// Who signs clients' certificates; `None`: they are not asked for.
     pub roots: Option<TlsRoots>,
     /// Any of these must match a name of a client's certificate; empty: any that is signed.
-    pub san: Vec<StringMatcher>,
+    pub san: Vec<SanMatcher>,
     /// Whether a client without a certificate is refused (Envoy: `require_client_certificate`).
     /// Default true.
     pub require_client_certificate: bool,
@@ -141,17 +141,6 @@ impl ValidationSecret {
     }
 }
 
-impl TlsPolicy {
-    /// The names of the secrets that it needs: none, one, or two.
-    pub fn secrets(&self) -> impl Iterator<Item = &Arc<str>> {
-        let tls = match self {
-            Self::Off => None,
-            Self::On(tls) => Some(tls),
-        };
-        tls.into_iter().flat_map(|tls| tls.secrets())
-    }
-}
-
 impl DownstreamTls {
     /// The names of the secrets that it needs: that of the identity first, then that of the roots.
     pub fn secrets(&self) -> impl Iterator<Item = &Arc<str>> {
@@ -159,11 +148,11 @@ impl DownstreamTls {
     }
 }
 
-/// The secrets that an identity and roots name.
-fn secrets<'s>(
-    identity: &'s TlsIdentity,
-    roots: Option<&'s TlsRoots>,
-) -> impl Iterator<Item = &'s Arc<str>> {
+/// The names of the secrets among these.
+fn secrets<'t>(
+    identity: &'t TlsIdentity,
+    roots: Option<&'t TlsRoots>,
+) -> impl Iterator<Item = &'t Arc<str>> {
     let identity = match identity {
         TlsIdentity::Secret(name) => Some(name),
         TlsIdentity::None
@@ -173,9 +162,27 @@ fn secrets<'s>(
     };
     let roots = match roots {
         Some(TlsRoots::Secret(secret)) => Some(&secret.name),
-        _ => None,
+        Some(
+            TlsRoots::System
+            | TlsRoots::Mesh
+            | TlsRoots::Provider(_)
+            | TlsRoots::Pem(_)
+            | TlsRoots::File(_),
+        )
+        | None => None,
     };
     identity.into_iter().chain(roots)
+}
+
+impl TlsPolicy {
+    /// The names of the secrets that it needs: none, one, or two.
+    pub fn secrets(&self) -> impl Iterator<Item = &Arc<str>> {
+        let tls = match self {
+            Self::Off => None,
+            Self::On(tls) => Some(tls),
+        };
+        tls.into_iter().flat_map(|tls| tls.secrets())
+    }
 }
 
 impl UpstreamTls {

@@ -133,6 +133,7 @@ impl<A: Attach> Updater<A> {
             on_demand: update.on_demand.clone(),
             secrets: Arc::clone(&update.secrets),
             listeners: listeners.map_or_else(|| Arc::clone(&before.listeners), Arc::new),
+            absent_listeners: Arc::clone(&update.absent_listeners),
             generation: before.generation + 1,
             applied_at: Some(now),
             ended: false,

@@ -43,6 +43,7 @@ pub struct Snapshot<A: Attach> {
     pub(super) on_demand: Option<Arc<BTreeMap<Arc<str>, Answer>>>,
     pub(super) secrets: Arc<Secrets>,
     pub(super) listeners: Arc<Listeners>,
+    pub(super) absent_listeners: Arc<BTreeMap<Arc<str>, Arc<str>>>,
     pub(super) generation: u64,
     pub(super) applied_at: Option<Timestamp>,
     /// The mesh was shut down.
@@ -77,6 +78,7 @@ impl<A: Attach> Snapshot<A> {
             on_demand: None,
             secrets: Arc::default(),
             listeners: Arc::default(),
+            absent_listeners: Arc::default(),
             generation: 0,
             applied_at: None,
             ended: false,
@@ -204,6 +206,13 @@ impl<A: Attach> Snapshot<A> {
     #[must_use]
     pub const fn listeners(&self) -> &Arc<Listeners> {
         &self.listeners
+    }
+
+    /// Why there is no listener of this name, though a server asked for it; `None`: there is one, or nobody
+    /// has an answer yet.
+    #[must_use]
+    pub fn absent_listener(&self, name: &str) -> Option<&Arc<str>> {
+        self.absent_listeners.get(name)
     }
 
     /// Where the configuration comes from.

@@ -147,6 +147,7 @@ impl<A: Attach> Updater<A> {
             || (self.config.unknown_hosts, &self.config.egress)
                 != (update.unknown_hosts, &update.egress)
             || before.on_demand != update.on_demand
+            || before.absent_listeners != update.absent_listeners
             || secrets_changed
             || listeners.is_some()
             || before.origin != update.origin;

@@ -13,7 +13,7 @@ use super::trouble::Trouble;
 use crate::clock;
 use crate::observe::registry::Registry;
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -22,7 +22,10 @@ use tokio::sync::Notify;
 /// The most authorities that are asked for. Calls to further ones are refused.
 pub const MAX_AUTHORITIES: usize = 10_000;
 
-/// The source's end: the authorities that calls are made to.
+/// The most listeners that servers of one program ask for.
+pub const MAX_LISTENERS: usize = 1_000;
+
+/// The source's end: the authorities that calls are made to, and the listeners of servers.
 #[derive(Debug)]
 pub struct Demand(Arc<Interests>);
 
@@ -36,17 +39,42 @@ pub struct Interest {
     pub default_port: u16,
 }
 
+/// What is asked of a source.
+#[derive(Debug)]
+#[cfg_attr(not(feature = "xds"), expect(dead_code, reason = "for XdsSource"))]
+pub(super) enum Wish {
+    /// Calls are made to an authority.
+    Calls(Interest),
+    /// A server asks for its listener.
+    Server(Arc<str>),
+}
+
 impl Demand {
     /// Waits for the next authority that was not asked for before.
     ///
     /// # Cancel safety
     /// Cancel safe.
     pub async fn next(&mut self) -> Interest {
-        loop {
-            if let Some(interest) = self.0.state.lock().fresh.pop() {
-                return interest;
-            }
-            self.0.arrived.notified().await;
+        self.0.next().await
+    }
+
+    /// Waits for the next listener that a server asks for and that was not asked for before, by what the
+    /// server calls it: where it listens, or a name. The source answers with a configuration whose
+    /// [`listeners`](mesh_core::ConfigUpdate::listeners) or
+    /// [`absent_listeners`](mesh_core::ConfigUpdate::absent_listeners) have it.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn next_listener(&mut self) -> Arc<str> {
+        self.0.next_listener().await
+    }
+
+    /// Waits for whichever comes first. Cancel safe, as both are.
+    #[cfg_attr(not(feature = "xds"), expect(dead_code, reason = "for XdsSource"))]
+    pub(super) async fn next_wish(&mut self) -> Wish {
+        tokio::select! {
+            interest = self.0.next() => Wish::Calls(interest),
+            name = self.0.next_listener() => Wish::Server(name),
         }
     }
 
@@ -101,6 +129,8 @@ pub(crate) struct Interests {
     is_open: AtomicBool,
     state: Mutex<State>,
     arrived: Notify,
+    listeners: Mutex<Wanted>,
+    listener_arrived: Notify,
     /// What is wrong with the source.
     trouble: Mutex<Trouble>,
     /// Where calls are counted.
@@ -114,12 +144,42 @@ struct State {
     fresh: Vec<Interest>,
 }
 
+/// The listeners that servers ask for. They stay wanted: a server ends with its program.
+#[derive(Default)]
+struct Wanted {
+    known: BTreeSet<Arc<str>>,
+    fresh: Vec<Arc<str>>,
+}
+
 /// No more authorities can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("calls ask for more than {MAX_AUTHORITIES} authorities")]
 pub(crate) struct TooMany;
 
+/// No more listeners can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("servers of this program ask for more than {MAX_LISTENERS} listeners")]
+pub(crate) struct TooManyListeners;
+
 impl Interests {
+    async fn next(&self) -> Interest {
+        loop {
+            if let Some(interest) = self.state.lock().fresh.pop() {
+                return interest;
+            }
+            self.arrived.notified().await;
+        }
+    }
+
+    async fn next_listener(&self) -> Arc<str> {
+        loop {
+            if let Some(name) = self.listeners.lock().fresh.pop() {
+                return name;
+            }
+            self.listener_arrived.notified().await;
+        }
+    }
+
     /// Whether a source takes them.
     pub(crate) fn is_open(&self) -> bool {
         self.is_open.load(Ordering::Relaxed)
@@ -167,6 +227,28 @@ impl Interests {
     pub(super) fn calls(&self) -> BTreeMap<Arc<str>, (u64, bool)> {
         let registry = self.counted.get().and_then(Weak::upgrade);
         registry.map(|registry| registry.calls_by_virtual_host()).unwrap_or_default()
+    }
+
+    /// A server asks for its listener: of a control plane by where it listens (`0.0.0.0:8080`), or by the
+    /// listener's own name. Without a source that works on demand nothing happens, and what the configuration
+    /// has is all there is.
+    ///
+    /// # Errors
+    /// [`TooManyListeners`]: servers ask for [`MAX_LISTENERS`] already.
+    pub(crate) fn want_listener(&self, name: &str) -> Result<(), TooManyListeners> {
+        let mut listeners = self.listeners.lock();
+        if listeners.known.contains(name) {
+            return Ok(());
+        }
+        if listeners.known.len() >= MAX_LISTENERS {
+            return Err(TooManyListeners);
+        }
+        let name: Arc<str> = name.into();
+        listeners.known.insert(Arc::clone(&name));
+        listeners.fresh.push(name);
+        drop(listeners);
+        self.listener_arrived.notify_one();
+        Ok(())
     }
 
     /// A call is made to `authority`.
@@ -239,6 +321,24 @@ mod tests {
         assert_eq!(demand.next().now_or_never(), None, "released before it was taken");
         assert_eq!(interests.ask("a", 80), Ok(()));
         assert!(demand.next().now_or_never().is_some());
+    }
+
+    #[test]
+    fn a_listener_is_asked_for_once() {
+        let interests = Arc::new(Interests::default());
+        assert_eq!(interests.want_listener("before"), Ok(()));
+        let mut demand = interests.open();
+        for _ in 0..2 {
+            assert_eq!(interests.want_listener("0.0.0.0:80"), Ok(()));
+        }
+        let mut asked = || demand.next_listener().now_or_never();
+        assert_eq!(asked().as_deref(), Some("0.0.0.0:80"));
+        assert_eq!(asked().as_deref(), Some("before"));
+        assert_eq!(asked(), None);
+        for number in 2..MAX_LISTENERS {
+            assert_eq!(interests.want_listener(&number.to_string()), Ok(()));
+        }
+        assert_eq!(interests.want_listener("one more"), Err(TooManyListeners));
     }
 
     #[test]

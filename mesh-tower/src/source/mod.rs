@@ -64,7 +64,7 @@ mod xds;
 #[cfg(feature = "xds")]
 mod xds_status;
 
-pub use demand::{Demand, Interest, MAX_AUTHORITIES};
+pub use demand::{Demand, Interest, MAX_AUTHORITIES, MAX_LISTENERS};
 pub use directory::files_of;
 pub use environment::EnvironmentError;
 pub use file::FileSource;

@@ -82,6 +82,16 @@ impl Clusters {
         }
     }
 
+    /// One more listener names a secret.
+    pub(super) fn keep_secret(&mut self, name: &Arc<str>) {
+        self.secrets.keep(name);
+    }
+
+    /// One less does.
+    pub(super) fn let_go_secret(&mut self, name: &Arc<str>) {
+        self.secrets.let_go(name);
+    }
+
     /// A resource has changed.
     pub(super) fn handle_changed(&mut self, key: &Key) {
         if key.0 == ResourceType::Secret {

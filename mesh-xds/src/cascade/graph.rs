@@ -40,6 +40,20 @@ impl Graph {
         }
     }
 
+    /// See [`Cascade::add_server`]; of everything, all are there.
+    pub(crate) fn add_server(&mut self, name: &Arc<str>, resource: Result<Arc<str>, Arc<str>>) {
+        if let Self::ByName(cascade) = self {
+            cascade.add_server(name, resource);
+        }
+    }
+
+    /// See [`Cascade::remove_server`].
+    pub(crate) fn remove_server(&mut self, name: &Arc<str>) {
+        if let Self::ByName(cascade) = self {
+            cascade.remove_server(name);
+        }
+    }
+
     /// See [`Cascade::handle_changed`].
     pub(crate) fn handle_changed(
         &mut self,

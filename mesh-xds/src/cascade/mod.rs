@@ -35,6 +35,7 @@ pub(crate) mod graph;
 #[cfg(test)]
 mod naive;
 mod secrets;
+mod servers;
 #[cfg(test)]
 mod tests;
 mod users;
@@ -52,6 +53,7 @@ use authority::{Authority, Effect};
 use clusters::{Changed, Clusters};
 use mesh_core::model::RouteConfiguration;
 use mesh_core::update::{Answer, ConfigUpdate, EndpointsUpdate, Origin};
+use servers::Servers;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use users::Users;
@@ -67,9 +69,11 @@ pub struct Cascade {
     /// The control plane, for the configuration's origin.
     source: Arc<str>,
     authorities: BTreeMap<Arc<str>, Authority>,
-    /// Those to be walked anew.
+    /// The listeners that servers ask for.
+    servers: Servers,
+    /// Those to be walked anew, of both.
     dirty: BTreeSet<Arc<str>>,
-    /// Which authorities need what. What somebody needs is watched.
+    /// Which authorities and servers need what. What somebody needs is watched.
     needed: Users,
     /// What got its first user or lost its last one since the last poll, and whether it had one before.
     touched: BTreeMap<Key, bool>,
@@ -114,6 +118,7 @@ impl Cascade {
             store: Store::new(),
             source: source.into(),
             authorities: BTreeMap::new(),
+            servers: Servers::default(),
             dirty: BTreeSet::new(),
             needed: Users::default(),
             touched: BTreeMap::new(),
@@ -140,6 +145,23 @@ impl Cascade {
         self.dirty.remove(authority);
         let effect = gone.clear();
         self.take(authority, &effect);
+    }
+
+    /// A server asks for `name`, which is the listener `resource`; or there can be none, and this is why.
+    /// Asking twice is asking once.
+    pub fn add_server(&mut self, name: &Arc<str>, resource: Result<Arc<str>, Arc<str>>) {
+        if self.servers.add(name, resource) {
+            self.dirty.insert(servers::user(name));
+        }
+    }
+
+    /// No server asks for `name` any more.
+    pub fn remove_server(&mut self, name: &Arc<str>) {
+        let user = servers::user(name);
+        self.dirty.remove(&user);
+        if let Some(effect) = self.servers.remove(name) {
+            self.take_server(&user, &effect);
+        }
     }
 
     /// A resource has a new value: with its version, a hash of its bytes, and the bytes.
@@ -216,7 +238,7 @@ impl Cascade {
         for user in self.needed.of(&key) {
             let authority = self.authorities.get_mut(user).filter(|_| leads_nowhere);
             let is_ready = authority.is_some_and(|authority| authority.handle_answer(&key));
-            if is_ready || !leads_nowhere {
+            if is_ready || !leads_nowhere || Servers::is_user(user) {
                 self.dirty.insert(Arc::clone(user));
             }
         }
@@ -236,9 +258,12 @@ impl Cascade {
     /// Walks what has changed anew: what to watch now. Nothing when nothing happened.
     pub fn poll_watches(&mut self) -> Watches {
         for name in std::mem::take(&mut self.dirty) {
-            let Some(authority) = self.authorities.get_mut(&name) else { continue };
-            let effect = authority.walk(&name, &self.store);
-            self.take(&name, &effect);
+            if let Some(authority) = self.authorities.get_mut(&name) {
+                let effect = authority.walk(&name, &self.store);
+                self.take(&name, &effect);
+            } else if let Some((_, effect)) = self.servers.walk(&name, &self.store) {
+                self.take_server(&name, &effect);
+            }
         }
         self.clusters.settle(&self.store, &mut self.changed);
         let mut watches = Watches::default();
@@ -272,6 +297,19 @@ impl Cascade {
         authority::clusters(before).for_each(|cluster| {
             self.clusters.let_go(cluster, &mut self.changed);
         });
+    }
+
+    /// Takes over what a look at a server has changed.
+    fn take_server(&mut self, user: &Arc<str>, effect: &servers::Effect) {
+        let touched = &mut self.touched;
+        self.needed.replace(user, &effect.needs.0, &effect.needs.1, |key, was_needed| {
+            touched.entry(key.clone()).or_insert(was_needed);
+        });
+        self.version.replace(effect.hash.0, effect.hash.1);
+        self.changed.whole |= effect.is_visible;
+        let (before, after) = &effect.secrets;
+        after.iter().for_each(|secret| self.clusters.keep_secret(secret));
+        before.iter().for_each(|secret| self.clusters.let_go_secret(secret));
     }
 
     /// What became of the configuration since the last call, as far as
@@ -313,6 +351,8 @@ impl Cascade {
         update.clusters =
             clusters.map(|(name, update)| (Arc::clone(name), update.clone())).collect();
         update.secrets = Arc::clone(self.clusters.secrets());
+        update.listeners = self.servers.listeners();
+        update.absent_listeners = Arc::new(self.servers.absent());
         update
     }
 
@@ -331,10 +371,11 @@ impl Cascade {
         clusters.filter_map(|(name, _)| aggregate::load_key(&self.store, name)).collect()
     }
 
-    /// Whether every authority that was asked for has an answer.
+    /// Whether every authority, and every listener of a server, that was asked for has an answer.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.authorities.values().all(|authority| authority.answer().is_some())
+        self.servers.is_complete()
+            && self.authorities.values().all(|authority| authority.answer().is_some())
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod incremental;
 pub(super) mod secrets;
+pub(super) mod servers;
 
 use super::*;
 use crate::{
@@ -58,6 +59,10 @@ fn step(cascade: &mut Cascade, event: &str) {
             let kept = words.get(3) != Some(&"gone");
             cascade.handle_failed(kind, &words[2].into(), "no such".into(), kept);
         }
+        "serve" => cascade.add_server(&words[1].into(), Ok(words[1].into())),
+        "nameless" => cascade.add_server(&words[1].into(), Err("no template".into())),
+        "unserve" => cascade.remove_server(&words[1].into()),
+        "server" => value(ResourceType::Listener, servers::listener(words[1], rest)),
         "LDS" => value(ResourceType::Listener, listener(words[1], rest[0])),
         "RDS" => {
             let routes = Arc::new(routes(words[1], rest));

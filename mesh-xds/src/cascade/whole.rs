@@ -21,6 +21,7 @@
 
 mod claims;
 
+use super::servers::with_all_routes;
 use super::{Key, aggregate, domains};
 use crate::store::{Known, Store};
 use crate::{EndpointSource, HttpConnectionManager, Resource, ResourceType, RouteSource};
@@ -65,6 +66,8 @@ pub enum NoteKind {
     Taken(Domain, Arc<str>),
     /// It has no effect, and this is why.
     Unused(&'static str),
+    /// An inbound listener that no server here can serve by, with all that is wrong.
+    CanNotServe(Arc<str>),
 }
 
 impl fmt::Display for Note {
@@ -88,6 +91,7 @@ impl fmt::Display for Note {
                 write!(f, "`{domain}` is served by {other} already, which came first")
             }
             NoteKind::Unused(why) => f.write_str(why),
+            NoteKind::CanNotServe(why) => write!(f, "no server can serve by it: {why}"),
         }
     }
 }
@@ -104,9 +108,12 @@ pub fn whole(resources: &[Resource]) -> Whole {
         store.insert(kind_of(resource), resource.name(), resource.clone(), version);
     }
     let mut linking = Linking::new(&store);
+    let mut of_servers = ConfigUpdate::default();
+    linking.servers(resources, &mut of_servers);
     let groups = linking.groups(resources);
     linking.clusters_of_routes(&groups);
     let mut update = serve(&groups, &mut linking.notes);
+    (update.listeners, update.secrets) = (of_servers.listeners, of_servers.secrets);
     linking.clusters(resources, &mut update);
     linking.unused(resources);
     Whole { update, notes: linking.notes }
@@ -181,7 +188,35 @@ impl<'a> Linking<'a> {
         }
     }
 
-    /// All listeners with HTTP, by their routes; without one, all routes.
+    /// The listeners that are for servers alone, with their routes put in.
+    fn servers(&mut self, resources: &'a [Resource], update: &mut ConfigUpdate) {
+        for resource in resources {
+            let Resource::Listener(listener) = resource else { continue };
+            let at = (ResourceType::Listener, Arc::clone(&listener.name));
+            let server = match (&listener.server, &listener.http) {
+                (Some(Ok(server)), None) => server,
+                (Some(Err(errors)), None) => {
+                    let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+                    self.note(&at, NoteKind::CanNotServe(errors.join("; ").into()));
+                    continue;
+                }
+                _ => continue,
+            };
+            let found = with_all_routes(server, |name| {
+                match self.look(ResourceType::RouteConfiguration, name) {
+                    Some(Resource::RouteConfiguration(routes)) => Some(&routes.model),
+                    _ => {
+                        self.missing(&at, ResourceType::RouteConfiguration, name);
+                        None
+                    }
+                }
+            });
+            found.secrets().for_each(|name| self.secret(&at, name, update));
+            update.listeners.insert(Arc::clone(&listener.name), Arc::new(found));
+        }
+    }
+
+    /// All listeners with HTTP, by their routes; without one, all routes that no server has.
     fn groups(&mut self, resources: &'a [Resource]) -> Vec<Group<'a>> {
         let mut groups: Vec<Group<'a>> = Vec::new();
         let mut is_served = false;
@@ -208,7 +243,9 @@ impl<'a> Linking<'a> {
         for resource in resources {
             let Resource::RouteConfiguration(routes) = resource else { continue };
             let at = (ResourceType::RouteConfiguration, Arc::clone(&routes.name));
-            self.used.insert(at.clone());
+            if !self.used.insert(at.clone()) {
+                continue;
+            }
             groups.push(Group {
                 at,
                 routes,
@@ -264,13 +301,17 @@ impl<'a> Linking<'a> {
     /// The secrets that a cluster names.
     fn secrets(&mut self, at: &Key, cluster: &ClusterUpdate, update: &mut ConfigUpdate) {
         for name in cluster.cluster.tls.secrets() {
-            match self.look(ResourceType::Secret, name) {
-                Some(Resource::Secret(secret)) => {
-                    let answer = SecretAnswer::Known(Arc::clone(secret));
-                    Arc::make_mut(&mut update.secrets).insert(Arc::clone(name), answer);
-                }
-                _ => self.missing(at, ResourceType::Secret, name),
+            self.secret(at, name, update);
+        }
+    }
+
+    fn secret(&mut self, at: &Key, name: &Arc<str>, update: &mut ConfigUpdate) {
+        match self.look(ResourceType::Secret, name) {
+            Some(Resource::Secret(secret)) => {
+                let answer = SecretAnswer::Known(Arc::clone(secret));
+                Arc::make_mut(&mut update.secrets).insert(Arc::clone(name), answer);
             }
+            _ => self.missing(at, ResourceType::Secret, name),
         }
     }
 

@@ -4,6 +4,7 @@
 //! wildcards: which response is all of it, and what is left of before.
 
 use super::federation::ServerAt;
+use super::slot::Slot;
 use super::wildcards::{PATIENCE, Settled};
 use super::{Client, ClientEvent};
 use crate::bootstrap::Bootstrap;
@@ -24,7 +25,9 @@ impl Client {
     #[must_use]
     pub fn everything(bootstrap: &Bootstrap, variant: Variant) -> Self {
         let graph = |source| Graph::Everything(Box::new(Everything::new(source)));
-        Self::with(bootstrap, variant, graph)
+        let mut client = Self::with(bootstrap, variant, graph);
+        client.slots.iter_mut().for_each(Slot::read_all_listeners);
+        client
     }
 
     /// A response came, and the protocol has it: what it says of a wildcard. Before its resources are taken

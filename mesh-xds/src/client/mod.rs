@@ -247,6 +247,27 @@ impl Client {
         self.publish_soon();
     }
 
+    /// A server asks for its listener (gRFC A36). `name` is an address with a port, where the server listens:
+    /// then the listener's name follows from the bootstrap's `server_listener_resource_name_template`. Anything
+    /// else is the listener's own name. [`ConfigUpdate::listeners`] has it by `name`, or
+    /// [`ConfigUpdate::absent_listeners`] has why it is not there: without a template that is an answer, too.
+    /// Asking twice is asking once; of everything, all listeners come anyway.
+    pub fn serve(&mut self, name: &Arc<str>) {
+        let resource = match name.parse() {
+            Ok(bound) => self.bootstrap.server_listener_name(bound).map(Into::into),
+            Err(_) => Ok(Arc::clone(name)),
+        };
+        let resource = resource.map_err(|error| error.to_string().into());
+        self.cascade.add_server(name, resource);
+        self.publish_soon();
+    }
+
+    /// No server asks for the listener any more.
+    pub fn unserve(&mut self, name: &Arc<str>) {
+        self.cascade.remove_server(name);
+        self.publish_soon();
+    }
+
     /// Whether every authority that is wanted has its answer; of everything, whether there was a complete
     /// configuration.
     #[must_use]

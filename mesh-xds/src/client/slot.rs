@@ -117,6 +117,11 @@ impl Slot {
         self.context.lb_policies.clone_from(names);
     }
 
+    /// All listeners come from it, whoever they are for.
+    pub(super) const fn read_all_listeners(&mut self) {
+        self.context.all_listeners = true;
+    }
+
     /// Whether the server's word on a resource drops the last good value (gRFC A88).
     pub(super) fn fails_on_data_errors(&self) -> bool {
         self.server.has(ServerFeature::FailOnDataErrors)

@@ -67,6 +67,23 @@ impl Walk {
         self.errors.len()
     }
 
+    /// What another walk found, from the field that is being looked at on.
+    pub(super) fn take_in(&mut self, errors: Vec<FieldError>, ignored: Vec<Ignored>) {
+        let join = |path: String| match (self.path.is_empty(), path.is_empty()) {
+            (true, _) => path,
+            (false, true) => self.path.clone(),
+            (false, false) => format!("{}.{path}", self.path),
+        };
+        let errors = errors.into_iter();
+        let errors: Vec<_> =
+            errors.map(|e| FieldError { path: join(e.path), message: e.message }).collect();
+        let ignored = ignored.into_iter();
+        let ignored: Vec<_> =
+            ignored.map(|i| Ignored { path: join(i.path), reason: i.reason }).collect();
+        self.errors.extend(errors);
+        self.ignored.extend(ignored);
+    }
+
     /// What was found so far: errors, and what is ignored.
     pub(super) fn into_parts(self) -> (Vec<FieldError>, Vec<Ignored>) {
         (self.errors, self.ignored)

@@ -45,6 +45,10 @@ pub struct Context {
     /// A cluster may name a secret without saying where it comes from: it stands beside the cluster, as in
     /// Envoy's files (`static_resources.secrets`).
     pub static_secrets: bool,
+    /// Listeners are not asked for by name: what a control plane, or a file, has for an Envoy comes as well. An
+    /// inbound one that no server can serve by here is kept, and a server that asks for it is told; asked for
+    /// by name, it is refused (gRFC A36).
+    pub all_listeners: bool,
 }
 
 /// A resource after decoding.

@@ -136,6 +136,7 @@ pub(super) fn context() -> Context {
         trusted_server: false,
         certificate_providers: ["mesh".into()].into(),
         static_secrets: false,
+        all_listeners: false,
         lb_policies: ["org.example.Mine".into()].into(),
     }
 }

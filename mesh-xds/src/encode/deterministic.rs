@@ -6,6 +6,7 @@
 //! looked for: the fields of our words. Entries of one map are adjacent, and sorting changes no length.
 
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
+use envoy_types::pb::envoy::config::listener::v3::Listener;
 use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
 use prost::Message;
 use prost::encoding::{WireType, decode_key, decode_varint};
@@ -20,13 +21,45 @@ enum Inside {
     Message(&'static Shape),
     /// The entries of a map, whose values are messages.
     Entries(&'static Shape),
+    /// An `Any`, of one of these types.
+    Any(&'static [(&'static str, Shape)]),
+    /// The entries of a map, whose values are such ones.
+    AnyEntries(&'static [(&'static str, Shape)]),
 }
 
 static CLUSTER: Shape = &[(25, Inside::Message(&METADATA))];
 static ROUTE_CONFIGURATION: Shape =
     &[(2, Inside::Message(&VIRTUAL_HOST)), (17, Inside::Message(&METADATA))];
-static VIRTUAL_HOST: Shape = &[(3, Inside::Message(&ROUTE)), (24, Inside::Message(&METADATA))];
-static ROUTE: Shape = &[(4, Inside::Message(&METADATA))];
+static VIRTUAL_HOST: Shape = &[
+    (3, Inside::Message(&ROUTE)),
+    (15, Inside::AnyEntries(OVERRIDES)),
+    (24, Inside::Message(&METADATA)),
+];
+static ROUTE: Shape = &[(4, Inside::Message(&METADATA)), (13, Inside::AnyEntries(OVERRIDES))];
+static OVERRIDES: &[(&str, Shape)] = &[(
+    "envoy.extensions.filters.http.rbac.v3.RBACPerRoute",
+    &[(2, Inside::Message(&RBAC_FILTER))],
+)];
+static RBAC_FILTER: Shape = &[(1, Inside::Message(&RBAC)), (2, Inside::Message(&RBAC))];
+static RBAC: Shape = &[(2, Inside::Entries(&NOTHING))];
+static NOTHING: Shape = &[];
+static LISTENER: Shape = &[
+    (3, Inside::Message(&FILTER_CHAIN)),
+    (6, Inside::Message(&METADATA)),
+    (25, Inside::Message(&FILTER_CHAIN)),
+];
+static FILTER_CHAIN: Shape =
+    &[(3, Inside::Message(&NETWORK_FILTER)), (5, Inside::Message(&METADATA))];
+static NETWORK_FILTER: Shape = &[(4, Inside::Any(NETWORK_FILTERS))];
+static NETWORK_FILTERS: &[(&str, Shape)] = &[
+    ("envoy.extensions.filters.network.rbac.v3.RBAC", RBAC_FILTER),
+    (
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        &[(4, Inside::Message(&ROUTE_CONFIGURATION)), (5, Inside::Message(&HTTP_FILTER))],
+    ),
+];
+static HTTP_FILTER: Shape =
+    &[(4, Inside::Any(&[("envoy.extensions.filters.http.rbac.v3.RBAC", RBAC_FILTER)]))];
 static METADATA: Shape = &[(1, Inside::Entries(&STRUCT))];
 static STRUCT: Shape = &[(1, Inside::Entries(&VALUE))];
 static VALUE: Shape = &[(5, Inside::Message(&STRUCT)), (6, Inside::Message(&LIST))];
@@ -36,6 +69,13 @@ static LIST: Shape = &[(1, Inside::Message(&VALUE))];
 pub(super) fn cluster(message: &Cluster) -> Vec<u8> {
     let mut bytes = message.encode_to_vec();
     sort(&mut bytes, CLUSTER);
+    bytes
+}
+
+/// The bytes of a listener.
+pub(super) fn listener(message: &Listener) -> Vec<u8> {
+    let mut bytes = message.encode_to_vec();
+    sort(&mut bytes, LISTENER);
     bytes
 }
 
@@ -58,7 +98,12 @@ fn sort(message: &mut [u8], shape: Shape) {
             Some((_, Inside::Message(inner))) => sort(&mut message[field.value], inner),
             Some((_, Inside::Entries(inner))) => {
                 entries.push(field.start..field.value.end);
-                sort_entry(&mut message[field.value], inner);
+                in_entry(&mut message[field.value], |value| sort(value, inner));
+            }
+            Some((_, Inside::Any(types))) => sort_any(&mut message[field.value], types),
+            Some((_, Inside::AnyEntries(types))) => {
+                entries.push(field.start..field.value.end);
+                in_entry(&mut message[field.value], |value| sort_any(value, types));
             }
             None => {}
         }
@@ -73,14 +118,24 @@ fn sort(message: &mut [u8], shape: Shape) {
     }
 }
 
-/// Sorts what is inside of the value of a map's entry (protobuf: field 2).
-fn sort_entry(entry: &mut [u8], shape: Shape) {
+/// Hands on the value of a map's entry (protobuf: field 2).
+fn in_entry(entry: &mut [u8], mut inside: impl FnMut(&mut [u8])) {
     let mut at = 0;
     while let Some(field) = field(entry, at) {
         at = field.value.end;
         if field.number == 2 {
-            sort(&mut entry[field.value], shape);
+            inside(&mut entry[field.value]);
         }
+    }
+}
+
+/// Sorts what an `Any` holds, if it is one of `types`.
+fn sort_any(any: &mut [u8], types: &[(&str, Shape)]) {
+    let url = field(any, 0).filter(|field| field.number == 1).map(|field| field.value);
+    let url = url.and_then(|url| std::str::from_utf8(&any[url]).ok());
+    let name = url.and_then(|url| url.rsplit('/').next());
+    if let Some((_, shape)) = types.iter().find(|(known, _)| Some(*known) == name) {
+        in_entry(any, |value| sort(value, shape));
     }
 }
 

@@ -76,13 +76,7 @@ fn locality(model: &Locality) -> PbLocality {
 }
 
 fn endpoint(model: &Endpoint) -> LbEndpoint {
-    let address = match &model.address {
-        Address::Socket(address) => socket(&address.ip().to_string(), address.port()),
-        Address::Unix(path) => {
-            address::Address::Pipe(Pipe { path: path.to_string_lossy().into_owned(), mode: 0 })
-        }
-    };
-    let mut encoded = lb_endpoint(address);
+    let mut encoded = lb_endpoint(specifier(&model.address));
     if let Some(HostIdentifier::Endpoint(endpoint)) = &mut encoded.host_identifier {
         endpoint.hostname = model.hostname.as_deref().unwrap_or_default().to_owned();
     }
@@ -101,6 +95,20 @@ fn endpoint(model: &Endpoint) -> LbEndpoint {
         encoded.metadata = words.into_metadata_as(LB_METADATA);
     }
     encoded
+}
+
+/// An address.
+pub(super) fn address(model: &Address) -> PbAddress {
+    PbAddress { address: Some(specifier(model)) }
+}
+
+fn specifier(model: &Address) -> address::Address {
+    match model {
+        Address::Socket(address) => socket(&address.ip().to_string(), address.port()),
+        Address::Unix(path) => {
+            address::Address::Pipe(Pipe { path: path.to_string_lossy().into_owned(), mode: 0 })
+        }
+    }
 }
 
 fn lb_endpoint(address: address::Address) -> LbEndpoint {

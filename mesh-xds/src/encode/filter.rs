@@ -1,6 +1,6 @@
 //! HTTP filters of a server, and what routes say of them: the way back of `decode::filter`.
 //!
-//! A filter that says what Envoy has no field for is left out: a concurrency limit, a rate per peer, and the
+//! What Envoy has no field for can't be said, and `filters.rs` decides what becomes of it: a concurrency limit, a rate per peer, and the
 //! shadow mode of limits that in Envoy have none.
 
 use super::headers;
@@ -22,12 +22,11 @@ use mesh_core::model::http_filter::{
 };
 use mesh_core::model::{
     AdaptiveConcurrency, AdmissionControl, Fraction, HeaderMutation, HeaderMutations, HttpFilter,
-    HttpFilterConfig, HttpFilterOverride, HttpFilterOverrides, LocalRateLimit, RateLimitScope,
+    HttpFilterConfig, HttpFilterOverride, LocalRateLimit, RateLimitScope,
 };
 use pb::adaptive_concurrency::v3 as pb_adaptive;
 use pb::admission_control::v3 as pb_admission;
 use pb::header_mutation::v3 as pb_mutation;
-use std::collections::HashMap;
 
 /// A filter of a connection manager; `None`: Envoy has none that does this.
 #[must_use]
@@ -61,12 +60,6 @@ pub fn filter_config(config: &HttpFilterConfig) -> Option<Any> {
         // What Envoy lacks, and kinds that this encoder does not know yet.
         _ => return None,
     })
-}
-
-/// What a level says of filters (`typed_per_filter_config`).
-pub(super) fn overrides(model: &HttpFilterOverrides) -> HashMap<String, Any> {
-    let said = model.iter();
-    said.filter_map(|(name, said)| Some((name.to_string(), filter_override(said)?))).collect()
 }
 
 /// What a level says of one filter; `None`: Envoy has no way to say it.

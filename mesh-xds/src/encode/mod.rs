@@ -11,6 +11,7 @@
 //! | RDS | `mesh` ([`ALL_ROUTES`]) | socket listeners: all virtual hosts |
 //! | RDS | `mesh/<virtual host>` | API listeners: that virtual host, for any authority |
 //! | LDS | an exact domain; without a port, also with 80 and 443 | API listeners, only for those who ask by name |
+//! | LDS | the listener's, and what [`SERVER_TEMPLATE`] makes of its address | servers, which ask by name (gRFC A36) |
 //! | LDS | what the caller says ([`socket_listener`], [`tcp_listener`]) | those who ask for all |
 //! | CDS, EDS | the cluster's name | all |
 //! | SDS | the name that clusters have for it | those who ask by name |
@@ -22,6 +23,8 @@
 //! | in | word | says |
 //! |---|---|---|
 //! | RouteConfiguration `mesh` | `mode: observe`, `unknown_hosts: passthrough` | [`ConfigUpdate`] |
+//! | Listener | `forward: "127.0.0.1:80"` | [`Listener::forward`](mesh_core::model::Listener::forward) |
+//! | FilterChain | `until: "1700000000s"`, `max_body_bytes: "1024"` | [`FilterChain::until`](mesh_core::model::FilterChain::until), in seconds since 1970; [`RequestLimits`](mesh_core::model::filter_chain::RequestLimits) |
 //! | VirtualHost | `own_domains: 2` | the domains after these are for Envoy, which compares ports |
 //! | VirtualHost, Route | `retry_policy: { num_retries: 0, retry_on, back_off: { base_interval, max_interval }, retry_after: [header], host_selection_max_attempts: 0 }` | no retries (gRPC refuses 0); a back-off that Envoy refuses; headers that may be dates |
 //! | Route | `transparent_retry: false`, `peek_trailers_wait: true` | [`ForwardAction`](mesh_core::model::ForwardAction) |
@@ -56,6 +59,7 @@ mod connection;
 mod deterministic;
 mod endpoints;
 mod filter;
+mod filters;
 mod forward;
 mod hash;
 mod headers;
@@ -67,7 +71,9 @@ mod rbac;
 mod retry;
 mod route;
 mod route_configuration;
+mod san;
 mod secret;
+mod server;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -82,6 +88,7 @@ pub use listener::{api_listener, socket_listener, tcp_listener};
 pub use rbac::rbac_filter;
 pub use route_configuration::{route_configuration, route_configuration_of};
 pub use secret::secret;
+pub use server::server_listener;
 pub use words::METADATA_KEY;
 
 use crate::ResourceType;
@@ -91,7 +98,7 @@ use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_types::pb::envoy::config::listener::v3::Listener;
 use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
 use mesh_core::ConfigUpdate;
-use mesh_core::model::{Discovery, Domain, Secret};
+use mesh_core::model::{self, Discovery, Domain, Secret};
 use mesh_core::update::{ClusterUpdate, Mode, SecretAnswer, Secrets, UnknownHosts};
 use prost::Message;
 use std::collections::BTreeSet;
@@ -100,6 +107,10 @@ use std::sync::Arc;
 
 /// The name of the route configuration that holds every virtual host.
 pub const ALL_ROUTES: &str = "mesh";
+
+/// How bootstrap files of gRPC's servers name their listeners
+/// (`server_listener_resource_name_template`), as gRPC's documents write it.
+pub const SERVER_TEMPLATE: &str = "grpc/server?xds.resource.listening_address=%s";
 
 /// A resource as it goes over the wire.
 #[derive(Clone, PartialEq, Eq)]
@@ -131,6 +142,15 @@ impl Encoded {
             by_name_only: message.api_listener.is_some(),
             ..Self::new(ResourceType::Listener, name, message.encode_to_vec())
         }
+    }
+
+    /// A server's listener, under this name, for those who ask for it: what Envoy would do with routes that
+    /// lead nowhere is its own.
+    fn server(model: &model::Listener, name: &str) -> Self {
+        let mut message = server_listener(model);
+        name.clone_into(&mut message.name);
+        let body = deterministic::listener(&message);
+        Self { by_name_only: true, ..Self::new(ResourceType::Listener, name, body) }
     }
 
     fn routes(message: &RouteConfiguration) -> Self {
@@ -170,6 +190,7 @@ impl fmt::Debug for Encoded {
 #[must_use]
 pub fn resources(update: &ConfigUpdate) -> Vec<Encoded> {
     let mut resources = route_resources(update);
+    resources.extend(server_listeners(update));
     for (name, update) in &update.clusters {
         let (cluster, endpoints) = cluster_resources(name, update);
         resources.push(cluster);
@@ -177,6 +198,22 @@ pub fn resources(update: &ConfigUpdate) -> Vec<Encoded> {
     }
     resources.extend(secret_resources(&update.secrets));
     resources
+}
+
+/// The listeners of servers, by their names and by what [`SERVER_TEMPLATE`] makes of their addresses. One
+/// that says no address is for programs that have this configuration themselves, and is not served.
+pub(crate) fn server_listeners(update: &ConfigUpdate) -> Vec<Encoded> {
+    let mut encoded = Vec::new();
+    for (name, listener) in &update.listeners {
+        if let Some(address) = &listener.address {
+            encoded.push(Encoded::server(listener, name));
+            let by_address = SERVER_TEMPLATE.replace("%s", &address.to_string());
+            if !update.listeners.contains_key(by_address.as_str()) {
+                encoded.push(Encoded::server(listener, &by_address));
+            }
+        }
+    }
+    encoded
 }
 
 /// The secrets that are there.

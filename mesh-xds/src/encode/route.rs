@@ -2,7 +2,7 @@
 
 use super::matcher::{route_match, substitute};
 use super::words::Words;
-use super::{filter, forward, headers};
+use super::{filters, forward, headers};
 use envoy_types::pb::envoy::config::core::v3::{DataSource, data_source::Specifier};
 use envoy_types::pb::envoy::config::route::v3::{
     self as pb,
@@ -34,7 +34,7 @@ pub(super) fn route(model: &Route) -> pb::Route {
         response_headers_to_add: response_add,
         response_headers_to_remove: response_remove,
         metadata: words.into_metadata(),
-        typed_per_filter_config: filter::overrides(&model.filters),
+        typed_per_filter_config: filters::overrides(&model.filters),
         ..pb::Route::default()
     }
 }

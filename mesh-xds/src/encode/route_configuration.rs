@@ -1,7 +1,7 @@
 //! Route configurations and their virtual hosts.
 
 use super::words::Words;
-use super::{filter, headers, retry, route};
+use super::{filters, headers, retry, route};
 use envoy_types::pb::envoy::config::route::v3 as pb;
 use mesh_core::head::port_start;
 use mesh_core::model::{Domain, RouteConfiguration, VirtualHost};
@@ -90,7 +90,7 @@ fn virtual_host(place: usize, model: &VirtualHost, more: Vec<String>) -> pb::Vir
         retry_policy: model.retry_policy.as_ref().map(|model| retry::policy(model, &mut words)),
         hedge_policy: model.hedge_policy.map(retry::hedge),
         metadata: words.into_metadata(),
-        typed_per_filter_config: filter::overrides(&model.filters),
+        typed_per_filter_config: filters::overrides(&model.filters),
         ..pb::VirtualHost::default()
     }
 }

@@ -5,8 +5,8 @@
 //! cluster does not come up, so that it fails closed. Secrets come on this stream, too; gRPC refuses a
 //! cluster that names one.
 
-use super::matcher::string;
-use super::secret;
+use super::san;
+use super::secret::{self, source};
 use super::wrap::{ads, any};
 use envoy_types::pb::envoy::config::core::v3::{
     DataSource, TransportSocket, data_source::Specifier, transport_socket::ConfigType,
@@ -18,11 +18,11 @@ use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
     common_tls_context::{CombinedCertificateValidationContext, ValidationContextType},
 };
 use mesh_core::model::secret::SecretSource;
-use mesh_core::model::tls::{TlsIdentity, TlsRoots, UpstreamTls};
-use mesh_core::model::{Protocol, TlsPolicy};
+use mesh_core::model::tls::{TlsIdentity, TlsRoots};
+use mesh_core::model::{Protocol, SanMatcher, TlsPolicy};
 use std::sync::Arc;
 
-const SOCKET: &str = "envoy.transport_sockets.tls";
+pub(super) const SOCKET: &str = "envoy.transport_sockets.tls";
 /// The certificate provider that bootstrap files call so (gRFC A29).
 const PROVIDER: &str = "default";
 const ROOTS: &str = "ROOTCA";
@@ -41,7 +41,7 @@ pub(super) fn transport_socket(model: &TlsPolicy, protocol: Protocol) -> Option<
         },
         common_tls_context: Some(CommonTlsContext {
             alpn_protocols: alpn(protocol),
-            validation_context_type: Some(validation(tls)),
+            validation_context_type: Some(certificate_authorities(&tls.roots, &tls.san, None)),
             ..identity(&tls.identity)
         }),
         ..UpstreamTlsContext::default()
@@ -62,7 +62,7 @@ fn alpn(protocol: Protocol) -> Vec<String> {
 }
 
 /// What says who we are.
-fn identity(model: &TlsIdentity) -> CommonTlsContext {
+pub(super) fn identity(model: &TlsIdentity) -> CommonTlsContext {
     let mut context = CommonTlsContext::default();
     match model {
         TlsIdentity::None => {}
@@ -104,13 +104,16 @@ fn combined(
     })
 }
 
-#[expect(deprecated, reason = "any kind of name may match here; the typed matchers want one kind")]
-fn validation(model: &UpstreamTls) -> ValidationContextType {
-    let mut context = CertificateValidationContext {
-        match_subject_alt_names: model.san.iter().map(string).collect(),
-        ..CertificateValidationContext::default()
-    };
-    match &model.roots {
+/// What says who signs a peer's certificate, which names it has, and which are revoked.
+pub(super) fn certificate_authorities(
+    roots: &TlsRoots,
+    names: &[SanMatcher],
+    crl: Option<DataSource>,
+) -> ValidationContextType {
+    let is_more = !names.is_empty() || crl.is_some();
+    let mut context = CertificateValidationContext { crl, ..Default::default() };
+    san::set_names(&mut context, names);
+    match roots {
         TlsRoots::System => context.system_root_certs = Some(SystemRootCerts {}),
         TlsRoots::Pem(text) => {
             context.trusted_ca = Some(DataSource {
@@ -119,14 +122,14 @@ fn validation(model: &UpstreamTls) -> ValidationContextType {
             });
         }
         TlsRoots::File(path) => {
-            context.trusted_ca = secret::source(&SecretSource::File(Arc::clone(path)));
+            context.trusted_ca = source(&SecretSource::File(Arc::clone(path)));
         }
-        TlsRoots::Secret(model) => {
-            let by_sds = by_sds(&model.name);
-            if model.pem.is_none() && context.match_subject_alt_names.is_empty() {
+        TlsRoots::Secret(secret) => {
+            let by_sds = by_sds(&secret.name);
+            if secret.pem.is_none() && !is_more {
                 return ValidationContextType::ValidationContextSdsSecretConfig(by_sds);
             }
-            context.trusted_ca = model.pem.as_ref().and_then(secret::source);
+            context.trusted_ca = secret.pem.as_ref().and_then(source);
             return combined(context, by_sds);
         }
         TlsRoots::Provider(name) => {

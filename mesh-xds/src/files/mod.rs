@@ -200,6 +200,7 @@ impl Batch {
             context: Context {
                 trusted_server: true,
                 static_secrets: true,
+                all_listeners: true,
                 lb_policies,
                 ..Context::default()
             },

@@ -60,7 +60,15 @@ pub(super) fn report(reading: &mut Reading<'_>, sites: &Sites, notes: &[Note]) {
             NoteKind::Unused(why) if is_good => {
                 reading.report("unused_resource", place.own, format!("{}: {why}", place.label));
             }
-            NoteKind::Shared(..) | NoteKind::Taken(..) | NoteKind::Unused(_) => {}
+            // A file of Envoy's may hold listeners that only an Envoy can serve by.
+            NoteKind::CanNotServe(why) if is_good => {
+                let message = format!("{}: no server can serve by it: {why}", place.label);
+                reading.report("unused_resource", place.own, message);
+            }
+            NoteKind::Shared(..)
+            | NoteKind::Taken(..)
+            | NoteKind::Unused(_)
+            | NoteKind::CanNotServe(_) => {}
         }
     }
 }

@@ -6,7 +6,7 @@
 use super::snapshot::{Resources, Served};
 use crate::encode::{self, Encoded};
 use mesh_core::ConfigUpdate;
-use mesh_core::model::{Cluster, ClusterLoadAssignment, RouteConfiguration};
+use mesh_core::model::{Cluster, ClusterLoadAssignment, Listener, RouteConfiguration};
 use mesh_core::update::{ClusterUpdate, Mode, Secrets, UnknownHosts};
 use std::borrow::Cow;
 use std::sync::{Arc, Weak};
@@ -17,6 +17,8 @@ pub(super) struct Made {
     /// `None`: from no configuration.
     routes: Option<(Weak<RouteConfiguration>, Mode, UnknownHosts)>,
     listeners: Arc<[Encoded]>,
+    /// Those of servers, by name, sorted.
+    servers: Arc<[(Arc<str>, Weak<Listener>)]>,
     /// By name, sorted.
     clusters: Arc<[(Arc<str>, Of)]>,
     secrets: Weak<Secrets>,
@@ -50,6 +52,7 @@ impl Made {
         Self {
             routes: Some((routes, update.mode, update.unknown_hosts)),
             listeners: listeners.into(),
+            servers: servers(update).collect(),
             clusters: clusters.collect(),
             secrets: Arc::downgrade(&update.secrets),
         }
@@ -66,6 +69,12 @@ impl Made {
         routes.as_ptr() == Arc::as_ptr(&update.route_configuration)
             && (*mode, *unknown_hosts) == (update.mode, update.unknown_hosts)
             && *self.listeners == *listeners
+            && self.servers.len() == update.listeners.len()
+            && self
+                .servers
+                .iter()
+                .zip(servers(update))
+                .all(|(before, after)| before.0 == after.0 && before.1.as_ptr() == after.1.as_ptr())
     }
 
     /// Whether the secrets are the same.
@@ -106,6 +115,11 @@ impl Made {
             Cow::Borrowed(_) => None,
         })
     }
+}
+
+fn servers(update: &ConfigUpdate) -> impl Iterator<Item = (Arc<str>, Weak<Listener>)> {
+    let listeners = update.listeners.iter();
+    listeners.map(|(name, listener)| (Arc::clone(name), Arc::downgrade(listener)))
 }
 
 fn put(resources: &mut Cow<'_, Resources>, encoded: &Encoded) {

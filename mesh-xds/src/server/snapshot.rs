@@ -99,7 +99,9 @@ impl Snapshot {
                 kinds.extend(self.kinds.get(&kind).map(|held| (kind, Arc::clone(held))));
             }
         } else {
-            let made = encode::route_resources(update).into_iter().chain(listeners.iter().cloned());
+            let made = encode::route_resources(update).into_iter();
+            let made =
+                made.chain(encode::server_listeners(update)).chain(listeners.iter().cloned());
             kinds = Self::new(made).kinds;
             authorities = Arc::new(encode::authorities(update));
         }

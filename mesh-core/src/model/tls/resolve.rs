@@ -1,7 +1,7 @@
 //! [`UpstreamTls::resolve`]: a policy with its secrets put in.
 
 use super::{TlsIdentity, TlsRoots, UpstreamTls, ValidationSecret};
-use crate::model::StringMatcher;
+use crate::model::SanMatcher;
 use crate::model::secret::{
     Secret, SecretCertificate, SecretContent, SecretRoots, SecretSource, SecretValidation,
 };
@@ -19,7 +19,7 @@ pub struct ResolvedTls {
     /// The name sent as SNI; `None`: the endpoint's hostname, or none.
     pub sni: Option<Arc<str>>,
     /// Any of these must match a subject alternative name; empty: the SNI must.
-    pub san: Vec<StringMatcher>,
+    pub san: Vec<SanMatcher>,
 }
 
 /// The identity that we show to a peer.
@@ -163,7 +163,7 @@ mod tests {
     fn secrets() -> Secrets {
         let validation = |roots| {
             let mut validation = SecretValidation::new(roots);
-            validation.san = vec![StringMatcher::exact("theirs")];
+            validation.san = vec![SanMatcher::uri("theirs")];
             SecretContent::Validation(validation)
         };
         let id = SecretCertificate::new(inline("chain"), inline("key"));
@@ -181,7 +181,7 @@ mod tests {
     }
 
     fn of(identity: TlsIdentity, roots: TlsRoots) -> UpstreamTls {
-        UpstreamTls { identity, roots, sni: None, san: vec![StringMatcher::exact("ours")] }
+        UpstreamTls { identity, roots, sni: None, san: vec![SanMatcher::uri("ours")] }
     }
 
     fn by(name: &str) -> ValidationSecret {

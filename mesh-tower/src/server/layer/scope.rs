@@ -79,7 +79,7 @@ impl RequestScope {
             connection: None,
             chain: None,
             target: None,
-            pass: Pass::new(),
+            pass: Pass::new(Draw.next_u64()),
             answer: None,
             inbound: Inbound::new(),
             started,

@@ -4,9 +4,10 @@ use super::XdsSource;
 use super::idle::{self, Idle, Use};
 use super::keeper::{Keeper, Turn};
 use crate::clock;
+use crate::source::demand::Wish;
 use crate::source::load_report::Reporting;
 use crate::source::xds_status::XdsStatus;
-use crate::source::{Demand, Interest, RejectCause, Rejected, Sink};
+use crate::source::{Demand, RejectCause, Rejected, Sink};
 use mesh_core::WallTime;
 use mesh_core::model::Domain;
 use mesh_core::update::{ConfigUpdate, Origin};
@@ -88,9 +89,10 @@ impl Running {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                interest = next_interest(self.demand.as_mut()) => {
-                    self.client.want(&interest.authority, interest.default_port);
-                }
+                wish = next_wish(self.demand.as_mut()) => match wish {
+                    Wish::Calls(to) => self.client.want(&to.authority, to.default_port),
+                    Wish::Server(name) => self.client.serve(&name),
+                },
                 event = self.client.next() => self.hand_over(event),
                 () = self.reporting.run() => {}
                 turn = next_turn(self.keeper.as_mut()) => self.keep(turn),
@@ -225,10 +227,10 @@ async fn next_turn(keeper: Option<&mut Keeper>) -> Turn {
     }
 }
 
-/// The next call that asks; never, where calls don't.
-async fn next_interest(demand: Option<&mut Demand>) -> Interest {
+/// The next call or server that asks; never, where they don't.
+async fn next_wish(demand: Option<&mut Demand>) -> Wish {
     match demand {
-        Some(demand) => demand.next().await,
+        Some(demand) => demand.next_wish().await,
         None => std::future::pending().await,
     }
 }

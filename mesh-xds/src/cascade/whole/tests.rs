@@ -56,6 +56,7 @@ fn shown(resources: &[Resource]) -> (Vec<String>, Vec<String>) {
             }
             NoteKind::Taken(domain, other) => format!("{domain} is {other}'s"),
             NoteKind::Unused(why) => (*why).to_owned(),
+            NoteKind::CanNotServe(why) => why.to_string(),
         };
         format!("{}: {kind}", at.1)
     });
@@ -171,4 +172,23 @@ fn what_levels_above_say_goes_into_virtual_hosts() {
     let mesh_core::model::RouteAction::Forward(forward) = &route.action else { panic!() };
     let limit = forward.max_stream_duration.and_then(|limit| limit.max_stream_duration);
     assert_eq!(limit, Some(Duration::from_secs(7)));
+}
+
+/// A listener of a server has its routes put in, and these are no client's.
+#[test]
+fn listeners_of_servers() {
+    use super::super::tests::{routes, servers::listener};
+    let inbound = [
+        listener("in", &["rds=r", "rds=gone"]),
+        Resource::RouteConfiguration(Arc::new(routes("r", &["a:x"]))),
+        listener("bad", &["bad"]),
+    ];
+    let notes = ["in: no RDS gone", "bad: filter_chains: is wrong"];
+    check(&inbound, &[], &notes);
+    let Whole { update, .. } = whole(&inbound);
+    let chains = update.listeners["in"].chains();
+    let hosts =
+        chains.map(|chain| chain.http.as_ref().unwrap().route_configuration.virtual_hosts.len());
+    assert_eq!(hosts.collect::<Vec<_>>(), [1, 0]);
+    assert!(!update.listeners.contains_key("bad"));
 }

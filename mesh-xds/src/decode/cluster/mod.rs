@@ -25,13 +25,12 @@ mod outlier_words;
 mod subject_alt_names;
 #[cfg(test)]
 mod tests;
-mod tls;
+pub(super) mod tls;
 mod transport_socket;
 mod unused;
 mod words;
 
-pub(super) use subject_alt_names::names;
-pub(super) use tls::refuse_checks;
+pub(super) use subject_alt_names::{names, typed_name};
 
 use super::common::{self, Walk};
 use super::{Context, Decoded};

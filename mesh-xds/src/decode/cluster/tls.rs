@@ -15,7 +15,8 @@
 mod identity;
 mod validation;
 
-pub(in crate::decode) use validation::refuse_checks;
+pub(in crate::decode) use identity::decode as identity;
+pub(in crate::decode) use validation::{Peer, Side, refuse_checks};
 
 use crate::decode::Context;
 use crate::decode::address::shorten;
@@ -49,8 +50,14 @@ pub(super) fn decode(
     let mut tls = UpstreamTls::default();
     walk.at("common_tls_context", |walk| {
         refuse(walk, common);
+        walk.ignored(
+            !common.alpn_protocols.is_empty(),
+            "alpn_protocols",
+            "ALPN follows from the protocol (gRFC A29)",
+        );
         tls.identity = identity::decode(walk, common, context);
-        validation::decode(walk, common, context, &mut tls);
+        let peer = validation::decode(walk, common, context, Side::Client);
+        (tls.roots, tls.san) = (peer.roots, peer.san);
     });
     let sni = Some(&message.sni).filter(|sni| !sni.is_empty() && !message.auto_host_sni);
     tls.sni = sni.map(|sni| sni.as_str().into());
@@ -76,7 +83,7 @@ fn report(walk: &mut Walk, message: &proto::UpstreamTlsContext) {
 }
 
 /// gRFC A29: what must not be set, as it can't be done.
-fn refuse(walk: &mut Walk, common: &proto::CommonTlsContext) {
+pub(in crate::decode) fn refuse(walk: &mut Walk, common: &proto::CommonTlsContext) {
     for (set, field) in [
         (common.tls_params.is_some(), "tls_params"),
         (common.custom_handshaker.is_some(), "custom_handshaker"),
@@ -86,12 +93,16 @@ fn refuse(walk: &mut Walk, common: &proto::CommonTlsContext) {
             walk.error_at(field, "it is not supported (gRFC A29); leave it out");
         }
     }
-    walk.ignored(
-        !common.alpn_protocols.is_empty(),
-        "alpn_protocols",
-        "ALPN follows from the protocol (gRFC A29)",
-    );
     walk.ignored(common.key_log.is_some(), "key_log", "keys are not logged");
+}
+
+/// What a peer must prove, for a server: who signs its certificate, which names it has.
+pub(in crate::decode) fn peer(
+    walk: &mut Walk,
+    common: &proto::CommonTlsContext,
+    context: &Context,
+) -> Peer {
+    validation::decode(walk, common, context, Side::Server)
 }
 
 /// The certificate provider that is the mesh's own, by what bootstrap files call it (gRFC A29; Istio).

@@ -27,7 +27,20 @@ pub(super) fn decode(
         walk.at("common_http_protocol_options", |walk| protocol_options(walk, options))
     });
     let filters = http_filter::filters(walk, &message.http_filters);
-    let routes = match &message.route_specifier {
+    let mut manager = HttpConnectionManager::new(routes(walk, message, listener, context)?);
+    manager.max_stream_duration = max_stream_duration;
+    manager.http_filters = filters;
+    Some(manager)
+}
+
+/// Where the routes of the listener called `listener` are.
+pub(super) fn routes(
+    walk: &mut Walk,
+    message: &pb::HttpConnectionManager,
+    listener: &Arc<str>,
+    context: &Context,
+) -> Option<RouteSource> {
+    match &message.route_specifier {
         Some(RouteSpecifier::Rds(rds)) => walk.at("rds", |walk| self::rds(walk, rds)),
         Some(RouteSpecifier::RouteConfig(routes)) => walk.at("route_config", |walk| {
             let name = match routes.name.is_empty() {
@@ -45,11 +58,7 @@ pub(super) fn decode(
             walk.error("there are no routes: set `rds` or `route_config`");
             None
         }
-    };
-    let mut manager = HttpConnectionManager::new(routes?);
-    manager.max_stream_duration = max_stream_duration;
-    manager.http_filters = filters;
-    Some(manager)
+    }
 }
 
 fn rds(walk: &mut Walk, message: &pb::Rds) -> Option<RouteSource> {

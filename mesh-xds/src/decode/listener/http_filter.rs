@@ -8,13 +8,14 @@
 //! Only the router does something in a client yet. What is known besides is listed in [`FILTERS`] with
 //! the reason why it is passed over: it is reported, and stays in the listener's list.
 
+use super::filter;
 use crate::HttpFilter;
 use crate::decode::common::{self, Walk, type_name};
 use crate::decode::{FieldError, rbac, typed};
 use envoy_types::pb::envoy::config::route::v3::FilterConfig;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as pb;
 use envoy_types::pb::google::protobuf::Any;
-use mesh_core::model::RbacFilter;
+use mesh_core::model::{HttpFilterOverride, HttpFilterOverrides, RbacFilter};
 use pb::http_filter::ConfigType;
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -83,7 +84,6 @@ pub(super) const FILTERS: &[(&str, Treatment, &str)] = &[
 
 /// Types of overrides that differ from their filter's type.
 const OVERRIDES: &[(&str, &str)] = &[
-    ("envoy.extensions.filters.http.rbac.v3.RBACPerRoute", "RBAC does nothing here"),
     ("envoy.extensions.filters.http.cors.v3.CorsPolicy", "CORS does nothing here"),
     (
         "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute",
@@ -95,7 +95,7 @@ const OVERRIDES: &[(&str, &str)] = &[
     ),
 ];
 
-const OPTIONAL: &str = "its type is not known here, and it is optional";
+pub(super) const OPTIONAL: &str = "its type is not known here, and it is optional";
 const DISABLED: &str = "it is disabled";
 
 fn known(type_url: &str) -> Option<(Treatment, &'static str)> {
@@ -202,7 +202,7 @@ fn rbac(message: &pb::HttpFilter) -> Option<Result<Arc<RbacFilter>, Vec<FieldErr
     })
 }
 
-fn inner_type(walk: &mut Walk, any: &Any) -> Option<String> {
+pub(super) fn inner_type(walk: &mut Walk, any: &Any) -> Option<String> {
     match typed::type_url(any) {
         Ok(url) => Some(url),
         Err(invalid) => {
@@ -215,54 +215,61 @@ fn inner_type(walk: &mut Walk, any: &Any) -> Option<String> {
     }
 }
 
-/// Checks what a level overrides in filters (`typed_per_filter_config`), in the order of names.
-pub(in crate::decode) fn overrides(walk: &mut Walk, messages: &HashMap<String, Any>) {
+/// What a level says of filters (`typed_per_filter_config`), in the order of names. Of filters that only a
+/// client has, and that do nothing here, it is reported.
+pub(in crate::decode) fn overrides(
+    walk: &mut Walk,
+    messages: &HashMap<String, Any>,
+) -> HttpFilterOverrides {
     // Sorted, so that the same resource gives the same report.
     let messages: BTreeMap<_, _> = messages.iter().collect();
-    for (name, any) in messages {
-        walk.at(format_args!("typed_per_filter_config[{name}]"), |walk| {
-            override_one(walk, any);
-        });
+    let found = messages.into_iter().filter_map(|(name, any)| {
+        let field = format!("typed_per_filter_config[{name}]");
+        let said = walk.at(field, |walk| override_one(walk, any))?;
+        Some((Arc::from(name.as_str()), said))
+    });
+    found.collect()
+}
+
+fn override_one(walk: &mut Walk, any: &Any) -> Option<HttpFilterOverride> {
+    if type_name(&any.type_url) != "envoy.config.route.v3.FilterConfig" {
+        return override_config(walk, any, false);
+    }
+    let wrapper = match FilterConfig::decode(&*any.value) {
+        Ok(wrapper) => wrapper,
+        Err(invalid) => {
+            walk.error(format_args!("not a valid FilterConfig: {invalid}"));
+            return None;
+        }
+    };
+    if wrapper.disabled {
+        return Some(HttpFilterOverride::Disabled);
+    }
+    match &wrapper.config {
+        Some(any) => override_config(walk, any, wrapper.is_optional),
+        // Envoy and gRPC refuse it; ours is that the filter is on as its chain has it.
+        None if !wrapper.is_optional => Some(HttpFilterOverride::Enabled),
+        None => {
+            walk.ignored(true, "is_optional", OPTIONAL);
+            None
+        }
     }
 }
 
-fn override_one(walk: &mut Walk, any: &Any) {
-    let wrapped = type_name(&any.type_url) == "envoy.config.route.v3.FilterConfig";
-    let wrapper = match wrapped {
-        false => FilterConfig { config: Some(any.clone()), ..FilterConfig::default() },
-        true => match FilterConfig::decode(&*any.value) {
-            Ok(wrapper) => wrapper,
-            Err(invalid) => {
-                walk.error(format_args!("not a valid FilterConfig: {invalid}"));
-                return;
-            }
-        },
-    };
-    if wrapper.disabled {
-        walk.ignored(true, "disabled", "the filter does nothing here anyway");
-        return;
+fn override_config(walk: &mut Walk, any: &Any, is_optional: bool) -> Option<HttpFilterOverride> {
+    if let Some(said) = walk.at("config", |walk| filter::override_of(walk, any)) {
+        return said;
     }
-    let url = match &wrapper.config {
-        Some(any) => inner_type(walk, any),
-        None => {
-            if !wrapper.is_optional {
-                walk.error_at("config", "an override has a configuration, or is `disabled`");
-            }
-            walk.ignored(wrapper.is_optional, "is_optional", OPTIONAL);
-            return;
-        }
-    };
-    let Some(url) = url else { return };
+    let url = inner_type(walk, any)?;
     let other = OVERRIDES.iter().find(|(known, _)| *known == type_name(&url));
     match known(&url).map(|(_, why)| why).or_else(|| other.map(|(_, why)| *why)) {
-        Some(why) => {
-            walk.ignored(true, "config", why);
-        }
-        None if wrapper.is_optional => walk.ignored(true, "is_optional", OPTIONAL),
+        Some(why) => walk.ignored(true, "config", why),
+        None if is_optional => walk.ignored(true, "is_optional", OPTIONAL),
         None => walk.error(format_args!(
             "the filter type `{}` is not known here: remove it, or wrap it in a FilterConfig with \
              `is_optional` (gRFC A39)",
             type_name(&url)
         )),
     }
+    None
 }

@@ -6,15 +6,17 @@
 //! for clients: it is kept without HTTP, and said so, for a control plane that sends all listeners must
 //! not be refused for those that nobody asks for.
 //!
-//! What it does not do: sockets, TLS and filter chains of servers (gRFC A36).
+//!
+//! An inbound one is for a server ([`server`], gRFC A36). One that says no direction may be for either.
 
 pub(super) mod filter;
 mod hcm;
 pub(super) mod http_filter;
+mod server;
 
 use super::common::{self, Walk, ignored, refused};
-use super::{Context, Decoded};
-use crate::{HttpConnectionManager, Resource, XdsListener};
+use super::{Context, Decoded, FieldError};
+use crate::{HttpConnectionManager, Resource, XdsListener, XdsServer};
 use envoy_types::pb::envoy::config::core::v3::{
     Address, TrafficDirection, address::Address as AddressSpec, socket_address::PortSpecifier,
 };
@@ -37,7 +39,6 @@ pub(super) fn decode(body: &[u8], context: &Context) -> Decoded {
         walk.error_at("name", "a listener has a name, by which it is asked for");
     }
     let mut listener = XdsListener::new(&*message.name);
-    without_effect(&mut walk, &message);
     let default_name = &listener.name.clone();
     listener.is_api = message.api_listener.is_some();
     listener.port = message.address.as_ref().and_then(port).filter(|_| !listener.is_api);
@@ -45,6 +46,9 @@ pub(super) fn decode(body: &[u8], context: &Context) -> Decoded {
         Some(api) => walk.at("api_listener", |walk| api_listener(walk, api, default_name, context)),
         None => socket_listener(&mut walk, &message, default_name, context),
     };
+    let is_for_clients = listener.http.is_some() || !may_serve(&message);
+    without_effect(&mut walk, &message, is_for_clients);
+    listener.server = for_server(&mut walk, &message, &listener, context);
     if listener.is_api {
         let chains = !message.filter_chains.is_empty() || message.default_filter_chain.is_some();
         walk.ignored(chains, "filter_chains", "calls are made through `api_listener`");
@@ -55,7 +59,7 @@ pub(super) fn decode(body: &[u8], context: &Context) -> Decoded {
 }
 
 #[expect(deprecated, reason = "control planes still send the old fields: they are reported")]
-fn without_effect(walk: &mut Walk, message: &pb::Listener) {
+fn without_effect(walk: &mut Walk, message: &pb::Listener, is_for_clients: bool) {
     const SOCKET: &str = "sockets are the process's own setting";
     const CHAIN: &str = "connections are not told apart here";
     refused!(walk, message, {
@@ -65,21 +69,16 @@ fn without_effect(walk: &mut Walk, message: &pb::Listener) {
         additional_addresses: SOCKET,
         stat_prefix: "metrics are named after the listener",
         stats_matcher: "metrics are not filtered here",
-        filter_chain_matcher: CHAIN,
-        use_original_dst: CHAIN,
         per_connection_buffer_limit_bytes: SOCKET,
         per_connection_buffer_high_watermark_timeout: SOCKET,
-        metadata: "",
         deprecated_v1: SOCKET,
         drain_type: SOCKET,
-        listener_filters: CHAIN,
         listener_filters_timeout: CHAIN,
         continue_on_listener_filters_timeout: CHAIN,
         transparent: SOCKET,
         freebind: SOCKET,
         socket_options: SOCKET,
         tcp_fast_open_queue_length: SOCKET,
-        udp_listener_config: SOCKET,
         connection_balance_config: SOCKET,
         reuse_port: SOCKET,
         enable_reuse_port: SOCKET,
@@ -93,6 +92,16 @@ fn without_effect(walk: &mut Walk, message: &pb::Listener) {
         tcp_keepalive: SOCKET,
         listener_specifier: SOCKET,
     });
+    // A server has a meaning for them, or refuses them.
+    if is_for_clients {
+        ignored!(walk, message, {
+            filter_chain_matcher: CHAIN,
+            use_original_dst: CHAIN,
+            listener_filters: CHAIN,
+            udp_listener_config: SOCKET,
+            metadata: "",
+        });
+    }
 }
 
 /// The port of a socket address.
@@ -156,7 +165,6 @@ fn socket_listener(
         return None;
     }
     if message.traffic_direction == TrafficDirection::Inbound as i32 {
-        walk.ignored(!empty, "filter_chains", "an inbound listener is for a server");
         return None;
     }
     let mut found: Vec<HttpConnectionManager> = Vec::new();
@@ -178,6 +186,40 @@ fn socket_listener(
         return None;
     }
     Some(first)
+}
+
+/// Whether a server may ask for it.
+fn may_serve(message: &pb::Listener) -> bool {
+    let is_outbound = message.traffic_direction == TrafficDirection::Outbound as i32;
+    let is_socket = message.address.is_some() || !message.filter_chains.is_empty();
+    message.api_listener.is_none() && is_socket && !is_outbound
+}
+
+/// What a server does by it; `None`: it is not for servers, or is refused.
+///
+/// A listener that is for a server alone is refused for what is wrong with it (gRFC A36), unless nobody asked
+/// for it by name. One that clients use, too, is never: a server that asks for it is told.
+fn for_server(
+    walk: &mut Walk,
+    message: &pb::Listener,
+    listener: &XdsListener,
+    context: &Context,
+) -> Option<Result<Arc<XdsServer>, Vec<FieldError>>> {
+    if !may_serve(message) {
+        return None;
+    }
+    let (found, ignored) = server::decode(message, context);
+    if listener.http.is_some() {
+        return Some(found.map(Arc::new));
+    }
+    walk.take_in(Vec::new(), ignored);
+    match found {
+        Err(errors) if !context.all_listeners => {
+            walk.take_in(errors, Vec::new());
+            None
+        }
+        found => Some(found.map(Arc::new)),
+    }
 }
 
 /// Whether calls through two managers go the same way: what only a server does is not compared.

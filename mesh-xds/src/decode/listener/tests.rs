@@ -46,6 +46,7 @@ impl Draft {
         self.listener.api_listener = None;
         self.listener.address = Some(pb_core::Address::default());
         self.listener.filter_chains = vec![chain(&self.manager)];
+        self.listener.traffic_direction = pb_core::TrafficDirection::Outbound as i32;
     }
 
     fn read(&self) -> Decoded {
@@ -299,8 +300,7 @@ fn a_socket_listener() {
         },
         &["~ filter_chains: different routes"]
     ));
-    assert!(!http(&|d| d.listener.traffic_direction = 1, &["~ filter_chains: server"]));
-    assert!(http(&|d| d.listener.traffic_direction = 2, &[]));
+    assert!(http(&|d| d.listener.traffic_direction = 0, &[]));
     check("gRFC A36", |d| d.listener.api_listener = None, &["! : api_listener"]);
     check(
         "errors have their place",

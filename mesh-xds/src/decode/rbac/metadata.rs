@@ -21,7 +21,7 @@ use std::sync::Arc;
 const NO_KIND: &str = "there is no kind of match that is known here";
 
 /// A block of addresses. A prefix that is left out is 0 (Envoy), which is every address of the family.
-pub(super) fn cidr(
+pub(in crate::decode) fn cidr(
     walk: &mut Walk,
     field: &str,
     address: &str,

@@ -12,6 +12,8 @@ mod metadata;
 #[cfg(test)]
 mod tests;
 
+pub(super) use metadata::cidr;
+
 use super::common::{self, Walk, ignored, refused, type_name};
 use super::{FieldError, Ignored};
 use envoy_types::pb::envoy::config::rbac::v3 as pb;
@@ -26,6 +28,8 @@ use std::sync::Arc;
 
 /// The type of the HTTP filter's configuration.
 pub(super) const HTTP: &str = "envoy.extensions.filters.http.rbac.v3.RBAC";
+/// The type of the network filter's configuration.
+pub(super) const NETWORK: &str = "envoy.extensions.filters.network.rbac.v3.RBAC";
 /// The type of a logger that writes to standard output (gRFC A59).
 const STDOUT: &str = "envoy.extensions.rbac.audit_loggers.stream.v3.StdoutAuditLog";
 const MATCHER: &str = "match trees are not supported: list policies in `rules`";
@@ -58,10 +62,7 @@ pub fn http(body: &[u8]) -> DecodedFilter<RbacFilter> {
 /// `filters.http.rbac.v3.RBACPerRoute`. `None`: the filter is off there (gRFC A41).
 #[must_use]
 pub fn per_route(body: &[u8]) -> DecodedFilter<Option<RbacFilter>> {
-    decoded(body, |walk, message: &pb_http::RbacPerRoute| match &message.rbac {
-        None => Some(None),
-        Some(filter) => walk.at("rbac", |walk| http_filter(walk, filter)).map(Some),
-    })
+    decoded(body, route_filter)
 }
 
 /// Decodes the network filter: the value of an `Any` of type `filters.network.rbac.v3.RBAC`.
@@ -98,7 +99,18 @@ fn decoded<M: Message + Default, T>(
     DecodedFilter { config, ignored }
 }
 
-fn http_filter(walk: &mut Walk, message: &pb_http::Rbac) -> Option<RbacFilter> {
+/// What a route says of the filter; the inner one is `None` when the filter is off there.
+pub(super) fn route_filter(
+    walk: &mut Walk,
+    message: &pb_http::RbacPerRoute,
+) -> Option<Option<RbacFilter>> {
+    match &message.rbac {
+        None => Some(None),
+        Some(filter) => walk.at("rbac", |walk| http_filter(walk, filter)).map(Some),
+    }
+}
+
+pub(super) fn http_filter(walk: &mut Walk, message: &pb_http::Rbac) -> Option<RbacFilter> {
     refused!(walk, message, { matcher: MATCHER, shadow_matcher: MATCHER });
     let mut filter = RbacFilter::default();
     filter.rules = optional(walk, "rules", message.rules.as_ref(), Layer::Http)?;
@@ -110,7 +122,7 @@ fn http_filter(walk: &mut Walk, message: &pb_http::Rbac) -> Option<RbacFilter> {
     Some(filter)
 }
 
-fn network_filter(walk: &mut Walk, message: &pb_network::Rbac) -> Option<RbacFilter> {
+pub(super) fn network_filter(walk: &mut Walk, message: &pb_network::Rbac) -> Option<RbacFilter> {
     refused!(walk, message, { matcher: MATCHER, shadow_matcher: MATCHER });
     ignored!(walk, message, {
         enforcement_type: "a connection is decided once: nothing that policies see changes in it",

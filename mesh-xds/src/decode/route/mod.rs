@@ -41,7 +41,7 @@ use super::listener::http_filter;
 use super::{Context, Decoded};
 use crate::{Resource, XdsRouteConfiguration};
 use envoy_types::pb::envoy::config::route::v3 as pb;
-use mesh_core::model::{self, HeaderMutations, RouteAction, VirtualHost};
+use mesh_core::model::{self, HeaderMutations, HttpFilterOverrides, RouteAction, VirtualHost};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use virtual_host::Domains;
@@ -81,7 +81,7 @@ pub(super) fn configuration(
     name: Arc<str>,
     context: &Context,
 ) -> XdsRouteConfiguration {
-    whole(walk, message);
+    let filters = whole(walk, message);
     let largest =
         message.max_direct_response_body_size_bytes.map_or(LARGEST_BODY, |most| most.value);
     walk.ignored(
@@ -99,7 +99,11 @@ pub(super) fn configuration(
     let mut clusters = Vec::with_capacity(message.virtual_hosts.len());
     for (at, host) in message.virtual_hosts.iter().enumerate() {
         walk.at(format_args!("virtual_hosts[{at}]"), |walk| {
-            let host = virtual_host::decode(walk, host, at, &around, &mut domains);
+            let mut host = virtual_host::decode(walk, host, at, &around, &mut domains);
+            // gRFC A39: the most specific level counts.
+            for (name, said) in &filters {
+                host.filters.entry(Arc::clone(name)).or_insert_with(|| said.clone());
+            }
             clusters.push(virtual_host::clusters(&host));
             hosts.push(Arc::new(host));
         });
@@ -121,8 +125,8 @@ pub(super) fn configuration(
     found
 }
 
-/// The fields that hold for all virtual hosts and are not in the model.
-fn whole(walk: &mut Walk, message: &pb::RouteConfiguration) {
+/// What holds for all virtual hosts: what is said of filters.
+fn whole(walk: &mut Walk, message: &pb::RouteConfiguration) -> HttpFilterOverrides {
     refused!(walk, message, {
         vhds: "virtual hosts on demand (VHDS) are not supported: list them in `virtual_hosts`",
         vhost_header: "the authority chooses the virtual host here, no header does",
@@ -136,7 +140,7 @@ fn whole(walk: &mut Walk, message: &pb::RouteConfiguration) {
         request_mirror_policies: "requests are not mirrored",
         ignore_port_in_host_matching: "a domain without a port accepts every port",
     });
-    http_filter::overrides(walk, &message.typed_per_filter_config);
+    http_filter::overrides(walk, &message.typed_per_filter_config)
 }
 
 /// The cluster specifier plugins: none is known here, so those that are not optional are refused

@@ -3,10 +3,8 @@
 use super::{Around, action, header, redirect, route_match, words};
 use crate::decode::common::{Walk, ignored, refused};
 use crate::decode::listener::http_filter;
-use bytes::Bytes;
 use envoy_types::pb::envoy::config::route::v3 as pb;
-use http::StatusCode;
-use mesh_core::model::{DirectResponse, Route, RouteAction};
+use mesh_core::model::{Route, RouteAction};
 
 /// Decodes a route, whose name is its `place` when it has none. `None`: it is skipped, or can't be.
 #[expect(deprecated, reason = "control planes still send the old field: it is reported")]
@@ -41,7 +39,7 @@ pub(super) fn decode(
         stat_prefix: "metrics are named after the route",
         request_body_buffer_limit: "how much of a request is kept is the client's setting",
     });
-    http_filter::overrides(walk, &message.typed_per_filter_config);
+    let filters = http_filter::overrides(walk, &message.typed_per_filter_config);
     let headers = header::edits(walk, &header::lists!(message));
     let action = decode_action(walk, message, around)?;
     let name = match message.name.is_empty() {
@@ -50,6 +48,7 @@ pub(super) fn decode(
     };
     let mut route = Route::new(name, matcher?, action);
     route.headers = headers;
+    route.filters = filters;
     words::route(walk, message.metadata.as_ref(), &mut route);
     Some(route)
 }
@@ -72,13 +71,7 @@ fn decode_action(walk: &mut Walk, message: &pb::Route, around: &Around<'_>) -> O
         }
         Some(Action::NonForwardingAction(_)) => {
             // gRFC A36: an action that does not fit fails the calls it takes, not the configuration.
-            walk.ignored(
-                true,
-                "non_forwarding_action",
-                "it is a server's: calls that this route takes fail with 503",
-            );
-            let response = DirectResponse::new(StatusCode::SERVICE_UNAVAILABLE, Bytes::new());
-            Some(RouteAction::DirectResponse(response))
+            Some(RouteAction::NonForwarding)
         }
         None => {
             walk.error(

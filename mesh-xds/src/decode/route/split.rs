@@ -67,7 +67,12 @@ fn decode_part(walk: &mut Walk, message: &ClusterWeight) -> Option<SplitCluster>
     if message.name.is_empty() && message.cluster_header.is_empty() {
         walk.error_at("name", "a cluster has a name");
     }
-    http_filter::overrides(walk, &message.typed_per_filter_config);
+    let filters = http_filter::overrides(walk, &message.typed_per_filter_config);
+    walk.ignored(
+        !filters.is_empty(),
+        "typed_per_filter_config",
+        "filters are a server's, which has no parts",
+    );
     let headers = header::edits(walk, &header::lists!(message));
     let weight = message.weight.map_or(0, |weight| weight.value);
     let mut part = SplitCluster::new(&*message.name, weight);

@@ -43,7 +43,7 @@ pub(super) fn decode(
         request_body_buffer_limit: "how much of a request is kept is the client's setting",
         request_mirror_policies: "requests are not mirrored",
     });
-    http_filter::overrides(walk, &message.typed_per_filter_config);
+    let filters = http_filter::overrides(walk, &message.typed_per_filter_config);
     let name = Arc::from(match message.name.is_empty() {
         // gRPC needs no name; Envoy does.
         true => message.domains.first().map_or("", |domain| domain),
@@ -51,6 +51,7 @@ pub(super) fn decode(
     });
     claim_name(walk, &message.name, at, taken);
     let mut host = VirtualHost::new(name, domains(walk, message, at, taken));
+    host.filters = filters;
     host.headers = header::edits(walk, &header::lists!(message));
     host.retry_policy = message
         .retry_policy

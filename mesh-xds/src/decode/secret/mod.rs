@@ -9,7 +9,8 @@
 #[cfg(test)]
 mod tests;
 
-use super::cluster::{names, refuse_checks};
+use super::cluster::names;
+use super::cluster::tls::{Side, refuse_checks};
 use super::common::{self, Walk};
 use super::{Context, Decoded};
 use crate::resource::Resource;
@@ -105,7 +106,7 @@ fn validation(
     walk: &mut Walk,
     message: &proto::CertificateValidationContext,
 ) -> Option<SecretValidation> {
-    refuse_checks(walk, message);
+    refuse_checks(walk, message, Side::Client);
     for (set, field, reason) in [
         (message.watched_directory.is_some(), "watched_directory", NOT_FOLLOWED),
         (message.suppress_client_ca_list, "suppress_client_ca_list", "it is for servers"),
@@ -162,6 +163,16 @@ fn is_key(text: &str) -> Result<(), &'static str> {
 /// Certificates, of a secret or of a cluster.
 pub(super) fn chain(walk: &mut Walk, source: &DataSource) -> Option<SecretSource> {
     read(walk, source, is_chain)
+}
+
+/// Lists of revoked certificates.
+pub(super) fn revoked(walk: &mut Walk, source: &DataSource) -> Option<SecretSource> {
+    read(walk, source, |text| match text.contains("-----BEGIN X509 CRL-----") {
+        true => Ok(()),
+        false => Err(
+            "it holds no list of revoked certificates in PEM: there is no `-----BEGIN X509 CRL-----`",
+        ),
+    })
 }
 
 fn required(

@@ -1,6 +1,7 @@
 //! Models by chance: everything that the model can say, from one number.
 
 mod cluster;
+mod listener;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
@@ -55,6 +56,7 @@ pub(super) fn update(seed: u64, range: Range) -> ConfigUpdate {
         (Arc::from(name), SecretAnswer::Known(secret))
     });
     update.secrets = Arc::new(secrets.into());
+    update.listeners.insert("in".into(), Arc::new(draw.listener("in")));
     update
 }
 

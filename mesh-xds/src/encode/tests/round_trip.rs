@@ -2,7 +2,7 @@
 
 use super::super::{
     ALL_ROUTES, Encoded, api_listener, cluster, deterministic, endpoints, resources,
-    socket_listener, tcp_listener,
+    server_listener, socket_listener, tcp_listener,
 };
 use super::generated::{Range, update};
 use crate::decode::{Context, decode};
@@ -30,6 +30,7 @@ fn decoded(resource: &Encoded) -> Result<Resource, TestCaseError> {
 fn there_and_back(update: &ConfigUpdate) -> Result<(), TestCaseError> {
     let model = &update.route_configuration;
     let all = resources(update);
+    let mut servers = 0;
     prop_assert_eq!(&*all[0].name, ALL_ROUTES);
     if let Resource::RouteConfiguration(routes) = decoded(&all[0])? {
         prop_assert_eq!(routes.mode.unwrap_or_default(), update.mode);
@@ -52,6 +53,22 @@ fn there_and_back(update: &ConfigUpdate) -> Result<(), TestCaseError> {
             prop_assert_eq!(&there.assignment, assignment);
         }
     }
+    for encoded in all.iter().filter(|one| one.kind == ResourceType::Listener && one.by_name_only) {
+        let Resource::Listener(there) = decoded(encoded)? else { continue };
+        let Some(Ok(server)) = &there.server else { continue };
+        // Under both names it is the same.
+        let mut expected = (*update.listeners["in"]).clone();
+        expected.name = Arc::clone(&encoded.name);
+        prop_assert_eq!(&*server.listener, &expected);
+        servers += 1;
+        let again = Encoded::new(
+            ResourceType::Listener,
+            Arc::clone(&encoded.name),
+            deterministic::listener(&server_listener(&expected)),
+        );
+        prop_assert_eq!(&again.body, &encoded.body, "the same bytes for the same content");
+    }
+    prop_assert_eq!(servers, 2);
     let mut secrets = Secrets::new();
     for encoded in all.iter().filter(|one| one.kind == ResourceType::Secret) {
         prop_assert!(encoded.by_name_only, "no one gets keys without asking for them");

@@ -12,7 +12,7 @@ const PROVIDER_COUNTS: &str = "the certificate provider counts (gRFC A29)";
 const ONE: &str = "a client shows one identity (Envoy): leave the others out";
 
 /// The identity that we show; none where nothing is said, or where there is an error.
-pub(super) fn decode(
+pub(in crate::decode) fn decode(
     walk: &mut Walk,
     common: &proto::CommonTlsContext,
     context: &Context,

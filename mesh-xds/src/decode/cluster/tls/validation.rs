@@ -4,13 +4,32 @@ use super::super::subject_alt_names::names;
 use super::{OWN_PROVIDER, check_provider, secret};
 use crate::decode::Context;
 use crate::decode::common::Walk;
-use crate::decode::secret::chain;
+use crate::decode::secret::{chain, revoked};
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as proto;
+use mesh_core::model::SanMatcher;
 use mesh_core::model::secret::SecretSource;
-use mesh_core::model::tls::{TlsRoots, UpstreamTls, ValidationSecret};
+use mesh_core::model::tls::{TlsRoots, ValidationSecret};
 use proto::certificate_validation_context::TrustChainVerification;
 use proto::common_tls_context::ValidationContextType;
 use std::sync::Arc;
+
+/// What a peer must prove.
+#[derive(Debug, Default)]
+pub(in crate::decode) struct Peer {
+    /// Who signs its certificate.
+    pub(in crate::decode) roots: TlsRoots,
+    /// Which names it has.
+    pub(in crate::decode) san: Vec<SanMatcher>,
+    /// The certificates that were revoked; only a server has a list.
+    pub(in crate::decode) crl: Option<SecretSource>,
+}
+
+/// Who asks for the proof.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::decode) enum Side {
+    Client,
+    Server,
+}
 
 /// Who signs the peer's certificate, and which names it must have.
 #[expect(deprecated, reason = "control planes still use the older fields")]
@@ -18,8 +37,9 @@ pub(super) fn decode(
     walk: &mut Walk,
     common: &proto::CommonTlsContext,
     context: &Context,
-    tls: &mut UpstreamTls,
-) {
+    side: Side,
+) -> Peer {
+    let mut tls = Peer::default();
     match &common.validation_context_type {
         None => walk.error_at(
             "validation_context",
@@ -28,15 +48,16 @@ pub(super) fn decode(
         ),
         Some(ValidationContextType::ValidationContext(validation)) => {
             walk.at("validation_context", |walk| {
-                let found = roots(walk, validation, context);
+                let found = roots(walk, validation, context, side);
                 let found = found.or_else(|| no_roots(walk));
                 tls.roots = found.unwrap_or_default();
                 tls.san = names(walk, validation);
+                tls.crl = crl(walk, validation, side);
             });
         }
         Some(ValidationContextType::CombinedValidationContext(combined)) => {
             walk.at("combined_validation_context", |walk| {
-                combined_validation(walk, combined, context, tls);
+                combined_validation(walk, combined, context, side, &mut tls);
             });
         }
         Some(ValidationContextType::ValidationContextCertificateProviderInstance(instance)) => {
@@ -51,6 +72,18 @@ pub(super) fn decode(
             walk.error_at("validation_context_certificate_provider", NO_PLUGIN);
         }
     }
+    tls
+}
+
+/// Envoy: revoked certificates, of which gRPC refuses a list (A29). A client's connections are not checked by
+/// one here, so there it is refused, too.
+fn crl(
+    walk: &mut Walk,
+    validation: &proto::CertificateValidationContext,
+    side: Side,
+) -> Option<SecretSource> {
+    let source = validation.crl.as_ref().filter(|_| side == Side::Server)?;
+    walk.at("crl", |walk| revoked(walk, source))
 }
 
 const NO_PLUGIN: &str = "it is not supported (gRFC A29); name a certificate provider of the bootstrap file in `ca_certificate_provider_instance`, or a secret";
@@ -81,7 +114,8 @@ fn combined_validation(
     walk: &mut Walk,
     combined: &proto::common_tls_context::CombinedCertificateValidationContext,
     context: &Context,
-    tls: &mut UpstreamTls,
+    side: Side,
+    tls: &mut Peer,
 ) {
     let Some(validation) = &combined.default_validation_context else {
         walk.error_at("default_validation_context", "it is missing (Envoy: required)");
@@ -91,7 +125,8 @@ fn combined_validation(
     let by = combined.validation_context_sds_secret_config.as_ref();
     let found = walk.at("default_validation_context", |walk| {
         tls.san = names(walk, validation);
-        let found = roots(walk, validation, context);
+        tls.crl = crl(walk, validation, side);
+        let found = roots(walk, validation, context, side);
         let is_said = older.is_some() || by.is_some();
         found.or_else(|| if is_said { None } else { no_roots(walk) })
     });
@@ -135,8 +170,9 @@ fn roots(
     walk: &mut Walk,
     validation: &proto::CertificateValidationContext,
     context: &Context,
+    side: Side,
 ) -> Option<TlsRoots> {
-    refuse_checks(walk, validation);
+    refuse_checks(walk, validation, side);
     report_validation(walk, validation);
     if let Some(instance) = &validation.ca_certificate_provider_instance {
         walk.ignored(
@@ -167,6 +203,7 @@ fn certificates(source: SecretSource) -> TlsRoots {
 pub(in crate::decode) fn refuse_checks(
     walk: &mut Walk,
     validation: &proto::CertificateValidationContext,
+    side: Side,
 ) {
     let trust = validation.trust_chain_verification;
     let untrusted = trust != TrustChainVerification::VerifyTrustChain as i32;
@@ -175,7 +212,7 @@ pub(in crate::decode) fn refuse_checks(
         (!validation.verify_certificate_spki.is_empty(), "verify_certificate_spki"),
         (!validation.verify_certificate_hash.is_empty(), "verify_certificate_hash"),
         (sct.is_some_and(|sct| sct.value), "require_signed_certificate_timestamp"),
-        (validation.crl.is_some(), "crl"),
+        (validation.crl.is_some() && side == Side::Client, "crl"),
         (validation.only_verify_leaf_cert_crl, "only_verify_leaf_cert_crl"),
         (validation.custom_validator_config.is_some(), "custom_validator_config"),
         (validation.allow_expired_certificate, "allow_expired_certificate"),

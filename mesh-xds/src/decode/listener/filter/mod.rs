@@ -1,7 +1,8 @@
 //! The HTTP filters of a server, and what routes say of them (gRFC A39).
 //!
 //! [`KINDS`] is the one place where filters are joined: a row for each, with the type of its configuration
-//! and of what routes say, and who reads them.
+//! and of what routes say, and who reads them. A filter of another type is refused, unless it is optional: a
+//! policy that is not understood must not be left out.
 
 mod adaptive_concurrency;
 mod admission_control;
@@ -9,14 +10,19 @@ mod body_size_limit;
 mod fault;
 mod header_mutation;
 mod local_ratelimit;
+mod rbac;
 #[cfg(test)]
 mod tests;
 mod values;
 
+use super::http_filter::{OPTIONAL, inner_type};
 use crate::decode::common::{self, Walk, type_name};
 use crate::decode::typed::is_typed_struct;
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as pb;
 use envoy_types::pb::google::protobuf::Any;
-use mesh_core::model::{HttpFilterConfig, HttpFilterOverride};
+use mesh_core::model::{HttpFilter, HttpFilterConfig, HttpFilterOverride};
+use pb::http_filter::ConfigType;
+use std::collections::BTreeSet;
 
 /// A kind of filter: who reads it.
 #[derive(Clone, Copy)]
@@ -33,6 +39,7 @@ type DecodeOverride = fn(&mut Walk, &Any) -> Option<HttpFilterOverride>;
 
 /// The filters that do something on a server.
 const KINDS: &[Kind] = &[
+    rbac::KIND,
     local_ratelimit::KIND,
     adaptive_concurrency::KIND,
     admission_control::KIND,
@@ -47,6 +54,78 @@ pub(in crate::decode) fn config_of(walk: &mut Walk, any: &Any) -> Option<Option<
     let name = type_name(&any.type_url);
     let kind = KINDS.iter().find(|kind| kind.config == name)?;
     Some((kind.decode)(walk, any))
+}
+
+const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
+
+/// Filters that only observe, or whose work is done without them: they are passed over.
+const PASSED_OVER: &[(&str, &str)] = &[
+    ("envoy.extensions.filters.http.grpc_stats.v3.FilterConfig", "gRPC calls are always counted"),
+    ("stats.PluginConfig", "metrics are made without a filter"),
+    ("io.istio.http.peer_metadata.Config", "peers tell each other nothing in headers"),
+];
+
+/// The filters in their order, the router left out.
+pub(super) fn filters(walk: &mut Walk, messages: &[pb::HttpFilter]) -> Vec<HttpFilter> {
+    if messages.is_empty() {
+        walk.error_at("http_filters", "there is at least one filter, the router (gRFC A39)");
+        return Vec::new();
+    }
+    let mut names = BTreeSet::new();
+    let last = messages.len() - 1;
+    let found = messages.iter().enumerate().filter_map(|(at, message)| {
+        walk.at(format_args!("http_filters[{at}]"), |walk| {
+            if message.name.is_empty() {
+                walk.error_at("name", "a filter has a name");
+            } else if !names.insert(&message.name) {
+                walk.error_at(
+                    "name",
+                    format_args!("`{}` is there twice: names are unique (gRFC A39)", message.name),
+                );
+            }
+            filter(walk, message, at == last)
+        })
+    });
+    found.collect()
+}
+
+/// One filter; `None`: the router, one that is passed over, or an error.
+fn filter(walk: &mut Walk, message: &pb::HttpFilter, is_last: bool) -> Option<HttpFilter> {
+    let any = match &message.config_type {
+        Some(ConfigType::TypedConfig(any)) => Some(any),
+        // gRFC A39: configuration by discovery is not supported.
+        Some(ConfigType::ConfigDiscovery(_)) | None => None,
+    };
+    let url = any.map(|any| inner_type(walk, any)).unwrap_or_default().unwrap_or_default();
+    let kind = type_name(&url);
+    if (kind == ROUTER) != is_last || (kind == ROUTER && message.disabled) {
+        walk.error(format_args!(
+            "`{}` is a `{kind}`: the router is the last filter, only the last, and enabled (gRFC A39)",
+            message.name
+        ));
+        return None;
+    }
+    if kind == ROUTER {
+        return None;
+    }
+    if let (Some(any), Some(known)) = (any, KINDS.iter().find(|known| known.config == kind)) {
+        let config = walk.at("typed_config", |walk| (known.decode)(walk, any))?;
+        let mut filter = HttpFilter::new(&*message.name, config);
+        filter.disabled = message.disabled;
+        return Some(filter);
+    }
+    if let Some((_, why)) = PASSED_OVER.iter().find(|(known, _)| *known == kind) {
+        walk.ignored(true, "typed_config", why);
+    } else if message.is_optional {
+        walk.ignored(true, "is_optional", OPTIONAL);
+    } else {
+        walk.error(format_args!(
+            "the filter type `{kind}` is not known on a server: remove `{}`, or set `is_optional` (gRFC \
+             A39)",
+            message.name
+        ));
+    }
+    None
 }
 
 /// What a route says of a filter of a kind that is known on servers; `None`: of another kind. The inner one

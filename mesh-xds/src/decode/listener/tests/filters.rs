@@ -141,19 +141,13 @@ fn overrides_are_of_known_types_or_optional() {
         packed("envoy.config.route.v3.FilterConfig", config.encode_to_vec())
     };
     overrides(packed(FAULT, vec![]), "~ F.config: faults");
-    overrides(
-        packed("envoy.extensions.filters.http.rbac.v3.RBACPerRoute", vec![]),
-        "~ F.config: RBAC",
-    );
     overrides(wrapped(TYPED_STRUCTS[1], FAULT), "~ F.config: faults");
     overrides(config(Some(packed(FAULT, vec![])), false, false), "~ F.config: faults");
     overrides(config(Some(wrapped(TYPED_STRUCTS[0], FAULT)), false, false), "~ F.config: faults");
     overrides(config(Some(packed(UNKNOWN, vec![])), true, false), "~ F.is_optional: optional");
     overrides(config(None, true, false), "~ F.is_optional: optional");
-    overrides(config(Some(packed(UNKNOWN, vec![])), false, true), "~ F.disabled: anyway");
     overrides(packed(UNKNOWN, vec![]), "! F: Lua");
     overrides(config(Some(packed(UNKNOWN, vec![])), false, false), "! F: Lua");
-    overrides(config(None, false, false), "! F.config: configuration");
     overrides(
         packed("envoy.config.route.v3.FilterConfig", vec![0xff]),
         "! F: not a valid FilterConfig",

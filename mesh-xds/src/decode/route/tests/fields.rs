@@ -65,9 +65,6 @@ const CONFIGURATION: &[Setter<pb::RouteConfiguration>] = &[
     ("Route", "filter_action", |m| {
         route(m).action = Some(pb::route::Action::FilterAction(Default::default()));
     }),
-    ("Route", "non_forwarding_action", |m| {
-        route(m).action = Some(pb::route::Action::NonForwardingAction(Default::default()));
-    }),
     ("Route", "decorator", |m| route(m).decorator = Some(Default::default())),
     ("Route", "typed_per_filter_config", |m| route(m).typed_per_filter_config = overrides()),
     ("Route", "tracing", |m| route(m).tracing = Some(Default::default())),

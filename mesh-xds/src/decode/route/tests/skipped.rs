@@ -235,13 +235,6 @@ fn limits_without_effect_are_reported() {
         |m| m.max_direct_response_body_size_bytes = number(9999),
         &["~ max_direct_response_body_size_bytes: 4096"],
     );
-    check(
-        "gRFC A36: a wrong action fails its calls only",
-        |m| {
-            route(m).action = Some(pb::route::Action::NonForwardingAction(Default::default()));
-        },
-        &["~ R.non_forwarding_action: 503"],
-    );
 }
 
 #[test]

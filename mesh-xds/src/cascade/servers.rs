@@ -1,0 +1,251 @@
+//! [`Servers`]: the listeners that servers ask for, each with its routes put in (gRFC A36).
+//!
+//! - **Complete:** a listener is in force once its routes and secrets have an answer. Until then the last one
+//!   that was stays (A36: "applying an LDS waits for its RDS").
+//! - **Routes alone:** other routes change the listener in place; the chains that they are not for stay the
+//!   same pointers, and so do their connections.
+//! - **Gone is not serving:** a listener that does not exist, or can't serve, is not in the result, and why is
+//!   beside it. Losing the control plane changes nothing.
+//! - Routes that do not exist are none: the listener serves, and refuses what it can't route.
+
+use super::Key;
+use super::version::Part;
+use crate::protocol::canonical;
+use crate::store::{Known, Store};
+use crate::{Resource, ResourceType, XdsServer};
+use mesh_core::model::{FilterChain, Listener, RouteConfiguration};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The listeners that servers ask for, by what they call them.
+#[derive(Debug, Default)]
+pub(super) struct Servers(BTreeMap<Arc<str>, Server>);
+
+/// What became of a listener.
+pub(super) type Answer = Result<Arc<Listener>, Arc<str>>;
+
+#[derive(Debug)]
+struct Server {
+    /// The resource, or why there can be none.
+    listener: Result<Arc<str>, Arc<str>>,
+    answer: Option<Answer>,
+    /// What it is made from, and what its successor waits for.
+    needs: Arc<BTreeSet<Key>>,
+    /// What is in force is made from these.
+    holds: BTreeSet<Key>,
+    hash: Option<u64>,
+}
+
+/// What a look at a server has changed, each before and after it.
+#[derive(Debug)]
+pub(super) struct Effect {
+    pub(super) needs: (Arc<BTreeSet<Key>>, Arc<BTreeSet<Key>>),
+    pub(super) hash: (Option<u64>, Option<u64>),
+    pub(super) secrets: (Vec<Arc<str>>, Vec<Arc<str>>),
+    /// Its answer is another.
+    pub(super) is_visible: bool,
+}
+
+/// What a server is called among those who need a resource: no authority has a space in it.
+pub(super) fn user(name: &str) -> Arc<str> {
+    format!("{PREFIX}{name}").into()
+}
+
+const PREFIX: &str = "server ";
+
+impl Servers {
+    /// A server asks for `name`, which is the listener `resource`. Whether it is new.
+    pub(super) fn add(&mut self, name: &Arc<str>, resource: Result<Arc<str>, Arc<str>>) -> bool {
+        let is_new = !self.0.contains_key(name);
+        self.0.entry(Arc::clone(name)).or_insert_with(|| Server {
+            listener: resource,
+            answer: None,
+            needs: Arc::default(),
+            holds: BTreeSet::new(),
+            hash: None,
+        });
+        is_new
+    }
+
+    /// No server asks for it any more.
+    pub(super) fn remove(&mut self, name: &str) -> Option<Effect> {
+        let server = self.0.remove(name)?;
+        Some(Effect {
+            needs: (server.needs, Arc::default()),
+            hash: (server.hash, None),
+            secrets: (secrets(server.answer.as_ref()), Vec::new()),
+            is_visible: server.answer.is_some(),
+        })
+    }
+
+    /// Whether this user is one of them.
+    pub(super) fn is_user(user: &str) -> bool {
+        user.starts_with(PREFIX)
+    }
+
+    /// Looks at a server again, by what it is called as a user.
+    pub(super) fn walk(&mut self, user: &str, store: &Store) -> Option<(Arc<str>, Effect)> {
+        let (name, server) = self.0.get_key_value(user.strip_prefix(PREFIX)?)?;
+        let name = Arc::clone(name);
+        let (before, hash) = (server.answer.clone(), server.hash);
+        let server = self.0.get_mut(&name)?;
+        let mut look = Look { store, needs: BTreeSet::new(), is_pending: false };
+        if let Some(answer) = look.listener(&server.listener, before.as_ref()) {
+            server.holds.clone_from(&look.needs);
+            server.hash = Some(hash_of(&name, &answer, &look));
+            server.answer = Some(answer);
+        }
+        // What serves is kept until its successor is complete.
+        look.needs.extend(server.holds.iter().cloned());
+        let needs = Arc::new(look.needs);
+        let effect = Effect {
+            needs: (std::mem::replace(&mut server.needs, Arc::clone(&needs)), needs),
+            hash: (hash, server.hash),
+            secrets: (secrets(before.as_ref()), secrets(server.answer.as_ref())),
+            is_visible: before != server.answer,
+        };
+        Some((name, effect))
+    }
+
+    /// Those that are served.
+    pub(super) fn listeners(&self) -> BTreeMap<Arc<str>, Arc<Listener>> {
+        let all = self.0.iter();
+        let served = all.filter_map(|(name, server)| match &server.answer {
+            Some(Ok(listener)) => Some((Arc::clone(name), Arc::clone(listener))),
+            Some(Err(_)) | None => None,
+        });
+        served.collect()
+    }
+
+    /// Those that are not, and why.
+    pub(super) fn absent(&self) -> BTreeMap<Arc<str>, Arc<str>> {
+        let all = self.0.iter();
+        let absent = all.filter_map(|(name, server)| match &server.answer {
+            Some(Err(why)) => Some((Arc::clone(name), Arc::clone(why))),
+            Some(Ok(_)) | None => None,
+        });
+        absent.collect()
+    }
+
+    /// Whether all have an answer.
+    pub(super) fn is_complete(&self) -> bool {
+        self.0.values().all(|server| server.answer.is_some())
+    }
+}
+
+/// The secrets that a listener in force names.
+fn secrets(answer: Option<&Answer>) -> Vec<Arc<str>> {
+    let listener = answer.and_then(|answer| answer.as_ref().ok());
+    listener.iter().flat_map(|listener| listener.secrets()).cloned().collect()
+}
+
+fn hash_of(name: &str, answer: &Answer, look: &Look<'_>) -> u64 {
+    let mut hash = match answer {
+        Ok(_) => Part::new("listener", name),
+        Err(why) => {
+            let mut hash = Part::new("absent listener", name);
+            hash.text(why);
+            hash
+        }
+    };
+    // Secrets have parts of their own, as they rotate alone.
+    let parts = look.needs.iter().filter(|(kind, _)| *kind != ResourceType::Secret);
+    parts.for_each(|(kind, name)| hash.resource(look.store, *kind, name));
+    hash.hash()
+}
+
+/// One look at a listener and all that it names.
+struct Look<'s> {
+    store: &'s Store,
+    needs: BTreeSet<Key>,
+    is_pending: bool,
+}
+
+impl<'s> Look<'s> {
+    fn look(&mut self, kind: ResourceType, name: &Arc<str>) -> Known<'s> {
+        let name = canonical(name);
+        let known = self.store.look(kind, &name);
+        self.needs.insert((kind, name));
+        self.is_pending |= known == Known::Pending;
+        known
+    }
+
+    /// What it comes to; `None`: something has no answer yet.
+    fn listener(
+        &mut self,
+        resource: &Result<Arc<str>, Arc<str>>,
+        before: Option<&Answer>,
+    ) -> Option<Answer> {
+        let name = match resource {
+            Ok(name) => name,
+            Err(why) => return Some(Err(Arc::clone(why))),
+        };
+        let listener = match self.look(ResourceType::Listener, name) {
+            Known::Value(Resource::Listener(listener)) => listener,
+            Known::Missing(why) => return Some(Err(format!("listener {name}: {why}").into())),
+            Known::Value(_) | Known::Pending => return None,
+        };
+        match &listener.server {
+            Some(Ok(server)) => {
+                let before = before.and_then(|before| before.as_ref().ok());
+                let found = self.server(server, before);
+                (!self.is_pending).then_some(Ok(found))
+            }
+            Some(Err(errors)) => {
+                let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+                Some(Err(format!("listener {name}: {}", errors.join("; ")).into()))
+            }
+            None => Some(Err(format!(
+                "listener {name} is for clients: a server's is a socket listener, inbound"
+            )
+            .into())),
+        }
+    }
+
+    /// A listener with its routes put in; what is equal to `before` stays the same pointer.
+    fn server(&mut self, server: &XdsServer, before: Option<&Arc<Listener>>) -> Arc<Listener> {
+        for name in server.listener.secrets() {
+            self.look(ResourceType::Secret, name);
+        }
+        let mut found = (*server.listener).clone();
+        let chains = found.filter_chains.iter_mut().chain(&mut found.default_filter_chain);
+        for (chain, routes) in chains.zip(&server.routes) {
+            let known =
+                routes.as_ref().map(|name| self.look(ResourceType::RouteConfiguration, name));
+            if let Some(Known::Value(Resource::RouteConfiguration(routes))) = known {
+                *chain = with_routes(chain, &routes.model);
+            }
+            let same = before.and_then(|before| before.chains().find(|old| *old == &*chain));
+            if let Some(same) = same {
+                *chain = Arc::clone(same);
+            }
+        }
+        match before {
+            Some(before) if **before == found => Arc::clone(before),
+            _ => Arc::new(found),
+        }
+    }
+}
+
+/// A listener with the routes that `find` has of those that it names; the others are none.
+pub(super) fn with_all_routes<'r>(
+    server: &XdsServer,
+    mut find: impl FnMut(&Arc<str>) -> Option<&'r Arc<RouteConfiguration>>,
+) -> Listener {
+    let mut found = (*server.listener).clone();
+    let chains = found.filter_chains.iter_mut().chain(&mut found.default_filter_chain);
+    for (chain, name) in chains.zip(&server.routes) {
+        if let Some(routes) = name.as_ref().and_then(&mut find) {
+            *chain = with_routes(chain, routes);
+        }
+    }
+    found
+}
+
+fn with_routes(chain: &Arc<FilterChain>, routes: &Arc<RouteConfiguration>) -> Arc<FilterChain> {
+    let mut chain = (**chain).clone();
+    if let Some(http) = &mut chain.http {
+        Arc::make_mut(http).route_configuration = Arc::clone(routes);
+    }
+    Arc::new(chain)
+}

@@ -1,0 +1,186 @@
+//! Listeners of servers (gRFC A36): what is watched for them, and when they are in force.
+
+use super::{Cascade, step};
+use crate::cascade::{Change, Watches};
+use crate::{Resource, XdsListener, XdsServer};
+use mesh_core::model::tls::{DownstreamTls, TlsIdentity};
+use mesh_core::model::{FilterChain, HttpConnectionManager, Listener};
+use mesh_core::update::{ConfigUpdate, SecretAnswer};
+use std::sync::Arc;
+
+/// A listener of a chain for each word: `rds=routes` or `inline`, behind a comma `id=secret`; `bad`: no server
+/// can serve by it; `client`: it is not for servers.
+pub(in crate::cascade) fn listener(name: &str, words: &[&str]) -> Resource {
+    let mut found = XdsListener::new(name);
+    if words != ["client"] {
+        found.server = Some(match words {
+            ["bad"] => Err(vec![crate::decode::FieldError {
+                path: "filter_chains".into(),
+                message: "is wrong".into(),
+            }]),
+            _ => Ok(Arc::new(server(name, words))),
+        });
+    }
+    Resource::Listener(Arc::new(found))
+}
+
+fn server(name: &str, words: &[&str]) -> XdsServer {
+    let mut listener = Listener::new(name);
+    let mut routes = Vec::new();
+    for (at, word) in words.iter().enumerate() {
+        let (word, secret) = word.split_once(",id=").unwrap_or((word, ""));
+        let manager = HttpConnectionManager::new(Arc::default(), Vec::new());
+        let mut chain = FilterChain::new(format!("c{at}"), Some(Arc::new(manager)));
+        if !secret.is_empty() {
+            let mut tls = DownstreamTls::mutual();
+            tls.identity = TlsIdentity::Secret(secret.into());
+            chain.tls = Some(Arc::new(tls));
+        }
+        listener.filter_chains.push(Arc::new(chain));
+        routes.push(word.strip_prefix("rds=").map(Arc::from));
+    }
+    XdsServer::new(Arc::new(listener), routes)
+}
+
+/// Runs steps `EVENT -> WATCHES | SERVED`: watches as `+KIND name`, and what a configuration that is told has:
+/// `name=c0:hosts,c1:hosts`, the number of virtual hosts of each chain, or `name!why`, then `{secret=…}`. `.`
+/// where nothing is told.
+#[track_caller]
+fn check(script: &str) {
+    let mut cascade = Cascade::new("test");
+    cascade.poll_watches();
+    cascade.poll_change();
+    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let (event, expected) = line.split_once(" ->").unwrap_or_else(|| panic!("{line}"));
+        step(&mut cascade, event.trim());
+        let watches = cascade.poll_watches();
+        let told = match cascade.poll_change() {
+            Some(Change::Whole(update)) => whole(&update),
+            Some(Change::Endpoints(update)) => {
+                let secrets = update.secrets.iter().map(|(name, answer)| secret(name, answer));
+                format!("alone {{{}}}", secrets.collect::<Vec<_>>().join(" "))
+            }
+            None => ".".to_owned(),
+        };
+        let found = format!("{} | {told}", watched(&watches));
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(words(&found), words(expected), "{event}");
+    }
+}
+
+fn watched(watches: &Watches) -> String {
+    let all = |sign: char, keys: &[crate::cascade::Key]| -> Vec<String> {
+        keys.iter().map(|(kind, name)| format!("{sign}{kind} {name}")).collect()
+    };
+    let words = [all('+', &watches.added), all('-', &watches.removed)].concat();
+    words.join(" ")
+}
+
+fn whole(update: &ConfigUpdate) -> String {
+    let served = update.listeners.iter().map(|(name, listener)| {
+        let chains = listener.chains().map(|chain| {
+            let routes = &chain.http.as_ref().unwrap().route_configuration;
+            format!("{}:{}", chain.name, routes.virtual_hosts.len())
+        });
+        format!("{name}={}", chains.collect::<Vec<_>>().join(","))
+    });
+    let absent = update.absent_listeners.iter().map(|(name, why)| format!("{name}!{why}"));
+    let mut words: Vec<_> = served.chain(absent).collect();
+    if !update.secrets.is_empty() {
+        let secrets = update.secrets.iter().map(|(name, answer)| secret(name, answer));
+        words.push(format!("{{{}}}", secrets.collect::<Vec<_>>().join(" ")));
+    }
+    words.join(" ")
+}
+
+fn secret(name: &str, answer: &SecretAnswer) -> String {
+    match answer {
+        SecretAnswer::Known(_) => name.to_owned(),
+        SecretAnswer::Missing(why) => format!("{name}!{why}"),
+    }
+}
+
+#[test]
+fn a_listener_waits_for_its_routes() {
+    check(
+        "serve in                -> +LDS in            | .
+         server in rds=r inline  -> +RDS r             | .
+         RDS r a:x               ->                    | in=c0:1,c1:0
+         RDS r a:x b:x           ->                    | in=c0:2,c1:0
+         unserve in              -> -LDS in -RDS r     |",
+    );
+}
+
+/// gRFC A36: what serves stays until its successor is complete; routes that do not exist are none.
+#[test]
+fn make_before_break() {
+    check(
+        "serve in                -> +LDS in            | .
+         server in rds=r         -> +RDS r             | .
+         RDS r a:x               ->                    | in=c0:1
+         server in rds=s rds=r   -> +RDS s             | .
+         RDS r a:x b:x           ->                    | .
+         RDS s a:x               -> | in=c0:1,c1:2
+         server in rds=t         -> +RDS t | .
+         fail RDS t gone         -> -RDS r -RDS s | in=c0:0
+         RDS t a:x               -> | in=c0:1",
+    );
+}
+
+/// gRFC A36: deleted is not serving, and so is what can't serve; an unreachable control plane changes nothing.
+#[test]
+fn gone_is_not_serving() {
+    check(
+        "serve in                -> +LDS in            | .
+         fail LDS in gone        ->                    | in!listener in: no such
+         server in inline        ->                    | in=c0:0
+         fail LDS in             ->                    | .
+         fail LDS in gone        ->                    | in!listener in: no such
+         server in bad           ->                    | in!listener in: filter_chains: is wrong
+         server in client        ->                    | in!listener in is for clients: a server's is a socket listener, inbound
+         nameless 1.2.3.4:5      ->                    | 1.2.3.4:5!no template in!listener in is for clients: a server's is a socket listener, inbound
+         unserve in              -> -LDS in            | 1.2.3.4:5!no template",
+    );
+}
+
+#[test]
+fn a_listener_waits_for_its_secrets_and_they_rotate_alone() {
+    check(
+        "serve in                -> +LDS in            | .
+         server in inline,id=s   -> +SDS s             | .
+         SDS s one               ->                    | in=c0:0 {s}
+         SDS s two               ->                    | alone {s}
+         server in inline,id=t   -> +SDS t             | .
+         fail SDS t gone         -> -SDS s             | in=c0:0 {t!no such}
+         unserve in              -> -LDS in -SDS t     |",
+    );
+}
+
+/// Other routes of one chain leave the others as they are, by pointer: their connections stay.
+#[test]
+fn what_did_not_change_is_the_same_pointer() {
+    let mut cascade = Cascade::new("test");
+    let events = ["serve in", "server in rds=r rds=s", "RDS r a:x", "RDS s a:x", "RDS s a:x b:x"];
+    let mut seen = Vec::new();
+    for event in events {
+        step(&mut cascade, event);
+        cascade.poll_watches();
+        cascade.poll_change();
+        seen.extend(cascade.configuration().listeners.get("in").cloned());
+    }
+    let [before, after] = &seen[..] else { panic!("{seen:#?}") };
+    assert!(Arc::ptr_eq(&before.filter_chains[0], &after.filter_chains[0]));
+    assert!(!Arc::ptr_eq(&before.filter_chains[1], &after.filter_chains[1]));
+}
+
+/// An authority and a server may need the same listener, each for itself.
+#[test]
+fn servers_and_authorities_share_what_they_need() {
+    check(
+        "ask in                  -> +LDS in            | .
+         serve in                ->                    | .
+         server in inline        ->                    | in=c0:0
+         drop in                 ->                    | in=c0:0
+         unserve in              -> -LDS in            |",
+    );
+}

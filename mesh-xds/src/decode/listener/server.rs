@@ -1,0 +1,172 @@
+//! A socket listener → what a server does by it (gRFC A36; Envoy: `Listener`).
+//!
+//! Where gRPC refuses what Envoy has a meaning for and our servers can do, Envoy's meaning holds, so that one
+//! listener means the same to both: a port, server names, `tls` and ALPN in a match (of which gRPC says that
+//! such a chain never matches), secrets, network RBAC, and the TLS inspector, which our acceptor is by itself.
+//!
+//! What it does not do: compile. Routes that come by RDS are put in by the cascade.
+
+mod chain;
+mod chain_match;
+mod manager;
+mod network;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+use crate::XdsServer;
+use crate::decode::address::address;
+use crate::decode::common::{Walk, type_name};
+use crate::decode::{Context, FieldError, Ignored, words};
+use envoy_types::pb::envoy::config::listener::v3 as pb;
+use mesh_core::inbound::check_matches;
+use mesh_core::model::{Address, FilterChain, Listener};
+use pb::listener_filter::ConfigType;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Sees the ClientHello before a chain is chosen, as our acceptor does.
+const TLS_INSPECTOR: &str = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
+/// Sees which protocol plaintext is; a connection is not told apart by it here.
+const HTTP_INSPECTOR: &str = "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector";
+
+/// What a server does by a listener; or everything that is wrong with it for a server. What does nothing is
+/// beside it.
+pub(super) fn decode(
+    message: &pb::Listener,
+    context: &Context,
+) -> (Result<XdsServer, Vec<FieldError>>, Vec<Ignored>) {
+    let mut walk = Walk::default();
+    let server = listener(&mut walk, message, context);
+    let (errors, ignored) = walk.into_parts();
+    match errors.is_empty() {
+        true => (Ok(server), ignored),
+        false => (Err(errors), ignored),
+    }
+}
+
+fn listener(walk: &mut Walk, message: &pb::Listener, context: &Context) -> XdsServer {
+    unsupported(walk, message);
+    let mut found = Listener::new(&*message.name);
+    found.address = address(walk, message.address.as_ref());
+    words::read(walk, message.metadata.as_ref(), |walk, words| {
+        let Some(text) = words.text(walk, "forward") else { return };
+        found.forward = match text.strip_prefix("unix:") {
+            Some(path) => Some(Address::Unix(Path::new(path).into())),
+            None => text.parse().ok().map(Address::Socket),
+        };
+        if found.forward.is_none() {
+            walk.error_at("forward", "it is no IP address with a port, and no `unix:` path");
+        }
+    });
+    let mut chains = Chains { names: BTreeSet::new(), context, listener: &found.name.clone() };
+    let mut routes = Vec::new();
+    for (at, chain) in message.filter_chains.iter().enumerate() {
+        walk.at(format_args!("filter_chains[{at}]"), |walk| {
+            let place = format!("filter_chains[{at}]");
+            if let Some((chain, rds)) = chains.read(walk, chain, &place) {
+                found.filter_chains.push(Arc::new(chain));
+                routes.push(rds);
+            }
+        });
+    }
+    if let Some(chain) = &message.default_filter_chain {
+        walk.at("default_filter_chain", |walk| {
+            walk.ignored(
+                chain.filter_chain_match.is_some(),
+                "filter_chain_match",
+                "the default chain is for all that no other chain is for",
+            );
+            if let Some((chain, rds)) = chains.read(walk, chain, "default_filter_chain") {
+                found.default_filter_chain = Some(Arc::new(chain));
+                routes.push(rds);
+            }
+        });
+    }
+    if message.filter_chains.is_empty() && message.default_filter_chain.is_none() {
+        walk.error_at(
+            "filter_chains",
+            "a server needs one, or a `default_filter_chain` (gRFC A36)",
+        );
+    }
+    // gRFC A36: also when only one pair of their combinations is the same.
+    if let Err(duplicate) = check_matches(&found.filter_chains) {
+        walk.error_at("filter_chains", format_args!("{duplicate} (gRFC A36)"));
+    }
+    XdsServer::new(Arc::new(found), routes)
+}
+
+/// gRFC A36: what a server can't do must not be set.
+fn unsupported(walk: &mut Walk, message: &pb::Listener) {
+    let redirected = message.use_original_dst.is_some_and(|used| used.value);
+    for (set, field, why) in [
+        (
+            redirected,
+            "use_original_dst",
+            "connections are not redirected here (gRFC A36): leave it out",
+        ),
+        (
+            message.filter_chain_matcher.is_some(),
+            "filter_chain_matcher",
+            "match trees are not supported: use `filter_chain_match`",
+        ),
+        (
+            message.udp_listener_config.is_some(),
+            "udp_listener_config",
+            "a server listens on TCP: leave it out",
+        ),
+    ] {
+        if set {
+            walk.error_at(field, why);
+        }
+    }
+    for (at, filter) in message.listener_filters.iter().enumerate() {
+        walk.at(format_args!("listener_filters[{at}]"), |walk| {
+            let Some(ConfigType::TypedConfig(any)) = &filter.config_type else {
+                walk.error("a listener filter has a configuration, and only the TLS inspector is known");
+                return;
+            };
+            match type_name(&any.type_url) {
+                TLS_INSPECTOR => {}
+                HTTP_INSPECTOR => {
+                    walk.ignored(true, "typed_config", "plaintext is not told apart by its protocol");
+                }
+                other => walk.error(format_args!(
+                    "the listener filter `{other}` is not supported: only `{TLS_INSPECTOR}` is (gRFC \
+                     A36 refuses all)"
+                )),
+            }
+        });
+    }
+}
+
+/// The chains of a listener, as they are read.
+struct Chains<'c> {
+    names: BTreeSet<Arc<str>>,
+    context: &'c Context,
+    listener: &'c Arc<str>,
+}
+
+impl Chains<'_> {
+    /// One chain, and the route configuration that it names. `None`: it is for no connection, or can't be.
+    ///
+    /// A connection finds its chain by name again when the configuration changes, so two chains never have
+    /// the same: one without a name, or with one that is taken, is called after its place.
+    fn read(
+        &mut self,
+        walk: &mut Walk,
+        message: &pb::FilterChain,
+        place: &str,
+    ) -> Option<(FilterChain, Option<Arc<str>>)> {
+        let mut name: Arc<str> = match message.name.is_empty() {
+            true => place.into(),
+            false => message.name.as_str().into(),
+        };
+        // It ends: every turn makes the name longer, and the names that are taken are finite.
+        while !self.names.insert(Arc::clone(&name)) {
+            name = format!("{name} ({place})").into();
+        }
+        chain::decode(walk, message, name, self.listener, self.context)
+    }
+}

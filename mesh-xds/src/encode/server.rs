@@ -1,0 +1,209 @@
+//! A server's listener: an inbound socket listener with filter chains (gRFC A36).
+//!
+//! Its routes are in it, so that nothing has to be asked for beside it but secrets. Words that Envoy does not
+//! have are in the chain's `metadata`: `until`, `max_body_bytes`; and in the listener's: `forward`.
+
+use super::tls::{certificate_authorities, identity};
+use super::words::Words;
+use super::wrap::{any, duration, flag, uint32};
+use super::{filters, rbac_filter, route_configuration, secret};
+use envoy_types::pb::envoy::config::core::v3::{
+    CidrRange, TrafficDirection, TransportSocket, transport_socket::ConfigType,
+};
+use envoy_types::pb::envoy::config::listener::v3::{self as pb, filter_chain_match};
+use envoy_types::pb::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
+    self as hcm, http_connection_manager as kinds,
+};
+use envoy_types::pb::envoy::extensions::filters::network::rbac::v3::Rbac as NetworkRbac;
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
+    CommonTlsContext, DownstreamTlsContext,
+};
+use mesh_core::model::filter_chain::{
+    EscapedSlashes, ForwardClientCert, SourceType, TransportProtocol,
+};
+use mesh_core::model::{
+    Cidr, DownstreamTls, FilterChain, FilterChainMatch, HttpConnectionManager, Listener, RbacFilter,
+};
+use std::time::Duration;
+
+/// A `Listener`. One without an address can't be served, and is refused by who asks for it.
+#[must_use]
+pub fn server_listener(model: &Listener) -> pb::Listener {
+    let mut words = Words::default();
+    if let Some(forward) = &model.forward {
+        words.set("forward", forward.to_string().as_str());
+    }
+    pb::Listener {
+        name: model.name.to_string(),
+        address: model.address.as_ref().map(super::endpoints::address),
+        filter_chains: model.filter_chains.iter().map(|chain| filter_chain(chain)).collect(),
+        default_filter_chain: model.default_filter_chain.as_ref().map(|chain| filter_chain(chain)),
+        // gRPC refuses every listener filter, and takes no chain that needs this one.
+        listener_filters: if looks_inside(model) { vec![tls_inspector()] } else { Vec::new() },
+        traffic_direction: TrafficDirection::Inbound.into(),
+        metadata: words.into_metadata(),
+        ..pb::Listener::default()
+    }
+}
+
+fn looks_inside(model: &Listener) -> bool {
+    model.chains().any(|chain| {
+        let matcher = &chain.matcher;
+        matcher.transport_protocol.is_some()
+            || !matcher.server_names.is_empty()
+            || !matcher.application_protocols.is_empty()
+    })
+}
+
+fn tls_inspector() -> pb::ListenerFilter {
+    pb::ListenerFilter {
+        name: "envoy.filters.listener.tls_inspector".to_owned(),
+        config_type: Some(pb::listener_filter::ConfigType::TypedConfig(any(
+            &TlsInspector::default(),
+        ))),
+        ..pb::ListenerFilter::default()
+    }
+}
+
+fn filter_chain(model: &FilterChain) -> pb::FilterChain {
+    let mut words = Words::default();
+    if let Some(until) = model.until {
+        words.set("until", Duration::from_secs(until.as_unix_seconds()));
+    }
+    let rbac = model.network_rbac.iter().enumerate();
+    let mut filters: Vec<_> = rbac
+        .map(|(at, model)| network_filter(&format!("rbac-{at}"), any(&network_rbac(model))))
+        .collect();
+    if let Some(http) = &model.http {
+        if let Some(most) = http.limits.max_body_bytes {
+            words.set("max_body_bytes", most.to_string().as_str());
+        }
+        let name = "envoy.filters.network.http_connection_manager";
+        filters.push(network_filter(name, any(&manager(http))));
+    }
+    pb::FilterChain {
+        name: model.name.to_string(),
+        filter_chain_match: Some(matcher(&model.matcher))
+            .filter(|said| *said != Default::default()),
+        filters,
+        transport_socket: model.tls.as_ref().map(|tls| transport_socket(tls)),
+        transport_socket_connect_timeout: duration(model.handshake_timeout),
+        metadata: words.into_metadata(),
+        ..pb::FilterChain::default()
+    }
+}
+
+fn network_filter(name: &str, config: envoy_types::pb::google::protobuf::Any) -> pb::Filter {
+    let config_type = Some(pb::filter::ConfigType::TypedConfig(config));
+    pb::Filter { name: name.to_owned(), config_type }
+}
+
+fn network_rbac(model: &RbacFilter) -> NetworkRbac {
+    let http = rbac_filter(model);
+    NetworkRbac {
+        rules: http.rules,
+        shadow_rules: http.shadow_rules,
+        shadow_rules_stat_prefix: http.shadow_rules_stat_prefix,
+        // Envoy: min_len 1.
+        stat_prefix: match http.rules_stat_prefix.as_str() {
+            "" => "mesh".to_owned(),
+            prefix => prefix.to_owned(),
+        },
+        ..NetworkRbac::default()
+    }
+}
+
+fn matcher(model: &FilterChainMatch) -> pb::FilterChainMatch {
+    let blocks = |blocks: &[Cidr]| -> Vec<CidrRange> {
+        let block = |block: &Cidr| CidrRange {
+            address_prefix: block.first().to_string(),
+            prefix_len: uint32(block.prefix_len().into()),
+        };
+        blocks.iter().map(block).collect()
+    };
+    let texts = |texts: &[std::sync::Arc<str>]| texts.iter().map(ToString::to_string).collect();
+    let source_type = match model.source_type {
+        SourceType::Any => filter_chain_match::ConnectionSourceType::Any,
+        SourceType::SameIpOrLoopback => filter_chain_match::ConnectionSourceType::SameIpOrLoopback,
+        SourceType::External => filter_chain_match::ConnectionSourceType::External,
+    };
+    pb::FilterChainMatch {
+        destination_port: model.destination_port.and_then(|port| uint32(port.into())),
+        prefix_ranges: blocks(&model.prefix_ranges),
+        direct_source_prefix_ranges: blocks(&model.direct_source_prefix_ranges),
+        source_type: source_type.into(),
+        source_prefix_ranges: blocks(&model.source_prefix_ranges),
+        source_ports: model.source_ports.iter().copied().map(u32::from).collect(),
+        server_names: texts(&model.server_names),
+        transport_protocol: match model.transport_protocol {
+            None => "",
+            Some(TransportProtocol::RawBuffer) => "raw_buffer",
+            Some(TransportProtocol::Tls) => "tls",
+        }
+        .to_owned(),
+        application_protocols: texts(&model.application_protocols),
+        ..pb::FilterChainMatch::default()
+    }
+}
+
+fn transport_socket(model: &DownstreamTls) -> TransportSocket {
+    let mut common = CommonTlsContext {
+        alpn_protocols: model.alpn.iter().map(ToString::to_string).collect(),
+        ..identity(&model.identity)
+    };
+    if let Some(roots) = &model.roots {
+        let crl = model.crl.as_ref().and_then(secret::source);
+        common.validation_context_type = Some(certificate_authorities(roots, &model.san, crl));
+    }
+    let context = DownstreamTlsContext {
+        common_tls_context: Some(common),
+        require_client_certificate: flag(model.require_client_certificate),
+        ..DownstreamTlsContext::default()
+    };
+    TransportSocket {
+        name: super::tls::SOCKET.to_owned(),
+        config_type: Some(ConfigType::TypedConfig(any(&context))),
+    }
+}
+
+fn manager(model: &HttpConnectionManager) -> hcm::HttpConnectionManager {
+    use kinds::{ForwardClientCertDetails as Details, PathWithEscapedSlashesAction as Slashes};
+    let routes = &model.route_configuration;
+    let details = match model.forward_client_cert {
+        ForwardClientCert::Sanitize => Details::Sanitize,
+        ForwardClientCert::ForwardOnly => Details::ForwardOnly,
+        ForwardClientCert::AppendForward => Details::AppendForward,
+        ForwardClientCert::SanitizeSet => Details::SanitizeSet,
+        ForwardClientCert::AlwaysForwardOnly => Details::AlwaysForwardOnly,
+    };
+    let slashes = match model.path.escaped_slashes {
+        EscapedSlashes::Keep => Slashes::KeepUnchanged,
+        EscapedSlashes::Reject => Slashes::RejectRequest,
+        EscapedSlashes::UnescapeAndRedirect => Slashes::UnescapeAndRedirect,
+        EscapedSlashes::UnescapeAndForward => Slashes::UnescapeAndForward,
+    };
+    let limits = &model.limits;
+    hcm::HttpConnectionManager {
+        stat_prefix: "inbound".to_owned(),
+        route_specifier: Some(kinds::RouteSpecifier::RouteConfig(route_configuration(
+            &routes.name,
+            routes,
+        ))),
+        http_filters: filters::chain(&model.http_filters),
+        // Envoy: 1 to 8192.
+        max_request_headers_kb: uint32(limits.max_header_bytes.div_ceil(1024).clamp(1, 8192)),
+        common_http_protocol_options: Some(
+            envoy_types::pb::envoy::config::core::v3::HttpProtocolOptions {
+                max_headers_count: uint32(limits.max_headers.max(1)),
+                ..Default::default()
+            },
+        ),
+        normalize_path: flag(model.path.normalize),
+        merge_slashes: model.path.merge_slashes,
+        path_with_escaped_slashes_action: slashes.into(),
+        forward_client_cert_details: details.into(),
+        xff_num_trusted_hops: model.xff_num_trusted_hops,
+        ..hcm::HttpConnectionManager::default()
+    }
+}
