@@ -8,6 +8,7 @@
 //!
 //! What it does not do: sockets, TLS and filter chains of servers (gRFC A36).
 
+mod filter;
 mod hcm;
 pub(super) mod http_filter;
 

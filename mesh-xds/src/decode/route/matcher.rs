@@ -88,7 +88,7 @@ pub(in crate::decode) fn header_kind(
 }
 
 /// Conditions on headers.
-pub(super) fn headers(
+pub(in crate::decode) fn headers(
     walk: &mut Walk,
     field: &str,
     messages: &[pb::HeaderMatcher],

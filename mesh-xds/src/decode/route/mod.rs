@@ -25,12 +25,12 @@
 
 mod action;
 pub(super) mod hash;
-mod header;
+pub(super) mod header;
 pub(super) mod matcher;
 mod redirect;
 mod retry;
 mod rewrite;
-mod route_match;
+pub(super) mod route_match;
 mod rule;
 mod split;
 mod virtual_host;
