@@ -2,7 +2,7 @@
 
 use super::ask::{Answer, AskDecision, AskFailure, AskOutcome, Question, QuestionKind};
 use super::chain::{Chain, Filter};
-use super::ext_authz::{CompiledExtAuthz, EXT_AUTHZ_NAMESPACE};
+use super::ext_authz::{self, CompiledExtAuthz, EXT_AUTHZ_NAMESPACE};
 use super::jwt::{CompiledJwt, JwtError, Pending};
 use super::overrides::Overrides;
 use super::pass::{FilterContext, FilterObserver, Pass, Step, Told, head_of};
@@ -60,15 +60,16 @@ impl Pass {
                 "no_filter_asked",
             ));
         };
-        let step = match filter {
-            Filter::Jwt(jwt) => self.tokens_answered(&own.name, jwt, answer, cx, observer),
-            Filter::ExtAuthz(authz) => self.check_answered(&own.name, authz, answer, cx, observer),
-            Filter::RateLimit(limit) => self.limit_answered(&own.name, limit, answer, cx, observer),
-            _ => Some(refuse(FilterReply::new(
-                &own.name,
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "no_question_asked",
-            ))),
+        let name = &own.name;
+        let step = if let Filter::Jwt(jwt) = filter {
+            self.tokens_answered(name, jwt, answer, cx, observer)
+        } else if let Filter::ExtAuthz(authz) = filter {
+            self.check_answered(name, authz, answer, cx, observer)
+        } else if let Filter::RateLimit(limit) = filter {
+            self.limit_answered(name, limit, answer, cx, observer)
+        } else {
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            Some(refuse(FilterReply::new(name, status, "no_question_asked")))
         };
         match step {
             Some(step) => step,
@@ -170,7 +171,7 @@ impl Pass {
             Ok(answer) if answer.allowed => {
                 told(AskOutcome::Allowed, "", None);
                 if !shadow {
-                    authz.allow(&answer, cx.request);
+                    ext_authz::allow(&answer, cx.request);
                     let known = self.known();
                     known.response.extend(answer.response_headers);
                     if !answer.metadata.is_empty() {
@@ -181,7 +182,7 @@ impl Pass {
             }
             Ok(answer) => {
                 told(AskOutcome::Denied, "ext_authz_denied", None);
-                (!shadow).then(|| refuse(authz.deny(name, answer)))
+                (!shadow).then(|| refuse(ext_authz::deny(name, answer)))
             }
             Err(failure) if model.failure_mode_allow => {
                 told(AskOutcome::FailedOpen, "ext_authz_error", failure.as_ref());

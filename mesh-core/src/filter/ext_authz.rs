@@ -143,33 +143,6 @@ impl CompiledExtAuthz {
         Ok(answer)
     }
 
-    /// A yes, as far as it is about the request.
-    pub(super) fn allow(&self, answer: &CheckAnswer, request: &mut Parts) {
-        for edit in &answer.headers {
-            apply_edit(edit, &mut request.headers);
-        }
-        let (set, remove) = (&answer.query_parameters_to_set, &answer.query_parameters_to_remove);
-        if !set.is_empty() || !remove.is_empty() {
-            edit_query(request, set, remove);
-        }
-    }
-
-    /// A no, as the caller gets it.
-    pub(super) fn deny(&self, filter: &Arc<str>, answer: CheckAnswer) -> FilterReply {
-        let status = answer.status.unwrap_or(StatusCode::FORBIDDEN);
-        let mut reply = FilterReply::new(filter, status, "ext_authz_denied");
-        for edit in &answer.headers {
-            apply_edit(edit, &mut reply.headers);
-        }
-        // They are the reply's own to say.
-        reply.headers.remove(CONTENT_LENGTH);
-        if !answer.body.is_empty() && !reply.headers.contains_key(CONTENT_TYPE) {
-            reply.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-        }
-        reply.body = answer.body;
-        reply
-    }
-
     /// Nobody answered, and the request goes on.
     pub(super) fn fail_open(&self, request: &mut Parts) {
         if self.model.failure_mode_allow_header_add {
@@ -182,6 +155,33 @@ impl CompiledExtAuthz {
     pub(super) fn fail_closed(&self, filter: &Arc<str>) -> FilterReply {
         FilterReply::new(filter, self.model.status_on_error, "ext_authz_error")
     }
+}
+
+/// A yes, as far as it is about the request.
+pub(super) fn allow(answer: &CheckAnswer, request: &mut Parts) {
+    for edit in &answer.headers {
+        apply_edit(edit, &mut request.headers);
+    }
+    let (set, remove) = (&answer.query_parameters_to_set, &answer.query_parameters_to_remove);
+    if !set.is_empty() || !remove.is_empty() {
+        edit_query(request, set, remove);
+    }
+}
+
+/// A no, as the caller gets it.
+pub(super) fn deny(filter: &Arc<str>, answer: CheckAnswer) -> FilterReply {
+    let status = answer.status.unwrap_or(StatusCode::FORBIDDEN);
+    let mut reply = FilterReply::new(filter, status, "ext_authz_denied");
+    for edit in &answer.headers {
+        apply_edit(edit, &mut reply.headers);
+    }
+    // They are the reply's own to say.
+    reply.headers.remove(CONTENT_LENGTH);
+    if !answer.body.is_empty() && !reply.headers.contains_key(CONTENT_TYPE) {
+        reply.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    }
+    reply.body = answer.body;
+    reply
 }
 
 /// Headers of a denial that callers get whatever is listed (Envoy).

@@ -30,8 +30,8 @@ impl DirectRoute {
         action.timeout = Duration::ZERO;
         let mut host = VirtualHost::new(name, vec![Domain::Any]);
         host.routes.push(Arc::new(Route::forward(action)));
-        let mut routes = RouteConfiguration::default();
-        routes.virtual_hosts = vec![Arc::new(host)];
+        let virtual_hosts = vec![Arc::new(host)];
+        let routes = RouteConfiguration { virtual_hosts, ..RouteConfiguration::default() };
         let router = Router::compile(&Arc::new(routes), &BTreeMap::new(), None).ok()?;
         let route = Arc::clone(router.targets().next()?.route);
         let forward = Arc::clone(route.forward()?);

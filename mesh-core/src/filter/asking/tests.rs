@@ -304,7 +304,7 @@ fn limits_refuse_what_is_over_them() {
     let left = "x-ratelimit-limit=10, 10;w=60;name=\"n\", 10;w=60;name=\"n\" x-ratelimit-remaining=3 x-ratelimit-reset=7";
     check_limit(
         model.clone(),
-        Ok(under.clone()),
+        Ok(under),
         &format!("Allowed: http://reviews/a?x=1&y=2 x-user=v cookie=secret / {left}"),
     );
     let mut over = LimitAnswer { over_limit: true, ..LimitAnswer::default() };

@@ -98,7 +98,7 @@ fn bare(audience: &str) -> &str {
 pub(super) fn write_headers(token: &Token, provider: &JwtProvider, headers: &mut HeaderMap) {
     if let Some(name) = &provider.forward_payload_header {
         let mut text = token.claims_text().to_owned();
-        while provider.pad_forward_payload_header && text.len() % 4 != 0 {
+        while provider.pad_forward_payload_header && !text.len().is_multiple_of(4) {
             text.push('=');
         }
         if let Ok(value) = HeaderValue::try_from(text) {

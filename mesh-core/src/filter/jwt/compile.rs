@@ -201,8 +201,8 @@ fn rules(model: &JwtAuthn) -> Result<Router, JwtConfigError> {
         let route = Route::new(at.to_string(), rule.matcher.clone(), RouteAction::NonForwarding);
         host.routes.push(Arc::new(route));
     }
-    let mut routes = RouteConfiguration::default();
-    routes.virtual_hosts = vec![Arc::new(host)];
+    let virtual_hosts = vec![Arc::new(host)];
+    let routes = RouteConfiguration { virtual_hosts, ..RouteConfiguration::default() };
     let no_clusters = BTreeMap::new();
     match Router::compile(&Arc::new(routes), &no_clusters, None) {
         Ok(router) => Ok(router),

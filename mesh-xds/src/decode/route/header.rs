@@ -171,7 +171,11 @@ pub(in crate::decode) fn editable(
 }
 
 /// The name of a header, in lower case.
-pub(super) fn header_name(walk: &mut Walk, field: &str, text: &str) -> Option<HeaderName> {
+pub(in crate::decode) fn header_name(
+    walk: &mut Walk,
+    field: &str,
+    text: &str,
+) -> Option<HeaderName> {
     let name = HeaderName::from_bytes(text.as_bytes()).ok();
     if name.is_none() {
         match text.starts_with(':') {
@@ -192,7 +196,7 @@ pub(super) fn header_name(walk: &mut Walk, field: &str, text: &str) -> Option<He
 }
 
 /// A text of Envoy's format without commands; an error when there is one.
-pub(super) fn constant(walk: &mut Walk, field: &str, text: &str) -> Option<String> {
+pub(in crate::decode) fn constant(walk: &mut Walk, field: &str, text: &str) -> Option<String> {
     let constant = unescape(text.as_bytes()).and_then(|text| String::from_utf8(text).ok());
     if constant.is_none() {
         walk.error_at(

@@ -30,7 +30,7 @@ pub(super) mod matcher;
 mod redirect;
 mod retry;
 mod rewrite;
-mod route_match;
+pub(super) mod route_match;
 mod rule;
 mod split;
 mod virtual_host;

@@ -27,7 +27,7 @@ const SKIPPED_PSEUDO: &str = "the route is skipped: of pseudo headers, only `:me
 const SKIPPED_ABSENT: &str = "the route is skipped: a query parameter's absence can't be matched";
 
 /// Decodes a match; `None`: the route is skipped, or has an error.
-pub(super) fn decode(walk: &mut Walk, message: &pb::RouteMatch) -> Option<RouteMatch> {
+pub(in crate::decode) fn decode(walk: &mut Walk, message: &pb::RouteMatch) -> Option<RouteMatch> {
     let before = walk.errors();
     let mut kept = supported(walk, message);
     let path = match &message.path_specifier {

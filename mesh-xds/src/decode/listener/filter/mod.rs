@@ -6,11 +6,17 @@
 
 mod adaptive_concurrency;
 mod admission_control;
+#[cfg(test)]
+mod ask_tests;
 mod body_size_limit;
+mod ext_authz;
 mod fault;
 mod header_mutation;
+mod jwt_authn;
 mod local_ratelimit;
+mod rate_limit;
 mod rbac;
+mod service;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -20,6 +26,7 @@ use crate::decode::common::{self, Walk, type_name};
 use crate::decode::typed::is_typed_struct;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as pb;
 use envoy_types::pb::google::protobuf::Any;
+use mesh_core::filter::Chain;
 use mesh_core::model::{HttpFilter, HttpFilterConfig, HttpFilterOverride};
 use pb::http_filter::ConfigType;
 use std::collections::BTreeSet;
@@ -39,7 +46,10 @@ type DecodeOverride = fn(&mut Walk, &Any) -> Option<HttpFilterOverride>;
 
 /// The filters that do something on a server.
 const KINDS: &[Kind] = &[
+    jwt_authn::KIND,
+    ext_authz::KIND,
     rbac::KIND,
+    rate_limit::KIND,
     local_ratelimit::KIND,
     adaptive_concurrency::KIND,
     admission_control::KIND,
@@ -147,4 +157,16 @@ fn message<M: prost::Message + Default>(walk: &mut Walk, any: &Any) -> Option<M>
         return None;
     }
     common::unpack(walk, any)
+}
+
+/// A configuration that compiles; an error when it does not.
+fn checked(walk: &mut Walk, config: HttpFilterConfig) -> Option<HttpFilterConfig> {
+    let filter = HttpFilter::new("checked", config);
+    match Chain::compile(std::slice::from_ref(&filter), None) {
+        Ok(_) => Some(filter.config),
+        Err(wrong) => {
+            walk.error(wrong.kind);
+            None
+        }
+    }
 }
