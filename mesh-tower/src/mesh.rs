@@ -183,6 +183,12 @@ impl Mesh {
         self.0.shared.credentials.own()
     }
 
+    /// Accepts connections by the listener `name` of the configuration, for a server loop of one's own.
+    #[must_use]
+    pub fn acceptor(&self, name: impl Into<Arc<str>>) -> crate::server::Acceptor {
+        crate::server::Acceptor::new(self.clone(), name.into())
+    }
+
     /// The metrics.
     #[must_use]
     pub fn metrics(&self) -> Metrics {

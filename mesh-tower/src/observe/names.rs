@@ -43,6 +43,8 @@ pub(crate) enum Owner {
     Mesh,
     /// Where its configuration comes from.
     Source,
+    /// One port that serves.
+    Listener,
 }
 
 macro_rules! metrics {
@@ -175,6 +177,17 @@ metrics! {
         "When the last response was accepted, in seconds since the Unix epoch.";
     XdsCopies: Source Counter "mesh_xds_copy_writes_total" "{write}" [outcome]
         "Times that the copy of the last good configuration was written to disk, or could not be.";
+    ServerAccepted: Listener Counter "mesh_server_connections_accepted_total" "{connection}"
+        [listener security]
+        "Connections that a server accepted, by how they are secured.";
+    ServerHandshakes: Listener Counter "mesh_server_handshakes_failed_total" "{handshake}"
+        [listener reason]
+        "Connections that ended before their TLS handshake did, by why.";
+    ServerRefused: Listener Counter "mesh_server_connections_refused_total" "{connection}"
+        [listener reason]
+        "Connections that the configuration of a server refused, by why.";
+    ServerActive: Listener Gauge "mesh_server_connections_active" "{connection}" [listener]
+        "Connections that a server has accepted and that are open.";
 }
 
 /// How the metrics of gRPC begin that are counted here: its names are kept, for its dashboards.

@@ -11,6 +11,7 @@
 use super::cluster::ClusterCells;
 use super::histogram::HistogramSnapshot;
 use super::history::History;
+use super::listener::ListenerCells;
 use super::mesh::MeshCells;
 use super::names::{Metric, Owner};
 use super::source::SourceCells;
@@ -24,6 +25,7 @@ use std::sync::{Arc, Weak};
 pub(crate) struct Registry {
     targets: Mutex<BTreeMap<TargetLabels, Weak<TargetCells>>>,
     clusters: Mutex<BTreeMap<Arc<str>, Weak<ClusterCells>>>,
+    listeners: Mutex<BTreeMap<Arc<str>, Weak<ListenerCells>>>,
     mesh: MeshCells,
     source: Arc<SourceCells>,
     history: History,
@@ -67,6 +69,18 @@ impl Registry {
         }
         let cells = Arc::new(ClusterCells::new(Arc::clone(name), Arc::downgrade(self)));
         clusters.insert(Arc::clone(name), Arc::downgrade(&cells));
+        cells
+    }
+
+    /// The cells of one port that serves. They stay as long as its server does.
+    pub(crate) fn listener(&self, name: &Arc<str>) -> Arc<ListenerCells> {
+        let mut listeners = self.listeners.lock();
+        if let Some(cells) = listeners.get(name).and_then(Weak::upgrade) {
+            return cells;
+        }
+        listeners.retain(|_, cells| cells.strong_count() > 0);
+        let cells = Arc::new(ListenerCells::new(Arc::clone(name)));
+        listeners.insert(Arc::clone(name), Arc::downgrade(&cells));
         cells
     }
 
@@ -118,6 +132,9 @@ impl Registry {
                 self.mesh.visit(metric, visit);
             }
             Owner::Source => self.source.visit(metric, visit),
+            Owner::Listener => {
+                live(&self.listeners).iter().for_each(|cells| cells.visit(metric, visit));
+            }
         }
     }
 

@@ -30,12 +30,11 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::server::TlsStream;
 use webpki::{CertRevocationList, OwnedCertRevocationList};
 
-pub use super::server_material::ServerTlsError;
+pub(crate) use super::server_material::ServerTlsError;
 
 /// Who is where: what a look-up needs.
 pub(crate) struct Around<'a> {
@@ -289,9 +288,4 @@ fn system() -> Result<Arc<[CertificateDer<'static>]>, ServerTlsError> {
         (true, Some(error)) => Err(unusable(&"the system's roots", error)),
         (_, _) => Ok(found.certs.into()),
     }
-}
-
-/// The part of a handshake's budget that is left; `None`: no limit.
-pub(crate) fn left(budget: Option<Duration>, spent: Duration) -> Option<Duration> {
-    budget.map(|budget| budget.saturating_sub(spent))
 }

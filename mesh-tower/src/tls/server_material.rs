@@ -54,8 +54,7 @@ pub(super) enum Trust {
 
 /// Why a chain has no TLS to offer now. Its handshakes fail.
 #[derive(Clone, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ServerTlsError {
+pub(crate) enum ServerTlsError {
     /// Its policy names no identity.
     #[error(
         "the filter chain has TLS and no identity to show: configure `identity`, or a certificate of its own"

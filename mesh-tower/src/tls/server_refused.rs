@@ -93,27 +93,6 @@ pub struct TriedRoots {
     pub since: WallTime,
 }
 
-impl ClientRefusal {
-    /// The label of the metric.
-    pub(crate) const fn label(&self) -> &'static str {
-        match self {
-            Self::NoCertificate => "no_certificate",
-            Self::Unreadable(_) => "unreadable",
-            Self::Expired(_) => "expired",
-            Self::NotYetValid(_) => "not_yet_valid",
-            Self::UnknownIssuer => "unknown_issuer",
-            Self::NoBundle(_) => "no_bundle",
-            Self::NoSpiffeId(_) => "no_spiffe_id",
-            Self::Names(_) => "wrong_name",
-            Self::Revoked => "revoked",
-            Self::RevocationUnknown => "revocation_unknown",
-            Self::RevocationListExpired(_) => "revocation_list_expired",
-            Self::NotForClients => "not_for_clients",
-            Self::Other(_) => "unverified",
-        }
-    }
-}
-
 impl CameCertificate {
     pub(super) fn new(certificate: &Certificate) -> Self {
         let peer = Peer::Certified(Arc::new(certificate.names.clone()));
