@@ -3,15 +3,18 @@
 //! | module | what |
 //! |---|---|
 //! | `chain_match.rs` | which filter chain a connection gets |
+//! | `opening.rs` | where a listener lets in who proves nothing |
 //!
 //! A connection gets its chain once, when it is accepted. Its requests are routed by the chain's own
 //! router: the route says which filters do what, and whether it is for this server at all.
 
 mod chain_match;
+mod opening;
 #[cfg(test)]
 mod tests;
 
 pub use chain_match::{ConnectionFacts, DuplicateMatch};
+pub use opening::{Opening, OpeningKind, openings};
 
 use crate::filter::{Chain, FilterError, Overrides};
 use crate::head::RequestHead;
