@@ -29,6 +29,11 @@
 //! the mesh can give, so they are not for sale one by one; layers of your own go above `MeshLayer`, where
 //! they see calls, or around the transport under it, where they see attempts.
 //!
+//! # Servers
+//!
+//! [`Mesh::server`] serves a tower service by a listener of the configuration ([`server`]): it accepts, does
+//! TLS, knows who called, and ends without losing a call.
+//!
 //! # Readiness
 //!
 //! Every service here is always ready. Above the pick nothing is known that readiness could tell, and a

@@ -90,7 +90,7 @@ impl fmt::Display for Opening {
 mod tests {
     use super::*;
     use crate::model::Listener;
-    use crate::model::rbac::{Rbac, RbacAction, RbacFilter};
+    use crate::model::rbac::RbacFilter;
     use crate::model::tls::DownstreamTls;
 
     #[track_caller]
@@ -141,8 +141,9 @@ mod tests {
             false,
             |chain| {
                 mutual(chain);
-                let rules = Rbac::new(RbacAction::Allow);
-                chain.network_rbac = vec![Arc::new(RbacFilter::new(Arc::new(rules)))];
+                let mut rbac = RbacFilter::default();
+                rbac.rules = Some(Arc::default());
+                chain.network_rbac = vec![Arc::new(rbac)];
             },
             "",
         );

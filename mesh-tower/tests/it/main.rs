@@ -39,6 +39,8 @@ mod replies;
 mod report;
 mod retry;
 mod rpc;
+#[cfg(feature = "tls-aws-lc")]
+mod server;
 mod runtime;
 mod streaming;
 mod swap;
