@@ -220,7 +220,8 @@ impl Mesh {
     /// Cancel safe; the mesh stays ended.
     pub async fn shutdown(&self, deadline: Duration) {
         let begun = Instant::now();
-        let servers: Vec<_> = self.0.servers.lock().iter().filter_map(WeakServer::upgrade).collect();
+        let servers: Vec<_> =
+            self.0.servers.lock().iter().filter_map(WeakServer::upgrade).collect();
         join_all(servers.iter().map(|server| server.drain(deadline))).await;
         let deadline = deadline.saturating_sub(begun.elapsed());
         self.0.driver.stop(deadline);

@@ -92,7 +92,12 @@ impl Server {
     }
 
     /// What curl says of one request, or its exit code.
-    fn curl(&self, scheme: &str, arguments: &[&str], shows: Option<&[PathBuf; 2]>) -> Result<String, i32> {
+    fn curl(
+        &self,
+        scheme: &str,
+        arguments: &[&str],
+        shows: Option<&[PathBuf; 2]>,
+    ) -> Result<String, i32> {
         let mut command = Command::new("curl");
         command.args(["--silent", "--max-time", "10"]).args(arguments);
         command.arg("--cacert").arg(self.scratch.path().join("ca.pem"));

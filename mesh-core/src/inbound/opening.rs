@@ -60,11 +60,9 @@ fn has_policy(chain: &FilterChain) -> bool {
     let of_connections = || chain.network_rbac.iter().any(|rbac| rbac.rules.is_some());
     let of_requests = || {
         let filters = chain.http.iter().flat_map(|http| &http.http_filters);
-        filters.filter(|filter| !filter.disabled).any(|filter| match &filter.config {
-            HttpFilterConfig::Rbac(rbac) => rbac.rules.is_some(),
-            #[allow(unreachable_patterns, clippy::allow_attributes, reason = "more kinds follow")]
-            _ => false,
-        })
+        filters.filter(|filter| !filter.disabled).any(
+            |filter| matches!(&filter.config, HttpFilterConfig::Rbac(rbac) if rbac.rules.is_some()),
+        )
     };
     of_connections() || of_requests()
 }

@@ -22,7 +22,9 @@ pub enum AcceptError {
         why: Arc<str>,
     },
     /// No filter chain is for it.
-    #[error("no filter chain of the listener `{listener}` is for this connection: add one that matches it, or a default")]
+    #[error(
+        "no filter chain of the listener `{listener}` is for this connection: add one that matches it, or a default"
+    )]
     NoChain {
         /// The listener's name.
         listener: Arc<str>,
@@ -46,7 +48,9 @@ pub enum AcceptError {
         denied: Denied,
     },
     /// The chain has TLS, and the client speaks none.
-    #[error("the filter chain `{chain}` asks for TLS, and the client does not begin with it: let it use TLS, or configure `mtls: permissive`")]
+    #[error(
+        "the filter chain `{chain}` asks for TLS, and the client does not begin with it: let it use TLS, or configure `mtls: permissive`"
+    )]
     NotTls {
         /// The chain.
         chain: Arc<str>,

@@ -181,11 +181,7 @@ impl Drains {
 }
 
 /// Whether connections that `chain` accepted may stay.
-fn fits(
-    chain: &CompiledFilterChain,
-    listener: Option<&CompiledListener>,
-    today: WallTime,
-) -> bool {
+fn fits(chain: &CompiledFilterChain, listener: Option<&CompiledListener>, today: WallTime) -> bool {
     let next = listener.and_then(|listener| listener.chain(&chain.model().name));
     next.is_some_and(|next| {
         let is_over = next.model().until.is_some_and(|until| until <= today);

@@ -105,10 +105,7 @@ impl MeshServer {
     /// Tells `callback` now whether this server serves, and again whenever that changes (gRFC A36). It is
     /// called in the middle of things: it must not wait.
     #[must_use]
-    pub fn on_mode_change(
-        self,
-        callback: impl Fn(&ServingMode) + Send + Sync + 'static,
-    ) -> Self {
+    pub fn on_mode_change(self, callback: impl Fn(&ServingMode) + Send + Sync + 'static) -> Self {
         self.0.keeper.tell(Box::new(callback));
         self
     }
@@ -246,10 +243,8 @@ impl MeshServer {
         // Here what is done with each request is put around the service.
         let service = PerConnection::new(service, connection, Arc::clone(&seen));
         let builder = builder(limits);
-        let served = builder.serve_connection_with_upgrades(
-            TokioIo::new(io),
-            TowerToHyperService::new(service),
-        );
+        let served = builder
+            .serve_connection_with_upgrades(TokioIo::new(io), TowerToHyperService::new(service));
         let shut_down = |served: Pin<&mut auto::UpgradeableConnection<'_, _, _, _>>| {
             served.graceful_shutdown();
         };

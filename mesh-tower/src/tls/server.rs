@@ -251,8 +251,7 @@ fn verifier(
         origin: Arc::clone(&origin),
         since: clock::wall(),
     };
-    let verifier =
-        ClientVerifier::new(roots, demands, provider.signature_verification_algorithms);
+    let verifier = ClientVerifier::new(roots, demands, provider.signature_verification_algorithms);
     match verifier.is_hopeless() {
         true => Err(unusable(&origin, &"there is no root certificate that can be used")),
         false => Ok(verifier),
@@ -262,8 +261,7 @@ fn verifier(
 fn names(inputs: &Inputs) -> Result<CompiledSanMatchers, ServerTlsError> {
     let typed = |matcher: &_| SanMatcher { kind: SanKind::Any, matcher: Clone::clone(matcher) };
     let typed: Vec<SanMatcher> = inputs.san.iter().map(typed).collect();
-    CompiledSanMatchers::new(&typed)
-        .map_err(|(at, error)| unusable(&format!("san[{at}]"), &error))
+    CompiledSanMatchers::new(&typed).map_err(|(at, error)| unusable(&format!("san[{at}]"), &error))
 }
 
 /// The lists of a PEM text. None at all would mean that nobody is known not to be revoked.

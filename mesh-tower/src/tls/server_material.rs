@@ -5,11 +5,11 @@
 //! second at most.
 
 use crate::identity::{Credentials, Identity, NoIdentity};
+use mesh_core::model::StringMatcher;
 use mesh_core::model::secret::{SecretCertificate, SecretSource};
 use mesh_core::model::tls::{
     DownstreamTls, ResolvedIdentity, ResolvedRoots, SecretError, TlsRoots, UpstreamTls,
 };
-use mesh_core::model::StringMatcher;
 use mesh_core::update::Secrets;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -213,9 +213,7 @@ async fn own(
 ) -> Result<Own, ServerTlsError> {
     match identity {
         ResolvedIdentity::Mesh => Ok(Own::Identity(current(None, credentials)?.0)),
-        ResolvedIdentity::Provider(name) => {
-            Ok(Own::Identity(current(Some(name), credentials)?.0))
-        }
+        ResolvedIdentity::Provider(name) => Ok(Own::Identity(current(Some(name), credentials)?.0)),
         ResolvedIdentity::Certificate(SecretCertificate { chain, private_key, .. }) => {
             let origin = origin("the certificate", chain);
             let (chain, key) = (files.content(chain).await?, files.content(private_key).await?);

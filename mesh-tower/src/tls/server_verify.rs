@@ -99,9 +99,8 @@ impl ClientVerifier {
         others: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), Box<ClientRefused>> {
-        let certificate = Certificate::parse(first).map_err(|error| {
-            self.refuse(ClientRefusal::Unreadable(error.to_string()), None)
-        })?;
+        let certificate = Certificate::parse(first)
+            .map_err(|error| self.refuse(ClientRefusal::Unreadable(error.to_string()), None))?;
         let refuse = |reason| self.refuse(reason, Some(&certificate));
         let anchors = self.anchors.of(&certificate).map_err(refuse)?;
         self.leads_to(first, others, anchors, now).map_err(refuse)?;
@@ -122,12 +121,12 @@ impl ClientVerifier {
         anchors: &[TrustAnchor<'static>],
         now: UnixTime,
     ) -> Result<(), ClientRefusal> {
-        let entity =
-            EndEntityCert::try_from(first).map_err(|error| refusal(&error, ClientRefusal::Other))?;
+        let entity = EndEntityCert::try_from(first)
+            .map_err(|error| refusal(&error, ClientRefusal::Other))?;
         let lists: Vec<&CertRevocationList<'_>> = self.revoked.iter().flatten().collect();
-        let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
-            options.with_expiration_policy(ExpirationPolicy::Enforce).build()
-        });
+        let revocation = RevocationOptionsBuilder::new(&lists)
+            .ok()
+            .map(|options| options.with_expiration_policy(ExpirationPolicy::Enforce).build());
         let usage = webpki::KeyUsage::client_auth();
         let algorithms = self.algorithms.all;
         entity
@@ -233,14 +232,14 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        self.check(end_entity, intermediates, now).map(|()| ClientCertVerified::assertion()).map_err(
-            |refused| {
+        self.check(end_entity, intermediates, now)
+            .map(|()| ClientCertVerified::assertion())
+            .map_err(|refused| {
                 let alert = alert(&refused.reason);
                 // Without a handshake that listens, the alert has to do.
                 let _nobody_listens = REFUSED.try_with(|slot| slot.replace(Some(refused)));
                 rustls::Error::InvalidCertificate(alert)
-            },
-        )
+            })
     }
 
     fn verify_tls12_signature(

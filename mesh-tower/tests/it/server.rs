@@ -7,12 +7,12 @@ mod world;
 
 use crate::fixture::{bounded, eventually};
 use ca::{Ca, Pair};
+use mesh_core::identity::TrustDomain;
+use mesh_core::model::filter_chain::TransportProtocol;
+use mesh_core::model::matcher::StringPattern;
 use mesh_core::model::rbac::{Permission, Policy, Principal, Rbac, RbacAction, RbacFilter};
 use mesh_core::model::tls::DownstreamTls;
-use mesh_core::model::matcher::StringPattern;
 use mesh_core::model::{FilterChain, StringMatcher};
-use mesh_core::model::filter_chain::TransportProtocol;
-use mesh_core::identity::TrustDomain;
 use mesh_tower::identity::{Material, Roots};
 use mesh_tower::server::ServingMode;
 use rustls::pki_types::CertificateDer;
@@ -51,7 +51,8 @@ fn check(
                     let counted = || {
                         let now = world.counts(FAILED);
                         let news = now.iter().filter(|line| !before.contains(line));
-                        news.map(|line| line.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
+                        news.map(|line| line.split(' ').next().unwrap().to_owned())
+                            .collect::<Vec<_>>()
                     };
                     eventually("it is counted", || !counted().is_empty()).await;
                     assert_eq!(counted(), [reason.as_str()], "{caller}");
@@ -84,7 +85,8 @@ async fn who_proves_what_is_asked_for_gets_in() {
     let others = Ca::new("others").issue(FRIEND);
     check(&world, Some(&others), Err("unknown_issuer")).await;
     assert_eq!(world.counts(ACCEPTED), ["{security=\"mutual_tls\"} 2"]);
-    eventually("all are closed", || world.counts("mesh_server_connections_active").is_empty()).await;
+    eventually("all are closed", || world.counts("mesh_server_connections_active").is_empty())
+        .await;
 }
 
 #[tokio::test]

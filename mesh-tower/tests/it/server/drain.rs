@@ -75,8 +75,7 @@ async fn over_http1(address: SocketAddr, counts: Arc<Counts>) {
 /// Calls side by side on one connection, until it takes no more.
 async fn over_http2(address: SocketAddr, counts: Arc<Counts>) {
     let io = TcpStream::connect(address).await.unwrap();
-    let (sender, driver) =
-        http2::handshake(TokioExecutor::new(), TokioIo::new(io)).await.unwrap();
+    let (sender, driver) = http2::handshake(TokioExecutor::new(), TokioIo::new(io)).await.unwrap();
     tokio::spawn(driver);
     let mut callers = tokio::task::JoinSet::new();
     for _ in 0..4 {
@@ -84,11 +83,11 @@ async fn over_http2(address: SocketAddr, counts: Arc<Counts>) {
         callers.spawn(async move {
             while sender.ready().await.is_ok() {
                 match bounded(sender.send_request(request())).await {
-                    Ok(_) => drop(counts.answered.fetch_add(1, Ordering::SeqCst)),
+                    Ok(_) => counts.answered.fetch_add(1, Ordering::SeqCst),
                     // It was not processed: the connection takes no more.
                     Err(error) if error.is_canceled() || is_farewell(&error) => return,
-                    Err(_) => drop(counts.lost.fetch_add(1, Ordering::SeqCst)),
-                }
+                    Err(_) => counts.lost.fetch_add(1, Ordering::SeqCst),
+                };
             }
         });
     }

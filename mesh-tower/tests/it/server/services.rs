@@ -72,5 +72,8 @@ async fn routes_of_tonic_are_a_service() {
     let mut client = tonic_health::pb::health_client::HealthClient::new(channel);
     let request = tonic_health::pb::HealthCheckRequest { service: "shop".to_owned() };
     let answer = bounded(client.check(request)).await.unwrap().into_inner();
-    assert_eq!(answer.status, tonic_health::pb::health_check_response::ServingStatus::Serving as i32);
+    assert_eq!(
+        answer.status,
+        tonic_health::pb::health_check_response::ServingStatus::Serving as i32
+    );
 }

@@ -156,7 +156,8 @@ where
     let request = request.body(Empty::<Bytes>::new()).unwrap();
     let text = |error: hyper::Error| format!("{error:?}");
     let response = if is_http2 {
-        let (mut sender, driver) = http2::handshake(TokioExecutor::new(), io).await.map_err(text)?;
+        let (mut sender, driver) =
+            http2::handshake(TokioExecutor::new(), io).await.map_err(text)?;
         tokio::spawn(driver);
         bounded(sender.send_request(request)).await.map_err(text)?
     } else {
