@@ -16,7 +16,6 @@ use crate::clock;
 use crate::identity::{Certificate, Credentials, Roots, certificates, crypto, private_key};
 use mesh_core::identity::san::CompiledSanMatchers;
 use mesh_core::identity::{Peer, Validity};
-use mesh_core::model::san::{SanKind, SanMatcher};
 use mesh_core::model::tls::DownstreamTls;
 use mesh_core::update::Secrets;
 use parking_lot::Mutex;
@@ -259,9 +258,8 @@ fn verifier(
 }
 
 fn names(inputs: &Inputs) -> Result<CompiledSanMatchers, ServerTlsError> {
-    let typed = |matcher: &_| SanMatcher { kind: SanKind::Any, matcher: Clone::clone(matcher) };
-    let typed: Vec<SanMatcher> = inputs.san.iter().map(typed).collect();
-    CompiledSanMatchers::new(&typed).map_err(|(at, error)| unusable(&format!("san[{at}]"), &error))
+    CompiledSanMatchers::new(&inputs.san)
+        .map_err(|(at, error)| unusable(&format!("san[{at}]"), &error))
 }
 
 /// The lists of a PEM text. None at all would mean that nobody is known not to be revoked.

@@ -5,11 +5,11 @@
 //! second at most.
 
 use crate::identity::{Credentials, Identity, NoIdentity};
-use mesh_core::model::StringMatcher;
 use mesh_core::model::secret::{SecretCertificate, SecretSource};
 use mesh_core::model::tls::{
     DownstreamTls, ResolvedIdentity, ResolvedRoots, SecretError, TlsRoots, UpstreamTls,
 };
+use mesh_core::model::{SanKind, SanMatcher};
 use mesh_core::update::Secrets;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ pub(super) struct Inputs {
     pub(super) own: Own,
     /// `None`: clients are not asked for certificates.
     pub(super) trust: Option<Trust>,
-    pub(super) san: Vec<StringMatcher>,
+    pub(super) san: Vec<SanMatcher>,
     pub(super) revoked: Option<Arc<[u8]>>,
 }
 
@@ -202,7 +202,9 @@ impl Inputs {
             Some(source) => Some(files.content(source).await?),
             None => None,
         };
-        Ok(Self { policy: Arc::clone(policy), own, trust, san: resolved.san, revoked })
+        let typed = |matcher| SanMatcher { kind: SanKind::Any, matcher };
+        let san = resolved.san.into_iter().map(typed).collect();
+        Ok(Self { policy: Arc::clone(policy), own, trust, san, revoked })
     }
 }
 
