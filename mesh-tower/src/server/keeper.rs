@@ -96,20 +96,20 @@ impl Keeper {
             state.is_ending = true;
             announce
         };
-        self.turn(ServingMode::NotServing("it ends".into()));
+        self.turn(&ServingMode::NotServing("it ends".into()));
         announce
     }
 
-    fn turn(&self, mode: ServingMode) {
+    fn turn(&self, mode: &ServingMode) {
         let callbacks = self.callbacks.lock();
         {
             let mut state = self.state.lock();
-            if state.mode == mode {
+            if state.mode == *mode {
                 return;
             }
             state.mode = mode.clone();
         }
-        callbacks.iter().for_each(|callback| callback(&mode));
+        callbacks.iter().for_each(|callback| callback(mode));
     }
 
     /// The mode by this configuration.
@@ -164,7 +164,7 @@ impl Inner {
     pub(super) fn look(&self) -> Option<Duration> {
         let (listener, today) = (self.acceptor.listener(), clock::wall());
         let listener = listener.as_deref();
-        self.keeper.turn(self.keeper.judge(listener));
+        self.keeper.turn(&self.keeper.judge(listener));
         self.drains.changed(listener, today);
         for opening in self.keeper.opened(listener, self.has_identity()) {
             tracing::warn!(target: "mesh::server", listener = %self.acceptor.name(), "{opening}");
