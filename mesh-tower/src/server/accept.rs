@@ -78,6 +78,7 @@ pub struct OpenConnection {
 }
 
 /// What was read of a connection, and for which chain.
+#[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "a handshake needs all of it"))]
 struct Begun<'l> {
     listener: &'l CompiledListener,
     chain: &'l Arc<CompiledFilterChain>,

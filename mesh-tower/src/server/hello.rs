@@ -8,7 +8,8 @@ use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// The most bytes of a ClientHello (Envoy: `TLS_MAX_CLIENT_HELLO`).
-pub(super) const MAX_HELLO: usize = 64 * 1024;
+#[cfg(feature = "tls")]
+const MAX_HELLO: usize = 64 * 1024;
 
 /// The type of a record of the handshake (RFC 8446 section 5.1).
 const HANDSHAKE: u8 = 0x16;

@@ -4,7 +4,7 @@ use bytes::{Buf, Bytes};
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The bytes of a connection that was accepted: decrypted, if it is TLS.
@@ -95,7 +95,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for AcceptedIo<I> {
             #[cfg(feature = "tls")]
             Kind::Tls(io) => {
                 let before = buf.filled().len();
-                let read = ready!(Pin::new(io).poll_read(cx, buf));
+                let read = std::task::ready!(Pin::new(io).poll_read(cx, buf));
                 match read {
                     // A peer that leaves without a farewell. What it sent is delimited by HTTP.
                     Err(error)
