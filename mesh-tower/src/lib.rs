@@ -31,8 +31,10 @@
 //!
 //! # Serving
 //!
-//! [`server::ServerLayer`] is the other side: a service of anybody's, served as a listener of the configuration
-//! says. What its requests pass on to the calls that are made for them is an [`Inbound`].
+//! [`Mesh::server`] serves a tower service by a listener of the configuration ([`server`]): it accepts, does
+//! TLS, knows who called, and ends without losing a call. [`server::ServerLayer`] is the part that is about
+//! requests, for a server loop of one's own. What requests pass on to the calls that are made for them is an
+//! [`Inbound`].
 //!
 //! # Readiness
 //!
@@ -83,6 +85,8 @@ pub mod server;
 pub mod source;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "tls")]
+mod tls;
 mod transport;
 
 pub use body::{BoxError, MeshBody};

@@ -8,15 +8,19 @@ use crate::net::{Net, Shared};
 use crate::observe::target::{TargetCells, TargetLabels};
 use crate::observe::{ConfigurationRecord, Metrics};
 use crate::passthrough::Passthrough;
+use crate::server::{Acceptor, MeshServer, WeakServer};
 use crate::transport::Transport;
+use futures_util::future::join_all;
 use mesh_core::WallTime;
 use mesh_core::local_reply::Reason;
 use mesh_core::state;
+use parking_lot::Mutex;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// A mesh: configuration, connections and statistics, shared by everything that is made from it.
 ///
@@ -46,6 +50,8 @@ struct Inner {
     driver: driver::Guard,
     /// Calls that no route took.
     unrouted: Arc<TargetCells>,
+    /// They end before the calls that they make.
+    servers: Mutex<Vec<WeakServer>>,
 }
 
 impl Mesh {
@@ -85,7 +91,8 @@ impl Mesh {
     ) -> Self {
         let transport = Transport::new(passthrough);
         let unrouted = shared.registry.target(&TargetLabels::default());
-        Self(Arc::new(Inner { state, shared, transport, progress, driver, unrouted }))
+        let servers = Mutex::default();
+        Self(Arc::new(Inner { state, shared, transport, progress, driver, unrouted, servers }))
     }
 
     /// The client: the whole stack over our own connections. A tower service for
@@ -191,17 +198,33 @@ impl Mesh {
         self.0.shared.registry.mesh().egress().destinations()
     }
 
-    /// A server asks for its listener: see [`Interests::want_listener`](crate::source::demand::Interests::want_listener). The snapshot has it under `name`, or why
-    /// it is not there.
+    /// A server asks for its listener: see
+    /// [`Interests::want_listener`](crate::source::demand::Interests::want_listener). The snapshot has it under
+    /// `name`, or why it is not there.
     ///
     /// # Errors
     /// [`TooManyListeners`](crate::source::demand::TooManyListeners): servers ask for too many.
-    #[expect(dead_code, reason = "for servers")]
     pub(crate) fn want_listener(
         &self,
         name: &str,
     ) -> Result<(), crate::source::demand::TooManyListeners> {
         self.0.shared.interests.want_listener(name)
+    }
+
+    /// Accepts connections by the listener `name` of the configuration, for a server loop of one's own.
+    #[must_use]
+    pub fn acceptor(&self, name: impl Into<Arc<str>>) -> Acceptor {
+        Acceptor::new(self.clone(), name.into())
+    }
+
+    /// A server by the listener `name` of the configuration. It ends with [`shutdown`](Self::shutdown).
+    #[must_use]
+    pub fn server(&self, name: impl Into<Arc<str>>) -> MeshServer {
+        let server = MeshServer::new(self.clone(), name.into());
+        let mut servers = self.0.servers.lock();
+        servers.retain(|server| server.upgrade().is_some());
+        servers.push(server.downgrade());
+        server
     }
 
     /// The metrics.
@@ -210,12 +233,18 @@ impl Mesh {
         Metrics::new(Arc::clone(&self.0.shared.registry))
     }
 
-    /// Ends the mesh: new calls are refused, those in flight have until `deadline` to finish, also
-    /// those that pass through unrouted and those at endpoints that were removed before.
+    /// Ends the mesh: its servers are drained, and then new calls are refused; those in flight have until
+    /// `deadline` to finish, also those that pass through unrouted and those at endpoints that were removed
+    /// before.
     ///
     /// # Cancel safety
     /// Cancel safe; the mesh stays ended.
     pub async fn shutdown(&self, deadline: Duration) {
+        let begun = Instant::now();
+        let servers: Vec<_> =
+            self.0.servers.lock().iter().filter_map(WeakServer::upgrade).collect();
+        join_all(servers.iter().map(|server| server.drain(deadline))).await;
+        let deadline = deadline.saturating_sub(begun.elapsed());
         self.0.driver.stop(deadline);
         let mut progress = self.0.progress.clone();
         // The driver drains and says when it has ended; a driver that is gone has.

@@ -24,10 +24,13 @@ mod grpcio;
 mod istiod;
 mod nginx;
 mod node;
+mod openssl;
 mod process;
 mod promtool;
 mod rpc;
 mod secure;
+#[path = "../../mesh-tower/tests/it/server/ca.rs"]
+mod server_ca;
 mod statistics;
 mod xds;
 mod xds_everything;

@@ -6,18 +6,21 @@
 //! | [`head`] | limits of a head, which host it names, and what its caller may not say |
 //! | [`path`] | the one path of all its spellings |
 //! | `refusal.rs` | what a server answers by itself |
+//! | `opening.rs` | where a listener lets in who proves nothing |
 //!
 //! A connection gets its chain once, when it is accepted. Its requests are routed by the chain's own
 //! router: the route says which filters do what, and whether it is for this server at all.
 
 mod chain_match;
 pub mod head;
+mod opening;
 pub mod path;
 mod refusal;
 #[cfg(test)]
 mod tests;
 
 pub use chain_match::{ConnectionFacts, DuplicateMatch, check_matches};
+pub use opening::{Opening, OpeningKind, openings};
 pub use refusal::{HostRefused, Refusal};
 
 use crate::filter::{Chain, FilterError, OverrideCompiler, Overrides};

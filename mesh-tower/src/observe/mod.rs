@@ -39,6 +39,7 @@ pub(crate) mod events;
 mod fixture;
 mod histogram;
 mod history;
+pub(crate) mod port;
 pub(crate) mod load;
 pub(crate) mod mesh;
 pub(crate) mod names;

@@ -45,6 +45,8 @@ pub(crate) enum Owner {
     Source,
     /// One listener.
     Server,
+    /// One port that serves.
+    Port,
 }
 
 macro_rules! metrics {
@@ -194,6 +196,17 @@ metrics! {
     ServerRefused: Server Counter "mesh_server_refused_total" "{request}"
         [listener reason filter policy]
         "Requests that were refused before the service saw them, and those that shadow rules would refuse.";
+    ServerAccepted: Port Counter "mesh_server_connections_accepted_total" "{connection}"
+        [listener security]
+        "Connections that a server accepted, by how they are secured.";
+    ServerHandshakes: Port Counter "mesh_server_handshakes_failed_total" "{handshake}"
+        [listener reason]
+        "Connections that ended before their TLS handshake did, by why.";
+    ServerConnectionsRefused: Port Counter "mesh_server_connections_refused_total" "{connection}"
+        [listener reason]
+        "Connections that the configuration of a server refused, by why.";
+    ServerActive: Port Gauge "mesh_server_connections_active" "{connection}" [listener]
+        "Connections that a server has accepted and that are open.";
 }
 
 /// The header by which a server tells how long its application took, and how long it took itself: the form of

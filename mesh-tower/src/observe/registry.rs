@@ -11,6 +11,7 @@
 use super::cluster::ClusterCells;
 use super::histogram::HistogramSnapshot;
 use super::history::History;
+use super::port::PortCells;
 use super::mesh::MeshCells;
 use super::names::{Metric, Owner};
 use super::server::ListenerCells;
@@ -25,6 +26,7 @@ use std::sync::{Arc, Weak};
 pub(crate) struct Registry {
     targets: Mutex<BTreeMap<TargetLabels, Weak<TargetCells>>>,
     clusters: Mutex<BTreeMap<Arc<str>, Weak<ClusterCells>>>,
+    ports: Mutex<BTreeMap<Arc<str>, Weak<PortCells>>>,
     mesh: MeshCells,
     source: Arc<SourceCells>,
     history: History,
@@ -84,6 +86,18 @@ impl Registry {
         cells
     }
 
+    /// The cells of one port that serves. They stay as long as its server does.
+    pub(crate) fn port(&self, name: &Arc<str>) -> Arc<PortCells> {
+        let mut ports = self.ports.lock();
+        if let Some(cells) = ports.get(name).and_then(Weak::upgrade) {
+            return cells;
+        }
+        ports.retain(|_, cells| cells.strong_count() > 0);
+        let cells = Arc::new(PortCells::new(Arc::clone(name)));
+        ports.insert(Arc::clone(name), Arc::downgrade(&cells));
+        cells
+    }
+
     /// Calls by virtual host: how many were begun, and whether any is in flight.
     pub(crate) fn calls_by_virtual_host(&self) -> BTreeMap<Arc<str>, (u64, bool)> {
         let mut calls: BTreeMap<Arc<str>, (u64, bool)> = BTreeMap::new();
@@ -134,6 +148,9 @@ impl Registry {
             Owner::Source => self.source.visit(metric, visit),
             Owner::Server => {
                 live(&self.servers).iter().for_each(|cells| cells.visit(metric, visit));
+            }
+            Owner::Port => {
+                live(&self.ports).iter().for_each(|cells| cells.visit(metric, visit));
             }
         }
     }

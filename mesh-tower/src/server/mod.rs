@@ -2,14 +2,41 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | `serve.rs` | the server loop: sockets, connections, hyper |
+//! | `accept.rs` | a byte stream → a connection that is known, or a reason why not |
+//! | `accept_error.rs` | those reasons |
+//! | `hello.rs`, `io.rs` | how a connection begins, and its bytes after that |
 //! | `connection.rs` | what is known of a connection; in the extensions of its requests |
 //! | `layer/` | what is done with a request before the service sees it, and with its response |
+//! | `http.rs` | the user's service, as one connection's requests come to it |
+//! | `drain.rs` | how connections end without losing a call |
+//! | `keeper.rs` | what changes with the configuration: serving or not, which connections end |
+//! | `listen.rs` | sockets |
 
+mod accept;
+mod accept_error;
 mod connection;
+mod drain;
+mod hello;
+mod http;
+mod io;
+mod keeper;
 mod layer;
+mod listen;
+mod serve;
 
+pub use accept::{Accepted, Acceptor, Ends, OpenConnection};
+pub use accept_error::AcceptError;
 pub use connection::{Connection, NoConnection};
+pub use io::AcceptedIo;
+pub use keeper::ServingMode;
 pub use layer::{
     AuditSink, Refused, RequestBody, ServerBody, ServerFuture, ServerLayer, ServerService,
     StdoutAudit,
 };
+pub use listen::Listen;
+pub(crate) use serve::WeakServer;
+pub use serve::{MeshServer, ServeError};
+
+#[cfg(feature = "tls")]
+pub use crate::tls::server_refused::{CameCertificate, ClientRefusal, ClientRefused, TriedRoots};

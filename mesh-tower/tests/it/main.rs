@@ -41,6 +41,8 @@ mod replies;
 mod report;
 mod retry;
 mod rpc;
+#[cfg(feature = "tls-aws-lc")]
+mod server;
 mod runtime;
 mod server_layer;
 mod streaming;

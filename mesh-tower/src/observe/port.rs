@@ -1,0 +1,148 @@
+//! [`PortCells`]: the metrics of a port that serves, about its connections.
+
+use super::cell::zeroes;
+use super::names::{Metric, label_values};
+use super::registry::{Value, Visit};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+label_values! {
+    /// How a connection is secured (label `security`).
+    pub(crate) enum Security {
+        /// TLS, and the client has proven who it is.
+        MutualTls = "mutual_tls",
+        /// TLS, by a client without a certificate.
+        Tls = "tls",
+        /// Neither.
+        Plaintext = "plaintext",
+    }
+}
+
+label_values! {
+    /// Why a handshake did not end well (label `reason`).
+    pub(crate) enum HandshakeFailure {
+        /// The client showed no certificate.
+        NoCertificate = "no_certificate",
+        /// Its certificate can't be read.
+        Unreadable = "unreadable",
+        /// It is over.
+        Expired = "expired",
+        /// It has not begun.
+        NotYetValid = "not_yet_valid",
+        /// No root has signed it.
+        UnknownIssuer = "unknown_issuer",
+        /// There are no roots of its trust domain.
+        NoBundle = "no_bundle",
+        /// It has no SPIFFE id, and roots are chosen by it.
+        NoSpiffeId = "no_spiffe_id",
+        /// It has none of the names that are asked for.
+        WrongName = "wrong_name",
+        /// It was revoked.
+        Revoked = "revoked",
+        /// No revocation list is of its issuer.
+        RevocationUnknown = "revocation_unknown",
+        /// That list is over.
+        RevocationListExpired = "revocation_list_expired",
+        /// It is not for clients.
+        NotForClients = "not_for_clients",
+        /// It does not verify for another reason.
+        Unverified = "unverified",
+        /// We have nothing to show, or nobody to believe.
+        NoIdentity = "no_identity",
+        /// The client speaks no TLS where it is asked for.
+        NotTls = "not_tls",
+        /// What the client said, or said of us, ends the handshake.
+        Protocol = "protocol",
+        /// It took too long.
+        Timeout = "timeout",
+        /// The client left.
+        Closed = "closed",
+    }
+}
+
+label_values! {
+    /// Why the configuration refused a connection (label `reason`).
+    pub(crate) enum Refusal {
+        /// There is no such listener in it, or it is drained.
+        NotServing = "not_serving",
+        /// No filter chain is for the connection.
+        NoChain = "no_chain",
+        /// The chain is over.
+        Over = "over",
+        /// Who connects is not allowed to (network RBAC).
+        Rbac = "rbac",
+    }
+}
+
+/// The cells of one listener.
+pub(crate) struct PortCells {
+    name: Arc<str>,
+    accepted: [AtomicU64; Security::ALL.len()],
+    failed: [AtomicU64; HandshakeFailure::ALL.len()],
+    refused: [AtomicU64; Refusal::ALL.len()],
+    active: AtomicU64,
+}
+
+/// A connection counts as open as long as this lives.
+pub(crate) struct Active(Arc<PortCells>);
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.active.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl PortCells {
+    pub(super) fn new(name: Arc<str>) -> Self {
+        let active = AtomicU64::new(0);
+        Self { name, accepted: zeroes(), failed: zeroes(), refused: zeroes(), active }
+    }
+
+    /// A connection was accepted, and is open until the answer is dropped.
+    pub(crate) fn accepted(self: &Arc<Self>, security: Security) -> Active {
+        self.accepted[security as usize].fetch_add(1, Ordering::Relaxed);
+        self.active.fetch_add(1, Ordering::Relaxed);
+        Active(Arc::clone(self))
+    }
+
+    /// A handshake failed.
+    pub(crate) fn failed(&self, why: HandshakeFailure) {
+        self.failed[why as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A connection was refused.
+    pub(crate) fn refused(&self, why: Refusal) {
+        self.refused[why as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Gives `visit` all series of `metric`. Reasons that never occurred are left out.
+    pub(super) fn visit(&self, metric: Metric, visit: &mut Visit<'_>) {
+        let name = &*self.name;
+        let number = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
+        let mut reasons = |texts: &mut dyn Iterator<Item = (&'static str, &AtomicU64)>| {
+            for (reason, cell) in texts {
+                let count = number(cell);
+                if count > 0 {
+                    visit(&[name, reason], Value::Number(count));
+                }
+            }
+        };
+        match metric {
+            Metric::ServerAccepted => {
+                for (security, cell) in Security::ALL.iter().zip(&self.accepted) {
+                    visit(&[name, security.as_str()], Value::Number(number(cell)));
+                }
+            }
+            Metric::ServerHandshakes => {
+                let texts = HandshakeFailure::ALL.iter().map(|reason| reason.as_str());
+                reasons(&mut texts.zip(&self.failed));
+            }
+            Metric::ServerConnectionsRefused => {
+                let texts = Refusal::ALL.iter().map(|reason| reason.as_str());
+                reasons(&mut texts.zip(&self.refused));
+            }
+            Metric::ServerActive => visit(&[name], Value::Number(number(&self.active))),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! [`Acceptor`]: a byte stream → a connection that is known, or a reason why not.
+//!
+//! ```text
+//!  bytes ── first bytes, if a chain asks ──> facts ──> chain ──┬─ TLS: handshake ──┬─> network RBAC ──> Connection
+//!               │ too late: closed           │ none: closed    └─ plaintext ───────┘       │ denied: closed
+//! ```
+//!
+//! - Without a listener of this name in the configuration, connections are closed at once, with no byte
+//!   (gRFC A36: "not serving").
+//! - Network RBAC is asked once, when it is known who came: after the handshake. Asked before, a policy that
+//!   allows a principal would deny everybody (Envoy asks it with the identity of TLS, too).
+//! - The time for all of it is that of the chain; before there is one, the longest of the listener's.
+//!
+//! What it does not do: read requests, or ask again when the configuration changes.
+
+use super::accept_error::AcceptError;
+use super::connection::Connection;
+use super::hello::Beginning;
+use super::io::{AcceptedIo, Kind, Rewind};
+use crate::clock;
+use crate::mesh::Mesh;
+use crate::observe::port::{Active, PortCells, Security};
+#[cfg(feature = "tls")]
+use crate::tls::server::{self, HandshakeError, ServerTls};
+use bytes::Bytes;
+use mesh_core::identity::Peer;
+use mesh_core::inbound::{CompiledFilterChain, CompiledListener, ConnectionFacts};
+use mesh_core::model::filter_chain::TransportProtocol;
+use mesh_core::rbac::{self, AuditRecord};
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+
+/// Accepts connections by one listener of the configuration.
+///
+/// [`MeshServer`](super::MeshServer) does it for whole servers; this is for programs with a server loop of
+/// their own. Clones are the same.
+#[derive(Clone)]
+pub struct Acceptor(Arc<Inner>);
+
+struct Inner {
+    mesh: Mesh,
+    name: Arc<str>,
+    cells: Arc<PortCells>,
+    #[cfg(feature = "tls")]
+    tls: ServerTls,
+}
+
+/// The ends of a byte stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a connection has two ends")]
+pub struct Ends {
+    /// Ours; `None`: it has no IP address.
+    pub local: Option<SocketAddr>,
+    /// The other; `None`: it has no IP address.
+    pub remote: Option<SocketAddr>,
+}
+
+/// A connection that was accepted.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Accepted<I> {
+    /// Its bytes, decrypted.
+    pub io: AcceptedIo<I>,
+    /// What is known of it.
+    pub connection: Arc<Connection>,
+    /// As long as this lives, it counts as open.
+    pub open: OpenConnection,
+}
+
+/// A connection counts as open until this is dropped.
+pub struct OpenConnection {
+    _active: Active,
+}
+
+/// What was read of a connection, and for which chain.
+#[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "a handshake needs all of it"))]
+struct Begun<'l> {
+    listener: &'l CompiledListener,
+    chain: &'l Arc<CompiledFilterChain>,
+    beginning: Beginning,
+    server_name: Arc<str>,
+    started: Instant,
+}
+
+impl Acceptor {
+    pub(crate) fn new(mesh: Mesh, name: Arc<str>) -> Self {
+        let cells = mesh.shared().registry.port(&name);
+        #[cfg(feature = "tls")]
+        let tls = ServerTls::default();
+        Self(Arc::new(Inner {
+            mesh,
+            name,
+            cells,
+            #[cfg(feature = "tls")]
+            tls,
+        }))
+    }
+
+    /// The listener's name.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.0.name
+    }
+
+    /// The listener in force; `None`: there is none of this name.
+    pub(super) fn listener(&self) -> Option<Arc<CompiledListener>> {
+        self.0.mesh.snapshot().listeners().get(&self.0.name).cloned()
+    }
+
+    /// Accepts the connection of which `io` are the bytes.
+    ///
+    /// # Errors
+    /// [`AcceptError`] says why it was not; it is counted, and `io` is dropped.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: what was read is lost.
+    pub async fn accept<I>(&self, io: I, ends: Ends) -> Result<Accepted<I>, AcceptError>
+    where
+        I: AsyncRead + AsyncWrite + Unpin,
+    {
+        let accepted = self.try_accept(io, ends).await;
+        accepted.inspect_err(|error| self.refuse(error))
+    }
+
+    /// Counts a connection that is not accepted.
+    pub(super) fn refuse(&self, error: &AcceptError) {
+        error.count(&self.0.cells);
+    }
+
+    async fn try_accept<I>(&self, mut io: I, ends: Ends) -> Result<Accepted<I>, AcceptError>
+    where
+        I: AsyncRead + AsyncWrite + Unpin,
+    {
+        let started = Instant::now();
+        let listener = self.listener().ok_or_else(|| AcceptError::NotServing {
+            listener: Arc::clone(&self.0.name),
+            why: "the configuration does not have it".into(),
+        })?;
+        let beginning = first_bytes(&listener, &mut io, started).await?;
+        let (server_name, protocols) = said(&beginning);
+        let chain = self.chain(&listener, ends, &beginning, (&server_name, &protocols))?;
+        over(chain)?;
+        let begun = Begun { listener: &listener, chain, beginning, server_name, started };
+        let (io, connection) = self.secure(io, ends, begun).await?;
+        allowed(&connection)?;
+        let security = match connection.peer {
+            Peer::Certified(_) => Security::MutualTls,
+            Peer::Tls => Security::Tls,
+            Peer::Plaintext => Security::Plaintext,
+        };
+        let open = OpenConnection { _active: self.0.cells.accepted(security) };
+        Ok(Accepted { io, connection: Arc::new(connection), open })
+    }
+
+    fn chain<'l>(
+        &self,
+        listener: &'l CompiledListener,
+        ends: Ends,
+        beginning: &Beginning,
+        (server_name, protocols): (&str, &[String]),
+    ) -> Result<&'l Arc<CompiledFilterChain>, AcceptError> {
+        let protocols: Vec<&str> = protocols.iter().map(String::as_str).collect();
+        let transport_protocol = match beginning {
+            Beginning::Hello(_) => TransportProtocol::Tls,
+            Beginning::Raw(_) | Beginning::Closed => TransportProtocol::RawBuffer,
+        };
+        let facts = ConnectionFacts {
+            destination: ends.local,
+            direct_source: ends.remote,
+            source: ends.remote,
+            transport_protocol,
+            server_name,
+            application_protocols: &protocols,
+        };
+        let none = || AcceptError::NoChain { listener: Arc::clone(&self.0.name) };
+        listener.select(&facts).ok_or_else(none)
+    }
+
+    fn connection(&self, ends: Ends, begun: &Begun<'_>) -> Connection {
+        let chain = Arc::clone(begun.chain);
+        let mut connection = Connection::new(Arc::clone(&self.0.name), chain);
+        (connection.local, connection.remote) = (ends.local, ends.remote);
+        connection.server_name = Arc::clone(&begun.server_name);
+        connection
+    }
+
+    /// Secures the connection as its chain says.
+    async fn secure<I>(
+        &self,
+        io: I,
+        ends: Ends,
+        begun: Begun<'_>,
+    ) -> Result<(AcceptedIo<I>, Connection), AcceptError>
+    where
+        I: AsyncRead + AsyncWrite + Unpin,
+    {
+        let connection = self.connection(ends, &begun);
+        let Some(_policy) = &begun.chain.model().tls else {
+            let read = match begun.beginning {
+                Beginning::Raw(read) => read,
+                #[cfg(feature = "tls")]
+                Beginning::Hello(hello) => hello.read,
+                #[cfg(not(feature = "tls"))]
+                Beginning::Hello(read) => read,
+                Beginning::Closed => Bytes::new(),
+            };
+            return Ok((AcceptedIo(Kind::Plain(Rewind::new(read, io))), connection));
+        };
+        let chain = Arc::clone(&begun.chain.model().name);
+        match begun.beginning {
+            Beginning::Raw(_) | Beginning::Closed => Err(AcceptError::NotTls { chain }),
+            #[cfg(feature = "tls")]
+            Beginning::Hello(_) => self.handshake(io, begun, connection).await,
+            #[cfg(not(feature = "tls"))]
+            Beginning::Hello(_) => {
+                let reason = "this program was built without the feature `tls`".into();
+                Err(AcceptError::NoIdentity { chain, reason })
+            }
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    async fn handshake<I>(
+        &self,
+        io: I,
+        begun: Begun<'_>,
+        mut connection: Connection,
+    ) -> Result<(AcceptedIo<I>, Connection), AcceptError>
+    where
+        I: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Begun { chain, beginning, started, listener, .. } = begun;
+        let model = chain.model();
+        let (Some(policy), Beginning::Hello(hello)) = (&model.tls, beginning) else {
+            return Err(AcceptError::NotTls { chain: Arc::clone(&model.name) });
+        };
+        let shared = self.0.mesh.shared();
+        self.0.tls.keep(|name| listener.chain(name).is_some());
+        let (secrets, credentials) = (shared.secrets.load_full(), &shared.credentials);
+        let around = server::Around { secrets: &secrets, credentials };
+        let tls = self.0.tls.of(&model.name, policy, around).await;
+        let tls = tls.map_err(|error| AcceptError::NoIdentity {
+            chain: Arc::clone(&model.name),
+            reason: error.to_string().into(),
+        })?;
+        let io = Rewind::new(hello.read.slice(hello.taken..), io);
+        let waited_for = "the client has not finished its part of the handshake";
+        let limit = limit(model.handshake_timeout);
+        let stream = within(limit, started, waited_for, tls.handshake(hello.accepted, io)).await?;
+        let stream = stream.map_err(|error| failed(error, &model.name))?;
+        let (peer, certificates) = server::proven(&stream);
+        (connection.peer, connection.certificates) = (peer, certificates.into());
+        let alpn = stream.get_ref().1.alpn_protocol();
+        connection.alpn = alpn.map(|name| String::from_utf8_lossy(name).into());
+        Ok((AcceptedIo(Kind::Tls(Box::new(stream))), connection))
+    }
+}
+
+#[cfg(feature = "tls")]
+fn failed(error: HandshakeError, chain: &Arc<str>) -> AcceptError {
+    let chain = Arc::clone(chain);
+    match error {
+        HandshakeError::Client(refused) => AcceptError::Client { chain, refused },
+        HandshakeError::Tls(error) => {
+            AcceptError::Handshake { chain, reason: error.to_string().into() }
+        }
+        HandshakeError::Io(error) => AcceptError::Io(error),
+    }
+}
+
+/// What the connection begins with, if any chain has to know.
+async fn first_bytes<I: AsyncRead + Unpin>(
+    listener: &CompiledListener,
+    io: &mut I,
+    started: Instant,
+) -> Result<Beginning, AcceptError> {
+    let has_tls = listener.chains().iter().any(|chain| chain.model().tls.is_some());
+    if !has_tls && !listener.looks_at_client_hello() {
+        return Ok(Beginning::Raw(Bytes::new()));
+    }
+    let limits = listener.chains().iter().map(|chain| limit(chain.model().handshake_timeout));
+    // Without a limit is the longest.
+    let longest = limits.reduce(|one, two| one.zip(two).map(|(one, two)| one.max(two))).flatten();
+    let waited_for = "the client has not sent a whole ClientHello, or any byte";
+    match within(longest, started, waited_for, Beginning::read(io)).await? {
+        Ok(Beginning::Closed) => Err(AcceptError::Closed),
+        Ok(beginning) => Ok(beginning),
+        Err(error) => Err(AcceptError::Io(error)),
+    }
+}
+
+/// Envoy: zero means none.
+fn limit(timeout: Duration) -> Option<Duration> {
+    (!timeout.is_zero()).then_some(timeout)
+}
+
+async fn within<T>(
+    limit: Option<Duration>,
+    started: Instant,
+    waited_for: &'static str,
+    work: impl Future<Output = T>,
+) -> Result<T, AcceptError> {
+    let Some(after) = limit else { return Ok(work.await) };
+    let left = after.saturating_sub(started.elapsed());
+    let late = |_| AcceptError::TimedOut { waited_for, after };
+    tokio::time::timeout(left, work).await.map_err(late)
+}
+
+/// The server name, in lower case, and the protocols of a ClientHello.
+#[cfg(feature = "tls")]
+fn said(beginning: &Beginning) -> (Arc<str>, Vec<String>) {
+    let Beginning::Hello(hello) = beginning else { return (Arc::from(""), Vec::new()) };
+    let hello = hello.accepted.client_hello();
+    let name = hello.server_name().unwrap_or_default().to_ascii_lowercase().into();
+    let protocols = hello.alpn().into_iter().flatten();
+    (name, protocols.map(|name| String::from_utf8_lossy(name).into_owned()).collect())
+}
+
+#[cfg(not(feature = "tls"))]
+fn said(_: &Beginning) -> (Arc<str>, Vec<String>) {
+    (Arc::from(""), Vec::new())
+}
+
+fn over(chain: &CompiledFilterChain) -> Result<(), AcceptError> {
+    match chain.model().until {
+        Some(until) if until <= clock::wall() => {
+            Err(AcceptError::Over { chain: Arc::clone(&chain.model().name), until })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn allowed(connection: &Connection) -> Result<(), AcceptError> {
+    let filters = connection.chain.network_rbac();
+    if filters.is_empty() {
+        return Ok(());
+    }
+    let chain = &connection.chain.model().name;
+    let facts = connection.facts();
+    let request = rbac::Request::of_connection(&facts);
+    rbac::decide(filters, &request, |filter, decision| {
+        for verdict in decision.enforced.iter().filter(|verdict| verdict.audited) {
+            let name = filter.stat_prefixes().0;
+            let record = AuditRecord::new(clock::wall(), name, &request, verdict);
+            tracing::info!(target: "mesh::audit", %chain, "{record}");
+        }
+        if let Some(shadow) = decision.shadow.filter(|verdict| !verdict.allowed) {
+            let policy = shadow.policy.map(|policy| &**policy);
+            tracing::debug!(target: "mesh::server", %chain, policy, "shadow rules deny");
+        }
+    })
+    .map_err(|denied| AcceptError::Denied {
+        chain: Arc::clone(chain),
+        peer: connection.peer.name().into(),
+        denied,
+    })
+}
+
+impl fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Acceptor").field("name", &self.0.name).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for OpenConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OpenConnection")
+    }
+}

@@ -1,0 +1,254 @@
+//! [`Drains`]: how connections end without losing a call.
+//!
+//! ```text
+//!  a server ends, or a chain is another one
+//!     │
+//!     ├─ HTTP/2: GOAWAY for streams to come, a round trip, GOAWAY for good (RFC 9113 section 6.8)
+//!     ├─ HTTP/1.1: `connection: close` with each answer, for a while; then who is silent is closed
+//!     └─ at the deadline: closed, whatever is in flight
+//! ```
+//!
+//! An idle connection of HTTP/1.1 has no way to say that it is about to be closed: a request may be on its
+//! way. So those are closed last, when whoever is busy has had an answer that says so.
+//!
+//! What it does not do: tell that the server ends. That comes first ([`MeshServer::drain`]).
+//!
+//! [`MeshServer::drain`]: super::MeshServer::drain
+
+use mesh_core::WallTime;
+use mesh_core::inbound::{CompiledFilterChain, CompiledListener};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// How long silent connections of HTTP/1.1 are kept, at most; half the deadline, if that is less.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// How long connections have whose chain is another one (gRFC A36: ten minutes).
+const CHANGED: Duration = Duration::from_secs(600);
+
+/// When a connection ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plan {
+    /// When silent connections are closed.
+    pub(super) quiet: Instant,
+    /// When all are closed; `None`: never.
+    pub(super) deadline: Option<Instant>,
+}
+
+/// The connections of a server, by what would end them.
+#[derive(Debug)]
+pub(super) struct Drains {
+    state: Mutex<State>,
+    open: watch::Sender<usize>,
+    /// The end of the whole server.
+    all: watch::Sender<Option<Plan>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    groups: Vec<Group>,
+}
+
+/// Connections that were accepted by the same chain.
+#[derive(Debug)]
+struct Group {
+    chain: Arc<CompiledFilterChain>,
+    plan: watch::Sender<Option<Plan>>,
+}
+
+/// A connection's place among those that are drained.
+#[derive(Debug)]
+pub(super) struct Place {
+    plan: watch::Receiver<Option<Plan>>,
+    open: watch::Sender<usize>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.open.send_modify(|open| *open = open.saturating_sub(1));
+    }
+}
+
+impl Place {
+    /// Waits until the connection is to end.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(super) async fn drained(&mut self) -> Plan {
+        let planned = match self.plan.wait_for(Option::is_some).await {
+            Ok(plan) => *plan,
+            Err(_) => None,
+        };
+        match planned {
+            Some(plan) => plan,
+            // The server is gone without a word: its connections stay until they end.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Plan {
+    /// One that begins now.
+    pub(super) fn within(deadline: Duration) -> Self {
+        let now = Instant::now();
+        Self { quiet: now + QUIET.min(deadline / 2), deadline: now.checked_add(deadline) }
+    }
+}
+
+impl Drains {
+    pub(super) fn new() -> Self {
+        let (open, all) = (watch::Sender::new(0), watch::Sender::new(None));
+        Self { state: Mutex::default(), open, all }
+    }
+
+    /// A place for a connection of `chain`, while `listener` is in force. If the chain is another one by
+    /// now, or the server ends, it is drained from the first request on.
+    pub(super) fn join(
+        &self,
+        chain: &Arc<CompiledFilterChain>,
+        listener: Option<&CompiledListener>,
+        today: WallTime,
+    ) -> Place {
+        let ends = match *self.all.borrow() {
+            Some(plan) => Some(plan),
+            None if fits(chain, listener, today) => None,
+            None => Some(Plan::within(CHANGED)),
+        };
+        self.open.send_modify(|open| *open += 1);
+        let mut state = self.state.lock();
+        state.groups.retain(|group| group.plan.receiver_count() > 0);
+        let same = |group: &&Group| {
+            ends.is_none() && group.plan.borrow().is_none() && is_same(&group.chain, chain)
+        };
+        let plan = if let Some(group) = state.groups.iter().find(same) {
+            group.plan.subscribe()
+        } else {
+            let plan = watch::Sender::new(ends);
+            let receiver = plan.subscribe();
+            state.groups.push(Group { chain: Arc::clone(chain), plan });
+            receiver
+        };
+        Place { plan, open: self.open.clone() }
+    }
+
+    /// `listener` is in force: connections of chains that are gone, over, or secured otherwise end.
+    pub(super) fn changed(&self, listener: Option<&CompiledListener>, today: WallTime) {
+        let mut state = self.state.lock();
+        state.groups.retain(|group| group.plan.receiver_count() > 0);
+        for group in &state.groups {
+            if !fits(&group.chain, listener, today) {
+                group.plan.send_if_modified(|plan| {
+                    let is_new = plan.is_none();
+                    if is_new {
+                        *plan = Some(Plan::within(CHANGED));
+                    }
+                    is_new
+                });
+            }
+        }
+    }
+
+    /// Ends all connections, those to come too.
+    pub(super) fn all(&self, plan: Plan) {
+        self.all.send_replace(Some(plan));
+        for group in &self.state.lock().groups {
+            group.plan.send_replace(Some(plan));
+        }
+    }
+
+    /// Waits until the whole server ends.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(super) async fn ending(&self) {
+        let mut all = self.all.subscribe();
+        // The sender is here.
+        drop(all.wait_for(Option::is_some).await);
+    }
+
+    /// Waits until no connection is open.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(super) async fn empty(&self) {
+        let mut open = self.open.subscribe();
+        // The sender is here.
+        drop(open.wait_for(|open| *open == 0).await);
+    }
+}
+
+/// Whether connections that `chain` accepted may stay.
+fn fits(chain: &CompiledFilterChain, listener: Option<&CompiledListener>, today: WallTime) -> bool {
+    let next = listener.and_then(|listener| listener.chain(&chain.model().name));
+    next.is_some_and(|next| {
+        let is_over = next.model().until.is_some_and(|until| until <= today);
+        !is_over && is_same(chain, next)
+    })
+}
+
+fn is_same(one: &CompiledFilterChain, two: &CompiledFilterChain) -> bool {
+    let (one, two) = (one.model(), two.model());
+    Arc::ptr_eq(one, two) || (one.name == two.name && one.tls == two.tls)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mesh_core::model::tls::DownstreamTls;
+    use mesh_core::model::{FilterChain, Listener};
+
+    fn listener(name: &str, set: impl FnOnce(&mut FilterChain)) -> CompiledListener {
+        let mut chain = FilterChain::new(name, None);
+        set(&mut chain);
+        let mut listener = Listener::new("l");
+        listener.filter_chains = vec![Arc::new(chain)];
+        CompiledListener::compile(&Arc::new(listener), None).unwrap()
+    }
+
+    /// Whether a connection of the chain `a` ends when `next` is in force.
+    #[track_caller]
+    fn check(next: Option<CompiledListener>, expected: bool) {
+        let (before, drains) = (listener("a", |_| {}), Drains::new());
+        let today = WallTime::from_unix_seconds(100);
+        let place = drains.join(&before.chains()[0], Some(&before), today);
+        assert!(place.plan.borrow().is_none());
+        drains.changed(next.as_ref(), today);
+        assert_eq!(place.plan.borrow().is_some(), expected, "{next:?}");
+    }
+
+    #[test]
+    fn what_ends_the_connections_of_a_chain() {
+        check(Some(listener("a", |_| {})), false);
+        check(Some(listener("a", |chain| chain.handshake_timeout = Duration::ZERO)), false);
+        check(Some(listener("b", |_| {})), true);
+        check(None, true);
+        check(
+            Some(listener("a", |chain| chain.tls = Some(Arc::new(DownstreamTls::mutual())))),
+            true,
+        );
+        let until = |seconds| {
+            move |chain: &mut FilterChain| chain.until = Some(WallTime::from_unix_seconds(seconds))
+        };
+        check(Some(listener("a", until(101))), false);
+        check(Some(listener("a", until(100))), true);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_comes_while_the_server_ends_is_drained_and_waited_for() {
+        let (before, drains) = (listener("a", |_| {}), Drains::new());
+        drains.all(Plan::within(Duration::from_secs(5)));
+        drains.ending().await;
+        drains.empty().await;
+        let today = WallTime::from_unix_seconds(0);
+        let mut late = drains.join(&before.chains()[0], Some(&before), today);
+        let plan = late.drained().await;
+        assert_eq!(plan.deadline.map(|at| at - Instant::now()), Some(Duration::from_secs(5)));
+        let waits = tokio::time::timeout(Duration::from_secs(1), drains.empty()).await;
+        assert!(waits.is_err(), "it is open");
+        drop(late);
+        drains.empty().await;
+    }
+}

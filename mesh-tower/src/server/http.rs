@@ -1,0 +1,94 @@
+//! [`PerConnection`]: the user's service, as one connection's requests come to it.
+
+use super::connection::Connection;
+use http::{HeaderValue, Request, Response, Version, header};
+use pin_project::pin_project;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::task::{Context, Poll, ready};
+use tower_service::Service;
+
+/// What a connection's requests and whoever drains it tell each other.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// 0: no request so far; else 1 or 2.
+    version: AtomicU8,
+    is_draining: AtomicBool,
+}
+
+impl Seen {
+    /// Whether a request came over HTTP/2.
+    pub(super) fn is_http2(&self) -> bool {
+        self.version.load(Ordering::Relaxed) == 2
+    }
+
+    /// From now on answers over HTTP/1.1 say that they are the last.
+    pub(super) fn drain(&self) {
+        self.is_draining.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Puts the [`Connection`] into each request.
+#[derive(Clone, Debug)]
+pub(super) struct PerConnection<S> {
+    service: S,
+    connection: Arc<Connection>,
+    seen: Arc<Seen>,
+}
+
+impl<S> PerConnection<S> {
+    pub(super) const fn new(service: S, connection: Arc<Connection>, seen: Arc<Seen>) -> Self {
+        Self { service, connection, seen }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for PerConnection<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Answer<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.service.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let is_http2 = request.version() == Version::HTTP_2;
+        self.seen.version.store(if is_http2 { 2 } else { 1 }, Ordering::Relaxed);
+        request.extensions_mut().insert(Arc::clone(&self.connection));
+        let closing = (!is_http2).then(|| Arc::clone(&self.seen));
+        Answer { answer: self.service.call(request), closing }
+    }
+}
+
+/// The answer, which says over HTTP/1.1 whether it is the last.
+#[pin_project]
+#[derive(Debug)]
+pub(super) struct Answer<F> {
+    #[pin]
+    answer: F,
+    closing: Option<Arc<Seen>>,
+}
+
+impl<F, R, E> Future for Answer<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let mut answer = ready!(this.answer.poll(cx));
+        let closes = this.closing.as_ref();
+        if closes.is_some_and(|seen| seen.is_draining.load(Ordering::Relaxed))
+            && let Ok(response) = &mut answer
+        {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        Poll::Ready(answer)
+    }
+}

@@ -1,0 +1,223 @@
+//! [`Keeper`]: what a server does when the configuration changes: whether it serves, which connections end,
+//! and what is told of ports that are open.
+//!
+//! One task for each server, because the connections themselves must not wake at every change.
+
+use super::accept::{Acceptor, Ends};
+use super::accept_error::AcceptError;
+use super::listen::elsewhere;
+use super::serve::{Inner, ServeError};
+use crate::clock;
+use mesh_core::inbound::{CompiledListener, Opening, openings};
+use mesh_core::model::Address;
+use parking_lot::Mutex;
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Whether a server serves (gRFC A36).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "closed by gRFC A36")]
+pub enum ServingMode {
+    /// It does.
+    Serving,
+    /// It does not: connections are closed at once, or will be in a moment.
+    NotServing(Arc<str>),
+}
+
+type Callback = Box<dyn Fn(&ServingMode) + Send + Sync>;
+
+/// What a server knows of itself.
+pub(super) struct Keeper {
+    state: Mutex<State>,
+    /// Callbacks are not called under the lock of the state, because they may ask for the mode.
+    callbacks: Mutex<Vec<Callback>>,
+    /// The server is gone, or ends.
+    wake: Arc<Notify>,
+}
+
+struct State {
+    mode: ServingMode,
+    /// Where it listens.
+    bound: Vec<Address>,
+    announce: Duration,
+    is_ending: bool,
+    told: Vec<Opening>,
+    /// The last fault of ours, so that each connection does not tell it again.
+    fault: String,
+}
+
+impl Default for Keeper {
+    fn default() -> Self {
+        let state = State {
+            mode: ServingMode::NotServing("there is no configuration yet".into()),
+            bound: Vec::new(),
+            announce: Duration::ZERO,
+            is_ending: false,
+            told: Vec::new(),
+            fault: String::new(),
+        };
+        let (state, wake) = (Mutex::new(state), Arc::new(Notify::new()));
+        Self { state, callbacks: Mutex::default(), wake }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.wake.notify_one();
+    }
+}
+
+impl Keeper {
+    pub(super) fn mode(&self) -> ServingMode {
+        self.state.lock().mode.clone()
+    }
+
+    pub(super) fn tell(&self, callback: Callback) {
+        let mut callbacks = self.callbacks.lock();
+        callback(&self.mode());
+        callbacks.push(callback);
+    }
+
+    pub(super) fn announce(&self, time: Duration) {
+        self.state.lock().announce = time;
+    }
+
+    pub(super) fn bound(&self, address: Option<Address>) {
+        self.state.lock().bound.extend(address);
+    }
+
+    /// The server ends: how long it goes on to accept.
+    pub(super) fn ends(&self) -> Duration {
+        let announce = {
+            let mut state = self.state.lock();
+            let announce = if state.is_ending { Duration::ZERO } else { state.announce };
+            state.is_ending = true;
+            announce
+        };
+        self.turn(&ServingMode::NotServing("it ends".into()));
+        announce
+    }
+
+    fn turn(&self, mode: &ServingMode) {
+        let callbacks = self.callbacks.lock();
+        {
+            let mut state = self.state.lock();
+            if state.mode == *mode {
+                return;
+            }
+            state.mode = mode.clone();
+        }
+        callbacks.iter().for_each(|callback| callback(mode));
+    }
+
+    /// The mode by this configuration.
+    fn judge(&self, listener: Option<&CompiledListener>) -> ServingMode {
+        let state = self.state.lock();
+        if state.is_ending {
+            return state.mode.clone();
+        }
+        let Some(listener) = listener else {
+            return ServingMode::NotServing("the configuration does not have the listener".into());
+        };
+        let configured = listener.model().address.as_ref();
+        let elsewhere = state.bound.iter().find_map(|bound| elsewhere(configured?, bound));
+        elsewhere.map_or(ServingMode::Serving, |why| ServingMode::NotServing(why.into()))
+    }
+
+    /// Ports that are open, if that has changed.
+    fn opened(&self, listener: Option<&CompiledListener>, has_identity: bool) -> Vec<Opening> {
+        let now = listener.map_or_else(Vec::new, |listener| openings(listener, has_identity));
+        let mut state = self.state.lock();
+        let news: Vec<_> = now.iter().filter(|one| !state.told.contains(one)).cloned().collect();
+        state.told = now;
+        news
+    }
+
+    /// Tells why a connection was not served to its end: loudly what is ours, so that it is seen, and once.
+    pub(super) fn failed(&self, acceptor: &Acceptor, ends: Ends, error: &ServeError) {
+        let (listener, remote) = (acceptor.name(), ends.remote.map(|remote| remote.to_string()));
+        match error {
+            ServeError::Accept(error) if error.is_ours() => {
+                let text = error.to_string();
+                let is_new = std::mem::replace(&mut self.state.lock().fault, text.clone()) != text;
+                if is_new {
+                    tracing::warn!(target: "mesh::server", %listener, "{text}");
+                }
+            }
+            ServeError::Accept(
+                AcceptError::Closed | AcceptError::Io(_) | AcceptError::NotServing { .. },
+            )
+            | ServeError::Http(_) => {
+                tracing::debug!(target: "mesh::server", %listener, remote, "{error}");
+            }
+            ServeError::Accept(_) | ServeError::Deadline => {
+                tracing::info!(target: "mesh::server", %listener, remote, "{error}");
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Looks at the configuration in force. How long until the next chain ends by itself.
+    pub(super) fn look(&self) -> Option<Duration> {
+        let (listener, today) = (self.acceptor.listener(), clock::wall());
+        let listener = listener.as_deref();
+        self.keeper.turn(&self.keeper.judge(listener));
+        self.drains.changed(listener, today);
+        for opening in self.keeper.opened(listener, self.has_identity()) {
+            tracing::warn!(target: "mesh::server", listener = %self.acceptor.name(), "{opening}");
+        }
+        let chains = listener.map_or(&[][..], CompiledListener::chains);
+        let ends = chains.iter().filter_map(|chain| chain.model().until);
+        let next = ends.filter(|until| *until > today).min();
+        // The clock may jump: it is looked at again within a minute, whenever it will be.
+        next.map(|next| next.saturating_duration_since(today).min(Duration::from_secs(60)))
+    }
+
+    #[cfg(feature = "tls")]
+    fn has_identity(&self) -> bool {
+        self.mesh.identities().is_some()
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[expect(clippy::unused_self, reason = "with TLS it depends")]
+    const fn has_identity(&self) -> bool {
+        false
+    }
+}
+
+/// Starts the task that keeps a server up to date. It ends with the server, or with the mesh.
+#[expect(clippy::disallowed_methods, reason = "a server's watch over the configuration is a task")]
+pub(super) fn start(server: &Arc<Inner>) {
+    server.look();
+    let weak = Arc::downgrade(server);
+    let wake = Arc::clone(&server.keeper.wake);
+    let mut progress = server.mesh.progress();
+    drop(server.mesh.shared().runtime.spawn(async move {
+        while let Some(next) = look(&weak) {
+            let due = async {
+                match next {
+                    Some(next) => tokio::time::sleep(next).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                changed = progress.changed() => if changed.is_err() { return },
+                () = wake.notified() => {}
+                () = due => {}
+            }
+        }
+    }));
+}
+
+fn look(server: &Weak<Inner>) -> Option<Option<Duration>> {
+    server.upgrade().map(|server| server.look())
+}
+
+impl fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keeper").field("mode", &self.mode()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,357 @@
+//! [`MeshServer`]: a server loop: connections of a listener, each a task, each served by hyper.
+//!
+//! The service is any tower service of HTTP requests: a router of axum's, routes of tonic's, or one of one's
+//! own. Each request carries an `Arc<`[`Connection`]`>` in its extensions.
+//!
+//! Bounds: a handshake has the time of its chain; a head, its chain's limits, and 30 s over HTTP/1.1, the
+//! wait on an idle connection included (hyper's default); HTTP/2, 200 streams a connection (hyper's
+//! default). How many connections there are is for the operating system to say.
+
+use super::accept::{Accepted, Acceptor, Ends};
+use super::accept_error::AcceptError;
+use super::drain::{Drains, Place, Plan};
+use super::http::{PerConnection, Seen};
+use super::keeper::{self, Keeper, ServingMode};
+use super::listen::{Listen, elsewhere};
+use crate::body::BoxError;
+use crate::clock;
+use crate::mesh::Mesh;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use mesh_core::model::Address;
+use mesh_core::model::filter_chain::RequestLimits;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Weak};
+use std::task::Poll;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tower_service::Service;
+
+/// How long accepting rests when it fails for want of something: files, memory.
+const REST: Duration = Duration::from_millis(200);
+
+/// The most connections that are taken from the queue of a socket that is about to be closed.
+const MAX_WAITING: usize = 4096;
+
+/// What closing may take after the deadline.
+const SLACK: Duration = Duration::from_millis(500);
+
+/// The least buffer that hyper takes for HTTP/1.1.
+const MIN_BUFFER: usize = 8192;
+
+/// A server for one listener of the configuration. Clones are the same.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(mesh: mesh_tower::Mesh) -> Result<(), Box<dyn std::error::Error>> {
+/// # use std::convert::Infallible;
+/// let service = tower::service_fn(|_request: http::Request<hyper::body::Incoming>| async {
+///     Ok::<_, Infallible>(http::Response::new(mesh_tower::MeshBody::full("hello")))
+/// });
+/// let socket = tokio::net::TcpListener::bind("0.0.0.0:8080").await?;
+/// // Until the mesh is shut down, or this server is drained.
+/// mesh.server("web").serve(socket, service).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct MeshServer(Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) acceptor: Acceptor,
+    pub(super) mesh: Mesh,
+    pub(super) drains: Drains,
+    pub(super) keeper: Keeper,
+}
+
+/// A server of which a mesh knows, so that it ends with it.
+#[derive(Debug)]
+pub(crate) struct WeakServer(Weak<Inner>);
+
+/// Why a connection was not served to its end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// It was not accepted.
+    #[error(transparent)]
+    Accept(#[from] AcceptError),
+    /// What came is no HTTP, or the connection broke.
+    #[error("the connection ended: {0}")]
+    Http(#[source] BoxError),
+    /// It was drained, and its calls had not ended at the deadline.
+    #[error("the connection was closed at the deadline of its drain, with calls in flight")]
+    Deadline,
+}
+
+impl MeshServer {
+    pub(crate) fn new(mesh: Mesh, name: Arc<str>) -> Self {
+        let acceptor = Acceptor::new(mesh.clone(), name);
+        let inner = Inner { acceptor, mesh, drains: Drains::new(), keeper: Keeper::default() };
+        let server = Self(Arc::new(inner));
+        keeper::start(&server.0);
+        server
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakServer {
+        WeakServer(Arc::downgrade(&self.0))
+    }
+
+    /// Tells `callback` now whether this server serves, and again whenever that changes (gRFC A36). It is
+    /// called in the middle of things: it must not wait.
+    #[must_use]
+    pub fn on_mode_change(self, callback: impl Fn(&ServingMode) + Send + Sync + 'static) -> Self {
+        self.0.keeper.tell(Box::new(callback));
+        self
+    }
+
+    /// How long a server that ends goes on to accept after it has said that it does not serve, so that
+    /// whoever asks about its health sends nothing more. Default: no time.
+    #[must_use]
+    pub fn announce(self, time: Duration) -> Self {
+        self.0.keeper.announce(time);
+        self
+    }
+
+    /// Whether it serves.
+    #[must_use]
+    pub fn mode(&self) -> ServingMode {
+        self.0.keeper.mode()
+    }
+
+    /// Whether it serves: for health checks.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.mode() == ServingMode::Serving
+    }
+
+    /// Accepts connections from `listener`, and lets `service` answer what comes on them, each connection
+    /// in a task of its own, until the server is [drained](Self::drain). While the configuration does not
+    /// have the listener, or has it elsewhere, connections are closed at once (gRFC A36).
+    ///
+    /// # Errors
+    /// None now: what goes wrong with a socket passes, and is told in the log.
+    ///
+    /// # Cancel safety
+    /// Dropping it closes the socket; connections go on.
+    #[expect(clippy::disallowed_methods, reason = "a connection is a task")]
+    pub async fn serve<L, S, B>(&self, listener: L, service: S) -> io::Result<()>
+    where
+        L: Listen,
+        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        let bound = listener.address();
+        self.0.keeper.bound(bound.clone());
+        self.0.look();
+        let take = |io, ends| {
+            let (server, service, bound) = (self.clone(), service.clone(), bound.clone());
+            drop(tokio::spawn(async move {
+                if let Err(error) = server.connection(io, ends, bound.as_ref(), service).await {
+                    server.0.keeper.failed(&server.0.acceptor, ends, &error);
+                }
+            }));
+        };
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = self.0.drains.ending() => break,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((io, ends)) => take(io, ends),
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::warn!(target: "mesh::server", listener = %self.0.acceptor.name(), "no connection can be accepted: {error}");
+                    tokio::time::sleep(REST).await;
+                }
+            }
+        }
+        // Who has connected before the end is served: it can't know.
+        for _ in 0..MAX_WAITING {
+            let mut next = pin!(listener.accept());
+            let next = poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx))).await;
+            let Poll::Ready(Ok((io, ends))) = next else { break };
+            take(io, ends);
+        }
+        drop(listener);
+        self.0.drains.empty().await;
+        Ok(())
+    }
+
+    /// Serves one connection, of which `io` are the bytes, in the task that polls it.
+    ///
+    /// # Errors
+    /// [`ServeError`]: it was not accepted, or did not end as it should.
+    ///
+    /// # Cancel safety
+    /// Dropping it closes the connection.
+    pub async fn serve_connection<I, S, B>(
+        &self,
+        io: I,
+        ends: Ends,
+        service: S,
+    ) -> Result<(), ServeError>
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        self.connection(io, ends, None, service).await
+    }
+
+    async fn connection<I, S, B>(
+        &self,
+        io: I,
+        ends: Ends,
+        bound: Option<&Address>,
+        service: S,
+    ) -> Result<(), ServeError>
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        let acceptor = &self.0.acceptor;
+        if let Some(why) = bound.and_then(|bound| self.elsewhere(bound)) {
+            let error = AcceptError::NotServing { listener: Arc::clone(acceptor.name()), why };
+            acceptor.refuse(&error);
+            return Err(error.into());
+        }
+        let Accepted { io, connection, open } = acceptor.accept(io, ends).await?;
+        let listener = acceptor.listener();
+        let place = self.0.drains.join(&connection.chain, listener.as_deref(), clock::wall());
+        let limits = connection.chain.http().map(|http| http.model().limits).unwrap_or_default();
+        let seen = Arc::new(Seen::default());
+        // Here what is done with each request is put around the service.
+        let service = PerConnection::new(service, connection, Arc::clone(&seen));
+        let builder = builder(limits);
+        let served = builder
+            .serve_connection_with_upgrades(TokioIo::new(io), TowerToHyperService::new(service));
+        let shut_down = |served: Pin<&mut auto::UpgradeableConnection<'_, _, _, _>>| {
+            served.graceful_shutdown();
+        };
+        let done = drive(pin!(served), shut_down, place, &seen).await;
+        drop(open);
+        done
+    }
+
+    fn elsewhere(&self, bound: &Address) -> Option<Arc<str>> {
+        let listener = self.0.acceptor.listener()?;
+        let configured = listener.model().address.as_ref()?;
+        elsewhere(configured, bound).map(Into::into)
+    }
+
+    /// Ends the server without losing a call: says that it does not serve ([`mode`](Self::mode), callbacks),
+    /// stops to accept, tells clients (GOAWAY, `connection: close`), and waits for the calls in flight, all
+    /// of it until `deadline`, when what is left is closed. A second drain waits for the first.
+    ///
+    /// [`Mesh::shutdown`] does it for all servers of the mesh, before it ends the calls that they make.
+    ///
+    /// # Cancel safety
+    /// Once polled, it goes on, but for the deadline of the announcement.
+    pub async fn drain(&self, deadline: Duration) {
+        let announce = self.0.keeper.ends().min(deadline);
+        if !announce.is_zero() {
+            tokio::time::sleep(announce).await;
+        }
+        let left = deadline.saturating_sub(announce);
+        self.0.drains.all(Plan::within(left));
+        let empty = self.0.drains.empty();
+        let _empty_or_late = tokio::time::timeout(left.saturating_add(SLACK), empty).await;
+    }
+}
+
+impl WeakServer {
+    /// The server, if anybody holds it.
+    pub(crate) fn upgrade(&self) -> Option<MeshServer> {
+        self.0.upgrade().map(MeshServer)
+    }
+}
+
+/// hyper's settings for a chain's limits.
+fn builder(limits: RequestLimits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    let head = usize::try_from(limits.max_header_bytes).unwrap_or(usize::MAX);
+    let mut http1 = builder.http1();
+    http1.timer(TokioTimer::new()).max_buf_size(head.max(MIN_BUFFER));
+    // hyper's own, for which it needs no memory.
+    if limits.max_headers != RequestLimits::default().max_headers {
+        http1.max_headers(usize::try_from(limits.max_headers).unwrap_or(usize::MAX));
+    }
+    builder.http2().timer(TokioTimer::new()).max_header_list_size(limits.max_header_bytes);
+    builder
+}
+
+/// Runs a connection to its end, or to that of its drain, which `shut_down` begins.
+async fn drive<F: Future<Output = Result<(), BoxError>>>(
+    mut served: Pin<&mut F>,
+    shut_down: impl FnOnce(Pin<&mut F>),
+    mut place: Place,
+    seen: &Seen,
+) -> Result<(), ServeError> {
+    let plan = tokio::select! {
+        biased;
+        done = served.as_mut() => return done.map_err(ServeError::Http),
+        plan = place.drained() => plan,
+    };
+    seen.drain();
+    let mut quiet = pin!(tokio::time::sleep_until(plan.quiet));
+    let done = poll_fn(|cx| {
+        if let Poll::Ready(done) = served.as_mut().poll(cx) {
+            return Poll::Ready(Some(done));
+        }
+        // HTTP/2 has a way to say so that loses nothing, whenever it is said.
+        if seen.is_http2() || quiet.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        Poll::Pending
+    });
+    if let Some(done) = done.await {
+        return done.map_err(ServeError::Http);
+    }
+    shut_down(served.as_mut());
+    match plan.deadline {
+        None => served.await.map_err(ServeError::Http),
+        Some(deadline) => match tokio::time::timeout_at(deadline, served).await {
+            Ok(done) => done.map_err(ServeError::Http),
+            Err(_late) => Err(ServeError::Deadline),
+        },
+    }
+}
+
+/// Whether only the connection that was to be accepted is lost.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+    )
+}
+
+impl fmt::Debug for MeshServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MeshServer")
+            .field("listener", self.0.acceptor.name())
+            .field("mode", &self.mode())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,287 @@
+//! [`ServerTls`]: the TLS of a listener's filter chains, as rustls wants it.
+//!
+//! At each handshake what a chain's policy names is looked up: the identity in force, roots, secrets. A
+//! configuration of rustls is made only when one of them is another one, so a renewed certificate serves
+//! new handshakes at once, and a handshake costs a comparison.
+//!
+//! - TLS 1.2 and 1.3, as rustls has them by default. No tickets and no resumption: rustls does not verify a
+//!   peer again whose session it resumes, and certificates of a mesh are short.
+//! - No common protocol (ALPN) is no error: the connection goes on without one, as Envoy's do. rustls ends
+//!   it, so there are two configurations, and what the client offers chooses.
+
+use super::server_material::{Files, Inputs, Own, Trust, unusable};
+use super::server_refused::{ClientRefusal, ClientRefused};
+use super::server_verify::{ClientVerifier, Demands, REFUSED};
+use crate::clock;
+use crate::identity::{Certificate, Credentials, Roots, certificates, crypto, private_key};
+use mesh_core::identity::san::CompiledSanMatchers;
+use mesh_core::identity::{Peer, Validity};
+use mesh_core::model::tls::DownstreamTls;
+use mesh_core::update::Secrets;
+use parking_lot::Mutex;
+use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
+use rustls::server::{Accepted, ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::server::TlsStream;
+use webpki::{CertRevocationList, OwnedCertRevocationList};
+
+pub(crate) use super::server_material::ServerTlsError;
+
+/// Who is where: what a look-up needs.
+pub(crate) struct Around<'a> {
+    pub(crate) secrets: &'a Secrets,
+    pub(crate) credentials: &'a Credentials,
+}
+
+/// The configurations of a listener's chains, by their names.
+#[derive(Debug, Default)]
+pub(crate) struct ServerTls {
+    made: Mutex<BTreeMap<Arc<str>, Arc<ChainTls>>>,
+    files: Files,
+}
+
+/// The TLS of one chain, as long as nothing changes.
+pub(crate) struct ChainTls {
+    inputs: Inputs,
+    config: Arc<ServerConfig>,
+    without_alpn: Arc<ServerConfig>,
+    /// Of a certificate of its own; that of an identity is looked at by who holds it.
+    validity: Option<Validity>,
+    verifier: Option<Arc<ClientVerifier>>,
+}
+
+/// Why a handshake failed.
+#[derive(Debug)]
+pub(crate) enum HandshakeError {
+    Client(Box<ClientRefused>),
+    Tls(rustls::Error),
+    Io(io::Error),
+}
+
+impl ServerTls {
+    /// The TLS of `chain`, made anew if something changed.
+    pub(crate) async fn of(
+        &self,
+        chain: &Arc<str>,
+        policy: &Arc<DownstreamTls>,
+        around: Around<'_>,
+    ) -> Result<Arc<ChainTls>, ServerTlsError> {
+        let Around { secrets, credentials } = around;
+        let inputs = Inputs::gather(policy, secrets, credentials, &self.files).await?;
+        let before = self.made.lock().get(chain).cloned();
+        let made = match before.filter(|made| made.inputs == inputs) {
+            Some(made) => made,
+            None => {
+                // A new root store of the system is read from files.
+                let made = tokio::task::spawn_blocking(|| ChainTls::new(inputs)).await;
+                let made = made.map_err(|error| unusable(&"TLS", &error))??;
+                let made = Arc::new(made);
+                self.made.lock().insert(Arc::clone(chain), Arc::clone(&made));
+                made
+            }
+        };
+        made.in_time()?;
+        Ok(made)
+    }
+
+    /// Forgets the chains that are not there any more.
+    pub(crate) fn keep(&self, is_there: impl Fn(&str) -> bool) {
+        self.made.lock().retain(|chain, _| is_there(chain));
+    }
+}
+
+impl ChainTls {
+    fn new(inputs: Inputs) -> Result<Self, ServerTlsError> {
+        let provider = crypto::provider()
+            .ok_or_else(|| unusable(&"TLS", &crate::identity::InvalidIdentity::NoCrypto))?;
+        let (key, validity) = key(&inputs.own, &provider)?;
+        let verifier = match &inputs.trust {
+            Some(trust) => Some(Arc::new(verifier(trust, &inputs, &provider)?)),
+            None => None,
+        };
+        let builder = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| unusable(&"TLS", &error))?;
+        let builder = match &verifier {
+            Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier) as _),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_cert_resolver(Arc::new(Always(key)));
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        let without_alpn = Arc::new(config.clone());
+        let protocols = inputs.policy.alpn.iter();
+        config.alpn_protocols = protocols.map(|name| name.as_bytes().to_vec()).collect();
+        Ok(Self { inputs, config: Arc::new(config), without_alpn, validity, verifier })
+    }
+
+    fn in_time(&self) -> Result<(), ServerTlsError> {
+        let now = clock::wall();
+        let (Some(validity), Own::Pem { origin, .. }) = (self.validity, &self.inputs.own) else {
+            return Ok(());
+        };
+        let end = validity.not_after;
+        match now > end {
+            true => {
+                let ago = now.saturating_duration_since(end).as_secs();
+                Err(unusable(origin, &format!("it ended {ago} s ago: issue a new one")))
+            }
+            false => Ok(()),
+        }
+    }
+
+    /// The configuration for a client that says this.
+    fn config(&self, hello: &ClientHello<'_>) -> &Arc<ServerConfig> {
+        let ours = &self.config.alpn_protocols;
+        let common = hello.alpn().is_some_and(|mut offered| {
+            offered.any(|offered| ours.iter().any(|ours| ours == offered))
+        });
+        if common { &self.config } else { &self.without_alpn }
+    }
+
+    /// Runs the rest of the handshake.
+    pub(crate) async fn handshake<I: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        accepted: Accepted,
+        io: I,
+    ) -> Result<TlsStream<I>, HandshakeError> {
+        let config = Arc::clone(self.config(&accepted.client_hello()));
+        let start = tokio_rustls::server::StartHandshake::from_parts(accepted, io);
+        let run = async {
+            let done = start.into_stream(config).await;
+            (done, REFUSED.with(RefCell::take))
+        };
+        match REFUSED.scope(RefCell::new(None), run).await {
+            (Ok(stream), _) => Ok(stream),
+            (Err(_), Some(refused)) => Err(HandshakeError::Client(refused)),
+            (Err(error), None) => Err(self.failed(error)),
+        }
+    }
+
+    fn failed(&self, error: io::Error) -> HandshakeError {
+        let Some(tls) = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>())
+        else {
+            return HandshakeError::Io(error);
+        };
+        match (tls, &self.verifier) {
+            (rustls::Error::NoCertificatesPresented, Some(verifier)) => {
+                HandshakeError::Client(verifier.refuse(ClientRefusal::NoCertificate, None))
+            }
+            (tls, _) => HandshakeError::Tls(tls.clone()),
+        }
+    }
+}
+
+impl std::fmt::Debug for ChainTls {
+    /// Nothing of the material.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ChainTls").field("policy", &self.inputs.policy).finish_non_exhaustive()
+    }
+}
+
+/// What the other end proved, and its certificates in DER.
+pub(crate) fn proven<I>(stream: &TlsStream<I>) -> (Peer, Vec<bytes::Bytes>) {
+    let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    // What was verified can be read.
+    let names = shown.first().and_then(|first| Certificate::parse(first).ok());
+    let peer = names.map_or(Peer::Tls, |read| Peer::Certified(Arc::new(read.names)));
+    let shown = shown.iter().map(|der| bytes::Bytes::copy_from_slice(der));
+    (peer, shown.collect())
+}
+
+/// The same key for everybody.
+#[derive(Debug)]
+struct Always(Arc<CertifiedKey>);
+
+impl ResolvesServerCert for Always {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+}
+
+fn key(
+    own: &Own,
+    provider: &CryptoProvider,
+) -> Result<(Arc<CertifiedKey>, Option<Validity>), ServerTlsError> {
+    match own {
+        Own::Identity(identity) => Ok((Arc::clone(identity.key()), None)),
+        Own::Pem { chain, key, origin } => {
+            let chain = certificates(chain).map_err(|error| unusable(origin, &error))?;
+            let key = private_key(key).map_err(|error| unusable(origin, &error))?;
+            let first = chain.first().map(Certificate::parse).transpose();
+            let first = first.map_err(|error| unusable(origin, &error))?;
+            let made = CertifiedKey::from_der(chain, key, provider);
+            let made = made.map_err(|error| unusable(origin, &error))?;
+            Ok((Arc::new(made), first.map(|first| first.validity)))
+        }
+    }
+}
+
+fn verifier(
+    trust: &Trust,
+    inputs: &Inputs,
+    provider: &CryptoProvider,
+) -> Result<ClientVerifier, ServerTlsError> {
+    let pem;
+    let (roots, origin) = match trust {
+        Trust::Identity(identity, whose) => (identity.roots(), Arc::clone(whose)),
+        Trust::Pem(text, origin) => {
+            let read = certificates(text).map_err(|error| unusable(origin, &error))?;
+            pem = Roots::Any(read.into());
+            (&pem, Arc::clone(origin))
+        }
+        Trust::System => {
+            pem = Roots::Any(system()?);
+            (&pem, Arc::from("the system"))
+        }
+    };
+    let demands = Demands {
+        names: names(inputs)?,
+        revoked: inputs.revoked.as_deref().map(revoked).transpose()?,
+        required: inputs.policy.require_client_certificate,
+        origin: Arc::clone(&origin),
+        since: clock::wall(),
+    };
+    let verifier = ClientVerifier::new(roots, demands, provider.signature_verification_algorithms);
+    match verifier.is_hopeless() {
+        true => Err(unusable(&origin, &"there is no root certificate that can be used")),
+        false => Ok(verifier),
+    }
+}
+
+fn names(inputs: &Inputs) -> Result<CompiledSanMatchers, ServerTlsError> {
+    CompiledSanMatchers::new(&inputs.san)
+        .map_err(|(at, error)| unusable(&format!("san[{at}]"), &error))
+}
+
+/// The lists of a PEM text. None at all would mean that nobody is known not to be revoked.
+fn revoked(pem: &[u8]) -> Result<Vec<CertRevocationList<'static>>, ServerTlsError> {
+    let wrong = |error: &dyn std::fmt::Display| unusable(&"the revocation lists", error);
+    let mut lists = Vec::new();
+    for list in CertificateRevocationListDer::pem_slice_iter(pem) {
+        let list = list.map_err(|error| wrong(&error))?;
+        let list = OwnedCertRevocationList::from_der(&list).map_err(|error| wrong(&error))?;
+        lists.push(list.into());
+    }
+    match lists.is_empty() {
+        true => Err(wrong(&"no list in it: it must have `-----BEGIN X509 CRL-----` (PEM)")),
+        false => Ok(lists),
+    }
+}
+
+/// Whom the system trusts. Files of it that can't be read are told if there is nothing else.
+fn system() -> Result<Arc<[CertificateDer<'static>]>, ServerTlsError> {
+    let found = rustls_native_certs::load_native_certs();
+    match (found.certs.is_empty(), found.errors.first()) {
+        (true, Some(error)) => Err(unusable(&"the system's roots", error)),
+        (_, _) => Ok(found.certs.into()),
+    }
+}

@@ -1,0 +1,270 @@
+//! [`Inputs`]: what the TLS of a filter chain is made of: its policy with all that it names put in.
+//!
+//! Two inputs are compared at each handshake: as long as they are equal, the configuration made of them
+//! stays. Identities are equal when they are the same one; of files the content counts, looked at once a
+//! second at most.
+
+use crate::identity::{Credentials, Identity, NoIdentity};
+use mesh_core::model::secret::{SecretCertificate, SecretSource};
+use mesh_core::model::tls::{
+    DownstreamTls, ResolvedIdentity, ResolvedRoots, SecretError, TlsRoots, UpstreamTls,
+};
+use mesh_core::model::SanMatcher;
+use mesh_core::update::Secrets;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::io::AsyncReadExt;
+use tokio::time::Instant;
+
+/// How often a file is looked at, at most.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The most bytes of a file; longer ones are none of certificates.
+const MAX_FILE: u64 = 1 << 20;
+
+/// Everything that a configuration of rustls depends on.
+#[derive(Clone)]
+pub(super) struct Inputs {
+    pub(super) policy: Arc<DownstreamTls>,
+    pub(super) own: Own,
+    /// `None`: clients are not asked for certificates.
+    pub(super) trust: Option<Trust>,
+    pub(super) san: Vec<SanMatcher>,
+    pub(super) revoked: Option<Arc<[u8]>>,
+}
+
+/// What we show.
+#[derive(Clone)]
+pub(super) enum Own {
+    Identity(Arc<Identity>),
+    Pem { chain: Arc<[u8]>, key: Arc<[u8]>, origin: Arc<str> },
+}
+
+/// Whom we believe.
+#[derive(Clone)]
+pub(super) enum Trust {
+    Identity(Arc<Identity>, Arc<str>),
+    Pem(Arc<[u8]>, Arc<str>),
+    System,
+}
+
+/// Why a chain has no TLS to offer now. Its handshakes fail.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum ServerTlsError {
+    /// Its policy names no identity.
+    #[error(
+        "the filter chain has TLS and no identity to show: configure `identity`, or a certificate of its own"
+    )]
+    Nobody,
+    /// The mesh's identity, or a provider's, is not there.
+    #[error("{whose}: {error}")]
+    NoIdentity {
+        /// Whose.
+        whose: Arc<str>,
+        /// Why.
+        error: NoIdentity,
+    },
+    /// There is no certificate provider of this name (gRFC A29).
+    #[error("there is no certificate provider `{0}`: name one of the bootstrap file")]
+    NoProvider(Arc<str>),
+    /// A secret is missing or of the wrong kind.
+    #[error("{0}")]
+    Secret(SecretError),
+    /// Material can't be read or used.
+    #[error("{origin}: {reason}")]
+    Unusable {
+        /// Which, and from where.
+        origin: Arc<str>,
+        /// What is wrong.
+        reason: Arc<str>,
+    },
+}
+
+impl PartialEq for Inputs {
+    fn eq(&self, other: &Self) -> bool {
+        let same = Arc::ptr_eq(&self.policy, &other.policy) || self.policy == other.policy;
+        same && self.own == other.own
+            && self.trust == other.trust
+            && self.san == other.san
+            && self.revoked == other.revoked
+    }
+}
+
+impl PartialEq for Own {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Identity(one), Self::Identity(two)) => Arc::ptr_eq(one, two),
+            (Self::Pem { chain, key, .. }, Self::Pem { chain: chain_2, key: key_2, .. }) => {
+                chain == chain_2 && key == key_2
+            }
+            (Self::Identity(_), Self::Pem { .. }) | (Self::Pem { .. }, Self::Identity(_)) => false,
+        }
+    }
+}
+
+impl PartialEq for Trust {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Identity(one, _), Self::Identity(two, _)) => Arc::ptr_eq(one, two),
+            (Self::Pem(one, _), Self::Pem(two, _)) => one == two,
+            (Self::System, Self::System) => true,
+            (Self::Identity(..) | Self::Pem(..) | Self::System, _) => false,
+        }
+    }
+}
+
+/// Files that were read, with their last content.
+#[derive(Debug, Default)]
+pub(super) struct Files(Mutex<BTreeMap<Arc<Path>, Read>>);
+
+#[derive(Clone, Debug)]
+struct Read {
+    looked: Instant,
+    stamp: (Option<SystemTime>, u64),
+    content: Arc<[u8]>,
+}
+
+impl Files {
+    async fn content(&self, source: &SecretSource) -> Result<Arc<[u8]>, ServerTlsError> {
+        match source {
+            SecretSource::Inline(bytes) => Ok(Arc::clone(bytes)),
+            SecretSource::File(path) => {
+                self.read(path).await.map_err(|error| unusable(&path.display(), &error))
+            }
+            _ => Err(unusable(&"a secret", &"it is neither here nor in a file")),
+        }
+    }
+
+    /// A file that can't be read any more is an error: what it held may have been withdrawn.
+    async fn read(&self, path: &Arc<Path>) -> io::Result<Arc<[u8]>> {
+        let now = Instant::now();
+        let before = self.0.lock().get(path).cloned();
+        if let Some(read) = before.as_ref().filter(|read| now.duration_since(read.looked) < LOOK) {
+            return Ok(Arc::clone(&read.content));
+        }
+        let about = tokio::fs::metadata(&**path).await?;
+        let stamp = (about.modified().ok(), about.len());
+        let content = match before.filter(|read| read.stamp == stamp) {
+            Some(read) => read.content,
+            None => whole(path).await?,
+        };
+        let read = Read { looked: now, stamp, content: Arc::clone(&content) };
+        self.0.lock().insert(Arc::clone(path), read);
+        Ok(content)
+    }
+}
+
+async fn whole(path: &Path) -> io::Result<Arc<[u8]>> {
+    let mut content = Vec::new();
+    let file = tokio::fs::File::open(path).await?;
+    file.take(MAX_FILE + 1).read_to_end(&mut content).await?;
+    if content.len() as u64 > MAX_FILE {
+        let long = format!("it is longer than {MAX_FILE} bytes, and no certificates are");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, long));
+    }
+    Ok(content.into())
+}
+
+pub(super) fn unusable(
+    origin: &dyn std::fmt::Display,
+    reason: &dyn std::fmt::Display,
+) -> ServerTlsError {
+    ServerTlsError::Unusable {
+        origin: origin.to_string().into(),
+        reason: reason.to_string().into(),
+    }
+}
+
+impl Inputs {
+    /// Gathers what `policy` needs now.
+    pub(super) async fn gather(
+        policy: &Arc<DownstreamTls>,
+        secrets: &Secrets,
+        credentials: &Credentials,
+        files: &Files,
+    ) -> Result<Self, ServerTlsError> {
+        // Both sides name identities and roots alike, so one function puts the secrets in.
+        let mut alike = UpstreamTls::default();
+        alike.identity = policy.identity.clone();
+        alike.roots = policy.roots.clone().unwrap_or(TlsRoots::System);
+        alike.san = policy.san.clone();
+        let resolved = alike.resolve(secrets).map_err(ServerTlsError::Secret)?;
+        let own = own(&resolved.identity, credentials, files).await?;
+        let trust = match policy.roots {
+            Some(_) => Some(trust(&resolved.roots, credentials, files).await?),
+            None => None,
+        };
+        let revoked = match &policy.crl {
+            Some(source) => Some(files.content(source).await?),
+            None => None,
+        };
+        Ok(Self { policy: Arc::clone(policy), own, trust, san: resolved.san, revoked })
+    }
+}
+
+async fn own(
+    identity: &ResolvedIdentity,
+    credentials: &Credentials,
+    files: &Files,
+) -> Result<Own, ServerTlsError> {
+    match identity {
+        ResolvedIdentity::Mesh => Ok(Own::Identity(current(None, credentials)?.0)),
+        ResolvedIdentity::Provider(name) => Ok(Own::Identity(current(Some(name), credentials)?.0)),
+        ResolvedIdentity::Certificate(SecretCertificate { chain, private_key, .. }) => {
+            let origin = origin("the certificate", chain);
+            let (chain, key) = (files.content(chain).await?, files.content(private_key).await?);
+            Ok(Own::Pem { chain, key, origin })
+        }
+        _ => Err(ServerTlsError::Nobody),
+    }
+}
+
+async fn trust(
+    roots: &ResolvedRoots,
+    credentials: &Credentials,
+    files: &Files,
+) -> Result<Trust, ServerTlsError> {
+    let (identity, whose) = match roots {
+        ResolvedRoots::System => return Ok(Trust::System),
+        ResolvedRoots::Mesh => current(None, credentials)?,
+        ResolvedRoots::Provider(name) => current(Some(name), credentials)?,
+        ResolvedRoots::Pem(source) => {
+            let content = files.content(source).await?;
+            return Ok(Trust::Pem(content, origin("the roots", source)));
+        }
+        _ => return Err(unusable(&"the roots", &"they are of a kind that is not known here")),
+    };
+    Ok(Trust::Identity(identity, whose))
+}
+
+fn origin(what: &str, source: &SecretSource) -> Arc<str> {
+    match source {
+        SecretSource::File(path) => format!("{what} in {}", path.display()).into(),
+        _ => format!("{what} in the configuration").into(),
+    }
+}
+
+/// The identity in force of the mesh, or of a provider, and whose it is.
+fn current(
+    provider: Option<&Arc<str>>,
+    credentials: &Credentials,
+) -> Result<(Arc<Identity>, Arc<str>), ServerTlsError> {
+    let (identities, whose): (_, Arc<str>) = match provider {
+        None => {
+            (credentials.own().ok_or(ServerTlsError::Nobody)?, Arc::from("the mesh's identity"))
+        }
+        Some(name) => {
+            let found = credentials.provider(name);
+            let found = found.ok_or_else(|| ServerTlsError::NoProvider(Arc::clone(name)))?;
+            (found, format!("the certificate provider `{name}`").into())
+        }
+    };
+    match identities.current() {
+        Ok(identity) => Ok((identity, whose)),
+        Err(error) => Err(ServerTlsError::NoIdentity { whose, error }),
+    }
+}

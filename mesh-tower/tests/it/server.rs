@@ -1,0 +1,236 @@
+//! Servers: who gets in, when connections end, and what is told of it.
+
+mod ca;
+mod drain;
+mod services;
+mod world;
+
+use crate::fixture::{bounded, eventually};
+use ca::{Ca, Pair};
+use mesh_core::identity::TrustDomain;
+use mesh_core::model::filter_chain::TransportProtocol;
+use mesh_core::model::matcher::StringPattern;
+use mesh_core::model::rbac::{Permission, Policy, Principal, Rbac, RbacAction, RbacFilter};
+use mesh_core::model::tls::DownstreamTls;
+use mesh_core::model::{FilterChain, StringMatcher};
+use mesh_tower::identity::{Material, Roots};
+use mesh_tower::server::ServingMode;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use world::{FRIEND, OURS, World, chain, client, get, inline, mutual, secured, serving};
+
+const FAILED: &str = "mesh_server_handshakes_failed_total";
+const REFUSED: &str = "mesh_server_connections_refused_total";
+const ACCEPTED: &str = "mesh_server_connections_accepted_total";
+
+/// What becomes of a client that shows `shows`, over both versions of TLS: its name, or the reason that is
+/// counted.
+#[track_caller]
+fn check(
+    world: &World,
+    shows: Option<&Pair>,
+    expected: Result<&str, &str>,
+) -> impl Future<Output = ()> {
+    let caller = std::panic::Location::caller();
+    let configs = [&rustls::version::TLS12, &rustls::version::TLS13]
+        .map(|version| client(&world.ca, shows, version));
+    let expected = expected.map(str::to_owned).map_err(|reason| format!("{{reason=\"{reason}\"}}"));
+    async move {
+        for config in configs {
+            let before = world.counts(FAILED);
+            let came = world.call(Some(config)).await;
+            match &expected {
+                Ok(name) => assert_eq!(came.as_ref(), Ok(name), "{caller}"),
+                Err(reason) => {
+                    assert!(came.is_err(), "{caller}: {came:?}");
+                    let counted = || {
+                        let now = world.counts(FAILED);
+                        let news = now.iter().filter(|line| !before.contains(line));
+                        news.map(|line| line.split(' ').next().unwrap().to_owned())
+                            .collect::<Vec<_>>()
+                    };
+                    eventually("it is counted", || !counted().is_empty()).await;
+                    assert_eq!(counted(), [reason.as_str()], "{caller}");
+                }
+            }
+        }
+    }
+}
+
+fn only_friends(tls: &mut DownstreamTls) {
+    tls.san = vec![StringMatcher::new(StringPattern::Prefix("spiffe://mesh.example/".into()))];
+}
+
+#[tokio::test]
+async fn who_proves_what_is_asked_for_gets_in() {
+    let ca = Ca::new("ours");
+    let crl = inline(&ca.revoke(66, 3600));
+    let strict = mutual(|tls| {
+        only_friends(tls);
+        tls.crl = Some(crl);
+    });
+    let world = World::new(ca, vec![strict]).await;
+    let ca = &world.ca;
+    check(&world, Some(&ca.issue(FRIEND)), Ok(FRIEND)).await;
+    check(&world, None, Err("no_certificate")).await;
+    check(&world, Some(&ca.issue_for(FRIEND, (-7200, -3600), 2)), Err("expired")).await;
+    check(&world, Some(&ca.issue_for(FRIEND, (3600, 7200), 3)), Err("not_yet_valid")).await;
+    check(&world, Some(&ca.issue_for(FRIEND, (-60, 60), 66)), Err("revoked")).await;
+    check(&world, Some(&ca.issue("spiffe://other.example/friend")), Err("wrong_name")).await;
+    let others = Ca::new("others").issue(FRIEND);
+    check(&world, Some(&others), Err("unknown_issuer")).await;
+    assert_eq!(world.counts(ACCEPTED), ["{security=\"mutual_tls\"} 2"]);
+    eventually("all are closed", || world.counts("mesh_server_connections_active").is_empty())
+        .await;
+}
+
+#[tokio::test]
+async fn a_revocation_list_that_ended_or_is_of_nobody_lets_nobody_in() {
+    let ca = Ca::new("ours");
+    let over = inline(&ca.revoke(66, -60));
+    let world = World::new(ca, vec![mutual(|tls| tls.crl = Some(over))]).await;
+    check(&world, Some(&world.ca.issue(FRIEND)), Err("revocation_list_expired")).await;
+    let of_others = inline(&Ca::new("others").revoke(66, 3600));
+    let world = World::new(Ca::new("ours"), vec![mutual(|tls| tls.crl = Some(of_others))]).await;
+    check(&world, Some(&world.ca.issue(FRIEND)), Err("revocation_unknown")).await;
+}
+
+#[tokio::test]
+async fn roots_sign_for_their_own_trust_domain_only() {
+    let world = World::new(Ca::new("ours"), vec![mutual(|_| {})]).await;
+    let (others, ours) = (Ca::new("others"), world.ca.issue(OURS));
+    let root = |ca: &Ca| vec![CertificateDer::from_pem_slice(ca.pem().as_bytes()).unwrap()];
+    let bundles = BTreeMap::from([
+        (TrustDomain::parse("mesh.example").unwrap(), root(&world.ca)),
+        (TrustDomain::parse("other.example").unwrap(), root(&others)),
+    ]);
+    let (chain, key) = ours.der();
+    let material = Material::from_der(chain, key, Roots::ByTrustDomain(Arc::new(bundles)));
+    world.identity.publish(material).await.unwrap();
+    let theirs = "spiffe://other.example/friend";
+    check(&world, Some(&world.ca.issue(FRIEND)), Ok(FRIEND)).await;
+    check(&world, Some(&others.issue(theirs)), Ok(theirs)).await;
+    check(&world, Some(&world.ca.issue(theirs)), Err("unknown_issuer")).await;
+    check(&world, Some(&others.issue(FRIEND)), Err("unknown_issuer")).await;
+    check(&world, Some(&world.ca.issue("spiffe://third.example/x")), Err("no_bundle")).await;
+}
+
+/// Istio's permissive mode: two chains.
+fn permissive(change: impl FnOnce(&mut FilterChain)) -> Vec<FilterChain> {
+    let mut tls = mutual(|_| {});
+    tls.matcher.transport_protocol = Some(TransportProtocol::Tls);
+    let mut plain = chain("plain", |chain| {
+        chain.matcher.transport_protocol = Some(TransportProtocol::RawBuffer);
+    });
+    change(&mut plain);
+    vec![tls, plain]
+}
+
+#[tokio::test]
+async fn a_permissive_port_takes_both_and_a_strict_one_does_not() {
+    let world = World::new(Ca::new("ours"), permissive(|_| {})).await;
+    let friend = world.ca.issue(FRIEND);
+    assert_eq!(world.call(Some(world.client(Some(&friend)))).await.as_deref(), Ok(FRIEND));
+    assert_eq!(world.call(None).await.as_deref(), Ok("plaintext"));
+    let both = ["{security=\"mutual_tls\"} 1", "{security=\"plaintext\"} 1"];
+    assert_eq!(world.counts(ACCEPTED), both);
+
+    let strict = World::new(Ca::new("ours"), vec![mutual(|_| {})]).await;
+    assert!(strict.call(None).await.is_err());
+    assert_eq!(strict.counts(FAILED), ["{reason=\"not_tls\"} 1"]);
+}
+
+#[tokio::test]
+async fn without_a_common_protocol_it_goes_on_without_one() {
+    let world = World::new(Ca::new("ours"), vec![mutual(|_| {})]).await;
+    let friend = world.ca.issue(FRIEND);
+    for (offered, agreed) in [(&[][..], None), (&["odd"], None), (&["odd", "h2"], Some("h2"))] {
+        let mut config = world.client(Some(&friend));
+        config.alpn_protocols = offered.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let io = bounded(TcpStream::connect(world.address)).await.unwrap();
+        let io = secured(io, config).await.unwrap();
+        assert_eq!(io.get_ref().1.alpn_protocol(), agreed.map(str::as_bytes));
+        assert_eq!(get(io, agreed.is_some()).await.as_deref(), Ok(FRIEND));
+    }
+}
+
+#[tokio::test]
+async fn who_says_nothing_is_closed_in_time() {
+    let chains = permissive(|chain| chain.handshake_timeout = Duration::from_millis(200));
+    let mut chains = chains;
+    chains[0].handshake_timeout = Duration::from_millis(300);
+    let world = World::new(Ca::new("ours"), chains).await;
+    let begun = Instant::now();
+    let mut io = bounded(TcpStream::connect(world.address)).await.unwrap();
+    let mut said = Vec::new();
+    let _closed_or_reset = bounded(io.read_to_end(&mut said)).await;
+    assert!(said.is_empty(), "{said:?}");
+    assert!(begun.elapsed() >= Duration::from_millis(300), "{:?}", begun.elapsed());
+    assert_eq!(world.counts(FAILED), ["{reason=\"timeout\"} 1"]);
+}
+
+#[tokio::test]
+async fn a_renewed_identity_serves_the_next_handshake() {
+    let world = World::new(Ca::new("ours"), vec![mutual(|_| {})]).await;
+    let friend = world.ca.issue(FRIEND);
+    let shown = async || {
+        let io = bounded(TcpStream::connect(world.address)).await.unwrap();
+        let io = secured(io, world.client(Some(&friend))).await.unwrap();
+        io.get_ref().1.peer_certificates().unwrap()[0].clone()
+    };
+    let first = shown().await;
+    assert_eq!(shown().await, first);
+    let next = world.ca.issue(OURS);
+    world.identity.publish(world.ca.material(&next)).await.unwrap();
+    assert_eq!(shown().await, next.der().0[0]);
+}
+
+fn allow(principal: &str) -> Arc<RbacFilter> {
+    let principal = Principal::Authenticated(Some(StringMatcher::exact(principal)));
+    let policy = Policy { permissions: vec![Permission::Any], principals: vec![principal] };
+    let mut rules = Rbac::default();
+    rules.action = RbacAction::Allow;
+    rules.policies.insert("friends".into(), policy);
+    let mut filter = RbacFilter::default();
+    filter.rules = Some(Arc::new(rules));
+    Arc::new(filter)
+}
+
+#[tokio::test]
+async fn network_policies_see_who_came() {
+    let mut strict = mutual(|_| {});
+    strict.network_rbac = vec![allow(FRIEND)];
+    let world = World::new(Ca::new("ours"), vec![strict]).await;
+    check(&world, Some(&world.ca.issue(FRIEND)), Ok(FRIEND)).await;
+    let stranger = world.ca.issue("spiffe://mesh.example/stranger");
+    assert!(world.call(Some(world.client(Some(&stranger)))).await.is_err());
+    assert_eq!(world.counts(REFUSED), ["{reason=\"rbac\"} 1"]);
+}
+
+#[tokio::test]
+async fn a_listener_that_is_not_there_sends_no_byte() {
+    let world = World::new(Ca::new("ours"), vec![chain("plain", |_| {})]).await;
+    let modes = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let seen = Arc::clone(&modes);
+    let told = move |mode: &ServingMode| seen.lock().push(mode == &ServingMode::Serving);
+    let server = world.server.clone().on_mode_change(told);
+    assert_eq!(world.call(None).await.as_deref(), Ok("plaintext"));
+    let mut update = serving(Vec::new());
+    update.listeners.clear();
+    world.updates.apply(update);
+    eventually("it does not serve", || !server.is_serving()).await;
+    let mut io = bounded(TcpStream::connect(world.address)).await.unwrap();
+    let mut said = Vec::new();
+    let _closed_or_reset = bounded(io.read_to_end(&mut said)).await;
+    assert!(said.is_empty(), "{said:?}");
+    assert_eq!(world.counts(REFUSED), ["{reason=\"not_serving\"} 1"]);
+    world.updates.apply(serving(vec![chain("plain", |_| {})]));
+    eventually("it serves again", || server.is_serving()).await;
+    assert_eq!(world.call(None).await.as_deref(), Ok("plaintext"));
+    assert_eq!(*modes.lock(), [true, false, true]);
+}

@@ -1,0 +1,210 @@
+//! Connections that end.
+
+use super::ca::Ca;
+use super::world::{World, chain, get, mutual, secured, serving};
+use crate::fixture::{bounded, eventually};
+use bytes::Bytes;
+use http::{Request, Response, header};
+use http_body_util::{Empty, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use mesh_core::WallTime;
+use mesh_tower::Mesh;
+use mesh_tower::server::MeshServer;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Two sides of the same calls.
+#[derive(Default)]
+struct Counts {
+    begun: AtomicUsize,
+    answered: AtomicUsize,
+    lost: AtomicUsize,
+}
+
+fn plain() -> (Mesh, MeshServer) {
+    let mesh = Mesh::builder().config(serving(vec![chain("plain", |_| {})])).build().unwrap();
+    let server = mesh.server("web");
+    (mesh, server)
+}
+
+/// A server whose answers take 5 ms.
+async fn slow(server: &MeshServer, counts: &Arc<Counts>) -> SocketAddr {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let (server, counts) = (server.clone(), Arc::clone(counts));
+    let service = tower::service_fn(move |_: Request<Incoming>| {
+        counts.begun.fetch_add(1, Ordering::SeqCst);
+        async {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("slow"))))
+        }
+    });
+    tokio::spawn(async move { server.serve(socket, service).await });
+    address
+}
+
+fn request() -> Request<Empty<Bytes>> {
+    Request::get("http://x/").header("host", "x").body(Empty::new()).unwrap()
+}
+
+/// Calls one after another on one connection, until an answer says that it is the last.
+async fn over_http1(address: SocketAddr, counts: Arc<Counts>) {
+    let io = TcpStream::connect(address).await.unwrap();
+    let (mut sender, driver) = http1::handshake(TokioIo::new(io)).await.unwrap();
+    tokio::spawn(driver);
+    loop {
+        sender.ready().await.unwrap();
+        let Ok(response) = bounded(sender.send_request(request())).await else {
+            counts.lost.fetch_add(1, Ordering::SeqCst);
+            return;
+        };
+        counts.answered.fetch_add(1, Ordering::SeqCst);
+        if response.headers().get(header::CONNECTION).is_some_and(|value| value == "close") {
+            return;
+        }
+        drop(http_body_util::BodyExt::collect(response.into_body()).await.unwrap());
+    }
+}
+
+/// Calls side by side on one connection, until it takes no more.
+async fn over_http2(address: SocketAddr, counts: Arc<Counts>) {
+    let io = TcpStream::connect(address).await.unwrap();
+    let (sender, driver) = http2::handshake(TokioExecutor::new(), TokioIo::new(io)).await.unwrap();
+    tokio::spawn(driver);
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let (mut sender, counts) = (sender.clone(), Arc::clone(&counts));
+        callers.spawn(async move {
+            while sender.ready().await.is_ok() {
+                match bounded(sender.send_request(request())).await {
+                    Ok(_) => counts.answered.fetch_add(1, Ordering::SeqCst),
+                    // It was not processed: the connection takes no more.
+                    Err(error) if error.is_canceled() || is_farewell(&error) => return,
+                    Err(_) => counts.lost.fetch_add(1, Ordering::SeqCst),
+                };
+            }
+        });
+    }
+    while callers.join_next().await.is_some() {}
+}
+
+fn is_farewell(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error);
+    let h2 = source.and_then(|source| source.downcast_ref::<h2::Error>());
+    h2.is_some_and(|h2| h2.is_go_away() && h2.reason() == Some(h2::Reason::NO_ERROR))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_call_is_lost_while_a_server_ends() {
+    for round in 0..3 {
+        let ((mesh, server), counts) = (plain(), Arc::new(Counts::default()));
+        let address = slow(&server, &counts).await;
+        let mut clients = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            clients.spawn(over_http1(address, Arc::clone(&counts)));
+            clients.spawn(over_http2(address, Arc::clone(&counts)));
+        }
+        eventually("calls are made", || counts.answered.load(Ordering::SeqCst) > 200).await;
+        bounded(mesh.shutdown(Duration::from_secs(10))).await;
+        assert!(!server.is_serving());
+        while let Some(ended) = bounded(clients.join_next()).await {
+            ended.unwrap();
+        }
+        let of = |cell: &AtomicUsize| cell.load(Ordering::SeqCst);
+        assert_eq!(of(&counts.lost), 0, "round {round}");
+        assert_eq!(of(&counts.begun), of(&counts.answered), "round {round}");
+        assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
+    }
+}
+
+#[tokio::test]
+async fn at_the_deadline_what_hangs_is_closed() {
+    let (_mesh, server) = plain();
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let hangs = tower::service_fn(|_: Request<Incoming>| {
+        std::future::pending::<Result<Response<Full<Bytes>>, Infallible>>()
+    });
+    let serving = server.clone();
+    let serves = tokio::spawn(async move { serving.serve(socket, hangs).await });
+    for is_http2 in [false, true] {
+        let io = TcpStream::connect(address).await.unwrap();
+        tokio::spawn(get(io, is_http2));
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let begun = std::time::Instant::now();
+    bounded(server.drain(Duration::from_millis(400))).await;
+    assert!(begun.elapsed() >= Duration::from_millis(350), "{:?}", begun.elapsed());
+    bounded(serves).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn health_turns_first_and_the_door_closes_later() {
+    let (_mesh, server) = plain();
+    let server = server.announce(Duration::from_millis(300));
+    let counts = Arc::new(Counts::default());
+    let address = slow(&server, &counts).await;
+    eventually("it serves", || server.is_serving()).await;
+    let ends = tokio::spawn({
+        let server = server.clone();
+        async move { server.drain(Duration::from_secs(5)).await }
+    });
+    eventually("it says so", || !server.is_serving()).await;
+    let io = TcpStream::connect(address).await.unwrap();
+    assert_eq!(get(io, false).await.as_deref(), Ok("slow"));
+    bounded(ends).await.unwrap();
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+/// A connection of HTTP/2 that is open, and whose driver says when it ends.
+async fn idle<I>(io: I) -> (http2::SendRequest<Empty<Bytes>>, tokio::task::JoinHandle<()>)
+where
+    I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+{
+    let (mut sender, driver) =
+        http2::handshake(TokioExecutor::new(), TokioIo::new(io)).await.unwrap();
+    let ends = tokio::spawn(async move { drop(driver.await) });
+    assert_eq!(bounded(sender.send_request(request())).await.unwrap().status(), 200);
+    (sender, ends)
+}
+
+#[tokio::test]
+async fn connections_end_whose_chain_is_secured_otherwise() {
+    let world = World::new(Ca::new("ours"), vec![mutual(|_| {})]).await;
+    let friend = world.ca.issue(super::FRIEND);
+    let connect = async || {
+        let mut config = world.client(Some(&friend));
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        secured(TcpStream::connect(world.address).await.unwrap(), config).await.unwrap()
+    };
+    let (_sender, ends) = idle(connect().await).await;
+    // Something else of the chain: it stays.
+    let mut same = mutual(|_| {});
+    same.handshake_timeout = Duration::from_secs(7);
+    world.updates.apply(serving(vec![same]));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!ends.is_finished());
+    world.updates.apply(serving(vec![mutual(super::only_friends)]));
+    bounded(ends).await.unwrap();
+    drop(idle(connect().await).await);
+}
+
+#[tokio::test]
+async fn a_chain_that_was_opened_for_a_while_ends_by_itself() {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let until = WallTime::from_unix_seconds(now + 2);
+    let open = super::permissive(|plain| plain.until = Some(until));
+    let world = World::new(Ca::new("ours"), open).await;
+    let (_sender, ends) = idle(TcpStream::connect(world.address).await.unwrap()).await;
+    bounded(ends).await.unwrap();
+    assert!(world.call(None).await.is_err());
+    assert_eq!(world.counts(super::REFUSED), ["{reason=\"over\"} 1"]);
+    let friend = world.ca.issue(super::FRIEND);
+    assert!(world.call(Some(world.client(Some(&friend)))).await.is_ok());
+}
