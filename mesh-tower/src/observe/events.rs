@@ -72,8 +72,13 @@ label_values! {
         KeepAlive = "keep_alive",
         /// Its call was given up, and it speaks HTTP/1.1, which has no other way to say so.
         CallDropped = "call_dropped",
-        /// Its endpoint left the configuration, or its identity was replaced.
+        /// Its endpoint left the configuration, or its cluster is secured in another way.
         Drained = "drained",
+        /// The certificate that it was made with is over: ours, or the endpoint's.
+        CertificateEnded = "certificate_ended",
+        /// The endpoint's certificate does not verify any more by what is in force: its root was
+        /// withdrawn, or other names are asked for.
+        Untrusted = "untrusted",
         /// The mesh was shut down.
         ShutDown = "shut_down",
     }
@@ -99,7 +104,7 @@ label_values! {
 /// Number of [`overflow_label`]s.
 pub(super) const OVERFLOWS: usize = 5;
 /// Number of [`connect_failure_label`]s.
-pub(super) const CONNECT_FAILURES: usize = 9;
+pub(super) const CONNECT_FAILURES: usize = 17;
 
 // In the order of labels. A variant that mesh-core gains and this crate does not know counts as the
 // last one.
@@ -110,6 +115,14 @@ const FAILURES: [ConnectFailure; CONNECT_FAILURES] = [
     ConnectFailure::Unreachable,
     ConnectFailure::Timeout,
     ConnectFailure::Tls,
+    ConnectFailure::TlsUntrusted,
+    ConnectFailure::TlsName,
+    ConnectFailure::TlsExpired,
+    ConnectFailure::TlsNotYetValid,
+    ConnectFailure::TlsRevoked,
+    ConnectFailure::TlsRefused,
+    ConnectFailure::TlsProtocol,
+    ConnectFailure::IdentityUnavailable,
     ConnectFailure::TlsUnavailable,
     ConnectFailure::SecretUnavailable,
     ConnectFailure::Handshake,
