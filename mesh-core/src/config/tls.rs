@@ -6,8 +6,8 @@ use super::node::{Content, Node, shorten};
 use super::shape::{Kind, Shape, key};
 use super::value::{Value, unknown_word};
 use super::{code, reader::Reader};
-use crate::model::TlsPolicy;
 use crate::model::tls::{TlsRoots, UpstreamTls};
+use crate::model::{SanMatcher, TlsPolicy};
 use std::sync::Arc;
 
 const SAN: Kind = Kind::OneOrMany(&STRING_MATCHER);
@@ -37,7 +37,9 @@ impl Value for TlsPolicy {
         let mut tls = UpstreamTls::default();
         if let Content::Mapping(_) = node.content {
             let fields = Fields::open(reader, node, kind)?;
-            fields.set(reader, "san", &mut tls.san);
+            let mut names = Vec::new();
+            fields.set(reader, "san", &mut names);
+            tls.san = names.into_iter().map(SanMatcher::any).collect();
             fields.set_some(reader, "sni", &mut tls.sni);
             if let Some((node, _)) = fields.value("roots") {
                 tls.roots = TlsRoots::Pem(roots(reader, node)?);

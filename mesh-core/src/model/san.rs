@@ -15,6 +15,12 @@ pub struct SanMatcher {
 }
 
 impl SanMatcher {
+    /// A name of any type but `otherName`.
+    #[must_use]
+    pub const fn any(matcher: StringMatcher) -> Self {
+        Self { kind: SanKind::Any, matcher }
+    }
+
     /// The URI `uri`, byte by byte: an exact SPIFFE id.
     #[must_use]
     pub fn uri(uri: impl Into<Arc<str>>) -> Self {

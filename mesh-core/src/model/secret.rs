@@ -6,7 +6,7 @@
 //! Nothing here shows a private key: `Debug` tells how many bytes there are, and there is no other way to
 //! print. What a file holds is not looked at here.
 
-use super::StringMatcher;
+use super::SanMatcher;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ pub struct SecretValidation {
     /// Who signs its certificate.
     pub roots: SecretRoots,
     /// Any of these must match a subject alternative name; empty: nothing is said.
-    pub san: Vec<StringMatcher>,
+    pub san: Vec<SanMatcher>,
 }
 
 /// Who signs a peer's certificate.

@@ -8,7 +8,7 @@ mod resolve;
 
 pub use resolve::{ResolvedIdentity, ResolvedRoots, ResolvedTls, SecretError};
 
-use super::StringMatcher;
+use super::SanMatcher;
 use super::secret::{SecretCertificate, SecretSource};
 use std::path::Path;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub struct UpstreamTls {
     /// after them ([`ValidationSecret`]). If it is empty and no SNI is sent, the certificate must be for
     /// the endpoint's IP address; but by roots of an identity ([`TlsRoots::Mesh`],
     /// [`TlsRoots::Provider`]) whoever they sign for is accepted (gRFC A29).
-    pub san: Vec<StringMatcher>,
+    pub san: Vec<SanMatcher>,
     /// The protocols that are offered (ALPN), the best first (Envoy: `alpn_protocols`), in place of what
     /// follows from the cluster's `protocol`. Default: empty, so those that follow. Of Istio's own
     /// tokens, `istio-http/1.0`, `istio-http/1.1` and `istio-h2` stand for the protocol in their name,
@@ -55,7 +55,7 @@ pub struct DownstreamTls {
     /// Who signs clients' certificates; `None`: they are not asked for.
     pub roots: Option<TlsRoots>,
     /// Any of these must match a name of a client's certificate; empty: any that is signed.
-    pub san: Vec<StringMatcher>,
+    pub san: Vec<SanMatcher>,
     /// Whether a client without a certificate is refused (Envoy: `require_client_certificate`).
     /// Default true.
     pub require_client_certificate: bool,

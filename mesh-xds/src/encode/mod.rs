@@ -66,6 +66,7 @@ mod rbac;
 mod retry;
 mod route;
 mod route_configuration;
+mod san;
 mod secret;
 #[cfg(test)]
 mod tests;

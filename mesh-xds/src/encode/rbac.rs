@@ -1,6 +1,7 @@
 //! RBAC filters: the way back of [`decode::rbac`](crate::decode::rbac).
 
 use super::matcher::{header_specifier, string};
+use super::san;
 use super::wrap::{extension, uint32};
 use envoy_types::pb::envoy::config::core::v3::CidrRange;
 use envoy_types::pb::envoy::config::rbac::v3 as pb;
@@ -17,13 +18,12 @@ use mesh_core::model::metadata::{FilterStateMatcher, FilterStateValue, ValueMatc
 use mesh_core::model::rbac::{AuditCondition, AuditLogger, RbacAction, RbacHeader};
 use mesh_core::model::{
     Cidr, MetadataMatcher, MetadataSource, Permission, Policy, Principal, Rbac, RbacFilter,
-    SanKind, SanMatcher, StringMatcher,
+    StringMatcher,
 };
 use pb::permission::Rule;
 use pb::principal::Identifier;
 use pb::rbac::audit_logging_options as audit;
 use pb_matcher::value_matcher::MatchPattern as Value;
-use tls::subject_alt_name_matcher::SanType;
 
 /// The configuration of an HTTP filter.
 #[must_use]
@@ -121,16 +121,18 @@ fn principal(model: &Principal) -> pb::Principal {
             Identifier::Authenticated(pb::principal::Authenticated { principal_name })
         }
         Principal::MtlsAuthenticated(None) => mtls(None),
-        Principal::MtlsAuthenticated(Some(matcher)) => match san_type(&matcher.kind) {
-            Some((kind, oid)) => mtls(Some(san(matcher, kind, oid))),
-            // Envoy has no matcher of any type here.
-            None => {
-                let kinds = [SanType::Uri, SanType::Dns, SanType::Email, SanType::IpAddress];
-                let ids = kinds.into_iter().map(|kind| mtls(Some(san(matcher, kind, ""))));
-                let ids = ids.map(|id| pb::Principal { identifier: Some(id) });
-                Identifier::OrIds(pb::principal::Set { ids: ids.collect() })
+        Principal::MtlsAuthenticated(Some(matcher)) => {
+            let mut names = san::typed(matcher);
+            match (names.pop(), names.is_empty()) {
+                (only, true) => mtls(only),
+                // Envoy has no matcher of any type here.
+                (last, false) => {
+                    let ids = names.into_iter().chain(last).map(|name| mtls(Some(name)));
+                    let ids = ids.map(|id| pb::Principal { identifier: Some(id) });
+                    Identifier::OrIds(pb::principal::Set { ids: ids.collect() })
+                }
             }
-        },
+        }
         Principal::SourceIp(block) => Identifier::SourceIp(cidr(block)),
         Principal::DirectRemoteIp(block) => Identifier::DirectRemoteIp(cidr(block)),
         Principal::RemoteIp(block) => Identifier::RemoteIp(cidr(block)),
@@ -167,26 +169,6 @@ fn mtls(san_matcher: Option<tls::SubjectAltNameMatcher>) -> Identifier {
     let any_validated_client_certificate = san_matcher.is_none();
     let config = Mtls { san_matcher, any_validated_client_certificate };
     Identifier::Custom(extension("envoy.rbac.principals.mtls_authenticated", &config))
-}
-
-fn san(model: &SanMatcher, kind: SanType, oid: &str) -> tls::SubjectAltNameMatcher {
-    tls::SubjectAltNameMatcher {
-        san_type: kind.into(),
-        matcher: Some(string(&model.matcher)),
-        oid: oid.to_owned(),
-    }
-}
-
-/// The type and, of other names, their own; `None`: any.
-fn san_type(kind: &SanKind) -> Option<(SanType, &str)> {
-    Some(match kind {
-        SanKind::Any => return None,
-        SanKind::Uri => (SanType::Uri, ""),
-        SanKind::Dns => (SanType::Dns, ""),
-        SanKind::Email => (SanType::Email, ""),
-        SanKind::Ip => (SanType::IpAddress, ""),
-        SanKind::OtherName(oid) => (SanType::OtherName, oid),
-    })
 }
 
 fn sourced(model: &MetadataMatcher) -> pb::SourcedMetadata {

@@ -1,6 +1,6 @@
 //! Secrets, and where their bytes are.
 
-use super::matcher::string;
+use super::san;
 use envoy_types::pb::envoy::config::core::v3::{DataSource, data_source::Specifier};
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
     self as pb, CertificateValidationContext, TlsCertificate,
@@ -31,12 +31,9 @@ pub(super) fn certificate(model: &SecretCertificate) -> TlsCertificate {
     }
 }
 
-#[expect(deprecated, reason = "any kind of name may match here; the typed matchers want one kind")]
 fn validation(model: &SecretValidation) -> CertificateValidationContext {
-    let mut context = CertificateValidationContext {
-        match_subject_alt_names: model.san.iter().map(string).collect(),
-        ..CertificateValidationContext::default()
-    };
+    let mut context = CertificateValidationContext::default();
+    san::set_names(&mut context, &model.san);
     match &model.roots {
         SecretRoots::Pem(pem) => context.trusted_ca = source(pem),
         // `System`, and what may come: never without roots.

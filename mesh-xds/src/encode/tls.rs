@@ -5,9 +5,8 @@
 //! cluster does not come up, so that it fails closed. Secrets come on this stream, too; gRPC refuses a
 //! cluster that names one.
 
-use super::matcher::string;
-use super::secret;
 use super::wrap::{ads, any};
+use super::{san, secret};
 use envoy_types::pb::envoy::config::core::v3::{
     DataSource, TransportSocket, data_source::Specifier, transport_socket::ConfigType,
 };
@@ -104,12 +103,9 @@ fn combined(
     })
 }
 
-#[expect(deprecated, reason = "any kind of name may match here; the typed matchers want one kind")]
 fn validation(model: &UpstreamTls) -> ValidationContextType {
-    let mut context = CertificateValidationContext {
-        match_subject_alt_names: model.san.iter().map(string).collect(),
-        ..CertificateValidationContext::default()
-    };
+    let mut context = CertificateValidationContext::default();
+    san::set_names(&mut context, &model.san);
     match &model.roots {
         TlsRoots::System => context.system_root_certs = Some(SystemRootCerts {}),
         TlsRoots::Pem(text) => {
@@ -121,12 +117,12 @@ fn validation(model: &UpstreamTls) -> ValidationContextType {
         TlsRoots::File(path) => {
             context.trusted_ca = secret::source(&SecretSource::File(Arc::clone(path)));
         }
-        TlsRoots::Secret(model) => {
-            let by_sds = by_sds(&model.name);
-            if model.pem.is_none() && context.match_subject_alt_names.is_empty() {
+        TlsRoots::Secret(secret_model) => {
+            let by_sds = by_sds(&secret_model.name);
+            if secret_model.pem.is_none() && model.san.is_empty() {
                 return ValidationContextType::ValidationContextSdsSecretConfig(by_sds);
             }
-            context.trusted_ca = model.pem.as_ref().and_then(secret::source);
+            context.trusted_ca = secret_model.pem.as_ref().and_then(secret::source);
             return combined(context, by_sds);
         }
         TlsRoots::Provider(name) => {

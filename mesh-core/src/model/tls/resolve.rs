@@ -1,7 +1,7 @@
 //! [`UpstreamTls::resolve`]: a policy with its secrets put in.
 
 use super::{TlsIdentity, TlsRoots, UpstreamTls, ValidationSecret};
-use crate::model::StringMatcher;
+use crate::model::SanMatcher;
 use crate::model::secret::{
     Secret, SecretCertificate, SecretContent, SecretRoots, SecretSource, SecretValidation,
 };
@@ -20,7 +20,7 @@ pub struct ResolvedTls {
     pub sni: Option<Arc<str>>,
     /// Any of these must match a subject alternative name; empty: the SNI must
     /// ([`UpstreamTls::san`]).
-    pub san: Vec<StringMatcher>,
+    pub san: Vec<SanMatcher>,
     /// The protocols that are offered; empty: what follows from the cluster's protocol.
     pub alpn: Vec<Arc<str>>,
 }
@@ -167,7 +167,7 @@ mod tests {
     fn secrets() -> Secrets {
         let validation = |roots| {
             let mut validation = SecretValidation::new(roots);
-            validation.san = vec![StringMatcher::exact("theirs")];
+            validation.san = vec![SanMatcher::uri("theirs")];
             SecretContent::Validation(validation)
         };
         let id = SecretCertificate::new(inline("chain"), inline("key"));
@@ -185,7 +185,7 @@ mod tests {
     }
 
     fn of(identity: TlsIdentity, roots: TlsRoots) -> UpstreamTls {
-        let san = vec![StringMatcher::exact("ours")];
+        let san = vec![SanMatcher::uri("ours")];
         UpstreamTls { identity, roots, san, ..UpstreamTls::default() }
     }
 

@@ -30,7 +30,7 @@ mod transport_socket;
 mod unused;
 mod words;
 
-pub(super) use subject_alt_names::names;
+pub(super) use subject_alt_names::{names, typed_name};
 pub(super) use tls::refuse_checks;
 
 use super::common::{self, Walk};

@@ -1,14 +1,14 @@
 //! `match_typed_subject_alt_names`, `match_subject_alt_names`: the names of a peer's certificate.
 //!
-//! Any of them must match (gRFC A29). The types of names are not told apart here, so a typed name is
-//! taken only where no other type can hold the same text: a whole DNS name or a whole URI.
+//! Any of them must match (gRFC A29). The older list has no types: its names match alternative names of any
+//! type ([`SanKind::Any`]).
 
 use crate::decode::common::{self, Walk};
+use crate::decode::route::matcher;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as proto;
 use envoy_types::pb::envoy::r#type::matcher::v3::StringMatcher as Matcher;
-use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
-use mesh_core::model::StringMatcher;
 use mesh_core::model::matcher::StringPattern;
+use mesh_core::model::{SanKind, SanMatcher, StringMatcher};
 use proto::subject_alt_name_matcher::SanType;
 use std::sync::Arc;
 
@@ -17,15 +17,15 @@ use std::sync::Arc;
 pub(in crate::decode) fn names(
     walk: &mut Walk,
     validation: &proto::CertificateValidationContext,
-) -> Vec<StringMatcher> {
+) -> Vec<SanMatcher> {
     let typed = &validation.match_typed_subject_alt_names;
     let untyped = &validation.match_subject_alt_names;
     if typed.is_empty() {
         let field = |index| format!("match_subject_alt_names[{index}]");
         let names = untyped.iter().enumerate();
-        return names
-            .filter_map(|(index, name)| walk.at(field(index), |walk| pattern(walk, name)))
-            .collect();
+        let names = names
+            .filter_map(|(index, name)| walk.at(field(index), |walk| whole_pattern(walk, name)));
+        return names.map(SanMatcher::any).collect();
     }
     walk.ignored(
         !untyped.is_empty(),
@@ -37,51 +37,42 @@ pub(in crate::decode) fn names(
     names.filter_map(|(index, name)| walk.at(field(index), |walk| typed_name(walk, name))).collect()
 }
 
-fn typed_name(walk: &mut Walk, name: &proto::SubjectAltNameMatcher) -> Option<StringMatcher> {
-    let kind = common::enumeration::<SanType>(walk, "san_type", name.san_type)?;
-    let Some(matcher) = &name.matcher else {
+/// A name of one type, of a TLS context or of a policy.
+pub(in crate::decode) fn typed_name(
+    walk: &mut Walk,
+    message: &proto::SubjectAltNameMatcher,
+) -> Option<SanMatcher> {
+    let kind = match common::enumeration::<SanType>(walk, "san_type", message.san_type)? {
+        SanType::Dns => SanKind::Dns,
+        SanType::Uri => SanKind::Uri,
+        SanType::Email => SanKind::Email,
+        SanType::IpAddress => SanKind::Ip,
+        SanType::OtherName if message.oid.is_empty() => {
+            walk.error_at("oid", "an other name has a type: write its numbers with dots");
+            return None;
+        }
+        SanType::OtherName => SanKind::OtherName(Arc::from(&*message.oid)),
+        SanType::Unspecified => {
+            walk.error_at("san_type", "it is missing (Envoy: not_in 0)");
+            return None;
+        }
+    };
+    let Some(text) = &message.matcher else {
         walk.error_at("matcher", "it is missing (Envoy: required)");
         return None;
     };
-    if !matches!(kind, SanType::Dns | SanType::Uri) {
-        walk.error_at("san_type", "only DNS and URI are supported");
-        return None;
-    }
-    walk.at("matcher", |walk| {
-        let found = pattern(walk, matcher)?;
-        if !matches!(found.pattern, StringPattern::Exact(_)) {
-            walk.error("of a typed name only `exact` is supported");
-            return None;
-        }
-        Some(found)
-    })
+    let matcher = walk.at("matcher", |walk| whole_pattern(walk, text))?;
+    Some(SanMatcher { kind, matcher })
 }
 
-fn pattern(walk: &mut Walk, matcher: &Matcher) -> Option<StringMatcher> {
-    let (field, text, kind): (_, _, fn(Arc<str>) -> StringPattern) = match &matcher.match_pattern {
-        Some(MatchPattern::Exact(text)) => ("exact", text, StringPattern::Exact),
-        Some(MatchPattern::Prefix(text)) => ("prefix", text, StringPattern::Prefix),
-        Some(MatchPattern::Suffix(text)) => ("suffix", text, StringPattern::Suffix),
-        Some(MatchPattern::Contains(text)) => ("contains", text, StringPattern::Contains),
-        Some(MatchPattern::SafeRegex(_)) => {
-            walk.error_at("safe_regex", "names are not matched by patterns; use exact or suffix");
-            return None;
-        }
-        Some(MatchPattern::Custom(_)) => {
-            walk.error_at("custom", "it is not supported; use exact or suffix");
-            return None;
-        }
-        None => {
-            walk.error("it says nothing (Envoy: required)");
-            return None;
-        }
-    };
-    // An empty exact name is refused too: no certificate has it.
-    if text.is_empty() {
-        walk.error_at(field, "it is empty (Envoy: min_len 1)");
+/// A pattern of a name; an empty exact one is refused: no certificate has it.
+fn whole_pattern(walk: &mut Walk, message: &Matcher) -> Option<StringMatcher> {
+    let found = matcher::string(walk, message)?;
+    if let StringPattern::Exact(text) = &found.pattern
+        && text.is_empty()
+    {
+        walk.error_at("exact", "it is empty, which no name is");
         return None;
     }
-    let mut found = StringMatcher::new(kind(text.as_str().into()));
-    found.ignore_case = matcher.ignore_case;
     Some(found)
 }

@@ -2,6 +2,7 @@
 
 use super::metadata::{self, cidr};
 use super::{Layer, Walk, common, type_name};
+use crate::decode::cluster::typed_name;
 use crate::decode::route::matcher;
 use envoy_types::pb::envoy::config::core::v3::TypedExtensionConfig;
 use envoy_types::pb::envoy::config::rbac::v3::{
@@ -10,14 +11,12 @@ use envoy_types::pb::envoy::config::rbac::v3::{
 use envoy_types::pb::envoy::config::route::v3::HeaderMatcher;
 use envoy_types::pb::envoy::extensions::path::r#match::uri_template::v3::UriTemplateMatchConfig;
 use envoy_types::pb::envoy::extensions::rbac::principals::mtls_authenticated::v3::Config as Mtls;
-use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
 use envoy_types::pb::envoy::r#type::matcher::v3::{PathMatcher, path_matcher};
 use envoy_types::pb::envoy::r#type::v3::Int32Range;
+use mesh_core::model::StringMatcher;
 use mesh_core::model::rbac::{Permission, Principal, RbacHeader, RbacHeaderName};
-use mesh_core::model::{SanKind, SanMatcher, StringMatcher};
 use mesh_core::rbac::{MAX_DEPTH, check_template};
 use std::sync::Arc;
-use tls::subject_alt_name_matcher::SanType;
 
 const UNKNOWN: &str = "there is no kind of condition that is known here";
 const NO_HTTP: &str = "a connection has no headers and no path: use the HTTP filter";
@@ -290,7 +289,7 @@ fn custom(walk: &mut Walk, config: &TypedExtensionConfig) -> Option<Principal> {
     let message: Mtls = walk.at("typed_config", |walk| common::unpack(walk, any))?;
     match &message.san_matcher {
         Some(matcher) => {
-            let san = walk.at("typed_config.san_matcher", |walk| san(walk, matcher))?;
+            let san = walk.at("typed_config.san_matcher", |walk| typed_name(walk, matcher))?;
             Some(Principal::MtlsAuthenticated(Some(san)))
         }
         None if message.any_validated_client_certificate => {
@@ -304,28 +303,4 @@ fn custom(walk: &mut Walk, config: &TypedExtensionConfig) -> Option<Principal> {
             None
         }
     }
-}
-
-fn san(walk: &mut Walk, message: &tls::SubjectAltNameMatcher) -> Option<SanMatcher> {
-    let kind = match common::enumeration::<SanType>(walk, "san_type", message.san_type)? {
-        SanType::Dns => SanKind::Dns,
-        SanType::Uri => SanKind::Uri,
-        SanType::Email => SanKind::Email,
-        SanType::IpAddress => SanKind::Ip,
-        SanType::OtherName if message.oid.is_empty() => {
-            walk.error_at("oid", "an other name has a type: write its numbers with dots");
-            return None;
-        }
-        SanType::OtherName => SanKind::OtherName(Arc::from(&*message.oid)),
-        SanType::Unspecified => {
-            walk.error_at("san_type", "it is missing (Envoy: not_in 0)");
-            return None;
-        }
-    };
-    let Some(text) = &message.matcher else {
-        walk.error_at("matcher", "it is missing (Envoy: required)");
-        return None;
-    };
-    let matcher = walk.at("matcher", |walk| matcher::string(walk, text))?;
-    Some(SanMatcher { kind, matcher })
 }

@@ -4,6 +4,7 @@ use crate::decode::secret_testing::{
 };
 use crate::decode::testing::{broken, check_refused, ignored};
 use crate::{ResourceType, decode as decode_kind};
+use mesh_core::model::{SanKind, SanMatcher, StringMatcher};
 
 fn tls(chain: Option<DataSource>, key: Option<DataSource>) -> proto::Secret {
     named(Type::TlsCertificate(proto::TlsCertificate {
@@ -88,18 +89,19 @@ fn certificates_that_are_accepted() {
 
 #[test]
 fn validation_contexts_that_are_accepted() {
-    let peer = |roots: SecretRoots, san: &[&str]| {
+    let peer = |roots: SecretRoots, kind: SanKind, san: &[&str]| {
         let mut found = SecretValidation::new(roots);
-        found.san = san.iter().map(|name| mesh_core::model::StringMatcher::exact(*name)).collect();
+        let san = san.iter().map(|name| StringMatcher::exact(*name));
+        found.san = san.map(|matcher| SanMatcher { kind: kind.clone(), matcher }).collect();
         SecretContent::Validation(found)
     };
     let pem = || SecretRoots::Pem(inline(CHAIN));
     check_accepted(vec![
-        ("roots", validation(), peer(pem(), &[])),
+        ("roots", validation(), peer(pem(), SanKind::Any, &[])),
         (
             "roots in a file",
             change_validation(|m| m.trusted_ca = file("/ca.pem")),
-            peer(SecretRoots::Pem(named_file("/ca.pem")), &[]),
+            peer(SecretRoots::Pem(named_file("/ca.pem")), SanKind::Any, &[]),
         ),
         (
             "the system's roots",
@@ -107,12 +109,12 @@ fn validation_contexts_that_are_accepted() {
                 m.trusted_ca = None;
                 m.system_root_certs = Some(Default::default());
             }),
-            peer(SecretRoots::System, &[]),
+            peer(SecretRoots::System, SanKind::Any, &[]),
         ),
         (
             "both roots",
             change_validation(|m| m.system_root_certs = Some(Default::default())),
-            peer(pem(), &[]),
+            peer(pem(), SanKind::Any, &[]),
         ),
         (
             "names",
@@ -121,7 +123,7 @@ fn validation_contexts_that_are_accepted() {
                 let names = &mut m.match_subject_alt_names;
                 *names = vec![pair("spiffe://a/b"), pair("c.example")];
             }),
-            peer(pem(), &["spiffe://a/b", "c.example"]),
+            peer(pem(), SanKind::Any, &["spiffe://a/b", "c.example"]),
         ),
         (
             "a typed name",
@@ -132,14 +134,14 @@ fn validation_contexts_that_are_accepted() {
                     ..Default::default()
                 }];
             }),
-            peer(pem(), &["spiffe://a/b"]),
+            peer(pem(), SanKind::Uri, &["spiffe://a/b"]),
         ),
         (
             "timestamps that are not required",
             change_validation(|m| {
                 m.require_signed_certificate_timestamp = Some(Default::default());
             }),
-            peer(pem(), &[]),
+            peer(pem(), SanKind::Any, &[]),
         ),
     ]);
 }

@@ -28,7 +28,7 @@ table! {
         Ignored watched_directory: "";
         Refused verify_certificate_spki: "gRFC A29";
         Refused verify_certificate_hash: "gRFC A29";
-        Used match_typed_subject_alt_names: "whole DNS names and URIs";
+        Used match_typed_subject_alt_names: "";
         Used match_subject_alt_names: "";
         Refused require_signed_certificate_timestamp: "gRFC A29";
         Refused crl: "gRFC A29";

@@ -23,7 +23,7 @@ use mesh_core::model::tls::{TlsIdentity, TlsRoots, UpstreamTls, ValidationSecret
 use mesh_core::model::{
     Address, Cluster, ClusterLoadAssignment, Discovery, DnsOptions, Endpoint, HashPolicy,
     HashSource, HealthStatus, LbAlgorithm, LbPolicy, Locality, LocalityEndpoints, OutlierDetection,
-    Protocol, SlowStart, StringMatcher, TlsPolicy,
+    Protocol, SanMatcher, SlowStart, StringMatcher, TlsPolicy,
 };
 use prost::{Message, Name};
 use std::net::SocketAddr;
@@ -463,7 +463,7 @@ fn security() {
     check(tls(|_| {}), look, system, "");
     let named = tls(|tls| {
         tls.sni = Some("a.b".into());
-        tls.san = vec![StringMatcher::exact("spiffe://a/b")];
+        tls.san = vec![SanMatcher::any(StringMatcher::exact("spiffe://a/b"))];
         tls.roots = TlsRoots::Pem("pem".into());
     });
     let pem = "sni \"a.b\" false false alpn [] own none system false pem true names 1";
@@ -477,7 +477,7 @@ fn security() {
         let mut roots = ValidationSecret::new("roots");
         roots.pem = Some(SecretSource::Inline(b"pem"[..].into()));
         tls.roots = TlsRoots::Secret(roots);
-        tls.san = vec![StringMatcher::exact("x")];
+        tls.san = vec![SanMatcher::any(StringMatcher::exact("x"))];
     });
     let by_sds = "sni \"\" true false alpn [] own sds:id provider  secret roots pem true names 1";
     check(secrets, look, by_sds, "");

@@ -2,7 +2,6 @@
 
 use super::{Draw, Range};
 use mesh_core::model::cluster::RetryConcurrency;
-use mesh_core::model::matcher::StringPattern;
 use mesh_core::model::outlier_detection::{CapRule, FailurePercentage, SuccessRate};
 use mesh_core::model::secret::{
     SecretCertificate, SecretContent, SecretRoots, SecretSource, SecretValidation,
@@ -11,7 +10,7 @@ use mesh_core::model::tls::{TlsIdentity, TlsRoots, UpstreamTls, ValidationSecret
 use mesh_core::model::{
     Cluster, ClusterLoadAssignment, ConnectionOptions, Discovery, DnsLookupFamily, DnsOptions,
     DropOverload, Endpoint, Fraction, LbAlgorithm, LbPolicy, Locality, LocalityEndpoints,
-    OutlierDetection, Protocol, Secret, SlowStart, StringMatcher, TlsPolicy,
+    OutlierDetection, Protocol, SanKind, SanMatcher, Secret, SlowStart, TlsPolicy,
 };
 use std::net::SocketAddr;
 use std::path::Path;
@@ -141,11 +140,21 @@ impl Draw {
         tls
     }
 
-    fn peer_names(&mut self) -> Vec<StringMatcher> {
-        let mut names = self.list(2, Self::string);
-        // Decoding refuses them: certificates' names are not matched by patterns.
-        names.retain(|name| !matches!(name.pattern, StringPattern::Regex(_)));
-        names
+    /// With types or without: Envoy takes one list or the other.
+    fn peer_names(&mut self) -> Vec<SanMatcher> {
+        let has_types = self.coin();
+        self.list(2, |draw| {
+            let matcher = draw.string();
+            let kind = match draw.below(5) {
+                _ if !has_types => SanKind::Any,
+                0 => SanKind::Dns,
+                1 => SanKind::Uri,
+                2 => SanKind::Email,
+                3 => SanKind::Ip,
+                _ => SanKind::OtherName("1.2.3".into()),
+            };
+            SanMatcher { kind, matcher }
+        })
     }
 
     fn source(&mut self, text: &str) -> SecretSource {

@@ -15,7 +15,7 @@ use envoy_types::pb::envoy::r#type::matcher::v3::StringMatcher as Matcher;
 use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use envoy_types::pb::google::protobuf::Any;
 use mesh_core::model::tls::{TlsIdentity, TlsRoots, UpstreamTls};
-use mesh_core::model::{self, StringMatcher, TlsPolicy};
+use mesh_core::model::{self, SanKind, SanMatcher, StringMatcher, TlsPolicy};
 use sockets::raw_buffer::v3::RawBuffer;
 use sockets::tls::v3 as tls;
 use std::sync::Arc;
@@ -189,7 +189,7 @@ const ACCEPTED: &[Accepted] = &[
     (
         "gRFC A29: names",
         |c| with(c, |t| validation(t).match_subject_alt_names = vec![exact("spiffe://x/y")]),
-        |m| expect(m, |t| t.san = vec![StringMatcher::exact("spiffe://x/y")]),
+        |m| expect(m, |t| t.san = vec![SanMatcher::any(StringMatcher::exact("spiffe://x/y"))]),
         &[],
     ),
     (
@@ -212,7 +212,7 @@ const ACCEPTED: &[Accepted] = &[
                 validation(t).match_subject_alt_names = vec![exact("x")];
             })
         },
-        |m| expect(m, |t| t.san = vec![StringMatcher::exact("x")]),
+        |m| expect(m, |t| t.san = vec![SanMatcher::any(StringMatcher::exact("x"))]),
         &[],
     ),
     (
@@ -223,7 +223,12 @@ const ACCEPTED: &[Accepted] = &[
                 validation(t).match_subject_alt_names = vec![exact("x")];
             })
         },
-        |m| expect(m, |t| t.san = vec![StringMatcher::exact("a.b")]),
+        |m| {
+            expect(m, |t| {
+                t.san =
+                    vec![SanMatcher { kind: SanKind::Dns, matcher: StringMatcher::exact("a.b") }]
+            })
+        },
         &[
             "transport_socket.typed_config.common_tls_context.validation_context.match_subject_alt_names",
         ],
@@ -234,7 +239,7 @@ const ACCEPTED: &[Accepted] = &[
         |m| {
             expect(m, |t| {
                 t.identity = TlsIdentity::Provider("mesh".into());
-                t.san = vec![StringMatcher::exact("x")];
+                t.san = vec![SanMatcher::any(StringMatcher::exact("x"))];
             })
         },
         &[],

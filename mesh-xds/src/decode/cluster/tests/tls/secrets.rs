@@ -11,7 +11,7 @@ use envoy_types::pb::envoy::config::core::v3::{
 };
 use mesh_core::model::secret::{SecretCertificate, SecretSource};
 use mesh_core::model::tls::{TlsIdentity, TlsRoots, ValidationSecret};
-use mesh_core::model::{StringMatcher, TlsPolicy};
+use mesh_core::model::{SanMatcher, StringMatcher, TlsPolicy};
 use prost::Message;
 use std::path::Path;
 use std::sync::Arc;
@@ -185,7 +185,7 @@ const ACCEPTED: &[Accepted] = &[
             expect(m, |t| {
                 t.identity = TlsIdentity::Secret("default".into());
                 t.roots = by_secret("r", |_| {});
-                t.san = vec![StringMatcher::exact("x")];
+                t.san = vec![SanMatcher::any(StringMatcher::exact("x"))];
             })
         },
         &[],
