@@ -298,8 +298,12 @@ const fn connect_text(failure: ConnectFailure) -> &'static str {
         ConnectFailure::Unreachable => "no route to the endpoint",
         ConnectFailure::Timeout => "the connect timeout passed",
         ConnectFailure::Tls => "the TLS handshake failed",
-        ConnectFailure::TlsUntrusted => "the peer's certificate is signed by nobody that we believe",
-        ConnectFailure::TlsName => "the peer's certificate has none of the names that it must prove",
+        ConnectFailure::TlsUntrusted => {
+            "the peer's certificate is signed by nobody that we believe"
+        }
+        ConnectFailure::TlsName => {
+            "the peer's certificate has none of the names that it must prove"
+        }
         ConnectFailure::TlsExpired => "the peer's certificate is over",
         ConnectFailure::TlsNotYetValid => "the peer's certificate has not begun",
         ConnectFailure::TlsRevoked => "the peer's certificate was revoked",

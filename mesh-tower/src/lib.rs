@@ -75,6 +75,8 @@ pub mod server;
 pub mod source;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "tls")]
+mod tls;
 mod transport;
 
 pub use body::{BoxError, MeshBody};

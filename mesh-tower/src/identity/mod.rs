@@ -14,7 +14,7 @@
 
 mod certificate;
 mod credentials;
-mod crypto;
+pub(crate) mod crypto;
 mod error;
 mod file;
 mod fixed;

@@ -10,10 +10,11 @@ use super::code::{Code, CodeCounters, CodeTable};
 use super::drops::Drops;
 use super::events::{
     CONNECT_FAILURES, CloseReason, EjectionKind, EjectionOutcome, EndpointState, OVERFLOWS,
-    RetryOutcome, connect_failure_index, overflow_index,
+    RetryOutcome, Security, connect_failure_index, overflow_index,
 };
 use super::histogram::Histogram;
 use super::load::{self, Loads, LocalityLoad};
+use super::peers::Peers;
 use super::phases::{Phase, Phases};
 use super::registry::Registry;
 use mesh_core::model::Locality;
@@ -54,7 +55,7 @@ pub(crate) struct ClusterReading {
     pub(crate) pending: u32,
 }
 
-/// The cells of one cluster; 320 bytes until something happens to it.
+/// The cells of one cluster; 336 bytes until something happens to it.
 pub(crate) struct ClusterCells {
     name: Arc<str>,
     registry: Weak<Registry>,
@@ -65,6 +66,8 @@ pub(crate) struct ClusterCells {
     reading: Mutex<Option<Weak<dyn ReadCluster>>>,
     /// Set by the first attempt that is dropped.
     drops: OnceLock<Box<Drops>>,
+    /// Set by the first connection.
+    peers: OnceLock<Box<Peers>>,
     /// Set while its load is reported, and from then on.
     loads: OnceLock<Box<Loads>>,
 }
@@ -111,6 +114,7 @@ impl ClusterCells {
             localities: Mutex::default(),
             reading: Mutex::new(None),
             drops: OnceLock::new(),
+            peers: OnceLock::new(),
             loads: OnceLock::new(),
         }
     }
@@ -201,8 +205,9 @@ impl ClusterCells {
     }
 
     /// A connection became usable. [`connection_closed`](Self::connection_closed) must follow, once.
-    pub(crate) fn connection_opened(&self) {
+    pub(crate) fn connection_opened(&self, security: &Security) {
         self.count(|block| &block.opened);
+        self.peers.get_or_init(Box::default).count(security);
     }
 
     /// A connection that was usable ended.

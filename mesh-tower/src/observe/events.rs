@@ -2,6 +2,7 @@
 
 use super::names::label_values;
 use mesh_core::outcome::{ConnectFailure, Failure, Overflow};
+use std::sync::Arc;
 
 label_values! {
     /// What became of a retry (label `outcome` of `mesh_retries_total`; Envoy:
@@ -83,6 +84,50 @@ label_values! {
         ShutDown = "shut_down",
     }
 }
+
+/// How a connection is secured, and who the other end proved to be (labels `security` and `peer` of
+/// `mesh_connections_secured_total`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Security {
+    /// Not at all.
+    #[default]
+    Plaintext,
+    /// TLS; we showed nothing.
+    Tls(Arc<str>),
+    /// TLS; we showed who we are.
+    MutualTls(Arc<str>),
+}
+
+impl Security {
+    /// Label `security`; Istio: `connection_security_policy`.
+    pub(crate) const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Plaintext => "plaintext",
+            Self::Tls(_) => "tls",
+            Self::MutualTls(_) => "mutual_tls",
+        }
+    }
+
+    /// Label `peer`: its SPIFFE id, or its first other name; empty: it proved none.
+    pub(crate) fn peer(&self) -> &str {
+        match self {
+            Self::Plaintext => "",
+            Self::Tls(peer) | Self::MutualTls(peer) => peer,
+        }
+    }
+
+    /// The same, when the peer is one too many to be told apart.
+    pub(crate) fn of_other(&self) -> Self {
+        match self {
+            Self::Plaintext => Self::Plaintext,
+            Self::Tls(_) => Self::Tls(OTHER.into()),
+            Self::MutualTls(_) => Self::MutualTls(OTHER.into()),
+        }
+    }
+}
+
+/// The label of peers beyond the bound.
+const OTHER: &str = "other";
 
 label_values! {
     /// What an endpoint is good for (label `state` of `mesh_endpoints`). Each endpoint is in one

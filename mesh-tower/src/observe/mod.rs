@@ -42,6 +42,7 @@ pub(crate) mod load;
 pub(crate) mod mesh;
 mod names;
 mod otel;
+mod peers;
 mod phases;
 mod prometheus;
 pub(crate) mod registry;

@@ -29,6 +29,12 @@ impl ClusterCells {
                     visit(&[&self.name, &category], Value::Number(count));
                 }
             }
+            Metric::ConnectionsSecured => {
+                for (with, count) in self.peers.get().map(|p| p.read()).unwrap_or_default() {
+                    let labels = [&*self.name, with.as_str(), with.peer()];
+                    visit(&labels, Value::Number(count));
+                }
+            }
             _ if self.shards.blocks().next().is_none() => {}
             Metric::AttemptDuration | Metric::PhaseDuration => {
                 self.visit_durations(metric, visit);
