@@ -55,7 +55,7 @@ pub(crate) struct ClusterReading {
     pub(crate) pending: u32,
 }
 
-/// The cells of one cluster; 336 bytes until something happens to it.
+/// The cells of one cluster; 320 bytes until something happens to it.
 pub(crate) struct ClusterCells {
     name: Arc<str>,
     registry: Weak<Registry>,
@@ -64,12 +64,17 @@ pub(crate) struct ClusterCells {
     unplaced: PlaceCells,
     localities: Mutex<BTreeMap<Arc<str>, Weak<LocalityCells>>>,
     reading: Mutex<Option<Weak<dyn ReadCluster>>>,
-    /// Set by the first attempt that is dropped.
-    drops: OnceLock<Box<Drops>>,
-    /// Set by the first connection.
-    peers: OnceLock<Box<Peers>>,
+    /// Set by the first connection, and by the first attempt that is dropped.
+    lists: OnceLock<Box<Lists>>,
     /// Set while its load is reported, and from then on.
     loads: OnceLock<Box<Loads>>,
+}
+
+/// Counts whose labels are known only when they are counted.
+#[derive(Default)]
+struct Lists {
+    drops: Drops,
+    peers: Peers,
 }
 
 struct ClusterBlock {
@@ -113,8 +118,7 @@ impl ClusterCells {
             unplaced: PlaceCells::default(),
             localities: Mutex::default(),
             reading: Mutex::new(None),
-            drops: OnceLock::new(),
-            peers: OnceLock::new(),
+            lists: OnceLock::new(),
             loads: OnceLock::new(),
         }
     }
@@ -176,7 +180,7 @@ impl ClusterCells {
 
     /// The cluster is overloaded, and an attempt was dropped for this category.
     pub(crate) fn dropped(&self, category: &Arc<str>) {
-        self.drops.get_or_init(Box::default).count(category);
+        self.lists.get_or_init(Box::default).drops.count(category);
     }
 
     /// The attempts that begin from now on are counted for load reports.
@@ -194,7 +198,7 @@ impl ClusterCells {
         let refused = overflow_index(Overflow::Requests);
         load::ClusterLoad {
             localities: self.loads.get().map(|loads| loads.read()).unwrap_or_default(),
-            drops: self.drops.get().map(|drops| drops.read()).unwrap_or_default(),
+            drops: self.lists.get().map(|lists| lists.drops.read()).unwrap_or_default(),
             refused: self.shards.sum(|block| &block.overflows[refused]),
         }
     }
@@ -207,7 +211,7 @@ impl ClusterCells {
     /// A connection became usable. [`connection_closed`](Self::connection_closed) must follow, once.
     pub(crate) fn connection_opened(&self, security: &Security) {
         self.count(|block| &block.opened);
-        self.peers.get_or_init(Box::default).count(security);
+        self.lists.get_or_init(Box::default).peers.count(security);
     }
 
     /// A connection that was usable ended.

@@ -18,3 +18,5 @@ mod client_material;
 pub(crate) mod client_refused;
 mod client_verify;
 pub(crate) mod client_watch;
+#[cfg(test)]
+mod tests;
