@@ -122,7 +122,7 @@ async fn who_is_there_is_proven_on_both_sides() {
     let client = ours.issue(CLIENT, 0x77);
     let shop = || ours.issue(SHOP, 0x5);
     let other = "spiffe://mesh.example/cart";
-    let refused: &[&str] = &["connect_tls_refused", "alert", "no certificate", "have none"];
+    let refused: &[&str] = &["connect_tls_refused", "alert CertificateRequired", "have none"];
     let foreign: &[&str] = &["connect_tls_refused", "UnknownCA", CLIENT, "serial 77", "ends in"];
     let name: &[&str] = &["connect_tls_name", SHOP, other, "serial 05", "the mesh's identity"];
     let over: &[&str] = &["connect_tls_expired", SHOP, "30 s ago"];

@@ -119,7 +119,7 @@ async fn serve(stream: TcpStream, config: Arc<ServerConfig>, accepted: Count) {
             if request.uri().path() == "/slow" {
                 tokio::time::sleep(Duration::from_secs(2)).await;
             }
-            Ok::<_, Infallible>(Response::new(Full::from(Bytes::from(text))))
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(text)))
         }
     });
     let builder = auto::Builder::new(TokioExecutor::new());
