@@ -281,7 +281,7 @@ impl Net {
         #[cfg(feature = "tls")]
         let (secure, speaks) = self.secure(cluster, &*dial, before);
         #[cfg(not(feature = "tls"))]
-        let speaks = Speaks::of(cluster.protocol);
+        let (speaks, _nobody_secures) = (Speaks::of(cluster.protocol), before);
         PoolSettings {
             speaks,
             options: cluster.connection,

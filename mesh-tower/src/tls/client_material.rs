@@ -61,11 +61,14 @@ impl Own {
     }
 }
 
+/// A chain and its key, in PEM.
+type Texts = (Arc<[u8]>, Arc<[u8]>);
+
 /// What was read for one cluster, kept until it changes.
 #[derive(Default)]
 pub(super) struct Kept {
     files: Mutex<BTreeMap<Arc<Path>, File>>,
-    pair: Mutex<Slot<(Arc<[u8]>, Arc<[u8]>), Arc<Pair>>>,
+    pair: Mutex<Slot<Texts, Arc<Pair>>>,
     roots: Mutex<Slot<Arc<[u8]>, Roots>>,
     told: Mutex<Option<String>>,
 }
