@@ -285,6 +285,14 @@ const fn connect_code(failure: ConnectFailure) -> &'static str {
         ConnectFailure::Unreachable => "connect_unreachable",
         ConnectFailure::Timeout => "connect_timeout",
         ConnectFailure::Tls => "connect_tls",
+        ConnectFailure::TlsUntrusted => "connect_tls_untrusted",
+        ConnectFailure::TlsName => "connect_tls_name",
+        ConnectFailure::TlsExpired => "connect_tls_expired",
+        ConnectFailure::TlsNotYetValid => "connect_tls_not_yet_valid",
+        ConnectFailure::TlsRevoked => "connect_tls_revoked",
+        ConnectFailure::TlsRefused => "connect_tls_refused",
+        ConnectFailure::TlsProtocol => "connect_tls_protocol",
+        ConnectFailure::IdentityUnavailable => "connect_identity_unavailable",
         ConnectFailure::TlsUnavailable => "connect_tls_unavailable",
         ConnectFailure::SecretUnavailable => "connect_secret_unavailable",
         ConnectFailure::Handshake => "connect_handshake",
@@ -299,6 +307,20 @@ const fn connect_text(failure: ConnectFailure) -> &'static str {
         ConnectFailure::Unreachable => "no route to the endpoint",
         ConnectFailure::Timeout => "the connect timeout passed",
         ConnectFailure::Tls => "the TLS handshake failed",
+        ConnectFailure::TlsUntrusted => {
+            "the peer's certificate is signed by nobody that we believe"
+        }
+        ConnectFailure::TlsName => {
+            "the peer's certificate has none of the names that it must prove"
+        }
+        ConnectFailure::TlsExpired => "the peer's certificate is over",
+        ConnectFailure::TlsNotYetValid => "the peer's certificate has not begun",
+        ConnectFailure::TlsRevoked => "the peer's certificate was revoked",
+        ConnectFailure::TlsRefused => "the peer refused our certificate, or wants one",
+        ConnectFailure::TlsProtocol => {
+            "the peer does not speak TLS, or no version or protocol that we do"
+        }
+        ConnectFailure::IdentityUnavailable => "there is no identity of our own that is valid",
         ConnectFailure::TlsUnavailable => {
             "the cluster wants TLS and this transport does not secure itself"
         }

@@ -213,8 +213,26 @@ pub enum ConnectFailure {
     Unreachable,
     /// The connect timeout passed.
     Timeout,
-    /// The TLS handshake failed.
+    /// The TLS handshake failed, for none of the reasons below.
     Tls,
+    /// Nobody that we believe signed the peer's certificate.
+    TlsUntrusted,
+    /// The peer's certificate has none of the names that it must prove.
+    TlsName,
+    /// The peer's certificate is over.
+    TlsExpired,
+    /// The peer's certificate has not begun.
+    TlsNotYetValid,
+    /// The peer's certificate was revoked.
+    TlsRevoked,
+    /// The peer refused what we showed: no certificate, or one that it does not believe (RFC 8446
+    /// section 6.2: an alert about certificates).
+    TlsRefused,
+    /// The peer does not speak TLS, or the two have no version, cipher or protocol in common.
+    TlsProtocol,
+    /// There is no identity of our own to show, or no roots of it to believe: there never was one, or it
+    /// is over.
+    IdentityUnavailable,
     /// The cluster wants TLS and the transport can't secure itself.
     TlsUnavailable,
     /// The cluster names a secret, for its identity or its roots, that is missing or of the wrong kind.
@@ -364,6 +382,7 @@ impl Failure {
             Self::Connect(
                 ConnectFailure::TlsUnavailable
                 | ConnectFailure::SecretUnavailable
+                | ConnectFailure::IdentityUnavailable
                 | ConnectFailure::RuntimeGone,
             )
             | Self::Reset { reason: ResetReason::RequestBody | ResetReason::Local, .. }

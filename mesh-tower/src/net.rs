@@ -1,17 +1,23 @@
 //! [`Net`]: what this crate hangs on the core's live state. The one `Attach` there is.
 
-use crate::connect::{Connect, EndpointPool, PoolLimits, PoolSettings};
+#[cfg(feature = "tls")]
+use crate::connect;
+use crate::connect::{Connect, EndpointPool, PoolLimits, PoolSettings, Speaks};
 use crate::dns::{AnyAddress, ResolveError};
 use crate::observe::cluster::{ClusterCells, LocalityCells};
-use crate::observe::events::CloseReason;
+use crate::observe::events::{CloseReason, Security};
 use crate::observe::registry::Registry;
 use crate::observe::target::{self, TargetCells};
 use crate::source::demand::Interests;
+#[cfg(feature = "tls")]
+use crate::tls::client::ClientTls;
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use http::response;
 use mesh_core::Random;
 use mesh_core::breaker::{Breaker, Resource};
-use mesh_core::model::{Address, Cluster, Discovery, Locality, RoutingPriority};
+#[cfg(feature = "tls")]
+use mesh_core::model::TlsPolicy;
+use mesh_core::model::{self, Address, Cluster, Discovery, Locality, RoutingPriority};
 use mesh_core::outcome::{Class, ConnectFailure};
 use mesh_core::state::{Attach, TargetLabels};
 use mesh_core::update::Secrets;
@@ -210,8 +216,8 @@ impl PoolLimits for ClusterLimits {
         self.breaker.release(RoutingPriority::Default, Resource::Connections);
     }
 
-    fn connection_opened(&self) {
-        self.cells.connection_opened();
+    fn connection_opened(&self, security: &Security) {
+        self.cells.connection_opened(security);
     }
 
     fn connection_failed(&self, why: ConnectFailure) {
@@ -231,12 +237,40 @@ impl PoolLimits for ClusterLimits {
     }
 }
 
+#[cfg(feature = "tls")]
+impl Net {
+    /// Who secures the connections of a cluster, and what they speak then. While the policy stays, it is
+    /// the same one: it knows the connections that are there.
+    fn secure(
+        &self,
+        cluster: &Cluster,
+        dial: &dyn Connect,
+        before: Option<&PoolSettings>,
+    ) -> (Option<Arc<ClientTls>>, Speaks) {
+        let TlsPolicy::On(policy) = &cluster.tls else {
+            return (None, Speaks::of(cluster.protocol));
+        };
+        if dial.secures() {
+            return (None, Speaks::of(cluster.protocol));
+        }
+        let same = before.and_then(|before| before.secure.as_ref());
+        let same = same.filter(|tls| tls.policy() == policy).map(Arc::clone);
+        let secure = same.unwrap_or_else(|| {
+            let secrets = Arc::clone(&self.shared.secrets);
+            let credentials = self.shared.credentials.clone();
+            Arc::new(ClientTls::new(Arc::clone(policy), secrets, credentials))
+        });
+        (Some(secure), connect::alpn::speaks(cluster.protocol, &policy.alpn))
+    }
+}
+
 impl Net {
     fn pool_settings(
         &self,
         cluster: &Cluster,
         limits: &Arc<ClusterLimits>,
         addresses: &Arc<ArcSwap<Vec<Address>>>,
+        before: Option<&PoolSettings>,
     ) -> PoolSettings {
         let mut dial = Arc::clone(&self.shared.dial);
         if let Discovery::LogicalDns(_) = cluster.discovery {
@@ -244,11 +278,17 @@ impl Net {
                 (Arc::clone(addresses), cluster.connection.happy_eyeballs_delay);
             dial = Arc::new(AnyAddress { addresses, dial, delay });
         }
+        #[cfg(feature = "tls")]
+        let (secure, speaks) = self.secure(cluster, &*dial, before);
+        #[cfg(not(feature = "tls"))]
+        let (speaks, _nobody_secures) = (Speaks::of(cluster.protocol), before);
         PoolSettings {
-            protocol: cluster.protocol,
+            speaks,
             options: cluster.connection,
             max_connections_per_endpoint: cluster.circuit_breakers.max_connections_per_endpoint,
             tls: cluster.tls.clone(),
+            #[cfg(feature = "tls")]
+            secure,
             secrets: Arc::clone(&self.shared.secrets),
             dial,
             runtime: self.shared.runtime.clone(),
@@ -278,7 +318,7 @@ impl Attach for Net {
         let addresses = Arc::default();
         NetCluster {
             shared: Arc::clone(&self.shared),
-            settings: ArcSwap::from_pointee(self.pool_settings(cluster, &limits, &addresses)),
+            settings: ArcSwap::from_pointee(self.pool_settings(cluster, &limits, &addresses, None)),
             limits,
             changed: Arc::default(),
             addresses,
@@ -288,7 +328,9 @@ impl Attach for Net {
     }
 
     fn cluster_changed(&self, attached: &NetCluster, cluster: &Arc<Cluster>) {
-        let settings = self.pool_settings(cluster, &attached.limits, &attached.addresses);
+        let before = attached.settings.load();
+        let (limits, addresses) = (&attached.limits, &attached.addresses);
+        let settings = self.pool_settings(cluster, limits, addresses, Some(&before));
         attached.settings.store(Arc::new(settings));
     }
 
@@ -303,6 +345,10 @@ impl Attach for Net {
 
     fn endpoint(&self, _: &NetCluster, address: &Address) -> EndpointPool {
         EndpointPool::new(address.clone())
+    }
+
+    fn endpoint_listed(&self, attached: &EndpointPool, endpoint: &model::Endpoint) {
+        attached.set_hostname(endpoint.hostname.as_ref());
     }
 
     fn endpoint_removed(&self, attached: &EndpointPool) {

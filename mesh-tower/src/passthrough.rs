@@ -6,11 +6,12 @@
 
 use crate::MeshBody;
 use crate::connect::{
-    Connect, Connecting, EndpointPool, PoolLimits, PoolSettings, SendError, Sending, connect_any,
+    Connect, Connecting, EndpointPool, PoolLimits, PoolSettings, SendError, Sending, Speaks,
+    connect_any,
 };
 use crate::dns::Resolve;
 use crate::net::Shared;
-use crate::observe::events::CloseReason;
+use crate::observe::events::{CloseReason, Security};
 use crate::observe::registry::Registry;
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -135,10 +136,12 @@ impl Passthrough {
             registry: Arc::clone(&self.shared.registry),
         };
         let settings = PoolSettings {
-            protocol: Protocol::Auto,
+            speaks: Speaks::AsCall,
             options,
             max_connections_per_endpoint: None,
             tls: TlsPolicy::Off,
+            #[cfg(feature = "tls")]
+            secure: None,
             secrets: Arc::default(),
             dial: Arc::new(dial),
             runtime: self.shared.runtime.clone(),
@@ -238,7 +241,7 @@ impl PoolLimits for Unlimited {
         true
     }
     fn release_connection(&self) {}
-    fn connection_opened(&self) {}
+    fn connection_opened(&self, _: &Security) {}
     fn connection_failed(&self, _: ConnectFailure) {}
     fn connection_closed(&self, _: CloseReason) {}
     fn try_pending(&self) -> bool {

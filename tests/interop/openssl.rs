@@ -7,7 +7,7 @@ use mesh_core::model::filter_chain::TransportProtocol;
 use mesh_core::model::matcher::StringPattern;
 use mesh_core::model::secret::SecretSource;
 use mesh_core::model::tls::DownstreamTls;
-use mesh_core::model::{FilterChain, Listener, StringMatcher};
+use mesh_core::model::{FilterChain, Listener, SanMatcher, StringMatcher};
 use mesh_core::update::ConfigUpdate;
 use mesh_tower::identity::FixedIdentity;
 use mesh_tower::server::Connection;
@@ -31,7 +31,8 @@ struct Server {
 /// Mutual TLS for members of `mesh.example` that are not revoked, whose serial number is 66.
 fn strict(ca: &Ca) -> FilterChain {
     let mut tls = DownstreamTls::mutual();
-    tls.san = vec![StringMatcher::new(StringPattern::Prefix("spiffe://mesh.example/".into()))];
+    let prefix = StringPattern::Prefix("spiffe://mesh.example/".into());
+    tls.san = vec![SanMatcher::any(StringMatcher::new(prefix))];
     tls.crl = Some(SecretSource::Inline(ca.revoke(66, 3600).as_bytes().into()));
     let mut chain = FilterChain::new("strict", None);
     chain.tls = Some(Arc::new(tls));

@@ -31,7 +31,9 @@ impl Call {
         let left = match failure {
             // Refused by configuration, wherever it goes.
             Failure::Connect(
-                ConnectFailure::TlsUnavailable | ConnectFailure::SecretUnavailable,
+                ConnectFailure::TlsUnavailable
+                | ConnectFailure::SecretUnavailable
+                | ConnectFailure::IdentityUnavailable,
             ) => return false,
             Failure::Connect(_)
             | Failure::Reset {

@@ -115,9 +115,11 @@ fn conditions_met_by(failure: &Failure) -> Option<RetryOn> {
     let no_response = RetryOn::SERVER_ERROR | RetryOn::GATEWAY_ERROR | RetryOn::RESET;
     Some(match failure {
         // What the configuration forbids, or lacks, it does so everywhere.
-        Failure::Connect(ConnectFailure::TlsUnavailable | ConnectFailure::SecretUnavailable) => {
-            return None;
-        }
+        Failure::Connect(
+            ConnectFailure::TlsUnavailable
+            | ConnectFailure::SecretUnavailable
+            | ConnectFailure::IdentityUnavailable,
+        ) => return None,
         Failure::Connect(_) => {
             no_response | RetryOn::CONNECT_FAILURE | RetryOn::RESET_BEFORE_REQUEST
         }
@@ -188,6 +190,7 @@ mod tests {
             ),
             (Failure::Connect(ConnectFailure::TlsUnavailable), ""),
             (Failure::Connect(ConnectFailure::SecretUnavailable), ""),
+            (Failure::Connect(ConnectFailure::IdentityUnavailable), ""),
             (
                 reset(ResetReason::RefusedStream, Processed::No),
                 "5xx gateway-error reset refused-stream",

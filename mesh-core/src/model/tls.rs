@@ -33,8 +33,15 @@ pub struct UpstreamTls {
     /// The name sent as SNI; `None`: the endpoint's hostname, or none.
     pub sni: Option<Arc<str>>,
     /// Any of these must match a subject alternative name; empty: the SNI must. Those of a secret come
-    /// after them ([`ValidationSecret`]).
+    /// after them ([`ValidationSecret`]). If it is empty and no SNI is sent, the certificate must be for
+    /// the endpoint's IP address; but by roots of an identity ([`TlsRoots::Mesh`],
+    /// [`TlsRoots::Provider`]) whoever they sign for is accepted (gRFC A29).
     pub san: Vec<SanMatcher>,
+    /// The protocols that are offered (ALPN), the best first (Envoy: `alpn_protocols`), in place of what
+    /// follows from the cluster's `protocol`. Default: empty, so those that follow. Of Istio's own
+    /// tokens, `istio-http/1.0`, `istio-http/1.1` and `istio-h2` stand for the protocol in their name,
+    /// and `istio` and `istio-peer-exchange` for none.
+    pub alpn: Vec<Arc<str>>,
     /// Our own identity that the peer may ask for (mutual TLS). Default: none.
     pub identity: TlsIdentity,
 }

@@ -1,7 +1,7 @@
 //! [`Attach`]: what an adapter hangs on clusters, endpoints and targets.
 
 use crate::breaker::Breaker;
-use crate::model::{Address, Cluster, Locality};
+use crate::model::{Address, Cluster, Endpoint, Locality};
 use crate::update::Secrets;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -52,6 +52,12 @@ pub trait Attach: Debug + Send + Sync + 'static {
 
     /// An endpoint appeared in a cluster.
     fn endpoint(&self, cluster: &Self::Cluster, address: &Address) -> Self::Endpoint;
+
+    /// What is configured of an endpoint, told when it appeared and whenever it changed. An address that
+    /// is listed twice is told twice: the last counts. Default: nothing.
+    fn endpoint_listed(&self, attached: &Self::Endpoint, endpoint: &Endpoint) {
+        let _nobody_asks = (attached, endpoint);
+    }
 
     /// An endpoint is no longer configured: it takes no new calls, those in flight finish.
     fn endpoint_removed(&self, attached: &Self::Endpoint);

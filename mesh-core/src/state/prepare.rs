@@ -3,7 +3,7 @@
 use super::diff::Diff;
 use super::endpoint_set::LocalityRange;
 use super::overflow::OverflowWatch;
-use super::reconcile::{Reconciled, reconcile};
+use super::reconcile::{Reconciled, range, reconcile};
 use super::updater::Entry;
 use super::{ApplyError, Attach, ClusterPolicy, EndpointSet, LiveCluster, LiveEndpoint, Updater};
 use crate::lb::{Balancer, EjectedBits, EndpointId};
@@ -140,6 +140,11 @@ impl<A: Attach> Updater<A> {
         let is_known = |address: &Address| filter.is_none_or(|known| known.may_contain(address));
         let reconciled = reconcile(old, &assignment, diff, is_known, make);
         let Reconciled { endpoints, removed, added } = reconciled;
+        for (index, listed) in diff.changed.clone().zip(range(&assignment, diff.changed.clone())) {
+            if let Some(endpoint) = endpoints.get(index) {
+                attach.endpoint_listed(endpoint.attached(), listed);
+            }
+        }
         let mut end = 0;
         let localities = assignment.localities.iter().map(|locality| {
             end += u32::try_from(locality.endpoints.len()).unwrap_or(u32::MAX);

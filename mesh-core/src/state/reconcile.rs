@@ -163,7 +163,7 @@ impl<'a, A: Attach> Places<'a, A> {
 }
 
 /// Some endpoints of an assignment, counted through its localities.
-fn range(
+pub(super) fn range(
     assignment: &ClusterLoadAssignment,
     range: Range<usize>,
 ) -> impl Iterator<Item = &Endpoint> {

@@ -1,8 +1,8 @@
 //! [`EndpointPool`]: what hangs on an endpoint.
 
+use super::PoolSettings;
 use super::sending::Sending;
 use super::shared::Shared;
-use super::{Kind, PoolSettings};
 use crate::MeshBody;
 use crate::observe::events::CloseReason;
 use http::Request;
@@ -43,12 +43,17 @@ impl EndpointPool {
         Self { shared: Arc::new(Shared::new(address)) }
     }
 
+    /// The endpoint's name from now on: what is asked for by SNI, if the cluster says nothing.
+    pub(crate) fn set_hostname(&self, hostname: Option<&Arc<str>>) {
+        self.shared.set_hostname(hostname);
+    }
+
     /// Sends `request` on a connection with room, else waits for one.
     ///
     /// The head and what is there of the body are sent in this very call when there is room. A body
     /// that is not done then goes on by a task of its own, whether the response is polled or not.
     pub(crate) fn send(&self, settings: &Arc<PoolSettings>, request: Request<MeshBody>) -> Sending {
-        match Kind::of(settings.protocol, &request) {
+        match settings.speaks.lane(&self.shared, &request) {
             Some(kind) => Sending::start(kind, &self.shared, settings, request),
             None => Sending::not_http(request),
         }

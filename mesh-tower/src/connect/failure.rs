@@ -82,6 +82,11 @@ pub(super) fn of_h1(error: &hyper::Error) -> Failure {
     if is_request_body(error) {
         return REQUEST_BODY;
     }
+    #[cfg(feature = "tls")]
+    if let Some(refused) = not_secured(error) {
+        // The handshake was refused after it was over for us: nothing was processed.
+        return Failure::Connect(refused.failure);
+    }
     if error.is_parse() {
         // Without hyper's server half there is no `is_parse_too_large`.
         let too_large = error.to_string().contains("too large");
@@ -92,6 +97,20 @@ pub(super) fn of_h1(error: &hyper::Error) -> Failure {
         });
     }
     TERMINATED
+}
+
+/// What the peer said of who we are, when that is behind an error (RFC 8446: after the client is done).
+#[cfg(feature = "tls")]
+fn not_secured(error: &hyper::Error) -> Option<&crate::tls::client_refused::NotSecured> {
+    let mut next = StdError::source(error);
+    while let Some(source) = next {
+        let io = source.downcast_ref::<std::io::Error>();
+        if let Some(found) = io.and_then(crate::tls::client_refused::NotSecured::behind) {
+            return Some(found);
+        }
+        next = source.source();
+    }
+    None
 }
 
 /// The caller's request body failed after the head was sent.

@@ -187,9 +187,31 @@ impl Core {
         self.leave();
     }
 
+    #[cfg(feature = "tls")]
+    fn is_open(&self) -> bool {
+        !self.retired.load(Ordering::SeqCst)
+    }
+
     fn leave(self: &Arc<Self>) {
         if !self.retired.swap(true, Ordering::SeqCst) {
             self.shared.left_h1(Arc::as_ptr(self).cast());
+        }
+    }
+}
+
+/// Retires it from outside.
+#[cfg(feature = "tls")]
+pub(super) struct Retirement(std::sync::Weak<Core>);
+
+#[cfg(feature = "tls")]
+impl crate::tls::client_watch::Retire for Retirement {
+    fn is_there(&self) -> bool {
+        self.0.upgrade().is_some_and(|core| core.is_open())
+    }
+
+    fn retire(&self, why: CloseReason) {
+        if let Some(core) = self.0.upgrade() {
+            core.retire(why);
         }
     }
 }
@@ -314,6 +336,11 @@ impl Driver {
 
     pub(super) fn gate(&self) -> &Gate {
         &self.core.gate
+    }
+
+    #[cfg(feature = "tls")]
+    pub(super) fn retirement(&self) -> Retirement {
+        Retirement(Arc::downgrade(&self.core))
     }
 }
 

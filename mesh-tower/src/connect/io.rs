@@ -155,6 +155,10 @@ impl AsyncRead for NetIo {
                 self.gate.reads.store(reads.wrapping_add(1), Ordering::Relaxed);
             }
             Poll::Ready(Ok(())) => self.gate.ended.store(true, Ordering::Relaxed),
+            // TLS that ends without saying so (RFC 8446 section 6.1): most servers just close.
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                self.gate.ended.store(true, Ordering::Relaxed);
+            }
             Poll::Ready(Err(_)) => self.gate.blame(CloseReason::Error),
         }
         read

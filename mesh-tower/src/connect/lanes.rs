@@ -35,7 +35,16 @@ pub(super) enum Grant {
 /// A grant, and how long its connection took when it was made for the waiters.
 pub(super) struct Granted {
     pub(super) grant: Grant,
+    pub(super) took: Took,
+}
+
+/// How long a connection took.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Took {
+    /// To connect, and the handshake of HTTP.
     pub(super) connect: Duration,
+    /// The handshake of TLS; zero without.
+    pub(super) tls: Duration,
 }
 
 /// Why a waiter gets nothing.
@@ -151,7 +160,24 @@ impl Lanes {
 
     /// Takes a waiter out of the queue, if it is still there.
     pub(super) fn dequeue(&mut self, kind: Kind, ticket: u64) {
-        drop(self.lane(kind).waiting.remove(&ticket));
+        // Who went over has the ticket of the other lane.
+        if self.lane(kind).waiting.remove(&ticket).is_none() {
+            drop(self.lane(kind.other()).waiting.remove(&ticket));
+        }
+    }
+
+    /// An attempt, and everybody who waits, is of lane `to` now. Tickets are of both lanes, so who came
+    /// first is first.
+    #[cfg(feature = "tls")]
+    pub(super) fn go_over(&mut self, to: Kind) {
+        let from = self.lane(to.other());
+        from.connecting -= 1;
+        from.connections -= 1;
+        let waiting = std::mem::take(&mut from.waiting);
+        let to = self.lane(to);
+        to.connecting += 1;
+        to.connections += 1;
+        to.waiting.extend(waiting);
     }
 
     pub(super) fn queue_len(&self, kind: Kind) -> usize {
@@ -211,13 +237,7 @@ impl Lanes {
     }
 
     /// Gives what is free to the waiters of `kind`, first come first served.
-    pub(super) fn serve(
-        &mut self,
-        kind: Kind,
-        shared: &Shared,
-        connect: Duration,
-        todo: &mut Todo,
-    ) {
+    pub(super) fn serve(&mut self, kind: Kind, shared: &Shared, took: Took, todo: &mut Todo) {
         while self.queue_len(kind) > 0 {
             let grant = match kind {
                 Kind::H1 => self.take_idle().map(Grant::H1),
@@ -225,7 +245,7 @@ impl Lanes {
             };
             let Some(grant) = grant else { break };
             if let Some((_, waiter)) = self.lane(kind).waiting.pop_first() {
-                todo.grants.push((waiter, Ok(Granted { grant, connect })));
+                todo.grants.push((waiter, Ok(Granted { grant, took })));
             }
         }
     }
@@ -336,6 +356,12 @@ impl Permit {
 
     pub(super) const fn settings(&self) -> &Arc<PoolSettings> {
         &self.settings
+    }
+
+    /// It is a place of lane `kind` from now on.
+    #[cfg(feature = "tls")]
+    pub(super) const fn go_over(&mut self, kind: Kind) {
+        self.kind = kind;
     }
 
     /// There is a byte stream now: its end is an event for this lane's waiters too.

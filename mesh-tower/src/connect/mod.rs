@@ -27,6 +27,8 @@
 //!
 //! It does not choose endpoints, retry by policy, or time calls out.
 
+#[cfg(feature = "tls")]
+pub(crate) mod alpn;
 pub(crate) mod dial;
 mod endpoint_pool;
 mod establish;
@@ -52,7 +54,7 @@ pub(crate) use endpoint_pool::EndpointPool;
 pub use net_body::{NetBody, NetBodyError};
 pub(crate) use sending::Sending;
 
-use crate::observe::events::CloseReason;
+use crate::observe::events::{CloseReason, Security};
 use crate::{BoxError, MeshBody};
 use arc_swap::ArcSwap;
 use http::Request;
@@ -68,13 +70,17 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub(crate) struct PoolSettings {
     /// Which HTTP connections speak.
-    pub(crate) protocol: model::Protocol,
+    pub(crate) speaks: Speaks,
     /// Limits and life of connections.
     pub(crate) options: model::ConnectionOptions,
     /// Most connections to one endpoint; `None`: only the cluster's limit.
     pub(crate) max_connections_per_endpoint: Option<u32>,
-    /// Whether connections are secured. Fails closed unless `dial` says that it secures them itself.
+    /// Whether connections are secured. Fails closed unless `secure` can, or `dial` says that it secures
+    /// them itself.
     pub(crate) tls: model::TlsPolicy,
+    /// Who secures them; `None`: nobody.
+    #[cfg(feature = "tls")]
+    pub(crate) secure: Option<Arc<crate::tls::client::ClientTls>>,
     /// The secrets in force, of all clusters: looked up when a connection is made.
     pub(crate) secrets: Arc<ArcSwap<Secrets>>,
     /// Who makes the byte streams.
@@ -98,8 +104,8 @@ pub(crate) trait PoolLimits: Send + Sync + fmt::Debug {
     fn try_connection(&self, first: bool) -> bool;
     /// Gives a connection back.
     fn release_connection(&self);
-    /// A connection became usable.
-    fn connection_opened(&self);
+    /// A connection became usable, secured like this.
+    fn connection_opened(&self, security: &Security);
     /// A connection was not made.
     fn connection_failed(&self, why: ConnectFailure);
     /// A connection that was usable ended.
@@ -158,19 +164,53 @@ enum Kind {
 }
 
 impl Kind {
-    /// The HTTP that `request` is sent over; `None`: the cluster does not speak HTTP.
-    ///
-    /// Auto is per request: HTTP/2 for HTTP/2 requests and for gRPC, else HTTP/1.1.
-    fn of(protocol: model::Protocol, request: &Request<MeshBody>) -> Option<Self> {
+    const fn other(self) -> Self {
+        match self {
+            Self::H1 => Self::H2,
+            Self::H2 => Self::H1,
+        }
+    }
+}
+
+/// Which HTTP the calls of a cluster are sent over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Speaks {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+    /// HTTP/2 for HTTP/2 requests and for gRPC, else HTTP/1.1.
+    AsCall,
+    /// What the endpoint agreed on, for all calls.
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "only TLS has agreements"))]
+    AsAgreed,
+    /// Not HTTP.
+    Bytes,
+}
+
+impl Speaks {
+    /// Without TLS.
+    pub(crate) const fn of(protocol: model::Protocol) -> Self {
         match protocol {
-            model::Protocol::Http1 => Some(Self::H1),
-            model::Protocol::Http2 => Some(Self::H2),
-            model::Protocol::Auto => {
+            model::Protocol::Http1 => Self::Http1,
+            model::Protocol::Http2 => Self::Http2,
+            model::Protocol::Auto => Self::AsCall,
+            model::Protocol::Tcp => Self::Bytes,
+        }
+    }
+
+    /// The lane of `request`; `None`: the cluster does not speak HTTP.
+    fn lane(self, shared: &shared::Shared, request: &Request<MeshBody>) -> Option<Kind> {
+        match self {
+            Self::Http1 => Some(Kind::H1),
+            Self::Http2 => Some(Kind::H2),
+            Self::AsCall => {
                 let h2 = request.version() == http::Version::HTTP_2
                     || mesh_core::head::is_grpc_content_type(request.headers());
-                Some(if h2 { Self::H2 } else { Self::H1 })
+                Some(if h2 { Kind::H2 } else { Kind::H1 })
             }
-            model::Protocol::Tcp => None,
+            Self::AsAgreed => Some(shared.agreed()),
+            Self::Bytes => None,
         }
     }
 }

@@ -156,8 +156,9 @@ impl Waiting {
         match answer {
             Some(Ok(granted)) => {
                 let waited = since.elapsed();
-                let connect = granted.connect.min(waited);
-                let phases = Phases { waited, connect, tls: Duration::ZERO };
+                let tls = granted.took.tls.min(waited);
+                let connect = granted.took.connect.min(waited.saturating_sub(tls));
+                let phases = Phases { waited, connect, tls };
                 let (shared, settings) = (ticket.shared(), ticket.settings());
                 let state = State::send(granted.grant, shared, settings, request, moves);
                 (state, Some(Box::new(phases)))

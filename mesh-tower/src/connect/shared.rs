@@ -4,7 +4,7 @@ use super::endpoint_pool::Connections;
 use super::h1::H1Connection;
 use super::h2::{H2Connection, Lease};
 use super::io::Gate;
-use super::lanes::{Answer, Grant, Lanes, Refusal, Todo};
+use super::lanes::{Answer, Grant, Lanes, Refusal, Todo, Took};
 use super::{Kind, PoolSettings};
 use crate::observe::events::CloseReason;
 use arc_swap::ArcSwapOption;
@@ -13,7 +13,6 @@ use mesh_core::outcome::{Failure, Overflow};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
-use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// What a call that found no room holds while it waits.
@@ -56,6 +55,9 @@ pub(super) struct Shared {
     /// Length of the HTTP/2 queue: who comes while others wait queues up behind them.
     h2_waiting: AtomicUsize,
     drained: AtomicBool,
+    /// The endpoint chose HTTP/1.1 when it was last asked; before it is asked, HTTP/2 is hoped for.
+    speaks_h1: AtomicBool,
+    hostname: ArcSwapOption<Arc<str>>,
     lanes: Mutex<Option<Box<Lanes>>>,
 }
 
@@ -66,6 +68,8 @@ impl Shared {
             h2: ArcSwapOption::const_empty(),
             h2_waiting: AtomicUsize::new(0),
             drained: AtomicBool::new(false),
+            speaks_h1: AtomicBool::new(false),
+            hostname: ArcSwapOption::const_empty(),
             lanes: Mutex::new(None),
         }
     }
@@ -78,7 +82,25 @@ impl Shared {
         &self.address
     }
 
+    pub(super) fn set_hostname(&self, hostname: Option<&Arc<str>>) {
+        let known = self.hostname.load();
+        if known.as_deref() != hostname {
+            self.hostname.store(hostname.map(|hostname| Arc::new(Arc::clone(hostname))));
+        }
+    }
+
+    /// The endpoint's name, for SNI.
+    #[cfg(feature = "tls")]
+    pub(super) fn hostname(&self) -> Option<Arc<str>> {
+        self.hostname.load().as_deref().cloned()
+    }
+
     // === The call path ===
+
+    /// What the endpoint agreed on by ALPN.
+    pub(super) fn agreed(&self) -> Kind {
+        if self.speaks_h1.load(Ordering::Relaxed) { Kind::H1 } else { Kind::H2 }
+    }
 
     /// Reserves a stream, unless others wait for one.
     pub(super) fn lease(&self) -> Option<Lease> {
@@ -100,7 +122,7 @@ impl Shared {
         // sees the other (both are sequentially consistent).
         if self.h2_waiting.load(Ordering::SeqCst) != 0 {
             self.event(|lanes, shared, todo| {
-                shared.serve_h2(lanes, Duration::ZERO, todo);
+                shared.serve_h2(lanes, Took::default(), todo);
             });
         }
     }
@@ -189,8 +211,8 @@ impl Shared {
         todo.run();
     }
 
-    fn serve_h2(&self, lanes: &mut Lanes, connect: Duration, todo: &mut Todo) {
-        lanes.serve(Kind::H2, self, connect, todo);
+    fn serve_h2(&self, lanes: &mut Lanes, took: Took, todo: &mut Todo) {
+        lanes.serve(Kind::H2, self, took, todo);
     }
 
     fn dial(self: &Arc<Self>, lanes: &mut Lanes, kind: Kind, todo: &mut Todo) {
@@ -200,8 +222,20 @@ impl Shared {
         }
     }
 
+    /// The endpoint agreed on `to` with an attempt that was made in the other lane: it goes over, and so
+    /// does everybody who waits, and all later calls.
+    #[cfg(feature = "tls")]
+    pub(super) fn goes_over(self: &Arc<Self>, to: Kind) {
+        self.event(|lanes, shared, todo| {
+            // Under the lock: who asks for a place sees this, or is found in the queue.
+            shared.speaks_h1.store(to == Kind::H1, Ordering::Relaxed);
+            lanes.go_over(to);
+            shared.dial(lanes, to, todo);
+        });
+    }
+
     /// An HTTP/2 connection is usable; `false`: the pool is drained, drop it.
-    pub(super) fn opened_h2(self: &Arc<Self>, connection: &Arc<H2Connection>, took: Duration) {
+    pub(super) fn opened_h2(self: &Arc<Self>, connection: &Arc<H2Connection>, took: Took) {
         self.event(|lanes, shared, todo| {
             lanes.h2_told(connection.limit());
             let lane = lanes.lane(Kind::H2);
@@ -222,7 +256,7 @@ impl Shared {
     pub(super) fn limit_changed(self: &Arc<Self>, limit: u32) {
         self.event(|lanes, shared, todo| {
             lanes.h2_told(limit);
-            shared.serve_h2(lanes, Duration::ZERO, todo);
+            shared.serve_h2(lanes, Took::default(), todo);
             shared.dial(lanes, Kind::H2, todo);
         });
     }
@@ -251,7 +285,7 @@ impl Shared {
     }
 
     /// An HTTP/1.1 connection was made.
-    pub(super) fn opened_h1(self: &Arc<Self>, connection: Box<H1Connection>, took: Duration) {
+    pub(super) fn opened_h1(self: &Arc<Self>, connection: Box<H1Connection>, took: Took) {
         self.event(|lanes, shared, todo| {
             let lane = lanes.lane(Kind::H1);
             lane.connecting -= 1;
@@ -268,7 +302,7 @@ impl Shared {
         self.event(|lanes, shared, todo| {
             if !shared.drained.load(Ordering::Relaxed) {
                 lanes.put_idle(connection);
-                lanes.serve(Kind::H1, shared, Duration::ZERO, todo);
+                lanes.serve(Kind::H1, shared, Took::default(), todo);
             }
         });
     }

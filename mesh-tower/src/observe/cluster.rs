@@ -10,10 +10,11 @@ use super::code::{Code, CodeCounters, CodeTable};
 use super::drops::Drops;
 use super::events::{
     CONNECT_FAILURES, CloseReason, EjectionKind, EjectionOutcome, EndpointState, OVERFLOWS,
-    RetryOutcome, connect_failure_index, overflow_index,
+    RetryOutcome, Security, connect_failure_index, overflow_index,
 };
 use super::histogram::Histogram;
 use super::load::{self, Loads, LocalityLoad};
+use super::peers::Peers;
 use super::phases::{Phase, Phases};
 use super::registry::Registry;
 use mesh_core::model::Locality;
@@ -63,10 +64,17 @@ pub(crate) struct ClusterCells {
     unplaced: PlaceCells,
     localities: Mutex<BTreeMap<Arc<str>, Weak<LocalityCells>>>,
     reading: Mutex<Option<Weak<dyn ReadCluster>>>,
-    /// Set by the first attempt that is dropped.
-    drops: OnceLock<Box<Drops>>,
+    /// Set by the first connection, and by the first attempt that is dropped.
+    lists: OnceLock<Box<Lists>>,
     /// Set while its load is reported, and from then on.
     loads: OnceLock<Box<Loads>>,
+}
+
+/// Counts whose labels are known only when they are counted.
+#[derive(Default)]
+struct Lists {
+    drops: Drops,
+    peers: Peers,
 }
 
 struct ClusterBlock {
@@ -110,7 +118,7 @@ impl ClusterCells {
             unplaced: PlaceCells::default(),
             localities: Mutex::default(),
             reading: Mutex::new(None),
-            drops: OnceLock::new(),
+            lists: OnceLock::new(),
             loads: OnceLock::new(),
         }
     }
@@ -172,7 +180,7 @@ impl ClusterCells {
 
     /// The cluster is overloaded, and an attempt was dropped for this category.
     pub(crate) fn dropped(&self, category: &Arc<str>) {
-        self.drops.get_or_init(Box::default).count(category);
+        self.lists.get_or_init(Box::default).drops.count(category);
     }
 
     /// The attempts that begin from now on are counted for load reports.
@@ -190,7 +198,7 @@ impl ClusterCells {
         let refused = overflow_index(Overflow::Requests);
         load::ClusterLoad {
             localities: self.loads.get().map(|loads| loads.read()).unwrap_or_default(),
-            drops: self.drops.get().map(|drops| drops.read()).unwrap_or_default(),
+            drops: self.lists.get().map(|lists| lists.drops.read()).unwrap_or_default(),
             refused: self.shards.sum(|block| &block.overflows[refused]),
         }
     }
@@ -201,8 +209,9 @@ impl ClusterCells {
     }
 
     /// A connection became usable. [`connection_closed`](Self::connection_closed) must follow, once.
-    pub(crate) fn connection_opened(&self) {
+    pub(crate) fn connection_opened(&self, security: &Security) {
         self.count(|block| &block.opened);
+        self.lists.get_or_init(Box::default).peers.count(security);
     }
 
     /// A connection that was usable ended.

@@ -2,6 +2,7 @@
 
 use super::names::label_values;
 use mesh_core::outcome::{ConnectFailure, Failure, Overflow};
+use std::sync::Arc;
 
 label_values! {
     /// What became of a retry (label `outcome` of `mesh_retries_total`; Envoy:
@@ -72,12 +73,61 @@ label_values! {
         KeepAlive = "keep_alive",
         /// Its call was given up, and it speaks HTTP/1.1, which has no other way to say so.
         CallDropped = "call_dropped",
-        /// Its endpoint left the configuration, or its identity was replaced.
+        /// Its endpoint left the configuration, or its cluster is secured in another way.
         Drained = "drained",
+        /// The certificate that it was made with is over: ours, or the endpoint's.
+        CertificateEnded = "certificate_ended",
+        /// The endpoint's certificate does not verify any more by what is in force: its root was
+        /// withdrawn, or other names are asked for.
+        Untrusted = "untrusted",
         /// The mesh was shut down.
         ShutDown = "shut_down",
     }
 }
+
+/// How a connection is secured, and who the other end proved to be (labels `security` and `peer` of
+/// `mesh_connections_secured_total`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Security {
+    /// Not at all.
+    #[default]
+    Plaintext,
+    /// TLS; we showed nothing.
+    Tls(Arc<str>),
+    /// TLS; we showed who we are.
+    MutualTls(Arc<str>),
+}
+
+impl Security {
+    /// Label `security`; Istio: `connection_security_policy`.
+    pub(crate) const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Plaintext => "plaintext",
+            Self::Tls(_) => "tls",
+            Self::MutualTls(_) => "mutual_tls",
+        }
+    }
+
+    /// Label `peer`: its SPIFFE id, or its first other name; empty: it proved none.
+    pub(crate) fn peer(&self) -> &str {
+        match self {
+            Self::Plaintext => "",
+            Self::Tls(peer) | Self::MutualTls(peer) => peer,
+        }
+    }
+
+    /// The same, when the peer is one too many to be told apart.
+    pub(crate) fn of_other(&self) -> Self {
+        match self {
+            Self::Plaintext => Self::Plaintext,
+            Self::Tls(_) => Self::Tls(OTHER.into()),
+            Self::MutualTls(_) => Self::MutualTls(OTHER.into()),
+        }
+    }
+}
+
+/// The label of peers beyond the bound.
+const OTHER: &str = "other";
 
 label_values! {
     /// What an endpoint is good for (label `state` of `mesh_endpoints`). Each endpoint is in one
@@ -99,7 +149,7 @@ label_values! {
 /// Number of [`overflow_label`]s.
 pub(super) const OVERFLOWS: usize = 5;
 /// Number of [`connect_failure_label`]s.
-pub(super) const CONNECT_FAILURES: usize = 9;
+pub(super) const CONNECT_FAILURES: usize = 17;
 
 // In the order of labels. A variant that mesh-core gains and this crate does not know counts as the
 // last one.
@@ -110,6 +160,14 @@ const FAILURES: [ConnectFailure; CONNECT_FAILURES] = [
     ConnectFailure::Unreachable,
     ConnectFailure::Timeout,
     ConnectFailure::Tls,
+    ConnectFailure::TlsUntrusted,
+    ConnectFailure::TlsName,
+    ConnectFailure::TlsExpired,
+    ConnectFailure::TlsNotYetValid,
+    ConnectFailure::TlsRevoked,
+    ConnectFailure::TlsRefused,
+    ConnectFailure::TlsProtocol,
+    ConnectFailure::IdentityUnavailable,
     ConnectFailure::TlsUnavailable,
     ConnectFailure::SecretUnavailable,
     ConnectFailure::Handshake,

@@ -2,7 +2,7 @@
 
 use super::cluster::{AttemptRecord, ClusterCells, ClusterReading, LocalityCells, ReadCluster};
 use super::code::Code;
-use super::events::{CloseReason, EjectionKind, EjectionOutcome, RetryOutcome};
+use super::events::{CloseReason, EjectionKind, EjectionOutcome, RetryOutcome, Security};
 use super::phases::{Phase, Phases};
 use super::registry::Registry;
 use super::server::{ListenerCells, ServedCells};
@@ -155,8 +155,8 @@ fn events(cluster: &ClusterCells) {
     cluster.overflow(Overflow::Requests);
     cluster.dropped(&"throttle".into());
     cluster.ejection(EjectionKind::SuccessRate, EjectionOutcome::Enforced);
-    cluster.connection_opened();
-    cluster.connection_opened();
+    cluster.connection_opened(&Security::Plaintext);
+    cluster.connection_opened(&Security::MutualTls("spiffe://shop.example/reviews".into()));
     cluster.connection_closed(CloseReason::Idle);
     cluster.connection_failed(ConnectFailure::Refused);
 }

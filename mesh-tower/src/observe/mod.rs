@@ -44,6 +44,7 @@ pub(crate) mod load;
 pub(crate) mod mesh;
 pub(crate) mod names;
 mod otel;
+mod peers;
 mod phases;
 mod prometheus;
 pub(crate) mod registry;

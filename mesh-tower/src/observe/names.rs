@@ -133,6 +133,9 @@ metrics! {
         "1 while so few endpoints are healthy that all are used.";
     ConnectionsOpened: Cluster Counter "mesh_connections_opened_total" "{connection}" [cluster]
         "Connections that became usable.";
+    ConnectionsSecured: Cluster Counter "mesh_connections_secured_total" "{connection}"
+        [cluster security peer]
+        "Connections that became usable, by their security and by who the endpoint proved to be.";
     ConnectionsClosed: Cluster Counter "mesh_connections_closed_total" "{connection}"
         [cluster reason]
         "Usable connections that ended.";

@@ -31,6 +31,8 @@ mod kit;
 mod lb_policies;
 #[cfg(feature = "xds")]
 mod load_report;
+#[cfg(feature = "tls-aws-lc")]
+mod mtls;
 #[cfg(feature = "xds")]
 mod no_answer;
 mod observe_mode;

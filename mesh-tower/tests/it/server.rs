@@ -12,7 +12,7 @@ use mesh_core::model::filter_chain::TransportProtocol;
 use mesh_core::model::matcher::StringPattern;
 use mesh_core::model::rbac::{Permission, Policy, Principal, Rbac, RbacAction, RbacFilter};
 use mesh_core::model::tls::DownstreamTls;
-use mesh_core::model::{FilterChain, StringMatcher};
+use mesh_core::model::{FilterChain, SanMatcher, StringMatcher};
 use mesh_tower::identity::{Material, Roots};
 use mesh_tower::server::ServingMode;
 use rustls::pki_types::CertificateDer;
@@ -63,7 +63,8 @@ fn check(
 }
 
 fn only_friends(tls: &mut DownstreamTls) {
-    tls.san = vec![StringMatcher::new(StringPattern::Prefix("spiffe://mesh.example/".into()))];
+    let prefix = StringPattern::Prefix("spiffe://mesh.example/".into());
+    tls.san = vec![SanMatcher::any(StringMatcher::new(prefix))];
 }
 
 #[tokio::test]

@@ -167,8 +167,72 @@ static REASONS: &[(Reason, Text)] = &[
         connect(ConnectFailure::Tls),
         [
             "The TLS handshake failed.",
-            "A certificate that another authority signed, that has expired or names another host; plaintext at that port.",
-            "The source of the error; the cluster's `tls`: roots, sni, san.",
+            "A certificate that is broken or of a kind that is not used in TLS; crypto that failed.",
+            "The source of the error; the certificate of the endpoint.",
+        ],
+    ),
+    (
+        connect(ConnectFailure::TlsUntrusted),
+        [
+            "The endpoint's certificate does not lead to a root that we believe.",
+            "Another trust domain or authority; roots that were renewed here or there, and not on the other side; an intermediate that the endpoint does not send.",
+            "The source of the error, which names the issuer, the roots and their age; the cluster's `tls`: roots.",
+        ],
+    ),
+    (
+        connect(ConnectFailure::TlsName),
+        [
+            "The endpoint proved to be somebody else than the cluster says.",
+            "A wrong service account or trust domain in `san`, another service behind the address, a hostname that the certificate does not have.",
+            "The source of the error, which names who came and who was expected; the cluster's `tls`: san, sni.",
+        ],
+    ),
+    (
+        connect(ConnectFailure::TlsExpired),
+        [
+            "The endpoint's certificate is over.",
+            "Its renewal does not work, or it does not take up what was renewed; a clock that is ahead.",
+            "The end of the certificate in the source of the error; the clocks of both hosts.",
+        ],
+    ),
+    (
+        connect(ConnectFailure::TlsNotYetValid),
+        [
+            "The endpoint's certificate has not begun.",
+            "A clock that is behind, of this host or of the one that issues certificates.",
+            "The beginning of the certificate in the source of the error; the clocks.",
+        ],
+    ),
+    (
+        connect(ConnectFailure::TlsRevoked),
+        [
+            "The endpoint's certificate was revoked.",
+            "Its key was lost, and the endpoint still uses it; or an attacker does.",
+            "The serial number in the source of the error; who revoked it.",
+        ],
+    ),
+    (
+        connect(ConnectFailure::TlsRefused),
+        [
+            "The endpoint ended the handshake because of what we showed: no certificate, or one that it does not believe.",
+            "A cluster with TLS but without an identity of ours; roots that the endpoint does not have; a certificate of ours that is over for the endpoint's clock; a policy that does not know us.",
+            "The source of the error, which names what we showed and the alert; the endpoint's own log.",
+        ],
+    ),
+    (
+        connect(ConnectFailure::TlsProtocol),
+        [
+            "The endpoint does not speak TLS, or no version, cipher or ALPN protocol that we do.",
+            "Plaintext at that port; `protocol: http2` to an endpoint that only speaks HTTP/1.1.",
+            "The cluster's `tls` and `protocol`; what listens at the port.",
+        ],
+    ),
+    (
+        connect(ConnectFailure::IdentityUnavailable),
+        [
+            "The cluster wants the mesh's own identity, and there is none that is valid; nothing is sent without it.",
+            "None was given; its source has not delivered yet, or delivers what can't be used; it is over and was not renewed.",
+            "The source of the error; `Mesh::identities`, and the log of target `mesh::identity`.",
         ],
     ),
     (

@@ -11,11 +11,19 @@ use crate::outcome::{
 };
 use std::time::Duration;
 
-const CONNECT: [ConnectFailure; 9] = [
+const CONNECT: [ConnectFailure; 17] = [
     ConnectFailure::Refused,
     ConnectFailure::Unreachable,
     ConnectFailure::Timeout,
     ConnectFailure::Tls,
+    ConnectFailure::TlsUntrusted,
+    ConnectFailure::TlsName,
+    ConnectFailure::TlsExpired,
+    ConnectFailure::TlsNotYetValid,
+    ConnectFailure::TlsRevoked,
+    ConnectFailure::TlsRefused,
+    ConnectFailure::TlsProtocol,
+    ConnectFailure::IdentityUnavailable,
     ConnectFailure::TlsUnavailable,
     ConnectFailure::SecretUnavailable,
     ConnectFailure::Handshake,
@@ -103,6 +111,14 @@ fn is_listed(reason: &Reason) {
                 | ConnectFailure::Unreachable
                 | ConnectFailure::Timeout
                 | ConnectFailure::Tls
+                | ConnectFailure::TlsUntrusted
+                | ConnectFailure::TlsName
+                | ConnectFailure::TlsExpired
+                | ConnectFailure::TlsNotYetValid
+                | ConnectFailure::TlsRevoked
+                | ConnectFailure::TlsRefused
+                | ConnectFailure::TlsProtocol
+                | ConnectFailure::IdentityUnavailable
                 | ConnectFailure::TlsUnavailable
                 | ConnectFailure::SecretUnavailable
                 | ConnectFailure::Handshake

@@ -18,8 +18,11 @@ pub struct ResolvedTls {
     pub roots: ResolvedRoots,
     /// The name sent as SNI; `None`: the endpoint's hostname, or none.
     pub sni: Option<Arc<str>>,
-    /// Any of these must match a subject alternative name; empty: the SNI must.
+    /// Any of these must match a subject alternative name; empty: the SNI must
+    /// ([`UpstreamTls::san`]).
     pub san: Vec<SanMatcher>,
+    /// The protocols that are offered; empty: what follows from the cluster's protocol.
+    pub alpn: Vec<Arc<str>>,
 }
 
 /// The identity that we show to a peer.
@@ -109,7 +112,8 @@ impl UpstreamTls {
                 merged(secret, &found.roots)
             }
         };
-        Ok(ResolvedTls { identity, roots, sni: self.sni.clone(), san })
+        let (sni, alpn) = (self.sni.clone(), self.alpn.clone());
+        Ok(ResolvedTls { identity, roots, sni, san, alpn })
     }
 }
 
@@ -181,7 +185,8 @@ mod tests {
     }
 
     fn of(identity: TlsIdentity, roots: TlsRoots) -> UpstreamTls {
-        UpstreamTls { identity, roots, sni: None, san: vec![SanMatcher::uri("ours")] }
+        let san = vec![SanMatcher::uri("ours")];
+        UpstreamTls { identity, roots, san, ..UpstreamTls::default() }
     }
 
     fn by(name: &str) -> ValidationSecret {

@@ -147,6 +147,30 @@ impl H2Connection {
     }
 }
 
+/// Retires it from outside.
+#[cfg(feature = "tls")]
+pub(super) struct Retirement(std::sync::Weak<H2Connection>);
+
+#[cfg(feature = "tls")]
+impl Retirement {
+    pub(super) fn of(connection: &Arc<H2Connection>) -> Self {
+        Self(Arc::downgrade(connection))
+    }
+}
+
+#[cfg(feature = "tls")]
+impl crate::tls::client_watch::Retire for Retirement {
+    fn is_there(&self) -> bool {
+        self.0.upgrade().is_some_and(|connection| !connection.retired.load(Ordering::SeqCst))
+    }
+
+    fn retire(&self, why: CloseReason) {
+        if let Some(connection) = self.0.upgrade() {
+            connection.retire(why);
+        }
+    }
+}
+
 /// A reserved stream; given back when dropped.
 pub(super) struct Lease(Arc<H2Connection>);
 

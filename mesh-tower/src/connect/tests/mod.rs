@@ -89,7 +89,7 @@ impl PoolLimits for Limits {
         self.connections.fetch_sub(1, Ordering::SeqCst);
     }
 
-    fn connection_opened(&self) {
+    fn connection_opened(&self, _: &Security) {
         self.opened.fetch_add(1, Ordering::SeqCst);
     }
 
@@ -173,10 +173,12 @@ impl Bench {
     ) -> Self {
         let limits = Arc::new(limits);
         let mut settings = PoolSettings {
-            protocol,
+            speaks: Speaks::of(protocol),
             options: ConnectionOptions::default(),
             max_connections_per_endpoint: None,
             tls: TlsPolicy::Off,
+            #[cfg(feature = "tls")]
+            secure: None,
             secrets: Arc::default(),
             dial,
             runtime: tokio::runtime::Handle::current(),

@@ -25,8 +25,16 @@ impl ClusterCells {
                 self.visit_state(metric, visit);
             }
             Metric::Drops => {
-                for (category, count) in self.drops.get().map(|d| d.read()).unwrap_or_default() {
+                for (category, count) in
+                    self.lists.get().map(|l| l.drops.read()).unwrap_or_default()
+                {
                     visit(&[&self.name, &category], Value::Number(count));
+                }
+            }
+            Metric::ConnectionsSecured => {
+                for (with, count) in self.lists.get().map(|l| l.peers.read()).unwrap_or_default() {
+                    let labels = [&*self.name, with.as_str(), with.peer()];
+                    visit(&labels, Value::Number(count));
                 }
             }
             _ if self.shards.blocks().next().is_none() => {}

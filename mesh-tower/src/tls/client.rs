@@ -1,0 +1,298 @@
+//! [`ClientTls`]: the TLS of a cluster's connections.
+//!
+//! At each handshake it is asked what is in force: our identity, secrets, files, roots. rustls' configuration
+//! is made of whom we believe, once, and again when that changes; a handshake takes a copy of it (pointers)
+//! and puts in who we are at this very moment, what is offered, and a place for the verifier's answer.
+//!
+//! What it does not do: resume sessions, and choose by what the peer says it would accept.
+
+use super::client_io::{LateWord, SecureIo};
+use super::client_material::{Kept, Own};
+use super::client_refused::{InWords, NotSecured, Showed, failed};
+use super::client_verify::{Expected, InHandshake, Verifier};
+use super::client_watch::{Evidence, Watched};
+use crate::clock;
+use crate::connect::BoxedIo;
+use crate::identity::{Credentials, crypto};
+use crate::observe::events::Security;
+use arc_swap::ArcSwap;
+use mesh_core::WallTime;
+use mesh_core::identity::Peer;
+use mesh_core::model::Address;
+use mesh_core::model::tls::{ResolvedTls, UpstreamTls};
+use mesh_core::outcome::ConnectFailure;
+use mesh_core::update::Secrets;
+use parking_lot::Mutex;
+use rustls::client::{ResolvesClientCert, Resumption};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, SignatureScheme};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// The TLS of all connections under one policy. It stays the same while the policy does.
+pub(crate) struct ClientTls {
+    policy: Arc<UpstreamTls>,
+    secrets: Arc<ArcSwap<Secrets>>,
+    credentials: Credentials,
+    kept: Kept,
+    made: Mutex<Option<Made>>,
+    watched: Mutex<Watched>,
+}
+
+/// What was made of whom we believe.
+#[derive(Clone)]
+struct Made {
+    verifier: Arc<Verifier>,
+    config: Arc<ClientConfig>,
+}
+
+/// Where a connection goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct To<'a> {
+    pub(crate) address: &'a Address,
+    /// The endpoint's name, if it has one.
+    pub(crate) hostname: Option<&'a str>,
+    /// The protocols that are offered, the best first.
+    pub(crate) offers: &'a [&'a str],
+}
+
+/// A secured connection.
+pub(crate) struct Secured {
+    pub(crate) io: BoxedIo,
+    /// What was agreed on by ALPN.
+    pub(crate) agreed: Option<Vec<u8>>,
+    pub(crate) security: Security,
+    pub(crate) evidence: Evidence,
+    /// What the peer may still say of us.
+    pub(crate) late: Late,
+}
+
+/// How an end of the connection before its first use is told.
+pub(crate) struct Late {
+    word: LateWord,
+    showed: Showed,
+}
+
+impl Late {
+    /// What the peer said of us, or must have meant when it closed without a word.
+    pub(crate) fn said(&self) -> Option<NotSecured> {
+        self.word.get().cloned().or_else(|| super::client_refused::closed_on(&self.showed))
+    }
+}
+
+impl ClientTls {
+    pub(crate) fn new(
+        policy: Arc<UpstreamTls>,
+        secrets: Arc<ArcSwap<Secrets>>,
+        credentials: Credentials,
+    ) -> Self {
+        Self {
+            policy,
+            secrets,
+            credentials,
+            kept: Kept::default(),
+            made: Mutex::default(),
+            watched: Mutex::default(),
+        }
+    }
+
+    /// The policy.
+    pub(crate) const fn policy(&self) -> &Arc<UpstreamTls> {
+        &self.policy
+    }
+
+    pub(super) const fn watched(&self) -> &Mutex<Watched> {
+        &self.watched
+    }
+
+    /// Whether a handshake could begin now: an identity or a secret that is missing is found before anybody
+    /// is connected to.
+    pub(crate) async fn check(&self) -> Result<(), NotSecured> {
+        let now = clock::wall();
+        let resolved = self.resolved()?;
+        self.kept.own(&resolved.identity, &self.credentials, now).await?;
+        self.made(&resolved, now).await.map(drop)
+    }
+
+    /// The verifier of what is in force.
+    pub(super) async fn verifier(&self, now: WallTime) -> Result<Arc<Verifier>, NotSecured> {
+        Ok(self.made(&self.resolved()?, now).await?.verifier)
+    }
+
+    /// Does the handshake on `io`.
+    ///
+    /// # Errors
+    /// Why not.
+    ///
+    /// # Cancel safety
+    /// Dropping it drops the connection.
+    pub(crate) async fn secure(&self, io: BoxedIo, to: To<'_>) -> Result<Secured, NotSecured> {
+        let now = clock::wall();
+        let resolved = self.resolved()?;
+        let own = self.kept.own(&resolved.identity, &self.credentials, now).await?;
+        let Made { verifier, config } = self.made(&resolved, now).await?;
+        let (expected, sent) = expected(resolved.sni.as_deref(), to)?;
+        let found = OnceLock::new();
+        let check = Arc::new(InHandshake { verifier, expected, found });
+        let shows = Arc::new(Shows { own, asked: AtomicBool::new(false) });
+        let config = for_one(&config, &check, &shows, to.offers, sent.is_some());
+        let name = sent.unwrap_or_else(nobody);
+        match TlsConnector::from(Arc::new(config)).connect(name, io).await {
+            Ok(stream) => secured(stream, &check, &shows, now),
+            Err(error) => match check.found.get() {
+                Some(Err(refused)) => Err(refused.clone()),
+                _ => Err(failed(&error, &shows.showed(now))),
+            },
+        }
+    }
+
+    fn resolved(&self) -> Result<ResolvedTls, NotSecured> {
+        let resolved = self.policy.resolve(&self.secrets.load());
+        resolved.map_err(|error| NotSecured::new(ConnectFailure::SecretUnavailable, error))
+    }
+
+    async fn made(&self, resolved: &ResolvedTls, now: WallTime) -> Result<Made, NotSecured> {
+        let believed = self.kept.believed(&resolved.roots, &self.credentials).await?;
+        let before = self.made.lock().clone();
+        if let Some(made) = before.filter(|made| made.verifier.is_of(&believed, &resolved.san)) {
+            return Ok(made);
+        }
+        let provider = crypto::provider().ok_or_else(|| {
+            let text = crate::identity::InvalidIdentity::NoCrypto;
+            NotSecured::new(ConnectFailure::TlsUnavailable, text)
+        })?;
+        let algorithms = provider.signature_verification_algorithms;
+        let verifier = Arc::new(Verifier::new(believed, &resolved.san, algorithms, now)?);
+        let (expected, found) = (Expected::Nothing, OnceLock::new());
+        let check = Arc::new(InHandshake { verifier: Arc::clone(&verifier), expected, found });
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| NotSecured::new(ConnectFailure::TlsUnavailable, error))?
+            .dangerous()
+            .with_custom_certificate_verifier(check)
+            .with_no_client_auth();
+        config.resumption = Resumption::disabled();
+        let made = Made { verifier, config: Arc::new(config) };
+        *self.made.lock() = Some(made.clone());
+        Ok(made)
+    }
+}
+
+/// The configuration of one handshake.
+fn for_one(
+    config: &ClientConfig,
+    check: &Arc<InHandshake>,
+    shows: &Arc<Shows>,
+    offers: &[&str],
+    sends_name: bool,
+) -> ClientConfig {
+    let mut config = config.clone();
+    config.dangerous().set_certificate_verifier(Arc::clone(check) as _);
+    config.client_auth_cert_resolver = Arc::clone(shows) as _;
+    config.alpn_protocols = offers.iter().map(|offer| offer.as_bytes().to_vec()).collect();
+    config.enable_sni = sends_name;
+    config
+}
+
+/// Who is expected, and which name is sent: the policy's, or else the endpoint's (gRFC A101).
+fn expected(
+    sni: Option<&str>,
+    to: To<'_>,
+) -> Result<(Expected, Option<ServerName<'static>>), NotSecured> {
+    let text = sni.or(to.hostname).map(|name| name.strip_suffix('.').unwrap_or(name));
+    if let Some(text) = text.filter(|text| !text.is_empty()) {
+        let name = ServerName::try_from(text.to_owned()).map_err(|_invalid| {
+            let text = format_args!(
+                "`{text}` is no name that can be asked for: set the cluster's `sni`, or the endpoint's hostname"
+            );
+            NotSecured::new(ConnectFailure::TlsName, text)
+        })?;
+        let sent = matches!(name, ServerName::DnsName(_)).then(|| name.clone());
+        return Ok((Expected::Name(name), sent));
+    }
+    let expected = match to.address {
+        Address::Socket(address) => Expected::Address(ServerName::IpAddress(address.ip().into())),
+        Address::Unix(_) => Expected::Nothing,
+    };
+    Ok((expected, None))
+}
+
+/// rustls wants some name even where none is sent; what is proven is [`Expected`].
+fn nobody() -> ServerName<'static> {
+    ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into())
+}
+
+fn secured(
+    stream: TlsStream<BoxedIo>,
+    check: &InHandshake,
+    shows: &Shows,
+    now: WallTime,
+) -> Result<Secured, NotSecured> {
+    let (_, connection) = stream.get_ref();
+    let agreed = connection.alpn_protocol().map(<[u8]>::to_vec);
+    let chain = connection.peer_certificates().unwrap_or_default();
+    let chain: Arc<[CertificateDer<'static>]> = chain.iter().cloned().collect();
+    let Some(Ok(certificate)) = check.found.get() else {
+        let text = "the handshake ended without a look at the peer's certificate";
+        return Err(NotSecured::new(ConnectFailure::Tls, text));
+    };
+    let showed = shows.showed(now);
+    let peer = Peer::Certified(Arc::new(certificate.names.clone()));
+    let (name, theirs) = (Arc::from(peer.name()), certificate.validity.not_after);
+    let shown = shows.own.as_ref().filter(|_| showed.asked);
+    let (security, until) = match shown {
+        Some(own) => (Security::MutualTls(name), theirs.min(own.certificate().validity.not_after)),
+        None => (Security::Tls(name), theirs),
+    };
+    let (verifier, expected) = (Arc::clone(&check.verifier), check.expected.clone());
+    let evidence = Evidence { verifier, chain, expected, until };
+    let (io, word) = SecureIo::new(stream, showed.clone());
+    let late = Late { word, showed };
+    Ok(Secured { io: Box::new(io), agreed, security, evidence, late })
+}
+
+/// Shows who we are, and notes that it was asked for.
+struct Shows {
+    own: Option<Own>,
+    asked: AtomicBool,
+}
+
+impl Shows {
+    fn showed(&self, now: WallTime) -> Showed {
+        let ours = self.own.as_ref().map(|own| InWords(own.certificate(), now).to_string().into());
+        Showed { asked: self.asked.load(Ordering::Relaxed), ours }
+    }
+}
+
+impl ResolvesClientCert for Shows {
+    fn resolve(
+        &self,
+        _root_hint_subjects: &[&[u8]],
+        _sigschemes: &[SignatureScheme],
+    ) -> Option<Arc<CertifiedKey>> {
+        self.asked.store(true, Ordering::Relaxed);
+        self.own.as_ref().map(|own| Arc::clone(own.key()))
+    }
+
+    /// Always: rustls does not ask otherwise, and we want to know whether the peer did.
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+impl fmt::Debug for Shows {
+    /// Whether there is something to show.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shows").field("own", &self.own.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ClientTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientTls").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}

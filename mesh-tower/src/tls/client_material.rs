@@ -1,0 +1,323 @@
+//! What a handshake is made with: our own pair, and whom we believe, as of this moment.
+//!
+//! An identity in force is asked for at each handshake, so a renewed one serves the next. What secrets and
+//! files hold is parsed when it changes. A file is looked at when a handshake wants it, at most once a
+//! second, off the call path; one that can't be read, or that does not fit together with the others (they
+//! are replaced one after the other), changes nothing: the last good one serves until its own end. It is
+//! told once.
+
+use super::client_refused::NotSecured;
+use super::client_verify::Believed;
+use crate::identity::{
+    Certificate, CertificateError, Credentials, Identities, Identity, Roots, certificates, crypto,
+    private_key,
+};
+use crate::source::read::{MAX_BYTES, read_bytes};
+use mesh_core::WallTime;
+use mesh_core::model::secret::{SecretCertificate, SecretSource};
+use mesh_core::model::tls::{ResolvedIdentity, ResolvedRoots};
+use mesh_core::outcome::ConnectFailure;
+use parking_lot::Mutex;
+use rustls::pki_types::CertificateDer;
+use rustls::sign::CertifiedKey;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// No file is looked at more often.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Who we are towards one cluster. `Debug` shows no key.
+#[derive(Clone)]
+pub(super) enum Own {
+    /// An identity in force.
+    Identity(Arc<Identity>),
+    /// A pair of a secret or of files.
+    Pair(Arc<Pair>),
+}
+
+/// A chain, its key, and what its first certificate says.
+pub(super) struct Pair {
+    key: Arc<CertifiedKey>,
+    certificate: Certificate,
+}
+
+impl Own {
+    pub(super) fn key(&self) -> &Arc<CertifiedKey> {
+        match self {
+            Self::Identity(identity) => identity.key(),
+            Self::Pair(pair) => &pair.key,
+        }
+    }
+
+    pub(super) fn certificate(&self) -> &Certificate {
+        match self {
+            Self::Identity(identity) => identity.certificate(),
+            Self::Pair(pair) => &pair.certificate,
+        }
+    }
+}
+
+/// A chain and its key, in PEM.
+type Texts = (Arc<[u8]>, Arc<[u8]>);
+
+/// What was read for one cluster, kept until it changes.
+#[derive(Default)]
+pub(super) struct Kept {
+    files: Mutex<BTreeMap<Arc<Path>, File>>,
+    pair: Mutex<Slot<Texts, Arc<Pair>>>,
+    roots: Mutex<Slot<Arc<[u8]>, Roots>>,
+    told: Mutex<Option<String>>,
+}
+
+/// What was made of the bytes that were seen last, and the last of it that was good.
+struct Slot<B, M> {
+    seen: Option<(B, Result<M, CertificateError>)>,
+    good: Option<M>,
+}
+
+impl<B, M> Default for Slot<B, M> {
+    fn default() -> Self {
+        Self { seen: None, good: None }
+    }
+}
+
+#[derive(Clone)]
+struct File {
+    looked: Instant,
+    content: Arc<[u8]>,
+}
+
+impl<B: PartialEq, M: Clone> Slot<B, M> {
+    /// What `bytes` come to, and what was good before, if they are not.
+    fn of(
+        &mut self,
+        bytes: B,
+        make: impl FnOnce(&B) -> Result<M, CertificateError>,
+    ) -> (Result<M, CertificateError>, Option<M>) {
+        if self.seen.as_ref().is_none_or(|(seen, _)| *seen != bytes) {
+            let made = make(&bytes);
+            if let Ok(made) = &made {
+                self.good = Some(made.clone());
+            }
+            self.seen = Some((bytes, made));
+        }
+        let made = self.seen.as_ref().map(|(_, made)| made.clone());
+        (made.unwrap_or(Err(CertificateError::NoCertificate)), self.good.clone())
+    }
+}
+
+impl Kept {
+    /// Who we are now; `None`: nobody is to be shown.
+    ///
+    /// # Errors
+    /// There is nobody who is valid at `now`: it fails closed.
+    pub(super) async fn own(
+        &self,
+        identity: &ResolvedIdentity,
+        credentials: &Credentials,
+        now: WallTime,
+    ) -> Result<Option<Own>, NotSecured> {
+        let own = match identity {
+            ResolvedIdentity::None => return Ok(None),
+            ResolvedIdentity::Mesh => Own::Identity(current(mesh(credentials)?, MESH)?),
+            ResolvedIdentity::Provider(name) => {
+                Own::Identity(current(provider(credentials, name)?, &of_provider(name))?)
+            }
+            ResolvedIdentity::Certificate(certificate) => {
+                Own::Pair(self.pair(certificate, now).await?)
+            }
+            _ => return Err(unusable("our identity", &"it is of a kind that is not known here")),
+        };
+        Ok(Some(own))
+    }
+
+    async fn pair(
+        &self,
+        certificate: &SecretCertificate,
+        now: WallTime,
+    ) -> Result<Arc<Pair>, NotSecured> {
+        let origin = origin("our certificate", &certificate.chain);
+        let chain = self.content(&certificate.chain).await?;
+        let key = self.content(&certificate.private_key).await?;
+        let (made, good) = self.pair.lock().of((chain, key), |(chain, key)| pair(chain, key));
+        let is_file = matches!(certificate.chain, SecretSource::File(_));
+        let pair = self.good_of(made, good.filter(|_| is_file), &origin)?;
+        let end = pair.certificate.validity.not_after;
+        if now > end {
+            let ago = now.saturating_duration_since(end).as_secs();
+            let text = format_args!("{origin} ended {ago} s ago: it must be renewed");
+            return Err(NotSecured::new(ConnectFailure::IdentityUnavailable, text));
+        }
+        Ok(pair)
+    }
+
+    /// Whom we believe now.
+    ///
+    /// # Errors
+    /// There is nothing that was good.
+    pub(super) async fn believed(
+        &self,
+        roots: &ResolvedRoots,
+        credentials: &Credentials,
+    ) -> Result<Believed, NotSecured> {
+        match roots {
+            ResolvedRoots::System => Ok(plain(system().await?, "the system".into())),
+            ResolvedRoots::Mesh => of_identity(mesh(credentials)?, MESH),
+            ResolvedRoots::Provider(name) => {
+                of_identity(provider(credentials, name)?, &of_provider(name))
+            }
+            ResolvedRoots::Pem(source) => {
+                let origin = origin("the roots", source);
+                let bytes = self.content(source).await?;
+                let (made, good) = self.roots.lock().of(bytes, |bytes| {
+                    certificates(bytes).map(|certificates| Roots::Any(certificates.into()))
+                });
+                let is_file = matches!(source, SecretSource::File(_));
+                let roots = self.good_of(made, good.filter(|_| is_file), &origin)?;
+                Ok(plain(roots, origin))
+            }
+            _ => Err(unusable("the roots", &"they are of a kind that is not known here")),
+        }
+    }
+
+    fn good_of<M>(
+        &self,
+        made: Result<M, CertificateError>,
+        good: Option<M>,
+        origin: &str,
+    ) -> Result<M, NotSecured> {
+        match (made, good) {
+            (Ok(made), _) => Ok(made),
+            (Err(error), Some(good)) => {
+                self.tell(format!("{origin}: {error}"));
+                Ok(good)
+            }
+            (Err(error), None) => Err(unusable(origin, &error)),
+        }
+    }
+
+    async fn content(&self, source: &SecretSource) -> Result<Arc<[u8]>, NotSecured> {
+        match source {
+            SecretSource::Inline(bytes) => Ok(Arc::clone(bytes)),
+            SecretSource::File(path) => self.file(path).await,
+            _ => Err(unusable("a secret", &"it is neither here nor in a file")),
+        }
+    }
+
+    async fn file(&self, path: &Arc<Path>) -> Result<Arc<[u8]>, NotSecured> {
+        let now = Instant::now();
+        let before = self.files.lock().get(path).cloned();
+        if let Some(file) = before.as_ref().filter(|file| now < file.looked + LOOK) {
+            return Ok(Arc::clone(&file.content));
+        }
+        let job = Arc::clone(path);
+        let read = tokio::task::spawn_blocking(move || read_bytes(&job, MAX_BYTES)).await;
+        let read = read.map_err(|_ended| unusable("a file", &"the runtime ends"))?;
+        let content = match (read, before) {
+            (Ok(bytes), _) if bytes.len() as u64 > MAX_BYTES => {
+                return Err(unusable(&path.display(), &"the file is larger than 16 MiB"));
+            }
+            (Ok(bytes), Some(before)) if *bytes == *before.content => before.content,
+            (Ok(bytes), _) => bytes.into(),
+            (Err(error), Some(before)) => {
+                self.tell(format!("{}: {error}", path.display()));
+                before.content
+            }
+            (Err(error), None) => return Err(unusable(&path.display(), &error)),
+        };
+        let file = File { looked: now, content: Arc::clone(&content) };
+        self.files.lock().insert(Arc::clone(path), file);
+        Ok(content)
+    }
+
+    fn tell(&self, what: String) {
+        let mut told = self.told.lock();
+        if told.as_ref() != Some(&what) {
+            tracing::warn!(target: "mesh::tls", "the last good one stays: {what}");
+            *told = Some(what);
+        }
+    }
+}
+
+const MESH: &str = "the mesh's identity";
+
+fn of_provider(name: &str) -> String {
+    format!("the certificate provider `{name}`")
+}
+
+fn mesh(credentials: &Credentials) -> Result<&Identities, NotSecured> {
+    credentials.own().ok_or_else(|| {
+        let text = "the mesh has no identity, and the cluster's TLS wants it: give it one \
+                    (`Builder::identity`, or `identity:` of the configuration)";
+        NotSecured::new(ConnectFailure::IdentityUnavailable, text)
+    })
+}
+
+fn provider<'c>(credentials: &'c Credentials, name: &str) -> Result<&'c Identities, NotSecured> {
+    credentials.provider(name).ok_or_else(|| {
+        let text = format_args!(
+            "there is no certificate provider `{name}`: name it in the bootstrap file, or give it by \
+             `Builder::certificate_provider`"
+        );
+        NotSecured::new(ConnectFailure::IdentityUnavailable, text)
+    })
+}
+
+fn current(identities: &Identities, origin: &str) -> Result<Arc<Identity>, NotSecured> {
+    identities.current().map_err(|error| {
+        NotSecured::new(ConnectFailure::IdentityUnavailable, format_args!("{origin}: {error}"))
+    })
+}
+
+/// Whom an identity believes. Not beyond its end: what is over is not renewed, and its roots may be old.
+fn of_identity(identities: &Identities, origin: &str) -> Result<Believed, NotSecured> {
+    let roots = current(identities, origin)?.roots().clone();
+    Ok(Believed { roots, revoked: Arc::default(), origin: origin.into(), of_identity: true })
+}
+
+fn plain(roots: Roots, origin: Arc<str>) -> Believed {
+    Believed { roots, revoked: Arc::default(), origin, of_identity: false }
+}
+
+fn pair(chain: &[u8], key: &[u8]) -> Result<Arc<Pair>, CertificateError> {
+    let (chain, key) = (certificates(chain)?, private_key(key)?);
+    let certificate = Certificate::parse(chain.first().ok_or(CertificateError::NoCertificate)?)?;
+    let broken = |error: &dyn fmt::Display| CertificateError::NotX509 { reason: error.to_string() };
+    let provider = crypto::provider().ok_or_else(|| broken(&"nobody encrypts"))?;
+    let key = CertifiedKey::from_der(chain, key, &provider).map_err(|error| broken(&error))?;
+    Ok(Arc::new(Pair { key: Arc::new(key), certificate }))
+}
+
+fn origin(what: &str, source: &SecretSource) -> Arc<str> {
+    match source {
+        SecretSource::File(path) => format!("{what} in {}", path.display()).into(),
+        _ => format!("{what} in the configuration").into(),
+    }
+}
+
+fn unusable(origin: &(impl fmt::Display + ?Sized), reason: &dyn fmt::Display) -> NotSecured {
+    NotSecured::new(ConnectFailure::SecretUnavailable, format_args!("{origin}: {reason}"))
+}
+
+/// The roots of the system, read once in the life of the process.
+async fn system() -> Result<Roots, NotSecured> {
+    static SYSTEM: OnceLock<Arc<[CertificateDer<'static>]>> = OnceLock::new();
+    if let Some(roots) = SYSTEM.get() {
+        return Ok(Roots::Any(Arc::clone(roots)));
+    }
+    let found = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs).await;
+    let found = found.map_err(|_ended| unusable("the system's roots", &"the runtime ends"))?;
+    if found.certs.is_empty() {
+        let reasons: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
+        let text = format!(
+            "there are none: install the system's CA certificates, or set SSL_CERT_FILE {}",
+            reasons.join("; ")
+        );
+        return Err(unusable("the system's roots", &text));
+    }
+    Ok(Roots::Any(Arc::clone(SYSTEM.get_or_init(|| found.certs.into()))))
+}

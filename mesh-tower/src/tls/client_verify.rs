@@ -1,0 +1,387 @@
+//! [`Verifier`]: whether an endpoint's certificate is good. Pure: the time is an argument.
+//!
+//! The rules, in the order in which they are checked:
+//!
+//! 1. The certificate can be read.
+//! 2. There are roots for it: all of them, or those of its own trust domain (gRFC A87).
+//! 3. It leads to one of them, is valid now, is for servers, and neither it nor one between it and the root
+//!    is on a list of revoked ones (RFC 5280 section 6; gRFC A69: without a list nothing is revoked).
+//! 4. It has one of the names that are asked for (gRFC A29: any of them, in place of the host name). If none
+//!    is asked for, it is for the SNI that was sent (gRFC A101); without an SNI for the endpoint's address,
+//!    or, by roots of an identity, whoever they sign for.
+//!
+//! An IP address as SNI is not sent (RFC 6066 section 3), and is proven like one that was.
+
+use super::client_refused::{InWords, NotSecured};
+use crate::identity::{Certificate, Roots};
+use mesh_core::WallTime;
+use mesh_core::identity::san::CompiledSanMatchers;
+use mesh_core::identity::{Peer, TrustDomain};
+use mesh_core::model::matcher::StringPattern;
+use mesh_core::model::san::SanMatcher;
+use mesh_core::outcome::ConnectFailure;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{
+    CertificateDer, CertificateRevocationListDer, ServerName, TrustAnchor, UnixTime,
+};
+use rustls::{DigitallySignedStruct, SignatureScheme};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use webpki::{
+    CertRevocationList, EndEntityCert, OwnedCertRevocationList, RevocationOptionsBuilder,
+    UnknownStatusPolicy,
+};
+
+/// Whom we believe, as it was read.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Believed {
+    /// Who signs.
+    pub(super) roots: Roots,
+    /// What they took back.
+    pub(super) revoked: Arc<[CertificateRevocationListDer<'static>]>,
+    /// Where it comes from, in words.
+    pub(super) origin: Arc<str>,
+    /// They are of an identity: whoever they sign for is somebody of a mesh.
+    pub(super) of_identity: bool,
+}
+
+/// What endpoints must prove.
+pub(super) struct Verifier {
+    believed: Believed,
+    asked: Vec<SanMatcher>,
+    names: CompiledSanMatchers,
+    anchors: Anchors,
+    revoked: Vec<CertRevocationList<'static>>,
+    /// Since when this is believed.
+    since: WallTime,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+/// Roots as webpki wants them.
+enum Anchors {
+    Any(Vec<TrustAnchor<'static>>),
+    ByTrustDomain(BTreeMap<TrustDomain, Vec<TrustAnchor<'static>>>),
+}
+
+/// Who is expected: the name that was sent, or the address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Expected {
+    /// The SNI.
+    Name(ServerName<'static>),
+    /// Nothing was sent; the endpoint has this address.
+    Address(ServerName<'static>),
+    /// Nothing was sent, and a Unix socket has no address that a certificate can have.
+    Nothing,
+}
+
+impl Verifier {
+    /// # Errors
+    /// No root, or no list, can be used; or a pattern is wrong.
+    pub(super) fn new(
+        believed: Believed,
+        asked: &[SanMatcher],
+        algorithms: WebPkiSupportedAlgorithms,
+        since: WallTime,
+    ) -> Result<Self, NotSecured> {
+        let unusable = |text: String| {
+            let origin = &believed.origin;
+            NotSecured::new(ConnectFailure::SecretUnavailable, format_args!("{origin}: {text}"))
+        };
+        let anchors = Anchors::new(&believed.roots);
+        if anchors.len() == 0 {
+            return Err(unusable("there is no root certificate that can be used".into()));
+        }
+        let names = CompiledSanMatchers::new(asked).map_err(|(at, error)| {
+            unusable(format!("name {at} that the peer must prove: {error}"))
+        })?;
+        let read = |list: &CertificateRevocationListDer<'static>| {
+            OwnedCertRevocationList::from_der(list).map(CertRevocationList::from)
+        };
+        let revoked: Result<Vec<_>, _> = believed.revoked.iter().map(read).collect();
+        let revoked =
+            revoked.map_err(|error| unusable(format!("a list of revoked ones: {error}")))?;
+        let asked = asked.to_vec();
+        Ok(Self { believed, asked, names, anchors, revoked, since, algorithms })
+    }
+
+    /// Whether it would be made of this again.
+    pub(super) fn is_of(&self, believed: &Believed, asked: &[SanMatcher]) -> bool {
+        self.believed == *believed && self.asked == asked
+    }
+
+    pub(super) const fn algorithms(&self) -> &WebPkiSupportedAlgorithms {
+        &self.algorithms
+    }
+
+    /// Whether a peer that showed `chain` is who is expected; what its certificate says.
+    ///
+    /// # Errors
+    /// The first rule of the module's list that it breaks.
+    pub(super) fn verify(
+        &self,
+        chain: &[CertificateDer<'_>],
+        expected: &Expected,
+        now: WallTime,
+    ) -> Result<Certificate, NotSecured> {
+        let Some((first, others)) = chain.split_first() else {
+            let text = "the peer showed no certificate";
+            return Err(NotSecured::new(ConnectFailure::TlsProtocol, text));
+        };
+        let certificate = Certificate::parse(first).map_err(|error| {
+            let text = format_args!("the peer's certificate can't be read: {error}");
+            NotSecured::new(ConnectFailure::Tls, text)
+        })?;
+        let refuse = |(failure, why): (ConnectFailure, String)| {
+            let (came, tried) = (InWords(&certificate, now), Tried(self, now));
+            let expected = Wanted(self, expected);
+            let text =
+                format_args!("{why}; who came: {came}; expected: {expected}; tried: {tried}");
+            NotSecured::new(failure, text)
+        };
+        let anchors = self.anchors.of(&certificate).map_err(refuse)?;
+        let entity = EndEntityCert::try_from(first).map_err(|error| refuse(chain_error(&error)))?;
+        self.leads_to(&entity, others, anchors, now).map_err(refuse)?;
+        self.is_expected(&entity, &certificate, expected).map_err(refuse)?;
+        Ok(certificate)
+    }
+
+    fn leads_to(
+        &self,
+        entity: &EndEntityCert<'_>,
+        others: &[CertificateDer<'_>],
+        anchors: &[TrustAnchor<'static>],
+        now: WallTime,
+    ) -> Result<(), (ConnectFailure, String)> {
+        let lists: Vec<&CertRevocationList<'_>> = self.revoked.iter().collect();
+        // gRFC A69: a certificate that no list speaks of is not revoked.
+        let revocation = RevocationOptionsBuilder::new(&lists)
+            .ok()
+            .map(|options| options.with_status_policy(UnknownStatusPolicy::Allow).build());
+        let time = UnixTime::since_unix_epoch(Duration::from_secs(now.as_unix_seconds()));
+        let usage = webpki::KeyUsage::server_auth();
+        let algorithms = self.algorithms.all;
+        entity
+            .verify_for_usage(algorithms, anchors, others, time, usage, revocation, None)
+            .map(|_path| ())
+            .map_err(|error| chain_error(&error))
+    }
+
+    fn is_expected(
+        &self,
+        entity: &EndEntityCert<'_>,
+        certificate: &Certificate,
+        expected: &Expected,
+    ) -> Result<(), (ConnectFailure, String)> {
+        if !self.names.is_empty() {
+            let peer = Peer::Certified(Arc::new(certificate.names.clone()));
+            let checked = self.names.check(&peer);
+            return checked.map_err(|mismatch| (ConnectFailure::TlsName, mismatch.to_string()));
+        }
+        let (name, what) = match expected {
+            Expected::Name(name) => (name, "for the server name that was asked for"),
+            _ if self.believed.of_identity => return Ok(()),
+            Expected::Address(address) => (address, "for the endpoint's address"),
+            Expected::Nothing => {
+                let text =
+                    "nothing says whom to expect: give the cluster `san` or `sni`".to_owned();
+                return Err((ConnectFailure::TlsName, text));
+            }
+        };
+        entity.verify_is_valid_for_subject_name(name).map_err(|_mismatch| {
+            let text = format!(
+                "the peer's certificate is not {what}: set the cluster's `san` or `sni` if another is meant"
+            );
+            (ConnectFailure::TlsName, text)
+        })
+    }
+}
+
+impl Anchors {
+    /// A root that can't be read is as good as none: the others may do.
+    fn new(roots: &Roots) -> Self {
+        let read = |root: &CertificateDer<'static>| {
+            webpki::anchor_from_trusted_cert(root).ok().map(|anchor| anchor.to_owned())
+        };
+        match roots {
+            Roots::Any(roots) => Self::Any(roots.iter().filter_map(read).collect()),
+            Roots::ByTrustDomain(bundles) => {
+                let bundles = bundles.iter().map(|(domain, roots)| {
+                    (domain.clone(), roots.iter().filter_map(read).collect())
+                });
+                Self::ByTrustDomain(bundles.collect())
+            }
+        }
+    }
+
+    fn of(
+        &self,
+        certificate: &Certificate,
+    ) -> Result<&[TrustAnchor<'static>], (ConnectFailure, String)> {
+        match self {
+            Self::Any(anchors) => Ok(anchors),
+            Self::ByTrustDomain(bundles) => {
+                let id = certificate.names.spiffe_id();
+                let id = id.map_err(|error| (ConnectFailure::TlsName, error.to_string()))?;
+                let domain = id.trust_domain();
+                let anchors = bundles.get(&domain).map(Vec::as_slice);
+                anchors.ok_or_else(|| {
+                    let text = format!(
+                        "there are no roots of the peer's trust domain `{domain}`: federate with it, if it \
+                         is meant"
+                    );
+                    (ConnectFailure::TlsUntrusted, text)
+                })
+            }
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Any(anchors) => anchors.len(),
+            Self::ByTrustDomain(bundles) => bundles.values().map(Vec::len).sum(),
+        }
+    }
+}
+
+/// What the verifier of chains said, in our words.
+fn chain_error(error: &webpki::Error) -> (ConnectFailure, String) {
+    use webpki::Error;
+    let apart = |earlier: &UnixTime, later: &UnixTime| later.as_secs() - earlier.as_secs();
+    let text = match error {
+        Error::CertExpired { time, not_after } => {
+            let ago = apart(not_after, &(*time).max(*not_after));
+            format!(
+                "the peer's certificate, or one of its chain, ended {ago} s ago: it must be renewed"
+            )
+        }
+        Error::CertNotValidYet { time, not_before } => {
+            let starts = apart(time, &(*not_before).max(*time));
+            format!(
+                "the peer's certificate, or one of its chain, begins in {starts} s: look at the clocks"
+            )
+        }
+        Error::UnknownIssuer => "the peer's certificate does not lead to a root".to_owned(),
+        Error::CertRevoked => "the peer's certificate, or one of its chain, was revoked".to_owned(),
+        error => format!("the peer's certificate is not good: {error}"),
+    };
+    let failure = match error {
+        Error::CertExpired { .. } => ConnectFailure::TlsExpired,
+        Error::CertNotValidYet { .. } => ConnectFailure::TlsNotYetValid,
+        Error::CertRevoked => ConnectFailure::TlsRevoked,
+        Error::UnknownIssuer | Error::InvalidSignatureForPublicKey => ConnectFailure::TlsUntrusted,
+        _ => ConnectFailure::Tls,
+    };
+    (failure, text)
+}
+
+/// Who was expected.
+struct Wanted<'a>(&'a Verifier, &'a Expected);
+
+/// The most names that an error shows.
+const SHOWN: usize = 4;
+
+impl fmt::Display for Wanted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(verifier, expected) = self;
+        match (verifier.asked.len(), expected) {
+            (0, Expected::Name(name)) => write!(f, "`{}`", name.to_str()),
+            (0, _) if verifier.believed.of_identity => f.write_str("whoever the roots sign for"),
+            (0, Expected::Address(address)) => write!(f, "`{}`", address.to_str()),
+            (0, Expected::Nothing) => f.write_str("nobody"),
+            (count, _) => {
+                for (at, asked) in verifier.asked.iter().take(SHOWN).enumerate() {
+                    let or = if at == 0 { "" } else { " or " };
+                    write!(f, "{or}{}", pattern(&asked.matcher.pattern))?;
+                }
+                match count.saturating_sub(SHOWN) {
+                    0 => Ok(()),
+                    more => write!(f, " or {more} more"),
+                }
+            }
+        }
+    }
+}
+
+fn pattern(pattern: &StringPattern) -> String {
+    match pattern {
+        StringPattern::Exact(text) => format!("`{text}`"),
+        StringPattern::Prefix(text) => format!("`{text}…`"),
+        StringPattern::Suffix(text) => format!("`…{text}`"),
+        StringPattern::Contains(text) => format!("`…{text}…`"),
+        StringPattern::Regex(pattern) => format!("`{}` (regex)", pattern.0),
+    }
+}
+
+/// Which roots were tried.
+struct Tried<'a>(&'a Verifier, WallTime);
+
+impl fmt::Display for Tried<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(verifier, now) = self;
+        let (count, origin) = (verifier.anchors.len(), &verifier.believed.origin);
+        let age = now.saturating_duration_since(verifier.since).as_secs();
+        write!(f, "{count} roots of {origin}, which are {age} s old here")
+    }
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verifier")
+            .field("roots", &self.believed.roots)
+            .field("asked", &self.asked)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The verifier in one handshake: what comes of it is kept, because rustls' errors have no place for it.
+#[derive(Debug)]
+pub(super) struct InHandshake {
+    pub(super) verifier: Arc<Verifier>,
+    pub(super) expected: Expected,
+    pub(super) found: OnceLock<Result<Certificate, NotSecured>>,
+}
+
+impl ServerCertVerifier for InHandshake {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _sent: &ServerName<'_>,
+        _ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let mut chain = vec![CertificateDer::from_slice(end_entity)];
+        chain.extend(intermediates.iter().map(|der| CertificateDer::from_slice(der)));
+        let now = WallTime::from_unix_seconds(now.as_secs());
+        let found = self.found.get_or_init(|| self.verifier.verify(&chain, &self.expected, now));
+        match found {
+            Ok(_) => Ok(ServerCertVerified::assertion()),
+            Err(error) => Err(rustls::Error::InvalidCertificate(error.alert())),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, self.verifier.algorithms())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, self.verifier.algorithms())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.algorithms().supported_schemes()
+    }
+}

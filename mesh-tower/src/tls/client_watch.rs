@@ -1,0 +1,128 @@
+//! [`Watched`]: which connections have outlived what they were made with.
+//!
+//! A connection verifies its peer once, and may live for days. So each is looked at, once a second:
+//!
+//! - Our certificate that it showed, or the peer's, is over: no new calls, and it ends with its last one.
+//! - What is believed now is not what was believed then: the peer's chain is verified again, by the roots and
+//!   the names in force. A root that was withdrawn retires what led to it.
+//! - A certificate of ours that was renewed changes nothing: the old one is good until its end.
+//!
+//! One task for the connections of one policy, while there are any. What can't be asked for (an identity that
+//! is over) retires nothing by itself: the ends of the certificates do.
+
+use super::client::ClientTls;
+use super::client_refused::NotSecured;
+use super::client_verify::{Expected, Verifier};
+use crate::clock;
+use crate::observe::events::CloseReason;
+use mesh_core::WallTime;
+use rustls::pki_types::CertificateDer;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Handle;
+
+/// How often is looked.
+pub(super) const LOOK: Duration = Duration::from_secs(1);
+
+/// How many chains are verified before others may run.
+const BATCH: usize = 16;
+
+/// What a connection was made with.
+#[derive(Debug)]
+pub(crate) struct Evidence {
+    pub(super) verifier: Arc<Verifier>,
+    pub(super) chain: Arc<[CertificateDer<'static>]>,
+    pub(super) expected: Expected,
+    /// The earlier end of the peer's certificate and of ours, if it was shown.
+    pub(super) until: WallTime,
+}
+
+/// A connection that can be told to take no new calls.
+pub(crate) trait Retire: Send + Sync {
+    /// Whether it is still there.
+    fn is_there(&self) -> bool;
+    /// It takes no new calls from now on, and ends with its last one.
+    fn retire(&self, why: CloseReason);
+}
+
+/// The connections that are looked at.
+#[derive(Default)]
+pub(super) struct Watched {
+    all: Vec<(Evidence, Box<dyn Retire>)>,
+    /// Somebody looks.
+    is_running: bool,
+}
+
+impl ClientTls {
+    /// Looks after a connection from now on.
+    #[expect(clippy::disallowed_methods, reason = "who looks after connections is a task")]
+    pub(crate) fn watch(
+        self: &Arc<Self>,
+        evidence: Evidence,
+        connection: Box<dyn Retire>,
+        runtime: &Handle,
+    ) {
+        let mut watched = self.watched().lock();
+        watched.all.push((evidence, connection));
+        if !std::mem::replace(&mut watched.is_running, true) {
+            let tls = Arc::clone(self);
+            drop(runtime.spawn(async move { while tls.look_again().await {} }));
+        }
+    }
+
+    /// `false`: there is nothing to look at any more.
+    async fn look_again(&self) -> bool {
+        tokio::time::sleep(LOOK).await;
+        let mut all = std::mem::take(&mut self.watched().lock().all);
+        all.retain(|(_, connection)| connection.is_there());
+        if !all.is_empty() {
+            self.look(&mut all, clock::wall()).await;
+        }
+        let mut watched = self.watched().lock();
+        watched.all.append(&mut all);
+        watched.is_running = !watched.all.is_empty();
+        watched.is_running
+    }
+
+    /// Retires what has outlived what it was made with, and keeps the others.
+    async fn look(&self, all: &mut Vec<(Evidence, Box<dyn Retire>)>, now: WallTime) {
+        let in_force = self.verifier(now).await.ok();
+        let mut verified = 0;
+        for (mut evidence, connection) in std::mem::take(all) {
+            if now > evidence.until {
+                connection.retire(CloseReason::CertificateEnded);
+                continue;
+            }
+            if let Some(verifier) =
+                in_force.as_ref().filter(|v| !Arc::ptr_eq(v, &evidence.verifier))
+            {
+                verified += 1;
+                if verified % BATCH == 0 {
+                    tokio::task::yield_now().await;
+                }
+                if let Err(error) = evidence.renew(verifier, now) {
+                    tracing::warn!(target: "mesh::tls", %error, "a connection is not trusted any more");
+                    connection.retire(CloseReason::Untrusted);
+                    continue;
+                }
+            }
+            all.push((evidence, connection));
+        }
+    }
+}
+
+impl Evidence {
+    /// Verifies the peer again, by what is believed now.
+    fn renew(&mut self, verifier: &Arc<Verifier>, now: WallTime) -> Result<(), NotSecured> {
+        verifier.verify(&self.chain, &self.expected, now)?;
+        self.verifier = Arc::clone(verifier);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watched").field("connections", &self.all.len()).finish_non_exhaustive()
+    }
+}

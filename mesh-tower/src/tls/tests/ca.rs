@@ -1,0 +1,75 @@
+//! A certificate authority for tests. The integration tests have it, too.
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
+};
+use std::time::{Duration, SystemTime};
+
+pub(crate) struct Ca(CertifiedIssuer<'static, KeyPair>);
+
+/// A certificate and its key, in PEM.
+#[derive(Clone)]
+pub(crate) struct Pair {
+    pub(crate) chain: String,
+    pub(crate) key: String,
+}
+
+impl Ca {
+    pub(crate) fn new(name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    pub(crate) fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// For an hour before and after now.
+    pub(crate) fn issue(&self, name: &str, serial: u64) -> Pair {
+        self.issue_for(name, serial, (-3600, 3600))
+    }
+
+    /// `name` is a SPIFFE id, an IP address, or else a DNS name; the life is in seconds from now.
+    pub(crate) fn issue_for(&self, name: &str, serial: u64, (from, to): (i64, i64)) -> Pair {
+        let mut params = CertificateParams::default();
+        let san = match (name.contains("://"), name.parse()) {
+            (true, _) => SanType::URI(name.try_into().unwrap()),
+            (false, Ok(address)) => SanType::IpAddress(address),
+            (false, Err(_)) => SanType::DnsName(name.try_into().unwrap()),
+        };
+        params.subject_alt_names = vec![san];
+        params.serial_number = Some(SerialNumber::from(serial));
+        (params.not_before, params.not_after) = (from_now(from).into(), from_now(to).into());
+        let key = KeyPair::generate().unwrap();
+        let chain = params.signed_by(&key, &self.0).unwrap().pem();
+        Pair { chain, key: key.serialize_pem() }
+    }
+
+    /// A list of revoked certificates, in DER.
+    pub(crate) fn revoke(&self, serial: u64) -> Vec<u8> {
+        let revoked = RevokedCertParams {
+            serial_number: SerialNumber::from(serial),
+            revocation_time: from_now(-60).into(),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: from_now(-60).into(),
+            next_update: from_now(3600).into(),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: vec![revoked],
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.0).unwrap().der().to_vec()
+    }
+}
+
+fn from_now(seconds: i64) -> SystemTime {
+    let by = Duration::from_secs(seconds.unsigned_abs());
+    if seconds < 0 { SystemTime::now() - by } else { SystemTime::now() + by }
+}

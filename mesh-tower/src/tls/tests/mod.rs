@@ -1,0 +1,179 @@
+//! The verifier by tables, without a handshake.
+
+mod ca;
+
+use super::client_verify::{Believed, Expected, Verifier};
+use crate::clock;
+use crate::identity::{Roots, certificates, crypto};
+use ca::Ca;
+use mesh_core::identity::TrustDomain;
+use mesh_core::model::matcher::{StringMatcher, StringPattern};
+use mesh_core::model::san::{SanKind, SanMatcher};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, ServerName};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+const SHOP: &str = "spiffe://mesh.example/shop";
+
+/// Two authorities, of which `ours` is believed.
+struct World {
+    ours: Ca,
+    theirs: Ca,
+}
+
+/// What a verifier believes beyond the first of the world's authorities, and what is asked for.
+#[derive(Default)]
+struct Asks {
+    san: Vec<SanMatcher>,
+    expected: Option<Expected>,
+    revoked: Option<u64>,
+    of_identity: bool,
+    /// The authorities sign for these trust domains only: ours, theirs.
+    domains: Option<[&'static str; 2]>,
+}
+
+fn der(pem: &str) -> Vec<CertificateDer<'static>> {
+    certificates(pem.as_bytes()).unwrap()
+}
+
+impl World {
+    fn new() -> Self {
+        Self { ours: Ca::new("ours"), theirs: Ca::new("theirs") }
+    }
+
+    fn verifier(&self, asks: &Asks) -> Verifier {
+        let roots = match asks.domains {
+            None => Roots::Any(der(&self.ours.pem()).into()),
+            Some([ours, theirs]) => {
+                let domain = |text: &str| TrustDomain::parse(text).unwrap();
+                let all = [(domain(ours), &self.ours), (domain(theirs), &self.theirs)];
+                let all: BTreeMap<_, _> = all.map(|(d, ca)| (d, der(&ca.pem()))).into();
+                Roots::ByTrustDomain(Arc::new(all))
+            }
+        };
+        let revoked = asks.revoked.map(|serial| self.ours.revoke(serial));
+        let revoked = revoked.into_iter().map(CertificateRevocationListDer::from).collect();
+        let believed =
+            Believed { roots, revoked, origin: "a test".into(), of_identity: asks.of_identity };
+        let algorithms = crypto::provider().unwrap().signature_verification_algorithms;
+        Verifier::new(believed, &asks.san, algorithms, clock::wall()).unwrap()
+    }
+
+    /// `chain` is accepted, or refused by this code and a text with these words.
+    #[track_caller]
+    fn check(&self, chain: &str, asks: &Asks, expected: Result<(), (&str, &[&str])>) {
+        let nobody = Expected::Nothing;
+        let whom = asks.expected.as_ref().unwrap_or(&nobody);
+        let found = self.verifier(asks).verify(&der(chain), whom, clock::wall());
+        match (found, expected) {
+            (Ok(_), Ok(())) => {}
+            (Err(error), Err((code, words))) => {
+                let text = error.to_string();
+                let found = mesh_core::outcome::Failure::Connect(error.failure);
+                assert_eq!(found.code(), code, "{text}");
+                for word in words {
+                    assert!(text.contains(word), "`{word}` is not in: {text}");
+                }
+            }
+            (Ok(_), Err((code, _))) => panic!("it must be {code}"),
+            (Err(error), Ok(())) => panic!("{error}"),
+        }
+    }
+}
+
+fn name(text: &str) -> Option<Expected> {
+    Some(Expected::Name(ServerName::try_from(text.to_owned()).unwrap()))
+}
+
+fn address(text: &str) -> Option<Expected> {
+    let address: std::net::IpAddr = text.parse().unwrap();
+    Some(Expected::Address(ServerName::IpAddress(address.into())))
+}
+
+fn san(texts: &[&str]) -> Vec<SanMatcher> {
+    texts.iter().map(|text| SanMatcher::uri(*text)).collect()
+}
+
+#[test]
+fn who_signed_and_when() {
+    let world = World::new();
+    let asks = || Asks { san: san(&[SHOP]), ..Asks::default() };
+    let [good, over, early] = [(-60, 60), (-60, -30), (30, 60)];
+    let ours = |life| world.ours.issue_for(SHOP, 0xabc, life).chain;
+    world.check(&ours(good), &asks(), Ok(()));
+    let who = [SHOP, "serial 0abc", "1 roots of a test", "0 s old"];
+    world.check(
+        &ours(over),
+        &asks(),
+        Err(("connect_tls_expired", &[&who[..], &["30 s ago"]].concat())),
+    );
+    let words = [&who[..], &["begins in", "clocks"]].concat();
+    world.check(&ours(early), &asks(), Err(("connect_tls_not_yet_valid", &words)));
+    let theirs = world.theirs.issue(SHOP, 0xabc).chain;
+    let words = [&who[..], &["issued by", "theirs", "does not lead to a root"]].concat();
+    world.check(&theirs, &asks(), Err(("connect_tls_untrusted", &words)));
+    let revoked = Asks { revoked: Some(0xabc), ..asks() };
+    world.check(&ours(good), &revoked, Err(("connect_tls_revoked", &["revoked", "serial 0abc"])));
+    let other = Asks { revoked: Some(0xabd), ..asks() };
+    world.check(&ours(good), &other, Ok(()));
+}
+
+#[test]
+fn grfc_a29_any_of_the_names_takes_the_place_of_the_host() {
+    let world = World::new();
+    let chain = world.ours.issue(SHOP, 1).chain;
+    let asks = |san, expected| Asks { san, expected, ..Asks::default() };
+    world.check(
+        &chain,
+        &asks(san(&["spiffe://mesh.example/x", SHOP]), name("other.example")),
+        Ok(()),
+    );
+    let path = "spiffe://mesh.example/cart";
+    let words = [SHOP, path, "differ in the path", "expected"];
+    world.check(&chain, &asks(san(&[path]), None), Err(("connect_tls_name", &words)));
+    let domain = "spiffe://other.example/shop";
+    let words = [SHOP, domain, "differ in the trust domain"];
+    world.check(&chain, &asks(san(&[domain]), None), Err(("connect_tls_name", &words)));
+    let prefix = StringMatcher::new(StringPattern::Prefix("spiffe://mesh.example/".into()));
+    let prefix = vec![SanMatcher { kind: SanKind::Uri, matcher: prefix }];
+    world.check(&chain, &asks(prefix, None), Ok(()));
+}
+
+#[test]
+fn grfc_a101_without_names_the_sni_is_proven() {
+    let world = World::new();
+    let host = world.ours.issue("shop.example", 1).chain;
+    let asks = |expected, of_identity| Asks { expected, of_identity, ..Asks::default() };
+    let wrong =
+        Err(("connect_tls_name", &["`shop.example`", "expected: `cart.example`", "sni"][..]));
+    for of_identity in [false, true] {
+        world.check(&host, &asks(name("shop.example"), of_identity), Ok(()));
+        world.check(&host, &asks(name("cart.example"), of_identity), wrong);
+    }
+    // Nothing was sent: the address, or whoever is of the mesh.
+    let wrong = Err(("connect_tls_name", &["expected: `10.0.0.1`"][..]));
+    world.check(&host, &asks(address("10.0.0.1"), false), wrong);
+    world.check(&world.ours.issue("10.0.0.1", 1).chain, &asks(address("10.0.0.1"), false), Ok(()));
+    world.check(&host, &asks(address("10.0.0.1"), true), Ok(()));
+    world.check(&host, &asks(None, true), Ok(()));
+    world.check(&host, &asks(None, false), Err(("connect_tls_name", &["`san`"])));
+}
+
+#[test]
+fn grfc_a87_roots_sign_for_their_own_trust_domain() {
+    let world = World::new();
+    let asks = |domains| Asks { domains: Some(domains), of_identity: true, ..Asks::default() };
+    let both = || asks(["mesh.example", "other.example"]);
+    let ours = world.ours.issue(SHOP, 1).chain;
+    let other = "spiffe://other.example/shop";
+    world.check(&ours, &both(), Ok(()));
+    world.check(&world.theirs.issue(other, 1).chain, &both(), Ok(()));
+    // Our authority is none of theirs.
+    let stolen = world.ours.issue(other, 1).chain;
+    world.check(&stolen, &both(), Err(("connect_tls_untrusted", &["does not lead to a root"])));
+    let unknown = world.ours.issue("spiffe://third.example/shop", 1).chain;
+    let words = ["no roots of the peer's trust domain `third.example`"];
+    world.check(&unknown, &both(), Err(("connect_tls_untrusted", &words)));
+    let nobody = world.ours.issue("shop.example", 1).chain;
+    world.check(&nobody, &both(), Err(("connect_tls_name", &["no URI name"])));
+}
