@@ -7,8 +7,8 @@
 //! secrets changed: among 10,000 clusters even a pointer each is a millisecond.
 
 use crate::model::{
-    Cluster, ClusterLoadAssignment, Discovery, Endpoint, Listener, RouteConfiguration, Secret,
-    VirtualHost,
+    Cluster, ClusterLoadAssignment, Discovery, Endpoint, IdentityConfig, Listener,
+    RouteConfiguration, Secret, VirtualHost,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,6 +32,9 @@ pub struct ConfigUpdate {
     pub clusters: BTreeMap<Arc<str>, ClusterUpdate>,
     /// What servers do, by the names that they ask for (gRFC A36; `mesh.yaml`: `inbound`).
     pub listeners: BTreeMap<Arc<str>, Arc<Listener>>,
+    /// Who the mesh is (`mesh.yaml`: `identity`); `None`: the configuration does not say. What was in force
+    /// stays then, and so it does until another identity is there.
+    pub identity: Option<Arc<IdentityConfig>>,
     /// The secrets that clusters and listeners name, and no others. One that is named and not in here is missing: the
     /// cluster stays, and no connection of it is made.
     pub secrets: Arc<Secrets>,

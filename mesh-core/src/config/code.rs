@@ -223,9 +223,21 @@ codes! {
         "Priorities used as a scale; they are levels: 0, 1, 2, ….",
         "The endpoints with the priority named in the message.";
     TLS_WITHOUT_IDENTITY Error "tls_without_identity":
-        "`tls: mesh` needs an identity of our own, and there is none.",
-        "The file was written for a mesh that issues certificates.",
-        "`tls: off`, `tls: system`, or `tls: { roots: … }`.";
+        "Something needs an identity of our own, and there is none.",
+        "No `identity` was written, or the file that has it is not loaded.",
+        "`identity: { cert, key, roots }` or `identity: { spire }`; or else `tls: off`, `tls: system`, `tls: { roots: … }`, `mtls: off`.";
+    INVALID_SPIFFE_ID Error "invalid_spiffe_id":
+        "A text that stands for a SPIFFE id, or for several, is none.",
+        "Capital letters or a port in the trust domain, an empty segment, a `*` that is not at the end.",
+        "`spiffe://example.org/reviews`; where several are meant, `spiffe://example.org/*`.";
+    INVALID_IDENTITY Error "invalid_identity":
+        "The certificate, key or roots that `identity` names would not be put into force.",
+        "The certificate has ended, the key is of another one, or the roots did not sign it.",
+        "`mesh certs show FILE` tells what is in a file; what was in force stays meanwhile.";
+    IDENTITY_ENDS_SOON Warning "identity_ends_soon":
+        "Less than a tenth of the life of a certificate that `identity` names is left.",
+        "Whoever renews it does not run, or writes to another place.",
+        "What renews the file; `mesh certs show FILE` tells when it ends.";
     INVALID_ROOTS Error "invalid_roots":
         "The file of root certificates holds no PEM certificate.",
         "A key or a DER file was named.",

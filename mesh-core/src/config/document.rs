@@ -6,14 +6,16 @@
 
 use super::cluster::{self, CLUSTER_DEFAULTS, CLUSTER_KIND, ClusterSite};
 use super::fields::Fields;
+use super::identity::{self, IDENTITY_KIND};
 use super::matcher::named;
 use super::node::{Content, Entry, Node, Span, shorten};
 use super::route::{self, ROUTE_DEFAULTS};
 use super::shape::{Kind, Shape, key, words};
+use super::tls::Members;
 use super::value::word;
 use super::virtual_host::{self, HostSite, VIRTUAL_HOST_KIND};
 use super::{code, headers, reader::Reader};
-use crate::model::{HeaderMutations, RouteConfiguration};
+use crate::model::{HeaderMutations, IdentityConfig, RouteConfiguration};
 use crate::update::{ConfigUpdate, Mode, UnknownHosts};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -63,6 +65,11 @@ static DOCUMENT: Shape = Shape::new(
             "Authorities and their routes, by name.",
         ),
         key("clusters", Kind::Named(&CLUSTER_KIND), "Logical services, by name."),
+        key(
+            "identity",
+            IDENTITY_KIND,
+            "Who we are: what is shown and believed under `tls: mesh` and by servers. Default nobody.",
+        ),
     ]],
 )
 .with_extensions();
@@ -75,6 +82,7 @@ pub(super) struct Draft<'n> {
     mode: Mode,
     unknown_hosts: UnknownHosts,
     headers: HeaderMutations,
+    identity: Option<Arc<IdentityConfig>>,
     pub(super) hosts: Vec<HostSite<'n>>,
     pub(super) clusters: BTreeMap<Arc<str>, ClusterSite<'n>>,
     /// Where each virtual host, cluster and setting is defined, readable or not.
@@ -93,6 +101,7 @@ impl Draft<'_> {
             unknown_hosts: self.unknown_hosts,
             route_configuration: Arc::new(routes),
             clusters: clusters.collect(),
+            identity: self.identity.clone(),
             ..ConfigUpdate::default()
         }
     }
@@ -149,7 +158,7 @@ fn top<'n>(reader: &mut Reader<'_>, draft: &mut Draft<'n>, root: &'n Node) -> Op
     check_version(reader, root);
     let fields = Fields::open(reader, root, &DOCUMENT_KIND)?;
     fields.skip(&["version"]);
-    for name in ["mode", "unknown_hosts", "headers"] {
+    for name in ["mode", "unknown_hosts", "headers", "identity"] {
         if let Some(entry) = fields.own(name) {
             define(reader, draft, SETTING, entry);
         }
@@ -161,6 +170,11 @@ fn top<'n>(reader: &mut Reader<'_>, draft: &mut Draft<'n>, root: &'n Node) -> Op
         draft.unknown_hosts = word(reader, node, kind, &UNKNOWN_HOSTS).unwrap_or_default();
     }
     fields.set(reader, "headers", &mut draft.headers);
+    if let Some(entry) = fields.own("identity") {
+        draft.identity = identity::identity(reader, entry);
+        // One that can't be read is there nevertheless: what needs it is not wrong.
+        reader.identity = Some(Members::of(draft.identity.as_deref()));
+    }
     for name in ["virtual_hosts", "clusters"] {
         if let Some((node, _)) = fields.value(name) {
             // Their entries are read once all defaults are known.
