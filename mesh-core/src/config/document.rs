@@ -7,6 +7,7 @@
 use super::cluster::{self, CLUSTER_DEFAULTS, CLUSTER_KIND, ClusterSite};
 use super::fields::Fields;
 use super::identity::{self, IDENTITY_KIND};
+use super::inbound::{self, INBOUND_KIND, InboundSite};
 use super::matcher::named;
 use super::node::{Content, Entry, Node, Span, shorten};
 use super::route::{self, ROUTE_DEFAULTS};
@@ -65,6 +66,7 @@ static DOCUMENT: Shape = Shape::new(
             "Authorities and their routes, by name.",
         ),
         key("clusters", Kind::Named(&CLUSTER_KIND), "Logical services, by name."),
+        key("inbound", Kind::Named(&INBOUND_KIND), "Ports that serve, by name."),
         key(
             "identity",
             IDENTITY_KIND,
@@ -85,6 +87,7 @@ pub(super) struct Draft<'n> {
     identity: Option<Arc<IdentityConfig>>,
     pub(super) hosts: Vec<HostSite<'n>>,
     pub(super) clusters: BTreeMap<Arc<str>, ClusterSite<'n>>,
+    pub(super) inbound: BTreeMap<Arc<str>, InboundSite<'n>>,
     /// Where each virtual host, cluster and setting is defined, readable or not.
     defined: BTreeMap<(&'static str, Box<str>), Span>,
 }
@@ -96,12 +99,15 @@ impl Draft<'_> {
         routes.virtual_hosts = self.hosts.iter().map(|site| Arc::clone(&site.value)).collect();
         let clusters = self.clusters.iter();
         let clusters = clusters.map(|(name, site)| (Arc::clone(name), site.value.clone()));
+        let listeners = self.inbound.iter();
+        let listeners = listeners.map(|(name, site)| (Arc::clone(name), Arc::clone(&site.value)));
         ConfigUpdate {
             mode: self.mode,
             unknown_hosts: self.unknown_hosts,
             route_configuration: Arc::new(routes),
             clusters: clusters.collect(),
             identity: self.identity.clone(),
+            listeners: listeners.collect(),
             ..ConfigUpdate::default()
         }
     }
@@ -120,6 +126,7 @@ impl Draft<'_> {
 
 const HOST: &str = "virtual host";
 const CLUSTER: &str = "cluster";
+const INBOUND: &str = "inbound";
 const SETTING: &str = "setting";
 
 /// Reads all documents.
@@ -136,12 +143,12 @@ pub(super) fn read<'n>(reader: &mut Reader<'_>, roots: &'n [Rc<Node>]) -> Draft<
     }
     let (route, cluster) = (route.map(|entry| &*entry.value), cluster.map(|entry| &*entry.value));
     for root in roots {
-        for entry in root.get("virtual_hosts").map_or(&[][..], |entry| entry.value.entries()) {
+        for entry in entries(root, "virtual_hosts") {
             if define(reader, &mut draft, HOST, entry) {
                 draft.hosts.extend(virtual_host::virtual_host(reader, entry, route));
             }
         }
-        for entry in root.get("clusters").map_or(&[][..], |entry| entry.value.entries()) {
+        for entry in entries(root, "clusters") {
             if define(reader, &mut draft, CLUSTER, entry)
                 && let Some(site) = cluster::cluster(reader, entry, cluster)
             {
@@ -149,8 +156,21 @@ pub(super) fn read<'n>(reader: &mut Reader<'_>, roots: &'n [Rc<Node>]) -> Draft<
             }
         }
     }
+    for entry in roots.iter().flat_map(|root| entries(root, "inbound")) {
+        if define(reader, &mut draft, INBOUND, entry)
+            && let Some(site) = inbound::inbound(reader, entry, draft.identity.as_deref())
+        {
+            draft.inbound.insert(Arc::from(&*entry.key), site);
+        }
+    }
     virtual_host::check_domains(reader, &draft.hosts);
+    inbound::check_addresses(reader, &draft.inbound);
     draft
+}
+
+/// What a document has under a mapping of names.
+fn entries<'n>(root: &'n Node, name: &str) -> &'n [Entry] {
+    root.get(name).map_or(&[][..], |entry| entry.value.entries())
 }
 
 /// Reads the settings of one document, and returns its `defaults`.
@@ -175,7 +195,7 @@ fn top<'n>(reader: &mut Reader<'_>, draft: &mut Draft<'n>, root: &'n Node) -> Op
         // One that can't be read is there nevertheless: what needs it is not wrong.
         reader.identity = Some(Members::of(draft.identity.as_deref()));
     }
-    for name in ["virtual_hosts", "clusters"] {
+    for name in ["virtual_hosts", "clusters", "inbound"] {
         if let Some((node, _)) = fields.value(name) {
             // Their entries are read once all defaults are known.
             let _ = named(reader, node);

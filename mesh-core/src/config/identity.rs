@@ -114,8 +114,7 @@ impl IdentityTrouble {
 pub(super) fn identity(reader: &mut Reader<'_>, entry: &Entry) -> Option<Arc<IdentityConfig>> {
     let node = &entry.value;
     let fields = Fields::open(reader, node, &KIND)?;
-    let chosen =
-        fields.exactly_one(reader, &SOURCES, (code::MISSING_KEY, code::CONFLICTING_KEYS));
+    let chosen = fields.exactly_one(reader, &SOURCES, (code::MISSING_KEY, code::CONFLICTING_KEYS));
     let files = files(reader, &fields);
     let spire = fields.value("spire").and_then(|(node, _)| workload_api(reader, node));
     let id = fields.value("spiffe_id").map(|(node, _)| spiffe_id(reader, node));
@@ -195,7 +194,9 @@ fn check_workload_api(text: &str) -> Result<(), Wrong> {
     };
     match rest.parse::<std::net::SocketAddr>() {
         Ok(_) => Ok(()),
-        Err(_) => Err(("of `tcp:` an IP address and a port", Some(format!("for example {example}")))),
+        Err(_) => {
+            Err(("of `tcp:` an IP address and a port", Some(format!("for example {example}"))))
+        }
     }
 }
 

@@ -33,6 +33,7 @@ pub mod foreign;
 mod hash;
 mod headers;
 mod identity;
+mod inbound;
 mod lb;
 mod lint;
 mod matcher;

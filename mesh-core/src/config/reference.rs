@@ -74,6 +74,7 @@ fn visit(kind: &'static Kind, place: &str, prefix: &str, sections: &mut Vec<Sect
         | Kind::Count { .. }
         | Kind::Number { .. }
         | Kind::Time { .. }
+        | Kind::Moment
         | Kind::Share
         | Kind::Word(_) => {}
     }
@@ -133,6 +134,7 @@ fn takes(kind: &Kind) -> String {
         Kind::Number { least, most } => format!("number, {least} to {most}"),
         Kind::Time { least } if least.is_zero() => "duration".to_owned(),
         Kind::Time { least } => format!("duration from {}", duration::show(*least)),
+        Kind::Moment => "date, such as `2030-12-31` or `2030-12-31T08:00:00Z`".to_owned(),
         Kind::Share => "share, such as `10%`".to_owned(),
         Kind::Word(words) => {
             let words: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();

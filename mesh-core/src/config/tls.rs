@@ -114,7 +114,8 @@ fn custom(reader: &mut Reader<'_>, node: &Node, kind: &'static Kind) -> Option<U
         }
     }
     let members = reader.identity.as_ref().filter(|_| of_mesh);
-    let any = || members.map(|members| StringMatcher::new(StringPattern::Prefix(members.0.clone())));
+    let any =
+        || members.map(|members| StringMatcher::new(StringPattern::Prefix(members.0.clone())));
     tls.san = san.unwrap_or_else(|| any().into_iter().collect());
     Some(tls)
 }
