@@ -140,6 +140,6 @@ fn hexadecimal(bytes: &[u8]) -> String {
 }
 
 /// Dates before 1970 are 1970: they are over either way.
-fn wall(time: ASN1Time) -> WallTime {
+pub(super) fn wall(time: ASN1Time) -> WallTime {
     WallTime::from_unix_seconds(u64::try_from(time.timestamp()).unwrap_or(0))
 }

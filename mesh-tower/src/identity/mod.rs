@@ -8,26 +8,35 @@
 //! | [`FileIdentity`] | a chain, a key and roots in PEM files, whenever they change |
 //! | [`FixedIdentity`] | the program, while it runs; for tests too |
 //!
+//! Which of them it is may be said by the configuration, `identity:`, and may change ([`credentials`]).
+//! [`examine`] tells what is wrong with it before it is used.
+//!
 //! What is decided is decided in [`mesh_core::identity`]: ids, names, when to renew.
 //!
 //! What it does not do: connect.
 
 mod certificate;
+mod configured;
 mod credentials;
 mod crypto;
 mod error;
+mod examine;
 mod file;
 mod fixed;
+mod life;
 mod material;
 mod store;
 #[cfg(test)]
 mod tests;
 mod verify;
 
+pub(crate) use configured::check;
 pub(crate) use credentials::{Credentials, Given};
 
 pub use certificate::{Certificate, KeyUsage};
+pub use configured::UnusableIdentity;
 pub use error::{CertificateError, InvalidIdentity, Part};
+pub use examine::examine;
 pub use file::FileIdentity;
 pub use fixed::{FixedIdentity, IdentityUpdates};
 pub use material::{Material, Roots, certificates, private_key};
