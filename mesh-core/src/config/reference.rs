@@ -23,6 +23,9 @@ Every key, printed by `mesh schema --format markdown` from the tables that files
 - A key that is not listed here is an error. At the top, keys that begin with `x-` hold anchors.
 - Several files unite by name. Nothing is merged: a name that is defined twice is an error.
 - `defaults` fill what a route or cluster leaves out, key by key. A retry policy is taken whole.
+- With an `identity`, clusters are `tls: mesh` and ports of `inbound` are `mtls: strict` unless they say otherwise.
+  A program's own identity (`Builder::identity`) counts before that of a file.
+- A port of `inbound` refuses what `deny` names, then takes what `allow` names, and refuses all the rest.
 
 Two things are a program's alone (`mesh_tower::Mesh::builder()`), and have no key: whether callers may
 override policies by `x-envoy-*` headers (`trusted_overrides`), and whether requests carry

@@ -9,7 +9,7 @@
 //! | [`FixedIdentity`] | the program, while it runs; for tests too |
 //!
 //! Which of them it is may be said by the configuration, `identity:`, and may change ([`credentials`]).
-//! [`examine`] tells what is wrong with it before it is used.
+//! [`examine`] tells what is wrong with it before it is used; [`inspect`] what is in any file.
 //!
 //! What is decided is decided in [`mesh_core::identity`]: ids, names, when to renew.
 //!
@@ -23,6 +23,7 @@ mod error;
 mod examine;
 mod file;
 mod fixed;
+mod inspect;
 mod life;
 mod material;
 mod store;
@@ -39,6 +40,7 @@ pub use error::{CertificateError, InvalidIdentity, Part};
 pub use examine::examine;
 pub use file::FileIdentity;
 pub use fixed::{FixedIdentity, IdentityUpdates};
+pub use inspect::{Fitting, Inspected, beside, inspect};
 pub use material::{Material, Roots, certificates, private_key};
 pub use store::{Identities, IdentitySink, IdentityStatus, NoIdentity};
 pub use verify::Identity;
