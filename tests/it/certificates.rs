@@ -7,6 +7,8 @@ use mesh_tower::Mesh;
 use mesh_tower::identity::FileIdentity;
 use quickstart::Certificates;
 use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
@@ -39,4 +41,24 @@ async fn each_is_in_force_and_nobody_is_ever_without() {
     }
     stop.send(()).unwrap();
     assert!(rotating.await.unwrap().unwrap() >= 4);
+}
+
+/// `quickstart.yaml` with what mutual TLS adds to it, for each side.
+#[test]
+fn the_configuration_with_mutual_tls_is_good() {
+    let directory = tempfile::tempdir().unwrap();
+    let _certificates = Certificates::new(directory.path(), &["client", "reviews"]).unwrap();
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    for name in ["quickstart.yaml", "quickstart_mtls.yaml"] {
+        std::fs::copy(examples.join(name), directory.path().join(name)).unwrap();
+    }
+    for workload in ["client", "reviews"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_mesh"))
+            .args(["check", "--deny", "warnings", "quickstart.yaml", "quickstart_mtls.yaml"])
+            .current_dir(directory.path())
+            .env("WORKLOAD", workload)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
 }
