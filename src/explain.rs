@@ -100,9 +100,10 @@ fn inbound(arguments: &Arguments, port: &str) -> Result<ExitCode, Failure> {
         let message = "which configuration? add `--config FILE`";
         return Err(Failure::new("no_configuration", message));
     }
+    let flag = arguments.method.as_str();
     let (method, path) = match &arguments.path {
-        Some(path) => (&arguments.what, path),
-        None => (&arguments.method.to_string(), &arguments.what),
+        Some(path) => (arguments.what.as_str(), path),
+        None => (flag, &arguments.what),
     };
     let wrong = |message: String| Failure::new("invalid_url", message);
     if !path.starts_with('/') {
