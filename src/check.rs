@@ -1,7 +1,7 @@
 //! `mesh check`: is this configuration right?
 //!
 //! All files are read as one configuration, as the mesh would: they unite by name, and a route in one
-//! may name a cluster in another. They are `mesh.yaml` ones or Envoy's, not both.
+//! may name a cluster in another. The certificates that `identity` names are looked at, as of now. They are `mesh.yaml` ones or Envoy's, not both.
 
 use crate::cli::Failure;
 use crate::output::{self, Format};
@@ -31,7 +31,7 @@ enum Deny {
 
 /// Checks, and prints what was found.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let found = files::configuration(&arguments.files)?;
+    let found = files::examined(&arguments.files)?;
     let (sources, diagnostics) = (&found.sources, &found.diagnostics);
     output::print(&match arguments.format {
         Format::Human => {

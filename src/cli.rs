@@ -4,7 +4,7 @@
 //! difference), 2 when the question could not be put (wrong usage, a file that can't be read, a code that
 //! does not exist; for `explain` and `test` a configuration with mistakes). A failure ends with its code in brackets.
 
-use crate::{ads, check, explain, schema, test};
+use crate::{ads, certs, check, explain, schema, test};
 use clap::{Parser, Subcommand};
 use std::fmt;
 use std::process::ExitCode;
@@ -21,6 +21,8 @@ struct Cli {
 enum Command {
     /// Serves configuration files to Envoy and gRPC, as an xDS control plane.
     Ads(ads::Arguments),
+    /// Makes certificates for trying things out, and tells what is in one.
+    Certs(certs::Arguments),
     /// Checks configuration files as a whole, and says what is wrong where.
     Check(check::Arguments),
     /// Tells what becomes of a request and why, or what a code means.
@@ -62,6 +64,7 @@ impl From<std::io::Error> for Failure {
 pub(crate) fn run() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Ads(arguments) => ads::run(&arguments),
+        Command::Certs(arguments) => certs::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),

@@ -9,7 +9,10 @@ use crate::output::{self, Format};
 use http::Method;
 use http::header::{HeaderName, HeaderValue};
 use mesh_core::explain::reasons;
-use mesh_core::explain::{Conclusion, Request, explain};
+use mesh_core::explain::{
+    Conclusion, InboundConclusion, InboundRequest, Request, explain, explain_inbound,
+};
+use mesh_core::identity::SpiffeId;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,8 +22,19 @@ use std::process::ExitCode;
 pub(crate) struct Arguments {
     /// A URL, to be told what becomes of a request to it; or a response flag (UH), a reason
     /// (no_route), an event (outlier_ejected) or a code of `mesh check`, to be told what it means.
-    #[arg(value_name = "URL|CODE")]
+    ///
+    /// With `--inbound`: the path, or the method and the path.
+    #[arg(value_name = "URL|CODE|METHOD")]
     what: String,
+    /// With `--inbound`, after a method: the path.
+    #[arg(value_name = "PATH", requires = "inbound")]
+    path: Option<String>,
+    /// A port of `inbound`, to be told whether it takes the request, by which rule, and what was close.
+    #[arg(long, value_name = "PORT")]
+    inbound: Option<String>,
+    /// With `--inbound`: the SPIFFE id that the caller proves. Default: it comes in plaintext.
+    #[arg(long, value_name = "SPIFFE-ID", requires = "inbound", value_parser = spiffe_id)]
+    from: Option<SpiffeId>,
     /// A file, or a directory of which every *.yaml is taken; needed for a URL. May be given several
     /// times: they are one configuration.
     #[arg(long, short, value_name = "FILE")]
@@ -39,6 +53,10 @@ pub(crate) struct Arguments {
     format: Format,
 }
 
+fn spiffe_id(text: &str) -> Result<SpiffeId, String> {
+    SpiffeId::parse(text).map_err(|error| error.to_string())
+}
+
 fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     let (name, value) = text.split_once(':').ok_or("write `name: value`")?;
     let name = HeaderName::try_from(name.trim()).map_err(|error| error.to_string())?;
@@ -48,6 +66,9 @@ fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
 
 /// Explains, and prints.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    if let Some(port) = &arguments.inbound {
+        return inbound(arguments, port);
+    }
     let is_url = !arguments.config.is_empty() || arguments.what.contains(['/', '.', ':']);
     if is_url { url(arguments) } else { code(&arguments.what, arguments.format) }
 }
@@ -71,6 +92,47 @@ fn url(arguments: &Arguments) -> Result<ExitCode, Failure> {
     })?;
     let refused = matches!(explained.conclusion, Conclusion::Refused(_));
     Ok(if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// What a port makes of a request. Refused is a "no".
+fn inbound(arguments: &Arguments, port: &str) -> Result<ExitCode, Failure> {
+    if arguments.config.is_empty() {
+        let message = "which configuration? add `--config FILE`";
+        return Err(Failure::new("no_configuration", message));
+    }
+    let flag = arguments.method.as_str();
+    let (method, path) = match &arguments.path {
+        Some(path) => (arguments.what.as_str(), path),
+        None => (flag, &arguments.what),
+    };
+    let wrong = |message: String| Failure::new("invalid_url", message);
+    if !path.starts_with('/') {
+        let message = format!("`{path}` is no path: it starts with `/`, as in `GET /reviews`");
+        return Err(wrong(message));
+    }
+    let mut request = InboundRequest::new(path.as_str());
+    request.method =
+        method.parse().map_err(|error| wrong(format!("`{method}` is no method: {error}")))?;
+    request.from = arguments.from.clone();
+    request.address = arguments.peer.map(|address| SocketAddr::new(address, 0));
+    let host = arguments.headers.iter().find(|(name, _)| *name == http::header::HOST);
+    let host = host.and_then(|(_, value)| value.to_str().ok()).unwrap_or_default();
+    request.authority = host.to_owned();
+    request.headers.extend(arguments.headers.iter().cloned());
+    let snapshot = output::in_force(files::configuration(&arguments.config)?)?;
+    let Some(listener) = snapshot.listeners().get(port) else {
+        let known: Vec<_> = snapshot.listeners().keys().map(|name| format!("`{name}`")).collect();
+        let known = if known.is_empty() { "there are none".to_owned() } else { known.join(", ") };
+        let message = format!("there is no port `{port}` under `inbound`; known: {known}");
+        return Err(Failure::new("unknown_port", message));
+    };
+    let explained = explain_inbound(listener, &request);
+    output::print(&match arguments.format {
+        Format::Human => format!("{} {}\n\n{explained}", request.method, request.path),
+        Format::Json => format!("{:#}\n", explained.to_json()),
+    })?;
+    let allowed = explained.conclusion == InboundConclusion::Allowed;
+    Ok(if allowed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// What a code means; several with commas, as access logs show flags.

@@ -1,9 +1,14 @@
 //! Configuration files, `mesh.yaml` or Envoy's: found, read, and united as the mesh would.
 
+use crate::certs;
 use crate::cli::Failure;
 use crate::diagnostics::Source;
-use mesh_core::config::{Bounds, Diagnostic, Document, Environment, FileError, decode};
+use mesh_core::config::{
+    Bounds, Diagnostic, Document, Environment, FileError, IdentityTrouble, decode,
+};
+use mesh_core::model::IdentityConfig;
 use mesh_core::update::ConfigUpdate;
+use mesh_tower::identity::examine;
 use mesh_tower::source::{RejectCause, files_of, load};
 use std::fs::File;
 use std::io::{self, Read};
@@ -25,12 +30,21 @@ pub(crate) struct Configuration {
 
 /// Reads files, and the `*.yaml` of directories, as one configuration.
 pub(crate) fn configuration(files: &[PathBuf]) -> Result<Configuration, Failure> {
+    read_as(files, &Surroundings)
+}
+
+/// As [`configuration`], with the certificates that it names looked at.
+pub(crate) fn examined(files: &[PathBuf]) -> Result<Configuration, Failure> {
+    read_as(files, &Examining)
+}
+
+fn read_as(files: &[PathBuf], around: &dyn Environment) -> Result<Configuration, Failure> {
     let (sources, diagnostics) = sources(&paths(files)?)?;
     if !diagnostics.is_empty() {
         return Ok(Configuration { sources, update: None, diagnostics });
     }
     let documents: Vec<_> = sources.iter().map(document).collect();
-    let loaded = load(&documents, &Surroundings, &Bounds::default());
+    let loaded = load(&documents, around, &Bounds::default());
     Ok(Configuration { sources, update: loaded.update, diagnostics: loaded.diagnostics })
 }
 
@@ -98,5 +112,23 @@ impl Environment for Surroundings {
             return Err(FileError::new(format!("it has more than {LARGEST_FILE} bytes")));
         }
         String::from_utf8(bytes).map_err(|_not_text| FileError::new("it is not UTF-8"))
+    }
+}
+
+/// The same, and what is in the files of an identity.
+#[derive(Debug)]
+struct Examining;
+
+impl Environment for Examining {
+    fn variable(&self, name: &str) -> Option<String> {
+        Surroundings.variable(name)
+    }
+
+    fn file(&self, document: &str, path: &str) -> Result<String, FileError> {
+        Surroundings.file(document, path)
+    }
+
+    fn examine_identity(&self, identity: &IdentityConfig) -> Vec<IdentityTrouble> {
+        examine(identity, certs::now())
     }
 }

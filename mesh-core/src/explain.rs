@@ -10,6 +10,8 @@
 //! one of a configuration. [`reasons`] knows every flag, reason and event by its code; [`Expectation`]
 //! compares what is decided with what was expected.
 //!
+//! [`explain_inbound`] does the same for a request that comes to a server.
+//!
 //! What is left to chance stays open: splits and endpoints are told by their odds, and a route for a
 //! share of requests counts as passed over. Overrides by `x-envoy-*` headers and what the adapter adds
 //! (trace context, attempt counts) are not looked at.
@@ -19,6 +21,7 @@
 
 mod display;
 mod expect;
+mod inbound;
 #[cfg(feature = "config")]
 mod json;
 mod policies;
@@ -30,6 +33,9 @@ mod request;
 mod tests;
 
 pub use expect::{Difference, Expectation, ExpectedCluster};
+pub use inbound::{
+    ExplainedFilter, ExplainedInbound, InboundConclusion, InboundRequest, explain_inbound,
+};
 pub use report::{ChildReport, ClusterReport, EndpointReport, HashPick};
 pub use request::{InvalidUrl, Request};
 

@@ -5,6 +5,8 @@
 //! different questions: a [`Timestamp`] never jumps and means nothing outside this process; a
 //! [`WallTime`] may jump and is what `Retry-After` dates and certificates speak.
 
+mod date;
+
 use std::ops::{Add, Sub};
 use std::time::Duration;
 

@@ -11,8 +11,8 @@ mod restricted;
 mod tests;
 
 use crate::model::{
-    Cluster, ClusterLoadAssignment, Discovery, Egress, Endpoint, Listener, RouteConfiguration,
-    Secret, VirtualHost,
+    Cluster, ClusterLoadAssignment, Discovery, Egress, Endpoint, IdentityConfig, Listener,
+    RouteConfiguration, Secret, VirtualHost,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,6 +41,9 @@ pub struct ConfigUpdate {
     /// Those that a server asked for and that are not there, each with the reason: it does not serve (gRFC
     /// A36). Set by a source that works on demand.
     pub absent_listeners: Arc<BTreeMap<Arc<str>, Arc<str>>>,
+    /// Who the mesh is (`mesh.yaml`: `identity`); `None`: the configuration does not say. What was in force
+    /// stays then, and so it does until another identity is there.
+    pub identity: Option<Arc<IdentityConfig>>,
     /// The secrets that clusters and listeners name, and no others. One that is named and not in here is missing: the
     /// cluster stays, and no connection of it is made.
     pub secrets: Arc<Secrets>,

@@ -144,7 +144,8 @@ impl Builder {
     }
 
     /// Who the mesh is: what clusters with `tls: mesh` show and believe, and what its servers show. It
-    /// comes from `source`, for as long as the mesh lives. Default: what the configuration says, or nobody.
+    /// comes from `source`, for as long as the mesh lives, and what a configuration calls `identity` does not
+    /// count then. Default: what the configuration says, or nobody.
     #[cfg(feature = "tls")]
     pub fn identity(mut self, source: impl IdentitySource) -> Self {
         let expected = self.identities.own.take().and_then(|(expected, _)| expected);
@@ -218,6 +219,11 @@ impl Builder {
         let (sink, receiver) = Sink::channel();
         let names = self.policies.iter().map(|(name, _)| Arc::clone(name));
         let names: Arc<BTreeSet<Arc<str>>> = Arc::new(names.collect());
+        #[cfg(feature = "tls")]
+        let has_identity = self.identities.own.is_some();
+        #[cfg(not(feature = "tls"))]
+        let has_identity = false;
+        let known = mesh_yaml::Known { lb_policies: Arc::clone(&names), has_identity };
         let mut sink = sink.counting(&registry).knowing(Arc::clone(&names));
         let resolver = self.resolver.unwrap_or_else(dns::default_resolver);
         let shared = Arc::new(Shared {
@@ -240,7 +246,13 @@ impl Builder {
         for (name, policy) in self.policies {
             updater.register_policy(name, policy);
         }
-        let (first, source) = given.open(&names)?;
+        let (first, source) = given.open(&known)?;
+        #[cfg(feature = "tls")]
+        if let Some(config) = first.as_ref().and_then(|first| first.identity.as_ref())
+            && !known.has_identity
+        {
+            crate::identity::check(config).map_err(BuildError::Identity)?;
+        }
         let _entered = runtime.enter();
         let passthrough = Arc::new(Passthrough::new(Arc::clone(&shared), Arc::clone(&resolver)));
         let around = Around {
@@ -285,18 +297,17 @@ struct Given {
 }
 
 impl Given {
-    /// `lb_policies`: the names of those that are registered.
-    fn open(self, lb_policies: &Arc<BTreeSet<Arc<str>>>) -> Result<First, BuildError> {
+    fn open(self, known: &mesh_yaml::Known) -> Result<First, BuildError> {
         let variables =
             if self.environment { Variables::of_process() } else { Variables::default() };
-        match variables.open(lb_policies).map_err(BuildError::Environment)? {
+        match variables.open(known).map_err(BuildError::Environment)? {
             Some(named) => Ok(named),
-            None => self.by_program(lb_policies),
+            None => self.by_program(known),
         }
     }
 
     /// What holds when the environment names nothing, or is not asked.
-    fn by_program(self, lb_policies: &Arc<BTreeSet<Arc<str>>>) -> Result<First, BuildError> {
+    fn by_program(self, known: &mesh_yaml::Known) -> Result<First, BuildError> {
         match (self.files.as_slice(), self.config, self.source) {
             ([], None, None) if self.environment => {
                 Err(BuildError::Environment(EnvironmentError::Nothing))
@@ -310,7 +321,7 @@ impl Given {
             ([], config, source) => Ok((config, source)),
             (files, None, None) => {
                 let (update, source) =
-                    mesh_yaml::open(files, lb_policies).map_err(BuildError::Configuration)?;
+                    mesh_yaml::open(files, known).map_err(BuildError::Configuration)?;
                 Ok((Some(update), Some(Box::new(source))))
             }
             _ => Err(BuildError::TwoSources),
@@ -357,6 +368,10 @@ pub enum BuildError {
     /// What the environment names can't be used, or it names nothing and neither does the program.
     #[error("{0}")]
     Environment(#[source] EnvironmentError),
+    /// The source of the identity that the configuration names can't be started.
+    #[cfg(feature = "tls")]
+    #[error("{0}")]
+    Identity(#[source] crate::identity::UnusableIdentity),
     /// The configuration can't be put into force.
     #[error("the configuration can't be applied: {0}")]
     Apply(#[source] ApplyError),

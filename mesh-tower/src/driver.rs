@@ -271,8 +271,12 @@ impl Driver {
         let (origin, complete) = (update.origin.clone(), !update.is_partial);
         let before = self.state.snapshot().generation();
         let changes = Changes::between(self.updater.config(), &update);
+        #[cfg(feature = "tls")]
+        let identity = update.identity.clone();
         let applied = self.updater.apply(update, clock::now())?;
         self.dns.set(specs);
+        #[cfg(feature = "tls")]
+        self.shared.credentials.follow(identity.as_ref(), &self.shared.runtime);
         for cluster in self.state.snapshot().clusters() {
             let reading: Weak<dyn ReadCluster> = Arc::downgrade(cluster) as _;
             cluster.attached().cells.read_from(reading);

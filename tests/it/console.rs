@@ -68,6 +68,11 @@ fn explain_a_code() {
 }
 
 #[test]
+fn explain_a_port() {
+    check("inbound.console");
+}
+
+#[test]
 fn test_a_configuration() {
     check("test.console");
 }

@@ -14,6 +14,11 @@ mod ads_files;
 mod ads_tls;
 #[cfg(test)]
 #[cfg(unix)]
+mod certificates;
+#[cfg(test)]
+mod certs;
+#[cfg(test)]
+#[cfg(unix)]
 mod chaos;
 #[cfg(test)]
 mod check;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 const LONGEST_SOCKET_PATH: usize = 107;
 
 /// Why a text is no address, and what would be one.
-type Wrong = (&'static str, Option<String>);
+pub(super) type Wrong = (&'static str, Option<String>);
 
 /// Reads an endpoint's address.
 pub(super) fn address(reader: &mut Reader<'_>, node: &Node) -> Option<Address> {
@@ -63,13 +63,19 @@ fn endpoint(text: &str) -> Result<Address, Wrong> {
 }
 
 fn unix(path: &str) -> Result<Address, Wrong> {
+    check_socket_path(path)?;
+    Ok(Address::Unix(Path::new(path).into()))
+}
+
+/// Whether a Unix socket may be at `path`.
+pub(super) fn check_socket_path(path: &str) -> Result<(), Wrong> {
     if !path.starts_with('/') {
         return Err(("the path of a Unix socket starts with `/`", None));
     }
     if path.len() > LONGEST_SOCKET_PATH || path.contains('\0') {
         return Err(("the path of a Unix socket has at most 107 bytes, none of them zero", None));
     }
-    Ok(Address::Unix(Path::new(path).into()))
+    Ok(())
 }
 
 /// Splits at the last colon, with a port from 1 to 65535.

@@ -14,7 +14,7 @@ use super::lb::LB_KIND;
 use super::node::{Entry, Node, Span};
 use super::outlier::{Detection, OUTLIER_KIND};
 use super::shape::{Key, Kind, Shape, key, words};
-use super::tls::TLS_KIND;
+use super::tls::{self, TLS_KIND};
 use super::value::word;
 use super::{code, reader::Reader};
 use crate::model::{Address, Cluster, ConnectionOptions, Discovery, DropOverload, Protocol};
@@ -69,7 +69,7 @@ const OPTION_KEYS: &[Key] = &[
     key(
         "tls",
         TLS_KIND,
-        "off, system (public authorities), or what the peer must prove. Default off.",
+        "off, mesh (our identity, and any peer of the mesh), system (public authorities), or what the peer must prove. Default mesh with an identity, else off.",
     ),
     key("retry_budget", BUDGET_KIND, "How many retries are allowed. On by default."),
     key(
@@ -197,7 +197,7 @@ fn options(reader: &mut Reader<'_>, fields: &Fields<'_>, cluster: &mut Cluster) 
     if let Some(Detection(detection)) = fields.read(reader, "outlier_detection") {
         cluster.outlier_detection = detection;
     }
-    fields.set(reader, "tls", &mut cluster.tls);
+    cluster.tls = fields.read(reader, "tls").unwrap_or_else(|| tls::default_policy(reader));
     fields.set(reader, "retry_budget", &mut cluster.retry_budget);
     connection(reader, fields, &mut cluster.connection);
 }

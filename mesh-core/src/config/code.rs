@@ -223,9 +223,41 @@ codes! {
         "Priorities used as a scale; they are levels: 0, 1, 2, ….",
         "The endpoints with the priority named in the message.";
     TLS_WITHOUT_IDENTITY Error "tls_without_identity":
-        "`tls: mesh` needs an identity of our own, and there is none.",
-        "The file was written for a mesh that issues certificates.",
-        "`tls: off`, `tls: system`, or `tls: { roots: … }`.";
+        "Something needs an identity of our own, and there is none.",
+        "No `identity` was written, or the file that has it is not loaded.",
+        "`identity: { cert, key, roots }` or `identity: { spire }`; or else `tls: off`, `tls: system`, `tls: { roots: … }`, `mtls: off`.";
+    INVALID_SPIFFE_ID Error "invalid_spiffe_id":
+        "A text that stands for a SPIFFE id, or for several, is none.",
+        "Capital letters or a port in the trust domain, an empty segment, a `*` that is not at the end.",
+        "`spiffe://example.org/reviews`; where several are meant, `spiffe://example.org/*`.";
+    INVALID_DATE Error "invalid_date":
+        "A value is no date.",
+        "A day that the month does not have, a time of day without its zone, another order.",
+        "Write `2030-12-31`, which begins in UTC, or `2030-12-31T08:00:00Z`.";
+    DUPLICATE_NAME Error "duplicate_name":
+        "Two rules of one list have the same name.",
+        "A rule was copied. Logs and metrics would not tell them apart.",
+        "The `name` of both; without one, it is made from the place.";
+    DUPLICATE_LISTEN Error "duplicate_listen":
+        "Two ports of `inbound` listen at the same address.",
+        "A port was copied.",
+        "Both places shown. One port has one list of rules.";
+    IDENTITY_NEVER_PROVEN Error "identity_never_proven":
+        "A rule names who may come, or may not, on a port where nobody proves who they are.",
+        "`mtls: off` was written for a port whose rules go by identity.",
+        "`mtls` of the port. Without it only addresses and headers are left, which prove nothing.";
+    INVALID_INBOUND Error "invalid_inbound":
+        "A port of `inbound` can't be put into force.",
+        "A rule that is too large or too deep.",
+        "The filter and policy named in the message.";
+    INVALID_IDENTITY Error "invalid_identity":
+        "The certificate, key or roots that `identity` names would not be put into force.",
+        "The certificate has ended, the key is of another one, or the roots did not sign it.",
+        "`mesh certs show FILE` tells what is in a file; what was in force stays meanwhile.";
+    IDENTITY_ENDS_SOON Warning "identity_ends_soon":
+        "Less than a tenth of the life of a certificate that `identity` names is left.",
+        "Whoever renews it does not run, or writes to another place.",
+        "What renews the file; `mesh certs show FILE` tells when it ends.";
     INVALID_ROOTS Error "invalid_roots":
         "The file of root certificates holds no PEM certificate.",
         "A key or a DER file was named.",
@@ -258,6 +290,18 @@ codes! {
         "A request does not become what a test expects of it.",
         "The configuration changed, or the test was written for another one.",
         "The reasons shown; `mesh explain --config FILE URL` tells all of it.";
+    INBOUND_REFUSES_ALL Warning "inbound_refuses_all":
+        "A port of `inbound` has no `allow`: every request is refused.",
+        "Nobody has said who may come, or `allow` is indented under another key.",
+        "Add `allow`; `allow: []` says that it is meant.";
+    INBOUND_OPENED Warning "inbound_opened":
+        "A port of `inbound` is open to more than those who prove who they are and are named.",
+        "`mtls: permissive` or `off`, or a rule of `allow` for anyone and everything.",
+        "`mtls` and `allow` of the port. What is open for a while can say so: `until`.";
+    DENY_EVADED Warning "deny_evaded":
+        "A rule of `deny` names an identity on a port that takes plaintext: without TLS it is not met.",
+        "`mtls: permissive`, while clients move to TLS.",
+        "`allow` of the port: what it does not name is refused, with TLS or without.";
     UNREACHABLE_ROUTE Warning "unreachable_route":
         "An earlier route takes every request that this one would.",
         "A catch-all prefix stands first.",

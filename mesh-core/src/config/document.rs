@@ -7,14 +7,17 @@
 use super::cluster::{self, CLUSTER_DEFAULTS, CLUSTER_KIND, ClusterSite};
 use super::egress::EGRESS_KIND;
 use super::fields::Fields;
+use super::identity::{self, IDENTITY_KIND};
+use super::inbound::{self, INBOUND_KIND, InboundSite};
 use super::matcher::named;
 use super::node::{Content, Entry, Node, Span, shorten};
 use super::route::{self, ROUTE_DEFAULTS};
 use super::shape::{Kind, Shape, key, words};
+use super::tls::Members;
 use super::value::word;
 use super::virtual_host::{self, HostSite, VIRTUAL_HOST_KIND};
 use super::{code, headers, reader::Reader};
-use crate::model::{Egress, HeaderMutations, RouteConfiguration};
+use crate::model::{Egress, HeaderMutations, IdentityConfig, RouteConfiguration};
 use crate::update::{ConfigUpdate, Mode, UnknownHosts};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -68,6 +71,12 @@ static DOCUMENT: Shape = Shape::new(
             "Authorities and their routes, by name.",
         ),
         key("clusters", Kind::Named(&CLUSTER_KIND), "Logical services, by name."),
+        key("inbound", Kind::Named(&INBOUND_KIND), "Ports that serve, by name."),
+        key(
+            "identity",
+            IDENTITY_KIND,
+            "Who we are: what is shown and believed under `tls: mesh` and by servers. Default nobody.",
+        ),
     ]],
 )
 .with_extensions();
@@ -81,8 +90,10 @@ pub(super) struct Draft<'n> {
     unknown_hosts: UnknownHosts,
     egress: Egress,
     headers: HeaderMutations,
+    identity: Option<Arc<IdentityConfig>>,
     pub(super) hosts: Vec<HostSite<'n>>,
     pub(super) clusters: BTreeMap<Arc<str>, ClusterSite<'n>>,
+    pub(super) inbound: BTreeMap<Arc<str>, InboundSite<'n>>,
     /// Where each virtual host, cluster and setting is defined, readable or not.
     defined: BTreeMap<(&'static str, Box<str>), Span>,
 }
@@ -94,12 +105,16 @@ impl Draft<'_> {
         routes.virtual_hosts = self.hosts.iter().map(|site| Arc::clone(&site.value)).collect();
         let clusters = self.clusters.iter();
         let clusters = clusters.map(|(name, site)| (Arc::clone(name), site.value.clone()));
+        let listeners = self.inbound.iter();
+        let listeners = listeners.map(|(name, site)| (Arc::clone(name), Arc::clone(&site.value)));
         ConfigUpdate {
             mode: self.mode,
             unknown_hosts: self.unknown_hosts,
             egress: Arc::new(self.egress.clone()),
             route_configuration: Arc::new(routes),
             clusters: clusters.collect(),
+            identity: self.identity.clone(),
+            listeners: listeners.collect(),
             ..ConfigUpdate::default()
         }
     }
@@ -118,6 +133,7 @@ impl Draft<'_> {
 
 const HOST: &str = "virtual host";
 const CLUSTER: &str = "cluster";
+const INBOUND: &str = "inbound";
 const SETTING: &str = "setting";
 
 /// Reads all documents.
@@ -134,12 +150,12 @@ pub(super) fn read<'n>(reader: &mut Reader<'_>, roots: &'n [Rc<Node>]) -> Draft<
     }
     let (route, cluster) = (route.map(|entry| &*entry.value), cluster.map(|entry| &*entry.value));
     for root in roots {
-        for entry in root.get("virtual_hosts").map_or(&[][..], |entry| entry.value.entries()) {
+        for entry in entries(root, "virtual_hosts") {
             if define(reader, &mut draft, HOST, entry) {
                 draft.hosts.extend(virtual_host::virtual_host(reader, entry, route));
             }
         }
-        for entry in root.get("clusters").map_or(&[][..], |entry| entry.value.entries()) {
+        for entry in entries(root, "clusters") {
             if define(reader, &mut draft, CLUSTER, entry)
                 && let Some(site) = cluster::cluster(reader, entry, cluster)
             {
@@ -147,8 +163,21 @@ pub(super) fn read<'n>(reader: &mut Reader<'_>, roots: &'n [Rc<Node>]) -> Draft<
             }
         }
     }
+    for entry in roots.iter().flat_map(|root| entries(root, "inbound")) {
+        if define(reader, &mut draft, INBOUND, entry)
+            && let Some(site) = inbound::inbound(reader, entry, draft.identity.as_deref())
+        {
+            draft.inbound.insert(Arc::from(&*entry.key), site);
+        }
+    }
     virtual_host::check_domains(reader, &draft.hosts);
+    inbound::check_addresses(reader, &draft.inbound);
     draft
+}
+
+/// What a document has under a mapping of names.
+fn entries<'n>(root: &'n Node, name: &str) -> &'n [Entry] {
+    root.get(name).map_or(&[][..], |entry| entry.value.entries())
 }
 
 /// Reads the settings of one document, and returns its `defaults`.
@@ -156,7 +185,7 @@ fn top<'n>(reader: &mut Reader<'_>, draft: &mut Draft<'n>, root: &'n Node) -> Op
     check_version(reader, root);
     let fields = Fields::open(reader, root, &DOCUMENT_KIND)?;
     fields.skip(&["version"]);
-    for name in ["mode", "unknown_hosts", "egress", "headers"] {
+    for name in ["mode", "unknown_hosts", "egress", "headers", "identity"] {
         if let Some(entry) = fields.own(name) {
             define(reader, draft, SETTING, entry);
         }
@@ -169,7 +198,12 @@ fn top<'n>(reader: &mut Reader<'_>, draft: &mut Draft<'n>, root: &'n Node) -> Op
     }
     fields.set(reader, "egress", &mut draft.egress);
     fields.set(reader, "headers", &mut draft.headers);
-    for name in ["virtual_hosts", "clusters"] {
+    if let Some(entry) = fields.own("identity") {
+        draft.identity = identity::identity(reader, entry);
+        // One that can't be read is there nevertheless: what needs it is not wrong.
+        reader.identity = Some(Members::of(draft.identity.as_deref()));
+    }
+    for name in ["virtual_hosts", "clusters", "inbound"] {
         if let Some((node, _)) = fields.value(name) {
             // Their entries are read once all defaults are known.
             let _ = named(reader, node);

@@ -33,6 +33,8 @@ mod fields;
 pub mod foreign;
 mod hash;
 mod headers;
+mod identity;
+mod inbound;
 mod lb;
 mod lint;
 mod matcher;
@@ -61,9 +63,11 @@ mod tests;
 pub use code::{CodeExplanation, code_explanation, code_explanations};
 pub use diagnostic::{Diagnostic, Label, Severity, decode};
 pub use expectations::{Suite, TestResult};
+pub use identity::{IdentityPart, IdentityTrouble, IdentityTroubleKind};
 pub use reference::reference;
 pub use schema::json_schema;
 
+use crate::model::IdentityConfig;
 use crate::update::{ConfigUpdate, Origin};
 use diagnostic::Report;
 use document::Draft;
@@ -100,6 +104,19 @@ pub trait Environment {
     /// not registered is an error when the configuration is put into force. Default: none.
     fn lb_policies(&self) -> BTreeSet<Arc<str>> {
         BTreeSet::new()
+    }
+
+    /// Whether the program says who the mesh is, so that a document without `identity` may say `tls: mesh`.
+    /// Clusters are secured by it then, unless they say otherwise. Default: no.
+    fn has_identity(&self) -> bool {
+        false
+    }
+
+    /// What is wrong, now, in the places that a document's `identity` names. Certificates come and go while
+    /// a configuration stays, so a mesh does not ask: what is bad is not put into force, and told. It is for
+    /// `mesh check`. Default: nothing is looked at.
+    fn examine_identity(&self, _: &IdentityConfig) -> Vec<IdentityTrouble> {
+        Vec::new()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::diagnostic::Report;
 use super::node::{Content, Node, Span, shorten};
+use super::tls::Members;
 use super::{Bounds, Document, Environment, code, regex, suggest, variable};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +22,8 @@ pub(super) struct Reader<'a> {
     regex_bytes: usize,
     /// The files that documents name, so that a default's is read once.
     pub(super) files: BTreeMap<(u32, String), Arc<str>>,
+    /// Who a peer may be that has a certificate of the mesh's; `None`: the mesh has no identity.
+    pub(super) identity: Option<Members>,
     resources: Vec<usize>,
     comparisons: usize,
 }
@@ -67,6 +70,7 @@ impl<'a> Reader<'a> {
             patterns: BTreeSet::new(),
             regex_bytes: 0,
             files: BTreeMap::new(),
+            identity: environment.has_identity().then(|| Members::of(None)),
             resources: vec![0; documents.len()],
             comparisons: suggest::COMPARISONS,
         }

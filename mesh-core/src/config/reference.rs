@@ -23,6 +23,9 @@ Every key, printed by `mesh schema --format markdown` from the tables that files
 - A key that is not listed here is an error. At the top, keys that begin with `x-` hold anchors.
 - Several files unite by name. Nothing is merged: a name that is defined twice is an error.
 - `defaults` fill what a route or cluster leaves out, key by key. A retry policy is taken whole.
+- With an `identity`, clusters are `tls: mesh` and ports of `inbound` are `mtls: strict` unless they say otherwise.
+  A program's own identity (`Builder::identity`) counts before that of a file.
+- A port of `inbound` refuses what `deny` names, then takes what `allow` names, and refuses all the rest.
 
 Two things are a program's alone (`mesh_tower::Mesh::builder()`), and have no key: whether callers may
 override policies by `x-envoy-*` headers (`trusted_overrides`), and whether requests carry
@@ -74,6 +77,7 @@ fn visit(kind: &'static Kind, place: &str, prefix: &str, sections: &mut Vec<Sect
         | Kind::Count { .. }
         | Kind::Number { .. }
         | Kind::Time { .. }
+        | Kind::Moment
         | Kind::Share
         | Kind::Word(_) => {}
     }
@@ -133,6 +137,7 @@ fn takes(kind: &Kind) -> String {
         Kind::Number { least, most } => format!("number, {least} to {most}"),
         Kind::Time { least } if least.is_zero() => "duration".to_owned(),
         Kind::Time { least } => format!("duration from {}", duration::show(*least)),
+        Kind::Moment => "date, such as `2030-12-31` or `2030-12-31T08:00:00Z`".to_owned(),
         Kind::Share => "share, such as `10%`".to_owned(),
         Kind::Word(words) => {
             let words: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();

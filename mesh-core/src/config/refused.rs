@@ -1,4 +1,4 @@
-//! What the router or a balancer would refuse: the net below all other checks.
+//! What the router, a balancer or a listener would refuse: the net below all other checks.
 //!
 //! The reader knows most rules by itself, and reports them where they are broken. But who decides what
 //! can run is the code that runs it. So a configuration without errors is compiled once by
@@ -11,6 +11,7 @@ use super::document::Draft;
 use super::node::{Content, Node, Span};
 use super::reader::Reader;
 use super::virtual_host::HostSite;
+use crate::inbound::CompiledListener;
 use crate::lb::{Balancer, EjectedBits, LbError};
 use crate::model::{ClusterLoadAssignment, LbAlgorithm};
 use crate::router::{CompileError, CompileErrorKind, CompiledHashPolicy, MatcherError, Router};
@@ -47,6 +48,11 @@ pub(super) fn check(reader: &mut Reader<'_>, draft: &Draft<'_>, update: &ConfigU
     let slots: BTreeMap<Arc<str>, u32> = update.clusters.keys().cloned().zip(0..).collect();
     for error in Router::compile(&update.route_configuration, &slots, None).err().iter().flatten() {
         reader.report.add(code_of(&error.kind), place(draft, error), error.kind.to_string());
+    }
+    for site in draft.inbound.values() {
+        for error in CompiledListener::compile(&site.value, None).err().iter().flatten() {
+            reader.report.add(code::INVALID_INBOUND, site.name, error.to_string());
+        }
     }
     for site in draft.clusters.values() {
         if let Err(error) = balanced(site) {

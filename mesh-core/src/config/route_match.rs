@@ -3,7 +3,7 @@
 use super::fields::Fields;
 use super::matcher::{HEADERS, HeaderMatchers, QUERY, QueryMatchers};
 use super::node::{Node, Span, shorten};
-use super::shape::{Kind, Shape, key};
+use super::shape::{Key, Kind, Shape, key};
 use super::value::Value;
 use super::{code, reader::Reader};
 use crate::model::{PathMatcher, RouteMatch};
@@ -14,66 +14,76 @@ use std::sync::Arc;
 /// 8000).
 const LONGEST_PATH: usize = 8192;
 const PATHS: [&str; 4] = ["prefix", "path", "path_separated_prefix", "regex"];
+/// What routes and policies may look at.
+pub(super) const CONDITIONS: &[Key] = &[
+    key("prefix", Kind::Text, "The start of path and query."),
+    key("path", Kind::Text, "The whole path, query apart."),
+    key(
+        "path_separated_prefix",
+        Kind::Text,
+        "A prefix that ends at the path's end or before a `/`.",
+    ),
+    key("regex", Kind::Text, "The whole path, query apart, in RE2 syntax."),
+    key(
+        "grpc",
+        Kind::Either(&[Kind::Flag, Kind::Text]),
+        "gRPC requests: true for all, a service, or service/method.",
+    ),
+    key(
+        "case_sensitive",
+        Kind::Flag,
+        "Whether letters' case counts in the path; never for a regex. Default true.",
+    ),
+    key("method", Kind::OneOrMany(&Kind::Text), "The methods taken. Default all."),
+    key("headers", HEADERS, "Conditions on headers, by name; all must hold."),
+];
 /// `match` of a route.
 pub(super) static MATCH: Shape = Shape::new(
     "match",
-    &[&[
-        key("prefix", Kind::Text, "The start of path and query."),
-        key("path", Kind::Text, "The whole path, query apart."),
-        key(
-            "path_separated_prefix",
-            Kind::Text,
-            "A prefix that ends at the path's end or before a `/`.",
-        ),
-        key("regex", Kind::Text, "The whole path, query apart, in RE2 syntax."),
-        key(
-            "grpc",
-            Kind::Either(&[Kind::Flag, Kind::Text]),
-            "gRPC requests: true for all, a service, or service/method.",
-        ),
-        key(
-            "case_sensitive",
-            Kind::Flag,
-            "Whether letters' case counts in the path; never for a regex. Default true.",
-        ),
-        key("method", Kind::OneOrMany(&Kind::Text), "The methods taken. Default all."),
-        key("headers", HEADERS, "Conditions on headers, by name; all must hold."),
-        key(
-            "query",
-            Kind::Named(&Kind::OneOrMany(&Kind::Either(&[Kind::Text, Kind::Mapping(&QUERY)]))),
-            "Conditions on query parameters, by name; all must hold.",
-        ),
-        key(
-            "fraction",
-            Kind::Share,
-            "Only this share of requests, drawn at random, for example 10%.",
-        ),
-    ]],
+    &[
+        CONDITIONS,
+        &[
+            key(
+                "query",
+                Kind::Named(&Kind::OneOrMany(&Kind::Either(&[Kind::Text, Kind::Mapping(&QUERY)]))),
+                "Conditions on query parameters, by name; all must hold.",
+            ),
+            key(
+                "fraction",
+                Kind::Share,
+                "Only this share of requests, drawn at random, for example 10%.",
+            ),
+        ],
+    ],
 );
 
 impl Value for RouteMatch {
     fn read(reader: &mut Reader<'_>, node: &Node, kind: &'static Kind) -> Option<Self> {
         let fields = Fields::open(reader, node, kind)?;
         let mut found = Self::any();
-        fields.at_most_one(reader, &PATHS, code::CONFLICTING_KEYS);
-        if let Some(path) = path(reader, &fields) {
-            found.path = path;
-        }
-        fields.set(reader, "case_sensitive", &mut found.case_sensitive);
-        grpc(reader, &fields, &mut found);
-        let methods: Option<Vec<String>> = fields.read(reader, "method");
-        if let (Some(methods), Some((node, _))) = (methods, fields.value("method")) {
-            found.methods =
-                methods.iter().filter_map(|text| method(reader, text, node.span)).collect();
-        }
-        if let Some(HeaderMatchers(headers)) = fields.read(reader, "headers") {
-            found.headers = headers;
-        }
+        conditions(reader, &fields, &mut found);
         if let Some(QueryMatchers(query)) = fields.read(reader, "query") {
             found.query_parameters = query;
         }
         fields.set_some(reader, "fraction", &mut found.runtime_fraction);
         Some(found)
+    }
+}
+
+/// Reads [`CONDITIONS`].
+pub(super) fn conditions(reader: &mut Reader<'_>, fields: &Fields<'_>, found: &mut RouteMatch) {
+    fields.at_most_one(reader, &PATHS, code::CONFLICTING_KEYS);
+    if let Some(path) = path(reader, fields) {
+        found.path = path;
+    }
+    fields.set(reader, "case_sensitive", &mut found.case_sensitive);
+    grpc(reader, fields, found);
+    let methods: Option<Vec<String>> = fields.read(reader, "method");
+    if let (Some(methods), Some((node, _))) = (methods, fields.value("method")) {
+        found.methods = methods.iter().filter_map(|text| method(reader, text, node.span)).collect();
+    }
+    if let Some(HeaderMatchers(headers)) = fields.read(reader, "headers") {
+        found.headers = headers;
     }
 }
 

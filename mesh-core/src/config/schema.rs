@@ -44,6 +44,12 @@ fn describe(kind: &'static Kind, definitions: &mut Map<String, Value>) -> Value 
             let description = format!("from {} to {longest}", duration::show(*least));
             json!({ "type": "string", "pattern": pattern, "description": description })
         }
+        Kind::Moment => {
+            let day = "[0-9]{4}-[0-9]{2}-[0-9]{2}";
+            let time = "[0-9]{2}:[0-9]{2}(:[0-9]{2})?([Zz]|[+-][0-9]{2}:[0-9]{2})";
+            let pattern = format!("^{day}([Tt ]{time})?$|{VARIABLE}");
+            json!({ "type": "string", "pattern": pattern })
+        }
         Kind::Share => {
             let pattern = format!(r"^[0-9]+(\.[0-9]{{1,4}})?%$|{VARIABLE}");
             json!({ "type": "string", "pattern": pattern })

@@ -75,6 +75,8 @@ pub(super) enum Kind {
     Number { least: f64, most: f64 },
     /// A duration with its unit.
     Time { least: Duration },
+    /// A date, or a date and a time of day.
+    Moment,
     /// A share of a whole, with its `%`.
     Share,
     /// One of some words.

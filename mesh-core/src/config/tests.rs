@@ -3,6 +3,7 @@
 mod any_text;
 mod errors;
 mod expectations;
+mod inbound;
 mod meaning;
 mod refused;
 mod schema;

@@ -1,4 +1,8 @@
 //! `tls`: how a cluster's connections are secured.
+//!
+//! Where there is an identity, clusters are secured by it unless they say otherwise; where there is none,
+//! they are not secured. Without `san`, a peer that the mesh's roots sign for may be any workload: of our
+//! own trust domain, if the configuration says who we are.
 
 use super::fields::Fields;
 use super::matcher::STRING_MATCHER;
@@ -6,12 +10,13 @@ use super::node::{Content, Node, shorten};
 use super::shape::{Kind, Shape, key};
 use super::value::{Value, unknown_word};
 use super::{code, reader::Reader};
-use crate::model::tls::{TlsRoots, UpstreamTls};
-use crate::model::{SanMatcher, TlsPolicy};
+use crate::model::matcher::StringPattern;
+use crate::model::tls::{TlsIdentity, TlsRoots, UpstreamTls};
+use crate::model::{IdentityConfig, SanKind, SanMatcher, StringMatcher, TlsPolicy};
 use std::sync::Arc;
 
 const SAN: Kind = Kind::OneOrMany(&STRING_MATCHER);
-const WORDS: [&str; 2] = ["off", "system"];
+const WORDS: [&str; 3] = ["off", "mesh", "system"];
 
 static TLS: Shape = Shape::new(
     "tls",
@@ -19,48 +24,73 @@ static TLS: Shape = Shape::new(
         key(
             "san",
             SAN,
-            "Any of these must match a subject alternative name. Default the SNI must.",
+            "Any of these must match a subject alternative name. Default with the mesh's roots any SPIFFE id, else the SNI must.",
         ),
         key("sni", Kind::Text, "The name sent as SNI. Default the endpoint's hostname."),
         key(
             "roots",
             Kind::Text,
-            "A PEM file of those who sign, beside this file. Default the system's.",
+            "Who signs: mesh, system, or a PEM file beside this one. Default mesh with an identity, else system.",
+        ),
+        key(
+            "client_certificate",
+            Kind::Flag,
+            "Whether our identity is shown to a peer that asks for one. Default with the mesh's roots.",
         ),
     ]],
 );
 /// `tls` of a cluster.
 pub(super) const TLS_KIND: Kind = Kind::Either(&[Kind::Word(&WORDS), Kind::Mapping(&TLS)]);
 
+/// Who a peer may be that says nothing of itself: whoever the mesh's roots sign for.
+#[derive(Clone, Debug)]
+pub(super) struct Members(Arc<str>);
+
+impl Members {
+    pub(super) fn of(identity: Option<&IdentityConfig>) -> Self {
+        let id = identity.and_then(|identity| identity.spiffe_id.as_ref());
+        let domain = id.map(|id| format!("spiffe://{}/", id.trust_domain().as_str()));
+        Self(domain.as_deref().unwrap_or("spiffe://").into())
+    }
+}
+
+impl Members {
+    /// Their names are URIs: a SPIFFE id is nothing else.
+    fn matcher(&self) -> SanMatcher {
+        let matcher = StringMatcher::new(StringPattern::Prefix(Arc::clone(&self.0)));
+        SanMatcher { kind: SanKind::Uri, matcher }
+    }
+}
+
+/// What a cluster is that says nothing.
+pub(super) fn default_policy(reader: &Reader<'_>) -> TlsPolicy {
+    reader.identity.as_ref().map_or(TlsPolicy::Off, mesh)
+}
+
+/// Mutual TLS by our own identity and roots, with any member.
+fn mesh(members: &Members) -> TlsPolicy {
+    let mut tls = UpstreamTls::default();
+    (tls.roots, tls.identity) = (TlsRoots::Mesh, TlsIdentity::Mesh);
+    tls.san = vec![members.matcher()];
+    TlsPolicy::On(Arc::new(tls))
+}
+
 impl Value for TlsPolicy {
     fn read(reader: &mut Reader<'_>, node: &Node, kind: &'static Kind) -> Option<Self> {
-        let mut tls = UpstreamTls::default();
         if let Content::Mapping(_) = node.content {
-            let fields = Fields::open(reader, node, kind)?;
-            let mut names = Vec::new();
-            fields.set(reader, "san", &mut names);
-            tls.san = names.into_iter().map(SanMatcher::any).collect();
-            fields.set_some(reader, "sni", &mut tls.sni);
-            if let Some((node, _)) = fields.value("roots") {
-                tls.roots = TlsRoots::Pem(roots(reader, node)?);
-            }
-            return Some(Self::On(Arc::new(tls)));
+            return custom(reader, node, kind).map(Arc::new).map(Self::On);
         }
-        let scalar = reader.scalar(node, "`off`, `system` or a mapping")?;
+        let scalar = reader.scalar(node, "`off`, `mesh`, `system` or a mapping")?;
         match &*scalar.text {
             "off" => Some(Self::Off),
-            "system" => Some(Self::On(Arc::new(tls))),
-            "mesh" => {
-                reader
-                    .report
-                    .add(
-                        code::TLS_WITHOUT_IDENTITY,
-                        node.span,
-                        "`tls: mesh` needs an identity, and there is none",
-                    )
-                    .suggest("write `tls: off`, `tls: system` or `tls: { roots: … }`");
-                None
-            }
+            "system" => Some(Self::On(Arc::default())),
+            "mesh" => match &reader.identity {
+                Some(members) => Some(mesh(members)),
+                None => {
+                    without_identity(reader, node, "`tls: mesh`");
+                    None
+                }
+            },
             text => {
                 unknown_word(reader, text, node.span, &WORDS);
                 None
@@ -69,7 +99,57 @@ impl Value for TlsPolicy {
     }
 }
 
-fn roots(reader: &mut Reader<'_>, node: &Node) -> Option<Arc<str>> {
+fn custom(reader: &mut Reader<'_>, node: &Node, kind: &'static Kind) -> Option<UpstreamTls> {
+    let fields = Fields::open(reader, node, kind)?;
+    let mut tls = UpstreamTls::default();
+    if reader.identity.is_some() {
+        tls.roots = TlsRoots::Mesh;
+    }
+    let san: Option<Vec<StringMatcher>> = fields.read(reader, "san");
+    fields.set_some(reader, "sni", &mut tls.sni);
+    let roots = fields.value("roots").map(|(node, _)| roots(reader, node));
+    let shown = fields.read(reader, "client_certificate");
+    if let Some(roots) = roots {
+        tls.roots = roots?;
+    }
+    let of_mesh = tls.roots == TlsRoots::Mesh;
+    if shown.unwrap_or(of_mesh) {
+        tls.identity = TlsIdentity::Mesh;
+        if reader.identity.is_none()
+            && let Some((node, _)) = fields.value("client_certificate")
+        {
+            without_identity(reader, node, "`client_certificate: true`");
+        }
+    }
+    let members = reader.identity.as_ref().filter(|_| of_mesh);
+    tls.san = match san {
+        Some(names) => names.into_iter().map(SanMatcher::any).collect(),
+        None => members.map(Members::matcher).into_iter().collect(),
+    };
+    Some(tls)
+}
+
+/// Reports what needs an identity, and has none.
+pub(super) fn without_identity(reader: &mut Reader<'_>, node: &Node, what: &str) {
+    let message = format!("{what} needs an identity, and there is none");
+    reader.report.add(code::TLS_WITHOUT_IDENTITY, node.span, message).suggest(
+        "say who we are: `identity: { cert: …, key: …, roots: … }`, or write `tls: off`, `tls: system` or `tls: { roots: … }`",
+    );
+}
+
+fn roots(reader: &mut Reader<'_>, node: &Node) -> Option<TlsRoots> {
+    if reader.is_word(node, "mesh") && reader.identity.is_none() {
+        without_identity(reader, node, "`roots: mesh`");
+        return None;
+    }
+    match (reader.is_word(node, "mesh"), reader.is_word(node, "system")) {
+        (true, _) => Some(TlsRoots::Mesh),
+        (_, true) => Some(TlsRoots::System),
+        (false, false) => pem(reader, node).map(TlsRoots::Pem),
+    }
+}
+
+fn pem(reader: &mut Reader<'_>, node: &Node) -> Option<Arc<str>> {
     let path = reader.scalar(node, "the path of a PEM file")?.text;
     let document = node.span.document;
     let name = reader.documents.get(document as usize)?.name;

@@ -4,6 +4,7 @@ use super::duration::{self, InvalidDuration};
 use super::node::{Content, Node, Span, shorten};
 use super::{code, fields::list, reader::Reader, shape::Kind};
 use crate::model::{Fraction, RegexPattern};
+use crate::time::WallTime;
 use http::{HeaderName, HeaderValue, StatusCode};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -140,6 +141,20 @@ impl Value for Duration {
             reader.report.add(code::INVALID_DURATION, node.span, format!("`{text}`: {why}"));
         finding.suggest(suggestion);
         None
+    }
+}
+
+impl Value for WallTime {
+    fn read(reader: &mut Reader<'_>, node: &Node, _: &'static Kind) -> Option<Self> {
+        let scalar = reader.scalar(node, "a date")?;
+        let time = Self::parse_rfc3339(&scalar.text);
+        if time.is_none() {
+            let message = format!("`{}` is no date (RFC 3339)", shorten(&scalar.text));
+            reader.report.add(code::INVALID_DATE, node.span, message).suggest(
+                "for example `2030-12-31`, `2030-12-31T08:00:00Z`, `2030-12-31T08:00+01:00`",
+            );
+        }
+        time
     }
 }
 

@@ -14,6 +14,7 @@ pub mod filter_chain;
 pub mod hash_policy;
 pub mod header_mutation;
 pub mod http_filter;
+pub mod identity;
 pub mod lb_policy;
 pub mod listener;
 pub mod locality;
@@ -46,6 +47,7 @@ pub use http_filter::{
     GrpcService, HeaderMutationFilter, HttpFilter, HttpFilterConfig, HttpFilterOverride,
     HttpFilterOverrides, HttpUri, JwtAuthn, LocalRateLimit, RateLimit, RateLimitScope, TokenBucket,
 };
+pub use identity::{IdentityConfig, IdentityFiles, IdentityOrigin};
 pub use lb_policy::{LbAlgorithm, LbPolicy, SlowStart};
 pub use listener::Listener;
 pub use locality::Locality;

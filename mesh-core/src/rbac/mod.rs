@@ -80,6 +80,18 @@ pub struct Verdict<'r> {
     pub audited: bool,
 }
 
+/// How close a policy comes to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a policy is what and who, nothing else")]
+pub struct Near<'r> {
+    /// Its name.
+    pub policy: &'r Arc<str>,
+    /// Whether a principal fits.
+    pub who_fits: bool,
+    /// Whether a permission fits.
+    pub what_fits: bool,
+}
+
 impl Verdict<'_> {
     /// Envoy's `access_log_hint`: whether the request should be logged; `None`: the action is not LOG,
     /// and says nothing of it.
@@ -116,6 +128,16 @@ impl CompiledRbac {
     /// The names of the policies, in their order.
     pub fn policies(&self) -> impl ExactSizeIterator<Item = &Arc<str>> {
         self.policies.iter().map(|policy| &policy.name)
+    }
+
+    /// How close each policy comes to a request, in their order; for people, not for the request path.
+    pub fn near<'r>(&'r self, request: &Request<'_>) -> impl Iterator<Item = Near<'r>> {
+        let sight = Sight::new(request);
+        self.policies.iter().map(move |policy| Near {
+            policy: &policy.name,
+            who_fits: policy.principals.holds(&sight),
+            what_fits: policy.permissions.holds(&sight),
+        })
     }
 
     /// Decides about a request, or about a connection.

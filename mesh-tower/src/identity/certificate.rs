@@ -130,7 +130,7 @@ fn text(value: &[u8]) -> Option<Arc<str>> {
     std::str::from_utf8(inner.data).ok().map(Arc::from)
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
         // Writing into a text does not fail.
@@ -140,6 +140,6 @@ fn hexadecimal(bytes: &[u8]) -> String {
 }
 
 /// Dates before 1970 are 1970: they are over either way.
-fn wall(time: ASN1Time) -> WallTime {
+pub(super) fn wall(time: ASN1Time) -> WallTime {
     WallTime::from_unix_seconds(u64::try_from(time.timestamp()).unwrap_or(0))
 }

@@ -1,16 +1,42 @@
 //! [`Credentials`]: the identities of a mesh, by who configures them.
+//!
+//! The mesh's own comes from the program (`Builder::identity`), or from what the configuration calls
+//! `identity`, which may change while the mesh runs. Then another source takes over, and what is in force
+//! stays until that has something good. Whoever holds the [`Identities`] sees nothing of it.
 
+use super::configured;
 use super::{Identities, IdentitySource};
 use mesh_core::identity::SpiffeId;
+use mesh_core::model::IdentityConfig;
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
 
 /// The mesh's own identity, and those of the certificate providers that a bootstrap file names.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Credentials {
-    own: Option<Identities>,
+    own: Arc<Own>,
     providers: BTreeMap<Arc<str>, Identities>,
+}
+
+/// Who we are, from whoever says so first.
+#[derive(Debug, Default)]
+struct Own {
+    identities: OnceLock<Identities>,
+    /// The program says who we are, so the configuration does not.
+    by_program: bool,
+    /// Where it comes from by the configuration.
+    followed: Mutex<Option<Followed>>,
+}
+
+/// A source that the configuration named.
+#[derive(Debug)]
+struct Followed {
+    config: Arc<IdentityConfig>,
+    /// `None`: it could not be started, and that was told.
+    task: Option<AbortHandle>,
 }
 
 /// What a builder was given, before anything runs.
@@ -22,28 +48,60 @@ pub(crate) struct Given {
 
 impl Credentials {
     /// The mesh's own (`tls: mesh`).
-    pub(crate) const fn own(&self) -> Option<&Identities> {
-        self.own.as_ref()
+    pub(crate) fn own(&self) -> Option<&Identities> {
+        self.own.identities.get()
     }
 
     /// That of a certificate provider (gRFC A29). Without one of this name, `default` is the mesh's own.
     pub(crate) fn provider(&self, name: &str) -> Option<&Identities> {
-        let own = self.own.as_ref().filter(|_| name == "default");
+        let own = self.own().filter(|_| name == "default");
         self.providers.get(name).or(own)
     }
 
     /// Starts the sources. Each runs until the runtime ends or nobody asks for its identity any more.
-    #[expect(clippy::disallowed_methods, reason = "a source of identities is a task")]
     pub(crate) fn start(given: Given, runtime: &Handle) -> Self {
         let start = |expected, source| {
             let identities = Identities::new(expected);
-            let running = identities.clone();
-            runtime.spawn(async move { running.run(source).await });
+            run(&identities, source, runtime);
             identities
         };
-        let own = given.own.map(|(expected, source)| start(expected, source));
+        let own = Own { by_program: given.own.is_some(), ..Own::default() };
+        if let Some((expected, source)) = given.own {
+            // It is empty: we made it just now.
+            let _was_empty = own.identities.set(start(expected, source));
+        }
         let providers = given.providers.into_iter();
         let providers = providers.map(|(name, source)| (name, start(None, source)));
-        Self { own, providers: providers.collect() }
+        Self { own: Arc::new(own), providers: providers.collect() }
     }
+
+    /// Takes the mesh's own identity from where a configuration says, unless the program says who we are.
+    ///
+    /// A configuration that says nothing changes nothing: its source goes on, so that it is renewed.
+    pub(crate) fn follow(&self, config: Option<&Arc<IdentityConfig>>, runtime: &Handle) {
+        let Some(config) = config.filter(|_| !self.own.by_program) else { return };
+        let mut followed = self.own.followed.lock();
+        if followed.as_ref().is_some_and(|followed| followed.config == *config) {
+            return;
+        }
+        if let Some(task) = followed.take().and_then(|before| before.task) {
+            task.abort();
+        }
+        let identities = self.own.identities.get_or_init(|| Identities::new(None));
+        identities.expect(config.spiffe_id.clone());
+        let task = match configured::source(config) {
+            Ok(source) => Some(run(identities, source, runtime)),
+            Err(why) => {
+                identities.sink().failed(&why);
+                None
+            }
+        };
+        *followed = Some(Followed { config: Arc::clone(config), task });
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a source of identities is a task")]
+fn run(identities: &Identities, source: Box<dyn IdentitySource>, runtime: &Handle) -> AbortHandle {
+    let running = identities.clone();
+    runtime.spawn(async move { running.run(source).await }).abort_handle()
 }

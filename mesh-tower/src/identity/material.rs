@@ -136,7 +136,7 @@ pub fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, CertificateErro
 }
 
 /// Only the kind of the mistake: a line of the text might be a part of a key.
-fn broken(error: &pem::Error) -> CertificateError {
+pub(super) fn broken(error: &pem::Error) -> CertificateError {
     let reason = match error {
         pem::Error::MissingSectionEnd { .. } => "a part has no `-----END`, it was cut off",
         pem::Error::IllegalSectionStart { .. } => "a line with `-----BEGIN` is malformed",

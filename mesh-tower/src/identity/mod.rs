@@ -8,29 +8,40 @@
 //! | [`FileIdentity`] | a chain, a key and roots in PEM files, whenever they change |
 //! | [`FixedIdentity`] | the program, while it runs; for tests too |
 //!
+//! Which of them it is may be said by the configuration, `identity:`, and may change ([`credentials`]).
+//! [`examine`] tells what is wrong with it before it is used; [`inspect`] what is in any file.
+//!
 //! What is decided is decided in [`mesh_core::identity`]: ids, names, when to renew.
 //!
 //! What it does not do: connect.
 
 mod certificate;
+mod configured;
 mod credentials;
 pub(crate) mod crypto;
 mod error;
+mod examine;
 mod file;
 mod fixed;
+mod inspect;
+mod life;
 mod material;
 mod store;
 #[cfg(test)]
 mod tests;
 mod verify;
 
+pub(crate) use configured::check;
 pub(crate) use credentials::{Credentials, Given};
 pub(crate) use crypto::sha256;
 
 pub use certificate::{Certificate, KeyUsage};
+pub use configured::UnusableIdentity;
 pub use error::{CertificateError, InvalidIdentity, Part};
+pub use examine::examine;
 pub use file::FileIdentity;
 pub use fixed::{FixedIdentity, IdentityUpdates};
+pub use inspect::{Fitting, Inspected, beside, inspect};
 pub use material::{Material, Roots, certificates, private_key};
 pub use store::{Identities, IdentitySink, IdentityStatus, NoIdentity};
 pub use verify::Identity;

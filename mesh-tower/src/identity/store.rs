@@ -32,7 +32,7 @@ pub struct Identities(Arc<Shared>);
 
 struct Shared {
     current: ArcSwapOption<Identity>,
-    expected: Option<SpiffeId>,
+    expected: ArcSwapOption<SpiffeId>,
     state: Mutex<State>,
     /// For the task that watches over it.
     happened: Notify,
@@ -107,7 +107,7 @@ impl Identities {
     pub fn new(expected: Option<SpiffeId>) -> Self {
         Self(Arc::new(Shared {
             current: ArcSwapOption::empty(),
-            expected,
+            expected: ArcSwapOption::from(expected.map(Arc::new)),
             state: Mutex::default(),
             happened: Notify::new(),
             wanted: Notify::new(),
@@ -181,6 +181,20 @@ impl Identities {
                 }
             }
         }
+    }
+
+    /// Who we have to be from now on; what is in force stays. Another source takes over, and is told of the
+    /// certificate that it has to renew.
+    pub(super) fn expect(&self, expected: Option<SpiffeId>) {
+        self.0.expected.store(expected.map(Arc::new));
+        if let Some(current) = self.0.current.load_full() {
+            self.happens(Happened::Certificate(current.certificate().validity));
+        }
+    }
+
+    /// Where identities are put into force.
+    pub(super) fn sink(&self) -> IdentitySink {
+        IdentitySink(self.clone())
     }
 
     fn happens(&self, event: Happened) {
@@ -276,7 +290,8 @@ impl IdentitySink {
     /// # Errors
     /// [`InvalidIdentity`]: it is not good.
     pub fn verify(&self, material: Material) -> Result<Identity, InvalidIdentity> {
-        Identity::verify(material, self.0.0.expected.as_ref(), clock::wall())
+        let expected = self.0.0.expected.load();
+        Identity::verify(material, expected.as_deref(), clock::wall())
     }
 
     /// Puts into force what was verified just now.

@@ -155,7 +155,7 @@ fn unfit(error: rustls::Error) -> InvalidIdentity {
     }
 }
 
-fn leads_to(
+pub(super) fn leads_to(
     chain: &[CertificateDer<'static>],
     certificate: &Certificate,
     anchors: &[CertificateDer<'static>],

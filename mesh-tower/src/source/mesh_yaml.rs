@@ -16,16 +16,24 @@ pub use mesh_core::config::load;
 #[cfg(feature = "json")]
 pub use mesh_xds::files::load;
 
-/// Reads `paths` now, and gives the source that follows them. Files of Envoy's may use `lb_policies`, those that
-/// the program has registered.
+/// What files may use of the program's.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Known {
+    /// The load-balancing policies that it has registered, for files of Envoy's.
+    pub(crate) lb_policies: Arc<BTreeSet<Arc<str>>>,
+    /// It says who the mesh is, so files may say `tls: mesh` and need not.
+    pub(crate) has_identity: bool,
+}
+
+/// Reads `paths` now, and gives the source that follows them.
 ///
 /// # Errors
 /// [`Rejected`], with every mistake and its place.
 pub(crate) fn open(
     paths: &[PathBuf],
-    lb_policies: &Arc<BTreeSet<Arc<str>>>,
+    known: &Known,
 ) -> Result<(ConfigUpdate, FileSource), Rejected> {
-    let system = System { lb_policies: Arc::clone(lb_policies) };
+    let system = System { known: known.clone() };
     let reading = read(paths);
     let origin = Origin::new(describe_paths(paths), format!("{:016x}", reading.fingerprint));
     let parsed = reading.texts.and_then(|texts| parse(&texts, &system));
@@ -47,7 +55,7 @@ fn describe_paths(paths: &[PathBuf]) -> String {
 
 /// The process's environment, the files beside the documents, and what the program has registered.
 struct System {
-    lb_policies: Arc<BTreeSet<Arc<str>>>,
+    known: Known,
 }
 
 impl Environment for System {
@@ -61,7 +69,11 @@ impl Environment for System {
     }
 
     fn lb_policies(&self) -> BTreeSet<Arc<str>> {
-        BTreeSet::clone(&self.lb_policies)
+        BTreeSet::clone(&self.known.lb_policies)
+    }
+
+    fn has_identity(&self) -> bool {
+        self.known.has_identity
     }
 }
 

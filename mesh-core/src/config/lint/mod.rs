@@ -5,6 +5,7 @@
 mod cluster;
 mod domain;
 mod hash;
+mod inbound;
 mod matcher;
 mod route;
 mod unreachable;
@@ -39,4 +40,7 @@ pub(super) fn check(reader: &mut Reader<'_>, draft: &Draft<'_>) {
         hash::check_cluster(reader, site);
     }
     cluster::check_unused(reader, draft);
+    for site in draft.inbound.values() {
+        inbound::check(reader, site);
+    }
 }

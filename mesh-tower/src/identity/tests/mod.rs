@@ -1,6 +1,7 @@
 //! What is put into force, and what is not.
 
 mod ca;
+mod configured;
 mod sources;
 
 use super::{Certificate, Identity, InvalidIdentity, Material, Roots, certificates, private_key};

@@ -15,7 +15,11 @@ fn run(identities: &Identities, source: impl IdentitySource) -> tokio::task::Joi
 }
 
 /// Waits until `holds`.
-async fn until(identities: &Identities, what: &str, holds: impl Fn(&Identities) -> bool) {
+pub(super) async fn until(
+    identities: &Identities,
+    what: &str,
+    holds: impl Fn(&Identities) -> bool,
+) {
     let waited = timeout(PATIENCE, async {
         while !holds(identities) {
             sleep(Duration::from_millis(5)).await;

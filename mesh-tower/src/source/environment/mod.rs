@@ -25,11 +25,9 @@ mod tests;
 
 use super::{Rejected, Source, mesh_yaml};
 use mesh_core::ConfigUpdate;
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 /// Holds the path of a bootstrap file.
 const BOOTSTRAP: &str = "GRPC_XDS_BOOTSTRAP";
@@ -78,20 +76,17 @@ impl Variables {
         }
     }
 
-    /// Opens what they name; `None` when they name nothing. Files may use the `lb_policies` of the program.
+    /// Opens what they name; `None` when they name nothing. Files may use what is `known` of the program.
     ///
     /// # Errors
     /// [`EnvironmentError`] when what counts can't be used.
-    pub(crate) fn open(
-        &self,
-        lb_policies: &Arc<BTreeSet<Arc<str>>>,
-    ) -> Result<Option<First>, EnvironmentError> {
+    pub(crate) fn open(&self, known: &mesh_yaml::Known) -> Result<Option<First>, EnvironmentError> {
         match self.choose()? {
             #[cfg(feature = "xds")]
             Choice::Bootstrap(path) => bootstrap::file(&path).map(Some),
             #[cfg(feature = "xds")]
             Choice::BootstrapText(text) => bootstrap::text(&text).map(Some),
-            Choice::Files(files) => match mesh_yaml::open(&files, lb_policies) {
+            Choice::Files(files) => match mesh_yaml::open(&files, known) {
                 Ok((update, source)) => Ok(Some((Some(update), Some(Box::new(source))))),
                 Err(rejected) => Err(EnvironmentError::Files { variable: FILES, rejected }),
             },

@@ -20,7 +20,7 @@ fn check(set: &[&str], expected: &Choice) {
 
 #[track_caller]
 fn check_error(set: &[&str], expected: &str) {
-    let error = variables(set).open(&Arc::default()).unwrap_err();
+    let error = variables(set).open(&Default::default()).unwrap_err();
     assert!(error.to_string().starts_with(expected), "{set:?}: {error}");
 }
 
@@ -71,7 +71,7 @@ fn what_is_set_and_broken_is_the_error_whatever_else_is_set() {
     let good = directory.path().join("mesh.yaml");
     std::fs::write(&good, "version: 1\n").unwrap();
     let good = format!("MESH_CONFIG={}", good.display());
-    assert!(variables(&[&good]).open(&Arc::default()).unwrap().is_some());
+    assert!(variables(&[&good]).open(&Default::default()).unwrap().is_some());
 
     let inline = r#"GRPC_XDS_BOOTSTRAP_CONFIG={ "xds_servers": 7 }"#;
     let expected = "the bootstrap in `GRPC_XDS_BOOTSTRAP_CONFIG`: xds_servers (line 1, column 18)";
@@ -81,13 +81,13 @@ fn what_is_set_and_broken_is_the_error_whatever_else_is_set() {
     let path = format!("GRPC_XDS_BOOTSTRAP={}", file.display());
     let sound = r#"GRPC_XDS_BOOTSTRAP_CONFIG={ "xds_servers": [{ "server_uri": "127.0.0.1:1",
         "channel_creds": [{ "type": "insecure" }] }] }"#;
-    assert!(variables(&[sound]).open(&Arc::default()).unwrap().is_some());
+    assert!(variables(&[sound]).open(&Default::default()).unwrap().is_some());
     let names = format!("`GRPC_XDS_BOOTSTRAP` names the bootstrap file `{}`: ", file.display());
     check_error(&[&good, sound, &path], &format!("{names}No such file"));
     std::fs::write(&file, "{\n \"xds_servers\": [],\n \"node\": 1 }").unwrap();
     let place = format!("the bootstrap file `{}` of `GRPC_XDS_BOOTSTRAP`: ", file.display());
     check_error(&[&good, sound, &path], &place);
-    let text = variables(&[&path]).open(&Arc::default()).unwrap_err().to_string();
+    let text = variables(&[&path]).open(&Default::default()).unwrap_err().to_string();
     assert!(text.contains("(line 2, column 17)") && text.contains("(line 3, column 10)"), "{text}");
     std::fs::write(&file, b"{\xff}").unwrap();
     check_error(&[&path], &format!("{names}invalid utf-8"));
@@ -130,13 +130,13 @@ fn files_that_are_wrong_are_told_with_the_variable_the_path_and_the_place() {
     std::fs::write(&bad, "version: 1\nnonsense: 1\n").unwrap();
     let both = std::env::join_paths([&good, &bad]).unwrap();
     let both = Variables { files: Some(both), ..Variables::default() };
-    let error = both.open(&Arc::default()).unwrap_err();
+    let error = both.open(&Default::default()).unwrap_err();
     let text = error.to_string();
     assert!(text.starts_with("`MESH_CONFIG`: "), "{text}");
     assert!(text.contains(&format!("{}:2:1: ", bad.display())), "{text}");
     assert!(error.source().unwrap().downcast_ref::<Rejected>().is_some());
     let missing = Path::new("/nowhere/mesh.yaml").into();
     let missing = Variables { files: Some(missing), ..Variables::default() };
-    let text = missing.open(&Arc::default()).unwrap_err().to_string();
+    let text = missing.open(&Default::default()).unwrap_err().to_string();
     assert!(text.contains("/nowhere/mesh.yaml is missing: "), "{text}");
 }

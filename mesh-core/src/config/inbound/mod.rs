@@ -1,0 +1,180 @@
+//! `inbound`: ports that serve, who may connect, and who may ask for what.
+//!
+//! A port is closed in two ways until somebody opens it: its peers must prove who they are (`mtls: strict`),
+//! and what no rule of `allow` names is refused. Rules of `deny` come first. It becomes a
+//! [`Listener`] of Envoy's: two filter chains for `mtls: permissive`, one otherwise, an RBAC filter for each
+//! of the two lists, and one route to the server itself.
+//!
+//! | module | what |
+//! |---|---|
+//! | `chains.rs` | `mtls` → filter chains |
+//! | `options.rs` | limits, path, what is done with XFCC |
+//! | `rule.rs` | one rule → one policy |
+//! | `peers.rs` | `from` → principals |
+//! | `permission.rs` | `match` → a permission |
+
+mod chains;
+mod options;
+mod peers;
+mod permission;
+mod rule;
+
+pub(super) use chains::Mtls;
+
+use super::address::address;
+use super::fields::Fields;
+use super::node::{Entry, Node, Span};
+use super::shape::{Kind, Shape, key, words};
+use super::{code, reader::Reader};
+use crate::model::{
+    Address, Domain, HttpConnectionManager, HttpFilter, HttpFilterConfig, IdentityConfig, Listener,
+    Rbac, RbacAction, RbacFilter, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
+};
+use chains::{MTLS_KIND, Security};
+use options::{FORWARD_CLIENT_CERT, LIMITS, PATH};
+use rule::{RULES, Rules};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+static INBOUND: Shape = Shape::new(
+    "inbound",
+    &[&[
+        key(
+            "listen",
+            Kind::Text,
+            "Where it listens: `0.0.0.0:8443`, `[::]:8443`, `unix:/run/app.sock`. Default where the program says.",
+        ),
+        key(
+            "forward",
+            Kind::Text,
+            "The application, for `mesh proxy`: where requests that pass are sent.",
+        ),
+        key(
+            "mtls",
+            MTLS_KIND,
+            "strict: peers prove who they are. permissive: plaintext is taken as well. off: plaintext. Default strict.",
+        ),
+        key("deny", RULES, "What is refused, whatever `allow` says. Default nothing."),
+        key("allow", RULES, "What is taken; all the rest is refused. Default nothing is taken."),
+        key("limits", Kind::Mapping(&LIMITS), "What a request may be like."),
+        key(
+            "path",
+            Kind::Mapping(&PATH),
+            "What is done with the path before anything looks at it.",
+        ),
+        key(
+            "forward_client_cert",
+            Kind::Word(&words(&FORWARD_CLIENT_CERT)),
+            "What is done with x-forwarded-client-cert, as Envoy names it. Default sanitize_set.",
+        ),
+        key(
+            "xff_num_trusted_hops",
+            Kind::U32,
+            "How many proxies before us are believed in x-forwarded-for. Default 0.",
+        ),
+        key(
+            "handshake_timeout",
+            Kind::POSITIVE_TIME,
+            "Limit from accepting to the end of the TLS handshake. Default 15s.",
+        ),
+    ]],
+);
+/// One port.
+pub(super) static INBOUND_KIND: Kind = Kind::Mapping(&INBOUND);
+
+/// A port with the places that lints point at.
+pub(super) struct InboundSite<'n> {
+    pub(super) name: Span,
+    pub(super) node: &'n Node,
+    pub(super) value: Arc<Listener>,
+    pub(super) security: Security,
+    pub(super) deny: Rules,
+    pub(super) allow: Rules,
+}
+
+impl InboundSite<'_> {
+    /// The value of a key, or the port's name when it has no such key.
+    pub(super) fn span(&self, key: &str) -> Span {
+        self.node.get(key).map_or(self.name, |entry| entry.value.span)
+    }
+}
+
+/// Reads one port.
+pub(super) fn inbound<'n>(
+    reader: &mut Reader<'_>,
+    entry: &'n Entry,
+    identity: Option<&IdentityConfig>,
+) -> Option<InboundSite<'n>> {
+    reader.check_name(&entry.key, entry.key_span);
+    let fields = Fields::open(reader, &entry.value, &INBOUND_KIND)?;
+    let mut listener = Listener::new(&*entry.key);
+    listener.address = fields.value("listen").and_then(|(node, _)| address(reader, node));
+    listener.forward = fields.value("forward").and_then(|(node, _)| address(reader, node));
+    let security = chains::security(reader, &fields, entry);
+    let deny = Rules::read(reader, &fields, "deny");
+    let allow = Rules::read(reader, &fields, "allow");
+    let mut http = HttpConnectionManager::new(
+        to_this_server(&entry.key),
+        filters(deny.policies.clone(), allow.policies.clone()),
+    );
+    options::read(reader, &fields, &mut http);
+    let handshake = fields.read(reader, "handshake_timeout");
+    let security = security?;
+    if security.mode == Mtls::Off {
+        deny.need_proof(reader);
+        allow.need_proof(reader);
+    }
+    let crl = identity.and_then(|identity| identity.files()?.crl.clone());
+    listener.filter_chains = security.chains(&Arc::new(http), crl, handshake);
+    let (name, node) = (entry.key_span, &*entry.value);
+    Some(InboundSite { name, node, value: Arc::new(listener), security, deny, allow })
+}
+
+/// Every request is for the server itself (Envoy: `non_forwarding_action`).
+fn to_this_server(name: &str) -> Arc<RouteConfiguration> {
+    let route = Route::new("all", RouteMatch::any(), RouteAction::NonForwarding);
+    let mut host = VirtualHost::new(name, vec![Domain::Any]);
+    host.routes = vec![Arc::new(route)];
+    let mut routes = RouteConfiguration::default();
+    routes.virtual_hosts = vec![Arc::new(host)];
+    Arc::new(routes)
+}
+
+/// Denied first, then allowed; without `allow`, nobody is.
+fn filters(deny: rule::Policies, allow: rule::Policies) -> Vec<HttpFilter> {
+    let filter = |name: &str, action, policies: rule::Policies| {
+        let mut rules = Rbac::default();
+        (rules.action, rules.policies) = (action, policies);
+        let mut filter = RbacFilter::default();
+        filter.rules = Some(Arc::new(rules));
+        HttpFilter::new(name, HttpFilterConfig::Rbac(Arc::new(filter)))
+    };
+    let denying = (!deny.is_empty()).then(|| filter("deny", RbacAction::Deny, deny));
+    denying.into_iter().chain([filter("allow", RbacAction::Allow, allow)]).collect()
+}
+
+/// Reports ports that listen at the same address.
+pub(super) fn check_addresses(
+    reader: &mut Reader<'_>,
+    sites: &BTreeMap<Arc<str>, InboundSite<'_>>,
+) {
+    let mut taken: BTreeMap<&Address, Span> = BTreeMap::new();
+    for site in sites.values() {
+        let Some(address) = &site.value.address else { continue };
+        let span = site.span("listen");
+        let Some(first) = taken.get(address) else {
+            taken.insert(address, span);
+            continue;
+        };
+        let message = format!("`{address}` is listened at already");
+        reader.report.add(code::DUPLICATE_LISTEN, span, message).label(*first, "by this one");
+    }
+}
+
+/// Reports a port that wants an identity where there is none.
+fn without_identity(reader: &mut Reader<'_>, span: Span, what: &str) {
+    let message = format!("{what} needs an identity, and there is none");
+    reader.report.add(code::TLS_WITHOUT_IDENTITY, span, message).suggest(
+        "say who we are: `identity: { cert: …, key: …, roots: … }`, or open the port: `mtls: off`",
+    );
+}

@@ -1,0 +1,154 @@
+//! [`examine`]: what is wrong with a configured identity right now, for whoever asks before it is used.
+//!
+//! The rules are those by which an identity is put into force ([`Identity::verify`]), told with the path that
+//! has to be mended; and what will be wrong soon.
+
+use super::life::{long, when};
+use super::{Certificate, Identity, InvalidIdentity, Material, Roots, certificates, private_key};
+use crate::source::read::{MAX_BYTES, read_bytes};
+use mesh_core::WallTime;
+use mesh_core::config::{IdentityPart, IdentityTrouble, IdentityTroubleKind};
+use mesh_core::identity::Validity;
+use mesh_core::identity::rotation::Standing;
+use mesh_core::model::{IdentityConfig, IdentityFiles};
+use rustls::pki_types::CertificateDer;
+use std::path::Path;
+use x509_parser::pem::Pem;
+use x509_parser::prelude::FromDer as _;
+use x509_parser::revocation_list::CertificateRevocationList;
+
+/// The share of a life that is little: a tenth, as the last warning of a running mesh.
+const LITTLE: u32 = 10;
+const THE_CERTIFICATE: &str = "the certificate";
+
+/// Looks at the files of a configured identity as of `now`: whether they can be read, fit together and
+/// would be put into force, and whether they will be for long. What is issued by an agent is not looked at.
+///
+/// It blocks. No message holds a byte of a key.
+#[must_use]
+pub fn examine(config: &IdentityConfig, now: WallTime) -> Vec<IdentityTrouble> {
+    let Some(files) = config.files() else { return Vec::new() };
+    let mut found = Vec::new();
+    let chain = part(&mut found, IdentityPart::Cert, &files.cert, |pem| {
+        certificates(pem).map_err(|error| error.to_string())
+    });
+    let key = part(&mut found, IdentityPart::Key, &files.key, |pem| {
+        private_key(pem).map_err(|error| error.to_string())
+    });
+    let roots = part(&mut found, IdentityPart::Roots, &files.roots, |pem| {
+        certificates(pem).map_err(|error| error.to_string())
+    });
+    if let Some(path) = &files.crl {
+        let lists = part(&mut found, IdentityPart::Crl, path, revocation_lists);
+        for list in lists.iter().flatten() {
+            outdated(&mut found, path, list, now);
+        }
+    }
+    for (index, certificate) in chain.iter().flatten().enumerate() {
+        let name = if index == 0 { THE_CERTIFICATE } else { "an intermediate certificate" };
+        ends(&mut found, (IdentityPart::Cert, &files.cert, name), certificate, now);
+    }
+    for root in roots.iter().flatten() {
+        ends(&mut found, (IdentityPart::Roots, &files.roots, "a root"), root, now);
+    }
+    if let (Some(chain), Some(key), Some(roots)) = (chain, key, roots) {
+        let material = Material::from_der(chain, key, Roots::Any(roots.into()));
+        if let Err(error) = Identity::verify(material, config.spiffe_id.as_ref(), now) {
+            found.extend(trouble(files, &error));
+        }
+    }
+    found
+}
+
+/// What is in a file; what is wrong with it goes to `found`.
+fn part<T>(
+    found: &mut Vec<IdentityTrouble>,
+    part: IdentityPart,
+    path: &Path,
+    read: impl FnOnce(&[u8]) -> Result<T, String>,
+) -> Option<T> {
+    let bytes = match read_bytes(path, MAX_BYTES) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            let message = format!("`{}` can't be read: {error}", path.display());
+            let trouble = IdentityTrouble::new(part, IdentityTroubleKind::Unreadable, message);
+            found.push(trouble.suggest("paths are relative to the file that names them"));
+            return None;
+        }
+    };
+    match read(&bytes) {
+        Ok(content) => Some(content),
+        Err(why) => {
+            let message = format!("`{}`: {why}", path.display());
+            found.push(IdentityTrouble::new(part, IdentityTroubleKind::Invalid, message));
+            None
+        }
+    }
+}
+
+/// When a list of revoked certificates has to be replaced; one without a date never has.
+fn revocation_lists(pem: &[u8]) -> Result<Vec<Option<WallTime>>, String> {
+    let mut lists = Vec::new();
+    for block in Pem::iter_from_buffer(pem) {
+        let block = block.map_err(|error| format!("broken PEM: {error}"))?;
+        let list = CertificateRevocationList::from_der(&block.contents);
+        let (_, list) = list.map_err(|_no_list| "no list of revoked certificates".to_owned())?;
+        lists.push(list.next_update().map(super::certificate::wall));
+    }
+    match lists.is_empty() {
+        true => Err("no list in it: it must have `-----BEGIN X509 CRL-----` (PEM)".to_owned()),
+        false => Ok(lists),
+    }
+}
+
+fn outdated(found: &mut Vec<IdentityTrouble>, path: &Path, next: &Option<WallTime>, now: WallTime) {
+    let Some(next) = next.filter(|next| *next < now) else { return };
+    let (path, ago) = (path.display(), long(now.saturating_duration_since(next)));
+    let message = format!("the successor of a list in `{path}` was due on {next}, {ago} ago");
+    let trouble = IdentityTrouble::new(IdentityPart::Crl, IdentityTroubleKind::EndsSoon, message);
+    found.push(trouble.suggest("fetch the newest list: what was revoked since is not in this one"));
+}
+
+/// Tells of a certificate that is over, or nearly. The first one of the chain is an error by itself.
+fn ends(
+    found: &mut Vec<IdentityTrouble>,
+    (part, path, name): (IdentityPart, &Path, &str),
+    der: &CertificateDer<'_>,
+    now: WallTime,
+) {
+    // What can't be read is told by whoever verifies.
+    let Ok(Certificate { validity, .. }) = Certificate::parse(der) else { return };
+    let path = path.display();
+    let (kind, what) = match validity.standing(now) {
+        Standing::Expired if name == THE_CERTIFICATE => (IdentityTroubleKind::Invalid, "ended"),
+        Standing::Expired => (IdentityTroubleKind::EndsSoon, "ended"),
+        Standing::Valid if is_little(validity, now) => {
+            (IdentityTroubleKind::EndsSoon, "has less than a tenth of its life left: it ends")
+        }
+        Standing::Valid | Standing::NotYetValid => return,
+    };
+    let message = format!("{name} of `{path}` {what} {}", when(validity.not_after, now));
+    found.push(IdentityTrouble::new(part, kind, message).suggest("issue a new one"));
+}
+
+fn is_little(validity: Validity, now: WallTime) -> bool {
+    validity.not_after.saturating_duration_since(now) < validity.life() / LITTLE
+}
+
+/// What is not put into force, by the file that has to be mended.
+fn trouble(files: &IdentityFiles, error: &InvalidIdentity) -> Option<IdentityTrouble> {
+    let (part, path) = match error {
+        // Told with its date.
+        InvalidIdentity::Expired { .. } => return None,
+        InvalidIdentity::KeyMismatch | InvalidIdentity::UnusableKey { .. } => {
+            (IdentityPart::Key, &files.key)
+        }
+        InvalidIdentity::OtherId { .. } => (IdentityPart::SpiffeId, &files.cert),
+        InvalidIdentity::NoRoots
+        | InvalidIdentity::NoBundle(_)
+        | InvalidIdentity::Unverified { .. } => (IdentityPart::Roots, &files.roots),
+        _ => (IdentityPart::Cert, &files.cert),
+    };
+    let message = format!("`{}`: {error}", path.display());
+    Some(IdentityTrouble::new(part, IdentityTroubleKind::Invalid, message))
+}

@@ -1,0 +1,183 @@
+//! `mesh certs`: what it makes is good, and what is shown is so.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+fn mesh(directory: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_mesh"))
+        .args(arguments)
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+/// What is printed, which must be all right.
+#[track_caller]
+fn good(directory: &Path, arguments: &[&str]) -> String {
+    let output = mesh(directory, arguments);
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The failure that is printed.
+#[track_caller]
+fn bad(directory: &Path, arguments: &[&str], code: &str, part: &str) {
+    let output = mesh(directory, arguments);
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains(part) && text.ends_with(&format!("[{code}]\n")), "{text}");
+}
+
+#[track_caller]
+fn holds(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "`{part}` is not in:\n{text}");
+    }
+}
+
+const NEW: [&str; 6] =
+    ["certs", "new", "--out", "tls", "web", "pages=spiffe://example.org/ns/shop/sa/pages"];
+
+#[test]
+fn what_is_made_is_good_and_is_shown_in_words() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let text = good(at, &NEW);
+    let identity = "identity: { cert: tls/web.pem, key: tls/web-key.pem, roots: tls/ca.pem }";
+    holds(
+        &text,
+        &["tls/web-key.pem  (private)", "# spiffe://example.org/web, for 90 days", identity],
+    );
+    std::fs::write(at.join("mesh.yaml"), format!("version: 1\n{identity}\n")).unwrap();
+    assert_eq!(good(at, &["check", "mesh.yaml"]), "ok: 1 file\n");
+
+    let shown = good(at, &["certs", "show", "tls/pages.pem"]);
+    holds(
+        &shown,
+        &[
+            "tls/pages.pem: certificate\n",
+            "who         spiffe://example.org/ns/shop/sa/pages\n",
+            "names       DNS pages, subject `CN=pages`\n",
+            "issued by   `CN=example.org test CA`\n",
+            "for 90 days; it ends on ",
+            "key         ECDSA, 256 bits; signed with ECDSA and SHA-256\n",
+            "for         servers and clients; signs handshakes\n",
+            "SPIFFE      as it wants certificates (X.509-SVID)\n",
+            "tls/pages-key.pem: its private key\n",
+            "tls/ca.pem: its roots: they signed it\n",
+        ],
+    );
+    assert!(!shown.contains("web"), "{shown}");
+    let ca = good(at, &["certs", "show", "tls/ca.pem"]);
+    holds(&ca, &["certificate of a CA", "spiffe://example.org\n", "itself: ", "for 10 years"]);
+
+    let key = std::fs::read_to_string(at.join("tls/web-key.pem")).unwrap();
+    let shown = good(at, &["certs", "show", "tls/web-key.pem"]);
+    holds(
+        &shown,
+        &["private key\n", "ECDSA, as PKCS #8", "tls/web.pem: the certificate of this key"],
+    );
+    assert!(key.lines().skip(1).all(|line| !shown.contains(&line[..8])), "{shown}");
+    let json = good(at, &["certs", "show", "--format", "json", "tls/web.pem"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["found"][0]["facts"][0]["fact"], "spiffe://example.org/web");
+    assert_eq!(json["beside"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+#[cfg(unix)]
+fn keys_are_their_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    good(directory.path(), &NEW);
+    let mode = |name: &str| {
+        let path = directory.path().join("tls").join(name);
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o077
+    };
+    for name in ["ca-key.pem", "web-key.pem", "pages-key.pem"] {
+        assert_eq!(mode(name), 0, "{name}");
+    }
+}
+
+#[test]
+fn nothing_is_overwritten_unless_it_is_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    good(at, &NEW);
+    let read = |name: &str| std::fs::read_to_string(at.join("tls").join(name)).unwrap();
+    let before = (read("ca.pem"), read("web.pem"));
+    bad(at, &NEW, "file_exists", "is there already");
+    assert_eq!((read("ca.pem"), read("web.pem")), before);
+    good(at, &["certs", "new", "--out", "tls", "--ca", "tls", "--days", "1", "cart"]);
+    assert_eq!(read("ca.pem"), before.0);
+    let shown = good(at, &["certs", "show", "tls/cart.pem"]);
+    holds(&shown, &["for 24 hours", "tls/ca.pem: its roots"]);
+    good(at, &["certs", "new", "--out", "tls", "--force", "web"]);
+    assert_ne!(read("ca.pem"), before.0);
+    bad(
+        at,
+        &["certs", "new", "--out", "other", "--ca", "nowhere", "a"],
+        "unreadable_file",
+        "nowhere",
+    );
+}
+
+#[test]
+fn names_that_can_not_be_are_refused_before_anything_is_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let refused = |name: &str, code: &str, part: &str| {
+        bad(at, &["certs", "new", "--out", "tls", name], code, part);
+    };
+    refused("Web", "invalid_name", "a-z");
+    refused("../web", "invalid_name", "a-z");
+    refused("ca", "duplicate_name", "`ca` is taken");
+    refused("web=spiffe://other.org/web", "invalid_spiffe_id", "another trust domain");
+    refused("web=spiffe://example.org", "invalid_spiffe_id", "no workload in it");
+    refused("web=https://example.org/web", "invalid_spiffe_id", "https://example.org/web");
+    assert!(!at.join("tls").exists());
+}
+
+#[test]
+fn what_is_wrong_with_a_certificate_is_in_the_words() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/broken");
+    let expired = good(&root, &["certs", "show", "tls/expired.pem"]);
+    holds(&expired, &["NO LONGER: it ended on 2026-02-01T00:00:00Z", "serial      03"]);
+    let list = good(&root, &["certs", "show", "tls/crl.pem"]);
+    holds(&list, &["list of revoked certificates", "revoked     1: 0bad"]);
+    bad(&root, &["certs", "show", "inbound_opened.yaml"], "no_certificate", "no certificate in it");
+    bad(&root, &["certs", "show", "tls/nowhere.pem"], "unreadable_file", "nowhere.pem");
+    bad(&root, &["certs", "show", "-"], "no_certificate", "standard input");
+}
+
+/// The end of a certificate that is made now is no time for a corpus.
+#[test]
+fn a_certificate_that_ends_soon_is_a_warning_of_check() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let mut params = rcgen::CertificateParams::default();
+    params.subject_alt_names =
+        vec![rcgen::SanType::URI("spiffe://example.org/web".try_into().unwrap())];
+    let now = std::time::SystemTime::now();
+    params.not_before = (now - std::time::Duration::from_secs(100_000)).into();
+    params.not_after = (now + std::time::Duration::from_secs(5_000)).into();
+    let mut ca = rcgen::CertificateParams::default();
+    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let ca = rcgen::CertifiedIssuer::self_signed(ca, rcgen::KeyPair::generate().unwrap()).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    std::fs::write(at.join("web.pem"), params.signed_by(&key, &ca).unwrap().pem()).unwrap();
+    std::fs::write(at.join("key.pem"), key.serialize_pem()).unwrap();
+    std::fs::write(at.join("ca.pem"), ca.pem()).unwrap();
+    let text = "version: 1\nidentity: { cert: web.pem, key: key.pem, roots: ca.pem }\n";
+    std::fs::write(at.join("mesh.yaml"), text).unwrap();
+    let found = good(at, &["check", "mesh.yaml"]);
+    holds(
+        &found,
+        &[
+            "warning: the certificate of `web.pem` has less than a tenth",
+            "[identity_ends_soon]",
+            "mesh.yaml:2:19",
+        ],
+    );
+}
