@@ -220,6 +220,11 @@ impl Builder {
         let names: Arc<BTreeSet<Arc<str>>> = Arc::new(names.collect());
         let mut sink = sink.counting(&registry).knowing(Arc::clone(&names));
         let resolver = self.resolver.unwrap_or_else(dns::default_resolver);
+        let (first, source) = given.open(&names)?;
+        #[cfg(feature = "tls")]
+        let identities = self.identities.with(source.as_deref());
+        #[cfg(feature = "tls")]
+        let credentials = crate::identity::Credentials::start(identities, &runtime, &registry);
         let shared = Arc::new(Shared {
             runtime: runtime.clone(),
             dial: self.connector,
@@ -231,7 +236,7 @@ impl Builder {
             interests: Arc::clone(sink.interests()),
             secrets: Arc::default(),
             #[cfg(feature = "tls")]
-            credentials: crate::identity::Credentials::start(self.identities, &runtime),
+            credentials,
         });
         sink.interests().count_in(&shared.registry);
         sink.count_in(shared.registry.source());
@@ -240,7 +245,6 @@ impl Builder {
         for (name, policy) in self.policies {
             updater.register_policy(name, policy);
         }
-        let (first, source) = given.open(&names)?;
         let _entered = runtime.enter();
         let passthrough = Arc::new(Passthrough::new(Arc::clone(&shared), Arc::clone(&resolver)));
         let around = Around {

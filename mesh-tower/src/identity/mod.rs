@@ -5,13 +5,18 @@
 //!
 //! | source | gets it from |
 //! |---|---|
-//! | [`FileIdentity`] | a chain, a key and roots in PEM files, whenever they change |
+//! | [`FileIdentity`] | a chain, a key, roots and revocations in files, whenever they change |
+#![cfg_attr(
+    feature = "spiffe",
+    doc = "| [`WorkloadIdentity`] | the SPIFFE Workload API, as SPIRE's agent serves it (feature `spiffe`) |"
+)]
 //! | [`FixedIdentity`] | the program, while it runs; for tests too |
 //!
 //! What is decided is decided in [`mesh_core::identity`]: ids, names, when to renew.
 //!
 //! What it does not do: connect.
 
+mod bundle_map;
 mod certificate;
 mod credentials;
 mod crypto;
@@ -19,20 +24,27 @@ mod error;
 mod file;
 mod fixed;
 mod material;
+mod status;
 mod store;
 #[cfg(test)]
 mod tests;
 mod verify;
+#[cfg(feature = "spiffe")]
+mod workload_api;
 
 pub(crate) use credentials::{Credentials, Given};
 
+pub use bundle_map::{InvalidBundleMap, bundle_map};
 pub use certificate::{Certificate, KeyUsage};
 pub use error::{CertificateError, InvalidIdentity, Part};
 pub use file::FileIdentity;
 pub use fixed::{FixedIdentity, IdentityUpdates};
-pub use material::{Material, Roots, certificates, private_key};
-pub use store::{Identities, IdentitySink, IdentityStatus, NoIdentity};
-pub use verify::Identity;
+pub use material::{Material, Roots, Trust, certificates, private_key, revocation_lists};
+pub use status::IdentityStatus;
+pub use store::{Identities, IdentitySink, NoIdentity};
+pub use verify::{Identity, Verified};
+#[cfg(feature = "spiffe")]
+pub use workload_api::{InvalidEndpoint, WorkloadIdentity};
 
 use futures_core::future::BoxFuture;
 use mesh_core::identity::RotationOptions;

@@ -38,6 +38,7 @@ pub(crate) mod events;
 mod fixture;
 mod histogram;
 mod history;
+pub(crate) mod identity;
 pub(crate) mod load;
 pub(crate) mod mesh;
 mod names;

@@ -43,6 +43,8 @@ pub(crate) enum Owner {
     Mesh,
     /// Where its configuration comes from.
     Source,
+    /// Who it is.
+    Identity,
 }
 
 macro_rules! metrics {
@@ -175,6 +177,18 @@ metrics! {
         "When the last response was accepted, in seconds since the Unix epoch.";
     XdsCopies: Source Counter "mesh_xds_copy_writes_total" "{write}" [outcome]
         "Times that the copy of the last good configuration was written to disk, or could not be.";
+    IdentityEnd: Identity Gauge "mesh_identity_expiry_timestamp_seconds" "s" [identity]
+        "When our certificate in force ends, in seconds since the Unix epoch.";
+    IdentityRootEnd: Identity Gauge "mesh_identity_root_expiry_timestamp_seconds" "s"
+        [identity trust_domain subject serial]
+        "When a root ends, in seconds since the Unix epoch; the first 64 of an identity.";
+    IdentityBundleEnd: Identity Gauge "mesh_identity_bundle_expiry_timestamp_seconds" "s"
+        [identity trust_domain]
+        "When the last root of a trust domain ends, in seconds since the Unix epoch; the first 64 of an identity.";
+    IdentityLastGood: Identity Gauge "mesh_identity_last_good_timestamp_seconds" "s" [identity]
+        "When a good identity came last, in seconds since the Unix epoch.";
+    IdentityFailures: Identity Counter "mesh_identity_failures_total" "{failure}" [identity]
+        "Times that a source had no identity, or one that is not good.";
 }
 
 /// How the metrics of gRPC begin that are counted here: its names are kept, for its dashboards.

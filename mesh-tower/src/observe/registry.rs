@@ -11,6 +11,7 @@
 use super::cluster::ClusterCells;
 use super::histogram::HistogramSnapshot;
 use super::history::History;
+use super::identity::IdentityCells;
 use super::mesh::MeshCells;
 use super::names::{Metric, Owner};
 use super::source::SourceCells;
@@ -26,6 +27,7 @@ pub(crate) struct Registry {
     clusters: Mutex<BTreeMap<Arc<str>, Weak<ClusterCells>>>,
     mesh: MeshCells,
     source: Arc<SourceCells>,
+    identities: IdentityCells,
     history: History,
 }
 
@@ -91,6 +93,12 @@ impl Registry {
         &self.source
     }
 
+    /// Who the mesh is.
+    #[cfg_attr(not(any(feature = "tls", test)), expect(dead_code, reason = "nobody has one"))]
+    pub(crate) const fn identities(&self) -> &IdentityCells {
+        &self.identities
+    }
+
     /// The last configurations.
     pub(crate) const fn history(&self) -> &History {
         &self.history
@@ -118,6 +126,7 @@ impl Registry {
                 self.mesh.visit(metric, visit);
             }
             Owner::Source => self.source.visit(metric, visit),
+            Owner::Identity => self.identities.visit(metric, visit),
         }
     }
 
