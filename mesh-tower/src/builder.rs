@@ -226,6 +226,17 @@ impl Builder {
         let known = mesh_yaml::Known { lb_policies: Arc::clone(&names), has_identity };
         let mut sink = sink.counting(&registry).knowing(Arc::clone(&names));
         let resolver = self.resolver.unwrap_or_else(dns::default_resolver);
+        let (first, source) = given.open(&known)?;
+        #[cfg(feature = "tls")]
+        if let Some(config) = first.as_ref().and_then(|first| first.identity.as_ref())
+            && !known.has_identity
+        {
+            crate::identity::check(config).map_err(BuildError::Identity)?;
+        }
+        #[cfg(feature = "tls")]
+        let identities = self.identities.with(source.as_deref());
+        #[cfg(feature = "tls")]
+        let credentials = crate::identity::Credentials::start(identities, &runtime, &registry);
         let shared = Arc::new(Shared {
             runtime: runtime.clone(),
             dial: self.connector,
@@ -237,7 +248,7 @@ impl Builder {
             interests: Arc::clone(sink.interests()),
             secrets: Arc::default(),
             #[cfg(feature = "tls")]
-            credentials: crate::identity::Credentials::start(self.identities, &runtime),
+            credentials,
         });
         sink.interests().count_in(&shared.registry);
         sink.count_in(shared.registry.source());
@@ -245,13 +256,6 @@ impl Builder {
         let (mut updater, state) = Updater::seeded(net, self.seed);
         for (name, policy) in self.policies {
             updater.register_policy(name, policy);
-        }
-        let (first, source) = given.open(&known)?;
-        #[cfg(feature = "tls")]
-        if let Some(config) = first.as_ref().and_then(|first| first.identity.as_ref())
-            && !known.has_identity
-        {
-            crate::identity::check(config).map_err(BuildError::Identity)?;
         }
         let _entered = runtime.enter();
         let passthrough = Arc::new(Passthrough::new(Arc::clone(&shared), Arc::clone(&resolver)));

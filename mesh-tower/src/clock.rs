@@ -26,8 +26,31 @@ pub(crate) fn now() -> Timestamp {
 
 /// Today.
 pub(crate) fn wall() -> WallTime {
+    #[cfg(test)]
+    if let Some(wall) = pretended() {
+        return wall;
+    }
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     WallTime::from_unix_seconds(since_epoch.as_secs())
+}
+
+#[cfg(test)]
+thread_local! {
+    /// What a test says that the wall clock showed, and when.
+    static PRETENDED: std::cell::Cell<Option<(WallTime, Instant)>> = const { std::cell::Cell::new(None) };
+}
+
+/// On this thread the wall clock shows `wall`, and goes on with the time of tokio.
+#[cfg(test)]
+pub(crate) fn pretend(wall: WallTime) {
+    PRETENDED.set(Some((wall, Instant::now())));
+}
+
+#[cfg(test)]
+fn pretended() -> Option<WallTime> {
+    let (wall, at) = PRETENDED.get()?;
+    let seconds = wall.as_unix_seconds() + at.elapsed().as_secs();
+    Some(WallTime::from_unix_seconds(seconds))
 }
 
 /// `instant` as the core counts.

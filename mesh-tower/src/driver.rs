@@ -276,7 +276,8 @@ impl Driver {
         let applied = self.updater.apply(update, clock::now())?;
         self.dns.set(specs);
         #[cfg(feature = "tls")]
-        self.shared.credentials.follow(identity.as_ref(), &self.shared.runtime);
+        let Shared { credentials, runtime, registry, .. } = &*self.shared;
+        credentials.follow(identity.as_ref(), runtime, registry);
         for cluster in self.state.snapshot().clusters() {
             let reading: Weak<dyn ReadCluster> = Arc::downgrade(cluster) as _;
             cluster.attached().cells.read_from(reading);

@@ -17,7 +17,7 @@ use http::header::HOST;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Uri};
 use mesh_core::egress::{CompiledEgress, EgressVerdict};
-use mesh_core::model::{Address, ConnectionOptions, Protocol, TlsPolicy};
+use mesh_core::model::{Address, ConnectionOptions, TlsPolicy};
 use mesh_core::outcome::{ConnectFailure, Failure, Overflow, ProtocolFailure};
 use parking_lot::Mutex;
 use std::collections::HashMap;

@@ -12,6 +12,10 @@ pub enum UnusableIdentity {
         "an identity from the Workload API at `{0}` needs the feature `spiffe` of mesh-tower: build with it, or name files"
     )]
     NoWorkloadApi(std::sync::Arc<str>),
+    /// The address of the Workload API is none.
+    #[cfg(feature = "spiffe")]
+    #[error(transparent)]
+    Endpoint(#[from] super::InvalidEndpoint),
     /// What it comes from is new to this release.
     #[error("an identity of this kind is not known here")]
     Unknown,
@@ -32,11 +36,33 @@ pub(crate) fn check(config: &IdentityConfig) -> Result<(), UnusableIdentity> {
 pub(crate) fn source(config: &IdentityConfig) -> Result<Box<dyn IdentitySource>, UnusableIdentity> {
     match &config.source {
         IdentityOrigin::Files(files) => {
-            Ok(Box::new(FileIdentity::new(&*files.cert, &*files.key, &*files.roots)))
+            let source = FileIdentity::new(&*files.cert, &*files.key, &*files.roots);
+            Ok(Box::new(match &files.crl {
+                Some(lists) => source.and_revoked(&**lists),
+                None => source,
+            }))
         }
-        IdentityOrigin::WorkloadApi(address) => {
-            Err(UnusableIdentity::NoWorkloadApi(address.clone()))
-        }
+        IdentityOrigin::WorkloadApi(address) => workload_api(address, config),
         _ => Err(UnusableIdentity::Unknown),
     }
+}
+
+#[cfg(feature = "spiffe")]
+fn workload_api(
+    address: &str,
+    config: &IdentityConfig,
+) -> Result<Box<dyn IdentitySource>, UnusableIdentity> {
+    let source = super::WorkloadIdentity::new(address)?;
+    Ok(Box::new(match &config.spiffe_id {
+        Some(id) => source.id(id.clone()),
+        None => source,
+    }))
+}
+
+#[cfg(not(feature = "spiffe"))]
+fn workload_api(
+    address: &str,
+    _: &IdentityConfig,
+) -> Result<Box<dyn IdentitySource>, UnusableIdentity> {
+    Err(UnusableIdentity::NoWorkloadApi(address.into()))
 }

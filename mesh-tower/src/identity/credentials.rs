@@ -6,6 +6,8 @@
 
 use super::configured;
 use super::{Identities, IdentitySource};
+use crate::observe::registry::Registry;
+use crate::source::Source;
 use mesh_core::identity::SpiffeId;
 use mesh_core::model::IdentityConfig;
 use parking_lot::Mutex;
@@ -13,6 +15,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
+
+/// What the mesh's own identity is called in metrics.
+const OWN: &str = "mesh";
+/// How the names of certificate providers begin in metrics.
+const PROVIDER: &str = "provider/";
 
 /// The mesh's own identity, and those of the certificate providers that a bootstrap file names.
 #[derive(Clone, Debug, Default)]
@@ -58,27 +65,37 @@ impl Credentials {
         self.providers.get(name).or(own)
     }
 
-    /// Starts the sources. Each runs until the runtime ends or nobody asks for its identity any more.
-    pub(crate) fn start(given: Given, runtime: &Handle) -> Self {
-        let start = |expected, source| {
+    /// Starts the sources, and has `registry` count them. Each runs until the runtime ends or nobody asks for
+    /// its identity any more.
+    pub(crate) fn start(given: Given, runtime: &Handle, registry: &Registry) -> Self {
+        let start = |name: &str, expected, source| {
             let identities = Identities::new(expected);
+            registry.identities().read_from(name.into(), Arc::new(identities.clone()));
             run(&identities, source, runtime);
             identities
         };
         let own = Own { by_program: given.own.is_some(), ..Own::default() };
         if let Some((expected, source)) = given.own {
             // It is empty: we made it just now.
-            let _was_empty = own.identities.set(start(expected, source));
+            let _was_empty = own.identities.set(start(OWN, expected, source));
         }
         let providers = given.providers.into_iter();
-        let providers = providers.map(|(name, source)| (name, start(None, source)));
+        let providers = providers.map(|(name, source)| {
+            let identities = start(&format!("{PROVIDER}{name}"), None, source);
+            (name, identities)
+        });
         Self { own: Arc::new(own), providers: providers.collect() }
     }
 
     /// Takes the mesh's own identity from where a configuration says, unless the program says who we are.
     ///
     /// A configuration that says nothing changes nothing: its source goes on, so that it is renewed.
-    pub(crate) fn follow(&self, config: Option<&Arc<IdentityConfig>>, runtime: &Handle) {
+    pub(crate) fn follow(
+        &self,
+        config: Option<&Arc<IdentityConfig>>,
+        runtime: &Handle,
+        registry: &Registry,
+    ) {
         let Some(config) = config.filter(|_| !self.own.by_program) else { return };
         let mut followed = self.own.followed.lock();
         if followed.as_ref().is_some_and(|followed| followed.config == *config) {
@@ -87,7 +104,11 @@ impl Credentials {
         if let Some(task) = followed.take().and_then(|before| before.task) {
             task.abort();
         }
-        let identities = self.own.identities.get_or_init(|| Identities::new(None));
+        let identities = self.own.identities.get_or_init(|| {
+            let identities = Identities::new(None);
+            registry.identities().read_from(OWN.into(), Arc::new(identities.clone()));
+            identities
+        });
         identities.expect(config.spiffe_id.clone());
         let task = match configured::source(config) {
             Ok(source) => Some(run(identities, source, runtime)),
@@ -97,6 +118,17 @@ impl Credentials {
             }
         };
         *followed = Some(Followed { config: Arc::clone(config), task });
+    }
+}
+
+impl Given {
+    /// With the certificate providers of a source of configuration, where the program gave none of the name.
+    pub(crate) fn with(mut self, source: Option<&dyn Source>) -> Self {
+        let providers = source.map(Source::certificate_providers);
+        for (name, provider) in providers.into_iter().flatten() {
+            self.providers.entry(name).or_insert(provider);
+        }
+        self
     }
 }
 

@@ -1,5 +1,8 @@
 //! Who encrypts and verifies: what the program installed as rustls' default, else that of the feature
 //! `tls-aws-lc`, else of `tls-ring`.
+//!
+//! `mesh-xds` has these lines too, and its own reading of PEM files: each crate is built without the other, the
+//! features that choose are each crate's own, and a third crate for forty lines would be more than they are.
 
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::hash::HashAlgorithm;

@@ -1,5 +1,6 @@
 //! [`CertificateError`], [`InvalidIdentity`]: why material can't be read, or not be used.
 
+use super::bundle_map::InvalidBundleMap;
 use mesh_core::WallTime;
 use mesh_core::identity::peer::NoSpiffeId;
 use mesh_core::identity::{SpiffeId, TrustDomain};
@@ -24,6 +25,15 @@ pub enum CertificateError {
         "no private key in it: it must have one in PEM (PKCS #8, PKCS #1 or SEC 1), not encrypted"
     )]
     NoPrivateKey,
+    /// There is no list of revoked certificates.
+    #[error("no list of revoked certificates in it: it must have `-----BEGIN X509 CRL-----` (PEM)")]
+    NoRevocationList,
+    /// It is no list of revoked certificates.
+    #[error("no X.509 list of revoked certificates: {reason}")]
+    NotARevocationList {
+        /// What the reader says.
+        reason: String,
+    },
     /// It is no X.509 certificate.
     #[error("no X.509 certificate: {reason}")]
     NotX509 {
@@ -36,10 +46,10 @@ pub enum CertificateError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidIdentity {
-    /// A certificate, key or root can't be read.
+    /// A certificate, key, root or list of revoked certificates can't be read.
     #[error("{part}: {error}")]
     Unreadable {
-        /// Which of the three.
+        /// Which of them.
         part: Part,
         /// Why.
         error: CertificateError,
@@ -111,6 +121,20 @@ pub enum InvalidIdentity {
         /// What the verifier says.
         reason: String,
     },
+    /// Its issuer has revoked it, or one of those between it and the roots.
+    #[error(
+        "the certificate (serial {serial}, issued by `{issuer}`) or one that signs it was revoked: issue a \
+         new one"
+    )]
+    Revoked {
+        /// Its serial number.
+        serial: Arc<str>,
+        /// Who issued it.
+        issuer: Arc<str>,
+    },
+    /// The map of trust bundles breaks a rule.
+    #[error("{0}")]
+    BundleMap(#[from] InvalidBundleMap),
     /// The program was built without crypto, and has installed none.
     #[error(
         "nobody encrypts: build with the feature `tls-aws-lc` or `tls-ring`, or install a default `CryptoProvider` of rustls"
@@ -128,6 +152,8 @@ pub enum Part {
     PrivateKey,
     /// The roots.
     Roots,
+    /// The lists of revoked certificates.
+    RevocationLists,
 }
 
 impl fmt::Display for Part {
@@ -136,6 +162,7 @@ impl fmt::Display for Part {
             Self::Certificates => "certificates",
             Self::PrivateKey => "private key",
             Self::Roots => "roots",
+            Self::RevocationLists => "revocation lists",
         })
     }
 }

@@ -4,7 +4,12 @@
 //! together. As with configuration, what is bad for a moment is held and looked at again, and told only
 //! when it stays so (`source::reload`, pure); what is in force serves meanwhile.
 
-use super::{Identity, IdentitySink, IdentitySource, InvalidIdentity, Material};
+use super::error::Part;
+use super::material::in_part;
+use super::{
+    IdentitySink, IdentitySource, InvalidIdentity, Material, Roots, Verified, bundle_map,
+    certificates, private_key, revocation_lists,
+};
 use crate::clock;
 use crate::source::Rejected;
 use crate::source::read::{Reading, read};
@@ -19,15 +24,26 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep_until;
 
-/// A chain of certificates, its key and the roots, in PEM files that are followed as they change.
+/// A chain of certificates, its key and the roots, in files that are followed as they change: in PEM, and a
+/// map of trust bundles in JSON.
 ///
 /// They may be replaced by renames or lie behind symbolic links, as Kubernetes mounts them. One file may be
 /// named for several parts. A file may have 16 MiB at most.
 #[derive(Clone, Debug)]
 pub struct FileIdentity {
-    /// Certificates, key, roots.
-    paths: Arc<[PathBuf]>,
+    files: Vec<(Holds, PathBuf)>,
+    foreign_roots: bool,
     poll_interval: Duration,
+}
+
+/// What a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holds {
+    Chain,
+    Key,
+    Roots,
+    Bundles,
+    Revoked,
 }
 
 /// Why there is no identity in the files.
@@ -38,7 +54,7 @@ enum Fault {
 }
 
 /// What came of reading; `None`: this content was judged before.
-type Judged = Option<Result<Identity, Fault>>;
+type Judged = Option<Result<Verified, Fault>>;
 
 impl FileIdentity {
     /// Time between two readings when the system reports no change.
@@ -52,8 +68,72 @@ impl FileIdentity {
         private_key: impl Into<PathBuf>,
         roots: impl Into<PathBuf>,
     ) -> Self {
-        let paths = Arc::new([certificates.into(), private_key.into(), roots.into()]);
-        Self { paths, poll_interval: Self::POLL_INTERVAL }
+        Self::pair(certificates, private_key).with(Holds::Roots, roots.into())
+    }
+
+    /// Follows a chain and its private key only. Without [roots](Self::and_roots) or
+    /// [bundles](Self::and_trust_bundles) no peer is believed.
+    #[must_use]
+    pub fn pair(certificates: impl Into<PathBuf>, private_key: impl Into<PathBuf>) -> Self {
+        let nobody = Self::of(Vec::new());
+        nobody.with(Holds::Chain, certificates.into()).with(Holds::Key, private_key.into())
+    }
+
+    /// Follows roots only: there is nothing to show to peers.
+    #[must_use]
+    pub fn roots(roots: impl Into<PathBuf>) -> Self {
+        Self::of(vec![(Holds::Roots, roots.into())])
+    }
+
+    /// Follows a SPIFFE trust bundle map only: there is nothing to show to peers.
+    #[must_use]
+    pub fn trust_bundles(map: impl Into<PathBuf>) -> Self {
+        Self::of(vec![(Holds::Bundles, map.into())])
+    }
+
+    /// With roots in PEM.
+    #[must_use]
+    pub fn and_roots(self, roots: impl Into<PathBuf>) -> Self {
+        self.with(Holds::Roots, roots.into())
+    }
+
+    /// With roots by trust domain, in a SPIFFE trust bundle map. It takes the place of roots in PEM, which are
+    /// not even read (gRFC A87); [`bundle_map`](super::bundle_map()) has its rules.
+    #[must_use]
+    pub fn and_trust_bundles(self, map: impl Into<PathBuf>) -> Self {
+        self.with(Holds::Bundles, map.into())
+    }
+
+    /// With lists of revoked certificates in PEM; several files may be named. Our own certificate is refused
+    /// when one of them revokes it.
+    #[must_use]
+    pub fn and_revoked(self, lists: impl Into<PathBuf>) -> Self {
+        self.with(Holds::Revoked, lists.into())
+    }
+
+    /// The chain need not lead to the roots: those who issue for us and for our peers differ. Default: it must.
+    #[must_use]
+    pub const fn with_foreign_roots(mut self) -> Self {
+        self.foreign_roots = true;
+        self
+    }
+
+    const fn of(files: Vec<(Holds, PathBuf)>) -> Self {
+        Self { files, foreign_roots: false, poll_interval: Self::POLL_INTERVAL }
+    }
+
+    /// Puts a file in the place of what holds the same; there may be several lists of revoked certificates.
+    fn with(mut self, holds: Holds, path: PathBuf) -> Self {
+        let replaced = match holds {
+            Holds::Chain | Holds::Key | Holds::Revoked => None,
+            Holds::Roots if self.files.iter().any(|(held, _)| *held == Holds::Bundles) => {
+                return self;
+            }
+            Holds::Roots | Holds::Bundles => Some([Holds::Roots, Holds::Bundles]),
+        };
+        self.files.retain(|(held, _)| replaced.is_none_or(|replaced| !replaced.contains(held)));
+        self.files.push((holds, path));
+        self
     }
 
     /// Reads this often without an event, at least every 10 ms. Default
@@ -67,6 +147,7 @@ impl FileIdentity {
     async fn run(self, sink: IdentitySink) {
         let mut reload = Reload::new(self.poll_interval, clock::now());
         let mut watch = Watch::new();
+        let files = Arc::new(self);
         let happened = watch.happened();
         loop {
             let (due, _) = reload.poll_timeout();
@@ -80,11 +161,13 @@ impl FileIdentity {
                 }
                 () = sink.wanted() => {}
             }
-            let (paths, verifier, judged) = (self.paths.clone(), sink.clone(), reload.judged());
+            let (files, verifier, judged) = (Arc::clone(&files), sink.clone(), reload.judged());
             let job = spawn_blocking(move || {
+                let paths: Arc<[PathBuf]> =
+                    files.files.iter().map(|(_, path)| path.clone()).collect();
                 // Watched first: what changes while we read is then an event.
                 watch.follow(&paths);
-                let (fingerprint, found) = judge(&paths, &verifier, judged);
+                let (fingerprint, found) = files.judge(&paths, &verifier, judged);
                 (watch, fingerprint, found)
             });
             // The job does not panic; it is cancelled only with the runtime.
@@ -103,27 +186,50 @@ impl FileIdentity {
             }
         }
     }
-}
 
-/// Reads and verifies; not what was judged before. It blocks.
-fn judge(
-    paths: &Arc<[PathBuf]>,
-    verifier: &IdentitySink,
-    judged: [Option<u64>; 2],
-) -> (u64, Judged) {
-    let Reading { fingerprint, texts } = read(paths);
-    if judged.contains(&Some(fingerprint)) {
-        return (fingerprint, None);
+    /// Reads and verifies; not what was judged before. It blocks.
+    fn judge(
+        &self,
+        paths: &Arc<[PathBuf]>,
+        verifier: &IdentitySink,
+        judged: [Option<u64>; 2],
+    ) -> (u64, Judged) {
+        let Reading { fingerprint, texts } = read(paths);
+        if judged.contains(&Some(fingerprint)) {
+            return (fingerprint, None);
+        }
+        let found = texts.map_err(Fault::Files).and_then(|texts| {
+            let material = self.material(texts.iter().map(|(_, text)| text.as_str()));
+            material
+                .and_then(|material| verifier.verify(material))
+                .map_err(|error| Fault::Invalid(Arc::clone(paths), error))
+        });
+        (fingerprint, Some(found))
     }
-    let found = texts.map_err(Fault::Files).and_then(|texts| {
-        let [(_, chain), (_, key), (_, roots)] = texts.as_slice() else {
-            return Err(Fault::Files(Rejected::invalid(["a file is missing".to_owned()])));
-        };
-        Material::from_pem(chain.as_bytes(), key.as_bytes(), roots.as_bytes())
-            .and_then(|material| verifier.verify(material))
-            .map_err(|error| Fault::Invalid(Arc::clone(paths), error))
-    });
-    (fingerprint, Some(found))
+
+    /// Of the texts of the files, in their order.
+    fn material<'a>(
+        &self,
+        texts: impl Iterator<Item = &'a str>,
+    ) -> Result<Material, InvalidIdentity> {
+        let (mut chain, mut key, mut roots, mut revoked) = (None, None, None, Vec::new());
+        for ((holds, _), text) in self.files.iter().zip(texts) {
+            let pem = text.as_bytes();
+            match holds {
+                Holds::Chain => chain = Some(in_part(Part::Certificates, certificates(pem))?),
+                Holds::Key => key = Some(in_part(Part::PrivateKey, private_key(pem))?),
+                Holds::Roots => {
+                    roots = Some(Roots::Any(in_part(Part::Roots, certificates(pem))?.into()));
+                }
+                Holds::Bundles => roots = Some(bundle_map(text)?),
+                Holds::Revoked => {
+                    revoked.append(&mut in_part(Part::RevocationLists, revocation_lists(pem))?);
+                }
+            }
+        }
+        let material = Material::of(chain.zip(key), roots).with_revoked(revoked);
+        Ok(if self.foreign_roots { material.with_foreign_roots() } else { material })
+    }
 }
 
 impl IdentitySource for FileIdentity {

@@ -1,9 +1,9 @@
-//! [`Material`]: a chain, its key, and roots, as a source gives them: read, and not yet verified.
+//! [`Material`]: a chain, its key, roots and revocations, as a source gives them: read, and not yet verified.
 
 use super::error::{CertificateError, InvalidIdentity, Part};
 use mesh_core::identity::TrustDomain;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -12,9 +12,23 @@ use std::sync::Arc;
 ///
 /// Neither `Debug` nor any error shows the key.
 pub struct Material {
-    pub(super) chain: Vec<CertificateDer<'static>>,
-    pub(super) key: PrivateKeyDer<'static>,
+    /// `None`: only whom we believe.
+    pub(super) pair: Option<Pair>,
+    /// `None`: only who we are.
+    pub(super) roots: Option<Roots>,
+    pub(super) revoked: Vec<CertificateRevocationListDer<'static>>,
+    /// The roots are of others: our own chain need not lead to them.
+    pub(super) foreign_roots: bool,
+}
+
+/// A chain, and the key of its first certificate.
+pub(super) type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+/// Whom we believe: roots, and lists of certificates that were revoked.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Trust {
     pub(super) roots: Roots,
+    pub(super) revoked: Arc<[CertificateRevocationListDer<'static>]>,
 }
 
 /// Who signs the certificates of peers.
@@ -34,11 +48,9 @@ impl Material {
     /// [`InvalidIdentity::Unreadable`]: one of them is broken or empty.
     pub fn from_pem(chain: &[u8], key: &[u8], roots: &[u8]) -> Result<Self, InvalidIdentity> {
         let roots = in_part(Part::Roots, certificates(roots))?;
-        Ok(Self {
-            chain: in_part(Part::Certificates, certificates(chain))?,
-            key: in_part(Part::PrivateKey, private_key(key))?,
-            roots: Roots::Any(roots.into()),
-        })
+        let chain = in_part(Part::Certificates, certificates(chain))?;
+        let key = in_part(Part::PrivateKey, private_key(key))?;
+        Ok(Self::from_der(chain, key, Roots::Any(roots.into())))
     }
 
     /// A chain and the key of its first certificate, in DER, with the roots of each trust domain.
@@ -48,7 +60,59 @@ impl Material {
         key: PrivateKeyDer<'static>,
         roots: Roots,
     ) -> Self {
-        Self { chain, key, roots }
+        Self::of(Some((chain, key)), Some(roots))
+    }
+
+    /// Only whom we believe: for connections on which we show nothing.
+    #[must_use]
+    pub const fn of_roots(roots: Roots) -> Self {
+        Self::of(None, Some(roots))
+    }
+
+    /// Only who we are: for connections on which the other side shows nothing. With it nobody is believed.
+    #[must_use]
+    pub const fn of_pair(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Self {
+        Self::of(Some((chain, key)), None)
+    }
+
+    pub(super) const fn of(pair: Option<Pair>, roots: Option<Roots>) -> Self {
+        Self { pair, roots, revoked: Vec::new(), foreign_roots: false }
+    }
+
+    /// With these lists of revoked certificates, of peers and of our own.
+    #[must_use]
+    pub fn with_revoked(mut self, lists: Vec<CertificateRevocationListDer<'static>>) -> Self {
+        self.revoked = lists;
+        self
+    }
+
+    /// Our own chain need not lead to the roots: whoever issues for us does not issue for our peers (gRFC
+    /// A29 has the two as separate providers). Default: it must.
+    #[must_use]
+    pub const fn with_foreign_roots(mut self) -> Self {
+        self.foreign_roots = true;
+        self
+    }
+}
+
+impl Trust {
+    /// Nobody.
+    #[must_use]
+    pub fn nobody() -> Self {
+        Self { roots: Roots::Any(Arc::default()), revoked: Arc::default() }
+    }
+
+    /// Who signs the certificates of peers; none: nobody is believed.
+    #[must_use]
+    pub const fn roots(&self) -> &Roots {
+        &self.roots
+    }
+
+    /// The lists of revoked certificates, in DER. They were read, their signatures not: those are verified
+    /// with each chain, by the issuer in it.
+    #[must_use]
+    pub fn revoked(&self) -> &[CertificateRevocationListDer<'static>] {
+        &self.revoked
     }
 }
 
@@ -90,9 +154,20 @@ impl Roots {
 impl fmt::Debug for Material {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Material")
-            .field("certificates", &self.chain.len())
+            .field("certificates", &self.pair.as_ref().map_or(0, |(chain, _)| chain.len()))
             .field("roots", &self.roots)
+            .field("revocation_lists", &self.revoked.len())
             .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Trust {
+    /// How much.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trust")
+            .field("roots", &self.roots)
+            .field("revocation_lists", &self.revoked.len())
+            .finish()
     }
 }
 
@@ -110,7 +185,10 @@ impl fmt::Debug for Roots {
     }
 }
 
-fn in_part<T>(part: Part, read: Result<T, CertificateError>) -> Result<T, InvalidIdentity> {
+pub(super) fn in_part<T>(
+    part: Part,
+    read: Result<T, CertificateError>,
+) -> Result<T, InvalidIdentity> {
     read.map_err(|error| InvalidIdentity::Unreadable { part, error })
 }
 
@@ -133,6 +211,18 @@ pub fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, CertificateErro
         pem::Error::NoItemsFound => CertificateError::NoPrivateKey,
         error => broken(&error),
     })
+}
+
+/// All lists of revoked certificates of a PEM text, at least one.
+///
+/// # Errors
+/// [`CertificateError::BrokenPem`], [`CertificateError::NoRevocationList`].
+pub fn revocation_lists(
+    pem: &[u8],
+) -> Result<Vec<CertificateRevocationListDer<'static>>, CertificateError> {
+    let found: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(pem).collect();
+    let found = found.map_err(|error| broken(&error))?;
+    if found.is_empty() { Err(CertificateError::NoRevocationList) } else { Ok(found) }
 }
 
 /// Only the kind of the mistake: a line of the text might be a part of a key.

@@ -5,7 +5,11 @@
 //!
 //! | source | gets it from |
 //! |---|---|
-//! | [`FileIdentity`] | a chain, a key and roots in PEM files, whenever they change |
+//! | [`FileIdentity`] | a chain, a key, roots and revocations in files, whenever they change |
+#![cfg_attr(
+    feature = "spiffe",
+    doc = "| [`WorkloadIdentity`] | the SPIFFE Workload API, as SPIRE's agent serves it (feature `spiffe`) |"
+)]
 //! | [`FixedIdentity`] | the program, while it runs; for tests too |
 //!
 //! Which of them it is may be said by the configuration, `identity:`, and may change ([`credentials`]).
@@ -15,6 +19,7 @@
 //!
 //! What it does not do: connect.
 
+mod bundle_map;
 mod certificate;
 mod configured;
 mod credentials;
@@ -26,15 +31,19 @@ mod fixed;
 mod inspect;
 mod life;
 mod material;
+mod status;
 mod store;
 #[cfg(test)]
 mod tests;
 mod verify;
+#[cfg(feature = "spiffe")]
+mod workload_api;
 
 pub(crate) use configured::check;
 pub(crate) use credentials::{Credentials, Given};
 pub(crate) use crypto::sha256;
 
+pub use bundle_map::{InvalidBundleMap, bundle_map};
 pub use certificate::{Certificate, KeyUsage};
 pub use configured::UnusableIdentity;
 pub use error::{CertificateError, InvalidIdentity, Part};
@@ -42,9 +51,12 @@ pub use examine::examine;
 pub use file::FileIdentity;
 pub use fixed::{FixedIdentity, IdentityUpdates};
 pub use inspect::{Fitting, Inspected, beside, inspect};
-pub use material::{Material, Roots, certificates, private_key};
-pub use store::{Identities, IdentitySink, IdentityStatus, NoIdentity};
-pub use verify::Identity;
+pub use material::{Material, Roots, Trust, certificates, private_key, revocation_lists};
+pub use status::IdentityStatus;
+pub use store::{Identities, IdentitySink, NoIdentity};
+pub use verify::{Identity, Verified};
+#[cfg(feature = "spiffe")]
+pub use workload_api::{InvalidEndpoint, WorkloadIdentity};
 
 use futures_core::future::BoxFuture;
 use mesh_core::identity::RotationOptions;

@@ -13,12 +13,14 @@
 
 use super::IdentitySource;
 use super::error::{InvalidIdentity, between};
-use super::material::Material;
-use super::verify::Identity;
+use super::material::{Material, Trust};
+use super::status::{self, IdentityStatus, RootEnd};
+use super::verify::{Identity, Verified};
 use crate::clock;
 use crate::net::Draw;
 use arc_swap::ArcSwapOption;
 use mesh_core::WallTime;
+use mesh_core::identity::rotation::Standing;
 use mesh_core::identity::{Rotation, RotationEvent, RotationOptions, SpiffeId, Validity};
 use parking_lot::Mutex;
 use std::fmt;
@@ -32,6 +34,8 @@ pub struct Identities(Arc<Shared>);
 
 struct Shared {
     current: ArcSwapOption<Identity>,
+    /// That of `current`, or of material without an identity.
+    trust: ArcSwapOption<Trust>,
     expected: ArcSwapOption<SpiffeId>,
     state: Mutex<State>,
     /// For the task that watches over it.
@@ -47,6 +51,7 @@ struct State {
     failures: u64,
     error: Option<Arc<str>>,
     warned: Option<u8>,
+    roots: Arc<[RootEnd]>,
 }
 
 enum Happened {
@@ -77,28 +82,16 @@ pub enum NoIdentity {
         /// Why there is no newer one.
         why: Option<Arc<str>>,
     },
+    /// The last good one has not begun, for the clock went back.
+    #[error("our certificate begins in {} s: look at the clock", starts_in.as_secs())]
+    NotYetValid {
+        /// In how long.
+        starts_in: Duration,
+    },
 }
 
 fn because(why: &Option<Arc<str>>) -> String {
     why.as_ref().map_or_else(String::new, |why| format!(": {why}"))
-}
-
-/// What became of renewals.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct IdentityStatus {
-    /// The end of the certificate in force.
-    pub not_after: Option<WallTime>,
-    /// The end of each root, by its subject.
-    pub roots: Vec<(Arc<str>, WallTime)>,
-    /// When a good identity came last.
-    pub last_good: Option<WallTime>,
-    /// How many renewals failed, since the start.
-    pub failures: u64,
-    /// What was wrong with the last one; `None`: it was good.
-    pub error: Option<Arc<str>>,
-    /// The last warning of the certificate in force: percent of its life that are left.
-    pub warned: Option<u8>,
 }
 
 impl Identities {
@@ -107,6 +100,7 @@ impl Identities {
     pub fn new(expected: Option<SpiffeId>) -> Self {
         Self(Arc::new(Shared {
             current: ArcSwapOption::empty(),
+            trust: ArcSwapOption::empty(),
             expected: ArcSwapOption::from(expected.map(Arc::new)),
             state: Mutex::default(),
             happened: Notify::new(),
@@ -117,17 +111,31 @@ impl Identities {
     /// The identity in force, if it is valid now.
     ///
     /// # Errors
-    /// [`NoIdentity`]: there was none that is good, or it is over.
+    /// [`NoIdentity`]: there was none that is good, it is over, or it has not begun.
     pub fn current(&self) -> Result<Arc<Identity>, NoIdentity> {
         let why = || self.0.state.lock().error.clone();
         let Some(current) = self.0.current.load_full() else {
             return Err(NoIdentity::NotYet { why: why() });
         };
-        let (now, end) = (clock::wall(), current.certificate().validity.not_after);
-        match now > end {
-            true => Err(NoIdentity::Expired { ago: between(end, now), why: why() }),
-            false => Ok(current),
+        let (now, validity) = (clock::wall(), current.certificate().validity);
+        let (start, end) = (validity.not_before, validity.not_after);
+        match validity.standing(now) {
+            Standing::Valid => Ok(current),
+            Standing::Expired => Err(NoIdentity::Expired { ago: between(end, now), why: why() }),
+            Standing::NotYetValid => {
+                Err(NoIdentity::NotYetValid { starts_in: between(now, start) })
+            }
         }
+    }
+
+    /// Whom we believe now. It does not end with our own certificate: what only has to verify peers goes on,
+    /// and who has to show something asks for [`current`](Self::current).
+    ///
+    /// # Errors
+    /// [`NoIdentity::NotYet`]: there was nothing that is good.
+    pub fn trust(&self) -> Result<Arc<Trust>, NoIdentity> {
+        let why = || self.0.state.lock().error.clone();
+        self.0.trust.load_full().ok_or_else(|| NoIdentity::NotYet { why: why() })
     }
 
     /// Asks the source for a new identity at once.
@@ -139,18 +147,22 @@ impl Identities {
     #[must_use]
     pub fn status(&self) -> IdentityStatus {
         let current = self.0.current.load_full();
-        let roots = current.iter().flat_map(|current| current.roots().iter());
-        let roots = roots.filter_map(|root| super::Certificate::parse(root).ok());
-        let roots = roots.map(|root| (root.names.subject, root.validity.not_after)).collect();
+        let roots = self.root_ends();
         let state = self.0.state.lock();
         IdentityStatus {
             not_after: current.map(|current| current.certificate().validity.not_after),
-            roots,
+            roots: roots.iter().map(|root| (Arc::clone(&root.subject), root.end)).collect(),
+            bundles: status::bundles(&roots),
             last_good: state.last_good,
             failures: state.failures,
             error: state.error.clone(),
             warned: state.warned,
         }
+    }
+
+    /// When each root in force ends.
+    pub(super) fn root_ends(&self) -> Arc<[RootEnd]> {
+        Arc::clone(&self.0.state.lock().roots)
     }
 
     /// Runs `source`, and watches over what it gives, for as long as it is polled.
@@ -274,8 +286,8 @@ impl IdentitySink {
     /// [`InvalidIdentity`]: it is not, and what was in force stays. It is told and counted.
     pub fn publish(&self, material: Material) -> Result<(), InvalidIdentity> {
         match self.verify(material) {
-            Ok(identity) => {
-                self.publish_verified(identity);
+            Ok(verified) => {
+                self.publish_verified(verified);
                 Ok(())
             }
             Err(error) => {
@@ -289,27 +301,34 @@ impl IdentitySink {
     ///
     /// # Errors
     /// [`InvalidIdentity`]: it is not good.
-    pub fn verify(&self, material: Material) -> Result<Identity, InvalidIdentity> {
+    pub fn verify(&self, material: Material) -> Result<Verified, InvalidIdentity> {
         let expected = self.0.0.expected.load();
-        Identity::verify(material, expected.as_deref(), clock::wall())
+        Verified::verify(material, expected.as_deref(), clock::wall())
     }
 
     /// Puts into force what was verified just now.
-    pub fn publish_verified(&self, identity: Identity) {
+    pub fn publish_verified(&self, verified: Verified) {
+        let Verified { identity, trust } = verified;
         let Identities(shared) = &self.0;
-        let certificate = identity.certificate();
-        let validity = certificate.validity;
+        let certificate = identity.as_ref().map(|identity| identity.certificate());
         tracing::info!(
-            target: "mesh::identity", id = certificate.names.uris.first().map(|uri| &**uri),
-            serial = %certificate.serial, roots = identity.roots().len(), "a new identity is in force"
+            target: "mesh::identity",
+            id = certificate.and_then(|certificate| certificate.names.uris.first()).map(|uri| &**uri),
+            serial = certificate.map(|certificate| &*certificate.serial),
+            roots = trust.roots().len(), "a new identity is in force"
         );
-        shared.current.store(Some(Arc::new(identity)));
+        let validity = certificate.map(|certificate| certificate.validity);
+        let roots = status::ends(&trust);
+        shared.current.store(identity);
+        shared.trust.store(Some(trust));
         {
             let mut state = shared.state.lock();
             state.last_good = Some(clock::wall());
-            (state.error, state.warned) = (None, None);
+            (state.error, state.warned, state.roots) = (None, None, roots);
         }
-        self.0.happens(Happened::Certificate(validity));
+        if let Some(validity) = validity {
+            self.0.happens(Happened::Certificate(validity));
+        }
     }
 
     /// What is in force is what there is, after something bad was told.

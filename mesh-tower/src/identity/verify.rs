@@ -10,15 +10,19 @@
 //! 3. It is ours, if we know who we are.
 //! 4. It is valid now.
 //! 5. The key is its own.
-//! 6. The chain leads to the roots of its own trust domain.
+//! 6. The chain leads to the roots of its own trust domain, unless these are said to be of others only; none
+//!    of it was revoked. A list that is not there, or is older than it should be, revokes nothing: it is
+//!    peers that refuse us then, and we would serve nobody if we refused ourselves.
+//!
+//! Material without a certificate has rule 1 only, and material without roots all but those about roots.
 
 use super::error::{InvalidIdentity, Part, between};
-use super::material::{Material, Roots};
+use super::material::{Material, Roots, Trust, in_part};
 use super::{Certificate, crypto};
 use mesh_core::WallTime;
 use mesh_core::identity::SpiffeId;
 use mesh_core::identity::rotation::Standing;
-use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor, UnixTime};
 use rustls::sign::CertifiedKey;
 use std::fmt;
 use std::sync::Arc;
@@ -31,7 +35,34 @@ pub struct Identity {
     certificate: Certificate,
     spiffe_id: Option<SpiffeId>,
     key: Arc<CertifiedKey>,
-    roots: Roots,
+    trust: Arc<Trust>,
+}
+
+/// Material that was verified: an identity with whom it believes, or only the latter.
+#[derive(Debug)]
+pub struct Verified {
+    pub(super) identity: Option<Arc<Identity>>,
+    pub(super) trust: Arc<Trust>,
+}
+
+impl Verified {
+    /// Verifies `material` as of `now`; `expected`: who we are.
+    ///
+    /// # Errors
+    /// [`InvalidIdentity`]: the first rule of the module's list that it breaks.
+    pub fn verify(
+        material: Material,
+        expected: Option<&SpiffeId>,
+        now: WallTime,
+    ) -> Result<Self, InvalidIdentity> {
+        if material.pair.is_some() {
+            let identity = Identity::verify(material, expected, now)?;
+            let trust = Arc::clone(&identity.trust);
+            return Ok(Self { identity: Some(Arc::new(identity)), trust });
+        }
+        let Material { roots, revoked, .. } = material;
+        Ok(Self { identity: None, trust: trust(roots, revoked, false)? })
+    }
 }
 
 impl Identity {
@@ -44,29 +75,28 @@ impl Identity {
         expected: Option<&SpiffeId>,
         now: WallTime,
     ) -> Result<Self, InvalidIdentity> {
-        let Material { chain, key, roots } = material;
-        let unreadable = |part| move |error| InvalidIdentity::Unreadable { part, error };
-        let first = chain.first().ok_or(InvalidIdentity::Unreadable {
-            part: Part::Certificates,
-            error: super::CertificateError::NoCertificate,
-        })?;
-        let certificate = Certificate::parse(first).map_err(unreadable(Part::Certificates))?;
-        if roots.is_empty() {
-            return Err(InvalidIdentity::NoRoots);
-        }
+        let Material { pair, roots, revoked, foreign_roots } = material;
+        let nothing = super::CertificateError::NoCertificate;
+        let (chain, key) = in_part(Part::Certificates, pair.ok_or_else(|| nothing.clone()))?;
+        let first = in_part(Part::Certificates, chain.first().ok_or(nothing))?;
+        let certificate = in_part(Part::Certificates, Certificate::parse(first))?;
+        let lead = roots.is_some() && !foreign_roots;
+        let trust = trust(roots, revoked, true)?;
         of_a_workload(&certificate)?;
         let spiffe_id = ours(&certificate, expected)?;
         in_time(&certificate, now)?;
         let provider = crypto::provider().ok_or(InvalidIdentity::NoCrypto)?;
         let certified = CertifiedKey::from_der(chain, key, &provider).map_err(unfit)?;
-        let domain = spiffe_id.as_ref().map(SpiffeId::trust_domain);
-        let anchors = match (roots.of(domain.as_ref()), domain) {
-            (Some(anchors), _) => anchors,
-            (None, Some(domain)) => return Err(InvalidIdentity::NoBundle(domain)),
-            (None, None) => return Err(InvalidIdentity::NoRoots),
-        };
-        leads_to(&certified.cert, &certificate, anchors, now)?;
-        Ok(Self { certificate, spiffe_id, key: Arc::new(certified), roots })
+        if lead {
+            let domain = spiffe_id.as_ref().map(SpiffeId::trust_domain);
+            let anchors = match (trust.roots.of(domain.as_ref()), domain) {
+                (Some(anchors), _) => anchors,
+                (None, Some(domain)) => return Err(InvalidIdentity::NoBundle(domain)),
+                (None, None) => return Err(InvalidIdentity::NoRoots),
+            };
+            leads_to(&certified.cert, &certificate, (anchors, &trust.revoked), now)?;
+        }
+        Ok(Self { certificate, spiffe_id, key: Arc::new(certified), trust })
     }
 
     /// What our certificate says.
@@ -83,8 +113,20 @@ impl Identity {
 
     /// Who signs the certificates of peers.
     #[must_use]
-    pub const fn roots(&self) -> &Roots {
-        &self.roots
+    pub fn roots(&self) -> &Roots {
+        &self.trust.roots
+    }
+
+    /// The lists of revoked certificates, in DER ([`Trust::revoked`]).
+    #[must_use]
+    pub fn crls(&self) -> &[CertificateRevocationListDer<'static>] {
+        &self.trust.revoked
+    }
+
+    /// Roots and lists of revoked certificates together.
+    #[must_use]
+    pub const fn trust(&self) -> &Arc<Trust> {
+        &self.trust
     }
 
     /// The chain and the key, for rustls.
@@ -98,9 +140,35 @@ impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identity")
             .field("certificate", &self.certificate)
-            .field("roots", &self.roots)
+            .field("trust", &self.trust)
             .finish_non_exhaustive()
     }
+}
+
+/// Rule 1 of roots and lists. An empty map of bundles is one in which nobody is believed (gRFC A87); with
+/// an identity of ours it can't be meant.
+fn trust(
+    roots: Option<Roots>,
+    revoked: Vec<CertificateRevocationListDer<'static>>,
+    ours: bool,
+) -> Result<Arc<Trust>, InvalidIdentity> {
+    for list in &revoked {
+        let read = webpki::BorrowedCertRevocationList::from_der(list);
+        let read = read.map_err(|error| super::CertificateError::NotARevocationList {
+            reason: error.to_string(),
+        });
+        in_part(Part::RevocationLists, read)?;
+    }
+    let may_be_empty = match &roots {
+        None => true,
+        Some(Roots::Any(_)) => false,
+        Some(Roots::ByTrustDomain(_)) => !ours,
+    };
+    let roots = roots.unwrap_or_else(|| Trust::nobody().roots);
+    if roots.is_empty() && !may_be_empty {
+        return Err(InvalidIdentity::NoRoots);
+    }
+    Ok(Arc::new(Trust { roots, revoked: revoked.into() }))
 }
 
 fn of_a_workload(certificate: &Certificate) -> Result<(), InvalidIdentity> {
@@ -158,7 +226,7 @@ fn unfit(error: rustls::Error) -> InvalidIdentity {
 pub(super) fn leads_to(
     chain: &[CertificateDer<'static>],
     certificate: &Certificate,
-    anchors: &[CertificateDer<'static>],
+    (anchors, revoked): (&[CertificateDer<'static>], &[CertificateRevocationListDer<'static>]),
     now: WallTime,
 ) -> Result<(), InvalidIdentity> {
     let unverified = |reason: String| InvalidIdentity::Unverified {
@@ -180,16 +248,35 @@ pub(super) fn leads_to(
     let time = UnixTime::since_unix_epoch(Duration::from_secs(now.as_unix_seconds()));
     let entity =
         webpki::EndEntityCert::try_from(first).map_err(|error| unverified(error.to_string()))?;
-    entity
-        .verify_for_usage(
-            provider.signature_verification_algorithms.all,
+    let algorithms = provider.signature_verification_algorithms.all;
+    let verify = |revocation: Option<webpki::RevocationOptions<'_>>| {
+        let path = entity.verify_for_usage(
+            algorithms,
             &usable,
             intermediates,
             time,
             usage,
+            revocation,
             None,
-            None,
-        )
-        .map(|_path| ())
-        .map_err(|error| unverified(error.to_string()))
+        );
+        path.map(|_path| ())
+    };
+    verify(None).map_err(|error| unverified(error.to_string()))?;
+    for list in revoked {
+        // One at a time: webpki looks for an issuer's list by its name, and an issuer that has a new key has
+        // two of them. A list that is not our issuer's, by its signature, revokes nothing.
+        let Ok(list) = webpki::BorrowedCertRevocationList::from_der(list) else { continue };
+        let list = webpki::CertRevocationList::from(list);
+        let lists = [&list];
+        let Ok(options) = webpki::RevocationOptionsBuilder::new(&lists) else { continue };
+        let options = options.with_status_policy(webpki::UnknownStatusPolicy::Allow).build();
+        if verify(Some(options)) == Err(webpki::Error::CertRevoked) {
+            let (serial, issuer) = (&certificate.serial, &certificate.issuer);
+            return Err(InvalidIdentity::Revoked {
+                serial: Arc::clone(serial),
+                issuer: Arc::clone(issuer),
+            });
+        }
+    }
+    Ok(())
 }

@@ -3,6 +3,7 @@
 use super::cluster::{AttemptRecord, ClusterCells, ClusterReading, LocalityCells, ReadCluster};
 use super::code::Code;
 use super::events::{CloseReason, EjectionKind, EjectionOutcome, RetryOutcome, Security};
+use super::identity::{IdentityReading, ReadIdentity, RootReading};
 use super::phases::{Phase, Phases};
 use super::registry::Registry;
 use super::server::{ListenerCells, ServedCells};
@@ -72,6 +73,19 @@ impl ReadSource for Xds {
     }
 }
 
+/// An identity with one root.
+struct Own;
+
+impl ReadIdentity for Own {
+    fn read(&self) -> IdentityReading {
+        let end = WallTime::from_unix_seconds(1_800_000_000);
+        let (trust_domain, serial) = ("mesh.example".into(), "01".into());
+        let root = RootReading { trust_domain, subject: HOSTILE.into(), serial, end };
+        let (end, roots, last_good) = (Some(end), vec![root], Some(end));
+        IdentityReading { end, roots, last_good, failures: 1 }
+    }
+}
+
 pub(super) fn labels(virtual_host: &str, route: &str, cluster: &str) -> TargetLabels {
     TargetLabels { virtual_host: virtual_host.into(), route: route.into(), cluster: cluster.into() }
 }
@@ -112,6 +126,7 @@ pub(super) fn busy() -> Busy {
     source.published(&"7".into(), [(LDS, Duration::from_millis(3))], Timestamp::ZERO);
     source.live(&"7".into(), Timestamp::from_millis(4));
     source.copy_written(true);
+    registry.identities().read_from("mesh".into(), Arc::new(Own));
     let served = served(&registry);
     Busy { registry, target, cluster, locality, state, served }
 }

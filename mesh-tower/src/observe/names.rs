@@ -47,6 +47,8 @@ pub(crate) enum Owner {
     Server,
     /// One port that serves.
     Port,
+    /// Who it is.
+    Identity,
 }
 
 macro_rules! metrics {
@@ -210,6 +212,18 @@ metrics! {
         "Connections that the configuration of a server refused, by why.";
     ServerActive: Port Gauge "mesh_server_connections_active" "{connection}" [listener]
         "Connections that a server has accepted and that are open.";
+    IdentityEnd: Identity Gauge "mesh_identity_expiry_timestamp_seconds" "s" [identity]
+        "When our certificate in force ends, in seconds since the Unix epoch.";
+    IdentityRootEnd: Identity Gauge "mesh_identity_root_expiry_timestamp_seconds" "s"
+        [identity trust_domain subject serial]
+        "When a root ends, in seconds since the Unix epoch; the first 64 of an identity.";
+    IdentityBundleEnd: Identity Gauge "mesh_identity_bundle_expiry_timestamp_seconds" "s"
+        [identity trust_domain]
+        "When the last root of a trust domain ends, in seconds since the Unix epoch; the first 64 of an identity.";
+    IdentityLastGood: Identity Gauge "mesh_identity_last_good_timestamp_seconds" "s" [identity]
+        "When a good identity came last, in seconds since the Unix epoch.";
+    IdentityFailures: Identity Counter "mesh_identity_failures_total" "{failure}" [identity]
+        "Times that a source had no identity, or one that is not good.";
 }
 
 /// The header by which a server tells how long its application took, and how long it took itself: the form of

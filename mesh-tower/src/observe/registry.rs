@@ -11,9 +11,10 @@
 use super::cluster::ClusterCells;
 use super::histogram::HistogramSnapshot;
 use super::history::History;
-use super::port::PortCells;
+use super::identity::IdentityCells;
 use super::mesh::MeshCells;
 use super::names::{Metric, Owner};
+use super::port::PortCells;
 use super::server::ListenerCells;
 use super::source::SourceCells;
 use super::target::{TargetCells, TargetLabels};
@@ -29,6 +30,7 @@ pub(crate) struct Registry {
     ports: Mutex<BTreeMap<Arc<str>, Weak<PortCells>>>,
     mesh: MeshCells,
     source: Arc<SourceCells>,
+    identities: IdentityCells,
     history: History,
     servers: Mutex<BTreeMap<Arc<str>, Weak<ListenerCells>>>,
 }
@@ -119,6 +121,12 @@ impl Registry {
         &self.source
     }
 
+    /// Who the mesh is.
+    #[cfg_attr(not(any(feature = "tls", test)), expect(dead_code, reason = "nobody has one"))]
+    pub(crate) const fn identities(&self) -> &IdentityCells {
+        &self.identities
+    }
+
     /// The last configurations.
     pub(crate) const fn history(&self) -> &History {
         &self.history
@@ -152,6 +160,7 @@ impl Registry {
             Owner::Port => {
                 live(&self.ports).iter().for_each(|cells| cells.visit(metric, visit));
             }
+            Owner::Identity => self.identities.visit(metric, visit),
         }
     }
 

@@ -98,4 +98,13 @@ pub trait Source: Send + fmt::Debug + 'static {
     fn is_on_demand(&self) -> bool {
         false
     }
+
+    /// The certificate providers that its configurations may name, by their names (gRFC A29). Those that the
+    /// program gives the mesh come before them. Default: none.
+    #[cfg(feature = "tls")]
+    fn certificate_providers(
+        &self,
+    ) -> Vec<(std::sync::Arc<str>, Box<dyn crate::identity::IdentitySource>)> {
+        Vec::new()
+    }
 }

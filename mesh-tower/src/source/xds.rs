@@ -7,6 +7,8 @@
 
 mod idle;
 mod keeper;
+#[cfg(feature = "tls")]
+mod providers;
 mod running;
 mod writes;
 
@@ -192,5 +194,11 @@ impl Source for XdsSource {
 
     fn is_on_demand(&self) -> bool {
         !self.wildcard
+    }
+
+    /// Those of the bootstrap whose plugin is `file_watcher`.
+    #[cfg(feature = "tls")]
+    fn certificate_providers(&self) -> Vec<(Arc<str>, Box<dyn crate::identity::IdentitySource>)> {
+        providers::sources(&self.bootstrap)
     }
 }

@@ -5,11 +5,11 @@
 //! second at most.
 
 use crate::identity::{Credentials, Identity, NoIdentity};
+use mesh_core::model::SanMatcher;
 use mesh_core::model::secret::{SecretCertificate, SecretSource};
 use mesh_core::model::tls::{
     DownstreamTls, ResolvedIdentity, ResolvedRoots, SecretError, TlsRoots, UpstreamTls,
 };
-use mesh_core::model::SanMatcher;
 use mesh_core::update::Secrets;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;

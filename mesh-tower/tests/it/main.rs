@@ -43,9 +43,9 @@ mod replies;
 mod report;
 mod retry;
 mod rpc;
+mod runtime;
 #[cfg(feature = "tls-aws-lc")]
 mod server;
-mod runtime;
 mod server_layer;
 mod streaming;
 mod swap;

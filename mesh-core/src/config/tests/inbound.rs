@@ -8,7 +8,9 @@ use crate::model::filter_chain::{EscapedSlashes, ForwardClientCert, TransportPro
 use crate::model::matcher::StringPattern;
 use crate::model::secret::SecretSource;
 use crate::model::tls::{TlsIdentity, TlsRoots, UpstreamTls};
-use crate::model::{Address, FilterChain, IdentityOrigin, StringMatcher, TlsPolicy};
+use crate::model::{
+    Address, FilterChain, IdentityOrigin, SanKind, SanMatcher, StringMatcher, TlsPolicy,
+};
 use crate::rbac::Connection;
 use crate::time::{Timestamp, WallTime};
 use std::path::Path;
@@ -59,13 +61,16 @@ fn an_agent_is_an_address() {
 #[test]
 fn an_identity_secures_what_says_nothing() {
     let update = update();
-    let prefix = |text: &str| StringMatcher::new(StringPattern::Prefix(text.into()));
+    let prefix = |text: &str| {
+        let matcher = StringMatcher::new(StringPattern::Prefix(text.into()));
+        SanMatcher { kind: SanKind::Uri, matcher }
+    };
     let all = upstream(&update, "reviews");
     assert_eq!((&all.roots, &all.identity), (&TlsRoots::Mesh, &TlsIdentity::Mesh));
     assert_eq!(all.san, [prefix("spiffe://example.org/")]);
     let pinned = upstream(&update, "pinned");
     assert_eq!((&pinned.roots, &pinned.identity), (&TlsRoots::Mesh, &TlsIdentity::Mesh));
-    assert_eq!(pinned.san, [StringMatcher::exact("spiffe://example.org/reviews")]);
+    assert_eq!(pinned.san, [SanMatcher::any(StringMatcher::exact("spiffe://example.org/reviews"))]);
     let outside = upstream(&update, "outside");
     assert_eq!((&outside.roots, &outside.identity), (&TlsRoots::System, &TlsIdentity::None));
     assert_eq!(upstream(&update, "public"), UpstreamTls::default());

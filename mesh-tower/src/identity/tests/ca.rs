@@ -1,9 +1,10 @@
 //! A certificate authority for tests.
 
-use crate::identity::Material;
+use crate::identity::{Certificate, Material, certificates};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams,
+    SanType, SerialNumber,
 };
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -60,6 +61,29 @@ impl Ca {
         Pair { chain, key: key.serialize_pem() }
     }
 
+    pub(super) fn der(&self) -> Vec<u8> {
+        self.0.der().to_vec()
+    }
+
+    /// A list that revokes these, in PEM.
+    pub(super) fn revoke(&self, pairs: &[&Pair]) -> String {
+        let revoked = pairs.iter().map(|pair| RevokedCertParams {
+            serial_number: pair.serial().into(),
+            revocation_time: from_now(-60).into(),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = CertificateRevocationListParams {
+            this_update: from_now(-60).into(),
+            next_update: from_now(3600).into(),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.0).unwrap().pem().unwrap()
+    }
+
     pub(super) fn material(&self, pair: &Pair) -> Material {
         let (chain, key, roots) = (pair.chain.as_bytes(), pair.key.as_bytes(), self.pem());
         Material::from_pem(chain, key, roots.as_bytes()).unwrap()
@@ -67,6 +91,13 @@ impl Ca {
 }
 
 impl Pair {
+    fn serial(&self) -> Vec<u8> {
+        let first = certificates(self.chain.as_bytes()).unwrap().remove(0);
+        let serial = Certificate::parse(&first).unwrap().serial;
+        let byte = |at| u8::from_str_radix(&serial[at..at + 2], 16).unwrap();
+        (0..serial.len()).step_by(2).map(byte).collect()
+    }
+
     pub(super) fn write(&self, directory: &Path) {
         std::fs::write(directory.join("cert.pem"), &self.chain).unwrap();
         std::fs::write(directory.join("key.pem"), &self.key).unwrap();

@@ -1,8 +1,15 @@
 //! What is put into force, and what is not.
 
+mod bundles;
 mod ca;
 mod configured;
+#[cfg(feature = "xds")]
+mod providers;
+mod renewal;
+mod revoked;
 mod sources;
+#[cfg(feature = "spiffe")]
+mod workload_api;
 
 use super::{Certificate, Identity, InvalidIdentity, Material, Roots, certificates, private_key};
 use crate::clock;

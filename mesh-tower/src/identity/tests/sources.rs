@@ -136,3 +136,69 @@ async fn a_reload_reads_at_once() {
     .await;
     task.abort();
 }
+
+#[tokio::test]
+async fn a_provider_of_roots_has_nobody_to_show() {
+    let (ca, directory) = (Ca::new(), tempfile::tempdir().unwrap());
+    let path = directory.path().join("ca.pem");
+    std::fs::write(&path, ca.pem()).unwrap();
+    let identities = Identities::new(None);
+    let task = run(&identities, FileIdentity::roots(&path));
+    until(&identities, "there", |identities| identities.trust().is_ok()).await;
+    assert_eq!(identities.trust().unwrap().roots().len(), 1);
+    assert!(matches!(identities.current(), Err(NoIdentity::NotYet { .. })));
+    task.abort();
+}
+
+/// As Kubernetes swaps the files of a secret: all at once, by one symbolic link.
+#[tokio::test]
+#[cfg(unix)]
+async fn files_behind_one_link_change_together() {
+    use std::os::unix::fs::symlink;
+    let (ca, directory) = (Ca::new(), tempfile::tempdir().unwrap());
+    let path = |name: &str| directory.path().join(name);
+    let version = |name: &str, pair: &Pair, revoked: &[&Pair]| {
+        std::fs::create_dir(path(name)).unwrap();
+        pair.write(&path(name));
+        std::fs::write(path(name).join("map.json"), map(&ca)).unwrap();
+        std::fs::write(path(name).join("crl.pem"), ca.revoke(revoked)).unwrap();
+        symlink(name, path("..next")).unwrap();
+        std::fs::rename(path("..next"), path("..data")).unwrap();
+    };
+    let (first, second) = (ca.issue(Odd::default()), ca.issue(Odd::default()));
+    version("..1", &first, &[]);
+    for name in ["cert.pem", "key.pem", "map.json", "crl.pem"] {
+        symlink(format!("..data/{name}"), path(name)).unwrap();
+    }
+    let identities = Identities::new(None);
+    let source = FileIdentity::pair(path("cert.pem"), path("key.pem"))
+        .and_trust_bundles(path("map.json"))
+        // The map takes their place: they are not even read (gRFC A87).
+        .and_roots(path("nowhere.pem"))
+        .and_revoked(path("crl.pem"));
+    let task = run(&identities, source.poll_interval(Duration::from_secs(3600)));
+    until(&identities, "there", |identities| serial(identities).is_some()).await;
+    let before = serial(&identities);
+    // The key, the certificate and the revocation of the old one, none of which fits without the others.
+    version("..2", &second, &[&first]);
+    until(&identities, "swapped", |identities| serial(identities) != before).await;
+    assert_eq!(identities.status().failures, 0, "{:?}", identities.status());
+    assert_eq!(identities.current().unwrap().crls().len(), 1);
+
+    // Our own is revoked: the old state stays, and says why.
+    version("..3", &second, &[&second]);
+    until(&identities, "told", |identities| identities.status().error.is_some()).await;
+    let error = identities.status().error.unwrap();
+    assert!(error.contains("crl.pem") && error.contains("was revoked"), "{error}");
+    assert!(serial(&identities).is_some());
+    task.abort();
+}
+
+pub(super) fn map(ca: &Ca) -> String {
+    use base64::Engine as _;
+    let root = base64::engine::general_purpose::STANDARD.encode(ca.der());
+    format!(
+        r#"{{"trust_domains": {{"mesh.example": {{"keys": [
+            {{"kty": "EC", "use": "x509-svid", "x5c": ["{root}"]}}]}}}}}}"#
+    )
+}

@@ -12,12 +12,12 @@ use crate::server::Connection;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Version};
-use mesh_core::{Random as _, ResponseFlag, Timestamp};
 use mesh_core::call::backoff::GRPC_RETRY_PUSHBACK_MS;
 use mesh_core::filter::{FilterReply, Pass};
 use mesh_core::identity::Peer;
 use mesh_core::inbound::Refusal;
 use mesh_core::outcome::{grpc, grpc_status};
+use mesh_core::{Random as _, ResponseFlag, Timestamp};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
