@@ -65,7 +65,6 @@ pub mod dns;
 mod driver;
 mod endpoint;
 mod error;
-#[cfg_attr(not(test), expect(dead_code, reason = "the server's layer asks by it"))]
 mod filter;
 mod foreign;
 mod grpc;

@@ -9,6 +9,7 @@ use super::header_mutation::CompiledHeaderMutation;
 use super::jwt::{CompiledJwt, JwtConfigError};
 use super::local_rate_limit::CompiledLocalRateLimit;
 use super::rate_limit::CompiledRateLimit;
+use crate::model::http_filter::JwksSource;
 use crate::model::{BodySizeLimit, HttpFilter, HttpFilterConfig};
 use crate::rbac::{CompiledRbacFilter, RbacError};
 use crate::router::MatcherError;
@@ -130,6 +131,11 @@ impl Chain {
         inside.sum()
     }
 
+    /// Keys that are wanted before the first request needs them (Envoy: `async_fetch`).
+    pub fn early_keys(&self) -> impl Iterator<Item = &Arc<JwksSource>> {
+        self.filters.iter().flat_map(|filter| filter.filter.early_keys())
+    }
+
     fn get(&self, name: &str) -> Option<&CompiledFilter> {
         self.filters.iter().find(|filter| &*filter.name == name)
     }
@@ -194,6 +200,11 @@ impl Filter {
             }
         };
         compiled.map_err(|kind| error(name, kind))
+    }
+
+    pub(super) fn early_keys(&self) -> impl Iterator<Item = &Arc<JwksSource>> {
+        let jwt = if let Self::Jwt(jwt) = self { Some(jwt) } else { None };
+        jwt.into_iter().flat_map(CompiledJwt::early_keys)
     }
 
     /// The same filter for some routes of the chain, in which it is `own`: what is counted for all of

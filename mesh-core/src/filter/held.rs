@@ -37,6 +37,11 @@ impl Holds {
         self.0.iter().any(|(of, _)| *of == at)
     }
 
+    /// Whether nothing is held.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The bucket that the filter at `at` looked at.
     pub(super) fn rate_key(&self, at: usize) -> Option<u64> {
         self.0.iter().find_map(|(of, held)| match held {

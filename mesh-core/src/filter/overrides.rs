@@ -7,6 +7,7 @@
 
 use super::chain::{Chain, CompiledFilter, Filter, FilterError, FilterErrorKind, error};
 use super::header_mutation::CompiledHeaderMutation;
+use crate::model::http_filter::JwksSource;
 use crate::model::{HttpFilterConfig, HttpFilterOverride, HttpFilterOverrides};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -191,6 +192,15 @@ impl Overrides {
     /// Nothing is said of any filter.
     pub(crate) const fn none() -> Self {
         Self { filters: None }
+    }
+
+    /// Keys that are wanted before the first request needs them, of filters that are the route's own.
+    pub fn early_keys(&self) -> impl Iterator<Item = &Arc<JwksSource>> {
+        let own = self.filters.iter().flatten().filter_map(|said| match said {
+            Some(Override::Filter(own)) => Some(&own.filter),
+            Some(Override::Disabled | Override::Enabled) | None => None,
+        });
+        own.flat_map(Filter::early_keys)
     }
 
     /// What the filter at `at` does for the route; `None`: nothing.

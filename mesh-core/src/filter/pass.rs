@@ -195,6 +195,16 @@ impl Pass {
         self.body_limit.as_ref()
     }
 
+    /// Whether [`handle_response`](Self::handle_response) has anything to do: for a request that nothing was
+    /// held or asked for, in a chain that edits no headers, it has not.
+    #[must_use]
+    pub fn sees_response(&self, chain: &Chain) -> bool {
+        let asked = chain.filters.iter().take(self.next);
+        !self.holds.is_empty()
+            || self.known.is_some()
+            || asked.into_iter().any(|own| matches!(own.filter, Filter::HeaderMutation(_)))
+    }
+
     /// The head of the answer is there, be it the service's or a filter's reply: the filters that saw
     /// the request see it, the last first, and may change it. `chain` and `overrides` are those that
     /// the request was started with.

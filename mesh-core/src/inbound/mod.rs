@@ -26,6 +26,7 @@ pub use refusal::{HostRefused, Refusal};
 use crate::filter::{Chain, FilterError, OverrideCompiler, Overrides};
 use crate::head::RequestHead;
 use crate::local_reply::Reason;
+use crate::model::http_filter::JwksSource;
 use crate::model::{FilterChain, HttpConnectionManager, Listener, VirtualHost};
 use crate::random::Random;
 use crate::rbac::{CompiledRbacFilter, RbacError};
@@ -250,6 +251,12 @@ impl CompiledHttp {
     #[must_use]
     pub fn overrides(&self, target: u32) -> &Overrides {
         self.overrides.get(target as usize).unwrap_or(&NOTHING_SAID)
+    }
+
+    /// Keys that are wanted before the first request needs them (Envoy: `async_fetch`).
+    pub fn early_keys(&self) -> impl Iterator<Item = &Arc<JwksSource>> {
+        let routes = self.overrides.iter().flat_map(Overrides::early_keys);
+        self.chain.early_keys().chain(routes)
     }
 
     /// The routes.

@@ -62,6 +62,9 @@ pub enum Refusal {
         /// The limit (`max_body_bytes`).
         limit: u64,
     },
+    /// The body broke off while a filter had to know of it.
+    #[error("the request's body broke off")]
+    BodyBroken,
     /// The caller's `grpc-timeout` can't be read.
     #[error(
         "the request's grpc-timeout can't be read: at most 8 digits and one unit of H, M, S, m, u or n"
@@ -105,6 +108,7 @@ impl Refusal {
             Self::HeadTooLarge { .. } => "head_too_large",
             Self::TooManyHeaders { .. } => "too_many_headers",
             Self::BodyTooLarge { .. } => "body_too_large",
+            Self::BodyBroken => "body_broken",
             Self::Timeout => "grpc_timeout",
             Self::Route(RouteError::NoVirtualHost) => "no_virtual_host",
             Self::Route(RouteError::NoRoute) => "no_route",
@@ -119,7 +123,9 @@ impl Refusal {
     pub const fn http_status(&self) -> StatusCode {
         match self {
             Self::NoConnection | Self::OtherListener(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Host(_) | Self::Path(_) | Self::Timeout => StatusCode::BAD_REQUEST,
+            Self::Host(_) | Self::Path(_) | Self::Timeout | Self::BodyBroken => {
+                StatusCode::BAD_REQUEST
+            }
             Self::HeadTooLarge { .. } | Self::TooManyHeaders { .. } => {
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
             }
@@ -141,7 +147,8 @@ impl Refusal {
             | Self::OtherListener(_)
             | Self::Host(_)
             | Self::Path(_)
-            | Self::Timeout => grpc::INTERNAL,
+            | Self::Timeout
+            | Self::BodyBroken => grpc::INTERNAL,
             Self::HeadTooLarge { .. } | Self::TooManyHeaders { .. } | Self::BodyTooLarge { .. } => {
                 grpc::RESOURCE_EXHAUSTED
             }
@@ -162,7 +169,7 @@ impl Refusal {
                 Some(ResponseFlag::NoFilterConfigFound)
             }
             Self::DeadlineExceeded => Some(ResponseFlag::DurationTimeout),
-            Self::Host(_) | Self::Path(_) | Self::Timeout => {
+            Self::Host(_) | Self::Path(_) | Self::Timeout | Self::BodyBroken => {
                 Some(ResponseFlag::DownstreamProtocolError)
             }
             Self::NoConnection
@@ -176,6 +183,9 @@ impl Refusal {
     /// Whether the connection is of no use any more, and is to be closed after the answer.
     #[must_use]
     pub const fn ends_connection(&self) -> bool {
-        matches!(self, Self::NoListener | Self::ChainGone | Self::BodyTooLarge { .. })
+        matches!(
+            self,
+            Self::NoListener | Self::ChainGone | Self::BodyTooLarge { .. } | Self::BodyBroken
+        )
     }
 }

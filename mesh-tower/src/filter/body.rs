@@ -13,8 +13,8 @@ use std::task::{Context, Poll};
 
 /// A body of which a part was read already.
 #[derive(Debug)]
-pub(crate) struct Prefixed<B: Body> {
-    read: VecDeque<Frame<B::Data>>,
+pub(crate) struct Prefixed<B> {
+    read: VecDeque<Frame<Bytes>>,
     bytes: u64,
     rest: B,
 }
@@ -28,10 +28,15 @@ pub(crate) struct Prefix {
     pub(crate) more: bool,
 }
 
-impl<B: Body> Prefixed<B> {
+impl<B> Prefixed<B> {
     /// A body of which nothing was read.
     pub(crate) const fn new(rest: B) -> Self {
         Self { read: VecDeque::new(), bytes: 0, rest }
+    }
+
+    /// How many bytes were read, and not taken yet.
+    pub(crate) const fn bytes_read(&self) -> u64 {
+        self.bytes
     }
 }
 

@@ -35,7 +35,6 @@ mod signature;
 #[cfg(test)]
 mod tests;
 
-#[cfg_attr(not(test), expect(unused_imports, reason = "for the server's layer"))]
 pub(crate) use body::{Prefixed, read_prefix};
 pub(crate) use grpc::Codec;
 

@@ -2,14 +2,17 @@
 
 use super::cluster::{AttemptRecord, ClusterCells, ClusterReading, LocalityCells, ReadCluster};
 use super::code::Code;
+use super::decisions::{FilterCells, FilterOutcome};
 use super::events::{CloseReason, EjectionKind, EjectionOutcome, RetryOutcome, Security};
 use super::identity::{IdentityReading, ReadIdentity, RootReading};
 use super::phases::{Phase, Phases};
+use super::port::{self, PortCells};
 use super::registry::Registry;
 use super::server::{ListenerCells, ServedCells};
 use super::source::{ReadSource, ResourceReading, ServerReading, SourceReading, TypeReading};
 use super::target::{CallRecord, TargetCells, TargetLabels};
 use http::StatusCode;
+use mesh_core::egress::EgressVerdict;
 use mesh_core::model::Locality;
 use mesh_core::outcome::{ConnectFailure, Overflow};
 use mesh_core::update::Origin;
@@ -28,6 +31,8 @@ pub(super) struct Busy {
     pub(super) locality: Arc<LocalityCells>,
     pub(super) state: Arc<dyn ReadCluster>,
     pub(super) served: (Arc<ListenerCells>, Arc<ServedCells>),
+    pub(super) filter: Arc<FilterCells>,
+    pub(super) port: (Arc<PortCells>, port::Active),
 }
 
 struct State;
@@ -127,8 +132,21 @@ pub(super) fn busy() -> Busy {
     source.live(&"7".into(), Timestamp::from_millis(4));
     source.copy_written(true);
     registry.identities().read_from("mesh".into(), Arc::new(Own));
+    mesh.egress().called("elsewhere", EgressVerdict::Allowed(None), None);
     let served = served(&registry);
-    Busy { registry, target, cluster, locality, state, served }
+    let filter = served.0.filter(&"limit".into());
+    filter.count(FilterOutcome::WouldBeLimited);
+    let port = port(&registry);
+    Busy { registry, target, cluster, locality, state, served, filter, port }
+}
+
+/// A port with one connection that is open, one that was refused, and one that failed.
+fn port(registry: &Arc<Registry>) -> (Arc<PortCells>, port::Active) {
+    let port = registry.port(&"web".into());
+    let active = port.accepted(port::Security::MutualTls);
+    port.failed(port::HandshakeFailure::Expired);
+    port.refused(port::Refusal::Rbac);
+    (port, active)
 }
 
 /// A listener with one request that has ended, one that has not, and one that was refused.

@@ -32,6 +32,7 @@ mod cell;
 mod changes;
 pub(crate) mod cluster;
 pub(crate) mod code;
+pub(crate) mod decisions;
 mod drops;
 mod egress;
 pub(crate) mod events;

@@ -201,6 +201,9 @@ metrics! {
     ServerRefused: Server Counter "mesh_server_refused_total" "{request}"
         [listener reason filter policy]
         "Requests that were refused before the service saw them, and those that shadow rules would refuse.";
+    ServerDecisions: Server Counter "mesh_server_filter_decisions_total" "{decision}"
+        [listener filter outcome]
+        "What filters that limit, ask or do faults decided about requests; would_be_…: in shadow mode.";
     ServerAccepted: Port Counter "mesh_server_connections_accepted_total" "{connection}"
         [listener security]
         "Connections that a server accepted, by how they are secured.";

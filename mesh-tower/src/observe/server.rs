@@ -1,12 +1,13 @@
 //! [`ListenerCells`]: the metrics of the requests that a listener takes.
 //!
 //! Routes and peers are counted apart: their product is bounded by nothing that anybody would want to store.
-//! Cells of routes are found when a configuration is taken up, those of a peer at the first request of its
+//! Cells of routes and filters are found when a configuration is taken up, those of a peer at the first request of its
 //! connection. Those of refusals are found by their labels when there is one; that takes no lock, and what
 //! is refused is not the common path.
 
 use super::cell::{Sharded, zeroes};
 use super::code::{Code, CodeCounters, CodeTable};
+use super::decisions::FilterCells;
 use super::histogram::{Histogram, HistogramSnapshot};
 use super::names::Metric;
 use super::registry::{Value, Visit};
@@ -30,6 +31,8 @@ pub(crate) struct ListenerCells {
     routes: Mutex<BTreeMap<RouteKey, Weak<ServedCells>>>,
     peers: Mutex<BTreeMap<PeerKey, Arc<PeerCells>>>,
     refused: ArcSwap<BTreeMap<RefusedKey, Arc<AtomicU64>>>,
+    /// By the filter's name: those of one name in several chains are counted together.
+    filters: Mutex<BTreeMap<Arc<str>, Weak<FilterCells>>>,
 }
 
 /// Virtual host and route; both empty for requests that no route took.
@@ -133,7 +136,7 @@ impl ServedCells {
 impl ListenerCells {
     pub(super) fn new(name: Arc<str>) -> Self {
         let (routes, peers) = (Mutex::default(), Mutex::default());
-        Self { name, routes, peers, refused: ArcSwap::default() }
+        Self { name, routes, peers, refused: ArcSwap::default(), filters: Mutex::default() }
     }
 
     /// The cells of one route; of no route, when both names are empty.
@@ -151,6 +154,18 @@ impl ListenerCells {
             shards: Sharded::default(),
         });
         routes.insert(key, Arc::downgrade(&cells));
+        cells
+    }
+
+    /// The cells of one filter. When a configuration is taken up.
+    pub(crate) fn filter(&self, name: &Arc<str>) -> Arc<FilterCells> {
+        let mut filters = self.filters.lock();
+        if let Some(cells) = filters.get(name).and_then(Weak::upgrade) {
+            return cells;
+        }
+        filters.retain(|_, cells| cells.strong_count() > 0);
+        let cells = Arc::new(FilterCells::default());
+        filters.insert(Arc::clone(name), Arc::downgrade(&cells));
         cells
     }
 
@@ -209,6 +224,15 @@ impl ListenerCells {
                 for ((reason, filter, policy), cell) in &**self.refused.load() {
                     let count = Value::Number(cell.load(Ordering::Relaxed));
                     visit(&[&self.name, reason, filter, policy], count);
+                }
+            }
+            Metric::ServerDecisions => {
+                for (filter, cells) in &*self.filters.lock() {
+                    if let Some(cells) = cells.upgrade() {
+                        cells.visit(|outcome, count| {
+                            visit(&[&self.name, filter, outcome], Value::Number(count));
+                        });
+                    }
                 }
             }
             _ => {

@@ -1,6 +1,7 @@
 //! [`Gate`]: the way of a request to its service: what `mesh_core` decides, done.
 
-use super::observer::{AuditSink, Observer};
+use super::filters::{Drive, Wait};
+use super::observer::AuditSink;
 use super::reply;
 use super::scope::RequestScope;
 use super::served::{Listening, ServedChain};
@@ -16,7 +17,6 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
 use http_body::SizeHint;
 use mesh_core::Timestamp;
-use mesh_core::filter::{FilterContext, Step};
 use mesh_core::head::{Peer, RequestHead, without_userinfo};
 use mesh_core::identity::xfcc::{X_FORWARDED_CLIENT_CERT, XfccAction};
 use mesh_core::inbound::head::{HeadSurvey, HostAction};
@@ -41,8 +41,8 @@ pub(super) enum Next {
     Service,
     /// It is answered here.
     Reply(Box<Response<Bytes>>),
-    /// It waits until then; then [`Gate::go_on`].
-    Delay(Timestamp),
+    /// A filter waits for something; then [`Gate::filters`] again.
+    Wait(Wait),
 }
 
 impl Gate {
@@ -56,7 +56,7 @@ impl Gate {
         let survey = HeadSurvey::new(&parts.uri, &parts.headers);
         let mut scope = RequestScope::new(self, parts, survey.grpc, started);
         let next = match self.admit(parts, size, &survey, &mut scope) {
-            Ok(None) => self.filters(parts, &mut scope, false),
+            Ok(None) => self.filters(parts, &mut scope, Drive::Start),
             Ok(Some(reply)) => Next::Reply(Box::new(reply)),
             Err(refusal) => Next::Reply(Box::new(scope.refuse(&refusal))),
         };
@@ -131,46 +131,10 @@ impl Gate {
             },
         }
     }
-
-    /// The time that a filter asked for is over.
-    pub(super) fn go_on(&self, parts: &mut Parts, scope: &mut RequestScope) -> Next {
-        self.filters(parts, scope, true)
-    }
-
-    fn filters(&self, parts: &mut Parts, scope: &mut RequestScope, delay_is_over: bool) -> Next {
-        let (Some(chain), Some(connection), Some(target)) =
-            (&scope.chain, &scope.connection, scope.target)
-        else {
-            // `admit` has set all three.
-            return Next::Reply(Box::new(scope.refuse(&Refusal::NoListener)));
-        };
-        let Some(http) = chain.http().filter(|http| http.chain().names().len() > 0) else {
-            return after(parts, scope);
-        };
-        let (now, wall) = (clock::now(), clock::wall());
-        let facts = connection.facts();
-        let mut cx = FilterContext { request: parts, connection: &facts, now, wall };
-        let mut observer = Observer::new(self, wall, scope.access.is_some());
-        let (filters, overrides) = (http.chain(), http.overrides(target));
-        let step = if delay_is_over {
-            scope.pass.handle_delay_over(filters, overrides, &mut cx, &mut observer)
-        } else {
-            scope.pass.start(filters, overrides, &mut cx, &mut observer)
-        };
-        let (denied, policy) = (observer.denied, observer.policy);
-        scope.policy = policy;
-        match step {
-            Step::Continue => after(parts, scope),
-            Step::Reply(filter) => Next::Reply(Box::new(scope.refuse_by_filter(&filter, denied))),
-            Step::Delay(until) => Next::Delay(until),
-            // A step that this layer does not know lets nothing through.
-            _ => Next::Reply(Box::new(scope.refuse(&Refusal::ChainGone))),
-        }
-    }
 }
 
 /// What follows the filters: the route's own answer, or the service.
-fn after(parts: &mut Parts, scope: &mut RequestScope) -> Next {
+pub(super) fn after(parts: &mut Parts, scope: &mut RequestScope) -> Next {
     if let Some(answer) = scope.answer.take() {
         return Next::Reply(answer);
     }
@@ -193,7 +157,7 @@ fn check_body(
         return Err(Refusal::BodyTooLarge { limit });
     }
     if size.upper().is_none_or(|upper| upper > limit) {
-        scope.limit_body(limit);
+        scope.limit_body(limit, false);
     }
     Ok(())
 }

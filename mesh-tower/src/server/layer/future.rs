@@ -70,7 +70,7 @@ where
                     let Some(live) = scope else { return Poll::Pending };
                     let polled = live.inbound.scope(|| future.poll(cx));
                     if polled.is_pending()
-                        && live.body_too_large().is_none()
+                        && !live.is_body_too_large()
                         && poll_deadline(this.deadline.as_mut(), live, cx).is_pending()
                     {
                         return Poll::Pending;
@@ -85,7 +85,7 @@ where
                 }
                 StateProj::Ready(reply) => {
                     let Some((mut reply, mut scope)) = reply.take() else { return Poll::Pending };
-                    scope.head(&reply);
+                    scope.answered_here(&mut reply);
                     if scope.is_head {
                         reply.body_mut().clear();
                     }
@@ -117,8 +117,8 @@ where
     R: Body<Data = Bytes>,
     R::Error: Into<BoxError>,
 {
-    if let Some(refusal) = scope.body_too_large() {
-        let reply = scope.refuse(&refusal);
+    if scope.is_body_too_large() {
+        let reply = scope.body_too_large();
         return Ended::Here(reply, scope);
     }
     match polled {

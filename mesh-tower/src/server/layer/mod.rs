@@ -19,31 +19,38 @@
 //! 3. Limits of the head (431), its host (400), the caller's deadline, the path (400, 307), what the caller
 //!    may not say (`mesh_core::inbound::head`, `path`; `mesh_core::identity::xfcc`).
 //! 4. The route: 404 without one; 503 for one that forwards (gRFC A36).
-//! 5. The filters of the chain, as the route has them ([`mesh_core::filter`]).
+//! 5. The filters of the chain, as the route has them ([`mesh_core::filter`]). Where one asks somebody, the
+//!    request waits for the answer, until the caller's deadline (504); an authorizer may want its body.
 //! 6. What the route answers by itself; else the service, within [`Inbound`], until the caller's deadline:
 //!    then its future, or its body, is dropped.
-//! 7. Its response: header edits of the route; `grpc-retry-pushback-ms: -1` or `x-mesh-retry: no` when it
+//! 7. Its response, and the layer's own: header edits of the route, and of filters that saw the request. When
+//!    it ends, however it does, filters get back what they gave. `grpc-retry-pushback-ms: -1` or `x-mesh-retry: no` when it
 //!    failed because a call that it made had nothing left to try; counted when its body ends.
 //!
 //! | file | holds |
 //! |---|---|
 //! | `served.rs` | what is in force, with where it is counted; made once per configuration |
-//! | `enter.rs` | steps 1 to 5 |
+//! | `enter.rs` | steps 1 to 4 |
+//! | `filters.rs` | step 5, as far as nothing is waited for |
+//! | `wait.rs` | step 5 of requests that wait |
 //! | `observer.rs` | what filters decided → metrics, log, audit |
 //! | `scope.rs` | what is known of a request until it has ended, and what is counted then |
 //! | `future.rs`, `body.rs`, `request_body.rs` | the service's future and the two bodies |
 //! | `reply.rs` | answers of the layer's own |
 //!
-//! A plain request takes no lock, boxes nothing and resolves no name. A filter that waits is a box.
+//! A plain request takes no lock, boxes nothing and resolves no name. A filter that waits is a box; one that
+//! asks what is known already (a token whose keys are here) does not wait.
 
 mod body;
 mod enter;
+mod filters;
 mod future;
 mod observer;
 mod reply;
 mod request_body;
 mod scope;
 mod served;
+mod wait;
 
 pub use body::ServerBody;
 pub use future::ServerFuture;
@@ -54,16 +61,18 @@ pub use request_body::RequestBody;
 use crate::Mesh;
 use crate::body::BoxError;
 use crate::clock;
+use crate::filter::Prefixed;
 use bytes::Bytes;
 use enter::{Gate, Next};
+use filters::Wait;
 use future::Entered;
 use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body;
-use mesh_core::Timestamp;
 use scope::RequestScope;
 use served::Listening;
 use std::fmt;
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -72,7 +81,7 @@ use tower_service::Service;
 
 /// Makes of a service one that is served as a listener of the configuration says.
 ///
-/// For any `Service<Request<RequestBody<B>>>`: axum's routers and routes, tonic's routes, hyper's
+/// For any `Service<Request<RequestBody<B>>>` over a body that is `Unpin`, as those of all servers are: axum's routers and routes, tonic's routes, hyper's
 /// `service_fn`. Clones, and the services of several calls of `layer`, share what they know.
 ///
 /// # Examples
@@ -145,7 +154,7 @@ impl<S, B, R> Service<Request<B>> for ServerService<S>
 where
     S: Service<Request<RequestBody<B>>, Response = Response<R>> + Clone + Send + 'static,
     S::Future: Send,
-    B: Body + Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
     R: Body<Data = Bytes>,
     R::Error: Into<BoxError>,
@@ -161,7 +170,7 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let started = clock::now();
         let (mut parts, body) = request.into_parts();
-        let size = body.size_hint();
+        let (size, body) = (body.size_hint(), Prefixed::new(body));
         let (mut scope, next) = self.gate.enter(&mut parts, &size, started);
         match next {
             Next::Service => {
@@ -169,17 +178,23 @@ where
                 ServerFuture::running(future, scope)
             }
             Next::Reply(reply) => ServerFuture::ready(*reply, scope),
-            Next::Delay(until) => ServerFuture::waiting(self.wait(until, parts, body, scope)),
+            Next::Wait(wait) => ServerFuture::waiting(self.wait(wait, parts, body, scope)),
         }
     }
 }
 
 /// Hands a request to the service, within its `Inbound`.
-fn serve<S, B>(service: &mut S, parts: Parts, body: B, scope: &mut RequestScope) -> S::Future
+fn serve<S, B>(
+    service: &mut S,
+    parts: Parts,
+    body: Prefixed<B>,
+    scope: &mut RequestScope,
+) -> S::Future
 where
     S: Service<Request<RequestBody<B>>>,
-    B: Body,
+    B: Body<Data = Bytes> + Unpin,
 {
+    scope.bound_body(&body.size_hint());
     let body = RequestBody::new(body, scope.body_limit());
     let request = Request::from_parts(parts, body);
     scope.served_from(clock::now);
@@ -187,38 +202,29 @@ where
 }
 
 impl<S> ServerService<S> {
-    /// Waits as a filter wants, or until the caller's deadline.
+    /// Waits as filters want, or until the caller's deadline. Dropping it gives up whatever is waited for.
     fn wait<B>(
         &mut self,
-        mut until: Timestamp,
+        wait: Wait,
         mut parts: Parts,
-        body: B,
+        mut body: Prefixed<B>,
         mut scope: RequestScope,
     ) -> Pin<Box<dyn Future<Output = Entered<S::Future>> + Send>>
     where
         S: Service<Request<RequestBody<B>>> + Clone + Send + 'static,
         S::Future: Send,
-        B: Body + Send + 'static,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
     {
         // Readiness is of the service that was asked for it; the next request asks its clone.
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);
         let gate = self.gate.clone();
         Box::pin(async move {
-            loop {
-                let deadline = scope.inbound.deadline_at().filter(|deadline| *deadline <= until);
-                tokio::time::sleep_until(clock::instant(deadline.unwrap_or(until))).await;
-                let next = match deadline {
-                    Some(_) => Next::Reply(Box::new(scope.deadline_passed())),
-                    None => gate.go_on(&mut parts, &mut scope),
-                };
-                match next {
-                    Next::Service => {
-                        let future = serve(&mut inner, parts, body, &mut scope);
-                        return Entered::Running(future, scope);
-                    }
-                    Next::Reply(reply) => return Entered::Ready(*reply, scope),
-                    Next::Delay(longer) => until = longer,
+            match wait::until_decided(&gate, &mut parts, &mut body, &mut scope, wait).await {
+                Some(reply) => Entered::Ready(*reply, scope),
+                None => {
+                    let future = serve(&mut inner, parts, body, &mut scope);
+                    Entered::Running(future, scope)
                 }
             }
         })

@@ -1,9 +1,12 @@
 //! [`Observer`]: what filters decided, told to metrics, the log and the audit.
 
 use super::enter::Gate;
+use super::served::ServedChain;
+use crate::observe::decisions::FilterOutcome;
 use mesh_core::WallTime;
-use mesh_core::filter::{FilterObserver, Told};
+use mesh_core::filter::{AskDecision, FilterObserver, Injected, Limit, Told};
 use mesh_core::rbac::{AuditRecord, RbacDecision, Request};
+use std::fmt;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -31,17 +34,33 @@ impl AuditSink for StdoutAudit {
 /// Told of the decisions about one request.
 pub(super) struct Observer<'a> {
     gate: &'a Gate,
+    chain: &'a ServedChain,
     wall: WallTime,
-    wants_policy: bool,
+    wants_line: bool,
+    pub(super) verdict: Verdict,
+}
+
+/// What was decided, for the answer, the metrics and the log.
+pub(super) struct Verdict {
+    /// Why it is refused, if it is: label `reason` of `mesh_server_refused_total`.
+    pub(super) reason: &'static str,
     /// The policy that denied, or the text that says that none allowed.
     pub(super) denied: Option<Arc<str>>,
     /// The policy that the last decision was made by, where the log wants it.
     pub(super) policy: Option<Arc<str>>,
+    /// What is to be said of a request that goes on although something is wrong, where the log wants it.
+    pub(super) details: Option<Arc<str>>,
 }
 
 impl<'a> Observer<'a> {
-    pub(super) const fn new(gate: &'a Gate, wall: WallTime, wants_policy: bool) -> Self {
-        Self { gate, wall, wants_policy, denied: None, policy: None }
+    pub(super) const fn new(
+        gate: &'a Gate,
+        chain: &'a ServedChain,
+        wall: WallTime,
+        wants_line: bool,
+    ) -> Self {
+        let verdict = Verdict { reason: "filter", denied: None, policy: None, details: None };
+        Self { gate, chain, wall, wants_line, verdict }
     }
 
     fn rbac(&mut self, filter: &Arc<str>, decision: &RbacDecision<'_>, request: &Request<'_>) {
@@ -50,14 +69,81 @@ impl<'a> Observer<'a> {
             cells.refused("rbac_would_deny", filter, &name_of(shadow.policy));
         }
         let Some(enforced) = decision.enforced else { return };
-        if self.wants_policy {
-            self.policy = enforced.policy.cloned();
+        if self.wants_line {
+            self.verdict.policy = enforced.policy.cloned();
         }
         if !enforced.allowed {
-            self.denied = Some(name_of(enforced.policy));
+            self.verdict.reason = "rbac_denied";
+            self.verdict.denied = Some(name_of(enforced.policy));
         }
         if enforced.audited {
             self.gate.audit.audit(&AuditRecord::new(self.wall, filter, request, &enforced));
+        }
+    }
+
+    fn limit(&mut self, filter: &Arc<str>, limit: Limit) {
+        self.count(filter, limit.into());
+        match limit {
+            Limit::Allowed => {}
+            Limit::Limited => self.verdict.reason = "limited",
+            Limit::WouldBeLimited => self.note(filter, &"it would be limited"),
+        }
+    }
+
+    fn fault(&mut self, filter: &Arc<str>, fault: Injected) {
+        self.count(filter, fault.into());
+        match fault {
+            Injected::Delay(delay) => self.note(filter, &format_args!("delayed by {delay:?}")),
+            Injected::Abort(..) => self.verdict.reason = "fault",
+            Injected::Overflow => {}
+        }
+    }
+
+    fn asked(&mut self, filter: &Arc<str>, decision: &AskDecision<'_>) {
+        let outcome = FilterOutcome::from(decision);
+        self.count(filter, outcome);
+        self.tell_of_failure(filter, decision);
+        let AskDecision { code, shadow, .. } = *decision;
+        if !shadow && !code.is_empty() {
+            self.verdict.reason = code;
+        }
+        if shadow || decision.failure.is_some() {
+            let outcome = outcome.as_str();
+            match decision.failure {
+                Some(failure) => self.note(filter, &format_args!("{outcome}: {failure}")),
+                None => self.note(filter, &format_args!("{outcome} ({code}), in shadow mode")),
+            }
+        }
+    }
+
+    /// The log hears when answers stop and when they come again, not of each request.
+    fn tell_of_failure(&self, filter: &Arc<str>, decision: &AskDecision<'_>) {
+        let Some(cluster) = decision.cluster else { return };
+        let Some(cells) = self.chain.filter(filter) else { return };
+        let listener = &*self.gate.listening.listener;
+        let (filter, cluster) = (&**filter, &**cluster);
+        match decision.failure {
+            Some(failure) if cells.answered(false) => tracing::warn!(
+                target: "mesh::filter", listener, filter, cluster, %failure,
+                "whoever the filter asks does not answer"
+            ),
+            None if decision.code != TOO_LARGE && cells.answered(true) => tracing::info!(
+                target: "mesh::filter", listener, filter, cluster,
+                "whoever the filter asks answers again"
+            ),
+            Some(_) | None => {}
+        }
+    }
+
+    fn count(&self, filter: &Arc<str>, outcome: FilterOutcome) {
+        if let Some(cells) = self.chain.filter(filter) {
+            cells.count(outcome);
+        }
+    }
+
+    fn note(&mut self, filter: &str, what: &dyn fmt::Display) {
+        if self.wants_line {
+            self.verdict.details = Some(format!("filter `{filter}`: {what}").into());
         }
     }
 }
@@ -69,9 +155,16 @@ fn name_of(policy: Option<&Arc<str>>) -> Arc<str> {
 
 impl FilterObserver for Observer<'_> {
     fn told(&mut self, filter: &Arc<str>, what: Told<'_>) {
-        // What other filters count, they count themselves.
-        if let Told::Rbac(decision, request) = what {
-            self.rbac(filter, &decision, request);
+        match what {
+            Told::Rbac(decision, request) => self.rbac(filter, &decision, request),
+            Told::Limit(limit) => self.limit(filter, limit),
+            Told::Fault(fault) => self.fault(filter, fault),
+            Told::Asked(decision) => self.asked(filter, &decision),
+            // What is newer than this is not counted.
+            _ => {}
         }
     }
 }
+
+/// A body that is too large to ask about: nobody was asked.
+const TOO_LARGE: &str = "ext_authz_body_too_large";

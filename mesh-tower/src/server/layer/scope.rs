@@ -8,12 +8,14 @@ use crate::inbound_context::Inbound;
 use crate::net::Draw;
 use crate::observe::ServerTime;
 use crate::observe::code::Code;
+use crate::observe::decisions::FilterOutcome;
 use crate::server::Connection;
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Version, response};
+use http_body::SizeHint;
 use mesh_core::call::backoff::GRPC_RETRY_PUSHBACK_MS;
-use mesh_core::filter::{FilterReply, Pass};
+use mesh_core::filter::{Chain, End, FilterReply, Overrides, Pass};
 use mesh_core::identity::Peer;
 use mesh_core::inbound::Refusal;
 use mesh_core::outcome::{grpc, grpc_status};
@@ -49,7 +51,9 @@ pub(super) struct RequestScope {
     /// What the log wants to know.
     pub(super) access: Option<Box<AccessLine>>,
     /// The policy that let it through, or did not, where the log wants it.
-    pub(super) policy: Option<Arc<str>>,
+    policy: Option<Arc<str>>,
+    /// Its answer did not come to its end.
+    cancelled: bool,
     done: bool,
 }
 
@@ -57,6 +61,8 @@ pub(super) struct RequestScope {
 #[derive(Clone, Debug)]
 pub(super) struct BodyLimit {
     pub(super) limit: u64,
+    /// It is a filter's, and not the listener's.
+    by_filter: bool,
     pub(super) exceeded: Arc<AtomicBool>,
 }
 
@@ -92,6 +98,7 @@ impl RequestScope {
             code: Code::default(),
             access,
             policy: None,
+            cancelled: false,
             done: false,
         }
     }
@@ -114,9 +121,19 @@ impl RequestScope {
         }
     }
 
-    /// Its body may have this many bytes.
-    pub(super) fn limit_body(&mut self, limit: u64) {
-        self.body_limit = Some(BodyLimit { limit, exceeded: Arc::default() });
+    /// Its body may have this many bytes: the listener says so, or a filter.
+    pub(super) fn limit_body(&mut self, limit: u64, by_filter: bool) {
+        self.body_limit = Some(BodyLimit { limit, by_filter, exceeded: Arc::default() });
+    }
+
+    /// The bound of filters counts as well, for a body of this size: the smaller one.
+    pub(super) fn bound_body(&mut self, size: &SizeHint) {
+        let Some(bound) = self.pass.body_limit() else { return };
+        let limit = bound.max_request_bytes;
+        let is_smaller = self.body_limit.as_ref().is_none_or(|own| limit < own.limit);
+        if is_smaller && size.upper().is_none_or(|upper| upper > limit) {
+            self.limit_body(limit, true);
+        }
     }
 
     pub(super) fn body_limit(&self) -> Option<BodyLimit> {
@@ -124,10 +141,23 @@ impl RequestScope {
     }
 
     /// Whether its body had more bytes than it may.
-    pub(super) fn body_too_large(&self) -> Option<Refusal> {
-        let limit = self.body_limit.as_ref()?;
-        let exceeded = limit.exceeded.load(Ordering::Relaxed);
-        exceeded.then_some(Refusal::BodyTooLarge { limit: limit.limit })
+    pub(super) fn is_body_too_large(&self) -> bool {
+        self.body_limit.as_ref().is_some_and(|limit| limit.exceeded.load(Ordering::Relaxed))
+    }
+
+    /// Answers that.
+    #[cold]
+    pub(super) fn body_too_large(&mut self) -> Response<Bytes> {
+        let limit = self.body_limit.as_ref();
+        let bound = self.pass.body_limit().filter(|_| limit.is_some_and(|limit| limit.by_filter));
+        let Some(bound) = bound.cloned() else {
+            let limit = limit.map_or(0, |limit| limit.limit);
+            return self.refuse(&Refusal::BodyTooLarge { limit });
+        };
+        if let Some(cells) = self.chain.as_ref().and_then(|chain| chain.filter(&bound.filter)) {
+            cells.count(FilterOutcome::Limited);
+        }
+        self.refuse_by_filter(&bound.reply(), "limited", None)
     }
 
     /// The service is called now.
@@ -153,13 +183,25 @@ impl RequestScope {
         self.refused(reply, refused)
     }
 
-    /// Answers what a filter refused; `denied`: by this policy.
+    /// What the log is to say of it, whatever becomes of it.
+    pub(super) fn noted(&mut self, policy: Option<Arc<str>>, details: Option<Arc<str>>) {
+        if policy.is_some() {
+            self.policy = policy;
+        }
+        if let Some(line) = &mut self.access
+            && details.is_some()
+        {
+            line.details = details;
+        }
+    }
+
+    /// Answers what a filter refused, for `reason`; `denied`: by this policy.
     pub(super) fn refuse_by_filter(
         &mut self,
         filter: &FilterReply,
+        reason: &'static str,
         denied: Option<Arc<str>>,
     ) -> Response<Bytes> {
-        let reason = if denied.is_some() { "rbac_denied" } else { "filter" };
         let refused = Refused {
             reason,
             filter: Arc::clone(&filter.filter),
@@ -185,22 +227,41 @@ impl RequestScope {
 
     // === The response ===
 
+    /// The layer's own answer goes out. Filters see it as any other.
+    pub(super) fn answered_here<B>(&mut self, response: &mut Response<B>) {
+        self.filters_see(response);
+        self.head(response);
+    }
+
+    /// The filters that saw the request see the head of its answer, and may change it.
+    fn filters_see<B>(&mut self, response: &mut Response<B>) {
+        let Some((chain, overrides)) = filters(self.chain.as_deref(), self.target) else { return };
+        if !self.pass.sees_response(chain) {
+            return;
+        }
+        let mut head = Response::new(()).into_parts().0;
+        swap_head(&mut head, response);
+        self.pass.handle_response(chain, overrides, &mut head, clock::now());
+        swap_head(&mut head, response);
+    }
+
     /// A response head goes out, of the service or of the layer.
-    pub(super) fn head<B>(&mut self, response: &Response<B>) {
+    fn head<B>(&mut self, response: &Response<B>) {
         let status = response.status();
         let headers = response.headers();
         self.code.status = Some(status);
         self.code.grpc_status = self.grpc.then(|| grpc_status(headers)).flatten();
     }
 
-    /// What the service answered is made what it is to be. A filter that looks at answers does so between the
-    /// edits of the route and what is counted; one that counts them, in [`finish`](Self::finish).
+    /// What the service answered is made what it is to be. Filters that look at answers do so between the
+    /// edits of the route and what is counted.
     pub(super) fn answered<B>(&mut self, response: &mut Response<B>) {
         if let Some(served) = self.route()
             && served.route.edits_response(None)
         {
             served.route.edit_response(None, response.headers_mut());
         }
+        self.filters_see(response);
         self.head(response);
         if self.inbound.is_exhausted() {
             self.push_back(response);
@@ -240,6 +301,7 @@ impl RequestScope {
     pub(super) fn cut_off(&mut self) -> Option<HeaderMap> {
         self.code.flag = Refusal::DeadlineExceeded.flag();
         if !self.grpc {
+            self.cancelled = true;
             return None;
         }
         self.code.grpc_status = Some(grpc::DEADLINE_EXCEEDED);
@@ -252,6 +314,7 @@ impl RequestScope {
 
     /// The service failed without a response, or its body broke off.
     pub(super) const fn broken(&mut self) {
+        self.cancelled = true;
         if self.code.flag.is_none() {
             self.code.flag = Some(ResponseFlag::LocalReset);
         }
@@ -262,7 +325,9 @@ impl RequestScope {
         if std::mem::replace(&mut self.done, true) {
             return;
         }
-        let duration = clock::now().saturating_duration_since(self.started);
+        let now = clock::now();
+        self.end_pass(now);
+        let duration = now.saturating_duration_since(self.started);
         match self.route() {
             Some(route) => route.cells.finished(self.code, duration),
             None => {
@@ -277,6 +342,14 @@ impl RequestScope {
         if let Some(line) = self.access.take() {
             self.log(&line, duration);
         }
+    }
+
+    /// Filters get back what they gave.
+    fn end_pass(&mut self, now: Timestamp) {
+        let Some((chain, overrides)) = filters(self.chain.as_deref(), self.target) else { return };
+        let Code { status, grpc_status, .. } = self.code;
+        let end = End { status, grpc_status, cancelled: self.cancelled };
+        self.pass.handle_end(chain, overrides, end, now);
     }
 
     #[cold]
@@ -305,10 +378,25 @@ impl Drop for RequestScope {
     /// The caller went away.
     fn drop(&mut self) {
         if !self.done {
+            self.cancelled = true;
             self.code.flag.get_or_insert(ResponseFlag::DownstreamConnectionTermination);
             self.finish();
         }
     }
+}
+
+/// The filters of a request, as its route has them; `None`: it was refused before them.
+fn filters(chain: Option<&ServedChain>, target: Option<u32>) -> Option<(&Chain, &Overrides)> {
+    let http = chain?.http()?;
+    Some((http.chain(), http.overrides(target?)))
+}
+
+/// Exchanges the heads of two responses, of which one has no body.
+fn swap_head<B>(head: &mut response::Parts, response: &mut Response<B>) {
+    std::mem::swap(&mut head.status, response.status_mut());
+    std::mem::swap(&mut head.version, response.version_mut());
+    std::mem::swap(&mut head.headers, response.headers_mut());
+    std::mem::swap(&mut head.extensions, response.extensions_mut());
 }
 
 /// gRFC A6: a negative pushback is "do not retry".

@@ -1,6 +1,8 @@
 //! [`Listening`]: what a listener serves now, with where it is counted.
 
 use crate::Mesh;
+use crate::filter::Asker;
+use crate::observe::decisions::FilterCells;
 use crate::observe::server::{ListenerCells, ServedCells};
 use crate::server::Connection;
 use arc_swap::ArcSwap;
@@ -17,6 +19,8 @@ pub(super) struct Listening {
     pub(super) cells: Arc<ListenerCells>,
     /// Of requests that no route took.
     pub(super) unrouted: Arc<ServedCells>,
+    /// Who asks for filters.
+    pub(super) asker: Arc<Asker>,
     served: ArcSwap<Served>,
 }
 
@@ -33,6 +37,7 @@ pub(super) struct ServedChain {
     pub(super) compiled: Arc<CompiledFilterChain>,
     /// By the number of the route's target.
     routes: Box<[ServedRoute]>,
+    filters: Box<[(Arc<str>, Arc<FilterCells>)]>,
 }
 
 /// A route.
@@ -46,7 +51,12 @@ impl Listening {
         let cells = mesh.shared().registry.listener(&listener);
         let nobody = Arc::from("");
         let unrouted = cells.route(&nobody, &nobody);
-        Self { mesh, listener, cells, unrouted, served: ArcSwap::default() }
+        let asker = Asker::new(&mesh);
+        let own = Self { mesh, listener, cells, unrouted, asker, served: ArcSwap::default() };
+        // Now, where there is something: keys that are wanted early are there before the first request.
+        let served = own.serve(own.mesh.snapshot().listeners(), &Served::default());
+        own.served.store(Arc::new(served));
+        own
     }
 
     /// The chain of `connection` that is in force now.
@@ -92,7 +102,11 @@ impl Listening {
         let chains = listener.chains().iter().map(|compiled| {
             let same = |known: &&Arc<ServedChain>| Arc::ptr_eq(&known.compiled, compiled);
             let known = known.iter().find(same).cloned();
-            known.unwrap_or_else(|| Arc::new(ServedChain::new(compiled, &self.cells)))
+            known.unwrap_or_else(|| {
+                let early = compiled.http().into_iter().flat_map(CompiledHttp::early_keys);
+                self.asker.want_keys(early);
+                Arc::new(ServedChain::new(compiled, &self.cells))
+            })
         });
         chains.collect()
     }
@@ -115,12 +129,25 @@ impl ServedChain {
             route: Arc::clone(target.route),
             cells: cells.route(target.route.virtual_host(), target.route.name()),
         });
-        Self { routes: routes.collect(), compiled: Arc::clone(compiled) }
+        let names = compiled.http().into_iter().flat_map(|http| http.chain().names());
+        let filters = names.map(|name| (Arc::clone(name), cells.filter(name)));
+        Self {
+            routes: routes.collect(),
+            filters: filters.collect(),
+            compiled: Arc::clone(compiled),
+        }
     }
 
     /// What is done with requests; `None`: the chain has none.
     pub(super) fn http(&self) -> Option<&CompiledHttp> {
         self.compiled.http()
+    }
+
+    /// Where the decisions of the filter of this name are counted.
+    pub(super) fn filter(&self, name: &Arc<str>) -> Option<&FilterCells> {
+        // The name is the chain's own, so nothing has to be compared but where it is.
+        let found = self.filters.iter().find(|(known, _)| Arc::ptr_eq(known, name));
+        found.map(|(_, cells)| &**cells)
     }
 
     /// The route of this target.

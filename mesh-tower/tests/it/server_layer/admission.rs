@@ -2,22 +2,20 @@
 
 use super::kit::{
     ask, behind, chain, changing, connection, echo, listener, mesh, rbac, refused, request, routes,
-    send, told,
+    send, streamed, told,
 };
 use crate::fixture::{bounded, metric};
 use bytes::Bytes;
-use futures_util::stream;
 use http::{Response, StatusCode};
-use http_body_util::{BodyExt, StreamBody};
-use hyper::body::Frame;
+use http_body_util::BodyExt;
 use mesh_core::WallTime;
 use mesh_core::identity::Peer;
 use mesh_core::model::filter_chain::EscapedSlashes;
 use mesh_core::model::route::DirectResponse;
 use mesh_core::model::{DownstreamTls, ForwardAction, Redirect, RouteAction};
 use mesh_core::update::ConfigUpdate;
+use mesh_tower::MeshBody;
 use mesh_tower::server::{Connection, NoConnection, ServerLayer};
-use mesh_tower::{BoxError, MeshBody};
 use std::sync::Arc;
 
 /// Nothing that leads to `/admin` gets there, and what the service sees is what the policy saw.
@@ -150,11 +148,6 @@ async fn a_body_is_refused_at_once_or_where_it_goes_beyond_its_limit() {
             Err(_) => Response::builder().status(500).body(MeshBody::empty()).unwrap(),
         }
     });
-    let streamed = |parts: &[&'static str]| {
-        let frames: Vec<Result<_, BoxError>> =
-            parts.iter().map(|part| Ok(Frame::data(Bytes::from_static(part.as_bytes())))).collect();
-        MeshBody::new(StreamBody::new(stream::iter(frames)))
-    };
     let too_large = "413 the request's body has more bytes than the limit of 5";
     for (body, expected) in [
         (MeshBody::full("12345"), "200 12345"),

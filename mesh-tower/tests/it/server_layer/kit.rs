@@ -2,8 +2,10 @@
 
 use crate::fixture::bounded;
 use bytes::Bytes;
+use futures_util::stream;
 use http::{HeaderName, HeaderValue, Request, Response, Version};
-use http_body_util::BodyExt;
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
 use mesh_core::identity::{Peer, PeerCertificate, SpiffeId};
 use mesh_core::model::matcher::StringPattern;
 use mesh_core::model::rbac::{Rbac, RbacAction, RbacFilter};
@@ -204,6 +206,28 @@ pub(super) fn refused<B>(response: &Response<B>) -> String {
     refused.map_or_else(String::new, |refused| {
         format!("{}/{}/{}", refused.reason, refused.filter, refused.policy)
     })
+}
+
+/// What a filter decided, and how often: `allowed:2 limited:1`.
+pub(super) fn decided(mesh: &Mesh, filter: &str) -> String {
+    let text = mesh.metrics().prometheus_text();
+    let of_filter = format!("filter=\"{filter}\"");
+    let lines = text.lines().filter_map(|line| {
+        let line = line.strip_prefix("mesh_server_filter_decisions_total{")?;
+        let line = line.contains(&of_filter).then_some(line)?;
+        let outcome = line.split("outcome=\"").nth(1)?.split('"').next()?;
+        Some(format!("{outcome}:{}", line.rsplit(' ').next()?))
+    });
+    let mut lines: Vec<_> = lines.collect();
+    lines.sort_unstable();
+    lines.join(" ")
+}
+
+/// A body of these parts, whose length is not known beforehand.
+pub(super) fn streamed(parts: &[&'static str]) -> MeshBody {
+    let frames: Vec<Result<_, BoxError>> =
+        parts.iter().map(|part| Ok(Frame::data(Bytes::from_static(part.as_bytes())))).collect();
+    MeshBody::new(StreamBody::new(stream::iter(frames)))
 }
 
 pub(super) type Failed = BoxError;
