@@ -121,7 +121,8 @@ pub(super) fn identity(reader: &mut Reader<'_>, entry: &Entry) -> Option<Arc<Ide
     if chosen.is_some_and(|entry| &*entry.key == "spire") {
         fields.misplaced(reader, &["key", "roots", "crl"], "beside `spire`, which gives all of it");
     }
-    let source = files.map(IdentityOrigin::Files).or(spire.map(IdentityOrigin::WorkloadApi))?;
+    let source =
+        files.map(IdentityOrigin::Files).or_else(|| spire.map(IdentityOrigin::WorkloadApi))?;
     let mut identity = IdentityConfig::new(source);
     // An id that can't be read must not become none: anybody's certificate would do.
     identity.spiffe_id = id.map(|id| id.ok_or(())).transpose().ok()?;

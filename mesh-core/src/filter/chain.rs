@@ -35,7 +35,7 @@ pub(super) struct CompiledFilter {
 #[derive(Debug)]
 pub(super) enum Filter {
     Rbac(Box<CompiledRbacFilter>),
-    Jwt(CompiledJwt),
+    Jwt(Box<CompiledJwt>),
     ExtAuthz(CompiledExtAuthz),
     RateLimit(CompiledRateLimit),
     LocalRateLimit(CompiledLocalRateLimit),
@@ -165,7 +165,7 @@ impl Filter {
                 rbac.map(|rbac| Self::Rbac(Box::new(rbac)))
             }
             HttpFilterConfig::JwtAuthn(jwt) => {
-                CompiledJwt::new(jwt).map(Self::Jwt).map_err(Kind::from)
+                CompiledJwt::new(jwt).map(|jwt| Self::Jwt(Box::new(jwt))).map_err(Kind::from)
             }
             HttpFilterConfig::ExtAuthz(authz) => {
                 CompiledExtAuthz::new(authz).map(Self::ExtAuthz).map_err(Kind::from)

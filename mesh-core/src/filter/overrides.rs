@@ -144,7 +144,7 @@ impl<'c> OverrideCompiler<'c> {
 fn for_route(own: &CompiledFilter, said: &HttpFilterOverride) -> Result<Filter, FilterError> {
     let config = match (&own.filter, said) {
         (Filter::Jwt(jwt), HttpFilterOverride::JwtRequirement(name)) => {
-            let jwt = jwt.for_route(name).map(Filter::Jwt);
+            let jwt = jwt.for_route(name).map(|jwt| Filter::Jwt(Box::new(jwt)));
             return jwt.map_err(|wrong| error(&own.name, wrong.into()));
         }
         (Filter::ExtAuthz(own), HttpFilterOverride::ExtAuthz(said)) => {

@@ -1,6 +1,6 @@
 //! What holds for the connections of a port (Envoy: `config.listener.v3.FilterChain`; gRFC A36).
 
-use super::http_filter::HttpFilter;
+use super::http_filter::{HttpFilter, HttpFilterOverride};
 use super::rbac::RbacFilter;
 use super::tls::DownstreamTls;
 use super::{Cidr, Domain, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost};
@@ -215,5 +215,15 @@ impl HttpConnectionManager {
             forward_client_cert: ForwardClientCert::default(),
             xff_num_trusted_hops: 0,
         }
+    }
+
+    /// The clusters that its filters ask somebody in, and those that routes send them to; one may be there
+    /// several times.
+    pub fn clusters(&self) -> impl Iterator<Item = &Arc<str>> {
+        let filters = self.http_filters.iter().flat_map(|filter| filter.config.clusters());
+        let hosts = self.route_configuration.virtual_hosts.iter();
+        let said = hosts
+            .flat_map(|host| host.routes.iter().map(|route| &route.filters).chain([&host.filters]));
+        filters.chain(said.flat_map(|said| said.values()).flat_map(HttpFilterOverride::clusters))
     }
 }

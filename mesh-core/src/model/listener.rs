@@ -1,7 +1,7 @@
 //! Ports that serve (Envoy: `config.listener.v3.Listener`; gRFC A36).
 
 use super::Address;
-use super::filter_chain::FilterChain;
+use super::filter_chain::{FilterChain, HttpConnectionManager};
 use std::sync::Arc;
 
 /// A port that serves.
@@ -38,6 +38,12 @@ impl Listener {
     /// The names of the secrets that its chains need; one may be there several times.
     pub fn secrets(&self) -> impl Iterator<Item = &Arc<str>> {
         self.chains().filter_map(|chain| chain.tls.as_ref()).flat_map(|tls| tls.secrets())
+    }
+
+    /// The clusters that its filters ask somebody in; one may be there several times.
+    pub fn clusters(&self) -> impl Iterator<Item = &Arc<str>> {
+        let managers = self.chains().filter_map(|chain| chain.http.as_deref());
+        managers.flat_map(HttpConnectionManager::clusters)
     }
 
     /// All chains, the default one last.

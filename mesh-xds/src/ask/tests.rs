@@ -48,19 +48,21 @@ fn check(bytes: &[u8], expected: &str) {
 
 #[test]
 fn only_an_explicit_ok_is_a_yes() {
-    let mut ok = auth::OkHttpResponse::default();
-    ok.headers = vec![
+    let headers = vec![
         option("x-a", "1", None, 0),
         option("x-b", "2", Some(true), 0),
         option("x-c", "3", None, 1),
         option(":path", "/x", None, 0),
         option("x-d", "a\nb", None, 0),
     ];
-    ok.headers_to_remove = vec!["x-e".into()];
-    ok.query_parameters_to_set = vec![QueryParameter { key: "k".into(), value: "v".into() }];
-    let ok = Some(HttpResponse::OkResponse(ok));
-    let mut denied = auth::DeniedHttpResponse::default();
-    denied.status = Some(HttpStatus { code: 401 });
+    let ok = Some(HttpResponse::OkResponse(auth::OkHttpResponse {
+        headers,
+        headers_to_remove: vec!["x-e".into()],
+        query_parameters_to_set: vec![QueryParameter { key: "k".into(), value: "v".into() }],
+        ..Default::default()
+    }));
+    let status = Some(HttpStatus { code: 401 });
+    let mut denied = auth::DeniedHttpResponse { status, ..Default::default() };
     let no = Some(HttpResponse::DeniedResponse(denied.clone()));
     denied.status = Some(HttpStatus { code: 99 });
     let wrong = Some(HttpResponse::DeniedResponse(denied));

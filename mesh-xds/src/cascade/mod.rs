@@ -6,6 +6,9 @@
 //!                                       │       └─ SDS (identity, roots)
 //!                                       └─ CDS (aggregate) ─┬─ CDS ─ …
 //!                                                           └─ …
+//! server ─ LDS ─┬─ RDS
+//!               ├─ SDS
+//!               └─ CDS (that its filters ask somebody in) ─ …
 //! ```
 //!
 //! - **By name** (gRPC): an authority that calls are made to is the name of a listener. Of its routes the
@@ -310,6 +313,13 @@ impl Cascade {
         let (before, after) = &effect.secrets;
         after.iter().for_each(|secret| self.clusters.keep_secret(secret));
         before.iter().for_each(|secret| self.clusters.let_go_secret(secret));
+        let (before, after) = &effect.clusters;
+        if Arc::ptr_eq(before, after) {
+            return;
+        }
+        // First those that stay, so that none is let go of and made anew.
+        after.iter().for_each(|cluster| self.clusters.keep(cluster));
+        before.iter().for_each(|cluster| self.clusters.let_go(cluster, &mut self.changed));
     }
 
     /// What became of the configuration since the last call, as far as

@@ -1,15 +1,17 @@
 //! [`Servers`]: the listeners that servers ask for, each with its routes put in (gRFC A36).
 //!
-//! - **Complete:** a listener is in force once its routes and secrets have an answer. Until then the last one
-//!   that was stays (A36: "applying an LDS waits for its RDS").
+//! - **Complete:** a listener is in force once its routes and secrets have an answer, and so have the clusters
+//!   that its filters ask somebody in, with all that is behind them. Until then the last one that was stays
+//!   (A36: "applying an LDS waits for its RDS").
 //! - **Routes alone:** other routes change the listener in place; the chains that they are not for stay the
 //!   same pointers, and so do their connections.
 //! - **Gone is not serving:** a listener that does not exist, or can't serve, is not in the result, and why is
 //!   beside it. Losing the control plane changes nothing.
 //! - Routes that do not exist are none: the listener serves, and refuses what it can't route.
 
-use super::Key;
 use super::version::Part;
+use super::walk::Walk;
+use super::{Key, aggregate};
 use crate::protocol::canonical;
 use crate::store::{Known, Store};
 use crate::{Resource, ResourceType, XdsServer};
@@ -33,6 +35,8 @@ struct Server {
     needs: Arc<BTreeSet<Key>>,
     /// What is in force is made from these.
     holds: BTreeSet<Key>,
+    /// The clusters that the filters in force ask somebody in, those that aggregates stand for among them.
+    clusters: Arc<BTreeSet<Arc<str>>>,
     hash: Option<u64>,
 }
 
@@ -42,6 +46,7 @@ pub(super) struct Effect {
     pub(super) needs: (Arc<BTreeSet<Key>>, Arc<BTreeSet<Key>>),
     pub(super) hash: (Option<u64>, Option<u64>),
     pub(super) secrets: (Vec<Arc<str>>, Vec<Arc<str>>),
+    pub(super) clusters: (Arc<BTreeSet<Arc<str>>>, Arc<BTreeSet<Arc<str>>>),
     /// Its answer is another.
     pub(super) is_visible: bool,
 }
@@ -62,6 +67,7 @@ impl Servers {
             answer: None,
             needs: Arc::default(),
             holds: BTreeSet::new(),
+            clusters: Arc::default(),
             hash: None,
         });
         is_new
@@ -74,6 +80,7 @@ impl Servers {
             needs: (server.needs, Arc::default()),
             hash: (server.hash, None),
             secrets: (secrets(server.answer.as_ref()), Vec::new()),
+            clusters: (server.clusters, Arc::default()),
             is_visible: server.answer.is_some(),
         })
     }
@@ -89,19 +96,23 @@ impl Servers {
         let name = Arc::clone(name);
         let (before, hash) = (server.answer.clone(), server.hash);
         let server = self.0.get_mut(&name)?;
+        let asked = Arc::clone(&server.clusters);
         let mut look = Look { store, needs: BTreeSet::new(), is_pending: false };
         if let Some(answer) = look.listener(&server.listener, before.as_ref()) {
             server.holds.clone_from(&look.needs);
             server.hash = Some(hash_of(&name, &answer, &look));
+            server.clusters = Arc::new(clusters(&answer, store));
             server.answer = Some(answer);
         }
         // What serves is kept until its successor is complete.
         look.needs.extend(server.holds.iter().cloned());
+        server.clusters.iter().for_each(|cluster| look.cluster(cluster));
         let needs = Arc::new(look.needs);
         let effect = Effect {
             needs: (std::mem::replace(&mut server.needs, Arc::clone(&needs)), needs),
             hash: (hash, server.hash),
             secrets: (secrets(before.as_ref()), secrets(server.answer.as_ref())),
+            clusters: (asked, Arc::clone(&server.clusters)),
             is_visible: before != server.answer,
         };
         Some((name, effect))
@@ -139,6 +150,17 @@ fn secrets(answer: Option<&Answer>) -> Vec<Arc<str>> {
     listener.iter().flat_map(|listener| listener.secrets()).cloned().collect()
 }
 
+/// The clusters that the filters of a listener in force ask somebody in. gRFC A75: what an aggregate stands
+/// for are clusters of their own.
+fn clusters(answer: &Answer, store: &Store) -> BTreeSet<Arc<str>> {
+    let listener = answer.as_ref().ok();
+    let mut found: BTreeSet<_> =
+        listener.iter().flat_map(|listener| listener.clusters()).cloned().collect();
+    let leaves: Vec<_> = found.iter().flat_map(|name| aggregate::leaves(store, name)).collect();
+    found.extend(leaves);
+    found
+}
+
 fn hash_of(name: &str, answer: &Answer, look: &Look<'_>) -> u64 {
     let mut hash = match answer {
         Ok(_) => Part::new("listener", name),
@@ -148,8 +170,10 @@ fn hash_of(name: &str, answer: &Answer, look: &Look<'_>) -> u64 {
             hash
         }
     };
-    // Secrets have parts of their own, as they rotate alone.
-    let parts = look.needs.iter().filter(|(kind, _)| *kind != ResourceType::Secret);
+    // Secrets and clusters have parts of their own, as they change alone.
+    let parts = look.needs.iter().filter(|(kind, _)| {
+        matches!(kind, ResourceType::Listener | ResourceType::RouteConfiguration)
+    });
     parts.for_each(|(kind, name)| hash.resource(look.store, *kind, name));
     hash.hash()
 }
@@ -168,6 +192,13 @@ impl<'s> Look<'s> {
         self.needs.insert((kind, name));
         self.is_pending |= known == Known::Pending;
         known
+    }
+
+    /// A cluster and all that is behind it.
+    fn cluster(&mut self, name: &Arc<str>) {
+        let mut walk = Walk::new(self.store, &mut self.needs);
+        walk.need_cluster(name);
+        self.is_pending |= walk.is_pending();
     }
 
     /// What it comes to; `None`: something has no answer yet.
@@ -220,6 +251,7 @@ impl<'s> Look<'s> {
                 *chain = Arc::clone(same);
             }
         }
+        found.clusters().for_each(|cluster| self.cluster(cluster));
         match before {
             Some(before) if **before == found => Arc::clone(before),
             _ => Arc::new(found),

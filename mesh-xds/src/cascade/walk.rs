@@ -58,6 +58,11 @@ impl<'a> Walk<'a> {
         (self.waits_for, self.through)
     }
 
+    /// Whether something that was met has no answer yet.
+    pub(super) const fn is_pending(&self) -> bool {
+        self.pending
+    }
+
     fn look(&mut self, kind: ResourceType, name: &Arc<str>) -> Known<'a> {
         let name = &canonical(name);
         self.needed.insert((kind, Arc::clone(name)));

@@ -212,6 +212,11 @@ impl<'a> Linking<'a> {
                 }
             });
             found.secrets().for_each(|name| self.secret(&at, name, update));
+            for name in found.clusters() {
+                if self.look(ResourceType::Cluster, name).is_none() {
+                    self.missing(&at, ResourceType::Cluster, name);
+                }
+            }
             update.listeners.insert(Arc::clone(&listener.name), Arc::new(found));
         }
     }

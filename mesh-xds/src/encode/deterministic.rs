@@ -36,10 +36,14 @@ static VIRTUAL_HOST: Shape = &[
     (24, Inside::Message(&METADATA)),
 ];
 static ROUTE: Shape = &[(4, Inside::Message(&METADATA)), (13, Inside::AnyEntries(OVERRIDES))];
-static OVERRIDES: &[(&str, Shape)] = &[(
-    "envoy.extensions.filters.http.rbac.v3.RBACPerRoute",
-    &[(2, Inside::Message(&RBAC_FILTER))],
-)];
+static OVERRIDES: &[(&str, Shape)] = &[
+    ("envoy.extensions.filters.http.rbac.v3.RBACPerRoute", &[(2, Inside::Message(&RBAC_FILTER))]),
+    (
+        "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute",
+        &[(2, Inside::Message(&CHECK_SETTINGS))],
+    ),
+];
+static CHECK_SETTINGS: Shape = &[(1, Inside::Entries(&NOTHING))];
 static RBAC_FILTER: Shape = &[(1, Inside::Message(&RBAC)), (2, Inside::Message(&RBAC))];
 static RBAC: Shape = &[(2, Inside::Entries(&NOTHING))];
 static NOTHING: Shape = &[];
@@ -58,8 +62,14 @@ static NETWORK_FILTERS: &[(&str, Shape)] = &[
         &[(4, Inside::Message(&ROUTE_CONFIGURATION)), (5, Inside::Message(&HTTP_FILTER))],
     ),
 ];
-static HTTP_FILTER: Shape =
-    &[(4, Inside::Any(&[("envoy.extensions.filters.http.rbac.v3.RBAC", RBAC_FILTER)]))];
+static HTTP_FILTER: Shape = &[(4, Inside::Any(HTTP_FILTERS))];
+static HTTP_FILTERS: &[(&str, Shape)] = &[
+    ("envoy.extensions.filters.http.rbac.v3.RBAC", RBAC_FILTER),
+    (
+        "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
+        &[(1, Inside::Entries(&NOTHING)), (5, Inside::Entries(&NOTHING))],
+    ),
+];
 static METADATA: Shape = &[(1, Inside::Entries(&STRUCT))];
 static STRUCT: Shape = &[(1, Inside::Entries(&VALUE))];
 static VALUE: Shape = &[(5, Inside::Message(&STRUCT)), (6, Inside::Message(&LIST))];

@@ -1,7 +1,13 @@
 //! HTTP filters of a server, and what routes say of them: the way back of `decode::filter`.
 //!
-//! What Envoy has no field for can't be said, and `filters.rs` decides what becomes of it: a concurrency limit, a rate per peer, and the
-//! shadow mode of limits that in Envoy have none.
+//! What Envoy has no field for can't be said, and `filters.rs` decides what becomes of it: a concurrency
+//! limit, a rate per peer, and the shadow mode of what in Envoy has none. Filters that ask somebody are in
+//! files of their own.
+
+mod ext_authz;
+mod jwt_authn;
+mod rate_limit;
+mod service;
 
 use super::headers;
 use super::matcher::{fraction, header};
@@ -27,6 +33,7 @@ use mesh_core::model::{
 use pb::adaptive_concurrency::v3 as pb_adaptive;
 use pb::admission_control::v3 as pb_admission;
 use pb::header_mutation::v3 as pb_mutation;
+use std::sync::Arc;
 
 /// A filter of a connection manager; `None`: Envoy has none that does this.
 #[must_use]
@@ -44,6 +51,9 @@ pub fn http_filter(model: &HttpFilter) -> Option<hcm::HttpFilter> {
 pub fn filter_config(config: &HttpFilterConfig) -> Option<Any> {
     Some(match config {
         HttpFilterConfig::Rbac(model) => any(&rbac_filter(model)),
+        HttpFilterConfig::JwtAuthn(model) => any(&jwt_authn::filter(model)?),
+        HttpFilterConfig::ExtAuthz(model) => any(&ext_authz::filter(model)?),
+        HttpFilterConfig::RateLimit(model) => any(&rate_limit::filter(model)?),
         HttpFilterConfig::LocalRateLimit(model) => any(&local_rate_limit(model)?),
         HttpFilterConfig::AdaptiveConcurrency(model) => any(&adaptive_concurrency(model)?),
         HttpFilterConfig::AdmissionControl(model) => any(&admission_control(model)?),
@@ -78,6 +88,9 @@ pub fn filter_override(said: &HttpFilterOverride) -> Option<Any> {
             any(&pb_mutation::HeaderMutationPerRoute { mutations })
         }
         HttpFilterOverride::Config(config) => filter_config(config)?,
+        HttpFilterOverride::JwtRequirement(name) => any(&jwt_authn::per_route(name)),
+        HttpFilterOverride::ExtAuthz(said) => any(&ext_authz::per_route(said)?),
+        HttpFilterOverride::RateLimit(said) => any(&rate_limit::per_route(said)?),
         // A kind that this encoder does not know yet.
         _ => return None,
     })
@@ -264,6 +277,10 @@ fn edit(model: &HeaderMutation) -> rules::HeaderMutation {
 fn added(model: &[HeaderMutation]) -> Option<Vec<core::HeaderValueOption>> {
     let (add, remove) = headers::edits(model);
     remove.is_empty().then_some(add)
+}
+
+fn texts(models: &[Arc<str>]) -> Vec<String> {
+    models.iter().map(ToString::to_string).collect()
 }
 
 /// A status of Envoy's enumeration; `None`: it is not in it.

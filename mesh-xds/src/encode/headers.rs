@@ -34,7 +34,7 @@ pub(super) fn edits(model: &[HeaderMutation]) -> (Vec<HeaderValueOption>, Vec<St
 
 /// A value as text with Envoy's `%` doubled (a single one begins a command operator), or as bytes when
 /// it is no text.
-fn value_text(value: &[u8]) -> (String, Vec<u8>) {
+pub(super) fn value_text(value: &[u8]) -> (String, Vec<u8>) {
     match std::str::from_utf8(value) {
         Ok(text) => (text.replace('%', "%%"), Vec::new()),
         Err(_) => (String::new(), value.to_vec()),

@@ -1,5 +1,6 @@
 //! What the model becomes, by rows of text; the same bytes for the same content; there and back again.
 
+mod asking;
 mod cluster;
 mod filter;
 mod generated;

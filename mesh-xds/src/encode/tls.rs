@@ -40,7 +40,7 @@ pub(super) fn transport_socket(model: &TlsPolicy, protocol: Protocol) -> Option<
             _ => tls.san.is_empty(),
         },
         common_tls_context: Some(CommonTlsContext {
-            alpn_protocols: alpn(protocol),
+            alpn_protocols: alpn(&tls.alpn, protocol),
             validation_context_type: Some(certificate_authorities(&tls.roots, &tls.san, None)),
             ..identity(&tls.identity)
         }),
@@ -52,8 +52,11 @@ pub(super) fn transport_socket(model: &TlsPolicy, protocol: Protocol) -> Option<
     })
 }
 
-/// Where nothing is left to decide, the protocol is named; `auto_config` names both by itself.
-fn alpn(protocol: Protocol) -> Vec<String> {
+/// What is said; else, where nothing is left to decide, the protocol: `auto_config` names both by itself.
+fn alpn(said: &[Arc<str>], protocol: Protocol) -> Vec<String> {
+    if !said.is_empty() {
+        return said.iter().map(ToString::to_string).collect();
+    }
     match protocol {
         Protocol::Http1 => vec!["http/1.1".to_owned()],
         Protocol::Http2 => vec!["h2".to_owned()],

@@ -84,9 +84,12 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 pub struct AdsServer {
     snapshots: watch::Sender<Arc<Snapshot>>,
     /// Who may read what; `None`: everyone everything.
-    readers: Option<(Readers, Arc<[watch::Sender<Arc<Snapshot>>]>)>,
+    readers: Option<(Readers, Views)>,
     clients: Clients,
 }
+
+/// What the clients of each rule read, in the order of the rules.
+type Views = Arc<[watch::Sender<Arc<Snapshot>>]>;
 
 /// A server that can't go on.
 #[derive(Debug, thiserror::Error)]
@@ -289,7 +292,6 @@ struct Streams {
 
 impl Streams {
     /// What the client may read.
-    #[expect(clippy::result_large_err, reason = "tonic's own error")]
     fn snapshots(&self, peer: &Peer) -> Result<watch::Receiver<Arc<Snapshot>>, Status> {
         let Some((readers, views)) = &self.server.readers else {
             return Ok(self.server.snapshots.subscribe());

@@ -135,9 +135,8 @@ fn to_this_server(name: &str) -> Arc<RouteConfiguration> {
     let route = Route::new("all", RouteMatch::any(), RouteAction::NonForwarding);
     let mut host = VirtualHost::new(name, vec![Domain::Any]);
     host.routes = vec![Arc::new(route)];
-    let mut routes = RouteConfiguration::default();
-    routes.virtual_hosts = vec![Arc::new(host)];
-    Arc::new(routes)
+    let virtual_hosts = vec![Arc::new(host)];
+    Arc::new(RouteConfiguration { virtual_hosts, ..RouteConfiguration::default() })
 }
 
 /// Denied first, then allowed; without `allow`, nobody is.
@@ -145,8 +144,7 @@ fn filters(deny: rule::Policies, allow: rule::Policies) -> Vec<HttpFilter> {
     let filter = |name: &str, action, policies: rule::Policies| {
         let mut rules = Rbac::default();
         (rules.action, rules.policies) = (action, policies);
-        let mut filter = RbacFilter::default();
-        filter.rules = Some(Arc::new(rules));
+        let filter = RbacFilter { rules: Some(Arc::new(rules)), ..RbacFilter::default() };
         HttpFilter::new(name, HttpFilterConfig::Rbac(Arc::new(filter)))
     };
     let denying = (!deny.is_empty()).then(|| filter("deny", RbacAction::Deny, deny));

@@ -134,7 +134,7 @@ fn mapping(reader: &mut Reader<'_>, node: &Node, kind: &'static Kind) -> Option<
     let id = fields.read(reader, "id").map(proven);
     let ip = fields.value("ip").and_then(|(node, _)| range(reader, node));
     chosen?;
-    namespace.or(id).or(ip.map(Principal::DirectRemoteIp))
+    namespace.or(id).or_else(|| ip.map(Principal::DirectRemoteIp))
 }
 
 /// Istio's ids: `spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT`.

@@ -130,7 +130,7 @@ impl Rules {
 impl From {
     /// Whether it fits everybody.
     fn is_anyone(&self) -> bool {
-        self.principals.iter().any(|principal| *principal == Principal::Any)
+        self.principals.contains(&Principal::Any)
     }
 }
 

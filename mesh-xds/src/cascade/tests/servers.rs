@@ -3,13 +3,18 @@
 use super::{Cascade, step};
 use crate::cascade::{Change, Watches};
 use crate::{Resource, XdsListener, XdsServer};
+use mesh_core::model::http_filter::{AuthzService, ExtAuthz, ExtAuthzPerRoute, GrpcService};
 use mesh_core::model::tls::{DownstreamTls, TlsIdentity};
-use mesh_core::model::{FilterChain, HttpConnectionManager, Listener};
+use mesh_core::model::{
+    FilterChain, HttpConnectionManager, HttpFilter, HttpFilterConfig, HttpFilterOverride, Listener,
+    RouteConfiguration, VirtualHost,
+};
 use mesh_core::update::{ConfigUpdate, SecretAnswer};
 use std::sync::Arc;
+use std::time::Duration;
 
-/// A listener of a chain for each word: `rds=routes` or `inline`, behind a comma `id=secret`; `bad`: no server
-/// can serve by it; `client`: it is not for servers.
+/// A listener of a chain for each word: `rds=routes` or `inline`, behind a comma `id=secret` or `ask=cluster`, in
+/// which its authorizer is; `bad`: no server can serve by it; `client`: it is not for servers.
 pub(in crate::cascade) fn listener(name: &str, words: &[&str]) -> Resource {
     let mut found = XdsListener::new(name);
     if words != ["client"] {
@@ -29,7 +34,9 @@ fn server(name: &str, words: &[&str]) -> XdsServer {
     let mut routes = Vec::new();
     for (at, word) in words.iter().enumerate() {
         let (word, secret) = word.split_once(",id=").unwrap_or((word, ""));
-        let manager = HttpConnectionManager::new(Arc::default(), Vec::new());
+        let (word, asked) = word.split_once(",ask=").unwrap_or((word, ""));
+        let filters = if asked.is_empty() { Vec::new() } else { vec![authorizer(asked)] };
+        let manager = HttpConnectionManager::new(Arc::default(), filters);
         let mut chain = FilterChain::new(format!("c{at}"), Some(Arc::new(manager)));
         if !secret.is_empty() {
             let mut tls = DownstreamTls::mutual();
@@ -42,9 +49,15 @@ fn server(name: &str, words: &[&str]) -> XdsServer {
     XdsServer::new(Arc::new(listener), routes)
 }
 
+fn authorizer(cluster: &str) -> HttpFilter {
+    let service = GrpcService::new(cluster, Duration::from_secs(1));
+    let authz = ExtAuthz::new(AuthzService::Grpc(service));
+    HttpFilter::new("authz", HttpFilterConfig::ExtAuthz(Arc::new(authz)))
+}
+
 /// Runs steps `EVENT -> WATCHES | SERVED`: watches as `+KIND name`, and what a configuration that is told has:
-/// `name=c0:hosts,c1:hosts`, the number of virtual hosts of each chain, or `name!why`, then `{secret=…}`. `.`
-/// where nothing is told.
+/// `name=c0:hosts,c1:hosts`, the number of virtual hosts of each chain, or `name!why`, then the clusters as
+/// `[name name]` and `{secret=…}`. `.` where nothing is told.
 #[track_caller]
 fn check(script: &str) {
     let mut cascade = Cascade::new("test");
@@ -58,7 +71,11 @@ fn check(script: &str) {
             Some(Change::Whole(update)) => whole(&update),
             Some(Change::Endpoints(update)) => {
                 let secrets = update.secrets.iter().map(|(name, answer)| secret(name, answer));
-                format!("alone {{{}}}", secrets.collect::<Vec<_>>().join(" "))
+                let clusters = update.clusters.keys().map(|name| format!("[{name}]"));
+                let secrets = secrets.collect::<Vec<_>>().join(" ");
+                let secrets = Some(format!("{{{secrets}}}")).filter(|text| text != "{}");
+                let told: Vec<_> = clusters.chain(secrets).collect();
+                format!("alone {}", told.join(" "))
             }
             None => ".".to_owned(),
         };
@@ -86,6 +103,10 @@ fn whole(update: &ConfigUpdate) -> String {
     });
     let absent = update.absent_listeners.iter().map(|(name, why)| format!("{name}!{why}"));
     let mut words: Vec<_> = served.chain(absent).collect();
+    if !update.clusters.is_empty() {
+        let clusters = update.clusters.keys().map(ToString::to_string);
+        words.push(format!("[{}]", clusters.collect::<Vec<_>>().join(" ")));
+    }
     if !update.secrets.is_empty() {
         let secrets = update.secrets.iter().map(|(name, answer)| secret(name, answer));
         words.push(format!("{{{}}}", secrets.collect::<Vec<_>>().join(" ")));
@@ -154,6 +175,67 @@ fn a_listener_waits_for_its_secrets_and_they_rotate_alone() {
          fail SDS t gone         -> -SDS s             | in=c0:0 {t!no such}
          unserve in              -> -LDS in -SDS t     |",
     );
+}
+
+/// Whoever a filter asks is there when the listener is, and is the listener's as long as it serves.
+#[test]
+fn a_listener_waits_for_whom_its_filters_ask() {
+    check(
+        "serve in                  -> +LDS in                     | .
+         server in inline,ask=a    -> +CDS a                      | .
+         CDS a eds id=s            -> +EDS a +SDS s               | .
+         EDS a 1                   ->                             | .
+         SDS s one                 ->                             | in=c0:0 [a] {s}
+         EDS a 1 2                 ->                             | alone [a]
+         server in inline,ask=b    -> +CDS b                      | .
+         CDS b dns                 -> -CDS a -EDS a -SDS s        | in=c0:0 [b]
+         fail CDS b gone           ->                             | in=c0:0
+         server in inline,ask=g    -> +CDS g                      | .
+         CDS g of=x,y              -> +CDS x +CDS y               | .
+         CDS x static=1            ->                             | .
+         fail CDS y gone           -> -CDS b                      | in=c0:0 [g x]
+         CDS y static=2            ->                             | in=c0:0 [g x y]
+         unserve in                -> -LDS in -CDS g -CDS x -CDS y |",
+    );
+}
+
+/// An authority and a server may need the same cluster, each for itself.
+#[test]
+fn a_cluster_stays_as_long_as_one_of_both_needs_it() {
+    check(
+        "ask a                     -> +LDS a                      | .
+         LDS a inline=a:c          -> +CDS c                      | .
+         CDS c static=1            ->                             | [c]
+         serve in                  -> +LDS in                     | .
+         server in inline,ask=c    ->                             | in=c0:0 [c]
+         drop a                    -> -LDS a                      | in=c0:0 [c]
+         unserve in                -> -LDS in -CDS c              |",
+    );
+}
+
+/// What routes say of a filter may send it somewhere else.
+#[test]
+fn whom_routes_let_a_filter_ask_is_watched() {
+    let mut said = ExtAuthzPerRoute::default();
+    said.service = Some(AuthzService::Grpc(GrpcService::new("other", Duration::from_secs(1))));
+    let mut host = VirtualHost::of("*").unwrap();
+    let said = HttpFilterOverride::ExtAuthz(Arc::new(said));
+    host.filters.insert("authz".into(), said);
+    let mut routes = RouteConfiguration::default();
+    routes.virtual_hosts = vec![Arc::new(host)];
+    let manager = HttpConnectionManager::new(Arc::new(routes), vec![authorizer("one")]);
+    let mut listener = Listener::new("in");
+    let chain = FilterChain::new("c", Some(Arc::new(manager)));
+    listener.default_filter_chain = Some(Arc::new(chain));
+    let mut found = XdsListener::new("in");
+    found.server = Some(Ok(Arc::new(XdsServer::new(Arc::new(listener), vec![None]))));
+
+    let mut cascade = Cascade::new("test");
+    step(&mut cascade, "serve in");
+    let version: Arc<str> = "1".into();
+    let (name, resource) = ("in".into(), Resource::Listener(Arc::new(found)));
+    cascade.handle_changed(crate::ResourceType::Listener, &name, resource, (version, 1));
+    assert_eq!(watched(&cascade.poll_watches()), "+LDS in +CDS one +CDS other");
 }
 
 /// Other routes of one chain leave the others as they are, by pointer: their connections stay.

@@ -69,6 +69,7 @@ fn cluster(walk: &mut Walk, message: &Cluster, context: &Context) -> Option<XdsC
     circuit_breakers::decode(walk, message.circuit_breakers.as_ref(), &mut model);
     model.outlier_detection = outlier_detection::decode(walk, message.outlier_detection.as_ref());
     model.tls = transport_socket::decode(walk, message, context);
+    transport_socket::leave_out_what_follows(&mut model);
     if message.lrs_server.is_some() {
         // gRFC A27: `lrs_server` must be `self`.
         common::same_server(walk, "lrs_server", message.lrs_server.as_ref(), false);

@@ -28,6 +28,8 @@ use std::sync::Arc;
 
 /// Envoy, gRFC A101: the longest SNI, in bytes.
 const LONGEST_SNI: usize = 255;
+/// RFC 7301: the longest name of a protocol, in bytes.
+const LONGEST_PROTOCOL: usize = 255;
 
 /// What a TLS context comes to; nothing when there is an error.
 pub(super) fn decode(
@@ -50,11 +52,7 @@ pub(super) fn decode(
     let mut tls = UpstreamTls::default();
     walk.at("common_tls_context", |walk| {
         refuse(walk, common);
-        walk.ignored(
-            !common.alpn_protocols.is_empty(),
-            "alpn_protocols",
-            "ALPN follows from the protocol (gRFC A29)",
-        );
+        tls.alpn = alpn(walk, common);
         tls.identity = identity::decode(walk, common, context);
         let peer = validation::decode(walk, common, context, Side::Client);
         (tls.roots, tls.san) = (peer.roots, peer.san);
@@ -94,6 +92,19 @@ pub(in crate::decode) fn refuse(walk: &mut Walk, common: &proto::CommonTlsContex
         }
     }
     walk.ignored(common.key_log.is_some(), "key_log", "keys are not logged");
+}
+
+/// The protocols to offer or to agree on. gRFC A29 ignores them; Envoy's meaning holds.
+pub(in crate::decode) fn alpn(walk: &mut Walk, common: &proto::CommonTlsContext) -> Vec<Arc<str>> {
+    for (at, name) in common.alpn_protocols.iter().enumerate() {
+        if name.is_empty() || name.len() > LONGEST_PROTOCOL {
+            walk.error_at(
+                format_args!("alpn_protocols[{at}]"),
+                format_args!("a name has 1 to {LONGEST_PROTOCOL} bytes (RFC 7301)"),
+            );
+        }
+    }
+    common.alpn_protocols.iter().map(|name| name.as_str().into()).collect()
 }
 
 /// What a peer must prove, for a server: who signs its certificate, which names it has.

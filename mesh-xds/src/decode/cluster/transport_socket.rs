@@ -15,7 +15,7 @@ use envoy_types::pb::envoy::config::core::v3::transport_socket::ConfigType;
 use envoy_types::pb::envoy::extensions::transport_sockets::http_11_proxy::v3::Http11ProxyUpstreamTransport;
 use envoy_types::pb::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::UpstreamTlsContext;
-use mesh_core::model::TlsPolicy;
+use mesh_core::model::{Protocol, TlsPolicy};
 use std::sync::Arc;
 
 /// How the cluster's connections are secured.
@@ -54,6 +54,19 @@ pub(super) fn decode(walk: &mut Walk, message: &Cluster, context: &Context) -> T
         );
     }
     own
+}
+
+/// One protocol is offered where the cluster speaks no other: to say so says nothing.
+pub(super) fn leave_out_what_follows(model: &mut mesh_core::model::Cluster) {
+    let follows = match model.protocol {
+        Protocol::Http1 => "http/1.1",
+        Protocol::Http2 => "h2",
+        Protocol::Auto | Protocol::Tcp => return,
+    };
+    let TlsPolicy::On(tls) = &mut model.tls else { return };
+    if matches!(&tls.alpn[..], [one] if **one == *follows) {
+        Arc::make_mut(tls).alpn.clear();
+    }
 }
 
 fn matches_all(choice: &TransportSocketMatch) -> bool {

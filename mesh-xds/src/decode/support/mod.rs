@@ -5,6 +5,7 @@
 //! calls ignored is reported, and what it calls refused is refused. [`markdown`] shows it to people, as
 //! `docs/xds-support.md`.
 
+pub(super) mod asking;
 mod cluster;
 mod document;
 mod endpoint;
@@ -14,6 +15,7 @@ pub(super) mod listener;
 pub(super) mod rbac;
 pub(super) mod route;
 mod secret;
+pub(super) mod server;
 #[cfg(test)]
 mod tests;
 
@@ -48,7 +50,8 @@ pub struct Row {
 /// Every field of the messages that are decoded, and of those that stand around resources in files.
 pub fn rows() -> impl Iterator<Item = &'static Row> {
     let resources = cluster::ROWS.iter().chain(endpoint::ROWS).chain(listener::ROWS);
-    let resources = resources.chain(rbac::ROWS).chain(filter::ROWS);
+    let resources = resources.chain(server::ROWS).chain(rbac::ROWS);
+    let resources = resources.chain(filter::ROWS).chain(asking::ROWS);
     resources.chain(route::ROWS).chain(secret::ROWS).chain(file::ROWS)
 }
 

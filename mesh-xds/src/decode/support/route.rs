@@ -18,7 +18,7 @@ super::table! {
         Ignored ignore_port_in_host_matching: "it is so for domains without a port";
         Refused vhost_header: "";
         Refused ignore_path_parameters_in_path_matching: "";
-        Ignored typed_per_filter_config: "but RBAC, for servers; an unknown type is refused unless optional (gRFC A39)";
+        Used typed_per_filter_config: "by servers (gRFC A39); of clients' filters reported; an unknown type is refused unless optional";
         Used metadata: "our own words under `mesh`: mode, unknown_hosts; the rest is reported";
         Refused route_specifiers: "";
     }
@@ -35,7 +35,7 @@ super::table! {
         Used response_headers_to_add: "";
         Used response_headers_to_remove: "";
         Ignored cors: "";
-        Ignored typed_per_filter_config: "but RBAC, for servers; an unknown type is refused unless optional (gRFC A39)";
+        Used typed_per_filter_config: "by servers (gRFC A39); of clients' filters reported; an unknown type is refused unless optional";
         Used include_request_attempt_count: "";
         Ignored include_attempt_count_in_response: "";
         Used retry_policy: "";
@@ -58,7 +58,7 @@ super::table! {
         Used non_forwarding_action: "for servers; calls of clients that the route takes have no route (gRFC A36)";
         Used metadata: "our own words under `mesh`: see the table in `encode`; the rest is reported";
         Ignored decorator: "";
-        Ignored typed_per_filter_config: "but RBAC, for servers; an unknown type is refused unless optional (gRFC A39)";
+        Used typed_per_filter_config: "by servers (gRFC A39); of clients' filters reported; an unknown type is refused unless optional";
         Used request_headers_to_add: "";
         Used request_headers_to_remove: "";
         Used response_headers_to_add: "";
@@ -170,7 +170,7 @@ super::table! {
         Used request_headers_to_remove: "";
         Used response_headers_to_add: "";
         Used response_headers_to_remove: "";
-        Ignored typed_per_filter_config: "but RBAC, for servers; an unknown type is refused unless optional (gRFC A39)";
+        Ignored typed_per_filter_config: "an unknown type is refused unless optional (gRFC A39)";
         Refused host_rewrite_specifier: "";
     }
     "RedirectAction" {

@@ -488,6 +488,9 @@ fn security() {
     };
     let alpn = "sni \"\" true true alpn [\"h2\"] own none system true pem false names 0";
     check(http2, look, alpn, "");
+    let istio = tls(|tls| tls.alpn = vec!["istio".into(), "h2".into()]);
+    let said = "sni \"\" true true alpn [\"istio\", \"h2\"] own none system true pem false names 0";
+    check(istio, look, said, "");
 }
 
 #[test]

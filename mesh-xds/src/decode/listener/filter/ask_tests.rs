@@ -34,7 +34,7 @@ fn read_route<M: Message + Name>(message: &M) -> Option<HttpFilterOverride> {
     override_of(&mut Walk::default(), &any(message)).unwrap()
 }
 
-fn grpc(cluster: &str) -> core::GrpcService {
+pub(super) fn grpc(cluster: &str) -> core::GrpcService {
     let target =
         core::grpc_service::EnvoyGrpc { cluster_name: cluster.into(), ..Default::default() };
     core::GrpcService {
@@ -43,7 +43,7 @@ fn grpc(cluster: &str) -> core::GrpcService {
     }
 }
 
-fn uri(cluster: &str, timeout: Option<i64>) -> core::HttpUri {
+pub(super) fn uri(cluster: &str, timeout: Option<i64>) -> core::HttpUri {
     core::HttpUri {
         uri: "https://issuer/keys".into(),
         http_upstream_type: Some(core::http_uri::HttpUpstreamType::Cluster(cluster.into())),
@@ -51,7 +51,7 @@ fn uri(cluster: &str, timeout: Option<i64>) -> core::HttpUri {
     }
 }
 
-fn remote(uri: core::HttpUri) -> jwt::JwtAuthentication {
+pub(super) fn remote(uri: core::HttpUri) -> jwt::JwtAuthentication {
     let remote = jwt::RemoteJwks { http_uri: Some(uri), ..Default::default() };
     let provider = jwt::JwtProvider {
         issuer: "me".into(),
@@ -163,8 +163,8 @@ fn routes_say_a_part_of_it() {
 
 #[test]
 fn authorizers_have_envoys_defaults_and_fail_closed() {
-    let mut message = authz::ExtAuthz::default();
-    message.services = Some(authz::ext_authz::Services::GrpcService(grpc("authz")));
+    let services = Some(authz::ext_authz::Services::GrpcService(grpc("authz")));
+    let mut message = authz::ExtAuthz { services, ..Default::default() };
     let Ok(HttpFilterConfig::ExtAuthz(filter)) = read(&message) else {
         panic!("{:?}", read(&message))
     };
@@ -180,11 +180,13 @@ fn authorizers_have_envoys_defaults_and_fail_closed() {
         read(&authz::ExtAuthz::default()).unwrap_err(),
         ": set `grpc_service` or `http_service`"
     );
-    let mut http = authz::HttpService::default();
-    http.server_uri = Some(uri("authz", Some(1)));
-    http.path_prefix = "check".into();
-    message = authz::ExtAuthz::default();
-    message.services = Some(authz::ext_authz::Services::HttpService(http));
+    let http = authz::HttpService {
+        server_uri: Some(uri("authz", Some(1))),
+        path_prefix: "check".into(),
+        ..Default::default()
+    };
+    let services = Some(authz::ext_authz::Services::HttpService(http));
+    message = authz::ExtAuthz { services, ..Default::default() };
     assert_eq!(read(&message).unwrap_err(), "http_service.path_prefix: it begins with `/`");
 }
 
@@ -192,13 +194,15 @@ fn authorizers_have_envoys_defaults_and_fail_closed() {
 fn limits_have_envoys_defaults() {
     use route::rate_limit::action as pb_action;
     use route::rate_limit::action::ActionSpecifier;
-    let mut message = limit::RateLimit::default();
-    message.domain = "shop".into();
-    message.rate_limit_service =
-        Some(envoy_types::pb::envoy::config::ratelimit::v3::RateLimitServiceConfig {
-            grpc_service: Some(grpc("limits")),
-            transport_api_version: 2,
-        });
+    let service = envoy_types::pb::envoy::config::ratelimit::v3::RateLimitServiceConfig {
+        grpc_service: Some(grpc("limits")),
+        transport_api_version: 2,
+    };
+    let mut message = limit::RateLimit {
+        domain: "shop".into(),
+        rate_limit_service: Some(service),
+        ..Default::default()
+    };
     let generic = pb_action::GenericKey { descriptor_value: "v".into(), ..Default::default() };
     let action = |action| route::rate_limit::Action { action_specifier: Some(action) };
     message.rate_limits = vec![route::RateLimit {

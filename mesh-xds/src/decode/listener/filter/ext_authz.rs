@@ -3,6 +3,7 @@
 use super::service::{additions, grpc, http, matchers, status};
 use super::{Kind, checked, message};
 use crate::decode::common::{Walk, ignored, refused};
+use envoy_types::pb::envoy::config::core::v3::ApiVersion;
 use envoy_types::pb::envoy::extensions::filters::http::ext_authz::v3 as pb;
 use envoy_types::pb::google::protobuf::Any;
 use mesh_core::model::http_filter::ext_authz::MAX_AUTHZ_BODY;
@@ -85,8 +86,12 @@ fn unused(walk: &mut Walk, message: &pb::ExtAuthz) {
         route_metadata_context_namespaces: "metadata of routes is not sent",
         route_typed_metadata_context_namespaces: "metadata of routes is not sent",
     });
+    // Envoy: AUTO is v3, too. Who says so says what is done.
+    let says_v3 = [ApiVersion::Auto, ApiVersion::V3]
+        .into_iter()
+        .any(|version| version as i32 == message.transport_api_version);
+    walk.ignored(!says_v3, "transport_api_version", "it is always v3");
     ignored!(walk, message, {
-        transport_api_version: "it is always v3",
         clear_route_cache: "a route is chosen before its filters are asked",
         deny_at_disable: "a filter that is off is not asked",
         stat_prefix: "metrics have the filter's name",

@@ -7,6 +7,8 @@
 mod adaptive_concurrency;
 mod admission_control;
 #[cfg(test)]
+mod ask_fields;
+#[cfg(test)]
 mod ask_tests;
 mod body_size_limit;
 mod ext_authz;

@@ -1,6 +1,7 @@
 //! What listeners mean to a server, and what is wrong with them (gRFC A36, A29, A41).
 
 mod accepted;
+mod fields;
 mod refused;
 
 use crate::decode::testing::{self, any};

@@ -69,10 +69,13 @@ fn decode(
                  the bootstrap file, or a secret",
             );
         }
-        let peer = match &common.validation_context_type {
-            Some(_) => Some(tls::peer(walk, common, context)),
-            None => None,
-        };
+        // Envoy has none by default: gRPC clients insist on `h2`, so the default stays.
+        let protocols = tls::alpn(walk, common);
+        if !protocols.is_empty() {
+            tls.alpn = protocols;
+        }
+        let said = common.validation_context_type.as_ref();
+        let peer = said.map(|_| tls::peer(walk, common, context));
         if tls.require_client_certificate && peer.is_none() {
             walk.error_at(
                 "validation_context",
@@ -85,11 +88,6 @@ fn decode(
             None => (None, Vec::new(), None),
         };
     });
-    // gRFC A29 ignores them, Envoy has none by default: gRPC clients insist on `h2`, so the default stays.
-    let protocols = &common.alpn_protocols;
-    if !protocols.is_empty() {
-        tls.alpn = protocols.iter().map(|name| name.as_str().into()).collect();
-    }
     Some(tls)
 }
 

@@ -3,6 +3,7 @@
 use super::*;
 use crate::decode::support::agreement::{Setter, check_effects, check_fields};
 use crate::decode::support::listener::ROWS;
+use crate::decode::support::{Support, server};
 
 #[expect(deprecated, reason = "control planes still send the old fields")]
 const SETTERS: &[Setter<Draft>] = &[
@@ -89,7 +90,7 @@ const SETTERS: &[Setter<Draft>] = &[
         d.manager.scheme_header_transformation = Some(Default::default())
     }),
     ("HttpConnectionManager", "max_request_headers_kb", |d| {
-        d.manager.max_request_headers_kb = Some(Default::default())
+        d.manager.max_request_headers_kb = crate::decode::testing::n(60)
     }),
     ("HttpConnectionManager", "stream_idle_timeout", |d| {
         d.manager.stream_idle_timeout = Some(Default::default())
@@ -216,9 +217,44 @@ fn every_field_is_in_the_table() {
         [("route_specifier", &["rds", "route_config", "scoped_routes"])];
     let manager = pb_hcm::HttpConnectionManager::default();
     check_fields(ROWS, "HttpConnectionManager", &manager, &kinds);
+    check_fields(server::ROWS, "HttpConnectionManager (server)", &manager, &kinds);
 }
 
 #[test]
 fn what_the_table_says_is_what_the_decoder_does() {
     check_effects(ROWS, SETTERS, Draft::base, Draft::read);
+}
+
+/// What a server reads of a manager, by the same setters.
+#[test]
+fn what_the_table_says_is_what_a_server_does() {
+    let rows = server::ROWS.iter().filter(|row| row.message == "HttpConnectionManager (server)");
+    for row in rows {
+        let mut setters = SETTERS.iter();
+        let setter = setters.find(|(m, f, _)| (*m, *f) == ("HttpConnectionManager", row.field));
+        let Some((.., set)) = setter else {
+            assert_eq!(row.support, Support::Used, "{}: nothing sets it", row.field);
+            continue;
+        };
+        let mut draft = Draft::base();
+        set(&mut draft);
+        draft.socket();
+        let address = crate::decode::testing::socket("127.0.0.1", 8080);
+        draft.listener.address = crate::decode::testing::address(address);
+        draft.listener.traffic_direction = pb_core::TrafficDirection::Inbound as i32;
+        let decoded = draft.read();
+        let hit = |path: &str| path.split(['.', '[']).any(|part| part == row.field);
+        let told = decoded.ignored.iter().any(|ignored| hit(&ignored.path));
+        match row.support {
+            Support::Used | Support::Ignored => {
+                let listener = accepted(&decoded);
+                assert!(matches!(listener.server, Some(Ok(_))), "{}: {listener:?}", row.field);
+                assert_eq!(told, row.support == Support::Ignored, "{}", row.field);
+            }
+            Support::Refused => {
+                let errors = decoded.resource.expect_err(row.field);
+                assert!(errors.iter().any(|error| hit(&error.path)), "{}: {errors:?}", row.field);
+            }
+        }
+    }
 }

@@ -5,6 +5,8 @@ use crate::decode::listener::http_filter::{FILTERS, Treatment};
 use crate::decode::typed::{TYPED_STRUCTS, TypedStruct};
 use envoy_types::pb::envoy::config::route::v3::FilterConfig;
 
+/// A filter that does nothing here.
+const CORS: &str = "envoy.extensions.filters.http.cors.v3.Cors";
 const UNKNOWN: &str = "envoy.extensions.filters.http.lua.v3.Lua";
 const RULE: &str = "gRFC A39";
 
@@ -120,9 +122,10 @@ fn a_typed_struct_is_unwrapped() {
 
 /// A virtual host of inline routes has the override `config` under `f`.
 #[track_caller]
-fn overrides(config: Any, expected: &str) {
-    let expected =
-        expected.replacen(" F", " M.route_config.virtual_hosts[0].typed_per_filter_config[f]", 1);
+fn overrides(config: Any, expected: &[&str]) {
+    let place = " M.route_config.virtual_hosts[0].typed_per_filter_config[f]";
+    let expected: Vec<_> = expected.iter().map(|text| text.replacen(" F", place, 1)).collect();
+    let expected: Vec<_> = expected.iter().map(String::as_str).collect();
     check(
         RULE,
         |d| {
@@ -130,7 +133,7 @@ fn overrides(config: Any, expected: &str) {
             routes.virtual_hosts[0].typed_per_filter_config = [("f".to_owned(), config)].into();
             d.manager.route_specifier = Some(RouteSpecifier::RouteConfig(routes));
         },
-        &[&expected],
+        &expected,
     );
 }
 
@@ -140,17 +143,23 @@ fn overrides_are_of_known_types_or_optional() {
         let config = FilterConfig { config: inner, is_optional, disabled };
         packed("envoy.config.route.v3.FilterConfig", config.encode_to_vec())
     };
-    overrides(packed(FAULT, vec![]), "~ F.config: faults");
-    overrides(wrapped(TYPED_STRUCTS[1], FAULT), "~ F.config: faults");
-    overrides(config(Some(packed(FAULT, vec![])), false, false), "~ F.config: faults");
-    overrides(config(Some(wrapped(TYPED_STRUCTS[0], FAULT)), false, false), "~ F.config: faults");
-    overrides(config(Some(packed(UNKNOWN, vec![])), true, false), "~ F.is_optional: optional");
-    overrides(config(None, true, false), "~ F.is_optional: optional");
-    overrides(packed(UNKNOWN, vec![]), "! F: Lua");
-    overrides(config(Some(packed(UNKNOWN, vec![])), false, false), "! F: Lua");
+    // Those of servers are used there.
+    overrides(packed(FAULT, vec![]), &[]);
+    overrides(config(Some(packed(FAULT, vec![])), false, false), &[]);
+    overrides(packed(CORS, vec![]), &["~ F.config: browsers"]);
+    overrides(wrapped(TYPED_STRUCTS[1], CORS), &["~ F.config: browsers"]);
+    overrides(config(Some(packed(CORS, vec![])), false, false), &["~ F.config: browsers"]);
+    overrides(
+        config(Some(wrapped(TYPED_STRUCTS[0], CORS)), false, false),
+        &["~ F.config: browsers"],
+    );
+    overrides(config(Some(packed(UNKNOWN, vec![])), true, false), &["~ F.is_optional: optional"]);
+    overrides(config(None, true, false), &["~ F.is_optional: optional"]);
+    overrides(packed(UNKNOWN, vec![]), &["! F: Lua"]);
+    overrides(config(Some(packed(UNKNOWN, vec![])), false, false), &["! F: Lua"]);
     overrides(
         packed("envoy.config.route.v3.FilterConfig", vec![0xff]),
-        "! F: not a valid FilterConfig",
+        &["! F: not a valid FilterConfig"],
     );
-    overrides(packed(TYPED_STRUCTS[0], vec![0xff]), "! F.typed_config: not a valid");
+    overrides(packed(TYPED_STRUCTS[0], vec![0xff]), &["! F.typed_config: not a valid"]);
 }

@@ -5,7 +5,7 @@ use crate::decode::support::agreement::{Setter, check_effects, check_fields};
 use crate::decode::support::route::ROWS;
 use pb::route_action::ClusterSpecifier;
 
-/// A known filter's override, which is passed over.
+/// What is said of a filter of servers, which have no parts of splits.
 fn overrides() -> std::collections::HashMap<String, Any> {
     let fault = packed("envoy.extensions.filters.http.fault.v3.HTTPFault", Vec::new());
     [("fault".to_owned(), fault)].into()
@@ -35,14 +35,12 @@ const CONFIGURATION: &[Setter<pb::RouteConfiguration>] = &[
     ("RouteConfiguration", "ignore_path_parameters_in_path_matching", |m| {
         m.ignore_path_parameters_in_path_matching = true;
     }),
-    ("RouteConfiguration", "typed_per_filter_config", |m| m.typed_per_filter_config = overrides()),
     ("RouteConfiguration", "route_specifiers", |m| m.route_specifiers = vec![extension("x")]),
     ("VirtualHost", "matcher", |m| host(m).matcher = Some(Default::default())),
     ("VirtualHost", "require_tls", |m| host(m).require_tls = 2),
     ("VirtualHost", "virtual_clusters", |m| host(m).virtual_clusters = vec![Default::default()]),
     ("VirtualHost", "rate_limits", |m| host(m).rate_limits = vec![Default::default()]),
     ("VirtualHost", "cors", |m| host(m).cors = Some(Default::default())),
-    ("VirtualHost", "typed_per_filter_config", |m| host(m).typed_per_filter_config = overrides()),
     ("VirtualHost", "include_attempt_count_in_response", |m| {
         host(m).include_attempt_count_in_response = true;
     }),
@@ -66,7 +64,6 @@ const CONFIGURATION: &[Setter<pb::RouteConfiguration>] = &[
         route(m).action = Some(pb::route::Action::FilterAction(Default::default()));
     }),
     ("Route", "decorator", |m| route(m).decorator = Some(Default::default())),
-    ("Route", "typed_per_filter_config", |m| route(m).typed_per_filter_config = overrides()),
     ("Route", "tracing", |m| route(m).tracing = Some(Default::default())),
     ("Route", "per_request_buffer_limit_bytes", |m| {
         route(m).per_request_buffer_limit_bytes = number(1);

@@ -130,6 +130,12 @@ impl Draw {
             _ => TlsRoots::Pem(CHAIN.into()),
         };
         tls.sni = self.some(|_| "sni.example".into());
+        // Not one protocol alone, which may be what follows from the cluster's.
+        tls.alpn = match self.below(3) {
+            0 => vec!["istio".into(), "h2".into()],
+            1 => vec!["http/1.1".into(), "h2".into()],
+            _ => Vec::new(),
+        };
         tls.identity = match self.below(5) {
             0 => TlsIdentity::None,
             1 => TlsIdentity::Mesh,

@@ -250,15 +250,19 @@ const ACCEPTED: &[Accepted] = &[
             with(c, |t| {
                 t.allow_renegotiation = true;
                 t.max_session_keys = n(1);
-                common(t).alpn_protocols = vec!["h2".into()];
             })
         },
         |m| expect(m, |_| {}),
         &[
             "transport_socket.typed_config.allow_renegotiation",
             "transport_socket.typed_config.max_session_keys",
-            "transport_socket.typed_config.common_tls_context.alpn_protocols",
         ],
+    ),
+    (
+        "Envoy, Istio: the protocols that are offered, the best first",
+        |c| with(c, |t| common(t).alpn_protocols = vec!["istio".into(), "h2".into()]),
+        |m| expect(m, |t| t.alpn = vec!["istio".into(), "h2".into()]),
+        &[],
     ),
     (
         "Envoy: matches that come to the same",
