@@ -151,7 +151,7 @@ fn check(port: &str, peer: &str, request: &str, expected: &str) {
     let found = match Pass::new(1).start(http.chain(), &overrides, &mut cx, &mut observer) {
         Step::Continue => "allowed".to_owned(),
         Step::Reply(reply) => reply.details.to_string(),
-        other @ Step::Delay(_) => format!("{other:?}"),
+        other @ (Step::Delay(_) | Step::Ask(_)) => format!("{other:?}"),
     };
     assert_eq!(found, expected, "{port} {peer:?} {request}");
 }
@@ -328,7 +328,7 @@ impl Environment for Looks {
         true
     }
 
-    fn examine_identity(&self, _: &crate::model::IdentityConfig) -> Vec<IdentityTrouble> {
+    fn examine_identity(&self, _: &IdentityConfig) -> Vec<IdentityTrouble> {
         self.0.clone()
     }
 }
