@@ -118,7 +118,8 @@ async fn reads(ads: &Ads, directory: &Path, files: &[(&str, &str)]) -> Result<bo
     let heard = tokio::time::timeout(PATIENCE, async {
         loop {
             match client.next().await {
-                ClientEvent::Update(update) => {
+                // While the answer is on its way, there is a configuration with nothing in it.
+                ClientEvent::Update(update) if !update.is_partial => {
                     return Ok(!update.route_configuration.virtual_hosts.is_empty());
                 }
                 ClientEvent::Unreachable { error, .. } => return Err(error.to_string()),

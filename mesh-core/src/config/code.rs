@@ -246,6 +246,10 @@ codes! {
         "A rule names who may come, or may not, on a port where nobody proves who they are.",
         "`mtls: off` was written for a port whose rules go by identity.",
         "`mtls` of the port. Without it only addresses and headers are left, which prove nothing.";
+    WRITTEN_OVER Error "written_over":
+        "`egress.learn` names a file that is read as configuration.",
+        "The list of destinations was meant to go straight into the configuration.",
+        "Name another file: the list is written whenever it grows, and you choose what of it to allow.";
     INVALID_INBOUND Error "invalid_inbound":
         "A port of `inbound` can't be put into force.",
         "A rule that is too large or too deep.",
@@ -372,7 +376,7 @@ codes! {
         "Whether the program puts a `Peer` there; else hash by a header, a cookie or a query parameter.";
     INEFFECTIVE_KEY Warning "ineffective_key":
         "A key changes nothing while another is not set.",
-        "Rules for local failures without split_external_local_origin_errors; enforcement of a rule that is off.",
+        "Rules for local failures without split_external_local_origin_errors; enforcement of a rule that is off; a rate limit `by: peer` under `mtls: off`.",
         "The other key, named in the message.";
     INCOMPLETE_RETRY_ON Warning "incomplete_retry_on":
         "A retry condition and the list that it needs are not both there.",

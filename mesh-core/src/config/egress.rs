@@ -1,6 +1,7 @@
 //! `egress`: where calls may go that no virtual host serves.
 
 use super::fields::Fields;
+use super::identity::beside;
 use super::node::{Node, shorten};
 use super::shape::{Kind, Shape, key};
 use super::value::Value;
@@ -34,10 +35,28 @@ impl Value for Egress {
         let fields = Fields::open(reader, node, kind)?;
         let mut egress = Self::default();
         fields.set(reader, "allow", &mut egress.allow);
-        let learn: Option<Arc<str>> = fields.read(reader, "learn");
-        egress.learn = learn.map(|path| Arc::from(Path::new(&*path)));
+        egress.learn = fields.value("learn").and_then(|(node, _)| learn(reader, node));
         Some(egress)
     }
+}
+
+/// A file that is written to, from the directory of the document.
+fn learn(reader: &mut Reader<'_>, node: &Node) -> Option<Arc<Path>> {
+    let path = reader.scalar(node, "the path of a file")?.text;
+    if path.is_empty() || path.ends_with('/') {
+        let message = format!("`{}` is not the path of a file", shorten(&path));
+        let suggestion = "for example `learn: egress.yaml`, beside this file";
+        reader.report.add(code::WRONG_TYPE, node.span, message).suggest(suggestion);
+        return None;
+    }
+    let path = beside(reader, node.span, &path);
+    if reader.documents.iter().any(|document| Path::new(document.name) == path) {
+        let message = "this file is read, and would be written over";
+        let suggestion = "for example `learn: egress.yaml`, beside this file";
+        reader.report.add(code::WRITTEN_OVER, node.span, message).suggest(suggestion);
+        return None;
+    }
+    Some(path.into())
 }
 
 impl Value for EgressRule {
@@ -57,12 +76,15 @@ impl Value for EgressRule {
 }
 
 fn rule(text: &str) -> Result<EgressRule, &'static str> {
-    if let Some(block) = block(text) {
-        return Ok(EgressRule { host: EgressHost::Addresses(block?), port: None });
+    // An address of IPv6 has colons itself: what is a block as a whole has no port.
+    let whole = block(text);
+    if let Some(Ok(block)) = whole {
+        return Ok(EgressRule { host: EgressHost::Addresses(block), port: None });
     }
     let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) => match port.parse::<u16>() {
-            Ok(port) if port > 0 => (host, Some(port)),
+        Some((host, port)) => match (port.parse::<u16>(), whole) {
+            (Ok(port), _) if port > 0 => (host, Some(port)),
+            (_, Some(Err(why))) => return Err(why),
             _ => return Err("a port is a number from 1 to 65535"),
         },
         None => (text, None),
@@ -132,6 +154,9 @@ mod tests {
             ("a:http", "port"),
             ("10.0.0.0/33", "number of bits"),
             ("10.0.0.0/x", "number of bits"),
+            ("10.0.0.0/33:80", "number of bits"),
+            ("10.0.0.0/8:0", "number of bits"),
+            ("2001:db8::/129", "number of bits"),
             ("https://a", "port"),
         ] {
             let found = rule(text).unwrap_err();

@@ -115,6 +115,11 @@ pub(super) fn identity(reader: &mut Reader<'_>, entry: &Entry) -> Option<Arc<Ide
     let node = &entry.value;
     let fields = Fields::open(reader, node, &KIND)?;
     let chosen = fields.exactly_one(reader, &SOURCES, (code::MISSING_KEY, code::CONFLICTING_KEYS));
+    if fields.present(&SOURCES).len() > 1 {
+        // Which of them is meant decides what else is missing or too much.
+        fields.skip(&["key", "roots", "crl", "spiffe_id"]);
+        return None;
+    }
     let files = files(reader, &fields);
     let spire = fields.value("spire").and_then(|(node, _)| workload_api(reader, node));
     let id = fields.value("spiffe_id").map(|(node, _)| spiffe_id(reader, node));

@@ -1,10 +1,12 @@
 //! Tests of the whole reader: text in, configuration or diagnostics out.
 
 mod any_text;
+mod egress;
 mod errors;
 mod expectations;
 mod inbound;
 mod meaning;
+mod rate_limit;
 mod refused;
 mod schema;
 

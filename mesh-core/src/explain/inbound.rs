@@ -5,13 +5,15 @@
 //! ask somebody outside, or count, are named and not asked. The path is taken as it is written: what a server
 //! makes of `..` and `//` before is not done here.
 
+use super::policies::time;
 use crate::head::RequestHead;
 use crate::identity::{Peer, PeerCertificate, SpiffeId};
 use crate::inbound::{CompiledFilterChain, CompiledListener, ConnectionFacts};
 use crate::model::filter_chain::TransportProtocol;
-use crate::model::{HttpFilterConfig, RbacAction, RbacFilter};
+use crate::model::{HttpFilterConfig, RateLimitScope, RbacAction, RbacFilter, TokenBucket};
 use crate::rbac::{CompiledRbac, Connection, Near, Request};
 use http::{HeaderMap, Method};
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -172,11 +174,8 @@ fn filters(
     let asked = Request::new(&head, &connection);
     for filter in &http.model().http_filters {
         let Some(rbac) = rules_of(&filter.config) else {
-            explained.filters.push(ExplainedFilter {
-                name: Arc::clone(&filter.name),
-                says: "not asked here: it depends on what came before, or on others".to_owned(),
-                near: Vec::new(),
-            });
+            let (name, says) = (Arc::clone(&filter.name), not_asked(&filter.config));
+            explained.filters.push(ExplainedFilter { name, says, near: Vec::new() });
             continue;
         };
         let (told, allowed) = rules(&filter.name, rbac, &asked);
@@ -186,6 +185,27 @@ fn filters(
             return;
         }
     }
+}
+
+/// What is told of a filter that is not asked.
+fn not_asked(config: &HttpFilterConfig) -> String {
+    let rate = match config {
+        HttpFilterConfig::LocalRateLimit(limit) => limit.token_bucket.map(|b| (b, limit.scope)),
+        _ => None,
+    };
+    let Some((bucket, scope)) = rate else {
+        return "not asked here: it depends on what came before, or on others".to_owned();
+    };
+    let TokenBucket { max_tokens, tokens_per_fill, fill_interval } = bucket;
+    let per = time(fill_interval);
+    let whose = match scope {
+        RateLimitScope::Process => "of all requests",
+        RateLimitScope::Connection => "of each connection",
+        RateLimitScope::Peer => "of each peer",
+    };
+    format!(
+        "takes {tokens_per_fill} requests {whose} in {per}, at most {max_tokens} at once; not counted here"
+    )
 }
 
 /// The rules of a filter; `None`: it decides by something else.

@@ -51,7 +51,7 @@ pub struct CompiledListener {
 pub struct CompiledFilterChain {
     model: Arc<FilterChain>,
     network_rbac: Box<[CompiledRbacFilter]>,
-    http: Option<CompiledHttp>,
+    http: Option<Arc<CompiledHttp>>,
 }
 
 /// What is done with requests, compiled.
@@ -110,10 +110,10 @@ impl CompiledListener {
         let matches = ChainMatch::compile(&model.filter_chains).map_err(|duplicate| {
             errors.push(ListenerError { chain: None, kind: duplicate.into() });
         });
-        let mut chains = Vec::new();
+        let mut chains: Vec<Arc<CompiledFilterChain>> = Vec::new();
         for chain in model.chains() {
             let before = before.and_then(|before| before.chain(&chain.name));
-            match CompiledFilterChain::compile(chain, before) {
+            match CompiledFilterChain::compile(chain, &chains, before) {
                 Ok(compiled) => chains.push(Arc::new(compiled)),
                 Err(kind) => errors.push(ListenerError { chain: Some(chain.name.clone()), kind }),
             }
@@ -171,14 +171,24 @@ impl CompiledListener {
 }
 
 impl CompiledFilterChain {
+    /// Chains that are ways to the same, as those of a permissive port are, share it with its counts: a rate
+    /// is one rate, whichever way requests come.
     fn compile(
         model: &Arc<FilterChain>,
+        others: &[Arc<Self>],
         before: Option<&Arc<Self>>,
     ) -> Result<Self, ListenerErrorKind> {
         let network_rbac = model.network_rbac.iter().map(|rbac| CompiledRbacFilter::new(rbac));
-        let before = before.and_then(|before| before.http.as_ref());
-        let http =
-            model.http.as_ref().map(|http| CompiledHttp::compile(http, before)).transpose()?;
+        let before = before.and_then(|before| before.http.as_deref());
+        let shared = |http: &Arc<HttpConnectionManager>| {
+            let mut others = others.iter().filter_map(|other| other.http.as_ref());
+            others.find(|other| Arc::ptr_eq(&other.model, http)).cloned()
+        };
+        let http = model.http.as_ref().map(|http| match shared(http) {
+            Some(shared) => Ok(shared),
+            None => CompiledHttp::compile(http, before).map(Arc::new),
+        });
+        let http = http.transpose()?;
         Ok(Self {
             model: Arc::clone(model),
             network_rbac: network_rbac.collect::<Result<_, _>>()?,
@@ -200,8 +210,8 @@ impl CompiledFilterChain {
 
     /// What is done with requests; `None`: bytes are passed on.
     #[must_use]
-    pub const fn http(&self) -> Option<&CompiledHttp> {
-        self.http.as_ref()
+    pub fn http(&self) -> Option<&CompiledHttp> {
+        self.http.as_deref()
     }
 }
 

@@ -3,7 +3,7 @@
 //! A port is closed in two ways until somebody opens it: its peers must prove who they are (`mtls: strict`),
 //! and what no rule of `allow` names is refused. Rules of `deny` come first. It becomes a
 //! [`Listener`] of Envoy's: two filter chains for `mtls: permissive`, one otherwise, an RBAC filter for each
-//! of the two lists, and one route to the server itself.
+//! of the two lists, a local rate limit, and one route to the server itself.
 //!
 //! | module | what |
 //! |---|---|
@@ -12,11 +12,13 @@
 //! | `rule.rs` | one rule → one policy |
 //! | `peers.rs` | `from` → principals |
 //! | `permission.rs` | `match` → a permission |
+//! | `rate_limit.rs` | how many requests in how much time |
 
 mod chains;
 mod options;
 mod peers;
 mod permission;
+mod rate_limit;
 mod rule;
 
 pub(super) use chains::Mtls;
@@ -28,10 +30,12 @@ use super::shape::{Kind, Shape, key, words};
 use super::{code, reader::Reader};
 use crate::model::{
     Address, Domain, HttpConnectionManager, HttpFilter, HttpFilterConfig, IdentityConfig, Listener,
-    Rbac, RbacAction, RbacFilter, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
+    LocalRateLimit, RateLimitScope, Rbac, RbacAction, RbacFilter, Route, RouteAction,
+    RouteConfiguration, RouteMatch, VirtualHost,
 };
 use chains::{MTLS_KIND, Security};
 use options::{FORWARD_CLIENT_CERT, LIMITS, PATH};
+use rate_limit::RATE_LIMIT_KIND;
 use rule::{RULES, Rules};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -56,6 +60,11 @@ static INBOUND: Shape = Shape::new(
         ),
         key("deny", RULES, "What is refused, whatever `allow` says. Default nothing."),
         key("allow", RULES, "What is taken; all the rest is refused. Default nothing is taken."),
+        key(
+            "rate_limit",
+            RATE_LIMIT_KIND,
+            "How many requests are taken in how much time, of those that `allow` lets in; beyond it 429, or RESOURCE_EXHAUSTED. Default no limit.",
+        ),
         key("limits", Kind::Mapping(&LIMITS), "What a request may be like."),
         key(
             "path",
@@ -90,6 +99,8 @@ pub(super) struct InboundSite<'n> {
     pub(super) security: Security,
     pub(super) deny: Rules,
     pub(super) allow: Rules,
+    /// Who shares a rate limit; `None`: there is none.
+    pub(super) rate_limit_by: Option<RateLimitScope>,
 }
 
 impl InboundSite<'_> {
@@ -113,9 +124,11 @@ pub(super) fn inbound<'n>(
     let security = chains::security(reader, &fields, entry);
     let deny = Rules::read(reader, &fields, "deny");
     let allow = Rules::read(reader, &fields, "allow");
+    let rate_limit: Option<LocalRateLimit> = fields.read(reader, "rate_limit");
+    let rate_limit_by = rate_limit.as_ref().map(|limit| limit.scope);
     let mut http = HttpConnectionManager::new(
         to_this_server(&entry.key),
-        filters(deny.policies.clone(), allow.policies.clone()),
+        filters(deny.policies.clone(), allow.policies.clone(), rate_limit),
     );
     options::read(reader, &fields, &mut http);
     let handshake = fields.read(reader, "handshake_timeout");
@@ -127,7 +140,8 @@ pub(super) fn inbound<'n>(
     let crl = identity.and_then(|identity| identity.files()?.crl.clone());
     listener.filter_chains = security.chains(&Arc::new(http), crl, handshake);
     let (name, node) = (entry.key_span, &*entry.value);
-    Some(InboundSite { name, node, value: Arc::new(listener), security, deny, allow })
+    let value = Arc::new(listener);
+    Some(InboundSite { name, node, value, security, deny, allow, rate_limit_by })
 }
 
 /// Every request is for the server itself (Envoy: `non_forwarding_action`).
@@ -139,8 +153,12 @@ fn to_this_server(name: &str) -> Arc<RouteConfiguration> {
     Arc::new(RouteConfiguration { virtual_hosts, ..RouteConfiguration::default() })
 }
 
-/// Denied first, then allowed; without `allow`, nobody is.
-fn filters(deny: rule::Policies, allow: rule::Policies) -> Vec<HttpFilter> {
+/// Denied first, then allowed; without `allow`, nobody is. What is left is counted.
+fn filters(
+    deny: rule::Policies,
+    allow: rule::Policies,
+    rate_limit: Option<LocalRateLimit>,
+) -> Vec<HttpFilter> {
     let filter = |name: &str, action, policies: rule::Policies| {
         let mut rules = Rbac::default();
         (rules.action, rules.policies) = (action, policies);
@@ -148,7 +166,11 @@ fn filters(deny: rule::Policies, allow: rule::Policies) -> Vec<HttpFilter> {
         HttpFilter::new(name, HttpFilterConfig::Rbac(Arc::new(filter)))
     };
     let denying = (!deny.is_empty()).then(|| filter("deny", RbacAction::Deny, deny));
-    denying.into_iter().chain([filter("allow", RbacAction::Allow, allow)]).collect()
+    let counting = rate_limit.map(|limit| {
+        HttpFilter::new("rate_limit", HttpFilterConfig::LocalRateLimit(Arc::new(limit)))
+    });
+    let allowing = filter("allow", RbacAction::Allow, allow);
+    denying.into_iter().chain([allowing]).chain(counting).collect()
 }
 
 /// Reports ports that listen at the same address.

@@ -3,6 +3,7 @@
 use crate::config::code;
 use crate::config::inbound::{InboundSite, Mtls};
 use crate::config::reader::Reader;
+use crate::model::{Address, RateLimitScope};
 
 pub(super) fn check(reader: &mut Reader<'_>, site: &InboundSite<'_>) {
     if !site.allow.is_there {
@@ -12,6 +13,7 @@ pub(super) fn check(reader: &mut Reader<'_>, site: &InboundSite<'_>) {
         );
     }
     opened_connections(reader, site);
+    shared_buckets(reader, site);
     for span in &site.allow.for_all {
         reader
             .report
@@ -30,6 +32,25 @@ pub(super) fn check(reader: &mut Reader<'_>, site: &InboundSite<'_>) {
                 .suggest("write `mtls: strict`, or have `allow` name who may come");
         }
     }
+}
+
+/// Reports buckets that all would share, although one for each was asked for.
+fn shared_buckets(reader: &mut Reader<'_>, site: &InboundSite<'_>) {
+    let unix = matches!(site.value.address, Some(Address::Unix(_)));
+    let (message, suggestion) = match site.rate_limit_by {
+        Some(RateLimitScope::Peer) if site.security.mode == Mtls::Off => (
+            "`by: peer` counts all together: under `mtls: off` nobody proves who they are",
+            "write `by: connection`, `by: port`, or `mtls: strict`",
+        ),
+        Some(RateLimitScope::Connection) if unix => (
+            "`by: connection` counts all together: those of a Unix socket have no addresses",
+            "write `by: peer` or `by: port`",
+        ),
+        _ => return,
+    };
+    let by = site.node.get("rate_limit").and_then(|entry| entry.value.get("by"));
+    let span = by.map_or(site.name, |entry| entry.value.span);
+    reader.report.add(code::INEFFECTIVE_KEY, span, message).suggest(suggestion);
 }
 
 fn opened_connections(reader: &mut Reader<'_>, site: &InboundSite<'_>) {
