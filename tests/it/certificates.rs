@@ -1,7 +1,6 @@
 //! Certificates that are issued anew all the time are taken over, and there is one at every moment.
 
 #[path = "../../examples/quickstart/certificates.rs"]
-#[expect(dead_code, reason = "the quickstart uses all of it")]
 mod quickstart;
 
 use mesh_tower::Mesh;

@@ -3,6 +3,9 @@
 //! The examples are compiled in as modules: a test that ran their binaries would run whatever an
 //! earlier build left behind.
 
+#[path = "../../examples/axum_server.rs"]
+#[expect(dead_code, reason = "`main` is for `cargo run --example`")]
+mod axum_server;
 #[path = "../../examples/custom_lb.rs"]
 #[expect(dead_code, reason = "`main` is for `cargo run --example`")]
 mod custom_lb;
@@ -34,6 +37,13 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// Runs an example, within a bound that only a hang can reach.
 async fn check<T>(example: impl Future<Output = Result<T, BoxError>>) -> Result<T, BoxError> {
     timeout(Duration::from_secs(60), example).await?
+}
+
+#[tokio::test]
+async fn axum_server_answers_who_may_call_and_knows_who_that_is() {
+    let answers = check(axum_server::run()).await.unwrap();
+    let of_shop = "200 OK hello, spiffe://quickstart.example/shop";
+    assert_eq!(answers, [of_shop, "403 Forbidden RBAC: access denied"]);
 }
 
 #[tokio::test]
