@@ -7,10 +7,10 @@ use mesh_core::model::filter_chain::TransportProtocol;
 use mesh_core::model::matcher::StringPattern;
 use mesh_core::model::secret::SecretSource;
 use mesh_core::model::tls::DownstreamTls;
-use mesh_core::model::{FilterChain, Listener, SanMatcher, StringMatcher};
+use mesh_core::model::{FilterChain, HttpConnectionManager, Listener, SanMatcher, StringMatcher};
 use mesh_core::update::ConfigUpdate;
 use mesh_tower::identity::FixedIdentity;
-use mesh_tower::server::Connection;
+use mesh_tower::server::{Connection, RequestBody};
 use mesh_tower::{Mesh, MeshBody};
 use std::convert::Infallible;
 use std::io::Write;
@@ -34,7 +34,8 @@ fn strict(ca: &Ca) -> FilterChain {
     let prefix = StringPattern::Prefix("spiffe://mesh.example/".into());
     tls.san = vec![SanMatcher::any(StringMatcher::new(prefix))];
     tls.crl = Some(SecretSource::Inline(ca.revoke(66, 3600).as_bytes().into()));
-    let mut chain = FilterChain::new("strict", None);
+    let mut chain =
+        FilterChain::new("strict", Some(Arc::new(HttpConnectionManager::serving(Vec::new()))));
     chain.tls = Some(Arc::new(tls));
     chain
 }
@@ -52,11 +53,12 @@ impl Server {
         let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = socket.local_addr().unwrap().port();
         let server = mesh.server("web");
-        let service = tower::service_fn(|request: Request<hyper::body::Incoming>| async move {
-            let connection = request.extensions().get::<Arc<Connection>>().unwrap();
-            let text = format!("peer={}\n", connection.peer.name());
-            Ok::<_, Infallible>(Response::new(MeshBody::full(text)))
-        });
+        let service =
+            tower::service_fn(|request: Request<RequestBody<hyper::body::Incoming>>| async move {
+                let connection = request.extensions().get::<Arc<Connection>>().unwrap();
+                let text = format!("peer={}\n", connection.peer.name());
+                Ok::<_, Infallible>(Response::new(MeshBody::full(text)))
+            });
         tokio::spawn(async move { server.serve(socket, service).await });
         while mesh.identities().unwrap().current().is_err() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -160,7 +162,8 @@ async fn curl_is_let_into_a_permissive_port_both_ways() {
     let server = Server::new("openssl-permissive", |ca| {
         let mut tls = strict(ca);
         tls.matcher.transport_protocol = Some(TransportProtocol::Tls);
-        let mut plain = FilterChain::new("plain", None);
+        let mut plain =
+            FilterChain::new("plain", Some(Arc::new(HttpConnectionManager::serving(Vec::new()))));
         plain.matcher.transport_protocol = Some(TransportProtocol::RawBuffer);
         vec![tls, plain]
     })

@@ -3,7 +3,7 @@
 use super::http_filter::HttpFilter;
 use super::rbac::RbacFilter;
 use super::tls::DownstreamTls;
-use super::{Cidr, RouteConfiguration};
+use super::{Cidr, Domain, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost};
 use crate::time::WallTime;
 use std::sync::Arc;
 use std::time::Duration;
@@ -188,6 +188,19 @@ impl FilterChain {
 }
 
 impl HttpConnectionManager {
+    /// One that hands every request to the server that it came to, if these filters let it.
+    #[must_use]
+    pub fn serving(http_filters: Vec<HttpFilter>) -> Self {
+        let all = Route::new("all", RouteMatch::any(), RouteAction::NonForwarding);
+        let host = VirtualHost::new("all", vec![Domain::Any]).route(all);
+        let routes = RouteConfiguration {
+            name: "inbound".into(),
+            virtual_hosts: vec![Arc::new(host)],
+            ..RouteConfiguration::default()
+        };
+        Self::new(Arc::new(routes), http_filters)
+    }
+
     /// One with these routes and these filters.
     #[must_use]
     pub fn new(

@@ -90,6 +90,12 @@ struct Begun<'l> {
 impl Acceptor {
     pub(crate) fn new(mesh: Mesh, name: Arc<str>) -> Self {
         let cells = mesh.shared().registry.port(&name);
+        if mesh.want_listener(&name).is_err() {
+            tracing::warn!(
+                target: "mesh::server", listener = %name,
+                "servers ask for so many listeners that this one is not asked for"
+            );
+        }
         #[cfg(feature = "tls")]
         let tls = ServerTls::default();
         Self(Arc::new(Inner {

@@ -1,7 +1,8 @@
 //! [`MeshServer`]: a server loop: connections of a listener, each a task, each served by hyper.
 //!
 //! The service is any tower service of HTTP requests: a router of axum's, routes of tonic's, or one of one's
-//! own. Each request carries an `Arc<`[`Connection`]`>` in its extensions.
+//! own. Each request carries an `Arc<`[`Connection`](super::Connection)`>` in its extensions, and reaches the
+//! service by a [`ServerLayer`]: only if a route takes it and the filters let it.
 //!
 //! Bounds: a handshake has the time of its chain; a head, its chain's limits, and 30 s over HTTP/1.1, the
 //! wait on an idle connection included (hyper's default); HTTP/2, 200 streams a connection (hyper's
@@ -12,10 +13,13 @@ use super::accept_error::AcceptError;
 use super::drain::{Drains, Place, Plan};
 use super::http::{PerConnection, Seen};
 use super::keeper::{self, Keeper, ServingMode};
+use super::layer::{AuditSink, RequestBody, ServerLayer};
 use super::listen::{Listen, elsewhere};
 use crate::body::BoxError;
 use crate::clock;
 use crate::mesh::Mesh;
+use arc_swap::ArcSwap;
+use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -32,6 +36,7 @@ use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tower_layer::Layer as _;
 use tower_service::Service;
 
 /// How long accepting rests when it fails for want of something: files, memory.
@@ -52,7 +57,10 @@ const MIN_BUFFER: usize = 8192;
 /// ```no_run
 /// # async fn example(mesh: mesh_tower::Mesh) -> Result<(), Box<dyn std::error::Error>> {
 /// # use std::convert::Infallible;
-/// let service = tower::service_fn(|_request: http::Request<hyper::body::Incoming>| async {
+/// use mesh_tower::server::RequestBody;
+///
+/// type Request = http::Request<RequestBody<hyper::body::Incoming>>;
+/// let service = tower::service_fn(|_request: Request| async {
 ///     Ok::<_, Infallible>(http::Response::new(mesh_tower::MeshBody::full("hello")))
 /// });
 /// let socket = tokio::net::TcpListener::bind("0.0.0.0:8080").await?;
@@ -68,6 +76,8 @@ pub(super) struct Inner {
     pub(super) mesh: Mesh,
     pub(super) drains: Drains,
     pub(super) keeper: Keeper,
+    /// What is done with each request.
+    layer: ArcSwap<ServerLayer>,
 }
 
 /// A server of which a mesh knows, so that it ends with it.
@@ -91,8 +101,10 @@ pub enum ServeError {
 
 impl MeshServer {
     pub(crate) fn new(mesh: Mesh, name: Arc<str>) -> Self {
-        let acceptor = Acceptor::new(mesh.clone(), name);
-        let inner = Inner { acceptor, mesh, drains: Drains::new(), keeper: Keeper::default() };
+        let acceptor = Acceptor::new(mesh.clone(), Arc::clone(&name));
+        let layer = ArcSwap::from_pointee(ServerLayer::new(&mesh, name));
+        let (drains, keeper) = (Drains::new(), Keeper::default());
+        let inner = Inner { acceptor, mesh, drains, keeper, layer };
         let server = Self(Arc::new(inner));
         keeper::start(&server.0);
         server
@@ -107,6 +119,24 @@ impl MeshServer {
     #[must_use]
     pub fn on_mode_change(self, callback: impl Fn(&ServingMode) + Send + Sync + 'static) -> Self {
         self.0.keeper.tell(Box::new(callback));
+        self
+    }
+
+    /// Tells of audited decisions (gRFC A59) to `sink`, in place of standard output. It holds for connections
+    /// that are accepted after it.
+    #[must_use]
+    pub fn audit(self, sink: Arc<dyn AuditSink>) -> Self {
+        let layer = ServerLayer::clone(&self.0.layer.load()).audit(sink);
+        self.0.layer.store(Arc::new(layer));
+        self
+    }
+
+    /// Adds `x-mesh-timing` to responses: see [`ServerLayer::timing`]. It holds for connections that are
+    /// accepted after it.
+    #[must_use]
+    pub fn timing(self) -> Self {
+        let layer = ServerLayer::clone(&self.0.layer.load()).timing();
+        self.0.layer.store(Arc::new(layer));
         self
     }
 
@@ -143,11 +173,11 @@ impl MeshServer {
     pub async fn serve<L, S, B>(&self, listener: L, service: S) -> io::Result<()>
     where
         L: Listen,
-        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+        S: Service<Request<RequestBody<Incoming>>, Response = Response<B>>,
+        S: Clone + Send + 'static,
         S::Future: Send + 'static,
         S::Error: Into<BoxError>,
-        B: Body + Send + 'static,
-        B::Data: Send,
+        B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
         let bound = listener.address();
@@ -203,11 +233,11 @@ impl MeshServer {
     ) -> Result<(), ServeError>
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+        S: Service<Request<RequestBody<Incoming>>, Response = Response<B>>,
+        S: Clone + Send + 'static,
         S::Future: Send + 'static,
         S::Error: Into<BoxError>,
-        B: Body + Send + 'static,
-        B::Data: Send,
+        B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
         self.connection(io, ends, None, service).await
@@ -222,11 +252,11 @@ impl MeshServer {
     ) -> Result<(), ServeError>
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+        S: Service<Request<RequestBody<Incoming>>, Response = Response<B>>,
+        S: Clone + Send + 'static,
         S::Future: Send + 'static,
         S::Error: Into<BoxError>,
-        B: Body + Send + 'static,
-        B::Data: Send,
+        B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
         let acceptor = &self.0.acceptor;
@@ -240,7 +270,7 @@ impl MeshServer {
         let place = self.0.drains.join(&connection.chain, listener.as_deref(), clock::wall());
         let limits = connection.chain.http().map(|http| http.model().limits).unwrap_or_default();
         let seen = Arc::new(Seen::default());
-        // Here what is done with each request is put around the service.
+        let service = self.0.layer.load().layer(service);
         let service = PerConnection::new(service, connection, Arc::clone(&seen));
         let builder = builder(limits);
         let served = builder

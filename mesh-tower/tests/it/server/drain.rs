@@ -11,7 +11,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use mesh_core::WallTime;
 use mesh_tower::Mesh;
-use mesh_tower::server::MeshServer;
+use mesh_tower::server::{MeshServer, RequestBody};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ async fn slow(server: &MeshServer, counts: &Arc<Counts>) -> SocketAddr {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     let (server, counts) = (server.clone(), Arc::clone(counts));
-    let service = tower::service_fn(move |_: Request<Incoming>| {
+    let service = tower::service_fn(move |_: Request<RequestBody<Incoming>>| {
         counts.begun.fetch_add(1, Ordering::SeqCst);
         async {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -128,7 +128,7 @@ async fn at_the_deadline_what_hangs_is_closed() {
     let (_mesh, server) = plain();
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
-    let hangs = tower::service_fn(|_: Request<Incoming>| {
+    let hangs = tower::service_fn(|_: Request<RequestBody<Incoming>>| {
         std::future::pending::<Result<Response<Full<Bytes>>, Infallible>>()
     });
     let serving = server.clone();

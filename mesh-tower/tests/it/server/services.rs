@@ -4,7 +4,7 @@ use super::world::{chain, get, serving};
 use crate::fixture::bounded;
 use axum::Extension;
 use axum::routing::get as route;
-use mesh_core::model::{Address, FilterChain, Listener};
+use mesh_core::model::{Address, FilterChain, HttpConnectionManager, Listener};
 use mesh_tower::Mesh;
 use mesh_tower::server::Connection;
 use std::sync::Arc;
@@ -38,7 +38,10 @@ async fn a_unix_socket_is_a_listener() {
     let path = directory.path().join("web.sock");
     let mut listener = Listener::new("web");
     listener.address = Some(Address::Unix(path.as_path().into()));
-    listener.filter_chains = vec![Arc::new(FilterChain::new("plain", None))];
+    listener.filter_chains = vec![Arc::new(FilterChain::new(
+        "plain",
+        Some(Arc::new(HttpConnectionManager::serving(Vec::new()))),
+    ))];
     let mut update = serving(Vec::new());
     update.listeners.insert("web".into(), Arc::new(listener));
     let mesh = Mesh::builder().config(update).build().unwrap();

@@ -10,11 +10,11 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use mesh_core::model::secret::SecretSource;
 use mesh_core::model::tls::DownstreamTls;
-use mesh_core::model::{FilterChain, Listener};
+use mesh_core::model::{FilterChain, HttpConnectionManager, Listener};
 use mesh_core::update::ConfigUpdate;
 use mesh_tower::Mesh;
 use mesh_tower::identity::{FixedIdentity, IdentityUpdates};
-use mesh_tower::server::{Connection, MeshServer};
+use mesh_tower::server::{Connection, MeshServer, RequestBody};
 use mesh_tower::source::Updates;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -47,7 +47,8 @@ pub(crate) fn serving(chains: Vec<FilterChain>) -> ConfigUpdate {
 }
 
 pub(crate) fn chain(name: &str, set: impl FnOnce(&mut FilterChain)) -> FilterChain {
-    let mut chain = FilterChain::new(name, None);
+    let mut chain =
+        FilterChain::new(name, Some(Arc::new(HttpConnectionManager::serving(Vec::new()))));
     set(&mut chain);
     chain
 }
@@ -111,7 +112,7 @@ impl World {
     }
 }
 
-async fn who(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn who(request: Request<RequestBody<Incoming>>) -> Result<Response<Full<Bytes>>, Infallible> {
     let connection = request.extensions().get::<Arc<Connection>>();
     let name = connection.map_or("nobody knows", |connection| connection.peer.name());
     Ok(Response::new(Full::from(name.to_owned())))
