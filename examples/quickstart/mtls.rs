@@ -219,7 +219,8 @@ impl Secured {
         let due = u32::try_from(elapsed.as_millis() / EVERY.as_millis()).unwrap_or(u32::MAX);
         let [secured, accepted] = [self.connections, self.accepted];
         let seen = self.at_client.min(self.at_servers);
-        let complaint = if self.rotations < due {
+        // The last may still be to come.
+        let complaint = if self.rotations + 1 < due {
             format!("{} rotations in {} s", self.rotations, elapsed.as_secs())
         } else if seen + 1 < self.rotations {
             // The last may be a moment old.

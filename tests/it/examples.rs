@@ -105,8 +105,8 @@ async fn quickstart_does_the_same_with_mutual_tls_while_certificates_rotate() {
     let mut summary = check_quickstart("file", &["--mtls"]).await;
     let json = &summary.json()["mtls"];
     let count = |name: &str| json[name].as_u64().unwrap();
-    // 5,000 calls take 8 s, and each 2 s there are other certificates, at all seven.
-    assert!(count("rotations") >= 4, "{json}");
+    // 5,000 calls take 8 s at least, and each 2 s there are other certificates, at all seven.
+    assert!(count("rotations") >= 3, "{json}");
     for seen in ["rotations_at_client", "rotations_at_servers"] {
         assert!(count(seen) + 1 >= count("rotations"), "{json}");
     }
@@ -124,15 +124,16 @@ async fn quickstart_does_the_same_with_mutual_tls_while_certificates_rotate() {
     let secured = summary.secured.as_mut().unwrap();
     secured.strangers[1].got = Ok(StatusCode::OK);
     let told = summary.complaint().unwrap();
-    assert_eq!(told, "not refused: no certificate, no TLS: not_tls ×5", "{told}");
+    assert!(told.starts_with("not refused: no certificate, no TLS: not_tls ×"), "{told}");
     summary.secured.as_mut().unwrap().accepted[1] -= 1;
     let told = summary.complaint().unwrap();
     assert!(told.starts_with("connections, and of them mutual TLS: "), "{told}");
     summary.secured.as_mut().unwrap().at_servers = 1;
     let told = summary.complaint().unwrap();
     assert!(told.ends_with("rotations, 1 came into force everywhere"), "{told}");
-    summary.secured.as_mut().unwrap().rotations = 3;
-    assert_eq!(summary.complaint().unwrap(), "3 rotations in 8 s");
+    summary.secured.as_mut().unwrap().rotations = 2;
+    let told = summary.complaint().unwrap();
+    assert!(told.starts_with("2 rotations in "), "{told}");
 }
 
 /// Each keeps a processor busy, and has deadlines that it counts on.
