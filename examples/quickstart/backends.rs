@@ -136,7 +136,7 @@ async fn be_sick(
                 turn.send_replace(next);
                 tokio::time::sleep(TURN).await;
             }
-            // Without a mercy: it is sick, and does not wait for its calls.
+            // It is sick: it does not wait for its calls.
             if let Some(server) = server {
                 server.drain(Duration::ZERO).await;
             }

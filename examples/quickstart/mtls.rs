@@ -78,7 +78,7 @@ impl Mtls {
         mesh(&self.directory.path().join(workload), file).await
     }
 
-    /// Issues certificates anew, has strangers call, and looks at both sides, until the answer is asked.
+    /// Issues certificates anew, has strangers call, and looks at both sides, until it is [ended](Running::end).
     pub(crate) fn run(
         self: &Arc<Self>,
         client: Mesh,
