@@ -281,7 +281,7 @@ impl Builder {
                 }
             });
         }
-        runtime.spawn(learnt::run(state.clone(), Arc::downgrade(&shared)));
+        runtime.spawn(learnt::run(Arc::downgrade(&shared)));
         match own {
             Ok(own) => own.run(driver).map_err(BuildError::Runtime)?,
             Err(runtime) => drop(runtime.spawn(driver.run())),

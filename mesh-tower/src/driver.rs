@@ -271,13 +271,17 @@ impl Driver {
         let (origin, complete) = (update.origin.clone(), !update.is_partial);
         let before = self.state.snapshot().generation();
         let changes = Changes::between(self.updater.config(), &update);
+        let learn = update.egress.learn.clone();
         #[cfg(feature = "tls")]
         let identity = update.identity.clone();
         let applied = self.updater.apply(update, clock::now())?;
         self.dns.set(specs);
+        self.shared.registry.mesh().egress().learn_to(learn);
         #[cfg(feature = "tls")]
-        let Shared { credentials, runtime, registry, .. } = &*self.shared;
-        credentials.follow(identity.as_ref(), runtime, registry);
+        {
+            let Shared { credentials, runtime, registry, .. } = &*self.shared;
+            credentials.follow(identity.as_ref(), runtime, registry);
+        }
         for cluster in self.state.snapshot().clusters() {
             let reading: Weak<dyn ReadCluster> = Arc::downgrade(cluster) as _;
             cluster.attached().cells.read_from(reading);

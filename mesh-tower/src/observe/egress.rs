@@ -9,6 +9,7 @@ use mesh_core::egress::{EgressRefusal, EgressVerdict};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -35,6 +36,8 @@ type Cells = [[AtomicU64; EgressRefusal::ALL.len() + 1]; EgressOutcome::ALL.len(
 pub(crate) struct EgressLog {
     cells: Cells,
     seen: Mutex<Seen>,
+    /// Where the list is written to.
+    learn: Mutex<Option<Arc<Path>>>,
 }
 
 #[derive(Debug, Default)]
@@ -107,6 +110,16 @@ impl EgressLog {
     /// The destinations, by name.
     pub(crate) fn destinations(&self) -> Vec<EgressDestination> {
         self.seen.lock().destinations.values().cloned().collect()
+    }
+
+    /// The list of destinations is written to `path` from now on; `None`: nowhere.
+    pub(crate) fn learn_to(&self, path: Option<Arc<Path>>) {
+        *self.learn.lock() = path;
+    }
+
+    /// Where the list is written to.
+    pub(crate) fn learns_to(&self) -> Option<Arc<Path>> {
+        self.learn.lock().clone()
     }
 
     /// Changes when the destinations do, their numbers of calls aside.

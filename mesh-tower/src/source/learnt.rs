@@ -1,12 +1,11 @@
 //! `egress.learn`: the list of destinations that would be needed, written as it grows.
 //!
-//! A task of its own looks twice a second whether there is something new; calls only remember. The file is
+//! A task of its own, which holds nothing of the mesh, looks twice a second whether there is something new; calls only remember. The file is
 //! replaced as a whole, by a rename, and only for something new. That it can't be written is told once, and
 //! tried again with the next destination.
 
-use crate::net::{Net, Shared};
+use crate::net::Shared;
 use crate::observe::allow_list;
-use mesh_core::state;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Weak};
@@ -15,13 +14,13 @@ use std::time::Duration;
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Writes until the mesh is gone.
-pub(crate) async fn run(mesh: state::Mesh<Net>, shared: Weak<Shared>) {
+pub(crate) async fn run(shared: Weak<Shared>) {
     let mut written = None;
     loop {
         tokio::time::sleep(PAUSE).await;
         let Some(shared) = shared.upgrade() else { return };
-        let Some(path) = mesh.snapshot().egress().model().learn.clone() else { continue };
         let log = shared.registry.mesh().egress();
+        let Some(path) = log.learns_to() else { continue };
         let now = (Arc::clone(&path), log.version());
         if log.version() == 0 || written.as_ref() == Some(&now) {
             continue;
