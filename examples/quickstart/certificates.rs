@@ -17,8 +17,11 @@ type BoxError = Box<dyn Error + Send + Sync>;
 
 /// The trust domain of all.
 const TRUST_DOMAIN: &str = "quickstart.example";
-/// How long a certificate lasts: its successor comes long before.
-const LIFE: Duration = Duration::from_secs(60);
+/// How long a certificate lasts. Its successor comes long before; connections that were made with it end with
+/// it, and some do so while calls run.
+pub(crate) const LIFE: Duration = Duration::from_secs(6);
+/// Clocks are not all the same.
+const SKEW: Duration = Duration::from_secs(1);
 
 /// Certificates of some workloads.
 #[derive(Debug)]
@@ -26,27 +29,39 @@ pub(crate) struct Certificates {
     ca: CertifiedIssuer<'static, KeyPair>,
     directory: PathBuf,
     names: Vec<String>,
+    /// In PEM: whom the workloads believe beside their own CA.
+    also_believed: String,
     generation: u32,
 }
 
 impl Certificates {
     /// The first certificates of `names`, below `directory`.
-    pub(crate) fn new(directory: &Path, names: &[&str]) -> Result<Self, BoxError> {
+    pub(crate) fn new(
+        directory: &Path,
+        names: &[&str],
+        also_believed: &str,
+    ) -> Result<Self, BoxError> {
         let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "CA of the quickstart");
+        let name = format!("CA of {}", directory.display());
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
         let names = names.iter().map(|name| (*name).to_owned()).collect();
-        let mut made = Self { ca, directory: directory.to_owned(), names, generation: 0 };
+        let mut made = Self {
+            ca,
+            directory: directory.to_owned(),
+            names,
+            also_believed: also_believed.to_owned(),
+            generation: 0,
+        };
         made.rotate()?;
         Ok(made)
     }
 
-    /// Where the newest certificate, key and roots of a workload are.
-    pub(crate) fn files(&self, name: &str) -> [PathBuf; 3] {
-        let current = self.directory.join(name).join("current");
-        ["cert.pem", "key.pem", "ca.pem"].map(|file| current.join(file))
+    /// The CA's own certificate, in PEM.
+    pub(crate) fn ca(&self) -> String {
+        self.ca.pem()
     }
 
     /// Issues all of them anew.
@@ -59,7 +74,7 @@ impl Certificates {
             let (certificate, key) = self.issue(name)?;
             fs::write(newest.join("key.pem"), key)?;
             fs::write(newest.join("cert.pem"), certificate)?;
-            fs::write(newest.join("ca.pem"), self.ca.pem())?;
+            fs::write(newest.join("ca.pem"), self.ca() + &self.also_believed)?;
             let link = workload.join("next");
             std::os::unix::fs::symlink(&newest, &link)?;
             fs::rename(&link, workload.join("current"))?;
@@ -96,7 +111,7 @@ impl Certificates {
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let now = SystemTime::now();
-        (params.not_before, params.not_after) = ((now - LIFE).into(), (now + LIFE).into());
+        (params.not_before, params.not_after) = ((now - SKEW).into(), (now + LIFE).into());
         let key = KeyPair::generate()?;
         Ok((params.signed_by(&key, &self.ca)?.pem(), key.serialize_pem()))
     }

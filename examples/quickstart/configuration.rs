@@ -1,9 +1,11 @@
 //! The configuration file: a copy of `quickstart.yaml` in a temporary directory, edited as it is used.
 //!
-//! A mesh follows it by itself, or learns from `mesh ads` which does.
+//! A mesh follows it by itself, or learns from `mesh ads` which does. With mutual TLS there is a second file,
+//! which says who the mesh is.
 
 use super::BoxError;
 use super::ads::Ads;
+use super::mtls::{CLIENT, Mtls};
 use mesh_tower::Mesh;
 use mesh_tower::source::XdsSource;
 use std::net::SocketAddr;
@@ -45,7 +47,10 @@ impl Configuration {
     }
 
     /// A mesh that is configured by the control plane, or by the file.
-    pub(crate) fn mesh(&self) -> Result<Mesh, BoxError> {
+    pub(crate) async fn mesh(&self, mtls: Option<&Mtls>) -> Result<Mesh, BoxError> {
+        if let Some(mtls) = mtls {
+            return mtls.mesh(CLIENT, Some(&self.path())).await;
+        }
         Ok(match &self.ads {
             // Calls ask for what they need. Asked for from the start, the first one needs not wait for it.
             Some(ads) => {
@@ -61,7 +66,8 @@ impl Configuration {
         if self.ads.is_some() { "xds" } else { "file" }
     }
 
-    fn path(&self) -> PathBuf {
+    /// The file.
+    pub(crate) fn path(&self) -> PathBuf {
         self.directory.path().join("mesh.yaml")
     }
 

@@ -82,7 +82,7 @@ impl Counters {
 }
 
 /// The sum of all series of `metric` that have `label`.
-fn sum(text: &str, metric: &str, label: &str) -> u64 {
+pub(crate) fn sum(text: &str, metric: &str, label: &str) -> u64 {
     let series = text.lines().filter_map(|line| line.strip_prefix(metric)?.strip_prefix('{'));
     let values = series.filter_map(|series| series.rsplit_once("} "));
     let values = values.filter(|(labels, _)| labels.contains(label));

@@ -3,18 +3,22 @@
 //!
 //! `cargo run --release --example quickstart`, and for programs
 //! `cargo run --release --example quickstart -- --requests 5000 --json`. With `--xds` the mesh does not read
-//! the file: `mesh ads`, a process of its own, does, and the mesh learns from it over xDS.
+//! the file: `mesh ads`, a process of its own, does, and the mesh learns from it over xDS. With `--mtls` every
+//! hop is mutual TLS, and certificates are issued anew every 2 s.
 //!
 //! What to read first: `examples/quickstart.yaml`, the configuration, and `load.rs`, which calls
 //! `http://reviews/1` through one layer. Nothing there knows of endpoints, splits, retries or ejections.
 
 mod ads;
 mod backends;
+mod certificates;
 mod configuration;
 mod events;
 #[path = "../greeter/mod.rs"]
 mod greeter;
 mod load;
+mod mtls;
+mod strangers;
 mod summary;
 mod tally;
 mod view;
@@ -22,6 +26,7 @@ mod view;
 use backends::Backends;
 use configuration::{Configuration, Edits};
 use events::{Counters, Events};
+use mtls::Mtls;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -43,18 +48,21 @@ pub(crate) struct Options {
     pub(crate) json: bool,
     /// Through a control plane.
     pub(crate) xds: bool,
+    /// Every hop encrypted and authenticated.
+    pub(crate) mtls: bool,
     /// The tool whose `mesh ads` that is; `None`: the one beside this example.
     pub(crate) mesh: Option<PathBuf>,
 }
 
 impl Options {
     pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Self, BoxError> {
-        let mut options = Self { requests: 5_000, json: false, xds: false, mesh: None };
+        let mut options = Self::default();
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--json" => options.json = true,
                 "--xds" => options.xds = true,
+                "--mtls" => options.mtls = true,
                 "--mesh" => {
                     let path = arguments.next().ok_or("--mesh wants the path of the tool")?;
                     options.mesh = Some(path.into());
@@ -70,20 +78,30 @@ impl Options {
                 }
                 _ => {
                     return Err(format!(
-                        "{argument}? [--requests N] [--json] [--xds [--mesh PATH]]"
+                        "{argument}? [--requests N] [--json] [--mtls | --xds [--mesh PATH]]"
                     )
                     .into());
                 }
             }
         }
+        if options.mtls && options.xds {
+            return Err("--mtls or --xds, not both".into());
+        }
         Ok(options)
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { requests: 5_000, json: false, xds: false, mtls: false, mesh: None }
     }
 }
 
 /// Starts everything, makes the calls, and says what happened.
 pub(crate) async fn run(options: Options) -> Result<Summary, BoxError> {
     let events = Events::new();
-    let backends = Backends::start().await?;
+    let mtls = options.mtls.then(Mtls::new).transpose()?.map(Arc::new);
+    let backends = Backends::start(mtls.as_deref()).await?;
     let mut configuration = Configuration::write(&backends.addresses)?;
     if options.xds {
         let tool = match options.mesh {
@@ -93,7 +111,7 @@ pub(crate) async fn run(options: Options) -> Result<Summary, BoxError> {
         configuration.serve(&tool).await?;
     }
     let configuration = Arc::new(configuration);
-    let mesh = configuration.mesh()?;
+    let mesh = configuration.mesh(mtls.as_deref()).await?;
     mesh.ready().await?;
     let before = mesh.configuration().generation;
 
@@ -109,8 +127,16 @@ pub(crate) async fn run(options: Options) -> Result<Summary, BoxError> {
     };
 
     let started = Instant::now();
+    let running = match &mtls {
+        Some(mtls) => Some(mtls.run(mesh.clone(), &backends, &configuration.path())?),
+        None => None,
+    };
     let edits = load::drive(&mesh, options.requests, &configuration, &tally).await;
     let elapsed = started.elapsed();
+    let secured = match running {
+        Some(running) => Some(running.end(&backends).await?),
+        None => None,
+    };
     drop(end);
     if let Some(view) = view {
         view.await?;
@@ -121,6 +147,7 @@ pub(crate) async fn run(options: Options) -> Result<Summary, BoxError> {
         counts: tally.counts(),
         counters: Counters::of(&mesh),
         edits: edits?,
+        secured,
         reloads: mesh.configuration().generation - before,
         sick: backends.sick,
         elapsed,

@@ -2,7 +2,8 @@
 
 use super::Edits;
 use super::events::Counters;
-use super::tally::{Achieved, Counts};
+use super::mtls::Secured;
+use super::tally::{Achieved, Counts, Protocol};
 use super::view::millis;
 use serde_json::{Value, json};
 use std::fmt;
@@ -20,6 +21,8 @@ pub(crate) struct Summary {
     pub(crate) edits: Edits,
     /// Configurations that were put into force after the first.
     pub(crate) reloads: u64,
+    /// With mutual TLS.
+    pub(crate) secured: Option<Secured>,
     pub(crate) sick: SocketAddr,
     pub(crate) elapsed: Duration,
 }
@@ -40,6 +43,7 @@ impl Summary {
                 complaints.push("the sick endpoint was never ejected".to_owned());
             }
         }
+        complaints.extend(self.secured.as_ref().and_then(|it| it.complaint(self.elapsed)));
         (!complaints.is_empty()).then(|| complaints.join("; "))
     }
 
@@ -91,6 +95,7 @@ impl Summary {
             "edits_refused": u32::from(self.edits.refusal.is_some()),
             "p50_us": self.counts.percentile(50),
             "p99_us": self.counts.percentile(99),
+            "mtls": self.secured.as_ref().map(Secured::json),
             "elapsed_ms": u64::try_from(self.elapsed.as_millis()).unwrap_or(u64::MAX),
         })
     }
@@ -114,6 +119,9 @@ impl fmt::Display for Summary {
         writeln!(f, "\n{requests} calls to http://reviews in {seconds:.1} s, in turn over")?;
         let Counts { succeeded, failed, .. } = counts;
         writeln!(f, "HTTP/1.1, HTTP/2 and gRPC: {succeeded} succeeded, {failed} failed.\n")?;
+        if !counts.by_protocol.contains_key(&Protocol::Http1) {
+            writeln!(f, "  HTTP/1.1       over HTTP/2, as TLS agreed on (ALPN)")?;
+        }
         self.splitting(f)?;
         let (p50, p99) = (millis(counts.percentile(50)), millis(counts.percentile(99)));
         writeln!(
@@ -128,6 +136,10 @@ impl fmt::Display for Summary {
         }
         let took = edits.took.as_millis();
         let through = if *source == "xds" { ", through mesh ads" } else { "" };
-        writeln!(f, "  good edit      in force after {took} ms, while calls were running{through}")
+        writeln!(
+            f,
+            "  good edit      in force after {took} ms, while calls were running{through}"
+        )?;
+        self.secured.as_ref().map_or(Ok(()), |secured| secured.fmt(f))
     }
 }

@@ -18,8 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[tokio::test]
 async fn each_is_in_force_and_nobody_is_ever_without() {
     let directory = tempfile::tempdir().unwrap();
-    let certificates = Certificates::new(directory.path(), &["web"]).unwrap();
-    let [cert, key, roots] = certificates.files("web");
+    let certificates = Certificates::new(directory.path(), &["web"], "").unwrap();
+    let [cert, key, roots] =
+        ["cert", "key", "ca"].map(|name| directory.path().join(format!("web/current/{name}.pem")));
     let source = FileIdentity::new(cert, key, roots).poll_interval(Duration::from_millis(10));
     let mesh = Mesh::builder().identity(source).build().unwrap();
     let identities = mesh.identities().unwrap();
@@ -47,7 +48,7 @@ async fn each_is_in_force_and_nobody_is_ever_without() {
 #[test]
 fn the_configuration_with_mutual_tls_is_good() {
     let directory = tempfile::tempdir().unwrap();
-    let _certificates = Certificates::new(directory.path(), &["client", "reviews"]).unwrap();
+    let _certificates = Certificates::new(directory.path(), &["client", "reviews"], "").unwrap();
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     for name in ["quickstart.yaml", "quickstart_mtls.yaml"] {
         std::fs::copy(examples.join(name), directory.path().join(name)).unwrap();

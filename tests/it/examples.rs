@@ -3,6 +3,9 @@
 //! The examples are compiled in as modules: a test that ran their binaries would run whatever an
 //! earlier build left behind.
 
+#[path = "../../examples/axum_server.rs"]
+#[expect(dead_code, reason = "`main` is for `cargo run --example`")]
+mod axum_server;
 #[path = "../../examples/custom_lb.rs"]
 #[expect(dead_code, reason = "`main` is for `cargo run --example`")]
 mod custom_lb;
@@ -34,6 +37,13 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// Runs an example, within a bound that only a hang can reach.
 async fn check<T>(example: impl Future<Output = Result<T, BoxError>>) -> Result<T, BoxError> {
     timeout(Duration::from_secs(60), example).await?
+}
+
+#[tokio::test]
+async fn axum_server_answers_who_may_call_and_knows_who_that_is() {
+    let answers = check(axum_server::run()).await.unwrap();
+    let of_shop = "200 OK hello, spiffe://quickstart.example/shop";
+    assert_eq!(answers, [of_shop, "403 Forbidden RBAC: access denied"]);
 }
 
 #[tokio::test]
@@ -88,6 +98,42 @@ async fn quickstart_loses_no_call_and_splits_as_configured() {
 async fn quickstart_does_the_same_through_mesh_ads() {
     let summary = check_quickstart("xds", &["--xds", "--mesh", env!("CARGO_BIN_EXE_mesh")]).await;
     assert!(summary.to_string().contains("while calls were running, through mesh ads"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn quickstart_does_the_same_with_mutual_tls_while_certificates_rotate() {
+    let mut summary = check_quickstart("file", &["--mtls"]).await;
+    let json = &summary.json()["mtls"];
+    let count = |name: &str| json[name].as_u64().unwrap();
+    // 5,000 calls take 8 s at least, and each 2 s there are other certificates, at all seven.
+    assert!(count("rotations") >= 3, "{json}");
+    for seen in ["rotations_at_client", "rotations_at_servers"] {
+        assert!(count(seen) + 1 >= count("rotations"), "{json}");
+    }
+    assert!(count("client_certificates_seen") >= 2, "{json}");
+    assert!(count("outlived") > 0, "{json}");
+    for [all, mutual] in
+        [["connections", "connections_mutual_tls"], ["accepted", "accepted_mutual_tls"]]
+    {
+        assert!(count(all) >= 6 && count(all) == count(mutual), "{json}");
+    }
+    let strangers = json["strangers"].as_array().unwrap();
+    assert_eq!(strangers.len(), 3, "{json}");
+    assert!(strangers.iter().all(|one| one["refused"].as_u64() > Some(0)), "{json}");
+    assert_eq!(strangers[2]["got"], "403 Forbidden", "{json}");
+    let secured = summary.secured.as_mut().unwrap();
+    secured.strangers[1].got = Ok(StatusCode::OK);
+    let told = summary.complaint().unwrap();
+    assert!(told.starts_with("not refused: no certificate, no TLS: not_tls ×"), "{told}");
+    summary.secured.as_mut().unwrap().accepted[1] -= 1;
+    let told = summary.complaint().unwrap();
+    assert!(told.starts_with("connections, and of them mutual TLS: "), "{told}");
+    summary.secured.as_mut().unwrap().at_servers = 1;
+    let told = summary.complaint().unwrap();
+    assert!(told.ends_with("rotations, 1 came into force everywhere"), "{told}");
+    summary.secured.as_mut().unwrap().rotations = 2;
+    let told = summary.complaint().unwrap();
+    assert!(told.starts_with("2 rotations in "), "{told}");
 }
 
 /// Each keeps a processor busy, and has deadlines that it counts on.
@@ -145,8 +191,12 @@ fn quickstart_says_what_is_wrong_with_its_arguments() {
         options.map_err(|error| error.to_string())
     };
     let options = |requests, json, xds, mesh: Option<&str>| {
-        Ok(quickstart::Options { requests, json, xds, mesh: mesh.map(Into::into) })
+        let mesh = mesh.map(Into::into);
+        Ok(quickstart::Options { requests, json, xds, mtls: false, mesh })
     };
+    let mtls = quickstart::Options { mtls: true, ..quickstart::Options::default() };
+    assert_eq!(parse(&["--mtls"]), Ok(mtls));
+    assert_eq!(parse(&["--mtls", "--xds"]), Err("--mtls or --xds, not both".to_owned()));
     assert_eq!(parse(&[]), options(5_000, false, false, None));
     assert_eq!(parse(&["--requests", "7", "--json"]), options(7, true, false, None));
     assert_eq!(parse(&["--xds", "--mesh", "m"]), options(5_000, false, true, Some("m")));
@@ -154,5 +204,8 @@ fn quickstart_says_what_is_wrong_with_its_arguments() {
     assert_eq!(parse(&["--requests", "3"]), Err("--requests wants at least 4".to_owned()));
     assert_eq!(parse(&["--requests"]), Err("--requests wants a number".to_owned()));
     assert_eq!(parse(&["--requests", "x"]), Err("x: invalid digit found in string".to_owned()));
-    assert_eq!(parse(&["-v"]), Err("-v? [--requests N] [--json] [--xds [--mesh PATH]]".to_owned()));
+    assert_eq!(
+        parse(&["-v"]),
+        Err("-v? [--requests N] [--json] [--mtls | --xds [--mesh PATH]]".to_owned())
+    );
 }
