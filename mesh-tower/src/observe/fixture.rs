@@ -31,7 +31,9 @@ pub(super) struct Busy {
     pub(super) locality: Arc<LocalityCells>,
     pub(super) state: Arc<dyn ReadCluster>,
     pub(super) served: (Arc<ListenerCells>, Arc<ServedCells>),
+    #[expect(dead_code, reason = "so that its cells live")]
     pub(super) filter: Arc<FilterCells>,
+    #[expect(dead_code, reason = "so that its cells live")]
     pub(super) port: (Arc<PortCells>, port::Active),
 }
 
