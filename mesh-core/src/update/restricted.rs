@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 impl ConfigUpdate {
     /// The virtual hosts and listeners whose names `may_read` takes, with the clusters and secrets that
-    /// they lead to, and nothing else. A route that takes its cluster from a header leads to every
+    /// they lead to, those that filters of a listener ask somebody in among them, and nothing else. A route that takes its cluster from a header leads to every
     /// cluster.
     #[must_use]
     pub fn restricted(&self, may_read: impl Fn(&str) -> bool) -> Self {
@@ -19,7 +19,8 @@ impl ConfigUpdate {
         let listeners = self.listeners.iter().filter(|(name, _)| may_read(name));
         let listeners: BTreeMap<_, _> =
             listeners.map(|(name, listener)| (Arc::clone(name), Arc::clone(listener))).collect();
-        let clusters = self.reachable(&hosts);
+        let asked = listeners.values().flat_map(|listener| listener.clusters()).collect();
+        let clusters = self.reachable(&hosts, asked);
         let of_clusters = clusters.values().flat_map(|update| update.cluster.tls.secrets());
         let of_listeners = listeners.values().flat_map(|listener| secrets(listener));
         let secrets = of_clusters.chain(of_listeners).filter_map(|name| {
@@ -34,9 +35,12 @@ impl ConfigUpdate {
         Self { route_configuration, clusters, listeners, secrets, ..self.clone() }
     }
 
-    /// The clusters that `hosts` lead to, with the children of aggregates.
-    fn reachable(&self, hosts: &[Arc<VirtualHost>]) -> BTreeMap<Arc<str>, ClusterUpdate> {
-        let mut names: BTreeSet<&Arc<str>> = BTreeSet::new();
+    /// The clusters of these names, and those that `hosts` lead to, with the children of aggregates.
+    fn reachable<'a>(
+        &'a self,
+        hosts: &'a [Arc<VirtualHost>],
+        mut names: BTreeSet<&'a Arc<str>>,
+    ) -> BTreeMap<Arc<str>, ClusterUpdate> {
         for route in hosts.iter().flat_map(|host| &host.routes) {
             let RouteAction::Forward(forward) = &route.action else { continue };
             match &forward.cluster {

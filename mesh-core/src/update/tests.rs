@@ -1,12 +1,14 @@
 use super::*;
+use crate::model::http_filter::{AuthzService, ExtAuthz, GrpcService};
 use crate::model::secret::{SecretContent, SecretRoots, SecretValidation};
 use crate::model::tls::{TlsIdentity, UpstreamTls};
 use crate::model::{
-    ClusterSpecifier, DownstreamTls, FilterChain, ForwardAction, Route, RouteAction, RouteMatch,
-    TlsPolicy,
+    ClusterSpecifier, DownstreamTls, FilterChain, ForwardAction, HttpConnectionManager, HttpFilter,
+    HttpFilterConfig, Route, RouteAction, RouteMatch, TlsPolicy,
 };
 use http::HeaderName;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 fn cluster(name: &str, secret: Option<&str>) -> Cluster {
     let mut cluster = Cluster::new(name);
@@ -31,15 +33,20 @@ fn whole() -> ConfigUpdate {
         .cluster(cluster("far", None), at)
         .aggregate(Cluster::new("both"), ["near", "far"])
         .cluster(cluster("rated", Some("b")), at)
+        .cluster(cluster("asked", Some("d")), at)
         .cluster(cluster("unused", None), at);
     let secret = |name: &str| {
         let content = SecretContent::Validation(SecretValidation::new(SecretRoots::System));
         (Arc::from(name), SecretAnswer::Known(Arc::new(Secret::new(name, content))))
     };
-    update.secrets = Arc::new(["a", "b", "c"].map(secret).into());
+    update.secrets = Arc::new(["a", "b", "c", "d"].map(secret).into());
     let mut tls = DownstreamTls::mutual();
     tls.identity = TlsIdentity::Secret("c".into());
-    let mut chain = FilterChain::new("all", None);
+    let service = GrpcService::new("asked", Duration::from_secs(1));
+    let authz = ExtAuthz::new(AuthzService::Grpc(service));
+    let authz = HttpFilter::new("authz", HttpFilterConfig::ExtAuthz(Arc::new(authz)));
+    let manager = HttpConnectionManager::new(Arc::default(), vec![authz]);
+    let mut chain = FilterChain::new("all", Some(Arc::new(manager)));
     chain.tls = Some(Arc::new(tls));
     let mut listener = Listener::new("web");
     listener.filter_chains = vec![Arc::new(chain)];
@@ -66,8 +73,8 @@ fn a_reader_has_what_its_names_lead_to() {
     let update = whole();
     check(&update, &["reviews"], "reviews | both far near |  | a");
     check(&update, &["ratings"], "ratings | rated |  | b");
-    check(&update, &["web"], " |  | web | c");
-    check(&update, &["web", "ratings"], "ratings | rated | web | b c");
+    check(&update, &["web"], " | asked | web | c d");
+    check(&update, &["web", "ratings"], "ratings | asked rated | web | b c d");
     check(&update, &[], " |  |  | ");
     // The name of a cluster is none of a reader's.
     check(&update, &["rated"], " |  |  | ");
@@ -79,5 +86,5 @@ fn a_route_by_header_leads_to_every_cluster() {
     let action = ForwardAction { cluster: specifier, ..ForwardAction::to("") };
     let route = Route::new("r", RouteMatch::any(), RouteAction::Forward(action));
     let update = whole().virtual_host(VirtualHost::of("any").unwrap().route(route));
-    check(&update, &["any"], "any | both far near rated unused |  | a b");
+    check(&update, &["any"], "any | asked both far near rated unused |  | a b d");
 }

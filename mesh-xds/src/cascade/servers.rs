@@ -26,6 +26,9 @@ pub(super) struct Servers(BTreeMap<Arc<str>, Server>);
 /// What became of a listener.
 pub(super) type Answer = Result<Arc<Listener>, Arc<str>>;
 
+/// Names of clusters.
+type Names = Arc<BTreeSet<Arc<str>>>;
+
 #[derive(Debug)]
 struct Server {
     /// The resource, or why there can be none.
@@ -36,7 +39,7 @@ struct Server {
     /// What is in force is made from these.
     holds: BTreeSet<Key>,
     /// The clusters that the filters in force ask somebody in, those that aggregates stand for among them.
-    clusters: Arc<BTreeSet<Arc<str>>>,
+    clusters: Names,
     hash: Option<u64>,
 }
 
@@ -46,7 +49,7 @@ pub(super) struct Effect {
     pub(super) needs: (Arc<BTreeSet<Key>>, Arc<BTreeSet<Key>>),
     pub(super) hash: (Option<u64>, Option<u64>),
     pub(super) secrets: (Vec<Arc<str>>, Vec<Arc<str>>),
-    pub(super) clusters: (Arc<BTreeSet<Arc<str>>>, Arc<BTreeSet<Arc<str>>>),
+    pub(super) clusters: (Names, Names),
     /// Its answer is another.
     pub(super) is_visible: bool,
 }

@@ -4,10 +4,12 @@
 //! it anything.
 
 use super::common::{self, Walk};
-use super::listener::filter;
+use super::listener::{filter, http_filter};
 use super::rbac::DecodedFilter;
 use envoy_types::pb::google::protobuf::Any;
 use mesh_core::model::{HttpFilterConfig, HttpFilterOverride};
+use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Decodes the configuration of a filter: the parts of an `Any`. `None`: the type is not known here.
 #[must_use]
@@ -19,6 +21,19 @@ pub fn config(type_url: &str, body: &[u8]) -> Option<DecodedFilter<HttpFilterCon
 #[must_use]
 pub fn per_route(type_url: &str, body: &[u8]) -> Option<DecodedFilter<HttpFilterOverride>> {
     decoded(type_url, body, filter::override_of)
+}
+
+/// The clusters that a filter asks somebody in; none of what can't be read.
+pub(crate) fn clusters(any: &Any) -> Vec<Arc<str>> {
+    let config = filter::config_of(&mut Walk::default(), any).flatten();
+    config.iter().flat_map(HttpFilterConfig::clusters).cloned().collect()
+}
+
+/// The clusters that filters ask somebody in because of what a level says of them (Envoy:
+/// `typed_per_filter_config`); none of what can't be read.
+pub(crate) fn clusters_of_overrides(messages: &HashMap<String, Any>) -> Vec<Arc<str>> {
+    let said = http_filter::overrides(&mut Walk::default(), messages);
+    said.values().flat_map(HttpFilterOverride::clusters).cloned().collect()
 }
 
 fn decoded<T>(

@@ -1,6 +1,7 @@
 //! What a resource names: the resources that a client asks for next.
 
 use crate::ResourceType;
+use crate::decode::filter::{clusters, clusters_of_overrides};
 use envoy_types::pb::envoy::config::cluster::v3::{
     Cluster,
     cluster::{ClusterDiscoveryType, DiscoveryType},
@@ -12,13 +13,14 @@ use envoy_types::pb::envoy::config::route::v3::{
 };
 use envoy_types::pb::envoy::extensions::clusters::aggregate::v3::ClusterConfig;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
-    HttpConnectionManager, http_connection_manager::RouteSpecifier,
+    HttpConnectionManager, http_connection_manager::RouteSpecifier, http_filter,
 };
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::{
     TcpProxy, tcp_proxy::ClusterSpecifier as TcpCluster,
 };
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
-    CommonTlsContext, UpstreamTlsContext, common_tls_context::ValidationContextType,
+    CommonTlsContext, DownstreamTlsContext, UpstreamTlsContext,
+    common_tls_context::ValidationContextType,
 };
 use envoy_types::pb::google::protobuf::Any;
 use prost::{Message, Name};
@@ -77,6 +79,13 @@ fn listener(body: &[u8], names: &mut Names) {
         filter(&api, names);
     }
     for chain in message.filter_chains.into_iter().chain(message.default_filter_chain) {
+        if let Some(SocketConfig::TypedConfig(config)) =
+            chain.transport_socket.and_then(|socket| socket.config_type)
+            && let Some(tls) = unpack::<DownstreamTlsContext>(&config)
+        {
+            let secrets = tls.common_tls_context.as_ref().map(secrets).unwrap_or_default();
+            names.extend(secrets.into_iter().map(|name| (ResourceType::Secret, name)));
+        }
         for one in chain.filters {
             if let Some(ConfigType::TypedConfig(config)) = one.config_type {
                 filter(&config, names);
@@ -86,7 +95,13 @@ fn listener(body: &[u8], names: &mut Names) {
 }
 
 fn filter(config: &Any, names: &mut Names) {
-    match unpack::<HttpConnectionManager>(config).and_then(|manager| manager.route_specifier) {
+    let manager = unpack::<HttpConnectionManager>(config);
+    for filter in manager.iter().flat_map(|manager| &manager.http_filters) {
+        if let Some(http_filter::ConfigType::TypedConfig(config)) = &filter.config_type {
+            asked(&clusters(config), names);
+        }
+    }
+    match manager.and_then(|manager| manager.route_specifier) {
         Some(RouteSpecifier::Rds(rds)) => {
             names.insert((ResourceType::RouteConfiguration, rds.route_config_name));
         }
@@ -104,7 +119,18 @@ fn filter(config: &Any, names: &mut Names) {
     }
 }
 
+/// Clusters that filters ask somebody in.
+fn asked(clusters: &[Arc<str>], names: &mut Names) {
+    names.extend(clusters.iter().map(|name| (ResourceType::Cluster, name.to_string())));
+}
+
 fn routes(message: &RouteConfiguration, names: &mut Names) {
+    for host in &message.virtual_hosts {
+        let levels = host.routes.iter().map(|route| &route.typed_per_filter_config);
+        for said in levels.chain([&host.typed_per_filter_config]) {
+            asked(&clusters_of_overrides(said), names);
+        }
+    }
     let routes = message.virtual_hosts.iter().flat_map(|host| &host.routes);
     for route in routes {
         let Some(Action::Route(action)) = &route.action else { continue };

@@ -86,6 +86,8 @@ fn check_same(found: &Encoded, expected: &Encoded) {
 fn context() -> Context {
     let mut context = Context::default();
     context.trusted_server = true;
+    // As in files: a listener that no server can serve by is kept, and told.
+    context.all_listeners = true;
     context
 }
 
@@ -127,6 +129,10 @@ fn a_model_that_is_encoded_and_written_down_is_read_as_the_same_model() {
     for file in files {
         let loaded = config::load(&documents(std::slice::from_ref(&file)), &(), &Bounds::default());
         let expected = loaded.update.unwrap_or_else(|| panic!("{}", file.0));
+        // The mesh's own identity is a provider that a bootstrap file names, and a file of Envoy's has none.
+        if expected.identity.is_some() {
+            continue;
+        }
         let mut all: Vec<_> = resources(&expected);
         // As a client that asks for all would be told.
         all.retain(|one| !one.by_name_only && !one.name.starts_with("mesh/"));

@@ -19,6 +19,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// A key of RFC 8037.
+const KEYS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k",
+    "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
 fn millis() -> impl Strategy<Value = Duration> {
     (1_u64..100_000).prop_map(Duration::from_millis)
 }
@@ -120,7 +124,7 @@ fn keys() -> impl Strategy<Value = JwksSource> {
             JwksSource::Remote(remote)
         });
     prop_oneof![
-        Just(JwksSource::Inline(r#"{"keys":[]}"#.into())),
+        Just(JwksSource::Inline(KEYS.into())),
         Just(JwksSource::File(Arc::from(Path::new("/run/keys.json")))),
         remote,
     ]
@@ -311,7 +315,7 @@ fn what_envoy_can_not_say_is_not_said() {
     #[track_caller]
     fn jwt(change: impl FnOnce(&mut JwtAuthn)) {
         let mut filter = JwtAuthn::default();
-        let inline = JwksSource::Inline(r#"{"keys":[]}"#.into());
+        let inline = JwksSource::Inline(KEYS.into());
         filter.providers.insert("p".into(), JwtProvider::new(inline));
         assert!(filter_config(&HttpFilterConfig::JwtAuthn(Arc::new(filter.clone()))).is_some());
         change(&mut filter);
@@ -348,7 +352,7 @@ fn what_envoy_can_not_say_is_not_said() {
 #[test]
 fn the_same_content_is_the_same_bytes() {
     let names: Vec<Arc<str>> = (0..16).map(|n| Arc::from(format!("n{n}"))).collect();
-    let inline = JwksSource::Inline(r#"{"keys":[]}"#.into());
+    let inline = JwksSource::Inline(KEYS.into());
     let mut tokens = JwtAuthn::default();
     let mut said = ExtAuthzPerRoute::default();
     for name in &names {

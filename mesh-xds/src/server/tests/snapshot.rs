@@ -7,6 +7,7 @@ use crate::encode::{Encoded, socket_listener, tcp_listener};
 use mesh_core::ConfigUpdate;
 use mesh_core::model::{Cluster, Domain, ForwardAction, Route, VirtualHost};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// Two virtual hosts, one of them by a wildcard; a cluster with endpoints, one that is missing.
 fn update() -> ConfigUpdate {
@@ -64,6 +65,44 @@ fn a_listener_is_made_for_an_authority_that_is_dialled() {
         assert_eq!(routes(dialled).as_deref(), expected, "{dialled}");
     }
     assert_eq!(snapshot.find(ResourceType::Cluster, "cart.shop"), None);
+}
+
+/// What a server shows, and whom its filters ask, goes with its listener.
+#[test]
+fn a_servers_listener_leads_to_whom_its_filters_ask() {
+    use crate::encode::server_listener;
+    use mesh_core::model::http_filter::{AuthzService, ExtAuthz, ExtAuthzPerRoute, GrpcService};
+    use mesh_core::model::tls::{DownstreamTls, TlsIdentity};
+    use mesh_core::model::{
+        FilterChain, HttpConnectionManager, HttpFilter, HttpFilterConfig, HttpFilterOverride,
+        Listener, RouteConfiguration,
+    };
+    use std::sync::Arc;
+    let service = |name| AuthzService::Grpc(GrpcService::new(name, Duration::from_secs(1)));
+    let authz = HttpFilterConfig::ExtAuthz(Arc::new(ExtAuthz::new(service("one"))));
+    let mut said = ExtAuthzPerRoute::default();
+    said.service = Some(service("other"));
+    let mut host = VirtualHost::new("all", vec![Domain::Any]);
+    host.filters.insert("authz".into(), HttpFilterOverride::ExtAuthz(Arc::new(said)));
+    let mut routes = RouteConfiguration::default();
+    routes.virtual_hosts = vec![Arc::new(host)];
+    let filters = vec![HttpFilter::new("authz", authz)];
+    let manager = HttpConnectionManager::new(Arc::new(routes), filters);
+    let mut chain = FilterChain::new("all", Some(Arc::new(manager)));
+    let mut tls = DownstreamTls::mutual();
+    (tls.identity, tls.roots) = (TlsIdentity::Secret("own".into()), None);
+    chain.tls = Some(Arc::new(tls));
+    let mut listener = Listener::new("in");
+    listener.default_filter_chain = Some(Arc::new(chain));
+
+    let served = Encoded::listener(&server_listener(&listener));
+    let names = super::super::references::of(ResourceType::Listener, &served.body);
+    let expected = [
+        (ResourceType::Cluster, "one"),
+        (ResourceType::Cluster, "other"),
+        (ResourceType::Secret, "own"),
+    ];
+    assert_eq!(names, expected.map(|(kind, name)| (kind, name.to_owned())).into());
 }
 
 #[test]

@@ -265,6 +265,18 @@ const ACCEPTED: &[Accepted] = &[
         &[],
     ),
     (
+        "the one protocol that the cluster speaks is offered anyway",
+        |c| {
+            with(c, |t| common(t).alpn_protocols = vec!["h2".into()]);
+            c.http2_protocol_options = Some(Default::default());
+        },
+        |m| {
+            expect(m, |_| {});
+            m.protocol = model::Protocol::Http2;
+        },
+        &[],
+    ),
+    (
         "Envoy: matches that come to the same",
         |c| {
             with(c, |_| {});

@@ -54,6 +54,11 @@ const REFUSED: &[Refused] = &[
         "transport_socket.typed_config: QuicUpstreamTransport",
     ),
     (
+        "RFC 7301: names of protocols",
+        |c| with(c, |t| common(t).alpn_protocols = vec!["h2".into(), String::new()]),
+        "transport_socket.typed_config.common_tls_context.alpn_protocols[1]: 1 to 255 bytes",
+    ),
+    (
         "a matcher can't be left out",
         |c| c.transport_socket_matcher = Some(Default::default()),
         "transport_socket_matcher: not supported",
