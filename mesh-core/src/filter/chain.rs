@@ -204,7 +204,7 @@ impl Filter {
 
     pub(super) fn early_keys(&self) -> impl Iterator<Item = &Arc<JwksSource>> {
         let jwt = if let Self::Jwt(jwt) = self { Some(jwt) } else { None };
-        jwt.into_iter().flat_map(CompiledJwt::early_keys)
+        jwt.into_iter().flat_map(|jwt| jwt.early_keys())
     }
 
     /// The same filter for some routes of the chain, in which it is `own`: what is counted for all of
