@@ -71,7 +71,8 @@ fn request(
     message: &[u8],
 ) -> Result<Request<MeshBody>, AskFailureKind> {
     let length = u32::try_from(message.len());
-    let length = length.map_err(|_| AskFailureKind::Unsupported("the question is too long"))?;
+    let length =
+        length.map_err(|_too_long| AskFailureKind::Unsupported("the question is too long"))?;
     let mut framed = BytesMut::with_capacity(PREFIX + message.len());
     framed.put_u8(0);
     framed.put_u32(length);

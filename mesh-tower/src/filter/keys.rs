@@ -167,6 +167,10 @@ impl KeyStore {
     }
 
     /// Begins to fetch, unless somebody does; whether keys are coming.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the store owns it, and it ends with what it fetches"
+    )]
     fn fetch(self: &Arc<Self>, entry: &Arc<Entry>, now: Timestamp) -> bool {
         let mut flight = entry.flight.lock();
         if flight.running {

@@ -113,10 +113,10 @@ impl Asker {
                 question.unanswered(AskFailureKind::Timeout(Duration::ZERO)),
             ));
         }
-        if let QuestionKind::Tokens(checks) = &question.kind {
-            if let Some(answers) = self.verify_now(checks) {
-                return Asking::Ready(Some(Answer::Tokens(answers)));
-            }
+        if let QuestionKind::Tokens(checks) = &question.kind
+            && let Some(answers) = self.verify_now(checks)
+        {
+            return Asking::Ready(Some(Answer::Tokens(answers)));
         }
         let asker = Arc::clone(self);
         Asking::Waiting(Box::pin(async move {

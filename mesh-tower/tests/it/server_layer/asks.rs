@@ -87,18 +87,22 @@ async fn authorizer(request: Request<Incoming>) -> Response<MeshBody> {
     match &*path {
         "/allow" => {
             answer.status = Some(rpc::Status::default());
-            let mut ok = auth::OkHttpResponse::default();
-            ok.headers = vec![header("x-user", attributes.source.unwrap().principal)];
-            ok.response_headers_to_add = vec![header("x-checked", "yes".into())];
+            let ok = auth::OkHttpResponse {
+                headers: vec![header("x-user", attributes.source.unwrap().principal)],
+                response_headers_to_add: vec![header("x-checked", "yes".into())],
+                ..auth::OkHttpResponse::default()
+            };
             answer.http_response = Some(auth::check_response::HttpResponse::OkResponse(ok));
         }
         "/hang" => std::future::pending().await,
         "/fails" => status = "13",
         _ => {
             answer.status = Some(rpc::Status { code: 7, ..rpc::Status::default() });
-            let mut no = auth::DeniedHttpResponse::default();
-            no.status = Some(HttpStatus { code: 401 });
-            no.body = "not you".into();
+            let no = auth::DeniedHttpResponse {
+                status: Some(HttpStatus { code: 401 }),
+                body: "not you".into(),
+                ..auth::DeniedHttpResponse::default()
+            };
             answer.http_response = Some(auth::check_response::HttpResponse::DeniedResponse(no));
         }
     }
