@@ -207,13 +207,13 @@ impl Builder {
     #[expect(clippy::disallowed_methods, reason = "the driver is a task, and so is what feeds it")]
     pub fn build(self) -> Result<Mesh, BuildError> {
         let Self { given, runtime, .. } = self;
-        let own = match runtime.map_or_else(Handle::try_current, Ok) {
-            Ok(handle) => Err(handle),
-            Err(_) => Ok(OwnRuntime::new().map_err(BuildError::Runtime)?),
-        };
-        let runtime = match &own {
-            Ok(own) => own.runtime.handle().clone(),
-            Err(handle) => handle.clone(),
+        let (own, runtime) = match runtime.map_or_else(Handle::try_current, Ok) {
+            Ok(handle) => (None, handle),
+            Err(_) => {
+                let own = OwnRuntime::new().map_err(BuildError::Runtime)?;
+                let handle = own.runtime.handle().clone();
+                (Some(own), handle)
+            }
         };
         let registry = Registry::new();
         let (sink, receiver) = Sink::channel();
@@ -270,24 +270,30 @@ impl Builder {
             driver.apply_first(first).map_err(BuildError::Apply)?;
         }
         if let Some(source) = source {
-            if source.is_on_demand() {
-                sink.interests().expect_source();
-            }
-            let closing = sink.clone();
-            runtime.spawn(async move {
-                tokio::select! {
-                    () = source.start(sink) => {}
-                    () = closing.closed() => {}
-                }
-            });
+            feed(source, sink, &runtime);
         }
         runtime.spawn(learnt::run(Arc::downgrade(&shared)));
         match own {
-            Ok(own) => own.run(driver).map_err(BuildError::Runtime)?,
-            Err(runtime) => drop(runtime.spawn(driver.run())),
+            Some(own) => own.run(driver).map_err(BuildError::Runtime)?,
+            None => drop(runtime.spawn(driver.run())),
         }
         Ok(Mesh::new(state, shared, passthrough, progress, guard))
     }
+}
+
+/// Runs the source of configuration until the mesh ends.
+#[expect(clippy::disallowed_methods, reason = "a source is a task")]
+fn feed(source: Box<dyn Source>, sink: Sink, runtime: &Handle) {
+    if source.is_on_demand() {
+        sink.interests().expect_source();
+    }
+    let closing = sink.clone();
+    runtime.spawn(async move {
+        tokio::select! {
+            () = source.start(sink) => {}
+            () = closing.closed() => {}
+        }
+    });
 }
 
 /// What the program says of where the configuration comes from.

@@ -78,7 +78,7 @@ pub use policy::{CallOptions, CallPolicy, RequestFacts};
 
 use crate::local_reply::Reason;
 use crate::model::{RetryOn, RetryPolicy};
-use crate::outcome::Outcome;
+use crate::outcome::{Failure, Outcome};
 use crate::random::Random;
 use crate::time::Timestamp;
 use deadline::GivenLimits;
@@ -245,6 +245,11 @@ impl Call {
     ) -> Action {
         let Some(attempt) = self.in_flight.remove(id) else { return Action::Wait };
         self.active = self.active.max(now);
+        let timed_out = Outcome::Failed(Failure::PerTryTimeout);
+        let outcome = match self.ended_by_per_try_timeout(&attempt, outcome, now) {
+            true => &timed_out,
+            false => outcome,
+        };
         if self.may_go_elsewhere(&attempt, outcome, gate, now) {
             return self.launch(attempt.holds_slot, now);
         }

@@ -18,6 +18,9 @@ use crate::random::Random;
 use crate::time::Timestamp;
 use std::time::Duration;
 
+/// A timeout that is sent is rounded, and clocks do not tick alike.
+const HEADER_GRACE: Duration = Duration::from_millis(1);
+
 impl Call {
     /// gRFC A6: what no server processed is the same attempt, made elsewhere. Uses up one such turn.
     pub(super) fn may_go_elsewhere(
@@ -85,6 +88,22 @@ impl Call {
             ),
         };
         ended.then_some(passed.limit)
+    }
+
+    /// Whether what the endpoint says is that the per-try timeout has passed.
+    ///
+    /// It was told that limit ([`attempt_deadline`](Self::attempt_deadline)), and may say so before the timer
+    /// is seen here. It is the same as if it had said nothing: worth a retry where timeouts are.
+    pub(super) fn ended_by_per_try_timeout(
+        &self,
+        attempt: &Attempt,
+        outcome: &Outcome<'_>,
+        now: Timestamp,
+    ) -> bool {
+        let Outcome::Response(response) = outcome else { return false };
+        let limit = self.per_try_timeout.filter(|_| !self.hedge).map(|limit| attempt.since + limit);
+        limit.is_some_and(|limit| limit <= now + HEADER_GRACE)
+            && response.grpc_status() == Some(grpc::DEADLINE_EXCEEDED)
     }
 
     /// Whether the outcome is worth a retry under the policy and what the caller asked for.

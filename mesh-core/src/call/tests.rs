@@ -380,6 +380,17 @@ fn a_transparent_retry_needs_the_request_and_time() {
 // === Limits of one attempt ===
 
 #[test]
+fn an_endpoint_that_says_that_the_per_try_timeout_is_over() {
+    let given = "grpc on=5xx per_try=100";
+    let start = "0 start -> start 1 | 100 per_try_timeout";
+    // It was told the limit, and says it before the timer is seen; or it means something else.
+    check(given, &format!("{start}\n100 #1 200 grpc-status=4 -> wait | 105 back_off"));
+    check(given, &format!("{start}\n99 #1 200 grpc-status=4 -> wait | 104 back_off"));
+    check(given, &format!("{start}\n98 #1 200 grpc-status=4 -> commit 1"));
+    check(given, &format!("{start}\n100 #1 200 grpc-status=5 -> commit 1"));
+}
+
+#[test]
 fn an_attempt_that_takes_too_long_is_cancelled_and_counts_as_failed() {
     check(
         "on=5xx per_try=100",

@@ -27,12 +27,12 @@ use std::sync::{Arc, Weak};
 pub(crate) struct Registry {
     targets: Mutex<BTreeMap<TargetLabels, Weak<TargetCells>>>,
     clusters: Mutex<BTreeMap<Arc<str>, Weak<ClusterCells>>>,
-    ports: Mutex<BTreeMap<Arc<str>, Weak<PortCells>>>,
+    ports: Mutex<BTreeMap<Arc<str>, Arc<PortCells>>>,
     mesh: MeshCells,
     source: Arc<SourceCells>,
     identities: IdentityCells,
     history: History,
-    servers: Mutex<BTreeMap<Arc<str>, Weak<ListenerCells>>>,
+    servers: Mutex<BTreeMap<Arc<str>, Arc<ListenerCells>>>,
 }
 
 /// The value of one series.
@@ -76,28 +76,19 @@ impl Registry {
         cells
     }
 
-    /// The cells of one listener.
-    pub(crate) fn listener(self: &Arc<Self>, name: &Arc<str>) -> Arc<ListenerCells> {
+    /// The cells of one listener. They stay when its server ends: what it counted has happened. There are as
+    /// many as a program has names for its servers.
+    pub(crate) fn listener(&self, name: &Arc<str>) -> Arc<ListenerCells> {
         let mut servers = self.servers.lock();
-        if let Some(cells) = servers.get(name).and_then(Weak::upgrade) {
-            return cells;
-        }
-        servers.retain(|_, cells| cells.strong_count() > 0);
-        let cells = Arc::new(ListenerCells::new(Arc::clone(name)));
-        servers.insert(Arc::clone(name), Arc::downgrade(&cells));
-        cells
+        let cells = servers.entry(Arc::clone(name));
+        Arc::clone(cells.or_insert_with(|| Arc::new(ListenerCells::new(Arc::clone(name)))))
     }
 
-    /// The cells of one port that serves. They stay as long as its server does.
+    /// The cells of one port that serves. They stay, too.
     pub(crate) fn port(&self, name: &Arc<str>) -> Arc<PortCells> {
         let mut ports = self.ports.lock();
-        if let Some(cells) = ports.get(name).and_then(Weak::upgrade) {
-            return cells;
-        }
-        ports.retain(|_, cells| cells.strong_count() > 0);
-        let cells = Arc::new(PortCells::new(Arc::clone(name)));
-        ports.insert(Arc::clone(name), Arc::downgrade(&cells));
-        cells
+        let cells = ports.entry(Arc::clone(name));
+        Arc::clone(cells.or_insert_with(|| Arc::new(PortCells::new(Arc::clone(name)))))
     }
 
     /// Calls by virtual host: how many were begun, and whether any is in flight.
@@ -155,10 +146,10 @@ impl Registry {
             }
             Owner::Source => self.source.visit(metric, visit),
             Owner::Server => {
-                live(&self.servers).iter().for_each(|cells| cells.visit(metric, visit));
+                held(&self.servers).iter().for_each(|cells| cells.visit(metric, visit));
             }
             Owner::Port => {
-                live(&self.ports).iter().for_each(|cells| cells.visit(metric, visit));
+                held(&self.ports).iter().for_each(|cells| cells.visit(metric, visit));
             }
             Owner::Identity => self.identities.visit(metric, visit),
         }
@@ -179,6 +170,11 @@ impl Registry {
             clusters.remove(gone.name());
         }
     }
+}
+
+/// Copies the pointers under the lock.
+fn held<V>(cells: &Mutex<BTreeMap<Arc<str>, Arc<V>>>) -> Vec<Arc<V>> {
+    cells.lock().values().map(Arc::clone).collect()
 }
 
 /// Copies the pointers under the lock. They are let go of after it, because dropping the last one
