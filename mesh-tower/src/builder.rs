@@ -217,8 +217,8 @@ impl Builder {
         };
         let registry = Registry::new();
         let (sink, receiver) = Sink::channel();
-        let names = self.policies.iter().map(|(name, _)| Arc::clone(name));
-        let names: Arc<BTreeSet<Arc<str>>> = Arc::new(names.collect());
+        let names: Arc<BTreeSet<Arc<str>>> =
+            Arc::new(self.policies.iter().map(|(name, _)| Arc::clone(name)).collect());
         #[cfg(feature = "tls")]
         let has_identity = self.identities.own.is_some();
         #[cfg(not(feature = "tls"))]
@@ -234,9 +234,10 @@ impl Builder {
             crate::identity::check(config).map_err(BuildError::Identity)?;
         }
         #[cfg(feature = "tls")]
-        let identities = self.identities.with(source.as_deref());
-        #[cfg(feature = "tls")]
-        let credentials = crate::identity::Credentials::start(identities, &runtime, &registry);
+        let credentials = {
+            let identities = self.identities.with(source.as_deref());
+            crate::identity::Credentials::start(identities, &runtime, &registry)
+        };
         let shared = Arc::new(Shared {
             runtime: runtime.clone(),
             dial: self.connector,
@@ -259,12 +260,8 @@ impl Builder {
         }
         let _entered = runtime.enter();
         let passthrough = Arc::new(Passthrough::new(Arc::clone(&shared), Arc::clone(&resolver)));
-        let around = Around {
-            shared: Arc::clone(&shared),
-            passthrough: Arc::clone(&passthrough),
-            resolver,
-            source: receiver,
-        };
+        let (of_driver, passing) = (Arc::clone(&shared), Arc::clone(&passthrough));
+        let around = Around { shared: of_driver, passthrough: passing, resolver, source: receiver };
         let (mut driver, guard, progress) = Driver::new((updater, state.clone()), around);
         if let Some(first) = first {
             driver.apply_first(first).map_err(BuildError::Apply)?;

@@ -51,7 +51,11 @@
 
 #![cfg_attr(
     test,
-    expect(clippy::disallowed_methods, reason = "tests own the tasks that they spawn")
+    expect(clippy::disallowed_methods, reason = "tests own the tasks that they spawn"),
+    expect(
+        clippy::field_reassign_with_default,
+        reason = "tests make messages and models as users do: default, then fields"
+    )
 )]
 
 mod balance;

@@ -192,7 +192,7 @@ impl NameConnector {
             let name = format!("{}:{}", self.name, self.port);
             self.registry.mesh().egress().called(&name, verdict, None);
             let is_refused = verdict == EgressVerdict::Refused(why);
-            refused = refused.or(Some(why).filter(|_| is_refused));
+            refused = refused.or_else(|| is_refused.then_some(why));
             !is_refused
         });
         let admitted: Vec<IpAddr> = admitted.collect();

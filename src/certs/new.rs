@@ -58,7 +58,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         Some(directory) => known(directory)?,
         None => {
             let (authority, key) =
-                Authority::new(arguments.trust_domain.as_str()).map_err(failed)?;
+                Authority::new(arguments.trust_domain.as_str()).map_err(|error| failed(&error))?;
             pending.push(file("ca-key.pem", key, true));
             authority
         }
@@ -68,7 +68,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         pending.push(file("ca.pem", authority.certificate.clone(), false));
     }
     for (name, id) in &workloads {
-        let issued = authority.issue(id.as_str(), name, arguments.days).map_err(failed)?;
+        let issued =
+            authority.issue(id.as_str(), name, arguments.days).map_err(|error| failed(&error))?;
         pending.push(file(&format!("{name}.pem"), issued.certificate, false));
         pending.push(file(&format!("{name}-key.pem"), issued.key, true));
     }
@@ -130,7 +131,7 @@ fn known(directory: &Path) -> Result<Authority, Failure> {
     })
 }
 
-fn failed(error: rcgen::Error) -> Failure {
+fn failed(error: &rcgen::Error) -> Failure {
     Failure::new("not_issued", format!("can't issue a certificate: {error}"))
 }
 

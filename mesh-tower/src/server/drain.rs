@@ -210,30 +210,30 @@ mod tests {
 
     /// Whether a connection of the chain `a` ends when `next` is in force.
     #[track_caller]
-    fn check(next: Option<CompiledListener>, expected: bool) {
+    fn check(next: Option<&CompiledListener>, expected: bool) {
         let (before, drains) = (listener("a", |_| {}), Drains::new());
         let today = WallTime::from_unix_seconds(100);
         let place = drains.join(&before.chains()[0], Some(&before), today);
         assert!(place.plan.borrow().is_none());
-        drains.changed(next.as_ref(), today);
+        drains.changed(next, today);
         assert_eq!(place.plan.borrow().is_some(), expected, "{next:?}");
     }
 
     #[test]
     fn what_ends_the_connections_of_a_chain() {
-        check(Some(listener("a", |_| {})), false);
-        check(Some(listener("a", |chain| chain.handshake_timeout = Duration::ZERO)), false);
-        check(Some(listener("b", |_| {})), true);
+        check(Some(&listener("a", |_| {})), false);
+        check(Some(&listener("a", |chain| chain.handshake_timeout = Duration::ZERO)), false);
+        check(Some(&listener("b", |_| {})), true);
         check(None, true);
         check(
-            Some(listener("a", |chain| chain.tls = Some(Arc::new(DownstreamTls::mutual())))),
+            Some(&listener("a", |chain| chain.tls = Some(Arc::new(DownstreamTls::mutual())))),
             true,
         );
         let until = |seconds| {
             move |chain: &mut FilterChain| chain.until = Some(WallTime::from_unix_seconds(seconds))
         };
-        check(Some(listener("a", until(101))), false);
-        check(Some(listener("a", until(100))), true);
+        check(Some(&listener("a", until(101))), false);
+        check(Some(&listener("a", until(100))), true);
     }
 
     #[tokio::test(start_paused = true)]

@@ -71,7 +71,7 @@ impl Demand {
 
     /// Waits for whichever comes first. Cancel safe, as both are.
     #[cfg_attr(not(feature = "xds"), expect(dead_code, reason = "for XdsSource"))]
-    pub(super) async fn next_wish(&mut self) -> Wish {
+    pub(super) async fn next_wish(&self) -> Wish {
         tokio::select! {
             interest = self.0.next() => Wish::Calls(interest),
             name = self.0.next_listener() => Wish::Server(name),

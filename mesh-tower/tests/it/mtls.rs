@@ -131,7 +131,8 @@ async fn who_is_there_is_proven_on_both_sides() {
     for (version, protocol, http) in KINDS {
         let good = format!("{http} {CLIENT}#77 -");
         let anonymous = format!("{http} - -");
-        let table: Vec<(&str, Setup<'_>, UpstreamTls, Result<&str, &[&str]>)> = vec![
+        type Row<'r> = (&'r str, Setup<'r>, UpstreamTls, Result<&'r str, &'r [&'r str]>);
+        let table: Vec<Row<'_>> = vec![
             ("the right one", Setup::mutual(shop(), &ours), mesh_tls(&[SHOP]), Ok(&good)),
             ("nobody is asked", Setup::new(shop()), mesh_tls(&[SHOP]), Ok(&anonymous)),
             ("another name", Setup::mutual(shop(), &ours), mesh_tls(&[other]), Err(name)),

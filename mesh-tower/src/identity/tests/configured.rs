@@ -149,7 +149,7 @@ fn what_is_wrong_with_files_is_told_with_the_path_to_mend() {
     let mut named = write("named", &ca, &good);
     named.spiffe_id = Some("spiffe://mesh.example/cart".parse().unwrap());
     check(&named, &[(SpiffeId, Invalid, "named/cert.pem`: the certificate is for")]);
-    let empty = Pair { chain: "hello".to_owned(), key: good.chain.clone() };
+    let empty = Pair { chain: "hello".to_owned(), key: good.chain };
     check(
         &write("empty", &ca, &empty),
         &[(Cert, Invalid, "no certificate in it"), (Key, Invalid, "no private key in it")],

@@ -110,7 +110,8 @@ async fn bundles_of_other_trust_domains_come_with_it() {
 #[tokio::test]
 async fn one_of_several_is_chosen() {
     const OTHER: &str = "spiffe://mesh.example/other";
-    let choices: [(fn(WorkloadIdentity) -> WorkloadIdentity, &str); 3] = [
+    type Choose = fn(WorkloadIdentity) -> WorkloadIdentity;
+    let choices: [(Choose, &str); 3] = [
         (|source| source, OURS),
         (|source| source.hint("outside"), OTHER),
         (|source| source.id(OTHER.parse().unwrap()), OTHER),

@@ -154,11 +154,12 @@ impl WorkloadIdentity {
     }
 
     async fn open(&self) -> Result<Streaming<Bytes>, Trouble> {
-        let endpoint = Endpoint::from_shared(self.endpoint.uri()).map_err(Trouble::unreachable)?;
+        let endpoint = Endpoint::from_shared(self.endpoint.uri())
+            .map_err(|error| Trouble::unreachable(&error))?;
         let endpoint = endpoint.tcp_keepalive(Some(TCP_KEEPALIVE));
-        let channel = endpoint.connect().await.map_err(Trouble::unreachable)?;
+        let channel = endpoint.connect().await.map_err(|error| Trouble::unreachable(&error))?;
         let mut client = Grpc::new(channel);
-        client.ready().await.map_err(Trouble::unreachable)?;
+        client.ready().await.map_err(|error| Trouble::unreachable(&error))?;
         let mut request = tonic::Request::new(());
         let (name, value) = SECURITY_HEADER;
         request.metadata_mut().insert(name, tonic::metadata::MetadataValue::from_static(value));
@@ -213,9 +214,9 @@ enum Trouble {
 }
 
 impl Trouble {
-    fn unreachable(error: tonic::transport::Error) -> Self {
+    fn unreachable(error: &tonic::transport::Error) -> Self {
         let mut text = String::new();
-        let mut next: Option<&dyn std::error::Error> = Some(&error);
+        let mut next: Option<&dyn std::error::Error> = Some(error);
         while let Some(error) = next {
             let said = error.to_string();
             if !text.contains(&said) {
