@@ -94,7 +94,7 @@ pub enum Conclusion {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Passthrough {
-    /// The mesh only observes ([`Mode::Observe`]).
+    /// The mesh only observes ([`Mode::Observe`](crate::update::Mode::Observe)).
     Observing,
     /// Unknown hosts may pass ([`UnknownHosts::Passthrough`](crate::update::UnknownHosts)).
     UnknownHost,

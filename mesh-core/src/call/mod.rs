@@ -105,7 +105,7 @@ impl AttemptId {
 pub enum Action {
     /// Send the request as this new attempt. Others that are out stay out.
     Start(AttemptId),
-    /// End this attempt and hand in its outcome, [`Failure::PerTryTimeout`](crate::outcome::Failure::PerTryTimeout), like any other.
+    /// End this attempt and hand in its outcome, [`Failure::PerTryTimeout`], like any other.
     Cancel(AttemptId),
     /// Hand this attempt's response to the caller, drop all others. The call is decided.
     Commit(AttemptId),

@@ -12,7 +12,7 @@
 )]
 //! | [`FixedIdentity`] | the program, while it runs; for tests too |
 //!
-//! Which of them it is may be said by the configuration, `identity:`, and may change ([`credentials`]).
+//! Which of them it is may be said by the configuration, `identity:`, and may change (`credentials.rs`).
 //! [`examine`] tells what is wrong with it before it is used; [`inspect`] what is in any file.
 //!
 //! What is decided is decided in [`mesh_core::identity`]: ids, names, when to renew.
