@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// The messages of the services that filters ask.
 #[derive(Clone, Copy, Debug)]
-#[cfg_attr(not(feature = "xds"), expect(dead_code, reason = "nobody makes one"))]
+#[cfg_attr(not(feature = "xds"), allow(dead_code, reason = "nobody makes one"))]
 pub(crate) struct Codec {
     pub(crate) check_path: &'static str,
     pub(crate) encode_check: fn(&CheckQuestion, &str, &Bytes) -> Vec<u8>,

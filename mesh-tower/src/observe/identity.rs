@@ -33,7 +33,7 @@ pub(crate) struct IdentityReading {
 
 /// One root.
 #[derive(Clone, Debug)]
-#[cfg_attr(not(any(feature = "tls", test)), expect(dead_code, reason = "nobody has one"))]
+#[cfg_attr(not(any(feature = "tls", test)), allow(dead_code, reason = "nobody has one"))]
 pub(crate) struct RootReading {
     /// Empty: it signs for everybody.
     pub(crate) trust_domain: Arc<str>,
