@@ -226,18 +226,10 @@ impl Builder {
         let known = mesh_yaml::Known { lb_policies: Arc::clone(&names), has_identity };
         let mut sink = sink.counting(&registry).knowing(Arc::clone(&names));
         let resolver = self.resolver.unwrap_or_else(dns::default_resolver);
-        let (first, source) = given.open(&known)?;
+        let opened = given.open(&known)?;
         #[cfg(feature = "tls")]
-        if let Some(config) = first.as_ref().and_then(|first| first.identity.as_ref())
-            && !known.has_identity
-        {
-            crate::identity::check(config).map_err(BuildError::Identity)?;
-        }
-        #[cfg(feature = "tls")]
-        let credentials = {
-            let identities = self.identities.with(source.as_deref());
-            crate::identity::Credentials::start(identities, &runtime, &registry)
-        };
+        let credentials = credentials(self.identities, &opened, &runtime, &registry)?;
+        let (first, source) = opened;
         let shared = Arc::new(Shared {
             runtime: runtime.clone(),
             dial: self.connector,
@@ -276,6 +268,22 @@ impl Builder {
         }
         Ok(Mesh::new(state, shared, passthrough, progress, guard))
     }
+}
+
+/// Starts the sources of identities: the program's, or else there is one for what the configuration says.
+#[cfg(feature = "tls")]
+fn credentials(
+    given: crate::identity::Given,
+    (first, source): &First,
+    runtime: &Handle,
+    registry: &Registry,
+) -> Result<crate::identity::Credentials, BuildError> {
+    let configured = first.as_ref().and_then(|first| first.identity.as_ref());
+    if let Some(config) = configured.filter(|_| given.own.is_none()) {
+        crate::identity::check(config).map_err(BuildError::Identity)?;
+    }
+    let given = given.with(source.as_deref());
+    Ok(crate::identity::Credentials::start(given, runtime, registry))
 }
 
 /// Runs the source of configuration until the mesh ends.
