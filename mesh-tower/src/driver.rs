@@ -36,6 +36,8 @@ const DRAIN_POLL: Duration = Duration::from_millis(5);
 pub(crate) struct Progress {
     /// Configurations applied.
     pub(crate) generation: u64,
+    /// Where the last of them came from.
+    pub(crate) origin: Origin,
     /// Why the newest one was refused, when it was.
     pub(crate) refused: Option<Arc<str>>,
     /// Where that one came from.
@@ -286,8 +288,7 @@ impl Driver {
             let reading: Weak<dyn ReadCluster> = Arc::downgrade(cluster) as _;
             cluster.attached().cells.read_from(reading);
         }
-        self.progress.send_modify(|progress| progress.complete |= complete);
-        self.applied_whole(&origin, before, &applied, changes);
+        self.applied_whole((&origin, complete), before, &applied, changes);
         Ok(())
     }
 

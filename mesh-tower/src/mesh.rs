@@ -138,12 +138,10 @@ impl Mesh {
     #[must_use]
     pub fn configuration(&self) -> Configuration {
         let progress = self.0.progress.borrow().clone();
-        let snapshot = self.snapshot();
-        let origin = snapshot.origin();
         Configuration {
             generation: progress.generation,
-            source: Arc::clone(&origin.source),
-            version: Arc::clone(&origin.version),
+            source: progress.origin.source,
+            version: progress.origin.version,
             refused: progress.refused,
             stale_since: progress.stale,
         }

@@ -36,7 +36,7 @@ impl Driver {
     /// A configuration was applied; `before`: the snapshot before it.
     pub(super) fn applied_whole(
         &mut self,
-        origin: &Origin,
+        (origin, is_complete): (&Origin, bool),
         before: u64,
         applied: &Applied,
         changes: Changes,
@@ -44,7 +44,7 @@ impl Driver {
         log_applied(origin, applied, &changes);
         let (outcome, wall) = (ConfigurationOutcome::Applied, clock::wall());
         self.shared.registry.history().record(origin, outcome, changes, wall);
-        self.applied(origin, before, applied);
+        self.applied((origin, is_complete), before, applied);
     }
 
     /// Other endpoints of these clusters were applied.
@@ -65,10 +65,10 @@ impl Driver {
             target: "mesh", source = %origin.source, version = %origin.version, count, %changes,
             "endpoints applied"
         );
-        self.applied(origin, before, applied);
+        self.applied((origin, false), before, applied);
     }
 
-    fn applied(&mut self, origin: &Origin, before: u64, applied: &Applied) {
+    fn applied(&mut self, (origin, is_complete): (&Origin, bool), before: u64, applied: &Applied) {
         let registry = &self.shared.registry;
         if self.state.snapshot().generation() != before {
             registry.mesh().snapshot_swapped();
@@ -79,6 +79,8 @@ impl Driver {
         self.report(&applied.happened);
         self.progress.send_modify(|progress| {
             progress.generation += 1;
+            progress.origin = origin.clone();
+            progress.complete |= is_complete;
             progress.refused = None;
         });
     }

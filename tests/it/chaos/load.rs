@@ -71,9 +71,11 @@ struct Seen {
 }
 
 impl Load {
-    /// Begins once a first call is answered, which must be by `name`.
+    /// Begins once a first call is answered, which must be by `name`, and the mesh says that it has its whole
+    /// configuration: it may say so a moment after calls go by it.
     pub(crate) async fn start(mesh: &Mesh, name: &str) -> Self {
         assert_eq!(call(mesh).await.unwrap(), name.as_bytes());
+        tokio::time::timeout(PATIENCE, mesh.ready()).await.expect("it is ready").unwrap();
         let seen = Arc::<Mutex<Seen>>::default();
         let mut callers = JoinSet::new();
         for _ in 0..CALLERS {
