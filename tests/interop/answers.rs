@@ -45,11 +45,13 @@ fn read(text: &str) -> ConfigUpdate {
     loaded.update.unwrap_or_else(|| panic!("{text}\n{:?}", loaded.diagnostics))
 }
 
-/// The text of a file whose clusters are echoes, in the clear: what is compared is where requests go.
+/// The text of a file whose clusters are echoes, in the clear: what is compared is where requests go. Without
+/// its egress list, which decides in the caller's process alone: Envoy is not told of it.
 async fn with_echoes(text: &str) -> (String, Vec<Echo>) {
     let (routes, clusters) = text.split_once("\nclusters:\n").unwrap();
     let routes = routes.replace("unknown_hosts: passthrough", "unknown_hosts: refuse");
-    let mut text = format!("{routes}\nclusters:\n");
+    let routes: Vec<_> = routes.lines().filter(|line| !line.starts_with("egress:")).collect();
+    let mut text = format!("{}\nclusters:\n", routes.join("\n"));
     let mut echoes = Vec::new();
     let names = clusters.lines().filter_map(|line| line.strip_prefix("  ")?.split_once(':'));
     for (name, _) in names.filter(|(name, _)| !name.starts_with([' ', '#'])) {
