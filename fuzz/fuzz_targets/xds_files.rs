@@ -25,6 +25,7 @@ fuzz_target!(|bytes: &[u8]| {
     let mut context = Context::default();
     context.trusted_server = true;
     context.static_secrets = true;
+    context.all_listeners = true;
     for resource in files.resources.into_iter().flatten() {
         assert!(decode(resource.kind, &resource.body, &context).resource.is_ok());
     }

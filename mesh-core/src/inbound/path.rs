@@ -47,8 +47,8 @@ pub enum PathRefused {
     /// A `%` is not followed by two hexadecimal digits.
     #[error("the path has a `%` that is not followed by two hexadecimal digits")]
     InvalidEscape,
-    /// It has an encoded zero byte.
-    #[error("the path has an encoded zero byte (`%00`)")]
+    /// It has a zero byte, encoded or not.
+    #[error("the path has a zero byte (`%00`)")]
     Null,
     /// A dot segment has parameters.
     #[error("the path has a dot segment with parameters (`..;`)")]
@@ -202,6 +202,8 @@ fn decode(path: &str) -> Result<String, PathRefused> {
                 }
             }
             b'\\' => out.push('/'),
+            // Encoded it would be refused, and one path has one answer.
+            0 => return Err(PathRefused::Null),
             byte if is_escaped(*byte) => escape(*byte, &mut out),
             byte => out.push(char::from(*byte)),
         }

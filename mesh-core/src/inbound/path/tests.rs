@@ -86,6 +86,7 @@ fn what_has_no_one_reading_is_refused() {
         ("/a%5c..%5cb", "EscapedSlash"),
         ("/a%5Cb", "EscapedSlash"),
         ("/a%00", "Null"),
+        ("/a%2e\0", "Null"),
         ("/a%0", "InvalidEscape"),
         ("/a%", "InvalidEscape"),
         ("/a%zz", "InvalidEscape"),
