@@ -115,7 +115,7 @@ async fn listen(
     let ours = authority.issue("spiffe://cluster.local/ns/shop/sa/server")?;
     let caller = format!("spiffe://cluster.local/ns/n{}/sa/caller", POLICIES - 1);
     let (mesh, updates) = configured(&ours)?;
-    while !mesh.identities().is_some_and(|known| known.current().is_ok()) {
+    while mesh.identities().is_none_or(|known| known.current().is_err()) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let server = Server {
