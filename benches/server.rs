@@ -1,6 +1,6 @@
 //! What the server's layer costs a plain request: a peer with an identity, ten policies, one route, metrics,
-//! `x-forwarded-client-cert`; over a service that answers at once. With and without the layer, and as a gRPC
-//! call with a deadline.
+//! `x-forwarded-client-cert`; over a service that answers at once. With and without the layer, with a rate and a
+//! deadline, and as a gRPC call with a deadline.
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
@@ -11,10 +11,11 @@
 mod support;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderName, HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Empty};
 use mesh_core::identity::{Peer, PeerCertificate, SpiffeId};
-use mesh_core::model::matcher::{HeaderMatcherKind, StringPattern};
+use mesh_core::model::http_filter::{LocalRateLimit, TokenBucket};
+use mesh_core::model::matcher::{Fraction, HeaderMatcherKind, StringPattern};
 use mesh_core::model::rbac::{Rbac, RbacFilter};
 use mesh_core::model::{
     Domain, FilterChain, HttpConnectionManager, HttpFilter, HttpFilterConfig, Listener, Permission,
@@ -30,6 +31,7 @@ use std::hint::black_box;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use support::Case;
 use tower::{Layer, Service};
 
@@ -38,10 +40,14 @@ fn main() -> ExitCode {
         "server",
         &[
             Case::new("service alone", 2_000, service_alone),
-            Case::new("layer, no policy", 2_000, || layered(0, &[])),
-            Case::new("layer, 10 policies", 2_000, || layered(10, &[])),
+            Case::new("layer, no policy", 2_000, || layered(0, false, &[])),
+            Case::new("layer, 10 policies", 2_000, || layered(10, false, &[])),
+            Case::new("layer, 10 policies, a rate, a deadline", 2_000, || {
+                layered(10, true, &[("x-envoy-expected-rq-timeout-ms", "5000")])
+            }),
             Case::new("layer, 10 policies, gRPC with a deadline", 2_000, || {
-                layered(10, &[("content-type", "application/grpc"), ("grpc-timeout", "5S")])
+                let headers = [("content-type", "application/grpc"), ("grpc-timeout", "5S")];
+                layered(10, false, &headers)
             }),
         ],
     )
@@ -84,7 +90,7 @@ fn policy(at: usize) -> Policy {
     }
 }
 
-fn update(policies: usize) -> ConfigUpdate {
+fn update(policies: usize, rate: bool) -> ConfigUpdate {
     let mut host = VirtualHost::new("any", vec![Domain::Any]);
     let route = Route::new("all", RouteMatch::any(), RouteAction::NonForwarding);
     host.routes.push(Arc::new(route));
@@ -98,6 +104,13 @@ fn update(policies: usize) -> ConfigUpdate {
         filter.rules = Some(Arc::new(rbac));
         filters.push(HttpFilter::new("rbac", HttpFilterConfig::Rbac(Arc::new(filter))));
     }
+    if rate {
+        let mut limit = LocalRateLimit::default();
+        // Far above what comes: it is looked at, and never reached.
+        limit.token_bucket = Some(TokenBucket::new(1 << 30, 1 << 30, Duration::from_secs(1)));
+        (limit.filter_enabled, limit.filter_enforced) = (Fraction::ALL, Fraction::ALL);
+        filters.push(HttpFilter::new("rate", HttpFilterConfig::LocalRateLimit(Arc::new(limit))));
+    }
     let http = HttpConnectionManager::new(Arc::new(routes), filters);
     let mut listener = Listener::new("web");
     listener.filter_chains.push(Arc::new(FilterChain::new("any", Some(Arc::new(http)))));
@@ -106,24 +119,28 @@ fn update(policies: usize) -> ConfigUpdate {
     update
 }
 
-fn request(headers: &HeaderMap, connection: &Arc<Connection>) -> Request<MeshBody> {
+fn request(headers: &[Header], connection: &Arc<Connection>) -> Request<MeshBody> {
     let mut request = Request::new(MeshBody::empty());
     *request.method_mut() = http::Method::POST;
     *request.version_mut() = http::Version::HTTP_2;
     *request.uri_mut() = http::Uri::from_static("http://shop/shop.v9.Reviews/Get");
-    *request.headers_mut() = headers.clone();
+    // Anew, as a decoder makes it: a clone has no room for one more.
+    for (name, value) in headers {
+        request.headers_mut().append(name, value.clone());
+    }
     request.extensions_mut().insert(Arc::clone(connection));
     request
 }
 
-fn headers(more: &[(&'static str, &'static str)]) -> HeaderMap {
+type Header = (HeaderName, HeaderValue);
+
+fn headers(more: &[(&'static str, &'static str)]) -> Vec<Header> {
     let usual = [("accept", "*/*"), ("user-agent", "bench"), ("x-a", "1"), ("x-b", "2")];
     let all = usual.iter().chain(more);
-    let mut headers = HeaderMap::new();
-    for (name, value) in all {
-        headers.insert(*name, HeaderValue::from_static(value));
-    }
-    headers
+    let header = |(name, value): &(&'static str, &'static str)| {
+        (HeaderName::from_static(name), HeaderValue::from_static(value))
+    };
+    all.map(header).collect()
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -140,7 +157,7 @@ fn connection(mesh: &Mesh) -> Arc<Connection> {
 
 fn service_alone() -> Box<dyn FnMut()> {
     let runtime = runtime();
-    let mesh = mesh(&runtime, 0);
+    let mesh = mesh(&runtime, 0, false);
     let (headers, connection) = (headers(&[]), connection(&mesh));
     Box::new(move || {
         let request = request(&headers, &connection);
@@ -151,14 +168,14 @@ fn service_alone() -> Box<dyn FnMut()> {
     })
 }
 
-fn mesh(runtime: &tokio::runtime::Runtime, policies: usize) -> Mesh {
+fn mesh(runtime: &tokio::runtime::Runtime, policies: usize, rate: bool) -> Mesh {
     let _entered = runtime.enter();
-    Mesh::builder().config(update(policies)).build().expect("a mesh")
+    Mesh::builder().config(update(policies, rate)).build().expect("a mesh")
 }
 
-fn layered(policies: usize, more: &[(&'static str, &'static str)]) -> Box<dyn FnMut()> {
+fn layered(policies: usize, rate: bool, more: &[(&'static str, &'static str)]) -> Box<dyn FnMut()> {
     let runtime = runtime();
-    let mesh = mesh(&runtime, policies);
+    let mesh = mesh(&runtime, policies, rate);
     let (headers, connection) = (headers(more), connection(&mesh));
     let mut service = ServerLayer::new(&mesh, "web").layer(Instant);
     Box::new(move || {

@@ -66,7 +66,7 @@ impl<'a> RequestHead<'a> {
     /// The path without query and fragment.
     #[must_use]
     pub fn path(&self) -> &'a str {
-        let end = self.path_and_query.bytes().position(|byte| matches!(byte, b'?' | b'#'));
+        let end = scan::find_either(self.path_and_query.as_bytes(), b'?', b'#');
         end.map_or(self.path_and_query, |end| &self.path_and_query[..end])
     }
 
@@ -90,6 +90,10 @@ impl<'a> RequestHead<'a> {
 /// service, and `:authority` never has it (RFC 9113 §8.3.1).
 #[must_use]
 pub fn without_userinfo(authority: &str) -> &str {
+    // Hardly any has it, and every request is asked.
+    if scan::find_either(authority.as_bytes(), b'@', b'@').is_none() {
+        return authority;
+    }
     authority.rsplit_once('@').map_or(authority, |(_, host)| host)
 }
 

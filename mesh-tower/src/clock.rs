@@ -4,6 +4,7 @@
 //! per stage of a call and passed down.
 
 use mesh_core::{Timestamp, WallTime};
+use std::cell::Cell;
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
@@ -34,10 +35,36 @@ pub(crate) fn wall() -> WallTime {
     WallTime::from_unix_seconds(since_epoch.as_secs())
 }
 
+/// How old a reading of the wall clock may be that is good enough for whole seconds.
+const FRESH: Duration = Duration::from_millis(100);
+
+thread_local! {
+    /// The last reading on this thread of the wall clock, and when that was.
+    static READ: Cell<Option<(WallTime, Timestamp)>> = const { Cell::new(None) };
+}
+
+/// Today, as of `now` or at most a tenth of a second before: for what every request asks. A second reading of a
+/// clock costs a request as much as all of its policies.
+pub(crate) fn wall_near(now: Timestamp) -> WallTime {
+    #[cfg(test)]
+    if let Some(wall) = pretended() {
+        return wall;
+    }
+    match READ.get() {
+        // An earlier `now` is of a clock that a test paused: it is read anew.
+        Some((wall, at)) if at <= now && now.saturating_duration_since(at) < FRESH => wall,
+        _ => {
+            let wall = wall();
+            READ.set(Some((wall, now)));
+            wall
+        }
+    }
+}
+
 #[cfg(test)]
 thread_local! {
     /// What a test says that the wall clock showed, and when.
-    static PRETENDED: std::cell::Cell<Option<(WallTime, Instant)>> = const { std::cell::Cell::new(None) };
+    static PRETENDED: Cell<Option<(WallTime, Instant)>> = const { Cell::new(None) };
 }
 
 /// On this thread the wall clock shows `wall`, and goes on with the time of tokio.
@@ -86,6 +113,18 @@ mod tests {
         });
         assert!(first < moved);
         assert_eq!(second.saturating_duration_since(first), Duration::from_secs(5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reading_of_the_wall_clock_is_used_for_a_tenth_of_a_second() {
+        let read = WallTime::from_unix_seconds(1000);
+        let at = now();
+        READ.set(Some((read, at)));
+        assert_eq!(wall_near(at), read);
+        assert_eq!(wall_near(at + FRESH / 2), read);
+        assert!(wall_near(at + FRESH) > read, "it is read anew");
+        READ.set(Some((read, at + FRESH)));
+        assert!(wall_near(at) > read, "a clock that went back says nothing");
     }
 
     #[tokio::test(start_paused = true)]

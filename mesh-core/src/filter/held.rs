@@ -9,9 +9,9 @@ use http::response::Parts;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// What a request holds, with the place of the filter that gave it. More than four are allocated.
+/// What a request holds, with the place of the filter that gave it. More than two are allocated.
 #[derive(Debug, Default)]
-pub(super) struct Holds(SmallVec<[(usize, Held); 4]>);
+pub(super) struct Holds(SmallVec<[(usize, Held); 2]>);
 
 /// One thing that is held.
 #[derive(Debug)]

@@ -104,16 +104,18 @@ fn changed(path_and_query: &str, rules: &PathNormalization) -> Result<Normalized
 /// Whether no rule could have anything to do: the usual path. Every request's path is looked at, so it is one
 /// look at a table for each byte.
 fn is_plain(path_and_query: &str) -> bool {
-    let mut after_slash = false;
+    let mut before = Class::Plain;
     for byte in path_and_query.bytes() {
-        match CLASSES[usize::from(byte)] {
-            Class::Plain => after_slash = false,
-            Class::Slash | Class::Dot if after_slash => return false,
-            Class::Slash => after_slash = true,
-            Class::Dot => {}
+        let class = CLASSES[usize::from(byte)];
+        match class {
+            Class::Plain => {}
+            // Also a segment that only begins with a dot: what it is has to be looked at.
+            Class::Slash | Class::Dot if matches!(before, Class::Slash) => return false,
+            Class::Slash | Class::Dot => {}
             Class::End => return true,
             Class::Special => return false,
         }
+        before = class;
     }
     true
 }

@@ -187,7 +187,9 @@ impl Table {
 type Found<'i> = SmallVec<[&'i [u32]; 8]>;
 
 fn push<'i>(lists: &mut Found<'i>, list: Option<&'i Vec<u32>>) {
-    lists.extend(list.map(Vec::as_slice).filter(|list| !list.is_empty()));
+    if let Some(list) = list.filter(|list| !list.is_empty()) {
+        lists.push(list);
+    }
 }
 
 /// Sorted lists, merged.

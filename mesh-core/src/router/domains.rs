@@ -39,6 +39,8 @@ pub(super) struct DomainIndex {
     /// Patterns with a port, compared with the whole authority.
     with_port: Patterns,
     any: Option<DomainPlace>,
+    /// There is no other pattern than `*`, as in most servers: nothing has to be read.
+    is_any_alone: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -95,13 +97,18 @@ impl DomainIndex {
                 seen.insert(pattern, host);
             }
         }
-        Self { any_port: any_port.build(), with_port: with_port.build(), any }
+        let (any_port, with_port) = (any_port.build(), with_port.build());
+        let is_any_alone = any_port.is_empty() && with_port.is_empty();
+        Self { any_port, with_port, any, is_any_alone }
     }
 
     /// The pattern that serves `authority`.
     ///
     /// Allocates only for an authority of more than 256 bytes with capital letters.
     pub(super) fn find(&self, authority: &str) -> Option<DomainPlace> {
+        if self.is_any_alone {
+            return self.any;
+        }
         let authority = authority.as_bytes();
         if !scan::has_capital(authority) {
             return self.find_lowered(authority);

@@ -33,6 +33,8 @@ pub(super) struct PathIndex {
     /// Routes that are tried on every path.
     unindexed: Box<[u32]>,
     lists: Lists,
+    /// The first route takes every path, as in most servers: nothing has to be looked up.
+    first_takes_all: bool,
 }
 
 impl PathIndex {
@@ -40,7 +42,9 @@ impl PathIndex {
     pub(super) fn build<'m>(routes: impl Iterator<Item = &'m RouteMatch>) -> Self {
         let (mut cased, mut folded) = (Sources::default(), Sources::default());
         let mut unindexed = Vec::new();
+        let mut first_takes_all = false;
         for (at, matcher) in (0u32..).zip(routes) {
+            first_takes_all |= at == 0 && takes_all(matcher);
             let entry = Entry { route: at, last: unconditional(matcher) };
             if matches!(matcher.path, PathMatcher::Regex(_)) {
                 unindexed.push(at);
@@ -52,7 +56,7 @@ impl PathIndex {
         }
         let mut lists = Lists::default();
         let (cased, folded) = (cased.build(&mut lists), folded.build(&mut lists));
-        Self { cased, folded, unindexed: unindexed.into(), lists }
+        Self { cased, folded, unindexed: unindexed.into(), lists, first_takes_all }
     }
 
     /// The first route whose path matches and that `accepts`. Routes with a regex are all tried:
@@ -64,6 +68,9 @@ impl PathIndex {
         head: &RequestHead<'_>,
         mut accepts: impl FnMut(u32) -> bool,
     ) -> Option<u32> {
+        if self.first_takes_all && accepts(0) {
+            return Some(0);
+        }
         let all = head.path_and_query.as_bytes();
         let mut best = u32::MAX;
         self.cased.find(&self.lists, all, || head.path().len(), &mut best, &mut accepts);
@@ -101,6 +108,13 @@ pub(super) fn unconditional(matcher: &RouteMatch) -> bool {
         && matcher.methods.is_empty()
         && !matcher.grpc
         && matcher.runtime_fraction.is_none()
+}
+
+/// Whether every request matches.
+fn takes_all(matcher: &RouteMatch) -> bool {
+    let any_path =
+        matches!(&matcher.path, PathMatcher::Prefix(text) if effective_prefix(text).is_empty());
+    any_path && unconditional(matcher)
 }
 
 /// The prefix as it is matched: `/` takes every request, also `*` and an empty path.

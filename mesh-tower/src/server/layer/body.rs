@@ -1,16 +1,13 @@
 //! [`ServerBody`]: the body of a response, until whose end the request is in flight.
 
-use super::scope::RequestScope;
+use super::scope::InFlight;
 use crate::body::BoxError;
-use crate::clock;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 use std::fmt;
-use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use tokio::time::Sleep;
 
 /// The body of a response: the service's, polled within its request's [`Inbound`](crate::Inbound) and ended
 /// at the caller's deadline, or one of the layer's own.
@@ -19,9 +16,7 @@ pub struct ServerBody<R> {
     #[pin]
     kind: Kind<R>,
     /// `None`: the response is complete, and counted.
-    scope: Option<RequestScope>,
-    /// Until the caller's deadline; in a box, and made once the body made it wait: most are here at once.
-    deadline: Option<Pin<Box<Sleep>>>,
+    live: Option<InFlight>,
 }
 
 #[pin_project(project = KindProj)]
@@ -37,10 +32,9 @@ struct CutOff;
 
 impl<R> ServerBody<R> {
     /// A body of the layer's own.
-    pub(super) fn local(body: Bytes, mut scope: RequestScope) -> Self {
-        scope.finish();
+    pub(super) fn local(body: Bytes) -> Self {
         let kind = Kind::Local(Some(body).filter(|body| !body.is_empty()));
-        Self { kind, scope: None, deadline: None }
+        Self { kind, live: None }
     }
 }
 
@@ -50,15 +44,15 @@ where
     R::Error: Into<BoxError>,
 {
     /// The service's body.
-    pub(super) fn service(body: R, mut scope: RequestScope) -> Self {
+    pub(super) fn service(body: R, mut live: InFlight) -> Self {
         // Nobody polls a body that has nothing.
-        let scope = if body.is_end_stream() {
-            scope.finish();
+        let live = if body.is_end_stream() {
+            live.as_mut().scope().finish();
             None
         } else {
-            Some(scope)
+            Some(live)
         };
-        Self { kind: Kind::Service(body), scope, deadline: None }
+        Self { kind: Kind::Service(body), live }
     }
 }
 
@@ -79,12 +73,13 @@ where
             KindProj::Local(bytes) => return Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
             KindProj::Service(body) => body,
         };
-        let Some(scope) = this.scope else { return Poll::Ready(None) };
+        let Some(live) = this.live else { return Poll::Ready(None) };
+        let scope = live.as_mut().scope();
         let polled = scope.inbound.scope(|| body.as_mut().poll_frame(cx));
         let frame = match polled {
-            Poll::Pending => match poll_deadline(this.deadline, scope, cx) {
+            Poll::Pending => match live.as_mut().poll_deadline(cx) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(()) => match scope.cut_off() {
+                Poll::Ready(()) => match live.as_mut().scope().cut_off() {
                     Some(trailers) => Some(Ok(Frame::trailers(trailers))),
                     None => Some(Err(CutOff.into())),
                 },
@@ -104,15 +99,15 @@ where
             Poll::Ready(None) => None,
         };
         // This was the last of it.
-        scope.finish();
-        *this.scope = None;
+        live.as_mut().scope().finish();
+        *this.live = None;
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Local(bytes) => bytes.is_none(),
-            Kind::Service(_) => self.scope.is_none(),
+            Kind::Service(_) => self.live.is_none(),
         }
     }
 
@@ -124,17 +119,6 @@ where
             Kind::Service(body) => body.size_hint(),
         }
     }
-}
-
-/// Ready: the caller's deadline has passed.
-fn poll_deadline(
-    timer: &mut Option<Pin<Box<Sleep>>>,
-    scope: &RequestScope,
-    cx: &mut Context<'_>,
-) -> Poll<()> {
-    let Some(at) = scope.inbound.deadline_at() else { return Poll::Pending };
-    let sleep = || Box::pin(tokio::time::sleep_until(clock::instant(at)));
-    timer.get_or_insert_with(sleep).as_mut().poll(cx)
 }
 
 impl<R> fmt::Debug for ServerBody<R> {

@@ -46,21 +46,20 @@ pub(super) enum Next {
 }
 
 impl Gate {
-    /// Takes a request in, which came at `started` with a body of this size.
+    /// Takes a request in, which has a body of this size.
     pub(super) fn enter(
         &self,
         parts: &mut Parts,
         size: &SizeHint,
-        started: Timestamp,
-    ) -> (RequestScope, Next) {
+        scope: &mut RequestScope,
+    ) -> Next {
         let survey = HeadSurvey::new(&parts.uri, &parts.headers);
-        let mut scope = RequestScope::new(self, parts, survey.grpc, started);
-        let next = match self.admit(parts, size, &survey, &mut scope) {
-            Ok(None) => self.filters(parts, &mut scope, Drive::Start),
+        scope.grpc = survey.grpc;
+        match self.admit(parts, size, &survey, scope) {
+            Ok(None) => self.filters(parts, scope, Drive::Start),
             Ok(Some(reply)) => Next::Reply(Box::new(reply)),
             Err(refusal) => Next::Reply(Box::new(scope.refuse(&refusal))),
-        };
-        (scope, next)
+        }
     }
 
     /// Everything before the filters. `Some`: it is answered by this.

@@ -50,7 +50,9 @@ impl Gate {
         let Some(http) = chain.http().filter(|http| http.chain().names().len() > 0) else {
             return after(parts, scope);
         };
-        let (now, wall) = (clock::now(), clock::wall());
+        // A request that has just come needs no other reading of the clock.
+        let now = if matches!(drive, Drive::Start) { scope.started } else { clock::now() };
+        let wall = clock::wall_near(now);
         let facts = connection.facts();
         let mut cx = FilterContext { request: parts, connection: &facts, now, wall };
         let mut observer = Observer::new(self, chain, wall, scope.access.is_some());

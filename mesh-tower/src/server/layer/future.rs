@@ -1,9 +1,8 @@
 //! [`ServerFuture`]: a request until its response head.
 
 use super::body::ServerBody;
-use super::scope::RequestScope;
+use super::scope::{InFlight, RequestScope};
 use crate::body::BoxError;
-use crate::clock;
 use bytes::Bytes;
 use http::Response;
 use http_body::Body;
@@ -12,45 +11,41 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use tokio::time::Sleep;
 
 /// A request until its response head. Dropping it gives the request up, and drops the service's future.
 #[pin_project]
 pub struct ServerFuture<F> {
     #[pin]
     state: State<F>,
-    /// Until the caller's deadline; made once the service made it wait.
-    #[pin]
-    deadline: Option<Sleep>,
 }
 
 #[pin_project(project = StateProj)]
 enum State<F> {
-    /// The service answers. Without a scope it has.
-    Running(#[pin] F, Option<RequestScope>),
+    /// The service answers. Without a request it has.
+    Running(#[pin] F, Option<InFlight>),
     /// It is answered here.
-    Ready(Option<(Response<Bytes>, RequestScope)>),
+    Ready(Option<(Box<Response<Bytes>>, InFlight)>),
     /// A filter waits: not the common path.
     Waiting(Pin<Box<dyn Future<Output = Entered<F>> + Send>>),
 }
 
 /// What became of a request that waited.
 pub(super) enum Entered<F> {
-    Running(F, RequestScope),
-    Ready(Response<Bytes>, RequestScope),
+    Running(F, InFlight),
+    Ready(Box<Response<Bytes>>, InFlight),
 }
 
 impl<F> ServerFuture<F> {
-    pub(super) const fn running(future: F, scope: RequestScope) -> Self {
-        Self { state: State::Running(future, Some(scope)), deadline: None }
+    pub(super) const fn running(future: F, live: InFlight) -> Self {
+        Self { state: State::Running(future, Some(live)) }
     }
 
-    pub(super) const fn ready(reply: Response<Bytes>, scope: RequestScope) -> Self {
-        Self { state: State::Ready(Some((reply, scope))), deadline: None }
+    pub(super) const fn ready(reply: Box<Response<Bytes>>, live: InFlight) -> Self {
+        Self { state: State::Ready(Some((reply, live))) }
     }
 
     pub(super) const fn waiting(waiting: Pin<Box<dyn Future<Output = Entered<F>> + Send>>) -> Self {
-        Self { state: State::Waiting(waiting), deadline: None }
+        Self { state: State::Waiting(waiting) }
     }
 }
 
@@ -66,38 +61,46 @@ where
         let mut this = self.project();
         loop {
             match this.state.as_mut().project() {
-                StateProj::Running(future, scope) => {
-                    let Some(live) = scope else { return Poll::Pending };
-                    let polled = live.inbound.scope(|| future.poll(cx));
+                StateProj::Running(future, slot) => {
+                    let Some(live) = slot else { return Poll::Pending };
+                    let scope = live.as_mut().scope();
+                    let polled = scope.inbound.scope(|| future.poll(cx));
                     if polled.is_pending()
-                        && !live.is_body_too_large()
-                        && poll_deadline(this.deadline.as_mut(), live, cx).is_pending()
+                        && !scope.is_body_too_large()
+                        && live.as_mut().poll_deadline(cx).is_pending()
                     {
                         return Poll::Pending;
                     }
-                    let Some(scope) = scope.take() else { return Poll::Pending };
-                    let (reply, scope) = match ended(polled, scope) {
-                        Ended::Service(result) => return Poll::Ready(result),
-                        Ended::Here(reply, scope) => (reply, scope),
+                    let Some(mut live) = slot.take() else { return Poll::Pending };
+                    let reply = match ended(polled, live.as_mut().scope()) {
+                        Ended::Service(result) => {
+                            let with_body = |response: Response<R>| {
+                                response.map(|body| ServerBody::service(body, live))
+                            };
+                            return Poll::Ready(result.map(with_body));
+                        }
+                        Ended::Here(reply) => Box::new(reply),
                     };
                     // The service's future is dropped here: nobody waits for it.
-                    this.state.set(State::Ready(Some((reply, scope))));
+                    this.state.set(State::Ready(Some((reply, live))));
                 }
                 StateProj::Ready(reply) => {
-                    let Some((mut reply, mut scope)) = reply.take() else { return Poll::Pending };
+                    let Some((mut reply, mut live)) = reply.take() else { return Poll::Pending };
+                    let scope = live.as_mut().scope();
                     scope.answered_here(&mut reply);
                     if scope.is_head {
                         reply.body_mut().clear();
                     }
-                    return Poll::Ready(Ok(reply.map(|body| ServerBody::local(body, scope))));
+                    scope.finish();
+                    return Poll::Ready(Ok(reply.map(ServerBody::local)));
                 }
                 StateProj::Waiting(waiting) => {
                     let Poll::Ready(entered) = waiting.as_mut().poll(cx) else {
                         return Poll::Pending;
                     };
                     this.state.set(match entered {
-                        Entered::Running(future, scope) => State::Running(future, Some(scope)),
-                        Entered::Ready(reply, scope) => State::Ready(Some((reply, scope))),
+                        Entered::Running(future, live) => State::Running(future, Some(live)),
+                        Entered::Ready(reply, live) => State::Ready(Some((reply, live))),
                     });
                 }
             }
@@ -106,26 +109,18 @@ where
 }
 
 enum Ended<R, E> {
-    Service(Result<Response<ServerBody<R>>, E>),
-    Here(Response<Bytes>, RequestScope),
+    Service(Result<Response<R>, E>),
+    Here(Response<Bytes>),
 }
 
 /// What a request ends in: the service's answer, or that its time is up, or that its body was too large,
 /// whatever the service made of that.
-fn ended<R, E>(polled: Poll<Result<Response<R>, E>>, mut scope: RequestScope) -> Ended<R, E>
-where
-    R: Body<Data = Bytes>,
-    R::Error: Into<BoxError>,
-{
+fn ended<R, E>(polled: Poll<Result<Response<R>, E>>, scope: &mut RequestScope) -> Ended<R, E> {
     if scope.is_body_too_large() {
-        let reply = scope.body_too_large();
-        return Ended::Here(reply, scope);
+        return Ended::Here(scope.body_too_large());
     }
     match polled {
-        Poll::Pending => {
-            let reply = scope.deadline_passed();
-            Ended::Here(reply, scope)
-        }
+        Poll::Pending => Ended::Here(scope.deadline_passed()),
         Poll::Ready(Err(error)) => {
             scope.broken();
             scope.finish();
@@ -133,22 +128,9 @@ where
         }
         Poll::Ready(Ok(mut response)) => {
             scope.answered(&mut response);
-            Ended::Service(Ok(response.map(|body| ServerBody::service(body, scope))))
+            Ended::Service(Ok(response))
         }
     }
-}
-
-/// Ready: the caller's deadline has passed.
-fn poll_deadline(
-    mut timer: Pin<&mut Option<Sleep>>,
-    scope: &RequestScope,
-    cx: &mut Context<'_>,
-) -> Poll<()> {
-    let Some(at) = scope.inbound.deadline_at() else { return Poll::Pending };
-    if timer.is_none() {
-        timer.set(Some(tokio::time::sleep_until(clock::instant(at))));
-    }
-    timer.as_pin_mut().map_or(Poll::Pending, |timer| timer.poll(cx))
 }
 
 impl<F> fmt::Debug for ServerFuture<F> {

@@ -38,7 +38,8 @@
 //! | `future.rs`, `body.rs`, `request_body.rs` | the service's future and the two bodies |
 //! | `reply.rs` | answers of the layer's own |
 //!
-//! A plain request takes no lock, boxes nothing and resolves no name. A filter that waits is a box; one that
+//! A plain request takes no lock, resolves no name, and boxes what is known of it, once: whatever holds a request
+//! is moved often. A filter that waits is a box; one that
 //! asks what is known already (a token whose keys are here) does not wait.
 
 mod body;
@@ -69,7 +70,7 @@ use future::Entered;
 use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body;
-use scope::RequestScope;
+use scope::{InFlight, Live, RequestScope};
 use served::Listening;
 use std::fmt;
 use std::future::Future;
@@ -171,14 +172,14 @@ where
         let started = clock::now();
         let (mut parts, body) = request.into_parts();
         let (size, body) = (body.size_hint(), Prefixed::new(body));
-        let (mut scope, next) = self.gate.enter(&mut parts, &size, started);
-        match next {
+        let mut live = Live::new(RequestScope::new(&self.gate, &parts, started));
+        match self.gate.enter(&mut parts, &size, live.as_mut().scope()) {
             Next::Service => {
-                let future = serve(&mut self.inner, parts, body, &mut scope);
-                ServerFuture::running(future, scope)
+                let future = serve(&mut self.inner, parts, body, live.as_mut().scope());
+                ServerFuture::running(future, live)
             }
-            Next::Reply(reply) => ServerFuture::ready(*reply, scope),
-            Next::Wait(wait) => ServerFuture::waiting(self.wait(wait, parts, body, scope)),
+            Next::Reply(reply) => ServerFuture::ready(reply, live),
+            Next::Wait(wait) => ServerFuture::waiting(self.wait(wait, parts, body, live)),
         }
     }
 }
@@ -208,7 +209,7 @@ impl<S> ServerService<S> {
         wait: Wait,
         mut parts: Parts,
         mut body: Prefixed<B>,
-        mut scope: RequestScope,
+        mut live: InFlight,
     ) -> Pin<Box<dyn Future<Output = Entered<S::Future>> + Send>>
     where
         S: Service<Request<RequestBody<B>>> + Clone + Send + 'static,
@@ -220,11 +221,12 @@ impl<S> ServerService<S> {
         let mut inner = std::mem::replace(&mut self.inner, next);
         let gate = self.gate.clone();
         Box::pin(async move {
-            match wait::until_decided(&gate, &mut parts, &mut body, &mut scope, wait).await {
-                Some(reply) => Entered::Ready(*reply, scope),
+            let scope = live.as_mut().scope();
+            match wait::until_decided(&gate, &mut parts, &mut body, scope, wait).await {
+                Some(reply) => Entered::Ready(reply, live),
                 None => {
-                    let future = serve(&mut inner, parts, body, &mut scope);
-                    Entered::Running(future, scope)
+                    let future = serve(&mut inner, parts, body, scope);
+                    Entered::Running(future, live)
                 }
             }
         })

@@ -20,8 +20,13 @@ use mesh_core::identity::Peer;
 use mesh_core::inbound::Refusal;
 use mesh_core::outcome::{grpc, grpc_status};
 use mesh_core::{Random as _, ResponseFlag, Timestamp};
+use pin_project::pin_project;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use tokio::time::Sleep;
 
 const X_MESH_RETRY: HeaderName = mesh_core::call::retry::X_MESH_RETRY;
 
@@ -73,8 +78,42 @@ pub(super) struct AccessLine {
     details: Option<Arc<str>>,
 }
 
+/// A request in progress, with the timer of its deadline, in one place from its beginning to its end: the
+/// service's future and the response's body are moved often, and this is large.
+#[pin_project]
+pub(super) struct Live {
+    scope: RequestScope,
+    /// Until the caller's deadline; made once the service, or its body, made the caller wait.
+    #[pin]
+    deadline: Option<Sleep>,
+}
+
+/// What future and body hold of a request.
+pub(super) type InFlight = Pin<Box<Live>>;
+
+impl Live {
+    pub(super) fn new(scope: RequestScope) -> InFlight {
+        Box::pin(Self { scope, deadline: None })
+    }
+
+    /// What is known of it.
+    pub(super) fn scope(self: Pin<&mut Self>) -> &mut RequestScope {
+        self.project().scope
+    }
+
+    /// Ready: the caller's deadline has passed.
+    pub(super) fn poll_deadline(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        let Some(at) = this.scope.inbound.deadline_at() else { return Poll::Pending };
+        if this.deadline.is_none() {
+            this.deadline.set(Some(tokio::time::sleep_until(clock::instant(at))));
+        }
+        this.deadline.as_pin_mut().map_or(Poll::Pending, |timer| timer.poll(cx))
+    }
+}
+
 impl RequestScope {
-    pub(super) fn new(gate: &Gate, parts: &Parts, grpc: bool, started: Timestamp) -> Self {
+    pub(super) fn new(gate: &Gate, parts: &Parts, started: Timestamp) -> Self {
         let wants_line = tracing::enabled!(target: "mesh::access", tracing::Level::DEBUG);
         let access = wants_line.then(|| {
             let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
@@ -90,7 +129,7 @@ impl RequestScope {
             inbound: Inbound::new(),
             started,
             served: None,
-            grpc,
+            grpc: false,
             version: parts.version,
             is_head: parts.method == Method::HEAD,
             timing: gate.timing,
