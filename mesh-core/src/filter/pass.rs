@@ -244,10 +244,8 @@ impl Pass {
     }
 
     /// The answer is over, or will not come: what is held is given back. Later calls do nothing, and
-    /// so does dropping.
-    pub fn handle_end(&mut self, chain: &Chain, overrides: &Overrides, end: End, now: Timestamp) {
-        // Whatever is held knows its filter: another configuration may be in force by now.
-        let _ = (chain, overrides);
+    /// so does dropping. Whatever is held knows its filter: another configuration may be in force by now.
+    pub fn handle_end(&mut self, end: End, now: Timestamp) {
         self.seen = now;
         self.holds.release(Some(&end), now);
     }

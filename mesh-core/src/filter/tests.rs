@@ -135,7 +135,7 @@ impl<'c> Way<'c> {
 
     fn end(&mut self, end: End) {
         let now = Timestamp::from_millis(self.now);
-        self.pass.handle_end(self.chain, &self.overrides, end, now);
+        self.pass.handle_end(end, now);
     }
 }
 

@@ -171,7 +171,8 @@ impl Interests {
         }
     }
 
-    async fn next_listener(&self) -> Arc<str> {
+    /// See [`Demand::next_listener`]; also of a source that asks for everything.
+    pub(super) async fn next_listener(&self) -> Arc<str> {
         loop {
             if let Some(name) = self.listeners.lock().fresh.pop() {
                 return name;

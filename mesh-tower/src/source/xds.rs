@@ -96,6 +96,7 @@ impl XdsSource {
     ///   listeners with their routes, all clusters that these name with their endpoints. Calls before it
     ///   are refused with `not_configured`: none waits for a name.
     /// - A host that no listener serves is refused with `NR`.
+    /// - Servers are served: by a listener's name, or by the address that it has (`docs/xds.md`).
     /// - New versions of a listener or a cluster go live as they are complete, and what is gone is gone.
     /// - [`authority`](Self::authority), [`xds_authority`](Self::xds_authority) and
     ///   [`idle_timeout`](Self::idle_timeout) have no effect: nothing is asked for by a call.

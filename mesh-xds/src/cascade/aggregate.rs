@@ -48,6 +48,18 @@ pub(super) fn leaves(store: &Store, name: &Arc<str>) -> Vec<Arc<str>> {
     leaves.found
 }
 
+/// An aggregate that stands for these clusters.
+pub(super) fn standing_for(aggregate: &ClusterUpdate, leaves: &[Arc<str>]) -> ClusterUpdate {
+    let discovery = Discovery::Aggregate(leaves.into());
+    let mut made = aggregate.clone();
+    if made.cluster.discovery != discovery {
+        let mut model = Cluster::clone(&made.cluster);
+        model.discovery = discovery;
+        made.cluster = Arc::new(model);
+    }
+    made
+}
+
 fn is_aggregate(cluster: &Arc<XdsCluster>) -> bool {
     matches!(cluster.endpoints, EndpointSource::Aggregate(_))
 }
@@ -100,15 +112,8 @@ impl<'a> Reader<'a> {
         if leaves.found.is_empty() {
             return (None, leaves);
         }
-        let discovery = Discovery::Aggregate(leaves.found.as_slice().into());
-        let model = if cluster.model.discovery == discovery {
-            Arc::clone(&cluster.model)
-        } else {
-            let mut model = Cluster::clone(&cluster.model);
-            model.discovery = discovery;
-            Arc::new(model)
-        };
-        (Some(ClusterUpdate::new(model, Some(Arc::default()))), leaves)
+        let made = ClusterUpdate::new(Arc::clone(&cluster.model), Some(Arc::default()));
+        (Some(standing_for(&made, &leaves.found)), leaves)
     }
 
     fn add(&mut self, name: &Arc<str>, depth: usize, leaves: &mut Leaves) {

@@ -2,6 +2,10 @@
 //!
 //! Each is made from the resources behind it, and made anew when one of those changes: a changed EDS
 //! resource costs the clusters that use it, whatever else there is. Secrets are beside them ([`Held`]).
+//!
+//! An aggregate that waits for its next leaves stands for its last ones (make before break). Of those it names
+//! what is there now, as Envoy's aggregate does when a cluster comes or goes: one that is gone is left out, and
+//! one that has become an aggregate itself stands for its own. So whoever is named is there, and is no aggregate.
 
 use super::Key;
 use super::aggregate::{self, Resolved};
@@ -36,9 +40,18 @@ struct Entry {
     leaves: Vec<Arc<str>>,
     /// What it was made from.
     uses: BTreeSet<Key>,
-    /// `None`: it is not there.
+    /// An aggregate as it was made, with all of its leaves.
+    aggregate: Option<ClusterUpdate>,
+    /// What is told of it: an aggregate with those of its leaves that are there. `None`: it is not there.
     update: Option<ClusterUpdate>,
     hash: Option<u64>,
+}
+
+impl Entry {
+    /// What it was made as.
+    fn made(&self) -> Option<&ClusterUpdate> {
+        self.aggregate.as_ref().or(self.update.as_ref())
+    }
 }
 
 /// What became of clusters since the last time.
@@ -73,7 +86,7 @@ impl Clusters {
         }
         if let Some(entry) = self.entries.remove(name) {
             entry.leaves.iter().for_each(|leaf| self.let_go(leaf, changed));
-            secrets(entry.update.as_ref()).for_each(|secret| self.secrets.let_go(secret));
+            secrets(entry.made()).for_each(|secret| self.secrets.let_go(secret));
             changed.whole |= entry.update.is_some();
             changed.endpoints.remove(name);
             self.users.replace(name, &entry.uses, &BTreeSet::new(), |_, _| {});
@@ -103,39 +116,99 @@ impl Clusters {
     /// Makes anew what has to be.
     pub(super) fn settle(&mut self, store: &Store, changed: &mut Changed) {
         let mut leaving = Vec::new();
+        let mut reshaped = false;
         while let Some(name) = self.stale.pop_first() {
-            let Resolved { update, leaves, looked_at, is_pending } =
-                aggregate::resolve(store, &name);
-            let is_complete =
-                !is_pending && leaves.iter().all(|leaf| self.entries.contains_key(leaf));
-            let Some(entry) = self.entries.get_mut(&name) else { continue };
-            // Make before break: what it was stays until the secrets of what it will be have an answer, and
-            // an aggregate stands for its last leaves until all of the next ones are there.
-            let waits_for = secrets(update.as_ref());
-            let waits_for = waits_for.filter(|name| !self.secrets.is_answered(store, name));
-            let waits_for: Vec<_> =
-                waits_for.map(|name| (ResourceType::Secret, name.clone())).collect();
-            let waits = entry.update.is_some() && !waits_for.is_empty();
-            let mut uses = looked_at;
-            uses.extend(waits_for);
-            self.users.replace(&name, &entry.uses, &uses, |_, _| {});
-            entry.uses = uses;
-            if waits || !is_complete {
+            let resolved = aggregate::resolve(store, &name);
+            if self.waits(store, &name, &resolved) {
                 continue;
             }
-            secrets(update.as_ref()).for_each(|secret| self.secrets.keep(secret));
-            secrets(entry.update.as_ref()).for_each(|secret| self.secrets.let_go(secret));
-            let mut hash = Part::new("cluster", &name);
-            entry.uses.iter().for_each(|(kind, name)| hash.resource(store, *kind, name));
-            let hash = Some(hash.hash());
-            self.version.replace(std::mem::replace(&mut entry.hash, hash), hash);
-            take(&mut entry.update, update, &name, changed);
-            leaving.append(&mut std::mem::replace(&mut entry.leaves, leaves.clone()));
-            leaves.iter().for_each(|leaf| self.keep(leaf));
+            reshaped |= self.take_over(store, &name, resolved, &mut leaving, changed);
+        }
+        if reshaped {
+            self.reshape(changed);
         }
         // At the end: another aggregate may have taken them over.
         leaving.iter().for_each(|leaf| self.let_go(leaf, changed));
         self.secrets.settle(store, &mut self.version, &mut changed.secrets);
+    }
+
+    /// Make before break: what a cluster was stays until the secrets of what it will be have an answer, and an
+    /// aggregate stands for its last leaves until all of the next ones are there, and are no aggregates any more:
+    /// so no two aggregates in force ever stand for each other.
+    fn waits(&mut self, store: &Store, name: &Arc<str>, next: &Resolved) -> bool {
+        let is_leaf =
+            |name: &Arc<str>| self.entries.get(name).is_some_and(|entry| entry.leaves.is_empty());
+        let is_complete = !next.is_pending && next.leaves.iter().all(is_leaf);
+        let Some(entry) = self.entries.get_mut(name) else { return true };
+        let waits_for = secrets(next.update.as_ref());
+        let waits_for = waits_for.filter(|name| !self.secrets.is_answered(store, name));
+        let waits_for: Vec<_> =
+            waits_for.map(|name| (ResourceType::Secret, name.clone())).collect();
+        let waits = entry.made().is_some() && !waits_for.is_empty();
+        let mut uses = next.looked_at.clone();
+        uses.extend(waits_for);
+        self.users.replace(name, &entry.uses, &uses, |_, _| {});
+        entry.uses = uses;
+        waits || !is_complete
+    }
+
+    /// A cluster is in force as it is to be. Whether an aggregate may name others than before.
+    fn take_over(
+        &mut self,
+        store: &Store,
+        name: &Arc<str>,
+        Resolved { update, leaves, .. }: Resolved,
+        leaving: &mut Vec<Arc<str>>,
+        changed: &mut Changed,
+    ) -> bool {
+        let Some(entry) = self.entries.get_mut(name) else { return false };
+        secrets(update.as_ref()).for_each(|secret| self.secrets.keep(secret));
+        secrets(entry.made()).for_each(|secret| self.secrets.let_go(secret));
+        let mut hash = Part::new("cluster", name);
+        entry.uses.iter().for_each(|(kind, name)| hash.resource(store, *kind, name));
+        let hash = Some(hash.hash());
+        self.version.replace(std::mem::replace(&mut entry.hash, hash), hash);
+        let (was_aggregate, was_there) = (entry.aggregate.is_some(), entry.update.is_some());
+        if leaves.is_empty() {
+            entry.aggregate = None;
+            take(&mut entry.update, update, name, changed);
+        } else {
+            entry.aggregate = update;
+        }
+        let is_aggregate = entry.aggregate.is_some();
+        let comes_or_goes = entry.update.is_some() != was_there;
+        leaving.append(&mut std::mem::replace(&mut entry.leaves, leaves.clone()));
+        leaves.iter().for_each(|leaf| self.keep(leaf));
+        if was_aggregate && !is_aggregate {
+            // An aggregate may have waited for it to be none.
+            self.handle_changed(&(ResourceType::Cluster, canonical(name)));
+        }
+        was_aggregate || is_aggregate || comes_or_goes
+    }
+
+    /// Each aggregate names those of its leaves that are there.
+    fn reshape(&mut self, changed: &mut Changed) {
+        let aggregates = self.entries.iter().filter(|(_, entry)| entry.aggregate.is_some());
+        let names: Vec<_> = aggregates.map(|(name, _)| Arc::clone(name)).collect();
+        for name in names {
+            let mut found = Vec::new();
+            self.add_leaves(&name, &mut found);
+            let Some(entry) = self.entries.get_mut(&name) else { continue };
+            let made = entry.aggregate.as_ref().filter(|_| !found.is_empty());
+            let update = made.map(|made| aggregate::standing_for(made, &found));
+            take(&mut entry.update, update, &name, changed);
+        }
+    }
+
+    /// What the cluster of this name stands for now: the aggregates in force are a tree, see
+    /// [`waits`](Self::waits).
+    fn add_leaves(&self, name: &Arc<str>, found: &mut Vec<Arc<str>>) {
+        let Some(entry) = self.entries.get(name) else { return };
+        if entry.aggregate.is_some() {
+            entry.leaves.iter().for_each(|leaf| self.add_leaves(leaf, found));
+        } else if entry.update.is_some() && !found.contains(name) {
+            found.push(Arc::clone(name));
+        }
     }
 
     /// What is known of each secret that a cluster names.

@@ -27,11 +27,15 @@
 //! - **Endpoints and secrets lead nowhere:** others cost the clusters that use them
 //!   ([`Change::Endpoints`]), however many there are.
 //! - **Names of `xdstp:`** are asked for by name, as no wildcard is said to cover them.
+//! - **Servers** (`servers.rs`): every listener that is for servers alone (`traffic_direction: INBOUND`) is served by
+//!   its name, as of files; one that a server asks for, by what it asked with: a name, or where it listens.
 //!
 //! What it does not do: decide which server is meant, and whether its silence means that there is nothing.
 
 mod clusters;
+mod listener;
 mod listeners;
+mod servers;
 #[cfg(test)]
 mod tests;
 
@@ -44,9 +48,11 @@ use crate::protocol::{WILDCARD, canonical};
 use crate::store::{Known, Received, Store};
 use crate::{Resource, ResourceType};
 use clusters::Clusters;
+use listener::Behind;
 use listeners::Listeners;
 use mesh_core::Timestamp;
 use mesh_core::update::{ConfigUpdate, EndpointsUpdate, Origin};
+use servers::Servers;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,6 +72,7 @@ pub struct Everything {
     asked: Asked,
     listeners: Listeners,
     clusters: Clusters,
+    servers: Servers,
     /// What somebody needs by its name.
     watched: BTreeSet<Key>,
     /// What got or lost a user since the last poll.
@@ -105,6 +112,7 @@ impl Everything {
             asked: Asked::default(),
             listeners: Listeners::default(),
             clusters: Clusters::default(),
+            servers: Servers::default(),
             watched: BTreeSet::new(),
             // The wildcards are the roots.
             touched: WILD.into_iter().map(root).collect(),
@@ -112,6 +120,18 @@ impl Everything {
             routes: None,
             told: None,
         }
+    }
+
+    /// A server asks for `name`, which is the listener `resource`; if there is no name for a resource, and this is
+    /// why, it is the listener that has the address `name`. Asking twice is asking once.
+    pub fn add_server(&mut self, name: &Arc<str>, resource: Result<Arc<str>, Arc<str>>) {
+        self.servers.add(name, resource, &mut self.touched);
+    }
+
+    /// No server asks for `name` any more.
+    pub fn remove_server(&mut self, name: &Arc<str>) {
+        self.servers.remove(name, &mut self.touched);
+        (self.routes, self.told) = (None, None);
     }
 
     /// A resource has a new value: with its version, a hash of its bytes, and the bytes.
@@ -154,6 +174,7 @@ impl Everything {
         (self.asked.trusting, self.live) = (true, true);
         self.clusters.look_again();
         self.listeners.look_again();
+        self.servers.look_again();
     }
 
     /// A resource is gone, was refused, or does not exist; `kept`: its last good value stays.
@@ -185,6 +206,7 @@ impl Everything {
             self.asked.trusting = false;
             self.clusters.look_again();
             self.listeners.look_again();
+            self.servers.look_again();
         }
         before != answered
     }
@@ -202,6 +224,9 @@ impl Everything {
         let key = (kind, canonical(name));
         self.listeners.handle_changed(&key);
         self.clusters.handle_changed(&key);
+        if kind == ResourceType::Listener {
+            self.servers.look_again();
+        }
     }
 
     /// The last good values.
@@ -218,14 +243,24 @@ impl Everything {
     /// Looks at what has changed: what to watch now. Nothing when nothing happened. The wildcard is the name
     /// `*`.
     pub fn poll_watches(&mut self, now: Timestamp) -> Watches {
-        let Self { store, asked, listeners, clusters, touched, .. } = self;
+        let Self { store, asked, listeners, clusters, servers, touched, .. } = self;
         let known = Now { store, asked, now };
         let settled = clusters.settle(known, touched);
-        let answered = |name: &Arc<str>| clusters.is_answered(known, name);
-        listeners.handle_settled(&settled, answered);
-        if listeners.settle(known, answered, touched) {
+        listeners.handle_settled(&settled, |name| clusters.is_answered(known, name));
+        // Twice at the most: which listeners servers ask for follows from what has come, and not from this.
+        loop {
+            let changed = listeners.settle(known, &(&*clusters, known), touched);
+            if changed {
+                servers.look_again();
+                self.routes = None;
+            }
+            if !servers.settle(known, listeners) {
+                break;
+            }
+            listeners.tell();
             self.routes = None;
         }
+        clusters.secrets_of_servers(store, &listeners.take_secrets());
         let mut watches = Watches::default();
         for key in std::mem::take(&mut self.touched) {
             match (self.watched.contains(&key), self.is_needed(&key)) {
@@ -251,7 +286,8 @@ impl Everything {
     }
 
     fn is_needed(&self, key: &Key) -> bool {
-        let used = self.listeners.users().has(key) || self.clusters.users().has(key);
+        let users = [self.listeners.users(), self.clusters.users(), self.servers.users()];
+        let used = users.iter().any(|users| users.has(key));
         *key.1 == *WILDCARD || (used && is_named(key))
     }
 
@@ -313,6 +349,11 @@ impl Everything {
                 missing(at, ResourceType::Cluster, name);
             }
         }
+        for (name, secret) in self.listeners.secrets_of_servers() {
+            if !matches!(self.store.look(ResourceType::Secret, &secret), Known::Value(_)) {
+                missing((ResourceType::Listener, Arc::clone(name)), ResourceType::Secret, &secret);
+            }
+        }
         for (name, (kind, used)) in self.clusters.uses() {
             if !matches!(self.store.look(*kind, used), Known::Value(_)) {
                 missing((ResourceType::Cluster, Arc::clone(name)), *kind, used);
@@ -323,14 +364,15 @@ impl Everything {
 
     fn routes(&mut self) -> &(ConfigUpdate, Vec<Note>) {
         self.routes.get_or_insert_with(|| {
-            let mut notes = self.listeners.without_routes();
-            let update = whole::serve(&self.listeners.groups(), &mut notes);
+            let mut notes = self.listeners.without_routes(&self.store);
+            let mut update = whole::serve(&self.listeners.groups(), &mut notes);
+            (update.listeners, update.absent_listeners) = self.servers.answers(&self.listeners);
             (update, notes)
         })
     }
 
     const fn version(&self) -> Version {
-        self.listeners.version().and(self.clusters.version())
+        self.listeners.version().and(self.clusters.version()).and(self.servers.version())
     }
 
     fn origin(&self) -> Origin {
@@ -347,8 +389,25 @@ impl Everything {
 
     /// Whether there was a complete configuration.
     #[must_use]
-    pub const fn is_complete(&self) -> bool {
+    pub const fn has_begun(&self) -> bool {
         self.live
+    }
+
+    /// Whether there was a complete configuration, and every listener that servers ask for has an answer.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.live && self.servers.is_complete()
+    }
+}
+
+impl Behind for (&Clusters, Now<'_>) {
+    fn is_cluster_answered(&self, name: &Arc<str>) -> bool {
+        self.0.is_answered(self.1, name)
+    }
+
+    fn is_secret_answered(&self, name: &Arc<str>) -> bool {
+        let key = (ResourceType::Secret, Arc::clone(name));
+        self.1.asked.is_answered(self.1.store, &key) || self.0.holds(&key)
     }
 }
 

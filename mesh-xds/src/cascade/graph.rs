@@ -40,18 +40,14 @@ impl Graph {
         }
     }
 
-    /// See [`Cascade::add_server`]; of everything, all are there.
+    /// See [`Cascade::add_server`] and [`Everything::add_server`].
     pub(crate) fn add_server(&mut self, name: &Arc<str>, resource: Result<Arc<str>, Arc<str>>) {
-        if let Self::ByName(cascade) = self {
-            cascade.add_server(name, resource);
-        }
+        either!(self, graph => graph.add_server(name, resource));
     }
 
     /// See [`Cascade::remove_server`].
     pub(crate) fn remove_server(&mut self, name: &Arc<str>) {
-        if let Self::ByName(cascade) = self {
-            cascade.remove_server(name);
-        }
+        either!(self, graph => graph.remove_server(name));
     }
 
     /// See [`Cascade::handle_changed`].
@@ -148,7 +144,7 @@ impl Graph {
     pub(crate) fn has_begun(&self) -> bool {
         match self {
             Self::ByName(_) => true,
-            Self::Everything(everything) => everything.is_complete(),
+            Self::Everything(everything) => everything.has_begun(),
         }
     }
 

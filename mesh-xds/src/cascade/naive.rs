@@ -20,7 +20,7 @@ pub(super) struct Naive {
     /// The names that the listener may have, and the answer.
     pub(super) authorities: BTreeMap<Arc<str>, (Vec<Arc<str>>, Known)>,
     pub(super) watched: BTreeSet<Key>,
-    /// The clusters that were served last: one stays as it was until its secrets, or all leaves of an
+    /// The clusters as they were made last: one stays as it was until its secrets, or all leaves of an
     /// aggregate, are there.
     clusters: BTreeMap<Arc<str>, ClusterUpdate>,
     secrets: Secrets,
@@ -56,33 +56,23 @@ impl Naive {
         let mut answers = BTreeMap::new();
         let served =
             self.authorities.values().filter_map(|(_, served)| served.as_ref()?.as_ref().ok());
-        let mut names: BTreeSet<_> = served.flat_map(|(_, clusters)| clusters.clone()).collect();
-        let in_force: Vec<_> = names.iter().filter_map(|name| self.clusters.get(name)).collect();
-        let kept: Vec<_> = in_force.into_iter().flat_map(leaves).cloned().collect();
-        names.extend(kept);
+        let served: BTreeSet<_> = served.flat_map(|(_, clusters)| clusters.clone()).collect();
+        self.make(store, &served);
         for (name, (_, served)) in &self.authorities {
             let answer = match served {
                 None => continue,
                 Some(Err(why)) => Answer::Absent(Arc::clone(why)),
-                Some(Ok((host, clusters))) => {
+                Some(Ok((host, _))) => {
                     routes.virtual_hosts.push(domains::exposed(host, name));
-                    for cluster in clusters {
-                        let made = self.cluster(store, cluster, &names);
-                        update.clusters.extend(made.map(|made| (Arc::clone(cluster), made)));
-                    }
                     Answer::Served
                 }
             };
             answers.insert(Arc::clone(name), answer);
         }
-        let behind: Vec<_> = update.clusters.values().flat_map(leaves).cloned().collect();
-        for leaf in behind {
-            let made = self.cluster(store, &leaf, &names);
-            update.clusters.extend(made.map(|made| (leaf, made)));
-        }
         update.route_configuration = Arc::new(routes);
         update.on_demand = Some(Arc::new(answers));
-        self.clusters = update.clusters.clone();
+        let told = self.clusters.keys().filter_map(|name| Some((name.clone(), self.told(name)?)));
+        update.clusters = told.collect();
         let named = self.clusters.values().flat_map(|one| clusters::secrets(Some(one)));
         let secrets = named.map(|name| (Arc::clone(name), self.secret(store, name))).collect();
         self.secrets = secrets;
@@ -90,22 +80,77 @@ impl Naive {
         update
     }
 
-    /// As it will be, or as it was while secrets have no answer or leaves are not among `names`.
+    /// Makes each of `served`, and each that those stand for, until no more can be made.
+    fn make(&mut self, store: &Store, served: &BTreeSet<Arc<str>>) {
+        let names = self.with_leaves(served);
+        self.clusters.retain(|name, _| names.contains(name));
+        loop {
+            let before = self.clusters.clone();
+            for name in &names {
+                let Some(made) = self.cluster(store, name, &names) else { continue };
+                match made {
+                    Some(made) => self.clusters.insert(Arc::clone(name), made),
+                    None => self.clusters.remove(name),
+                };
+            }
+            if self.clusters == before {
+                break;
+            }
+        }
+        let names = self.with_leaves(served);
+        self.clusters.retain(|name, _| names.contains(name));
+    }
+
+    /// These clusters, and all that they stand for.
+    fn with_leaves(&self, served: &BTreeSet<Arc<str>>) -> BTreeSet<Arc<str>> {
+        let mut names = served.clone();
+        loop {
+            let known = names.len();
+            let made: Vec<_> = names.iter().filter_map(|name| self.clusters.get(name)).collect();
+            names.extend(made.into_iter().flat_map(leaves).cloned());
+            if names.len() == known {
+                return names;
+            }
+        }
+    }
+
+    /// What is told of a cluster: an aggregate with those of its leaves that are there.
+    fn told(&self, name: &Arc<str>) -> Option<ClusterUpdate> {
+        let made = self.clusters.get(name)?;
+        if leaves(made).is_empty() {
+            return Some(made.clone());
+        }
+        let mut found = Vec::new();
+        for leaf in leaves(made) {
+            match self.told(leaf) {
+                None => {}
+                Some(told) if leaves(&told).is_empty() => found.push(Arc::clone(leaf)),
+                Some(told) => found.extend(leaves(&told).iter().cloned()),
+            }
+        }
+        let mut seen = BTreeSet::new();
+        found.retain(|leaf| seen.insert(Arc::clone(leaf)));
+        (!found.is_empty()).then(|| aggregate::standing_for(made, &found))
+    }
+
+    /// As it is to be; `None`: it waits, for secrets or for leaves that are not among `names` or are
+    /// aggregates still.
     fn cluster(
         &self,
         store: &Store,
         name: &Arc<str>,
         names: &BTreeSet<Arc<str>>,
-    ) -> Option<ClusterUpdate> {
+    ) -> Option<Option<ClusterUpdate>> {
         let made = aggregate::resolve(store, name);
-        let waits = clusters::secrets(made.update.as_ref())
-            .any(|name| self.secret(store, name) == SecretAnswer::Missing(NO_ANSWER.into()));
-        let known = made.leaves.iter().all(|leaf| names.contains(leaf));
-        let before = self.clusters.get(name).cloned();
-        match made.is_pending || !known {
-            true => before,
-            false => before.filter(|_| waits).or(made.update),
-        }
+        let waits = self.clusters.contains_key(name)
+            && clusters::secrets(made.update.as_ref())
+                .any(|name| self.secret(store, name) == SecretAnswer::Missing(NO_ANSWER.into()));
+        let is_leaf = |leaf: &Arc<str>| {
+            names.contains(leaf)
+                && self.clusters.get(leaf).is_none_or(|leaf| leaves(leaf).is_empty())
+        };
+        let is_complete = !made.is_pending && made.leaves.iter().all(is_leaf);
+        (is_complete && !waits).then_some(made.update)
     }
 
     fn secret(&self, store: &Store, name: &Arc<str>) -> SecretAnswer {

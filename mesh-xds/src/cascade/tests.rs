@@ -346,6 +346,26 @@ fn an_aggregate_changes_over_once_all_of_it_has_its_answer() {
 }
 
 #[test]
+fn an_aggregate_that_waits_names_those_of_its_last_leaves_that_are_there() {
+    check(
+        "ask a -> +LDS a |
+         ask b -> +LDS b |
+         LDS a inline=a:g -> +CDS g |
+         LDS b inline=b:d -> +CDS d |
+         CDS g of=c,d -> +CDS c |
+         CDS c static=1 -> |
+         CDS d static=2 -> | a=g(c[1] d[2]) b=d[2]
+         CDS g of=e -> +CDS e | a=g(c[1] d[2]) b=d[2]
+         fail CDS c gone -> | a=g(d[2]) b=d[2]
+         CDS c static=3 -> | a=g(c[3] d[2]) b=d[2]
+         CDS c of=d -> | a=g(d[2]) b=d[2]
+         fail CDS d gone -> | a=g- b=d-
+         CDS d static=4 -> | a=g(d[4]) b=d[4]
+         CDS e static=5 -> -CDS c | a=g(e[5]) b=d[4]",
+    );
+}
+
+#[test]
 fn leaves_are_shared_with_routes_that_name_them_and_deeper_ones_are_left_out() {
     check(
         "ask a -> +LDS a |

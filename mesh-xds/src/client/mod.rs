@@ -251,7 +251,8 @@ impl Client {
     /// then the listener's name follows from the bootstrap's `server_listener_resource_name_template`. Anything
     /// else is the listener's own name. [`ConfigUpdate::listeners`] has it by `name`, or
     /// [`ConfigUpdate::absent_listeners`] has why it is not there: without a template that is an answer, too.
-    /// Asking twice is asking once; of everything, all listeners come anyway.
+    /// Asking twice is asking once. Of everything, all inbound listeners come anyway, by their own names; an address
+    /// without a template is that of a listener.
     pub fn serve(&mut self, name: &Arc<str>) {
         let resource = match name.parse() {
             Ok(bound) => self.bootstrap.server_listener_name(bound).map(Into::into),

@@ -2,11 +2,13 @@
 
 mod asking;
 mod cluster;
+mod endpoints;
 mod filter;
 mod generated;
 mod resources;
 mod round_trip;
 mod route;
+mod security;
 
 use envoy_types::pb::envoy::config::core::v3::Metadata;
 use envoy_types::pb::google::protobuf::{Struct, Value, value::Kind};

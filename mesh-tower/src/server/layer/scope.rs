@@ -385,10 +385,9 @@ impl RequestScope {
 
     /// Filters get back what they gave.
     fn end_pass(&mut self, now: Timestamp) {
-        let Some((chain, overrides)) = filters(self.chain.as_deref(), self.target) else { return };
         let Code { status, grpc_status, .. } = self.code;
         let end = End { status, grpc_status, cancelled: self.cancelled };
-        self.pass.handle_end(chain, overrides, end, now);
+        self.pass.handle_end(end, now);
     }
 
     #[cold]

@@ -4,7 +4,7 @@ use super::XdsSource;
 use super::idle::{self, Idle, Use};
 use super::keeper::{Keeper, Turn};
 use crate::clock;
-use crate::source::demand::Wish;
+use crate::source::demand::{Interests, Wish};
 use crate::source::load_report::Reporting;
 use crate::source::xds_status::XdsStatus;
 use crate::source::{Demand, RejectCause, Rejected, Sink};
@@ -89,7 +89,7 @@ impl Running {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                wish = next_wish(self.demand.as_mut()) => match wish {
+                wish = next_wish(self.demand.as_ref(), self.sink.interests()) => match wish {
                     Wish::Calls(to) => self.client.want(&to.authority, to.default_port),
                     Wish::Server(name) => self.client.serve(&name),
                 },
@@ -228,10 +228,10 @@ async fn next_turn(keeper: Option<&mut Keeper>) -> Turn {
 }
 
 /// The next call or server that asks; never, where they don't.
-async fn next_wish(demand: Option<&mut Demand>) -> Wish {
+async fn next_wish(demand: Option<&Demand>, interests: &Interests) -> Wish {
     match demand {
         Some(demand) => demand.next_wish().await,
-        None => std::future::pending().await,
+        None => Wish::Server(interests.next_listener().await),
     }
 }
 

@@ -8,7 +8,7 @@ use super::super::version::{Part, Version};
 use super::{APART, Listeners, Now, Users, replace};
 use crate::ResourceType;
 use crate::protocol::canonical;
-use crate::store::Known;
+use crate::store::{Known, Store};
 use mesh_core::Timestamp;
 use mesh_core::update::{ClusterUpdate, Secrets};
 use std::collections::{BTreeMap, BTreeSet};
@@ -77,8 +77,25 @@ impl Clusters {
             self.settle_one(&name, known, touched);
             looked_at.insert(name);
         }
-        self.secrets.settle(known.store, &mut self.version, &mut self.changed.secrets);
+        self.settle_secrets(known.store);
         looked_at
+    }
+
+    /// Listeners in force name these secrets, and no longer those.
+    pub(super) fn secrets_of_servers(
+        &mut self,
+        store: &Store,
+        (before, after): &(Vec<Arc<str>>, Vec<Arc<str>>),
+    ) {
+        after.iter().for_each(|secret| self.secrets.keep(secret));
+        before.iter().for_each(|secret| self.secrets.let_go(secret));
+        if !(before.is_empty() && after.is_empty()) {
+            self.settle_secrets(store);
+        }
+    }
+
+    fn settle_secrets(&mut self, store: &Store) {
+        self.secrets.settle(store, &mut self.version, &mut self.changed.secrets);
     }
 
     fn settle_one(
@@ -122,8 +139,8 @@ impl Clusters {
         }
     }
 
-    /// Whether it is a secret that clusters in force have.
-    fn holds(&self, (kind, name): &Key) -> bool {
+    /// Whether it is a secret that clusters or servers in force have.
+    pub(super) fn holds(&self, (kind, name): &Key) -> bool {
         *kind == ResourceType::Secret && self.secrets.answers().contains_key(name)
     }
 

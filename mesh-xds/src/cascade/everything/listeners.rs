@@ -1,13 +1,19 @@
-//! [`Listeners`]: all listeners that a control plane has, each with the routes that are in force.
+//! [`Listeners`]: all listeners that a control plane has, each with the routes that are in force, for calls and for
+//! servers.
+//!
+//! What a server does by a listener ([`servers`](super::servers)) waits for the same as what calls do by it: for routes,
+//! for the clusters that are named (its filters ask somebody in them), and for secrets as well.
 
 use super::super::Key;
-use super::super::version::{Part, Version};
+use super::super::version::Version;
 use super::super::whole::{Group, Note, NoteKind, add};
-use super::{APART, Now, Users, is_named, replace};
+use super::listener::{Behind, InForce, Looked, found, look, secret};
+use super::{APART, Now, Users, replace};
 use crate::protocol::canonical;
 use crate::store::{Known, Store};
-use crate::{Resource, ResourceType, RouteSource, XdsListener, XdsRouteConfiguration};
+use crate::{Resource, ResourceType, RouteSource, XdsListener};
 use mesh_core::Timestamp;
+use mesh_core::model::Listener;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -22,6 +28,10 @@ pub(super) struct Listeners {
     warming: BTreeSet<Arc<str>>,
     /// Which of them wait for a cluster.
     held_up: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
+    /// Those that a server asks for although calls go by them, too.
+    asked: BTreeSet<Arc<str>>,
+    /// The secrets that servers named before, and those that they name now.
+    secrets: (Vec<Arc<str>>, Vec<Arc<str>>),
     /// Whether anything in force changed.
     changed: bool,
     version: Version,
@@ -41,25 +51,6 @@ struct Entry {
     has_waited: bool,
 }
 
-/// A listener and its routes; `None`: there are none.
-#[derive(Clone, Debug)]
-struct InForce {
-    listener: Arc<XdsListener>,
-    routes: Option<Arc<XdsRouteConfiguration>>,
-}
-
-/// What a listener comes to.
-#[derive(Debug, Default)]
-struct Looked {
-    next: Option<InForce>,
-    needs: BTreeSet<Key>,
-    waits_for: BTreeSet<Arc<str>>,
-    /// Clusters that are not there.
-    absent: BTreeSet<Arc<str>>,
-    /// Its routes have no answer.
-    lacks_routes: bool,
-}
-
 impl Listeners {
     /// A resource has changed.
     pub(super) fn handle_changed(&mut self, key: &Key) {
@@ -68,9 +59,27 @@ impl Listeners {
                 self.stale.insert(Arc::clone(&key.1));
             }
             ResourceType::RouteConfiguration => self.stale.extend(self.users.of(key).cloned()),
+            // It is beside the listeners: only those that wait for it have to look again.
+            ResourceType::Secret => {
+                let waiting = self.users.of(key).filter(|name| self.warming.contains(*name));
+                self.stale.extend(waiting.cloned());
+            }
             // They are told of by `handle_settled`.
-            ResourceType::Cluster | ResourceType::Endpoints | ResourceType::Secret => {}
+            ResourceType::Cluster | ResourceType::Endpoints => {}
         }
+    }
+
+    /// Servers ask for these. Whether one has to be looked at again.
+    pub(super) fn set_asked(&mut self, names: BTreeSet<Arc<str>>) -> bool {
+        let changed: Vec<_> = self.asked.symmetric_difference(&names).cloned().collect();
+        self.stale.extend(changed.iter().cloned());
+        self.asked = names;
+        !changed.is_empty()
+    }
+
+    /// There is something to tell, although no listener changed.
+    pub(super) fn tell(&mut self) {
+        self.changed = true;
     }
 
     /// What waits may have to wait no longer.
@@ -102,7 +111,7 @@ impl Listeners {
     pub(super) fn settle(
         &mut self,
         known: Now<'_>,
-        is_answered: impl Fn(&Arc<str>) -> bool,
+        behind: &impl Behind,
         touched: &mut BTreeSet<Key>,
     ) -> bool {
         let mut changed = false;
@@ -116,7 +125,10 @@ impl Listeners {
                 changed |= self.remove(&name, touched);
                 continue;
             };
-            let looked = look(listener, known, &is_answered);
+            let entry = self.entries.get(&name);
+            let before = entry.and_then(|entry| entry.in_force.as_ref()?.server.as_ref());
+            let is_asked = self.asked.contains(&name);
+            let looked = look(listener, known, behind, (is_asked, before));
             changed |= self.take(&name, looked, known, touched);
         }
         self.changed |= changed;
@@ -129,6 +141,7 @@ impl Listeners {
         release(&mut self.held_up, name, &entry.waits_for);
         replace(&mut self.users, name, (&entry.needs, &BTreeSet::new()), touched);
         self.version.replace(entry.hash, None);
+        self.secrets.0.extend(entry.in_force.iter().flat_map(InForce::secrets));
         entry.in_force.is_some()
     }
 
@@ -139,20 +152,21 @@ impl Listeners {
         known: Now<'_>,
         touched: &mut BTreeSet<Key>,
     ) -> bool {
-        let Looked { next, mut needs, mut waits_for, absent, lacks_routes } = looked;
+        let Looked { next, mut needs, mut waits_for, absent, lacks } = looked;
         let entry = self.entries.entry(Arc::clone(name)).or_default();
         waits_for.extend(entry.awaited(absent, known.now));
         release(&mut self.held_up, name, &entry.waits_for);
         for cluster in &waits_for {
             self.held_up.entry(Arc::clone(cluster)).or_default().insert(Arc::clone(name));
         }
-        let waits = lacks_routes || !waits_for.is_empty();
+        let waits = lacks || !waits_for.is_empty();
         entry.waits_for = waits_for;
         let mut changed = false;
         if waits {
             self.warming.insert(Arc::clone(name));
             // What serves is kept until its successor is complete.
             needs.extend(entry.in_force.iter().flat_map(InForce::named_clusters));
+            needs.extend(entry.in_force.iter().flat_map(InForce::secrets).map(secret));
         } else if let Some(next) = next {
             self.warming.remove(name);
             (entry.until, entry.has_waited) = (None, false);
@@ -160,6 +174,8 @@ impl Listeners {
             self.version.replace(std::mem::replace(&mut entry.hash, hash), hash);
             changed = !entry.in_force.as_ref().is_some_and(|before| before.is_same(&next));
             if changed {
+                self.secrets.1.extend(next.secrets());
+                self.secrets.0.extend(entry.in_force.iter().flat_map(InForce::secrets));
                 entry.in_force = Some(next);
             }
         }
@@ -199,7 +215,7 @@ impl Listeners {
     /// What is in force, by routes.
     pub(super) fn groups(&self) -> Vec<Group<'_>> {
         let mut groups = Vec::new();
-        for InForce { listener, routes } in self.in_force() {
+        for InForce { listener, routes, .. } in self.in_force() {
             if let (Some(http), Some(routes)) = (&listener.http, routes) {
                 add(&mut groups, listener, http, routes);
             }
@@ -207,26 +223,81 @@ impl Listeners {
         groups
     }
 
-    /// Those whose routes do not exist.
-    pub(super) fn without_routes(&self) -> Vec<Note> {
+    /// Those whose routes do not exist, and those that no server can serve by.
+    pub(super) fn without_routes(&self, store: &Store) -> Vec<Note> {
         let mut notes = Vec::new();
-        for InForce { listener, routes } in self.in_force() {
+        for InForce { listener, routes, .. } in self.in_force() {
+            let at = (ResourceType::Listener, Arc::clone(&listener.name));
+            let mut note = |kind| notes.push(Note { at: at.clone(), kind });
+            let missing = |name: &Arc<str>| {
+                NoteKind::Missing(ResourceType::RouteConfiguration, Arc::clone(name))
+            };
             if let (None, Some(http)) = (routes, &listener.http)
                 && let RouteSource::Rds(name) = &http.routes
             {
-                let at = (ResourceType::Listener, Arc::clone(&listener.name));
-                let kind = ResourceType::RouteConfiguration;
-                notes.push(Note { at, kind: NoteKind::Missing(kind, Arc::clone(name)) });
+                note(missing(name));
+            }
+            match (&listener.server, &listener.http) {
+                (Some(Ok(server)), None) => {
+                    let names: BTreeSet<_> = server.routes.iter().flatten().collect();
+                    let names = names.into_iter().filter(|name| found(store, name).is_none());
+                    names.for_each(|name| note(missing(name)));
+                }
+                (Some(Err(errors)), None) => {
+                    let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+                    note(NoteKind::CanNotServe(errors.join("; ").into()));
+                }
+                _ => {}
             }
         }
         notes
     }
 
-    /// The clusters that routes in force name, and what names them.
+    /// The listener of this name that is in force: as it came, and what a server does by it.
+    pub(super) fn get(&self, name: &str) -> Option<(&Arc<XdsListener>, Option<&Arc<Listener>>)> {
+        let in_force = self.entries.get(name)?.in_force.as_ref()?;
+        Some((&in_force.listener, in_force.server.as_ref()))
+    }
+
+    /// Those in force, by the names that they are held by.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<XdsListener>)> {
+        let all = self.entries.iter();
+        all.filter_map(|(name, entry)| Some((name, &entry.in_force.as_ref()?.listener)))
+    }
+
+    /// Whether it came, even if it is not in force yet.
+    pub(super) fn has_come(&self, name: &str) -> bool {
+        self.entries.contains_key(name)
+    }
+
+    /// What servers do by those in force that are for servers alone.
+    pub(super) fn for_servers(&self) -> impl Iterator<Item = (Arc<str>, Arc<Listener>)> {
+        let alone = self.in_force().filter(|in_force| in_force.listener.http.is_none());
+        alone.filter_map(|in_force| {
+            Some((Arc::clone(&in_force.listener.name), in_force.server.clone()?))
+        })
+    }
+
+    /// The secrets of servers in force, and the listeners that name them.
+    pub(super) fn secrets_of_servers(&self) -> impl Iterator<Item = (&Arc<str>, Arc<str>)> {
+        self.in_force().flat_map(|in_force| {
+            let secrets = in_force.secrets().into_iter();
+            secrets.map(move |secret| (&in_force.listener.name, secret))
+        })
+    }
+
+    /// The secrets that servers named before the last call, and those that they name now.
+    pub(super) fn take_secrets(&mut self) -> (Vec<Arc<str>>, Vec<Arc<str>>) {
+        std::mem::take(&mut self.secrets)
+    }
+
+    /// The clusters that routes and servers in force name, and what names them.
     pub(super) fn clusters(&self) -> impl Iterator<Item = (Key, &Arc<str>)> {
         self.in_force().flat_map(|in_force| {
             let at = in_force.place();
-            in_force.clusters().map(move |cluster| (at.clone(), cluster))
+            let own = (ResourceType::Listener, Arc::clone(&in_force.listener.name));
+            let by_routes = in_force.of_routes().map(move |cluster| (at.clone(), cluster));
+            by_routes.chain(in_force.of_server().map(move |cluster| (own.clone(), cluster)))
         })
     }
 
@@ -268,74 +339,6 @@ impl Entry {
     }
 }
 
-impl InForce {
-    fn clusters(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.routes.iter().flat_map(|routes| routes.clusters.iter().flatten())
-    }
-
-    /// The clusters that are asked for by their names.
-    fn named_clusters(&self) -> impl Iterator<Item = Key> {
-        self.clusters().map(cluster).filter(is_named)
-    }
-
-    /// Where its clusters are named.
-    fn place(&self) -> Key {
-        match self.listener.http.as_ref().map(|http| &http.routes) {
-            Some(RouteSource::Rds(name)) => (ResourceType::RouteConfiguration, Arc::clone(name)),
-            Some(RouteSource::Inline(_)) | None => {
-                (ResourceType::Listener, Arc::clone(&self.listener.name))
-            }
-        }
-    }
-
-    fn is_same(&self, other: &Self) -> bool {
-        self.listener == other.listener && self.routes == other.routes
-    }
-
-    fn hash(&self, name: &Arc<str>, store: &Store) -> u64 {
-        let mut hash = Part::new("listener", name);
-        hash.resource(store, ResourceType::Listener, name);
-        let (kind, routes) = self.place();
-        if kind == ResourceType::RouteConfiguration {
-            hash.resource(store, kind, &routes);
-        }
-        hash.hash()
-    }
-}
-
-/// What a listener comes to by what is known.
-fn look(
-    listener: &Arc<XdsListener>,
-    Now { store, asked, .. }: Now<'_>,
-    is_answered: impl Fn(&Arc<str>) -> bool,
-) -> Looked {
-    let mut looked = Looked::default();
-    let routes = match listener.http.as_ref().map(|http| &http.routes) {
-        None => None,
-        Some(RouteSource::Inline(routes)) => Some(Arc::clone(routes)),
-        Some(RouteSource::Rds(name)) => {
-            let key = (ResourceType::RouteConfiguration, canonical(name));
-            looked.lacks_routes = !asked.is_answered(store, &key);
-            looked.needs.insert(key);
-            match store.look(ResourceType::RouteConfiguration, name) {
-                Known::Value(Resource::RouteConfiguration(routes)) => Some(Arc::clone(routes)),
-                Known::Value(_) | Known::Missing(_) | Known::Pending => None,
-            }
-        }
-    };
-    let next = InForce { listener: Arc::clone(listener), routes };
-    looked.needs.extend(next.named_clusters());
-    for name in next.clusters() {
-        if !is_answered(name) {
-            looked.waits_for.insert(canonical(name));
-        } else if store.look(ResourceType::Cluster, name) == Known::Pending {
-            looked.absent.insert(canonical(name));
-        }
-    }
-    looked.next = Some(next);
-    looked
-}
-
 /// A listener waits for these no longer.
 fn release(
     held_up: &mut BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
@@ -350,8 +353,4 @@ fn release(
             }
         }
     }
-}
-
-fn cluster(name: &Arc<str>) -> Key {
-    (ResourceType::Cluster, canonical(name))
 }

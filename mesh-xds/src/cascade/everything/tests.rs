@@ -1,6 +1,7 @@
 //! Each test is a list of steps: what a control plane says, what is watched after it, and what is served.
 
 mod properties;
+mod servers;
 
 use super::*;
 use crate::XdsEndpoints;

@@ -122,6 +122,22 @@ proptest! {
     }
 }
 
+/// Scripts that once said something else.
+#[test]
+fn it_said_something_else_of_these() {
+    for script in [
+        "ask a a a:80; EDS s 1; CDS c eds=s; SDS i 1; CDS d of=c,d; SDS i 1; LDS a inline=*:c,d; \
+         CDS d of=d,g; fail CDS c gone",
+        // What is left out comes back, and one that is an aggregate now stands for its own.
+        "ask a; ask b; LDS a inline=*:g; CDS g of=c,d; CDS c static=7; CDS d dns; LDS b inline=*:d; \
+         CDS g of=c,e; fail CDS c gone; CDS c static=3; CDS c of=d,d; fail CDS d gone; CDS e dns",
+    ] {
+        let mut pair = Pair::new();
+        script.split("; ").for_each(|event| pair.step(event.trim()));
+        pair.publish();
+    }
+}
+
 /// A mesh of 50 clusters, each behind an authority of its own, all told.
 fn fifty() -> Cascade {
     let mut cascade = Cascade::new("test");

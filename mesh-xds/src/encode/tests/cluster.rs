@@ -1,40 +1,39 @@
-//! Clusters and endpoints: the model → Envoy's fields.
+//! Clusters: the model → Envoy's fields; their security and their endpoints are beside it.
 
-use super::super::{cluster, endpoints};
+use super::super::cluster;
 use super::{short, words};
 use envoy_types::pb::envoy::config::cluster::v3::{
     self as pb,
     cluster::{ClusterDiscoveryType, DiscoveryType},
 };
-use envoy_types::pb::envoy::config::core::v3::transport_socket::ConfigType;
 use envoy_types::pb::envoy::extensions::clusters::aggregate::v3::ClusterConfig;
 use envoy_types::pb::envoy::extensions::load_balancing_policies::{
     least_request::v3::LeastRequest, maglev::v3::Maglev, ring_hash::v3::RingHash,
     round_robin::v3::RoundRobin,
 };
-use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::UpstreamTlsContext;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3::{
     HttpProtocolOptions, http_protocol_options::UpstreamProtocolOptions,
 };
 use mesh_core::model::cluster::RetryConcurrency;
 use mesh_core::model::outlier_detection::{CapRule, FailurePercentage, SuccessRate};
-use mesh_core::model::secret::SecretSource;
-use mesh_core::model::tls::{TlsIdentity, TlsRoots, UpstreamTls, ValidationSecret};
+use mesh_core::model::tls::UpstreamTls;
 use mesh_core::model::{
-    Address, Cluster, ClusterLoadAssignment, Discovery, DnsOptions, Endpoint, HashPolicy,
-    HashSource, HealthStatus, LbAlgorithm, LbPolicy, Locality, LocalityEndpoints, OutlierDetection,
-    Protocol, SanMatcher, SlowStart, StringMatcher, TlsPolicy,
+    Cluster, Discovery, DnsOptions, HashPolicy, HashSource, LbAlgorithm, LbPolicy,
+    OutlierDetection, Protocol, SlowStart, TlsPolicy,
 };
 use prost::{Message, Name};
-use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-type Look = fn(&pb::Cluster) -> String;
+pub(super) type Look = fn(&pb::Cluster) -> String;
 
 #[track_caller]
-fn check(edit: impl FnOnce(&mut Cluster), look: Look, expected: &str, expected_words: &str) {
+pub(super) fn check(
+    edit: impl FnOnce(&mut Cluster),
+    look: Look,
+    expected: &str,
+    expected_words: &str,
+) {
     let mut model = Cluster::new("c");
     edit(&mut model);
     let encoded = cluster(&model);
@@ -407,136 +406,4 @@ fn connections() {
         "None",
         "{ connection: { connect_timeout: \"0s\" } }",
     );
-}
-
-/// How a cluster's transport socket looks.
-#[expect(deprecated, reason = "names of any kind")]
-fn socket(c: &pb::Cluster) -> String {
-    let Some(socket) = &c.transport_socket else { return "plaintext".to_owned() };
-    let Some(ConfigType::TypedConfig(any)) = &socket.config_type else { return String::new() };
-    let tls = UpstreamTlsContext::decode(&*any.value).expect("a context");
-    let common = tls.common_tls_context.expect("always said");
-    use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::common_tls_context::ValidationContextType as Kind;
-    let roots = match common.validation_context_type {
-        Some(Kind::ValidationContext(context)) => {
-            let names = context.match_subject_alt_names.len();
-            let system = context.system_root_certs.is_some();
-            format!("system {system} pem {} names {names}", context.trusted_ca.is_some())
-        }
-        Some(Kind::CombinedValidationContext(both)) => {
-            let context = both.default_validation_context.expect("required");
-            let secret = both.validation_context_sds_secret_config.expect("required");
-            let provider = context.ca_certificate_provider_instance;
-            let provider = provider.map_or_else(String::new, |one| one.instance_name);
-            let (pem, names) =
-                (context.trusted_ca.is_some(), context.match_subject_alt_names.len());
-            format!("provider {provider} secret {} pem {pem} names {names}", secret.name)
-        }
-        other => short(&other),
-    };
-    let own = match (
-        common.tls_certificate_provider_instance,
-        &common.tls_certificates[..],
-        &common.tls_certificate_sds_secret_configs[..],
-    ) {
-        (None, [], []) => "none".to_owned(),
-        (Some(own), [], []) => own.instance_name,
-        (None, [], [own]) => format!("sds:{}", own.name),
-        other => panic!("{other:?}"),
-    };
-    format!(
-        "sni {:?} {} {} alpn {:?} own {own} {roots}",
-        tls.sni, tls.auto_host_sni, tls.auto_sni_san_validation, common.alpn_protocols
-    )
-}
-
-#[test]
-fn security() {
-    let look: Look = socket;
-    let tls = |edit: fn(&mut UpstreamTls)| {
-        let mut tls = UpstreamTls::default();
-        edit(&mut tls);
-        move |c: &mut Cluster| c.tls = TlsPolicy::On(Arc::new(tls))
-    };
-    check(|_| {}, look, "plaintext", "");
-    let system = "sni \"\" true true alpn [] own none system true pem false names 0";
-    check(tls(|_| {}), look, system, "");
-    let named = tls(|tls| {
-        tls.sni = Some("a.b".into());
-        tls.san = vec![SanMatcher::any(StringMatcher::exact("spiffe://a/b"))];
-        tls.roots = TlsRoots::Pem("pem".into());
-    });
-    let pem = "sni \"a.b\" false false alpn [] own none system false pem true names 1";
-    check(named, look, pem, "");
-    let mesh = tls(|tls| (tls.roots, tls.identity) = (TlsRoots::Mesh, TlsIdentity::Mesh));
-    let providers =
-        "sni \"\" true true alpn [] own default provider default secret ROOTCA pem false names 0";
-    check(mesh, look, providers, "");
-    let secrets = tls(|tls| {
-        tls.identity = TlsIdentity::Secret("id".into());
-        let mut roots = ValidationSecret::new("roots");
-        roots.pem = Some(SecretSource::Inline(b"pem"[..].into()));
-        tls.roots = TlsRoots::Secret(roots);
-        tls.san = vec![SanMatcher::any(StringMatcher::exact("x"))];
-    });
-    let by_sds = "sni \"\" true false alpn [] own sds:id provider  secret roots pem true names 1";
-    check(secrets, look, by_sds, "");
-    let edit = tls(|_| {});
-    let http2 = |c: &mut Cluster| {
-        edit(c);
-        c.protocol = Protocol::Http2;
-    };
-    let alpn = "sni \"\" true true alpn [\"h2\"] own none system true pem false names 0";
-    check(http2, look, alpn, "");
-    let istio = tls(|tls| tls.alpn = vec!["istio".into(), "h2".into()]);
-    let said = "sni \"\" true true alpn [\"istio\", \"h2\"] own none system true pem false names 0";
-    check(istio, look, said, "");
-}
-
-#[test]
-fn endpoints_and_localities() {
-    let mut first = Endpoint::new(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 80)).into());
-    first.health = HealthStatus::Draining;
-    first.hostname = Some("h".into());
-    first.hash_key = Some("k".into());
-    first.weight = 0;
-    let second = Endpoint::new(Address::Unix(Arc::from(Path::new("/run/a.sock"))));
-    let mut near = LocalityEndpoints::new(Locality::new("r", "z", "s"));
-    near.endpoints = vec![first, second];
-    let mut far = LocalityEndpoints::new(Locality::default());
-    (far.priority, far.weight) = (1, 0);
-    let mut model = ClusterLoadAssignment::default();
-    model.localities = vec![Arc::new(near), Arc::new(far)];
-    let encoded = endpoints("c", &model);
-    let localities = encoded.endpoints.iter().map(|one| {
-        let place =
-            one.locality.as_ref().map(|l| format!("{}/{}/{}", l.region, l.zone, l.sub_zone));
-        let weight = short(&one.load_balancing_weight);
-        format!("{} {weight} {}", place.unwrap_or_default(), one.priority)
-    });
-    // Envoy: a weight is at least 1; none is no traffic.
-    assert_eq!(localities.collect::<Vec<_>>(), ["r/z/s 1 0", "// None 1"]);
-    let lines: Vec<_> = encoded.endpoints[0]
-        .lb_endpoints
-        .iter()
-        .map(|one| {
-            use envoy_types::pb::envoy::config::core::v3::address::Address as Kind;
-            use envoy_types::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
-            let Some(HostIdentifier::Endpoint(endpoint)) = &one.host_identifier else {
-                panic!("named")
-            };
-            let address = match endpoint.address.as_ref().and_then(|a| a.address.as_ref()) {
-                Some(Kind::SocketAddress(socket)) => {
-                    format!("{} {}", socket.address, short(&socket.port_specifier))
-                }
-                Some(Kind::Pipe(pipe)) => pipe.path.clone(),
-                _ => "none".to_owned(),
-            };
-            let key = one.metadata.as_ref().map(|m| m.filter_metadata["envoy.lb"].fields.len());
-            let (health, weight) = (one.health_status(), short(&one.load_balancing_weight));
-            format!("{address} {health:?} {weight} {:?} {}", endpoint.hostname, short(&key))
-        })
-        .collect();
-    let expected = ["::1 PortValue(80) Draining 1 \"h\" 1", "/run/a.sock Unknown 1 \"\" None"];
-    assert_eq!(lines, expected);
 }

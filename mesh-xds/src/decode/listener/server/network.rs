@@ -13,6 +13,8 @@ use pb::filter::ConfigType;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+const TCP_PROXY: &str = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
+
 /// What the filters come to.
 pub(super) struct Filters {
     pub(super) rbac: Vec<Arc<RbacFilter>>,
@@ -59,6 +61,9 @@ pub(super) fn filters(
                     let found = walk.at("typed_config", |walk| rbac_filter(walk, any));
                     rbac.extend(found.map(Arc::new));
                 }
+                TCP_PROXY => walk.error(
+                    "a server does not pass on raw TCP: its chain ends in an HttpConnectionManager (gRFC A36)",
+                ),
                 other => walk.error(format_args!(
                     "the network filter `{other}` is not supported: only RBAC and the \
                      HttpConnectionManager are (gRFC A36)"

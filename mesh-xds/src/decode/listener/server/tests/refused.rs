@@ -60,13 +60,18 @@ fn chains() {
     filters(|f| f.push(network_filter("rbac", network_rbac())), "[0]", "last");
     filters(|f| f.insert(0, network_filter("again", any(&manager()))), "[0]", "last");
     let tcp = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
+    let tcp = || network_filter("tcp", Any { type_url: tcp.into(), value: Vec::new() });
+    let first = "filter_chains[0].filters[0]";
     check_refused(
-        |l| {
-            let config = Any { type_url: tcp.into(), value: Vec::new() };
-            l.filter_chains[0].filters.insert(0, network_filter("tcp", config));
-        },
-        "filter_chains[0].filters[0]",
-        "tcp_proxy",
+        |l| l.filter_chains[0].filters.insert(0, tcp()),
+        first,
+        "does not pass on raw TCP",
+    );
+    check_refused(|l| l.filter_chains[0].filters = vec![tcp()], first, "does not pass on raw TCP");
+    check_refused(
+        |l| l.filter_chains[0].filters[0] = network_filter("odd", Any::default()),
+        first,
+        "only RBAC and the HttpConnectionManager are",
     );
     let rbac = NetworkRbac { rules: Some(allow_all()), ..Default::default() };
     check_refused(

@@ -1,0 +1,208 @@
+//! Tokens: signatures by the keys of their algorithm, and keys that are fetched.
+
+use super::*;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use mesh_core::model::RouteMatch;
+use rcgen::{
+    KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256,
+};
+use rcgen::{PublicKeyData, SigningKey};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A key of the algorithm, and the key set that has it as `k`.
+fn key(algorithm: &str) -> (KeyPair, String) {
+    let kind = match algorithm {
+        "ES256" => &PKCS_ECDSA_P256_SHA256,
+        "ES384" => &PKCS_ECDSA_P384_SHA384,
+        "EdDSA" => &PKCS_ED25519,
+        _ => &PKCS_RSA_SHA256,
+    };
+    let pair = KeyPair::generate_for(kind).unwrap();
+    let public = pair.der_bytes();
+    let jwk = match algorithm {
+        "ES256" | "ES384" => {
+            let (x, y) = public[1..].split_at(public.len() / 2);
+            let curve = if algorithm == "ES256" { "P-256" } else { "P-384" };
+            let (x, y) = (BASE64.encode(x), BASE64.encode(y));
+            format!(r#""kty":"EC","crv":"{curve}","x":"{x}","y":"{y}""#)
+        }
+        "EdDSA" => format!(r#""kty":"OKP","crv":"Ed25519","x":"{}""#, BASE64.encode(public)),
+        _ => {
+            let [n, e] = numbers(public);
+            let (n, e) = (BASE64.encode(n), BASE64.encode(e));
+            format!(r#""kty":"RSA","n":"{n}","e":"{e}""#)
+        }
+    };
+    (pair, format!(r#"{{"keys":[{{{jwk},"kid":"k"}}]}}"#))
+}
+
+/// The two numbers of a sequence in DER.
+fn numbers(der: &[u8]) -> [Vec<u8>; 2] {
+    fn take<'d>(der: &mut &'d [u8]) -> &'d [u8] {
+        let (length, from) = match der[1] {
+            short @ 0..=0x7f => (usize::from(short), 2),
+            0x81 => (usize::from(der[2]), 3),
+            _ => (usize::from(der[2]) << 8 | usize::from(der[3]), 4),
+        };
+        let (value, rest) = der[from..].split_at(length);
+        *der = rest;
+        value
+    }
+    let mut der = der;
+    let mut content = take(&mut der);
+    let mut number = || {
+        let bytes = take(&mut content);
+        bytes.iter().copied().skip_while(|byte| *byte == 0).collect::<Vec<_>>()
+    };
+    [number(), number()]
+}
+
+fn sign(pair: &KeyPair, algorithm: &str, kid: &str) -> String {
+    let header = format!(r#"{{"alg":"{algorithm}","kid":"{kid}"}}"#);
+    let signed = format!("{}.{}", BASE64.encode(header), BASE64.encode(r#"{"iss":"me"}"#));
+    let signature = SigningKey::sign(pair, signed.as_bytes()).unwrap();
+    let signature = match algorithm {
+        "ES256" | "ES384" => {
+            let half = if algorithm == "ES256" { 32 } else { 48 };
+            let numbers = numbers(&signature);
+            let padded = numbers.iter().flat_map(|number| {
+                std::iter::repeat_n(0, half - number.len()).chain(number.iter().copied())
+            });
+            padded.collect()
+        }
+        _ => signature,
+    };
+    format!("{signed}.{}", BASE64.encode(signature))
+}
+
+fn tokens(jwks: JwksSource) -> Chain {
+    let mut filter = JwtAuthn::default();
+    let mut provider = JwtProvider::new(jwks);
+    provider.issuer = Some("me".into());
+    provider.cache_size = 10;
+    filter.providers = [(Arc::from("p"), provider)].into();
+    let requires = Some(JwtRequirement::provider("p"));
+    filter.rules = vec![JwtRule { matcher: RouteMatch::any(), requires }];
+    chain(HttpFilterConfig::JwtAuthn(Arc::new(filter)))
+}
+
+fn bearer(token: &str) -> Request<()> {
+    let request =
+        Request::get("http://reviews/").header("authorization", format!("Bearer {token}"));
+    request.body(()).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn signatures_are_checked_by_the_keys_of_their_algorithm() {
+    let (asker, _server, _mesh) = mesh(|_| async { Response::new(MeshBody::empty()) });
+    const WRONG: &str = "401 Jwt verification fails";
+    const NO_KEY: &str = "401 Jwks doesn't have key to match kid or alg from Jwt";
+    const UNSUPPORTED: &str = "401 Jwt header [alg] is not supported";
+    for algorithm in ["ES256", "ES384", "EdDSA", "RS256"] {
+        let (pair, keys) = key(algorithm);
+        let chain = tokens(JwksSource::Inline(keys.as_str().into()));
+        let good = sign(&pair, algorithm, "k");
+        // The second time it is remembered.
+        for _ in 0..2 {
+            assert_eq!(pass(&asker, &chain, bearer(&good)).await, "on", "{algorithm}");
+        }
+        let (stranger, _) = key(algorithm);
+        let forged = sign(&stranger, algorithm, "k");
+        assert_eq!(pass(&asker, &chain, bearer(&forged)).await, WRONG, "{algorithm}");
+        let mut changed: Vec<&str> = good.split('.').collect();
+        let claims = BASE64.encode(r#"{"iss":"me","sub":"root"}"#);
+        changed[1] = &claims;
+        assert_eq!(pass(&asker, &chain, bearer(&changed.join("."))).await, WRONG, "{algorithm}");
+        let other = sign(&pair, algorithm, "other");
+        assert_eq!(pass(&asker, &chain, bearer(&other)).await, NO_KEY, "{algorithm}");
+        // The key is public, so anybody could make these.
+        for (name, expected) in [("none", UNSUPPORTED), ("HS256", UNSUPPORTED)] {
+            let header = BASE64.encode(format!(r#"{{"alg":"{name}","kid":"k"}}"#));
+            let confused = good.replacen(good.split('.').next().unwrap(), &header, 1);
+            assert_eq!(pass(&asker, &chain, bearer(&confused)).await, expected, "{algorithm}");
+        }
+    }
+    let (_, keys) = key("RS256");
+    let (pair, _) = key("ES256");
+    let chain = tokens(JwksSource::Inline(keys.as_str().into()));
+    assert_eq!(pass(&asker, &chain, bearer(&sign(&pair, "ES256", "k"))).await, NO_KEY);
+}
+
+fn remote() -> Chain {
+    let uri = HttpUri::new("http://issuer/keys", "other", Duration::from_secs(1));
+    let mut remote = RemoteJwks::new(uri);
+    remote.cache_duration = Duration::from_secs(60);
+    tokens(JwksSource::Remote(remote))
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_are_fetched_once_and_kept_until_their_own_end() {
+    let (pair, keys) = key("ES256");
+    let fetched = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&fetched);
+    let (asker, server, mesh) = mesh(move |request| {
+        let before = count.fetch_add(1, Ordering::Relaxed);
+        let keys = if before == 1 { "garbage".to_owned() } else { keys.clone() };
+        async move {
+            assert_eq!(request.uri().path(), "/keys");
+            // So that the first requests find the fetch on its way.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            Response::new(MeshBody::full(keys))
+        }
+    });
+    mesh.ready().await.unwrap();
+    let chain = remote();
+    let good = sign(&pair, "ES256", "k");
+    let [a, b, c] = [0, 1, 2].map(|_| pass(&asker, &chain, bearer(&good)));
+    assert_eq!(tokio::join!(a, b, c), ("on".into(), "on".into(), "on".into()));
+    assert_eq!(fetched.load(Ordering::Relaxed), 1);
+    // Stale: they are good, and fetched anew, which brings garbage.
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    assert_eq!(pass(&asker, &chain, bearer(&good)).await, "on");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(fetched.load(Ordering::Relaxed), 2);
+    // The server hangs: nobody waits for it while there are good keys.
+    server.hang();
+    server.close();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let before = tokio::time::Instant::now();
+    assert_eq!(pass(&asker, &chain, bearer(&good)).await, "on");
+    assert_eq!(before.elapsed(), Duration::ZERO);
+    // Their own end: a request waits for one fetch, and who comes after it for none.
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    let refused = "401 Jwks remote fetch is failed";
+    assert_eq!(pass(&asker, &chain, bearer(&good)).await, refused);
+    let before = tokio::time::Instant::now();
+    assert_eq!(pass(&asker, &chain, bearer(&good)).await, refused);
+    assert_eq!(before.elapsed(), Duration::ZERO);
+    server.accept();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(pass(&asker, &chain, bearer(&good)).await, "on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_new_is_looked_for() {
+    let (first, first_keys) = key("ES256");
+    let (second, second_keys) = key("EdDSA");
+    let fetched = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&fetched);
+    let (asker, _server, mesh) = mesh(move |_| {
+        let before = count.fetch_add(1, Ordering::Relaxed);
+        let keys = if before == 0 { first_keys.clone() } else { second_keys.clone() };
+        async move { Response::new(MeshBody::full(keys)) }
+    });
+    mesh.ready().await.unwrap();
+    let chain = remote();
+    let (old, new) = (sign(&first, "ES256", "k"), sign(&second, "EdDSA", "k"));
+    assert_eq!(pass(&asker, &chain, bearer(&old)).await, "on");
+    let refused = "401 Jwks doesn't have key to match kid or alg from Jwt";
+    assert_eq!(pass(&asker, &chain, bearer(&new)).await, refused);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(pass(&asker, &chain, bearer(&new)).await, "on");
+    // A token of no key can't make it ask again and again.
+    for _ in 0..5 {
+        assert_eq!(pass(&asker, &chain, bearer(&old)).await, refused);
+    }
+    assert_eq!(fetched.load(Ordering::Relaxed), 2);
+}

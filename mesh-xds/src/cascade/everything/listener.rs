@@ -1,0 +1,191 @@
+//! One listener of everything: what it is in force with, and what it comes to by what is known.
+
+use super::super::Key;
+use super::super::servers::with_all_routes;
+use super::super::version::Part;
+use super::{Now, is_named};
+use crate::protocol::canonical;
+use crate::store::{Known, Store};
+use crate::{Resource, ResourceType, RouteSource, XdsListener, XdsRouteConfiguration, XdsServer};
+use mesh_core::model::Listener;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// A listener and its routes; `None`: there are none.
+#[derive(Clone, Debug)]
+pub(super) struct InForce {
+    pub(super) listener: Arc<XdsListener>,
+    pub(super) routes: Option<Arc<XdsRouteConfiguration>>,
+    /// What a server does by it, with its routes put in; `None`: none serves by it.
+    pub(super) server: Option<Arc<Listener>>,
+}
+
+/// What a listener comes to.
+#[derive(Debug, Default)]
+pub(super) struct Looked {
+    pub(super) next: Option<InForce>,
+    pub(super) needs: BTreeSet<Key>,
+    pub(super) waits_for: BTreeSet<Arc<str>>,
+    /// Clusters that are not there.
+    pub(super) absent: BTreeSet<Arc<str>>,
+    /// Its routes have no answer, or the secrets of a server.
+    pub(super) lacks: bool,
+}
+
+/// What is known of clusters and secrets.
+pub(super) trait Behind {
+    /// Whether a cluster, and everything behind it, has its answer.
+    fn is_cluster_answered(&self, name: &Arc<str>) -> bool;
+    /// Whether a secret has its answer.
+    fn is_secret_answered(&self, name: &Arc<str>) -> bool;
+}
+
+impl InForce {
+    pub(super) fn clusters(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.of_routes().chain(self.of_server())
+    }
+
+    pub(super) fn of_routes(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.routes.iter().flat_map(|routes| routes.clusters.iter().flatten())
+    }
+
+    /// The clusters that the filters of a server ask somebody in.
+    pub(super) fn of_server(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.server.iter().flat_map(|server| server.clusters())
+    }
+
+    /// The secrets of a server.
+    pub(super) fn secrets(&self) -> Vec<Arc<str>> {
+        self.server.iter().flat_map(|server| server.secrets()).cloned().collect()
+    }
+
+    /// The clusters that are asked for by their names.
+    pub(super) fn named_clusters(&self) -> impl Iterator<Item = Key> {
+        self.clusters().map(cluster).filter(is_named)
+    }
+
+    /// Where its clusters are named.
+    pub(super) fn place(&self) -> Key {
+        match self.listener.http.as_ref().map(|http| &http.routes) {
+            Some(RouteSource::Rds(name)) => (ResourceType::RouteConfiguration, Arc::clone(name)),
+            Some(RouteSource::Inline(_)) | None => {
+                (ResourceType::Listener, Arc::clone(&self.listener.name))
+            }
+        }
+    }
+
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.listener == other.listener
+            && self.routes == other.routes
+            && self.server == other.server
+    }
+
+    pub(super) fn hash(&self, name: &Arc<str>, store: &Store) -> u64 {
+        let mut hash = Part::new("listener", name);
+        hash.resource(store, ResourceType::Listener, name);
+        let (kind, routes) = self.place();
+        if kind == ResourceType::RouteConfiguration {
+            hash.resource(store, kind, &routes);
+        }
+        if self.server.is_some() {
+            hash.text("server");
+            let server = self.listener.server.as_ref().and_then(|server| server.as_ref().ok());
+            let routes = server.iter().flat_map(|server| server.routes.iter().flatten());
+            routes.for_each(|name| hash.resource(store, ResourceType::RouteConfiguration, name));
+        }
+        hash.hash()
+    }
+}
+
+/// What a listener comes to by what is known; a server asks for it, or not, and this is what it does now.
+pub(super) fn look(
+    listener: &Arc<XdsListener>,
+    known: Now<'_>,
+    behind: &impl Behind,
+    (is_asked, before): (bool, Option<&Arc<Listener>>),
+) -> Looked {
+    let Now { store, .. } = known;
+    let mut looked = Looked::default();
+    let routes = match listener.http.as_ref().map(|http| &http.routes) {
+        None => None,
+        Some(RouteSource::Inline(routes)) => Some(Arc::clone(routes)),
+        Some(RouteSource::Rds(name)) => {
+            looked.routes(name, known);
+            found(store, name).cloned()
+        }
+    };
+    let server = match &listener.server {
+        Some(Ok(server)) if is_asked || listener.http.is_none() => {
+            Some(looked.server(server, before, known, behind))
+        }
+        _ => None,
+    };
+    let next = InForce { listener: Arc::clone(listener), routes, server };
+    looked.needs.extend(next.named_clusters());
+    for name in next.clusters() {
+        if !behind.is_cluster_answered(name) {
+            looked.waits_for.insert(canonical(name));
+        } else if store.look(ResourceType::Cluster, name) == Known::Pending {
+            looked.absent.insert(canonical(name));
+        }
+    }
+    looked.next = Some(next);
+    looked
+}
+
+impl Looked {
+    /// A route configuration is needed.
+    fn routes(&mut self, name: &Arc<str>, Now { store, asked, .. }: Now<'_>) {
+        let key = (ResourceType::RouteConfiguration, canonical(name));
+        self.lacks |= !asked.is_answered(store, &key);
+        self.needs.insert(key);
+    }
+
+    /// What a server does: with its routes, and the secrets that it needs. What is equal to `before` stays the same
+    /// pointer.
+    fn server(
+        &mut self,
+        server: &XdsServer,
+        before: Option<&Arc<Listener>>,
+        known: Now<'_>,
+        behind: &impl Behind,
+    ) -> Arc<Listener> {
+        server.routes.iter().flatten().for_each(|name| self.routes(name, known));
+        let mut made =
+            with_all_routes(server, |name| found(known.store, name).map(|routes| &routes.model));
+        for name in made.secrets() {
+            self.lacks |= !behind.is_secret_answered(name);
+            self.needs.insert(secret(Arc::clone(name)));
+        }
+        let chains = made.filter_chains.iter_mut().chain(&mut made.default_filter_chain);
+        for chain in chains {
+            let same = before.and_then(|before| before.chains().find(|old| *old == &*chain));
+            if let Some(same) = same {
+                *chain = Arc::clone(same);
+            }
+        }
+        match before {
+            Some(before) if **before == made => Arc::clone(before),
+            _ => Arc::new(made),
+        }
+    }
+}
+
+/// The routes of this name.
+pub(super) fn found<'s>(
+    store: &'s Store,
+    name: &Arc<str>,
+) -> Option<&'s Arc<XdsRouteConfiguration>> {
+    match store.look(ResourceType::RouteConfiguration, name) {
+        Known::Value(Resource::RouteConfiguration(routes)) => Some(routes),
+        Known::Value(_) | Known::Missing(_) | Known::Pending => None,
+    }
+}
+
+fn cluster(name: &Arc<str>) -> Key {
+    (ResourceType::Cluster, canonical(name))
+}
+
+pub(super) fn secret(name: Arc<str>) -> Key {
+    (ResourceType::Secret, name)
+}
