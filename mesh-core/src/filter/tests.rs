@@ -2,6 +2,7 @@ mod edits;
 mod faults;
 mod holds;
 mod limits;
+mod shadow;
 
 use super::*;
 use crate::identity::Peer;
@@ -76,6 +77,7 @@ impl<'c> Way<'c> {
         let mut cx = FilterContext {
             request: &mut self.parts,
             connection: &connection,
+            remote: connection.direct_remote,
             now: Timestamp::from_millis(self.now),
             wall: WallTime::from_unix_seconds(0),
         };

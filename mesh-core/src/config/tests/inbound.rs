@@ -143,6 +143,7 @@ fn check(port: &str, peer: &str, request: &str, expected: &str) {
     let mut cx = FilterContext {
         request: &mut parts,
         connection: &connection,
+        remote: connection.direct_remote,
         now: Timestamp::ZERO,
         wall: WallTime::from_unix_seconds(0),
     };

@@ -92,6 +92,7 @@ fn check(limit: &str, requests: &[(&str, &str)]) {
         let mut cx = FilterContext {
             request: &mut parts,
             connection: &connection,
+            remote: connection.direct_remote,
             now: Timestamp::ZERO,
             wall: WallTime::from_unix_seconds(0),
         };

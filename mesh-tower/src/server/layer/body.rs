@@ -80,7 +80,7 @@ where
             KindProj::Service(body) => body,
         };
         let Some(scope) = this.scope else { return Poll::Ready(None) };
-        let polled = scope.inbound.scope(|| body.as_mut().poll_frame(cx));
+        let polled = scope.within(|| body.as_mut().poll_frame(cx));
         let frame = match polled {
             Poll::Pending => match poll_deadline(this.deadline, scope, cx) {
                 Poll::Pending => return Poll::Pending,

@@ -68,7 +68,7 @@ where
             match this.state.as_mut().project() {
                 StateProj::Running(future, scope) => {
                     let Some(live) = scope else { return Poll::Pending };
-                    let polled = live.inbound.scope(|| future.poll(cx));
+                    let polled = live.within(|| future.poll(cx));
                     if polled.is_pending()
                         && !live.is_body_too_large()
                         && poll_deadline(this.deadline.as_mut(), live, cx).is_pending()

@@ -8,7 +8,7 @@
 //! What it does not do: decide; `mesh_core::rbac` does, and what is accepted here compiles there.
 
 mod condition;
-mod metadata;
+pub(super) mod metadata;
 #[cfg(test)]
 mod tests;
 
