@@ -1,8 +1,11 @@
 //! [`PortCells`]: the metrics of a port that serves, about its connections.
 
 use super::cell::zeroes;
+use super::events::Security as Secured;
 use super::names::{Metric, label_values};
+use super::peers::Peers;
 use super::registry::{Value, Visit};
+use mesh_core::identity::Peer;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -74,13 +77,33 @@ label_values! {
     }
 }
 
+label_values! {
+    /// Why a connection was told to take no new requests (label `reason`).
+    pub(crate) enum Drained {
+        /// The server ends.
+        ShutDown = "shut_down",
+        /// Its chain is gone, is over, or is secured otherwise.
+        Configuration = "configuration",
+        /// The client's certificate is over.
+        CertificateEnded = "certificate_ended",
+        /// The certificate of ours that it was shown is over.
+        OwnCertificateEnded = "own_certificate_ended",
+        /// The client's certificate was revoked.
+        Revoked = "revoked",
+        /// The client does not verify any more.
+        Untrusted = "untrusted",
+    }
+}
+
 /// The cells of one listener.
 pub(crate) struct PortCells {
     name: Arc<str>,
     accepted: [AtomicU64; Security::ALL.len()],
     failed: [AtomicU64; HandshakeFailure::ALL.len()],
     refused: [AtomicU64; Refusal::ALL.len()],
+    drained: [AtomicU64; Drained::ALL.len()],
     active: AtomicU64,
+    peers: Peers,
 }
 
 /// A connection counts as open as long as this lives.
@@ -95,11 +118,26 @@ impl Drop for Active {
 impl PortCells {
     pub(super) fn new(name: Arc<str>) -> Self {
         let active = AtomicU64::new(0);
-        Self { name, accepted: zeroes(), failed: zeroes(), refused: zeroes(), active }
+        let (accepted, failed) = (zeroes(), zeroes());
+        Self {
+            name,
+            accepted,
+            failed,
+            refused: zeroes(),
+            drained: zeroes(),
+            active,
+            peers: Peers::default(),
+        }
     }
 
-    /// A connection was accepted, and is open until the answer is dropped.
-    pub(crate) fn accepted(self: &Arc<Self>, security: Security) -> Active {
+    /// A connection of `peer` was accepted, and is open until the answer is dropped.
+    pub(crate) fn accepted(self: &Arc<Self>, peer: &Peer) -> Active {
+        let (security, secured) = match peer {
+            Peer::Plaintext => (Security::Plaintext, Secured::Plaintext),
+            Peer::Tls => (Security::Tls, Secured::Tls("".into())),
+            Peer::Certified(_) => (Security::MutualTls, Secured::MutualTls(peer.name().into())),
+        };
+        self.peers.count(&secured, None);
         self.accepted[security as usize].fetch_add(1, Ordering::Relaxed);
         self.active.fetch_add(1, Ordering::Relaxed);
         Active(Arc::clone(self))
@@ -113,6 +151,11 @@ impl PortCells {
     /// A connection was refused.
     pub(crate) fn refused(&self, why: Refusal) {
         self.refused[why as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A connection was told to take no new requests.
+    pub(crate) fn drained(&self, why: Drained) {
+        self.drained[why as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Gives `visit` all series of `metric`. Reasons that never occurred are left out.
@@ -140,6 +183,16 @@ impl PortCells {
             Metric::ServerConnectionsRefused => {
                 let texts = Refusal::ALL.iter().map(|reason| reason.as_str());
                 reasons(&mut texts.zip(&self.refused));
+            }
+            Metric::ServerPeerConnections => {
+                for (with, counted) in self.peers.read() {
+                    let labels = [name, with.as_str(), with.peer()];
+                    visit(&labels, Value::Number(counted.connections));
+                }
+            }
+            Metric::ServerDrained => {
+                let texts = Drained::ALL.iter().map(|reason| reason.as_str());
+                reasons(&mut texts.zip(&self.drained));
             }
             Metric::ServerActive => visit(&[name], Value::Number(number(&self.active))),
             _ => {}
