@@ -24,6 +24,7 @@ use mesh_core::update::Secrets;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::task::{Wake, Waker};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -216,8 +217,8 @@ impl PoolLimits for ClusterLimits {
         self.breaker.release(RoutingPriority::Default, Resource::Connections);
     }
 
-    fn connection_opened(&self, security: &Security) {
-        self.cells.connection_opened(security);
+    fn connection_opened(&self, security: &Security, calls: &Arc<AtomicU64>) {
+        self.cells.connection_opened(security, calls);
     }
 
     fn connection_failed(&self, why: ConnectFailure) {

@@ -25,6 +25,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 /// The most authorities with connections at one time; beyond it, unknown ones are refused.
 const MAX_AUTHORITIES: usize = 1024;
@@ -241,7 +242,7 @@ impl PoolLimits for Unlimited {
         true
     }
     fn release_connection(&self) {}
-    fn connection_opened(&self, _: &Security) {}
+    fn connection_opened(&self, _: &Security, _: &Arc<AtomicU64>) {}
     fn connection_failed(&self, _: ConnectFailure) {}
     fn connection_closed(&self, _: CloseReason) {}
     fn try_pending(&self) -> bool {

@@ -227,6 +227,8 @@ pub enum AskOutcome {
     FailedOpen,
     /// Nobody answered, and it is refused.
     FailedClosed,
+    /// Nobody was asked, for the filter is off for this request, and it goes on.
+    NotAsked,
 }
 
 /// What a filter that asks decided, and why.

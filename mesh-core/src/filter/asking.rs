@@ -77,7 +77,7 @@ impl Pass {
         }
     }
 
-    fn known(&mut self) -> &mut Known {
+    pub(super) fn known(&mut self) -> &mut Known {
         self.known.get_or_insert_default()
     }
 
@@ -129,16 +129,21 @@ impl Pass {
         Some(refuse(token_refused(name, &error, model.strip_failure_response, cx.request)))
     }
 
-    /// An authorizer is asked. Never without a step.
+    /// An authorizer is asked, if it is about this request. `None`: it is not, and the request goes on.
     pub(super) fn ask_authorizer(
-        &self,
+        &mut self,
         name: &Arc<str>,
         authz: &CompiledExtAuthz,
         cx: &FilterContext<'_>,
-    ) -> Step {
+        observer: &mut impl FilterObserver,
+    ) -> Option<Step> {
+        let known = self.known.as_deref().map(|known| &known.metadata);
+        if !authz.is_enabled(known, &mut self.random) {
+            return not_asked(name, authz, observer);
+        }
         let head = head_of(cx.request, cx.connection);
-        let question = authz.question(&head, cx, self.metadata());
-        Step::Ask(Box::new(Question::new(name, QuestionKind::Check(Box::new(question)))))
+        let question = authz.question(&head, cx, known);
+        Some(Step::Ask(Box::new(Question::new(name, QuestionKind::Check(Box::new(question))))))
     }
 
     fn check_answered(
@@ -262,6 +267,22 @@ impl Pass {
             }
         }
     }
+}
+
+/// An authorizer is off for a request (Envoy: `deny_at_disable`).
+fn not_asked(
+    name: &Arc<str>,
+    authz: &CompiledExtAuthz,
+    observer: &mut impl FilterObserver,
+) -> Option<Step> {
+    let model = authz.model();
+    let (outcome, code) = match model.deny_at_disable {
+        true => (AskOutcome::Denied, "ext_authz_disabled"),
+        false => (AskOutcome::NotAsked, ""),
+    };
+    let shadow = model.shadow;
+    tell(observer, name, AskDecision { outcome, shadow, code, cluster: None, failure: None });
+    (model.deny_at_disable && !shadow).then(|| refuse(authz.fail_closed(name)))
 }
 
 fn refuse(reply: FilterReply) -> Step {

@@ -1,6 +1,9 @@
 //! External authorization: what an authorizer is told, and what its answer does (Envoy: `ext_authz`).
 //!
 //! - What is not answered is refused ([`ExtAuthz::status_on_error`]), unless the filter says otherwise.
+//! - It is asked about the requests for which it is on ([`ExtAuthz::enabled`],
+//!   [`ExtAuthz::enabled_metadata`]: both). The others go on, or are refused
+//!   ([`ExtAuthz::deny_at_disable`]).
 //! - An answer may not write `host`, nor what begins with a colon: routing and policies have looked at
 //!   them (Envoy: `Mutation rules`). What it may not write is left out; with
 //!   [`ExtAuthz::validate_mutations`] such an answer is a failure.
@@ -11,7 +14,11 @@ use super::reply::FilterReply;
 use crate::head::RequestHead;
 use crate::identity::Peer;
 use crate::model::http_filter::{AuthzService, ExtAuthz, HttpAuthz};
-use crate::model::{AppendAction, HeaderMutation, Metadata, MetadataValue, StringMatcher};
+use crate::model::{
+    AppendAction, Fraction, HeaderMutation, Metadata, MetadataValue, StringMatcher,
+};
+use crate::random::Random;
+use crate::rbac::CompiledMetadata;
 use crate::router::{CompiledStringMatcher, MatcherError, apply_edit};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName};
@@ -30,6 +37,7 @@ pub struct CompiledExtAuthz {
     allowed: Matchers,
     disallowed: Matchers,
     http: Option<Arc<HttpAnswers>>,
+    enabled_metadata: Option<CompiledMetadata>,
 }
 
 /// What the answers of an HTTP service mean.
@@ -61,7 +69,7 @@ impl CompiledExtAuthz {
     /// Compiles the filter.
     ///
     /// # Errors
-    /// [`MatcherError`]: a pattern of header names.
+    /// [`MatcherError`]: a pattern of header names, or of metadata.
     pub fn new(model: &Arc<ExtAuthz>) -> Result<Self, MatcherError> {
         let http = match &model.service {
             AuthzService::Grpc(_) => None,
@@ -69,6 +77,11 @@ impl CompiledExtAuthz {
         };
         Ok(Self {
             http,
+            enabled_metadata: model
+                .enabled_metadata
+                .as_ref()
+                .map(CompiledMetadata::new)
+                .transpose()?,
             allowed: Matchers::new(&model.allowed_headers)?,
             disallowed: Matchers::new(&model.disallowed_headers)?,
             model: Arc::clone(model),
@@ -79,6 +92,14 @@ impl CompiledExtAuthz {
     #[must_use]
     pub const fn model(&self) -> &Arc<ExtAuthz> {
         &self.model
+    }
+
+    /// Whether it is asked about a request of which filters know this.
+    pub(super) fn is_enabled(&self, metadata: Option<&Metadata>, random: &mut impl Random) -> bool {
+        let share = self.model.enabled;
+        // Drawn only where it matters: filters that come later draw the same without it.
+        (share == Fraction::ALL || share.takes(random.next_u64()))
+            && self.enabled_metadata.as_ref().is_none_or(|matcher| matcher.matches(metadata))
     }
 
     /// What the authorizer is told.
@@ -104,7 +125,7 @@ impl CompiledExtAuthz {
             version: *version,
             headers: self.visible(headers),
             size,
-            source: connection.source,
+            source: cx.remote,
             destination: connection.local,
             source_principal: connection.peer.principals().next().unwrap_or_default().into(),
             server_name: name.into(),

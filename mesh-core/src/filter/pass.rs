@@ -8,12 +8,12 @@ use super::held::Holds;
 use super::overrides::Overrides;
 use super::reply::FilterReply;
 use crate::head::{Peer, RequestHead};
-use crate::model::Metadata;
 use crate::random::SplitMix64;
 use crate::rbac::{CompiledRbacFilter, Connection, RbacDecision, Request};
 use crate::time::{Timestamp, WallTime};
 use http::StatusCode;
 use http::request::Parts;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ pub struct FilterContext<'a> {
     pub request: &'a mut Parts,
     /// The connection that it came on.
     pub connection: &'a Connection<'a>,
+    /// Who made it, where somebody trusted says so; else the connection's other end.
+    pub remote: Option<SocketAddr>,
     /// The time that intervals are measured by.
     pub now: Timestamp,
     /// The time of day.
@@ -44,7 +46,7 @@ pub struct Pass {
     pub(super) next: usize,
     /// What answers left behind.
     pub(super) known: Option<Box<Known>>,
-    random: SplitMix64,
+    pub(super) random: SplitMix64,
     holds: Holds,
     body_limit: Option<BodyLimit>,
     /// The last time that was told.
@@ -263,9 +265,9 @@ impl Pass {
             self.next += 1;
             let Some(filter) = overrides.effective(at, own) else { continue };
             let step = match filter {
-                Filter::Rbac(rbac) => ask_rbac(rbac, &own.name, self.metadata(), cx, observer),
+                Filter::Rbac(rbac) => self.ask_rbac(rbac, &own.name, cx, observer),
                 Filter::Jwt(jwt) => self.ask_tokens(&own.name, jwt, cx, observer),
-                Filter::ExtAuthz(authz) => Some(self.ask_authorizer(&own.name, authz, cx)),
+                Filter::ExtAuthz(authz) => self.ask_authorizer(&own.name, authz, cx, observer),
                 Filter::RateLimit(limit) => self.ask_limit(&own.name, limit, cx),
                 Filter::LocalRateLimit(limit) => limit.ask(&mut self.call(own, at), cx, observer),
                 Filter::ConcurrencyLimit(limit) => limit.ask(&mut self.call(own, at), observer),
@@ -291,6 +293,27 @@ impl Pass {
         Step::Continue
     }
 
+    /// Who may do what. What shadow rules say is left for filters that come later.
+    fn ask_rbac(
+        &mut self,
+        rbac: &CompiledRbacFilter,
+        name: &Arc<str>,
+        cx: &FilterContext<'_>,
+        observer: &mut impl FilterObserver,
+    ) -> Option<Step> {
+        let head = head_of(cx.request, cx.connection);
+        let mut request = Request::new(&head, cx.connection);
+        (request.remote, request.metadata) = (cx.remote, self.metadata());
+        (request.time, request.version) = (Some(cx.wall), Some(cx.request.version));
+        let decision = rbac.decide(&request);
+        observer.told(name, Told::Rbac(decision, &request));
+        if let Some(shadow) = decision.shadow {
+            rbac.write_shadow(&shadow, &mut self.known().metadata);
+        }
+        let denied = decision.denied()?;
+        Some(Step::Reply(Box::new(FilterReply::denied(name, &denied))))
+    }
+
     fn call<'a>(&'a mut self, own: &'a CompiledFilter, at: usize) -> Call<'a> {
         Call {
             name: &own.name,
@@ -306,23 +329,6 @@ impl Drop for Pass {
     fn drop(&mut self) {
         self.holds.release(None, self.seen);
     }
-}
-
-fn ask_rbac(
-    rbac: &CompiledRbacFilter,
-    name: &Arc<str>,
-    metadata: Option<&Metadata>,
-    cx: &FilterContext<'_>,
-    observer: &mut impl FilterObserver,
-) -> Option<Step> {
-    let head = head_of(cx.request, cx.connection);
-    let mut request = Request::new(&head, cx.connection);
-    request.metadata = metadata;
-    (request.time, request.version) = (Some(cx.wall), Some(cx.request.version));
-    let decision = rbac.decide(&request);
-    observer.told(name, Told::Rbac(decision, &request));
-    let denied = decision.denied()?;
-    Some(Step::Reply(Box::new(FilterReply::denied(name, &denied))))
 }
 
 /// What policies see of a head.

@@ -183,7 +183,7 @@ impl CompiledAction {
             None if skip => Entry::Skipped,
             None => Entry::Missing,
         };
-        let address = || cx.connection.source.map(|source| source.ip());
+        let address = || cx.remote.map(|remote| remote.ip());
         match &self.model {
             RateLimitAction::DestinationCluster(name) => {
                 Entry::Is(Arc::from("destination_cluster"), Arc::clone(name))

@@ -2,6 +2,7 @@ mod edits;
 mod faults;
 mod holds;
 mod limits;
+mod shadow;
 
 use super::*;
 use crate::identity::Peer;
@@ -77,6 +78,7 @@ impl<'c> Way<'c> {
         let mut cx = FilterContext {
             request: &mut self.parts,
             connection: &connection,
+            remote: connection.direct_remote,
             now: Timestamp::from_millis(self.now),
             wall: WallTime::from_unix_seconds(0),
         };

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `chain_match.rs` | which filter chain a connection gets |
 //! | [`head`] | limits of a head, which host it names, and what its caller may not say |
+//! | [`client_address`] | who made a request, behind proxies |
 //! | [`path`] | the one path of all its spellings |
 //! | `refusal.rs` | what a server answers by itself |
 //! | `opening.rs` | where a listener lets in who proves nothing |
@@ -12,6 +13,7 @@
 //! router: the route says which filters do what, and whether it is for this server at all.
 
 mod chain_match;
+pub mod client_address;
 pub mod head;
 mod opening;
 pub mod path;

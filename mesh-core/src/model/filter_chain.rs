@@ -96,6 +96,30 @@ pub struct HttpConnectionManager {
     pub forward_client_cert: ForwardClientCert,
     /// How many proxies before us are believed in `x-forwarded-for`. Default: none.
     pub xff_num_trusted_hops: u32,
+    /// Whose address is that of the client. Default: the connection's other end, or what the proxies say
+    /// that are believed; nothing is appended.
+    pub client_address: ClientAddress,
+}
+
+/// Whose address is that of the client ([`client_address`](crate::inbound::client_address), where the rules
+/// are).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "closed by Envoy's `use_remote_address`")]
+pub enum ClientAddress {
+    /// The connection's other end, if no proxy before us is believed (Envoy: `use_remote_address: true`).
+    Connection {
+        /// Appends the other end to `x-forwarded-for` (Envoy: not `skip_xff_append`).
+        append: bool,
+    },
+    /// What `x-forwarded-for` says last, whoever sent it (Envoy: `use_remote_address: false`, of a server
+    /// that only a proxy reaches which has written it).
+    ForwardedFor,
+}
+
+impl Default for ClientAddress {
+    fn default() -> Self {
+        Self::Connection { append: false }
+    }
 }
 
 /// What a request may be like. What is beyond is answered 431 or 413, with the limit in the text.
@@ -214,6 +238,7 @@ impl HttpConnectionManager {
             path: PathNormalization::default(),
             forward_client_cert: ForwardClientCert::default(),
             xff_num_trusted_hops: 0,
+            client_address: ClientAddress::default(),
         }
     }
 

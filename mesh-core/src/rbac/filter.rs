@@ -2,6 +2,7 @@
 
 use super::{CompiledRbac, RbacError, Request, Verdict};
 use crate::model::rbac::{RbacAction, RbacFilter};
+use crate::model::{Metadata, MetadataValue};
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,7 +13,12 @@ pub struct CompiledRbacFilter {
     shadow: Option<CompiledRbac>,
     rules_stat_prefix: Arc<str>,
     shadow_rules_stat_prefix: Arc<str>,
+    /// The names of what shadow rules say, in metadata: the policy, the result.
+    shadow_keys: [Arc<str>; 2],
 }
+
+/// The name of the filter in metadata (Envoy).
+pub const RBAC_NAMESPACE: &str = "envoy.filters.http.rbac";
 
 impl CompiledRbacFilter {
     /// Compiles a filter.
@@ -26,6 +32,8 @@ impl CompiledRbacFilter {
             shadow: compile(&model.shadow_rules)?,
             rules_stat_prefix: model.rules_stat_prefix.clone(),
             shadow_rules_stat_prefix: model.shadow_rules_stat_prefix.clone(),
+            shadow_keys: ["shadow_effective_policy_id", "shadow_engine_result"]
+                .map(|key| format!("{}{key}", model.shadow_rules_stat_prefix).into()),
         })
     }
 
@@ -45,6 +53,22 @@ impl CompiledRbacFilter {
     #[must_use]
     pub fn stat_prefixes(&self) -> (&str, &str) {
         (&self.rules_stat_prefix, &self.shadow_rules_stat_prefix)
+    }
+
+    /// Writes what the shadow rules say: `shadow_engine_result`, `allowed` or `denied`, and
+    /// `shadow_effective_policy_id`, if a policy matched, both behind the prefix of the shadow rules (Envoy:
+    /// dynamic metadata of the filter). Istio chooses by it which requests an authorizer is asked about.
+    pub fn write_shadow(&self, verdict: &Verdict<'_>, metadata: &mut Metadata) {
+        let [policy, result] = &self.shadow_keys;
+        let own = match metadata.0.get_mut(RBAC_NAMESPACE) {
+            Some(own) => own,
+            None => metadata.0.entry(Arc::from(RBAC_NAMESPACE)).or_default(),
+        };
+        if let Some(name) = verdict.policy {
+            own.insert(Arc::clone(policy), MetadataValue::Text(Arc::clone(name)));
+        }
+        let text = if verdict.allowed { "allowed" } else { "denied" };
+        own.insert(Arc::clone(result), MetadataValue::Text(Arc::from(text)));
     }
 
     /// Decides about a request, or about a connection. Shadow rules are decided first, as Envoy does.

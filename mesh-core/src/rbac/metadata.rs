@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 #[derive(Clone, Debug)]
-pub(super) struct CompiledMetadata {
+pub(crate) struct CompiledMetadata {
     pub(super) source: MetadataSource,
     filter: Arc<str>,
     path: Box<[Arc<str>]>,
@@ -31,7 +31,7 @@ enum CompiledValue {
 }
 
 impl CompiledMetadata {
-    pub(super) fn new(model: &MetadataMatcher) -> Result<Self, MatcherError> {
+    pub(crate) fn new(model: &MetadataMatcher) -> Result<Self, MatcherError> {
         Ok(Self {
             source: model.source,
             filter: model.filter.clone(),
@@ -42,7 +42,7 @@ impl CompiledMetadata {
     }
 
     /// gRFC A41: `metadata` that is missing never matches, so an inverted matcher then always does.
-    pub(super) fn matches(&self, metadata: Option<&Metadata>) -> bool {
+    pub(crate) fn matches(&self, metadata: Option<&Metadata>) -> bool {
         let value = metadata.and_then(|metadata| metadata.get(&self.filter, &self.path));
         value.is_some_and(|value| self.value.matches(value)) != self.invert
     }

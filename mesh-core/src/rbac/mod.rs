@@ -42,7 +42,8 @@ mod tests;
 pub use audit::AuditRecord;
 pub use cel::{ConditionError, MAX_COST, check_condition};
 pub use compile::{MAX_DEPTH, MAX_POLICIES, RbacError, RbacErrorKind};
-pub use filter::{CompiledRbacFilter, Denied, RbacDecision, decide};
+pub use filter::{CompiledRbacFilter, Denied, RBAC_NAMESPACE, RbacDecision, decide};
+pub(crate) use metadata::CompiledMetadata;
 pub use request::{Connection, Request};
 pub use template::{TemplateError, check_template};
 

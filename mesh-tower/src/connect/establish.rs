@@ -190,7 +190,7 @@ impl Attempt {
     async fn drive(mut self, made: Made, took: Took) {
         self.told = true;
         let shared = Arc::clone(&self.shared);
-        self.settings.limits.connection_opened(&self.security);
+        self.settings.limits.connection_opened(&self.security, made.gate().calls());
         #[cfg(feature = "tls")]
         self.watch(&made);
         drop(self);

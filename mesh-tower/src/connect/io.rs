@@ -11,7 +11,8 @@ use crate::observe::events::CloseReason;
 use futures_util::task::AtomicWaker;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -27,6 +28,8 @@ pub(super) struct Gate {
     unread: AtomicBool,
     /// Why it ends: 0, or one more than the reason's index.
     why: AtomicU8,
+    /// Calls that were sent on it.
+    calls: Arc<AtomicU64>,
     reads: AtomicU32,
     reader: AtomicWaker,
     writer: AtomicWaker,
@@ -68,6 +71,16 @@ impl Gate {
         self.unread.store(unread, Ordering::Relaxed);
     }
 
+    /// A call is sent on it.
+    pub(super) fn call(&self) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many were.
+    pub(super) const fn calls(&self) -> &Arc<AtomicU64> {
+        &self.calls
+    }
+
     /// The handshake is done.
     pub(super) fn usable(&self) {
         self.usable.store(true, Ordering::Relaxed);
@@ -103,12 +116,12 @@ fn closed() -> io::Error {
 /// The byte stream of one connection.
 pub(super) struct NetIo {
     io: BoxedIo,
-    gate: std::sync::Arc<Gate>,
+    gate: Arc<Gate>,
     permit: Permit,
 }
 
 impl NetIo {
-    pub(super) fn new(io: BoxedIo, gate: std::sync::Arc<Gate>, permit: Permit) -> Self {
+    pub(super) fn new(io: BoxedIo, gate: Arc<Gate>, permit: Permit) -> Self {
         Self { io, gate, permit }
     }
 

@@ -63,6 +63,7 @@ use mesh_core::outcome::{ConnectFailure, Failure};
 use mesh_core::update::Secrets;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 /// What all endpoints of a cluster share; replaced as a whole when the cluster's configuration changes.
 ///
@@ -104,8 +105,8 @@ pub(crate) trait PoolLimits: Send + Sync + fmt::Debug {
     fn try_connection(&self, first: bool) -> bool;
     /// Gives a connection back.
     fn release_connection(&self);
-    /// A connection became usable, secured like this.
-    fn connection_opened(&self, security: &Security);
+    /// A connection became usable, secured like this; `calls` are those that are sent on it.
+    fn connection_opened(&self, security: &Security, calls: &Arc<AtomicU64>);
     /// A connection was not made.
     fn connection_failed(&self, why: ConnectFailure);
     /// A connection that was usable ended.

@@ -56,6 +56,7 @@ async fn pass(asker: &Arc<Asker>, chain: &Chain, request: Request<()>) -> String
     let mut cx = FilterContext {
         request: &mut parts,
         connection: &connection,
+        remote: connection.direct_remote,
         now: crate::clock::now(),
         wall: crate::clock::wall(),
     };
@@ -216,6 +217,7 @@ async fn the_deadline_of_the_request_counts_too() {
     let mut cx = FilterContext {
         request: &mut parts,
         connection: &connection,
+        remote: connection.direct_remote,
         now,
         wall: crate::clock::wall(),
     };

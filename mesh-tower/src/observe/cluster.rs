@@ -209,9 +209,9 @@ impl ClusterCells {
     }
 
     /// A connection became usable. [`connection_closed`](Self::connection_closed) must follow, once.
-    pub(crate) fn connection_opened(&self, security: &Security) {
+    pub(crate) fn connection_opened(&self, security: &Security, calls: &Arc<AtomicU64>) {
         self.count(|block| &block.opened);
-        self.lists.get_or_init(Box::default).peers.count(security);
+        self.lists.get_or_init(Box::default).peers.count(security, Some(calls));
     }
 
     /// A connection that was usable ended.

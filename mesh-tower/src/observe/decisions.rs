@@ -18,11 +18,12 @@ pub(crate) enum FilterOutcome {
     Delayed,
     Aborted,
     Overflow,
+    NotAsked,
 }
 
 impl FilterOutcome {
     /// In the order of their numbers.
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Allowed,
         Self::Limited,
         Self::WouldBeLimited,
@@ -34,6 +35,7 @@ impl FilterOutcome {
         Self::Delayed,
         Self::Aborted,
         Self::Overflow,
+        Self::NotAsked,
     ];
 
     /// Label `outcome` of `mesh_server_filter_decisions_total`.
@@ -50,6 +52,7 @@ impl FilterOutcome {
             Self::Delayed => "delayed",
             Self::Aborted => "aborted",
             Self::Overflow => "overflow",
+            Self::NotAsked => "not_asked",
         }
     }
 }
@@ -80,6 +83,7 @@ impl From<&AskDecision<'_>> for FilterOutcome {
         let limits = decision.code == "request_rate_limited";
         match (decision.outcome, decision.shadow) {
             (AskOutcome::Allowed, _) => Self::Allowed,
+            (AskOutcome::NotAsked, _) => Self::NotAsked,
             (AskOutcome::Denied, false) if limits => Self::Limited,
             (AskOutcome::Denied, true) if limits => Self::WouldBeLimited,
             (AskOutcome::Denied, false) => Self::Denied,

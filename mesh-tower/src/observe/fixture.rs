@@ -18,6 +18,7 @@ use mesh_core::outcome::{ConnectFailure, Overflow};
 use mesh_core::update::Origin;
 use mesh_core::{ResponseFlag, Timestamp, WallTime};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 /// A name that needs every escape of the text format.
@@ -145,7 +146,10 @@ pub(super) fn busy() -> Busy {
 /// A port with one connection that is open, one that was refused, and one that failed.
 fn port(registry: &Arc<Registry>) -> (Arc<PortCells>, port::Active) {
     let port = registry.port(&"web".into());
-    let active = port.accepted(port::Security::MutualTls);
+    let mut certificate = mesh_core::identity::PeerCertificate::new("");
+    certificate.uris.push("spiffe://shop.example/cart".into());
+    let active = port.accepted(&mesh_core::identity::Peer::Certified(Arc::new(certificate)));
+    port.drained(port::Drained::Revoked);
     port.failed(port::HandshakeFailure::Expired);
     port.refused(port::Refusal::Rbac);
     port.denied(&"mtls".into(), &"p".into(), false);
@@ -191,8 +195,10 @@ fn events(cluster: &ClusterCells) {
     cluster.overflow(Overflow::Requests);
     cluster.dropped(&"throttle".into());
     cluster.ejection(EjectionKind::SuccessRate, EjectionOutcome::Enforced);
-    cluster.connection_opened(&Security::Plaintext);
-    cluster.connection_opened(&Security::MutualTls("spiffe://shop.example/reviews".into()));
+    let calls = |calls| Arc::new(AtomicU64::new(calls));
+    cluster.connection_opened(&Security::Plaintext, &calls(2));
+    let reviews = Security::MutualTls("spiffe://shop.example/reviews".into());
+    cluster.connection_opened(&reviews, &calls(3));
     cluster.connection_closed(CloseReason::Idle);
     cluster.connection_failed(ConnectFailure::Refused);
 }

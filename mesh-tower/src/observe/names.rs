@@ -138,6 +138,9 @@ metrics! {
     ConnectionsSecured: Cluster Counter "mesh_connections_secured_total" "{connection}"
         [cluster security peer]
         "Connections that became usable, by their security and by who the endpoint proved to be.";
+    AttemptsSecured: Cluster Counter "mesh_attempts_secured_total" "{attempt}"
+        [cluster security peer]
+        "Attempts that were sent, by the security of their connection and by who the endpoint proved to be; at most 100 peers by name, further ones as `other`.";
     ConnectionsClosed: Cluster Counter "mesh_connections_closed_total" "{connection}"
         [cluster reason]
         "Usable connections that ended.";
@@ -216,6 +219,12 @@ metrics! {
     ServerNetworkRbac: Port Counter "mesh_server_network_rbac_total" "{connection}"
         [listener chain outcome policy]
         "Connections that network RBAC denied, by policy (`none`: no policy allowed it); would_deny: its shadow rules would.";
+    ServerDrained: Port Counter "mesh_server_connections_drained_total" "{connection}"
+        [listener reason]
+        "Connections that a server told to take no new requests, by why.";
+    ServerPeerConnections: Port Counter "mesh_server_peer_connections_total" "{connection}"
+        [listener security peer]
+        "Connections that a server accepted, by how they are secured and who connected; at most 100 peers by name, further ones as `other`.";
     ServerActive: Port Gauge "mesh_server_connections_active" "{connection}" [listener]
         "Connections that a server has accepted and that are open.";
     IdentityEnd: Identity Gauge "mesh_identity_expiry_timestamp_seconds" "s" [identity]

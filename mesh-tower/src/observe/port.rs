@@ -1,9 +1,12 @@
 //! [`PortCells`]: the metrics of a port that serves, about its connections.
 
 use super::cell::zeroes;
+use super::events::Security as Secured;
 use super::names::{Metric, label_values};
+use super::peers::Peers;
 use super::refusals::Refusals;
 use super::registry::{Value, Visit};
+use mesh_core::identity::Peer;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -75,15 +78,35 @@ label_values! {
     }
 }
 
+label_values! {
+    /// Why a connection was told to take no new requests (label `reason`).
+    pub(crate) enum Drained {
+        /// The server ends.
+        ShutDown = "shut_down",
+        /// Its chain is gone, is over, or is secured otherwise.
+        Configuration = "configuration",
+        /// The client's certificate is over.
+        CertificateEnded = "certificate_ended",
+        /// The certificate of ours that it was shown is over.
+        OwnCertificateEnded = "own_certificate_ended",
+        /// The client's certificate was revoked.
+        Revoked = "revoked",
+        /// The client does not verify any more.
+        Untrusted = "untrusted",
+    }
+}
+
 /// The cells of one listener.
 pub(crate) struct PortCells {
     name: Arc<str>,
     accepted: [AtomicU64; Security::ALL.len()],
     failed: [AtomicU64; HandshakeFailure::ALL.len()],
     refused: [AtomicU64; Refusal::ALL.len()],
+    drained: [AtomicU64; Drained::ALL.len()],
     /// By outcome, filter chain and policy.
     policies: Refusals,
     active: AtomicU64,
+    peers: Peers,
 }
 
 /// A connection counts as open as long as this lives.
@@ -97,12 +120,28 @@ impl Drop for Active {
 
 impl PortCells {
     pub(super) fn new(name: Arc<str>) -> Self {
-        let (active, policies) = (AtomicU64::new(0), Refusals::default());
-        Self { name, accepted: zeroes(), failed: zeroes(), refused: zeroes(), policies, active }
+        let active = AtomicU64::new(0);
+        let (accepted, failed) = (zeroes(), zeroes());
+        Self {
+            name,
+            accepted,
+            failed,
+            refused: zeroes(),
+            drained: zeroes(),
+            policies: Refusals::default(),
+            active,
+            peers: Peers::default(),
+        }
     }
 
-    /// A connection was accepted, and is open until the answer is dropped.
-    pub(crate) fn accepted(self: &Arc<Self>, security: Security) -> Active {
+    /// A connection of `peer` was accepted, and is open until the answer is dropped.
+    pub(crate) fn accepted(self: &Arc<Self>, peer: &Peer) -> Active {
+        let (security, secured) = match peer {
+            Peer::Plaintext => (Security::Plaintext, Secured::Plaintext),
+            Peer::Tls => (Security::Tls, Secured::Tls("".into())),
+            Peer::Certified(_) => (Security::MutualTls, Secured::MutualTls(peer.name().into())),
+        };
+        self.peers.count(&secured, None);
         self.accepted[security as usize].fetch_add(1, Ordering::Relaxed);
         self.active.fetch_add(1, Ordering::Relaxed);
         Active(Arc::clone(self))
@@ -122,6 +161,11 @@ impl PortCells {
     /// rules would have.
     pub(crate) fn denied(&self, chain: &Arc<str>, policy: &Arc<str>, shadow: bool) {
         self.policies.count(if shadow { "would_deny" } else { "denied" }, chain, policy);
+    }
+
+    /// A connection was told to take no new requests.
+    pub(crate) fn drained(&self, why: Drained) {
+        self.drained[why as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Gives `visit` all series of `metric`. Reasons that never occurred are left out.
@@ -153,6 +197,16 @@ impl PortCells {
             Metric::ServerNetworkRbac => self.policies.visit(|[outcome, chain, policy], count| {
                 visit(&[name, chain, outcome, policy], Value::Number(count));
             }),
+            Metric::ServerPeerConnections => {
+                for (with, counted) in self.peers.read() {
+                    let labels = [name, with.as_str(), with.peer()];
+                    visit(&labels, Value::Number(counted.connections));
+                }
+            }
+            Metric::ServerDrained => {
+                let texts = Drained::ALL.iter().map(|reason| reason.as_str());
+                reasons(&mut texts.zip(&self.drained));
+            }
             Metric::ServerActive => visit(&[name], Value::Number(number(&self.active))),
             _ => {}
         }

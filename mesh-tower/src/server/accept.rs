@@ -18,13 +18,15 @@ use super::connection::Connection;
 use super::hello::Beginning;
 use super::io::{AcceptedIo, Kind, Rewind};
 use super::layer::name_of;
+use super::open::OpenConnection;
 use crate::clock;
 use crate::mesh::Mesh;
-use crate::observe::port::{Active, PortCells, Security};
+use crate::observe::port::{Drained, PortCells};
 #[cfg(feature = "tls")]
 use crate::tls::server::{self, HandshakeError, ServerTls};
+#[cfg(feature = "tls")]
+use crate::tls::server_watch::{Evidence, Watched};
 use bytes::Bytes;
-use mesh_core::identity::Peer;
 use mesh_core::inbound::{CompiledFilterChain, CompiledListener, ConnectionFacts};
 use mesh_core::model::filter_chain::TransportProtocol;
 use mesh_core::rbac::{self, AuditRecord};
@@ -41,14 +43,26 @@ use tokio::time::Instant;
 /// [`MeshServer`](super::MeshServer) does it for whole servers; this is for programs with a server loop of
 /// their own. Clones are the same.
 #[derive(Clone)]
-pub struct Acceptor(Arc<Inner>);
+pub struct Acceptor(pub(super) Arc<Inner>);
 
-struct Inner {
-    mesh: Mesh,
+pub(super) struct Inner {
+    pub(super) mesh: Mesh,
     name: Arc<str>,
     cells: Arc<PortCells>,
     #[cfg(feature = "tls")]
-    tls: ServerTls,
+    pub(super) tls: ServerTls,
+    /// Connections that are looked after.
+    #[cfg(feature = "tls")]
+    pub(super) watched: Watched,
+}
+
+/// A connection that is secured as its chain says.
+struct Secured<I> {
+    io: AcceptedIo<I>,
+    connection: Connection,
+    /// By what, if it was verified.
+    #[cfg(feature = "tls")]
+    evidence: Option<Evidence>,
 }
 
 /// The ends of a byte stream.
@@ -71,11 +85,6 @@ pub struct Accepted<I> {
     pub connection: Arc<Connection>,
     /// As long as this lives, it counts as open.
     pub open: OpenConnection,
-}
-
-/// A connection counts as open until this is dropped.
-pub struct OpenConnection {
-    _active: Active,
 }
 
 /// What was read of a connection, and for which chain.
@@ -105,6 +114,8 @@ impl Acceptor {
             cells,
             #[cfg(feature = "tls")]
             tls,
+            #[cfg(feature = "tls")]
+            watched: Watched::default(),
         }))
     }
 
@@ -139,6 +150,11 @@ impl Acceptor {
         accepted.inspect_err(|error| self.refuse(error))
     }
 
+    /// Counts a connection that is told to end.
+    pub(super) fn drained(&self, why: Drained) {
+        self.0.cells.drained(why);
+    }
+
     /// Counts a connection that is not accepted.
     pub(super) fn refuse(&self, error: &AcceptError) {
         error.count(&self.0.cells);
@@ -158,15 +174,13 @@ impl Acceptor {
         let chain = self.chain(&listener, ends, &beginning, (&server_name, &protocols))?;
         over(chain)?;
         let begun = Begun { listener: &listener, chain, beginning, server_name, started };
-        let (io, connection) = self.secure(io, ends, begun).await?;
+        let secured = self.secure(io, ends, begun).await?;
+        let connection = secured.connection;
         self.allowed(&connection)?;
-        let security = match connection.peer {
-            Peer::Certified(_) => Security::MutualTls,
-            Peer::Tls => Security::Tls,
-            Peer::Plaintext => Security::Plaintext,
-        };
-        let open = OpenConnection { _active: self.0.cells.accepted(security) };
-        Ok(Accepted { io, connection: Arc::new(connection), open })
+        let open = OpenConnection::new(self.0.cells.accepted(&connection.peer));
+        #[cfg(feature = "tls")]
+        let open = self.looked_after(open, secured.evidence);
+        Ok(Accepted { io: secured.io, connection: Arc::new(connection), open })
     }
 
     fn chain<'l>(
@@ -236,7 +250,7 @@ impl Acceptor {
         io: I,
         ends: Ends,
         begun: Begun<'_>,
-    ) -> Result<(AcceptedIo<I>, Connection), AcceptError>
+    ) -> Result<Secured<I>, AcceptError>
     where
         I: AsyncRead + AsyncWrite + Unpin,
     {
@@ -250,7 +264,12 @@ impl Acceptor {
                 Beginning::Hello(read) => read,
                 Beginning::Closed => Bytes::new(),
             };
-            return Ok((AcceptedIo(Kind::Plain(Rewind::new(read, io))), connection));
+            return Ok(Secured {
+                io: AcceptedIo(Kind::Plain(Rewind::new(read, io))),
+                connection,
+                #[cfg(feature = "tls")]
+                evidence: None,
+            });
         };
         let chain = Arc::clone(&begun.chain.model().name);
         match begun.beginning {
@@ -271,7 +290,7 @@ impl Acceptor {
         io: I,
         begun: Begun<'_>,
         mut connection: Connection,
-    ) -> Result<(AcceptedIo<I>, Connection), AcceptError>
+    ) -> Result<Secured<I>, AcceptError>
     where
         I: AsyncRead + AsyncWrite + Unpin,
     {
@@ -294,11 +313,19 @@ impl Acceptor {
         let limit = limit(model.handshake_timeout);
         let stream = within(limit, started, waited_for, tls.handshake(hello.accepted, io)).await?;
         let stream = stream.map_err(|error| failed(error, &model.name))?;
-        let (peer, certificates) = server::proven(&stream);
+        let (peer, certificates, peer_end) = server::proven(&stream);
         (connection.peer, connection.certificates) = (peer, certificates.into());
+        let evidence = Evidence {
+            chain: Arc::clone(&model.name),
+            shown: Arc::clone(&connection.certificates),
+            peer_end,
+            own_end: tls.own_end(),
+            tls,
+        };
         let alpn = stream.get_ref().1.alpn_protocol();
         connection.alpn = alpn.map(|name| String::from_utf8_lossy(name).into());
-        Ok((AcceptedIo(Kind::Tls(Box::new(stream))), connection))
+        let io = AcceptedIo(Kind::Tls(Box::new(stream)));
+        Ok(Secured { io, connection, evidence: Some(evidence) })
     }
 }
 
@@ -379,11 +406,5 @@ fn over(chain: &CompiledFilterChain) -> Result<(), AcceptError> {
 impl fmt::Debug for Acceptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Acceptor").field("name", &self.0.name).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for OpenConnection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OpenConnection")
     }
 }

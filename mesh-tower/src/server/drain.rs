@@ -1,7 +1,7 @@
 //! [`Drains`]: how connections end without losing a call.
 //!
 //! ```text
-//!  a server ends, or a chain is another one
+//!  a server ends, a chain is another one, or a client is not believed any more
 //!     │
 //!     ├─ HTTP/2: GOAWAY for streams to come, a round trip, GOAWAY for good (RFC 9113 section 6.8)
 //!     ├─ HTTP/1.1: `connection: close` with each answer, for a while; then who is silent is closed
@@ -15,6 +15,8 @@
 //!
 //! [`MeshServer::drain`]: super::MeshServer::drain
 
+use super::open::Outlived;
+use crate::observe::port::Drained;
 use mesh_core::WallTime;
 use mesh_core::inbound::{CompiledFilterChain, CompiledListener};
 use parking_lot::Mutex;
@@ -26,7 +28,8 @@ use tokio::time::Instant;
 /// How long silent connections of HTTP/1.1 are kept, at most; half the deadline, if that is less.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// How long connections have whose chain is another one (gRFC A36: ten minutes).
+/// How long connections have that end for another reason than the server's end (gRFC A36, of a chain that is
+/// another one: ten minutes).
 const CHANGED: Duration = Duration::from_secs(600);
 
 /// When a connection ends.
@@ -36,6 +39,8 @@ pub(super) struct Plan {
     pub(super) quiet: Instant,
     /// When all are closed; `None`: never.
     pub(super) deadline: Option<Instant>,
+    /// Why.
+    pub(super) why: Drained,
 }
 
 /// The connections of a server, by what would end them.
@@ -92,9 +97,20 @@ impl Place {
 
 impl Plan {
     /// One that begins now.
-    pub(super) fn within(deadline: Duration) -> Self {
+    pub(super) fn within(deadline: Duration, why: Drained) -> Self {
         let now = Instant::now();
-        Self { quiet: now + QUIET.min(deadline / 2), deadline: now.checked_add(deadline) }
+        Self { quiet: now + QUIET.min(deadline / 2), deadline: now.checked_add(deadline), why }
+    }
+
+    /// One of a connection that has outlived what it was accepted by.
+    pub(super) fn of(outlived: Outlived) -> Self {
+        let why = match outlived {
+            Outlived::CertificateEnded => Drained::CertificateEnded,
+            Outlived::OwnCertificateEnded => Drained::OwnCertificateEnded,
+            Outlived::Revoked => Drained::Revoked,
+            Outlived::Untrusted => Drained::Untrusted,
+        };
+        Self::within(CHANGED, why)
     }
 }
 
@@ -115,7 +131,7 @@ impl Drains {
         let ends = match *self.all.borrow() {
             Some(plan) => Some(plan),
             None if fits(chain, listener, today) => None,
-            None => Some(Plan::within(CHANGED)),
+            None => Some(Plan::within(CHANGED, Drained::Configuration)),
         };
         self.open.send_modify(|open| *open += 1);
         let mut state = self.state.lock();
@@ -143,7 +159,7 @@ impl Drains {
                 group.plan.send_if_modified(|plan| {
                     let is_new = plan.is_none();
                     if is_new {
-                        *plan = Some(Plan::within(CHANGED));
+                        *plan = Some(Plan::within(CHANGED, Drained::Configuration));
                     }
                     is_new
                 });
@@ -163,10 +179,17 @@ impl Drains {
     ///
     /// # Cancel safety
     /// Cancel safe.
-    pub(super) async fn ending(&self) {
+    pub(super) async fn ending(&self) -> Plan {
         let mut all = self.all.subscribe();
-        // The sender is here.
-        drop(all.wait_for(Option::is_some).await);
+        let planned = match all.wait_for(Option::is_some).await {
+            Ok(plan) => *plan,
+            Err(_) => None,
+        };
+        match planned {
+            Some(plan) => plan,
+            // The sender is here.
+            None => std::future::pending().await,
+        }
     }
 
     /// Waits until no connection is open.
@@ -239,7 +262,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_comes_while_the_server_ends_is_drained_and_waited_for() {
         let (before, drains) = (listener("a", |_| {}), Drains::new());
-        drains.all(Plan::within(Duration::from_secs(5)));
+        drains.all(Plan::within(Duration::from_secs(5), Drained::ShutDown));
         drains.ending().await;
         drains.empty().await;
         let today = WallTime::from_unix_seconds(0);

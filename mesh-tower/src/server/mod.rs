@@ -5,6 +5,7 @@
 //! | `serve.rs` | the server loop: sockets, connections, hyper |
 //! | `accept.rs` | a byte stream → a connection that is known, or a reason why not |
 //! | `accept_error.rs` | those reasons |
+//! | `open.rs`, `watch.rs` | connections that are open, and which of them have outlived what they were accepted by |
 //! | `hello.rs`, `io.rs` | how a connection begins, and its bytes after that |
 //! | `connection.rs` | what is known of a connection; in the extensions of its requests |
 //! | `layer/` | what is done with a request before the service sees it, and with its response |
@@ -23,9 +24,12 @@ mod io;
 mod keeper;
 mod layer;
 mod listen;
+mod open;
 mod serve;
+#[cfg(feature = "tls")]
+mod watch;
 
-pub use accept::{Accepted, Acceptor, Ends, OpenConnection};
+pub use accept::{Accepted, Acceptor, Ends};
 pub use accept_error::AcceptError;
 pub use connection::{Connection, NoConnection};
 pub use io::AcceptedIo;
@@ -35,6 +39,7 @@ pub use layer::{
     StdoutAudit,
 };
 pub use listen::Listen;
+pub use open::{OpenConnection, Outlived};
 pub(crate) use serve::WeakServer;
 pub use serve::{MeshServer, ServeError};
 

@@ -10,7 +10,7 @@
 
 use super::accept::{Accepted, Acceptor, Ends};
 use super::accept_error::AcceptError;
-use super::drain::{Drains, Place, Plan};
+use super::drain::{Drains, Plan};
 use super::http::{PerConnection, Seen};
 use super::keeper::{self, Keeper, ServingMode};
 use super::layer::{AuditSink, RequestBody, ServerLayer};
@@ -18,6 +18,7 @@ use super::listen::{Listen, elsewhere};
 use crate::body::BoxError;
 use crate::clock;
 use crate::mesh::Mesh;
+use crate::observe::port::Drained;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Request, Response};
@@ -36,6 +37,7 @@ use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 use tower_layer::Layer as _;
 use tower_service::Service;
 
@@ -194,7 +196,7 @@ impl MeshServer {
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = self.0.drains.ending() => break,
+                _plan = self.0.drains.ending() => break,
                 accepted = listener.accept() => accepted,
             };
             match accepted {
@@ -265,9 +267,9 @@ impl MeshServer {
             acceptor.refuse(&error);
             return Err(error.into());
         }
-        let Accepted { io, connection, open } = acceptor.accept(io, ends).await?;
+        let Accepted { io, connection, mut open } = acceptor.accept(io, ends).await?;
         let listener = acceptor.listener();
-        let place = self.0.drains.join(&connection.chain, listener.as_deref(), clock::wall());
+        let mut place = self.0.drains.join(&connection.chain, listener.as_deref(), clock::wall());
         let limits = connection.chain.http().map(|http| http.model().limits).unwrap_or_default();
         let seen = Arc::new(Seen::default());
         let service = self.0.layer.load().layer(service);
@@ -278,9 +280,17 @@ impl MeshServer {
         let shut_down = |served: Pin<&mut auto::UpgradeableConnection<'_, _, _, _>>| {
             served.graceful_shutdown();
         };
-        let done = drive(pin!(served), shut_down, place, &seen).await;
-        drop(open);
-        done
+        let plan = async {
+            let plan = tokio::select! {
+                biased;
+                plan = place.drained() => plan,
+                why = open.outlived() => Plan::of(why),
+            };
+            acceptor.drained(plan.why);
+            plan
+        };
+        let ending = self.0.drains.ending();
+        drive(pin!(served), shut_down, (pin!(plan), ending), &seen).await
     }
 
     fn elsewhere(&self, bound: &Address) -> Option<Arc<str>> {
@@ -303,7 +313,7 @@ impl MeshServer {
             tokio::time::sleep(announce).await;
         }
         let left = deadline.saturating_sub(announce);
-        self.0.drains.all(Plan::within(left));
+        self.0.drains.all(Plan::within(left, Drained::ShutDown));
         let empty = self.0.drains.empty();
         let _empty_or_late = tokio::time::timeout(left.saturating_add(SLACK), empty).await;
     }
@@ -330,17 +340,18 @@ fn builder(limits: RequestLimits) -> auto::Builder<TokioExecutor> {
     builder
 }
 
-/// Runs a connection to its end, or to that of its drain, which `shut_down` begins.
+/// Runs a connection to its end, or to that of its drain, which `shut_down` begins; the end of the whole
+/// server may come while it is drained for another reason.
 async fn drive<F: Future<Output = Result<(), BoxError>>>(
     mut served: Pin<&mut F>,
     shut_down: impl FnOnce(Pin<&mut F>),
-    mut place: Place,
+    (drained, ending): (Pin<&mut impl Future<Output = Plan>>, impl Future<Output = Plan>),
     seen: &Seen,
 ) -> Result<(), ServeError> {
     let plan = tokio::select! {
         biased;
         done = served.as_mut() => return done.map_err(ServeError::Http),
-        plan = place.drained() => plan,
+        plan = drained => plan,
     };
     seen.drain();
     let mut quiet = pin!(tokio::time::sleep_until(plan.quiet));
@@ -358,12 +369,18 @@ async fn drive<F: Future<Output = Result<(), BoxError>>>(
         return done.map_err(ServeError::Http);
     }
     shut_down(served.as_mut());
-    match plan.deadline {
-        None => served.await.map_err(ServeError::Http),
-        Some(deadline) => match tokio::time::timeout_at(deadline, served).await {
-            Ok(done) => done.map_err(ServeError::Http),
-            Err(_late) => Err(ServeError::Deadline),
-        },
+    tokio::select! {
+        biased;
+        done = served => done.map_err(ServeError::Http),
+        () = until(plan.deadline) => Err(ServeError::Deadline),
+        () = async { until(ending.await.deadline).await } => Err(ServeError::Deadline),
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -12,6 +12,7 @@
 //! | `server_material.rs` | what such a configuration is made of |
 //! | `server_verify.rs` | whether a client's certificate is good |
 //! | `server_refused.rs` | why it is not |
+//! | `server_watch.rs` | which accepted connections have outlived what they were accepted by |
 //!
 //! No session is resumed: rustls does not verify a peer again then, so one that is not believed any more
 //! would live on. Nothing is installed as a default of the process.
@@ -26,5 +27,6 @@ pub(crate) mod server;
 mod server_material;
 pub(crate) mod server_refused;
 mod server_verify;
+pub(crate) mod server_watch;
 #[cfg(test)]
 mod tests;

@@ -11,9 +11,11 @@
 
 use super::server_material::{Files, Inputs, Own, Trust, unusable};
 use super::server_refused::{ClientRefusal, ClientRefused};
-use super::server_verify::{ClientVerifier, Demands, REFUSED};
+use super::server_verify::{ClientVerifier, Demands, REFUSED, Revoked};
 use crate::clock;
 use crate::identity::{Certificate, Credentials, Roots, certificates, crypto, private_key};
+use bytes::Bytes;
+use mesh_core::WallTime;
 use mesh_core::identity::san::CompiledSanMatchers;
 use mesh_core::identity::{Peer, Validity};
 use mesh_core::model::tls::DownstreamTls;
@@ -99,7 +101,7 @@ impl ServerTls {
 }
 
 impl ChainTls {
-    fn new(inputs: Inputs) -> Result<Self, ServerTlsError> {
+    pub(super) fn new(inputs: Inputs) -> Result<Self, ServerTlsError> {
         let provider = crypto::provider()
             .ok_or_else(|| unusable(&"TLS", &crate::identity::InvalidIdentity::NoCrypto))?;
         let (key, validity) = key(&inputs.own, &provider)?;
@@ -135,6 +137,39 @@ impl ChainTls {
                 Err(unusable(origin, &format!("it ended {ago} s ago: issue a new one")))
             }
             false => Ok(()),
+        }
+    }
+
+    /// The end of the certificate that is shown.
+    pub(crate) fn own_end(&self) -> Option<WallTime> {
+        let validity = match &self.inputs.own {
+            Own::Identity(identity) => Some(identity.certificate().validity),
+            Own::Pem { .. } => self.validity,
+        };
+        validity.map(|validity| validity.not_after)
+    }
+
+    /// Whether `other` is made by the same policy.
+    pub(super) fn is_of_policy(&self, other: &Self) -> bool {
+        let (one, two) = (&self.inputs.policy, &other.inputs.policy);
+        Arc::ptr_eq(one, two) || one == two
+    }
+
+    /// Verifies a client again that showed these certificates, in DER.
+    ///
+    /// # Errors
+    /// It would not be accepted now.
+    pub(super) fn verify_again(
+        &self,
+        shown: &[Bytes],
+        now: WallTime,
+    ) -> Result<(), Box<ClientRefused>> {
+        let Some(verifier) = &self.verifier else { return Ok(()) };
+        let shown: Vec<_> = shown.iter().map(|der| CertificateDer::from(&**der)).collect();
+        match shown.split_first() {
+            Some((first, others)) => verifier.verify(first, others, now),
+            // The policy is the same: it could do without a certificate then, and can now.
+            None => Ok(()),
         }
     }
 
@@ -187,14 +222,15 @@ impl std::fmt::Debug for ChainTls {
     }
 }
 
-/// What the other end proved, and its certificates in DER.
-pub(crate) fn proven<I>(stream: &TlsStream<I>) -> (Peer, Vec<bytes::Bytes>) {
+/// What the other end proved, its certificates in DER, and the end of its own one.
+pub(crate) fn proven<I>(stream: &TlsStream<I>) -> (Peer, Vec<Bytes>, Option<WallTime>) {
     let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
     // What was verified can be read.
     let names = shown.first().and_then(|first| Certificate::parse(first).ok());
+    let end = names.as_ref().map(|read| read.validity.not_after);
     let peer = names.map_or(Peer::Tls, |read| Peer::Certified(Arc::new(read.names)));
-    let shown = shown.iter().map(|der| bytes::Bytes::copy_from_slice(der));
-    (peer, shown.collect())
+    let shown = shown.iter().map(|der| Bytes::copy_from_slice(der));
+    (peer, shown.collect(), end)
 }
 
 /// The same key for everybody.
@@ -245,7 +281,7 @@ fn verifier(
     };
     let demands = Demands {
         names: names(inputs)?,
-        revoked: inputs.revoked.as_deref().map(revoked).transpose()?,
+        revoked: lists(trust, inputs)?,
         required: inputs.policy.require_client_certificate,
         origin: Arc::clone(&origin),
         since: clock::wall(),
@@ -260,6 +296,18 @@ fn verifier(
 fn names(inputs: &Inputs) -> Result<CompiledSanMatchers, ServerTlsError> {
     CompiledSanMatchers::new(&inputs.san)
         .map_err(|(at, error)| unusable(&format!("san[{at}]"), &error))
+}
+
+/// What is known of revoked certificates: by the policy, else by the identity that also has the roots.
+fn lists(trust: &Trust, inputs: &Inputs) -> Result<Option<Revoked>, ServerTlsError> {
+    if let Some(pem) = &inputs.revoked {
+        return Ok(Some(Revoked { lists: revoked(pem)?, of_policy: true }));
+    }
+    let Trust::Identity(identity, whose) = trust else { return Ok(None) };
+    let read = identity.crls().iter().map(|list| OwnedCertRevocationList::from_der(list));
+    let lists: Result<Vec<_>, _> = read.map(|list| list.map(CertRevocationList::from)).collect();
+    let lists = lists.map_err(|error| unusable(whose, &error))?;
+    Ok((!lists.is_empty()).then_some(Revoked { lists, of_policy: false }))
 }
 
 /// The lists of a PEM text. None at all would mean that nobody is known not to be revoked.

@@ -6,8 +6,9 @@
 //! 1. The certificate can be read.
 //! 2. There are roots for it: all of them, or those of its own trust domain (gRFC A87).
 //! 3. It leads to one of them, is valid now, and is for clients (RFC 5280 section 6).
-//! 4. Neither it nor one between it and the root was revoked. With lists, each issuer needs one that is not
-//!    over (Envoy: `crl`, which checks whole chains).
+//! 4. Neither it nor one between it and the root was revoked. With lists of the policy, each issuer needs one
+//!    that is not over (Envoy: `crl`, which checks whole chains). Those of an identity revoke what they name,
+//!    and nothing else (gRFC A69).
 //! 5. It has one of the names that are asked for, if any are.
 //!
 //! The client hears of it by the alert of TLS that fits. What we tell is left for whoever runs the handshake
@@ -27,7 +28,10 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use webpki::{CertRevocationList, EndEntityCert, ExpirationPolicy, RevocationOptionsBuilder};
+use webpki::{
+    CertRevocationList, EndEntityCert, ExpirationPolicy, RevocationOptionsBuilder,
+    UnknownStatusPolicy,
+};
 
 tokio::task_local! {
     /// Why the client of this handshake was refused.
@@ -42,7 +46,7 @@ pub(super) struct ClientVerifier {
     hints: Vec<DistinguishedName>,
     names: CompiledSanMatchers,
     /// `None`: nothing is revoked.
-    revoked: Option<Vec<CertRevocationList<'static>>>,
+    revoked: Option<Revoked>,
     required: bool,
     tried: TriedRoots,
     algorithms: WebPkiSupportedAlgorithms,
@@ -55,10 +59,18 @@ enum Anchors {
     ByTrustDomain(BTreeMap<TrustDomain, Vec<TrustAnchor<'static>>>),
 }
 
+/// Lists of revoked certificates.
+#[derive(Debug)]
+pub(super) struct Revoked {
+    pub(super) lists: Vec<CertRevocationList<'static>>,
+    /// The policy has them: each issuer needs one that is not over.
+    pub(super) of_policy: bool,
+}
+
 /// What a verifier is made of.
 pub(super) struct Demands {
     pub(super) names: CompiledSanMatchers,
-    pub(super) revoked: Option<Vec<CertRevocationList<'static>>>,
+    pub(super) revoked: Option<Revoked>,
     pub(super) required: bool,
     pub(super) origin: Arc<str>,
     pub(super) since: WallTime,
@@ -93,6 +105,20 @@ impl ClientVerifier {
         Box::new(ClientRefused { reason, came, roots })
     }
 
+    /// Whether a client with these certificates, its own first, is good now.
+    ///
+    /// # Errors
+    /// The first rule of the module's list that it breaks.
+    pub(super) fn verify(
+        &self,
+        first: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: WallTime,
+    ) -> Result<(), Box<ClientRefused>> {
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(now.as_unix_seconds()));
+        self.check(first, others, now)
+    }
+
     fn check(
         &self,
         first: &CertificateDer<'_>,
@@ -123,10 +149,14 @@ impl ClientVerifier {
     ) -> Result<(), ClientRefusal> {
         let entity = EndEntityCert::try_from(first)
             .map_err(|error| refusal(&error, ClientRefusal::Other))?;
-        let lists: Vec<&CertRevocationList<'_>> = self.revoked.iter().flatten().collect();
-        let revocation = RevocationOptionsBuilder::new(&lists)
-            .ok()
-            .map(|options| options.with_expiration_policy(ExpirationPolicy::Enforce).build());
+        let known = self.revoked.as_ref();
+        let lists: Vec<_> = known.iter().flat_map(|revoked| &revoked.lists).collect();
+        let is_strict = known.is_some_and(|revoked| revoked.of_policy);
+        let revocation =
+            RevocationOptionsBuilder::new(&lists).ok().map(|options| match is_strict {
+                true => options.with_expiration_policy(ExpirationPolicy::Enforce).build(),
+                false => options.with_status_policy(UnknownStatusPolicy::Allow).build(),
+            });
         let usage = webpki::KeyUsage::client_auth();
         let algorithms = self.algorithms.all;
         entity

@@ -298,6 +298,11 @@ async fn an_identity_rotates_under_load() {
         let opened = metric(&mesh, "mesh_connections_secured_total", &mutual);
         assert_eq!(opened, metric(&mesh, "mesh_connections_opened_total", &[]));
         assert_eq!(metric(&mesh, "mesh_connections_failed_total", &[]), 0);
+        let sent = metric(&mesh, "mesh_attempts_secured_total", &mutual);
+        assert!(
+            sent >= u64::from(calls) + 200,
+            "calls on connections that ended count, too: {sent}"
+        );
     }
 }
 

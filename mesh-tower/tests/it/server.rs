@@ -2,6 +2,7 @@
 
 mod ca;
 mod drain;
+mod ready;
 mod services;
 pub(crate) mod world;
 
@@ -87,6 +88,8 @@ async fn who_proves_what_is_asked_for_gets_in() {
     let others = Ca::new("others").issue(FRIEND);
     check(&world, Some(&others), Err("unknown_issuer")).await;
     assert_eq!(world.counts(ACCEPTED), ["{security=\"mutual_tls\"} 2"]);
+    let by_peer = [format!("{{security=\"mutual_tls\",peer=\"{FRIEND}\"}} 2")];
+    assert_eq!(world.counts("mesh_server_peer_connections_total"), by_peer);
     eventually("all are closed", || world.counts("mesh_server_connections_active").is_empty())
         .await;
 }

@@ -102,12 +102,7 @@ fn local_rate_limit(model: &LocalRateLimit) -> Option<pb::local_ratelimit::v3::L
         RateLimitScope::Connection => true,
         _ => return None,
     };
-    let share = |share| {
-        Some(core::RuntimeFractionalPercent {
-            default_value: Some(fraction(share)),
-            runtime_key: String::new(),
-        })
-    };
+    let share = |share| Some(runtime_fraction(share));
     Some(pb::local_ratelimit::v3::LocalRateLimit {
         stat_prefix: "mesh".to_owned(),
         status: Some(status(model.status)?),
@@ -200,6 +195,13 @@ fn admission_control(model: &AdmissionControl) -> Option<pb_admission::Admission
         max_rejection_probability: Some(runtime(model.max_rejection_probability)),
         evaluation_criteria: Some(EvaluationCriteria::SuccessCriteria(criteria)),
     })
+}
+
+fn runtime_fraction(share: Fraction) -> core::RuntimeFractionalPercent {
+    core::RuntimeFractionalPercent {
+        default_value: Some(fraction(share)),
+        runtime_key: String::new(),
+    }
 }
 
 /// Envoy wants a name of a run-time setting; nobody sets one of this name.

@@ -175,21 +175,23 @@ fn mtls(san_matcher: Option<tls::SubjectAltNameMatcher>) -> Identifier {
 }
 
 fn sourced(model: &MetadataMatcher) -> pb::SourcedMetadata {
-    use pb_matcher::metadata_matcher::{PathSegment, path_segment::Segment};
     let source = match model.source {
         MetadataSource::Dynamic => pb::MetadataSource::Dynamic,
         MetadataSource::Route => pb::MetadataSource::Route,
     };
+    pb::SourcedMetadata { metadata_matcher: Some(metadata(model)), metadata_source: source.into() }
+}
+
+/// The condition; whose metadata it is about, it does not say.
+pub(super) fn metadata(model: &MetadataMatcher) -> pb_matcher::MetadataMatcher {
+    use pb_matcher::metadata_matcher::{PathSegment, path_segment::Segment};
     let keys =
         model.path.iter().map(|key| PathSegment { segment: Some(Segment::Key(key.to_string())) });
-    pb::SourcedMetadata {
-        metadata_matcher: Some(pb_matcher::MetadataMatcher {
-            filter: model.filter.to_string(),
-            path: keys.collect(),
-            value: Some(value(&model.value)),
-            invert: model.invert,
-        }),
-        metadata_source: source.into(),
+    pb_matcher::MetadataMatcher {
+        filter: model.filter.to_string(),
+        path: keys.collect(),
+        value: Some(value(&model.value)),
+        invert: model.invert,
     }
 }
 

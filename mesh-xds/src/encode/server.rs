@@ -20,7 +20,7 @@ use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
     CommonTlsContext, DownstreamTlsContext,
 };
 use mesh_core::model::filter_chain::{
-    EscapedSlashes, ForwardClientCert, SourceType, TransportProtocol,
+    ClientAddress, EscapedSlashes, ForwardClientCert, SourceType, TransportProtocol,
 };
 use mesh_core::model::{
     Cidr, DownstreamTls, FilterChain, FilterChainMatch, HttpConnectionManager, Listener, RbacFilter,
@@ -203,6 +203,9 @@ fn manager(model: &HttpConnectionManager) -> hcm::HttpConnectionManager {
         merge_slashes: model.path.merge_slashes,
         path_with_escaped_slashes_action: slashes.into(),
         forward_client_cert_details: details.into(),
+        // Said in any case: without it, Envoy believes whoever writes the header.
+        use_remote_address: flag(model.client_address != ClientAddress::ForwardedFor),
+        skip_xff_append: model.client_address == ClientAddress::Connection { append: false },
         xff_num_trusted_hops: model.xff_num_trusted_hops,
         ..hcm::HttpConnectionManager::default()
     }

@@ -48,6 +48,7 @@ fn pass(
     let mut cx = FilterContext {
         request: &mut parts,
         connection: &connection,
+        remote: connection.direct_remote,
         now: Timestamp::ZERO,
         wall: WallTime::from_unix_seconds(0),
     };

@@ -94,6 +94,7 @@ fn pass(filter: JwtAuthn, said: &HttpFilterOverrides, request: &[&str], good: bo
     let mut cx = FilterContext {
         request: &mut parts,
         connection: &connection,
+        remote: connection.direct_remote,
         now: Timestamp::ZERO,
         wall: WallTime::from_unix_seconds(NOW),
     };

@@ -1,15 +1,24 @@
 //! A service that is asked whether a request may go on (Envoy: `extensions.filters.http.ext_authz.v3`).
 
 use super::{GrpcService, HttpUri};
-use crate::model::{HeaderMutation, StringMatcher};
+use crate::model::{Fraction, HeaderMutation, MetadataMatcher, StringMatcher};
 use http::StatusCode;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Who is asked about a request, with what, and what a failure means (Envoy: `ExtAuthz`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ExtAuthz {
+    /// The share of requests that it is asked about (Envoy: `filter_enabled`). Default: all.
+    pub enabled: Fraction,
+    /// It is asked only about requests of which filters before it know this (Envoy:
+    /// `filter_enabled_metadata`); `None`: about all. Istio's action CUSTOM asks for the policy that the
+    /// shadow rules of an RBAC filter have matched.
+    pub enabled_metadata: Option<MetadataMatcher>,
+    /// Requests that it is not asked about are refused with [`status_on_error`](Self::status_on_error)
+    /// (Envoy: `deny_at_disable`). Default false: they go on.
+    pub deny_at_disable: bool,
     /// Who is asked. Envoy's default of its timeout is 200 ms.
     pub service: AuthzService,
     /// A request goes on when nobody answers. Default false: it is refused.
@@ -116,6 +125,9 @@ impl ExtAuthz {
     #[must_use]
     pub const fn new(service: AuthzService) -> Self {
         Self {
+            enabled: Fraction::ALL,
+            enabled_metadata: None,
+            deny_at_disable: false,
             service,
             failure_mode_allow: false,
             failure_mode_allow_header_add: false,

@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::DuplexStream;
@@ -89,7 +89,7 @@ impl PoolLimits for Limits {
         self.connections.fetch_sub(1, Ordering::SeqCst);
     }
 
-    fn connection_opened(&self, _: &Security) {
+    fn connection_opened(&self, _: &Security, _: &Arc<AtomicU64>) {
         self.opened.fetch_add(1, Ordering::SeqCst);
     }
 

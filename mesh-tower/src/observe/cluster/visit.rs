@@ -31,8 +31,13 @@ impl ClusterCells {
                     visit(&[&self.name, &category], Value::Number(count));
                 }
             }
-            Metric::ConnectionsSecured => {
-                for (with, count) in self.lists.get().map(|l| l.peers.read()).unwrap_or_default() {
+            Metric::ConnectionsSecured | Metric::AttemptsSecured => {
+                for (with, counted) in self.lists.get().map(|l| l.peers.read()).unwrap_or_default()
+                {
+                    let count = match metric {
+                        Metric::AttemptsSecured => counted.calls,
+                        _ => counted.connections,
+                    };
                     let labels = [&*self.name, with.as_str(), with.peer()];
                     visit(&labels, Value::Number(count));
                 }

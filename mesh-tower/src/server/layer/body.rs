@@ -75,7 +75,7 @@ where
         };
         let Some(live) = this.live else { return Poll::Ready(None) };
         let scope = live.as_mut().scope();
-        let polled = scope.inbound.scope(|| body.as_mut().poll_frame(cx));
+        let polled = scope.within(|| body.as_mut().poll_frame(cx));
         let frame = match polled {
             Poll::Pending => match live.as_mut().poll_deadline(cx) {
                 Poll::Pending => return Poll::Pending,

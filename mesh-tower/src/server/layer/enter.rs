@@ -19,6 +19,7 @@ use http_body::SizeHint;
 use mesh_core::Timestamp;
 use mesh_core::head::{Peer, RequestHead, without_userinfo};
 use mesh_core::identity::xfcc::{X_FORWARDED_CLIENT_CERT, XfccAction};
+use mesh_core::inbound::client_address::{X_FORWARDED_FOR, client_address, forwarded_for};
 use mesh_core::inbound::head::{HeadSurvey, HostAction};
 use mesh_core::inbound::path::{NormalizedPath, PathRefused, normalize};
 use mesh_core::inbound::{CompiledHttp, HostRefused, Refusal};
@@ -55,7 +56,9 @@ impl Gate {
     ) -> Next {
         let survey = HeadSurvey::new(&parts.uri, &parts.headers);
         scope.grpc = survey.grpc;
-        match self.admit(parts, size, &survey, scope) {
+        let admitted = self.admit(parts, size, &survey, scope);
+        scope.entered();
+        match admitted {
             Ok(None) => self.filters(parts, scope, Drive::Start),
             Ok(Some(reply)) => Next::Reply(Box::new(reply)),
             Err(refusal) => Next::Reply(Box::new(scope.refuse(&refusal))),
@@ -90,6 +93,11 @@ impl Gate {
         }
         survey.strip(&mut parts.headers, trusted);
         self.set_xfcc(parts, survey, model, scope);
+        scope.client = client_address(model, &parts.headers);
+        let other_end = scope.connection.as_ref().and_then(|connection| connection.remote);
+        if let Some(value) = forwarded_for(model, &parts.headers, other_end) {
+            parts.headers.insert(X_FORWARDED_FOR, value);
+        }
         if scope.inbound.deadline_at().is_some_and(|deadline| deadline <= scope.started) {
             return Err(Refusal::DeadlineExceeded);
         }

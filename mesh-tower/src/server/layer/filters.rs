@@ -12,6 +12,7 @@ use http::request::Parts;
 use mesh_core::Timestamp;
 use mesh_core::filter::{Answer, FilterContext, Question, Step};
 use mesh_core::inbound::Refusal;
+use std::net::SocketAddr;
 
 /// What a request waits for.
 pub(super) enum Wait {
@@ -54,8 +55,12 @@ impl Gate {
         let now = if matches!(drive, Drive::Start) { scope.started } else { clock::now() };
         let wall = clock::wall_near(now);
         let facts = connection.facts();
-        let mut cx = FilterContext { request: parts, connection: &facts, now, wall };
-        let mut observer = Observer::new(self, chain, wall, scope.access.is_some());
+        let remote = match scope.client {
+            Some(client) => Some(SocketAddr::new(client, 0)),
+            None => facts.source,
+        };
+        let mut cx = FilterContext { request: parts, connection: &facts, remote, now, wall };
+        let mut observer = Observer::new(self, chain, wall, scope.wants_reasons());
         let (filters, overrides) = (http.chain(), http.overrides(target));
         let step = loop {
             let pass = &mut scope.pass;

@@ -64,7 +64,7 @@ where
                 StateProj::Running(future, slot) => {
                     let Some(live) = slot else { return Poll::Pending };
                     let scope = live.as_mut().scope();
-                    let polled = scope.inbound.scope(|| future.poll(cx));
+                    let polled = scope.within(|| future.poll(cx));
                     if polled.is_pending()
                         && !scope.is_body_too_large()
                         && live.as_mut().poll_deadline(cx).is_pending()

@@ -200,7 +200,7 @@ where
     let body = RequestBody::new(body, scope.body_limit());
     let request = Request::from_parts(parts, body);
     scope.served_from(clock::now);
-    scope.inbound.scope(|| service.call(request))
+    scope.within(|| service.call(request))
 }
 
 impl<S> ServerService<S> {

@@ -9,6 +9,7 @@ use crate::net::Draw;
 use crate::observe::ServerTime;
 use crate::observe::code::Code;
 use crate::observe::decisions::FilterOutcome;
+use crate::observe::span::ThinSpan;
 use crate::server::Connection;
 use bytes::Bytes;
 use http::request::Parts;
@@ -16,17 +17,20 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Version, respon
 use http_body::SizeHint;
 use mesh_core::call::backoff::GRPC_RETRY_PUSHBACK_MS;
 use mesh_core::filter::{Chain, End, FilterReply, Overrides, Pass};
+use mesh_core::head::without_userinfo;
 use mesh_core::identity::Peer;
 use mesh_core::inbound::Refusal;
 use mesh_core::outcome::{grpc, grpc_status};
 use mesh_core::{Random as _, ResponseFlag, Timestamp};
 use pin_project::pin_project;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use tokio::time::Sleep;
+use tracing::field::{Empty, display};
 
 const X_MESH_RETRY: HeaderName = mesh_core::call::retry::X_MESH_RETRY;
 
@@ -39,6 +43,8 @@ pub(super) struct RequestScope {
     /// comes after it.
     pub(super) chain: Option<Arc<ServedChain>>,
     pub(super) target: Option<u32>,
+    /// Who made it, as proxies say that are believed; `None`: the connection's other end.
+    pub(super) client: Option<IpAddr>,
     pub(super) pass: Pass,
     /// What the route answers by itself, once the filters let it.
     pub(super) answer: Option<Box<Response<Bytes>>>,
@@ -54,7 +60,9 @@ pub(super) struct RequestScope {
     body_limit: Option<BodyLimit>,
     code: Code,
     /// What the log wants to know.
-    pub(super) access: Option<Box<AccessLine>>,
+    access: Option<Box<AccessLine>>,
+    /// Until its end.
+    pub(super) span: ThinSpan,
     /// The policy that let it through, or did not, where the log wants it.
     policy: Option<Arc<str>>,
     /// Its answer did not come to its end.
@@ -124,6 +132,7 @@ impl RequestScope {
             connection: None,
             chain: None,
             target: None,
+            client: None,
             pass: Pass::new(Draw.next_u64()),
             answer: None,
             inbound: Inbound::new(),
@@ -136,6 +145,7 @@ impl RequestScope {
             body_limit: None,
             code: Code::default(),
             access,
+            span: span(gate, parts),
             policy: None,
             cancelled: false,
             done: false,
@@ -157,6 +167,31 @@ impl RequestScope {
         self.target = Some(target);
         if let Some(route) = chain.route(target) {
             route.cells.started();
+        }
+    }
+
+    /// Whether the log or the span wants to know what decided about it.
+    pub(super) const fn wants_reasons(&self) -> bool {
+        self.access.is_some() || self.span.is_wanted()
+    }
+
+    /// Tells the span what is known once the head was looked at.
+    pub(super) fn entered(&self) {
+        let span = &self.span;
+        if !span.is_wanted() {
+            return;
+        }
+        span.record("peer", self.peer().name());
+        span.record("attempt", self.inbound.attempts());
+        if let Some(trace) = self.inbound.trace_context() {
+            let id = u128::from_be_bytes(trace.trace_id());
+            span.record("trace_id", display(format_args!("{id:032x}")));
+            let id = u64::from_be_bytes(trace.span_id());
+            span.record("parent_id", display(format_args!("{id:016x}")));
+        }
+        if let Some(served) = self.route() {
+            span.record("virtual_host", &**served.route.virtual_host());
+            span.record("route", &**served.route.name());
         }
     }
 
@@ -199,6 +234,14 @@ impl RequestScope {
         self.refuse_by_filter(&bound.reply(), "limited", None)
     }
 
+    /// Runs a part of the service: within its `Inbound`, and its span.
+    pub(super) fn within<T>(&mut self, inside: impl FnOnce() -> T) -> T {
+        match self.span.is_wanted() {
+            true => self.span.in_scope(|| self.inbound.scope(inside)),
+            false => self.inbound.scope(inside),
+        }
+    }
+
     /// The service is called now.
     pub(super) fn served_from(&mut self, now: impl FnOnce() -> Timestamp) {
         if self.timing {
@@ -224,8 +267,9 @@ impl RequestScope {
 
     /// What the log is to say of it, whatever becomes of it.
     pub(super) fn noted(&mut self, policy: Option<Arc<str>>, details: Option<Arc<str>>) {
-        if policy.is_some() {
-            self.policy = policy;
+        if let Some(policy) = policy {
+            self.span.record("policy", &*policy);
+            self.policy = Some(policy);
         }
         if let Some(line) = &mut self.access
             && details.is_some()
@@ -252,6 +296,7 @@ impl RequestScope {
 
     fn refused(&mut self, mut reply: Response<Bytes>, refused: Refused) -> Response<Bytes> {
         self.listening.cells.refused(refused.reason, &refused.filter, &refused.policy);
+        self.span.record("error", &*refused.details);
         if let Some(line) = &mut self.access {
             line.details = Some(Arc::clone(&refused.details));
         }
@@ -379,8 +424,10 @@ impl RequestScope {
             connection.cells(|| cells.peer(&connection.peer)).count(self.code);
         }
         if let Some(line) = self.access.take() {
-            self.log(&line, duration);
+            self.span.in_scope(|| self.log(&line, duration));
         }
+        let span = std::mem::take(&mut self.span);
+        self.code.record(&span);
     }
 
     /// Filters get back what they gave.
@@ -410,6 +457,35 @@ impl RequestScope {
             "request"
         );
     }
+}
+
+/// The span of a request, which nobody has looked at.
+fn span(gate: &Gate, parts: &Parts) -> ThinSpan {
+    ThinSpan::new(tracing::debug_span!(
+        target: "mesh::request",
+        "request",
+        listener = &*gate.listening.listener,
+        method = %parts.method,
+        authority = authority(parts),
+        path = parts.uri.path(),
+        peer = Empty,
+        trace_id = Empty,
+        parent_id = Empty,
+        attempt = Empty,
+        virtual_host = Empty,
+        route = Empty,
+        policy = Empty,
+        status = Empty,
+        grpc_status = Empty,
+        response_flag = Empty,
+        error = Empty,
+    ))
+}
+
+fn authority(parts: &Parts) -> &str {
+    let host = || parts.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+    let authority = parts.uri.authority().map(|authority| without_userinfo(authority.as_str()));
+    authority.or_else(host).unwrap_or_default()
 }
 
 impl Drop for RequestScope {

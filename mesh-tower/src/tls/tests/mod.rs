@@ -1,7 +1,7 @@
 //! The verifier by tables, without a handshake.
 
-#[expect(dead_code, reason = "tests over sockets want more of it")]
 mod ca;
+mod watch;
 
 use super::client_verify::{Believed, Expected, Verifier};
 use crate::clock;

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 /// Two sides of the same calls.
 #[derive(Default)]
@@ -145,6 +146,26 @@ async fn at_the_deadline_what_hangs_is_closed() {
 }
 
 #[tokio::test]
+async fn the_end_of_a_server_is_that_of_connections_that_were_drained_before() {
+    let world = World::new(Ca::new("ours"), vec![mutual(|_| {})]).await;
+    let address = holding(&world, &Arc::new(Notify::new())).await;
+    let mut config = world.client(Some(&world.ca.issue(super::FRIEND)));
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let io = secured(TcpStream::connect(address).await.unwrap(), config).await.unwrap();
+    let (mut sender, driver) =
+        http2::handshake(TokioExecutor::new(), TokioIo::new(io)).await.unwrap();
+    let ends = tokio::spawn(driver);
+    let hangs = tokio::spawn(async move { sender.send_request(request()).await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    world.updates.apply(serving(vec![mutual(super::only_friends)]));
+    let drained = || world.counts(DRAINED) == ["{reason=\"configuration\"} 1"];
+    eventually("it is drained, for ten minutes", drained).await;
+    bounded(world.server.drain(Duration::from_millis(400))).await;
+    bounded(hangs).await.unwrap().unwrap_err();
+    let _closed = bounded(ends).await.unwrap();
+}
+
+#[tokio::test]
 async fn health_turns_first_and_the_door_closes_later() {
     let (_mesh, server) = plain();
     let server = server.announce(Duration::from_millis(300));
@@ -193,6 +214,91 @@ async fn connections_end_whose_chain_is_secured_otherwise() {
     world.updates.apply(serving(vec![mutual(super::only_friends)]));
     bounded(ends).await.unwrap();
     drop(idle(connect().await).await);
+}
+
+const DRAINED: &str = "mesh_server_connections_drained_total";
+
+/// Another socket of a server, whose service answers when it is told to.
+async fn holding(world: &World, release: &Arc<Notify>) -> SocketAddr {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let (server, release) = (world.server.clone(), Arc::clone(release));
+    let service = tower::service_fn(move |_: Request<RequestBody<Incoming>>| {
+        let release = Arc::clone(&release);
+        async move {
+            release.notified().await;
+            Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("held"))))
+        }
+    });
+    tokio::spawn(async move { server.serve(socket, service).await });
+    address
+}
+
+/// A connection with a call in flight ends for this reason after `withdraw`, and the call does not.
+async fn check_outlived(life: i64, why: &str, withdraw: impl AsyncFnOnce(&World)) {
+    let world = World::new(Ca::new("ours"), vec![mutual(|_| {})]).await;
+    let release = Arc::new(Notify::new());
+    let address = holding(&world, &release).await;
+    let mut config = world.client(Some(&world.ca.issue_for(super::FRIEND, (-60, life), 7)));
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let io = secured(TcpStream::connect(address).await.unwrap(), config.clone()).await.unwrap();
+    let (sender, driver) = http2::handshake(TokioExecutor::new(), TokioIo::new(io)).await.unwrap();
+    let ends = tokio::spawn(driver);
+    let mut first = sender.clone();
+    let in_flight = tokio::spawn(async move { first.send_request(request()).await });
+    // A renewal that takes nothing back, and time to look at it.
+    let renewed = world.ca.material(&world.ca.issue(super::OURS));
+    world.identity.publish(renewed).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1300)).await;
+    assert!(!ends.is_finished() && world.counts(DRAINED).is_empty(), "{why}");
+    withdraw(&world).await;
+    let counted = || world.counts(DRAINED) == [format!("{{reason=\"{why}\"}} 1")];
+    eventually("it is told to end", counted).await;
+    // The caller has heard of it, and the call goes on.
+    let mut next = sender.clone();
+    let refused = async {
+        while next.ready().await.is_ok() {
+            let answer = next.send_request(request());
+            // One that was on its way is held, and given up.
+            if let Ok(Err(_)) = tokio::time::timeout(Duration::from_millis(200), answer).await {
+                break;
+            }
+        }
+    };
+    bounded(refused).await;
+    assert!(!in_flight.is_finished() && !ends.is_finished(), "{why}");
+    release.notify_waiters();
+    let response = bounded(in_flight).await.unwrap().unwrap();
+    let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap();
+    assert_eq!(body.to_bytes(), "held", "{why}");
+    bounded(ends).await.unwrap().unwrap();
+    let again = world.call(Some(config)).await;
+    assert!(again.is_err(), "{why}: {again:?}");
+}
+
+#[tokio::test]
+async fn connections_end_with_their_certificate_and_calls_do_not() {
+    check_outlived(8, "certificate_ended", async |_| {}).await;
+}
+
+#[tokio::test]
+async fn connections_end_whose_root_was_withdrawn_and_calls_do_not() {
+    check_outlived(3600, "untrusted", async |world| {
+        let other = Ca::new("theirs");
+        let material = other.material(&other.issue(super::OURS));
+        world.identity.publish(material).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn connections_end_whose_certificate_was_revoked_and_calls_do_not() {
+    check_outlived(3600, "revoked", async |world| {
+        let list = mesh_tower::identity::revocation_lists(world.ca.revoke(7, 3600).as_bytes());
+        let material = world.ca.material(&world.ca.issue(super::OURS));
+        world.identity.publish(material.with_revoked(list.unwrap())).await.unwrap();
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -8,8 +8,9 @@ use crate::fixture::{at, bounded, metric, simple};
 use crate::rpc::{EchoClient, Routes, text};
 use http::Response;
 use mesh_core::identity::Peer;
-use mesh_core::model::rbac::{AuditCondition, AuditLogger};
-use mesh_core::model::{HttpFilter, HttpFilterConfig};
+use mesh_core::model::filter_chain::ClientAddress;
+use mesh_core::model::rbac::{AuditCondition, AuditLogger, RbacFilter};
+use mesh_core::model::{Cidr, HttpFilter, HttpFilterConfig, Principal};
 use mesh_core::rbac::AuditRecord;
 use mesh_tower::MeshBody;
 use mesh_tower::server::{AuditSink, ServerLayer};
@@ -20,6 +21,39 @@ use tower::{Layer, ServiceExt, service_fn};
 
 const SHOP: &str = "spiffe://m/ns/shop/sa/shop";
 const REFUSED: &str = "mesh_server_refused_total";
+
+#[tokio::test]
+async fn remote_ip_is_who_proxies_that_are_believed_say() {
+    let office = || {
+        let mut rules = rules("ALLOW office: / *");
+        let policy = rules.policies.get_mut("office").unwrap();
+        let block = Cidr::new("192.0.2.0".parse().unwrap(), 24).unwrap();
+        policy.principals = vec![Principal::RemoteIp(block)];
+        let mut filter = RbacFilter::default();
+        filter.rules = Some(Arc::new(rules));
+        HttpFilter::new("rbac", HttpFilterConfig::Rbac(Arc::new(filter)))
+    };
+    let at_end = |append| ClientAddress::Connection { append };
+    // The other end is 10.0.0.9.
+    for (by, hops, header, expected) in [
+        (at_end(false), 0, "192.0.2.1", "403 RBAC: access denied"),
+        (at_end(false), 1, "192.0.2.1", "x-forwarded-for: 192.0.2.1"),
+        (at_end(false), 1, "192.0.2.1, 198.51.100.1", "403 RBAC: access denied"),
+        (at_end(true), 1, "192.0.2.1", "x-forwarded-for: 192.0.2.1,10.0.0.9"),
+        (at_end(true), 0, "192.0.2.1", "403 RBAC: access denied"),
+        (ClientAddress::ForwardedFor, 0, "192.0.2.1", "x-forwarded-for: 192.0.2.1"),
+        (ClientAddress::ForwardedFor, 0, "not an address", "403 RBAC: access denied"),
+    ] {
+        let mesh = mesh(listener(|http| {
+            http.http_filters = vec![office()];
+            (http.client_address, http.xff_num_trusted_hops) = (by, hops);
+        }));
+        let (service, who) = (echo(&mesh), connection(&mesh, Peer::Plaintext));
+        let asks = format!("GET /\nhost: a\nx-forwarded-for: {header}");
+        let found = ask(&service, &who, &asks).await;
+        assert!(found.ends_with(expected), "{by:?} {hops} {header}: {found}");
+    }
+}
 
 #[tokio::test]
 async fn who_may_gets_through_and_who_may_not_is_told_no_more_than_that() {

@@ -59,7 +59,10 @@ pub(super) fn sourced(walk: &mut Walk, message: &SourcedMetadata) -> Option<Meta
     Some(found)
 }
 
-pub(super) fn matcher(walk: &mut Walk, message: &pb::MetadataMatcher) -> Option<MetadataMatcher> {
+pub(in crate::decode) fn matcher(
+    walk: &mut Walk,
+    message: &pb::MetadataMatcher,
+) -> Option<MetadataMatcher> {
     if message.filter.is_empty() {
         walk.error_at("filter", "it is not empty (Envoy: min_len 1)");
         return None;

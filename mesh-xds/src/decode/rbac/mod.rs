@@ -9,7 +9,7 @@
 
 mod cel;
 mod condition;
-mod metadata;
+pub(super) mod metadata;
 #[cfg(test)]
 mod tests;
 

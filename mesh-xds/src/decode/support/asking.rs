@@ -60,9 +60,9 @@ super::table! {
         Refused typed_metadata_context_namespaces: "";
         Refused route_metadata_context_namespaces: "";
         Refused route_typed_metadata_context_namespaces: "";
-        Refused filter_enabled: "";
-        Refused filter_enabled_metadata: "";
-        Ignored deny_at_disable: "";
+        Used filter_enabled: "its default; there are no run-time settings";
+        Used filter_enabled_metadata: "";
+        Used deny_at_disable: "its default";
         Used include_peer_certificate: "";
         Ignored stat_prefix: "";
         Ignored bootstrap_metadata_labels_key: "";

@@ -82,12 +82,12 @@ super::table! {
         Ignored access_log_flush_interval: "";
         Ignored flush_access_log_on_new_request: "";
         Ignored access_log_options: "";
-        Ignored use_remote_address: "";
+        Used use_remote_address: "unset without trusted hops is true, without appending (gRFC A41)";
         Used xff_num_trusted_hops: "gRPC refuses it (A41)";
         Refused original_ip_detection_extensions: "gRFC A41";
         Ignored early_header_mutation_extensions: "";
         Ignored internal_address_config: "";
-        Ignored skip_xff_append: "";
+        Used skip_xff_append: "";
         Ignored via: "";
         Ignored generate_request_id: "";
         Ignored preserve_external_request_id: "";

@@ -1,10 +1,12 @@
 //! External authorization: the way back of `decode`'s `ext_authz`.
 
 use super::service::{additions, grpc, http, matchers};
-use super::{pb, status};
+use super::{enabled, pb, runtime_fraction, status};
+use crate::encode::rbac::metadata;
 use mesh_core::model::http_filter::{
     AuthzBody, AuthzService, ExtAuthz, ExtAuthzPerRoute, HttpAuthz,
 };
+use mesh_core::model::{Fraction, MetadataSource};
 use pb::ext_authz::v3 as pb_authz;
 use pb_authz::check_settings::ServiceOverride;
 use pb_authz::ext_authz::Services;
@@ -16,8 +18,16 @@ pub(super) fn filter(model: &ExtAuthz) -> Option<pb_authz::ExtAuthz> {
     if !model.context_extensions.is_empty() {
         return None;
     }
+    let when = model.enabled_metadata.as_ref();
+    // Envoy: it is about what filters wrote.
+    if when.is_some_and(|matcher| matcher.source != MetadataSource::Dynamic) {
+        return None;
+    }
     Some(pb_authz::ExtAuthz {
         transport_api_version: V3,
+        filter_enabled: (model.enabled != Fraction::ALL).then(|| runtime_fraction(model.enabled)),
+        filter_enabled_metadata: when.map(metadata),
+        deny_at_disable: if model.deny_at_disable { enabled(true) } else { None },
         failure_mode_allow: model.failure_mode_allow,
         failure_mode_allow_header_add: model.failure_mode_allow_header_add,
         status_on_error: Some(status(model.status_on_error)?),

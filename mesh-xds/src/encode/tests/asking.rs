@@ -9,10 +9,11 @@ use mesh_core::model::http_filter::{
     RateLimitAction, RateLimitPerRoute, RateLimitRule, RemoteJwks, RequestType,
 };
 use mesh_core::model::matcher::HeaderMatcherKind;
+use mesh_core::model::metadata::ValueMatcher;
 use mesh_core::model::{
-    AppendAction, FilterChain, HeaderMatcher, HeaderMutation, HttpConnectionManager, HttpFilter,
-    HttpFilterConfig, HttpFilterOverride, Listener, PathMatcher, RouteConfiguration, RouteMatch,
-    StringMatcher, VirtualHost,
+    AppendAction, FilterChain, Fraction, HeaderMatcher, HeaderMutation, HttpConnectionManager,
+    HttpFilter, HttpFilterConfig, HttpFilterOverride, Listener, MetadataMatcher, PathMatcher,
+    RouteConfiguration, RouteMatch, StringMatcher, VirtualHost,
 };
 use proptest::prelude::*;
 use std::path::Path;
@@ -96,9 +97,18 @@ fn authorizer() -> impl Strategy<Value = AuthzService> {
 
 fn ext_authz() -> impl Strategy<Value = HttpFilterConfig> {
     let lists = (patterns(), patterns(), texts());
-    let rest = (proptest::option::of(body()), lists, any::<[bool; 6]>());
-    (authorizer(), rest).prop_map(|(service, (body, lists, flags))| {
+    let rest = (proptest::option::of(body()), lists, any::<[bool; 8]>());
+    (authorizer(), rest, 0_u32..=1_000_000).prop_map(|(service, (body, lists, flags), share)| {
         let mut filter = ExtAuthz::new(service);
+        filter.enabled = if flags[6] { Fraction::ALL } else { Fraction::per_million(share) };
+        filter.deny_at_disable = flags[7];
+        filter.enabled_metadata = flags[5].then(|| {
+            let value = ValueMatcher::Text(StringMatcher::exact("policy"));
+            let path = vec!["a".into(), "b".into()];
+            let mut matcher = MetadataMatcher::new("envoy.filters.http.rbac", path, value);
+            matcher.invert = flags[4];
+            matcher
+        });
         filter.with_request_body = body;
         (filter.allowed_headers, filter.disallowed_headers, filter.metadata_context_namespaces) =
             lists;

@@ -121,9 +121,6 @@ fn authorizers_agree_with_the_table() {
         ("route_typed_metadata_context_namespaces", |m| {
             m.route_typed_metadata_context_namespaces = vec!["x".into()];
         }),
-        ("filter_enabled", |m| m.filter_enabled = Some(Default::default())),
-        ("filter_enabled_metadata", |m| m.filter_enabled_metadata = Some(Default::default())),
-        ("deny_at_disable", |m| m.deny_at_disable = Some(Default::default())),
         ("stat_prefix", |m| m.stat_prefix = "x".into()),
         ("bootstrap_metadata_labels_key", |m| m.bootstrap_metadata_labels_key = "x".into()),
         ("charge_cluster_response_stats", |m| {

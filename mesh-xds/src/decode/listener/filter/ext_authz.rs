@@ -1,8 +1,11 @@
 //! External authorization (Envoy: `ext_authz`).
 
 use super::service::{additions, grpc, http, matchers, status};
+use super::values::flag;
 use super::{Kind, checked, message};
 use crate::decode::common::{Walk, ignored, refused};
+use crate::decode::rbac::metadata::matcher as metadata;
+use crate::decode::route::matcher::runtime_fraction;
 use envoy_types::pb::envoy::config::core::v3::ApiVersion;
 use envoy_types::pb::envoy::extensions::filters::http::ext_authz::v3 as pb;
 use envoy_types::pb::google::protobuf::Any;
@@ -25,8 +28,6 @@ pub(super) const KIND: Kind = Kind {
 
 /// Envoy's default of a gRPC service's timeout.
 const TIMEOUT: Duration = Duration::from_millis(200);
-const SHARE: &str =
-    "a filter that is asked about some requests only can't be said: use `typed_per_filter_config`";
 
 fn config(walk: &mut Walk, any: &Any) -> Option<HttpFilterConfig> {
     let message: pb::ExtAuthz = message(walk, any)?;
@@ -45,6 +46,7 @@ fn config(walk: &mut Walk, any: &Any) -> Option<HttpFilterConfig> {
         }
     };
     let mut filter = ExtAuthz::new(service?);
+    when(walk, &message, &mut filter);
     filter.failure_mode_allow = message.failure_mode_allow;
     filter.failure_mode_allow_header_add = message.failure_mode_allow_header_add;
     let on_error = message.status_on_error.as_ref();
@@ -75,11 +77,26 @@ fn config(walk: &mut Walk, any: &Any) -> Option<HttpFilterConfig> {
     checked(walk, HttpFilterConfig::ExtAuthz(Arc::new(filter)))
 }
 
+/// About which requests it is asked.
+fn when(walk: &mut Walk, message: &pb::ExtAuthz, filter: &mut ExtAuthz) {
+    // Envoy: without the message it is on.
+    if let Some(share) = &message.filter_enabled
+        && let Some(share) = walk.at("filter_enabled", |walk| runtime_fraction(walk, share))
+    {
+        filter.enabled = share;
+    }
+    if let Some(matcher) = &message.filter_enabled_metadata {
+        filter.enabled_metadata =
+            walk.at("filter_enabled_metadata", |walk| metadata(walk, matcher));
+    }
+    if let Some(on) = &message.deny_at_disable {
+        filter.deny_at_disable = flag(walk, "deny_at_disable", Some(on));
+    }
+}
+
 /// What would let more through, or tell the authorizer less, is refused; what is only told is ignored.
 fn unused(walk: &mut Walk, message: &pb::ExtAuthz) {
     refused!(walk, message, {
-        filter_enabled: SHARE,
-        filter_enabled_metadata: SHARE,
         decoder_header_mutation_rules: "what an authorizer may edit can't be said: it never edits `host`",
         encode_raw_headers: "headers are sent as `headers`, not as `header_map`: leave it out",
         typed_metadata_context_namespaces: "filters write no typed metadata here",
@@ -93,7 +110,6 @@ fn unused(walk: &mut Walk, message: &pb::ExtAuthz) {
     walk.ignored(!says_v3, "transport_api_version", "it is always v3");
     ignored!(walk, message, {
         clear_route_cache: "a route is chosen before its filters are asked",
-        deny_at_disable: "a filter that is off is not asked",
         stat_prefix: "metrics have the filter's name",
         bootstrap_metadata_labels_key: "no labels are sent",
         charge_cluster_response_stats: "a cluster counts its own calls",

@@ -14,6 +14,8 @@ mod body_size_limit;
 mod ext_authz;
 mod fault;
 mod header_mutation;
+#[cfg(test)]
+mod istio_custom;
 mod jwt_authn;
 mod local_ratelimit;
 mod rate_limit;

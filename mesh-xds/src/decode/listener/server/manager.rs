@@ -3,9 +3,12 @@
 //!
 //! What a control plane does not say has Envoy's default: paths are not normalised, and
 //! `x-forwarded-client-cert` is removed. The stricter defaults of `mesh.yaml` would change what a
-//! configuration that was written for Envoy means. `x-forwarded-for` is believed as far as
-//! `xff_num_trusted_hops` says, where gRPC refuses the field (A41): a server that stands behind proxies needs
-//! it, and a listener without it means the same to both.
+//! configuration that was written for Envoy means.
+//!
+//! Whose address is the client's, `use_remote_address` and `xff_num_trusted_hops` say as to Envoy, where gRPC
+//! ignores the one and refuses the other (A41): a server that stands behind proxies needs them. A manager
+//! with neither means the connection's other end, as to gRPC; to Envoy it would be whatever a caller writes
+//! into `x-forwarded-for`. Control planes that mean that say `use_remote_address: false`, as Istio does.
 
 use super::super::{filter, hcm};
 use crate::RouteSource;
@@ -14,7 +17,8 @@ use crate::decode::common::{self, Walk, ignored, refused};
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as pb;
 use mesh_core::model::RouteConfiguration;
 use mesh_core::model::filter_chain::{
-    EscapedSlashes, ForwardClientCert, HttpConnectionManager, PathNormalization, RequestLimits,
+    ClientAddress, EscapedSlashes, ForwardClientCert, HttpConnectionManager, PathNormalization,
+    RequestLimits,
 };
 use pb::http_connection_manager::{ForwardClientCertDetails, PathWithEscapedSlashesAction};
 use std::sync::Arc;
@@ -50,6 +54,7 @@ pub(super) fn decode(
     manager.limits = limits;
     manager.path = path;
     manager.xff_num_trusted_hops = message.xff_num_trusted_hops;
+    manager.client_address = client_address(message);
     manager.forward_client_cert = match forward? {
         ForwardClientCertDetails::Sanitize => ForwardClientCert::Sanitize,
         ForwardClientCertDetails::ForwardOnly => ForwardClientCert::ForwardOnly,
@@ -58,6 +63,16 @@ pub(super) fn decode(
         ForwardClientCertDetails::AlwaysForwardOnly => ForwardClientCert::AlwaysForwardOnly,
     };
     Some((manager, name))
+}
+
+fn client_address(message: &pb::HttpConnectionManager) -> ClientAddress {
+    let said = message.use_remote_address.as_ref().map(|on| on.value);
+    match said {
+        Some(true) => ClientAddress::Connection { append: !message.skip_xff_append },
+        // gRFC A41.
+        None if message.xff_num_trusted_hops == 0 => ClientAddress::default(),
+        Some(false) | None => ClientAddress::ForwardedFor,
+    }
 }
 
 fn limits(walk: &mut Walk, message: &pb::HttpConnectionManager) -> RequestLimits {
@@ -143,10 +158,8 @@ fn without_effect(walk: &mut Walk, message: &pb::HttpConnectionManager) {
         access_log_flush_interval: LOG,
         flush_access_log_on_new_request: LOG,
         access_log_options: LOG,
-        use_remote_address: "`xff_num_trusted_hops` says whom `x-forwarded-for` is believed",
         early_header_mutation_extensions: "headers are not edited before the filters",
         internal_address_config: HEADER,
-        skip_xff_append: HEADER,
         via: HEADER,
         generate_request_id: "request ids are the server's own setting",
         preserve_external_request_id: "request ids are the server's own setting",

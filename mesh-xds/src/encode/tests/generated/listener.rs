@@ -3,7 +3,8 @@
 use super::{Draw, Range};
 use mesh_core::WallTime;
 use mesh_core::model::filter_chain::{
-    EscapedSlashes, FilterChainMatch, ForwardClientCert, SourceType, TransportProtocol,
+    ClientAddress, EscapedSlashes, FilterChainMatch, ForwardClientCert, SourceType,
+    TransportProtocol,
 };
 use mesh_core::model::secret::SecretSource;
 use mesh_core::model::tls::{DownstreamTls, TlsIdentity, TlsRoots, ValidationSecret};
@@ -104,6 +105,10 @@ impl Draw {
             ForwardClientCert::AlwaysForwardOnly,
         ][self.below(5) as usize];
         http.xff_num_trusted_hops = self.below(3);
+        http.client_address = match self.coin() {
+            true => ClientAddress::Connection { append: self.coin() },
+            false => ClientAddress::ForwardedFor,
+        };
         http
     }
 

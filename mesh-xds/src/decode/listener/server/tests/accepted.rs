@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::decode::testing::{ignored, n, secs, yes};
+use envoy_types::pb::google::protobuf::BoolValue;
 use mesh_core::model::filter_chain::{
-    EscapedSlashes, FilterChainMatch, ForwardClientCert, SourceType, TransportProtocol,
+    ClientAddress, EscapedSlashes, FilterChainMatch, ForwardClientCert, SourceType,
+    TransportProtocol,
 };
 use mesh_core::model::tls::{DownstreamTls, TlsIdentity, TlsRoots};
 use mesh_core::model::{
@@ -291,8 +293,30 @@ fn connection_managers() {
             &[],
         );
     }
-    check_http(|m| m.xff_num_trusted_hops = 2, |m| m.xff_num_trusted_hops = 2, &[]);
     check_http(|m| m.server_name = "x".into(), |_| {}, &["server_name"]);
+}
+
+#[test]
+fn whose_address_is_the_clients() {
+    let check = |remote: Option<bool>, hops: u32, skip: bool, expected: ClientAddress| {
+        check_http(
+            |m| {
+                m.use_remote_address = remote.map(|value| BoolValue { value });
+                (m.xff_num_trusted_hops, m.skip_xff_append) = (hops, skip);
+            },
+            |m| (m.xff_num_trusted_hops, m.client_address) = (hops, expected),
+            &[],
+        );
+    };
+    for hops in [0, 2] {
+        check(Some(true), hops, false, ClientAddress::Connection { append: true });
+        check(Some(true), hops, true, ClientAddress::Connection { append: false });
+        check(Some(false), hops, false, ClientAddress::ForwardedFor);
+        check(Some(false), hops, true, ClientAddress::ForwardedFor);
+    }
+    // gRFC A41 where nothing is said; Envoy's default where proxies are believed.
+    check(None, 0, false, ClientAddress::Connection { append: false });
+    check(None, 2, false, ClientAddress::ForwardedFor);
 }
 
 #[test]

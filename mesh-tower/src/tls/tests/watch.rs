@@ -1,0 +1,171 @@
+//! Which connections outlive what they were accepted by. No handshake, and the time is an argument.
+
+use super::ca::{Ca, Pair};
+use crate::clock;
+use crate::server::Outlived;
+use crate::tls::server::ChainTls;
+use crate::tls::server_material::{Inputs, Own, Trust};
+use crate::tls::server_watch::{Evidence, InForce, Watched, look};
+use bytes::Bytes;
+use mesh_core::WallTime;
+use mesh_core::model::SanMatcher;
+use mesh_core::model::tls::DownstreamTls;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use std::sync::Arc;
+use tokio::sync::oneshot::error::TryRecvError;
+
+const SHOP: &str = "spiffe://mesh.example/shop";
+
+/// What is believed, and by which policy.
+struct Believes<'a> {
+    roots: &'a [&'a Ca],
+    revoked: Option<u64>,
+    san: &'a [&'a str],
+    policy: &'a Arc<DownstreamTls>,
+}
+
+fn in_force(own: &Pair, believes: &Believes<'_>) -> Arc<ChainTls> {
+    let bytes = |text: &str| Arc::<[u8]>::from(text.as_bytes());
+    let roots: String = believes.roots.iter().map(|ca| ca.pem()).collect();
+    let list = believes.revoked.map(|serial| pem(&believes.roots[0].revoke(serial)));
+    let inputs = Inputs {
+        policy: Arc::clone(believes.policy),
+        own: Own::Pem { chain: bytes(&own.chain), key: bytes(&own.key), origin: "ours".into() },
+        trust: Some(Trust::Pem(bytes(&roots), "a test".into())),
+        san: believes.san.iter().map(|id| SanMatcher::uri(*id)).collect(),
+        revoked: list.map(|list| bytes(&list)),
+    };
+    Arc::new(ChainTls::new(inputs).unwrap())
+}
+
+/// A list as PEM has it.
+fn pem(der: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::from("-----BEGIN X509 CRL-----\n");
+    for chunk in der.chunks(3) {
+        let padded = [chunk[0], *chunk.get(1).unwrap_or(&0), *chunk.get(2).unwrap_or(&0)];
+        let bits = u32::from_be_bytes([0, padded[0], padded[1], padded[2]]);
+        for at in 0..4 {
+            let sign = ALPHABET[(bits >> (18 - 6 * at)) as usize & 63];
+            text.push(if at <= chunk.len() { char::from(sign) } else { '=' });
+        }
+    }
+    text + "\n-----END X509 CRL-----\n"
+}
+
+fn shown(pair: &Pair) -> Arc<[Bytes]> {
+    let chain = CertificateDer::pem_slice_iter(pair.chain.as_bytes());
+    chain.map(|der| Bytes::copy_from_slice(&der.unwrap())).collect()
+}
+
+fn later(seconds: u64) -> WallTime {
+    WallTime::from_unix_seconds(clock::wall().as_unix_seconds() + seconds)
+}
+
+/// What a connection is told that `tls` accepted, when `next` is in force at `now`.
+async fn told(
+    tls: &Arc<ChainTls>,
+    client: Option<(&Pair, u64)>,
+    next: Option<&Arc<ChainTls>>,
+    now: WallTime,
+) -> Option<Outlived> {
+    let watched = Watched::default();
+    let evidence = Evidence {
+        chain: "c".into(),
+        tls: Arc::clone(tls),
+        shown: client.map(|(pair, _)| shown(pair)).unwrap_or_default(),
+        peer_end: client.map(|(_, ends)| later(ends)),
+        own_end: tls.own_end(),
+    };
+    let (mut told, is_first) = watched.add(evidence);
+    assert!(is_first);
+    let in_force: InForce = next.map(|next| ("c".into(), Arc::clone(next))).into_iter().collect();
+    // Twice: what was seen once is seen once.
+    for _ in 0..2 {
+        let stay = look(watched.take(), &in_force, now).await;
+        let goes_on = watched.put_back(stay);
+        assert_eq!(goes_on, told.is_empty() && !told.is_terminated());
+    }
+    match told.try_recv() {
+        Ok(why) => Some(why),
+        Err(TryRecvError::Empty) => None,
+        Err(TryRecvError::Closed) => panic!("it was forgotten"),
+    }
+}
+
+#[tokio::test]
+async fn what_ends_a_connection_and_what_does_not() {
+    let (ours, theirs) = (Ca::new("ours"), Ca::new("theirs"));
+    let policy = Arc::new(DownstreamTls::mutual());
+    let all = Believes { roots: &[&ours], revoked: None, san: &[], policy: &policy };
+    let own = ours.issue_for("spiffe://mesh.example/us", 1, (-60, 600));
+    let client = ours.issue_for(SHOP, 7, (-60, 60));
+    let shows = Some((&client, 60));
+    let (tls, now) = (in_force(&own, &all), clock::wall());
+    assert_eq!(told(&tls, shows, None, now).await, None, "nothing is known of now");
+    assert_eq!(told(&tls, shows, Some(&tls), now).await, None);
+    let renewed = in_force(&ours.issue("spiffe://mesh.example/us", 2), &all);
+    assert_eq!(told(&tls, shows, Some(&renewed), now).await, None, "ours was renewed");
+
+    // The clock.
+    assert_eq!(told(&tls, shows, Some(&tls), later(50)).await, None);
+    assert_eq!(told(&tls, shows, Some(&tls), later(70)).await, Some(Outlived::CertificateEnded));
+    assert_eq!(told(&tls, shows, None, later(70)).await, Some(Outlived::CertificateEnded));
+    assert_eq!(told(&tls, None, None, later(590)).await, None);
+    assert_eq!(told(&tls, None, None, later(610)).await, Some(Outlived::OwnCertificateEnded));
+
+    // Roots, lists and names.
+    let both = in_force(&own, &Believes { roots: &[&theirs, &ours], ..all });
+    assert_eq!(told(&tls, shows, Some(&both), now).await, None);
+    let withdrawn = in_force(&own, &Believes { roots: &[&theirs], ..all });
+    assert_eq!(told(&tls, shows, Some(&withdrawn), now).await, Some(Outlived::Untrusted));
+    assert_eq!(told(&tls, None, Some(&withdrawn), now).await, None, "it showed nothing");
+    let revoked = in_force(&own, &Believes { revoked: Some(7), ..all });
+    assert_eq!(told(&tls, shows, Some(&revoked), now).await, Some(Outlived::Revoked));
+    let another = in_force(&own, &Believes { revoked: Some(8), ..all });
+    assert_eq!(told(&tls, shows, Some(&another), now).await, None);
+    let friends = in_force(&own, &Believes { san: &["spiffe://mesh.example/x"], ..all });
+    assert_eq!(told(&tls, shows, Some(&friends), now).await, Some(Outlived::Untrusted));
+
+    // What says nothing about the client: no list of its issuer, a clock that went back.
+    let elsewhere = in_force(&own, &Believes { roots: &[&theirs, &ours], revoked: Some(7), ..all });
+    assert_eq!(told(&tls, shows, Some(&elsewhere), now).await, None);
+    let past = WallTime::from_unix_seconds(now.as_unix_seconds() - 3600);
+    assert_eq!(told(&tls, shows, Some(&renewed), past).await, None);
+
+    // Another policy drains the whole chain, elsewhere.
+    let mut other = DownstreamTls::mutual();
+    other.alpn.clear();
+    let other = Arc::new(other);
+    let other = in_force(&own, &Believes { roots: &[&theirs], policy: &other, ..all });
+    assert_eq!(told(&tls, shows, Some(&other), now).await, None);
+}
+
+#[tokio::test]
+async fn who_has_left_is_not_looked_at_and_then_nobody_looks() {
+    let ours = Ca::new("ours");
+    let policy = Arc::new(DownstreamTls::mutual());
+    let all = Believes { roots: &[&ours], revoked: None, san: &[], policy: &policy };
+    let tls = in_force(&ours.issue("spiffe://mesh.example/us", 1), &all);
+    let evidence = || Evidence {
+        chain: "c".into(),
+        tls: Arc::clone(&tls),
+        shown: Arc::default(),
+        peer_end: None,
+        own_end: None,
+    };
+    let watched = Watched::default();
+    let (first, looks) = watched.add(evidence());
+    let (second, looks_too) = watched.add(evidence());
+    assert!(looks && !looks_too, "one looks for all");
+    drop(first);
+    let left = watched.take();
+    assert_eq!(left.len(), 1);
+    assert!(watched.put_back(left));
+    drop(second);
+    let left = watched.take();
+    assert!(left.is_empty() && !watched.put_back(left));
+    let (_third, looks) = watched.add(evidence());
+    assert!(looks, "somebody has to look again");
+}
