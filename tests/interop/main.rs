@@ -24,6 +24,7 @@ mod grpcio;
 mod istiod;
 mod nginx;
 mod node;
+mod opa;
 mod openssl;
 mod process;
 mod promtool;

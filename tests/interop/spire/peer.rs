@@ -1,8 +1,10 @@
-//! Two services whose identities come from SPIRE: `server ENDPOINT PORT PEER_ID` answers calls until its input
-//! ends, `client ENDPOINT PORT PEER_ID SECONDS` makes them. Both say on their output what they saw.
+//! Two services whose identities come from SPIRE: `server FILE ADDRESS` answers calls until its input
+//! ends, `client FILE SECONDS` makes them. Both say on their output what they saw.
 //!
-//! Each connection is mutual TLS by the identity that is in force when it is made, and lives for 50 calls, so
-//! that certificates of all ages meet. The peer must be who was named, by the roots of its own trust domain.
+//! All of it is the product: `FILE` is a `mesh.yaml`, the server is `Mesh::server`, the client `Mesh::client`.
+//! Half of the workers call over HTTP/2, on connections that live until a certificate ends; the other half over
+//! HTTP/1.1, on connections that live for a few calls, so that certificates of all ages meet. The file has no
+//! retries: tried again is only what the server has not processed, and that is counted.
 
 #![expect(
     clippy::disallowed_methods,
@@ -10,61 +12,49 @@
     reason = "a program that owns its tasks, and whose output is what it is for"
 )]
 
-use http_body_util::{BodyExt as _, Empty, Full};
-use hyper::body::{Bytes, Incoming};
-use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
-use mesh_core::identity::SpiffeId;
-use mesh_tower::identity::{Certificate, Identities, Identity, Trust, WorkloadIdentity};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::sign::SingleCertAndKey;
-use rustls::{
-    ClientConfig, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme,
-};
-use std::convert::Infallible;
+use axum::{Extension, Router, routing::get};
+use http::{Request, StatusCode};
+use http_body_util::BodyExt as _;
+use mesh_tower::server::Connection;
+use mesh_tower::{Client, Mesh, MeshBody};
+use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tower::Service as _;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// How many clients call at once.
-const WORKERS: u64 = 4;
-/// How many calls a connection is for, and the pause between two.
-const CALLS: u64 = 50;
+/// How many clients call at once, and whom. The names are clusters of the client's file.
+const WORKERS: [&str; 4] = ["short", "short", "long", "long"];
+/// The cluster that wants somebody else than who answers.
+const SOMEBODY_ELSE: &str = "somebody-else";
 const PAUSE: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The caller, as the server must see it.
+const CALLER: &str = "spiffe://a.example/client";
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
     let arguments: Vec<String> = std::env::args().collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[1..] {
-        ["server", endpoint, port, peer] => server(endpoint, port.parse()?, peer.parse()?).await,
-        ["client", endpoint, port, peer, seconds] => {
-            let life = Duration::from_secs(seconds.parse()?);
-            client(endpoint, port.parse()?, peer.parse()?, life).await
-        }
-        _ => {
-            Err("usage: server ENDPOINT PORT PEER_ID | client ENDPOINT PORT PEER_ID SECONDS".into())
-        }
+        ["server", file, address] => server(file, address).await,
+        ["client", file, seconds] => client(file, Duration::from_secs(seconds.parse()?)).await,
+        _ => Err("usage: server FILE ADDRESS | client FILE SECONDS".into()),
     }
 }
 
-/// The identity in force, followed; says each that comes.
-async fn identities(endpoint: &str) -> Result<(Identities, Arc<AtomicU64>), Failure> {
-    let identities = Identities::new(None);
-    let source = WorkloadIdentity::new(endpoint)?;
-    let running = identities.clone();
-    tokio::spawn(async move { running.run(Box::new(source)).await });
+/// A mesh whose identity is in force; says each that comes, and counts those after the first.
+async fn mesh(file: &str) -> Result<(Mesh, Arc<AtomicU64>), Failure> {
+    let mesh = Mesh::from_file(file)?;
+    let identities = mesh.identities().ok_or("the file has no identity")?.clone();
     let (seen, rotations) = (identities.clone(), Arc::new(AtomicU64::new(0)));
     let count = Arc::clone(&rotations);
     tokio::spawn(async move {
@@ -90,243 +80,142 @@ async fn identities(endpoint: &str) -> Result<(Identities, Arc<AtomicU64>), Fail
         }
     });
     match there.await {
-        Ok(()) => Ok((identities, rotations)),
+        Ok(()) => Ok((mesh, rotations)),
         Err(_) => Err(format!("no identity: {:?}", identities.current().err()).into()),
     }
 }
 
-async fn server(endpoint: &str, port: u16, peer: SpiffeId) -> Result<(), Failure> {
-    let (identities, rotations) = identities(endpoint).await?;
-    let listener = TcpListener::bind(("127.0.0.1", port)).await?;
-    println!("listening {port}");
-    let answered = Arc::new(AtomicU64::new(0));
-    let (mut input, mut end) = (tokio::io::stdin(), [0]);
-    loop {
-        let stream = tokio::select! {
-            accepted = listener.accept() => accepted?.0,
-            _ended = input.read(&mut end) => break,
-        };
-        let (identity, answered) = (identities.current()?, Arc::clone(&answered));
-        let verifier = Arc::new(Peer::new(&identity, &peer));
-        tokio::spawn(async move {
-            if let Err(error) = answer(stream, &identity, verifier, &answered).await {
-                println!("refused: {error}");
-            }
-        });
-    }
-    let status = identities.status();
+/// What the server saw.
+#[derive(Clone, Default)]
+struct Answered {
+    answers: Arc<AtomicU64>,
+    /// The certificates that callers showed.
+    certificates: Arc<Mutex<BTreeSet<Vec<u8>>>>,
+}
+
+async fn server(file: &str, address: &str) -> Result<(), Failure> {
+    let (mesh, rotations) = mesh(file).await?;
+    let answered = Answered::default();
+    let router = Router::new().route("/", get(answer)).layer(Extension(answered.clone()));
+    let listener = TcpListener::bind(address).await?;
+    println!("listening {address}");
+    let server = mesh.server("web");
+    let serving = tokio::spawn(async move { server.serve(listener, router).await });
+    let mut end = [0];
+    let _ended = tokio::io::stdin().read(&mut end).await?;
+    mesh.shutdown(PATIENCE).await;
+    serving.await??;
+    let text = mesh.metrics().prometheus_text();
+    let accepted = |label| sum(&text, "mesh_server_connections_accepted_total", label);
+    let secured = accepted("security=\"mutual_tls\"");
     println!(
         "server: {} answers, {} rotations, {} failures of the source",
-        answered.load(Ordering::Relaxed),
+        answered.answers.load(Ordering::Relaxed),
         rotations.load(Ordering::Relaxed),
-        status.failures
+        failures(&mesh)
+    );
+    println!(
+        "server: {secured} connections of mutual TLS, {} others, {} certificates of callers, {} handshakes failed",
+        accepted("") - secured,
+        answered.certificates.lock().len(),
+        sum(&text, "mesh_server_handshakes_failed_total", "")
     );
     Ok(())
 }
 
+/// Says who calls.
 async fn answer(
-    stream: TcpStream,
-    identity: &Identity,
-    verifier: Arc<Peer>,
-    answered: &AtomicU64,
-) -> Result<(), Failure> {
-    let ours = Arc::new(SingleCertAndKey::from((**identity.key()).clone()));
-    let config = ServerConfig::builder_with_provider(crypto())
-        .with_safe_default_protocol_versions()?
-        .with_client_cert_verifier(verifier)
-        .with_cert_resolver(ours);
-    let stream = TlsAcceptor::from(Arc::new(config)).accept(stream).await?;
-    let service = hyper::service::service_fn(|_: Request<Incoming>| {
-        answered.fetch_add(1, Ordering::Relaxed);
-        async { Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"hello")))) }
-    });
-    let connection = hyper::server::conn::http1::Builder::new();
-    Ok(connection.serve_connection(TokioIo::new(stream), service).await?)
+    Extension(connection): Extension<Arc<Connection>>,
+    Extension(answered): Extension<Answered>,
+) -> String {
+    answered.answers.fetch_add(1, Ordering::Relaxed);
+    if let Some(certificate) = connection.certificates.first() {
+        let mut certificates = answered.certificates.lock();
+        if !certificates.contains(&**certificate) {
+            certificates.insert(certificate.to_vec());
+        }
+    }
+    connection.peer.name().to_string()
 }
 
-#[derive(Default)]
-struct Seen {
-    calls: AtomicU64,
-    failed: AtomicU64,
-    handshakes: AtomicU64,
-}
-
-async fn client(endpoint: &str, port: u16, peer: SpiffeId, life: Duration) -> Result<(), Failure> {
-    let (identities, rotations) = identities(endpoint).await?;
-    let (seen, end) = (Arc::new(Seen::default()), Instant::now() + life);
-    let workers = (0..WORKERS).map(|_| {
-        let (identities, seen, peer) = (identities.clone(), Arc::clone(&seen), peer.clone());
+async fn client(file: &str, life: Duration) -> Result<(), Failure> {
+    let (mesh, rotations) = mesh(file).await?;
+    let (calls, failed) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let end = Instant::now() + life;
+    let workers = WORKERS.map(|cluster| {
+        let (mut client, calls, failed) = (mesh.client(), Arc::clone(&calls), Arc::clone(&failed));
         tokio::spawn(async move {
             while Instant::now() < end {
-                if let Err(error) = connection(&identities, port, &peer, &seen).await {
-                    seen.failed.fetch_add(1, Ordering::Relaxed);
-                    println!("failed: {error}");
+                calls.fetch_add(1, Ordering::Relaxed);
+                if let Err(error) = call(&mut client, cluster).await {
+                    failed.fetch_add(1, Ordering::Relaxed);
+                    println!("failed: {cluster}: {error}");
                     sleep(Duration::from_millis(100)).await;
                 }
+                sleep(PAUSE).await;
             }
         })
     });
-    for worker in workers.collect::<Vec<_>>() {
+    for worker in workers {
         worker.await?;
     }
-    let (status, number) = (identities.status(), |cell: &AtomicU64| cell.load(Ordering::Relaxed));
-    let (calls, failed) = (number(&seen.calls), number(&seen.failed));
+    let text = mesh.metrics().prometheus_text();
+    let again = sum(&text, "mesh_call_extra_attempts_total", "");
+    let somebody_else = wants_somebody_else(&mesh).await;
+    let number = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
+    let (calls, failed) = (number(&calls), number(&failed));
     println!(
-        "client: {calls} calls, {failed} failed, {} handshakes, {} rotations, {} failures of the source",
-        number(&seen.handshakes),
+        "client: {calls} calls, {failed} failed, {again} tried again, {} rotations, {} failures of the source",
         number(&rotations),
-        status.failures
+        failures(&mesh)
     );
-    if failed == 0 && calls > 0 { Ok(()) } else { Err("calls failed".into()) }
+    let secured = sum(&text, "mesh_connections_secured_total", "security=\"mutual_tls\"");
+    let long = sum(&text, "mesh_connections_opened_total", "cluster=\"long\"");
+    println!(
+        "client: {secured} connections of mutual TLS, {long} of them over HTTP/2, {} ended with a certificate",
+        sum(&text, "mesh_connections_closed_total", "reason=\"certificate_ended\"")
+    );
+    let secured_all = secured == sum(&text, "mesh_connections_secured_total", "");
+    mesh.shutdown(PATIENCE).await;
+    somebody_else?;
+    match (failed, calls) {
+        (0, 1..) if secured_all => Ok(()),
+        _ => Err("calls failed, or were not by mutual TLS".into()),
+    }
 }
 
-/// One connection, and all its calls.
-async fn connection(
-    identities: &Identities,
-    port: u16,
-    peer: &SpiffeId,
-    seen: &Seen,
-) -> Result<(), Failure> {
-    let identity = identities.current()?;
-    let ours = Arc::new(SingleCertAndKey::from((**identity.key()).clone()));
-    let config = ClientConfig::builder_with_provider(crypto())
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Peer::new(&identity, peer)))
-        .with_client_cert_resolver(ours);
-    let stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    let name = ServerName::try_from("localhost")?;
-    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
-    seen.handshakes.fetch_add(1, Ordering::Relaxed);
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    for _ in 0..CALLS {
-        sender.ready().await?;
-        let request = Request::get("/").header("host", "localhost").body(Empty::<Bytes>::new())?;
-        let answer = timeout(PATIENCE, sender.send_request(request)).await??;
-        if answer.into_body().collect().await?.to_bytes() != "hello" {
-            return Err("another answer".into());
-        }
-        seen.calls.fetch_add(1, Ordering::Relaxed);
-        sleep(PAUSE).await;
+async fn call(client: &mut Client, cluster: &str) -> Result<(), Failure> {
+    let request = Request::get(format!("http://{cluster}/")).body(MeshBody::empty())?;
+    let (head, body) = timeout(PATIENCE, client.call(request)).await??.into_parts();
+    let body = timeout(PATIENCE, body.collect()).await??.to_bytes();
+    if head.status != StatusCode::OK || body != CALLER {
+        let body = String::from_utf8_lossy(&body);
+        return Err(format!("another answer: {} {body}", head.status).into());
     }
     Ok(())
 }
 
-fn crypto() -> Arc<CryptoProvider> {
-    Arc::new(aws_lc_rs::default_provider())
-}
-
-/// Whom we talk to: this id, by the roots of its trust domain.
-#[derive(Debug)]
-struct Peer {
-    id: SpiffeId,
-    trust: Arc<Trust>,
-    crypto: Arc<CryptoProvider>,
-}
-
-impl Peer {
-    fn new(ours: &Identity, id: &SpiffeId) -> Self {
-        Self { id: id.clone(), trust: Arc::clone(ours.trust()), crypto: crypto() }
-    }
-
-    fn verify(
-        &self,
-        chain: (&CertificateDer<'_>, &[CertificateDer<'_>]),
-        usage: webpki::KeyUsage,
-        now: UnixTime,
-    ) -> Result<(), rustls::Error> {
-        let refused = |error: &dyn Error| rustls::Error::General(error.to_string());
-        let certificate = Certificate::parse(chain.0).map_err(|error| refused(&error))?;
-        let found = certificate.names.spiffe_id().map_err(|error| refused(&error))?;
-        if found != self.id {
-            return Err(rustls::Error::General(format!("`{found}` came, not `{}`", self.id)));
+/// A call of whoever is not there must fail, and say who came.
+async fn wants_somebody_else(mesh: &Mesh) -> Result<(), Failure> {
+    let request = Request::get(format!("http://{SOMEBODY_ELSE}/")).body(MeshBody::empty())?;
+    match mesh.client().call(request).await {
+        Ok(response) => Err(format!("{SOMEBODY_ELSE} answered: {}", response.status()).into()),
+        Err(error) if error.code() == "connect_tls_name" => {
+            println!("{SOMEBODY_ELSE}: {error}");
+            Ok(())
         }
-        let roots = self.trust.roots().of(Some(&found.trust_domain())).unwrap_or_default();
-        let anchors: Vec<_> =
-            roots.iter().filter_map(|root| webpki::anchor_from_trusted_cert(root).ok()).collect();
-        let entity = webpki::EndEntityCert::try_from(chain.0).map_err(|error| refused(&error))?;
-        let algorithms = self.crypto.signature_verification_algorithms.all;
-        entity
-            .verify_for_usage(algorithms, &anchors, chain.1, now, usage, None, None)
-            .map(|_| ())
-            .map_err(|error| refused(&error))
+        Err(error) => Err(error.into()),
     }
 }
 
-impl ServerCertVerifier for Peer {
-    fn verify_server_cert(
-        &self,
-        first: &CertificateDer<'_>,
-        rest: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        self.verify((first, rest), webpki::KeyUsage::server_auth(), now)?;
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.crypto.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signed, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.crypto.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signed, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.crypto.signature_verification_algorithms.supported_schemes()
-    }
+fn failures(mesh: &Mesh) -> u64 {
+    mesh.identities().map_or(0, |identities| identities.status().failures)
 }
 
-impl ClientCertVerifier for Peer {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        first: &CertificateDer<'_>,
-        rest: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        self.verify((first, rest), webpki::KeyUsage::client_auth(), now)?;
-        Ok(ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        ServerCertVerifier::verify_tls12_signature(self, message, certificate, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        ServerCertVerifier::verify_tls13_signature(self, message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        ServerCertVerifier::supported_verify_schemes(self)
-    }
+/// The sum of a metric's series that have a label.
+fn sum(text: &str, metric: &str, label: &str) -> u64 {
+    let series = text.lines().filter_map(|line| line.strip_prefix(metric)?.strip_prefix('{'));
+    let values = series.filter_map(|series| series.rsplit_once("} "));
+    let values = values.filter(|(labels, _)| labels.contains(label));
+    values.filter_map(|(_, value)| value.parse::<u64>().ok()).sum()
 }
