@@ -3,7 +3,7 @@
 
 use crate::ads::{PATIENCE, get as page};
 use crate::client::{Answer, get, read, try_send};
-use crate::envoy_parts::{address, any, cluster, envoy, listener, manager, tls, validation};
+use crate::envoy_parts::{any, cluster, envoy, listener, manager, tls, validation};
 use crate::mtls::{LIFE, Served, caller, document, id, known, write};
 use crate::process::{Peer, Scratch, free_ports};
 use crate::server_ca::Ca;
@@ -57,7 +57,6 @@ fn hop(inbound: u16, upstream: u16) -> Value {
         json!({
             "tls_certificate_sds_secret_configs": [by_sds("own")],
             "validation_context_sds_secret_config": by_sds(peers),
-            "tls_params": { "tls_maximum_protocol_version": "TLSv1_3" },
         })
     };
     let routes = json!([{ "match": { "prefix": "/" }, "route": { "cluster": "web" } }]);
@@ -131,12 +130,7 @@ fn planes(scratch: &Scratch, directory: &Path, inbound: u16, variant: &str) -> (
     command.args(["--admin", &format!("127.0.0.1:{admin}")]);
     let ads = Peer::on_ports(&mut command, vec![port, admin]);
     let (control, own) = (port.to_string(), admin_of_envoy.to_string());
-    let words = [
-        ("ADMIN", &*own),
-        ("CONTROL", &*control),
-        ("NODE", "hop"),
-        ("VARIANT", variant),
-    ];
+    let words = [("ADMIN", &*own), ("CONTROL", &*control), ("NODE", "hop"), ("VARIANT", variant)];
     let config = scratch.fill("envoy/ads.yaml", &words);
     (admin, [ads, envoy(&config, vec![admin_of_envoy, inbound])])
 }

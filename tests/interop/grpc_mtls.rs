@@ -200,7 +200,8 @@ async fn grpc_mtls_a_client_of_ours_calls_c_core() {
     let stranger = world.bootstrap(&Ca::new("others"), "client", "stranger");
     let status = World::ours(&stranger).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable, "{status}");
-    assert!(status.message().contains(&format!("we showed `{}`", id("client"))), "{status}");
+    // It closes without an alert, so we can't say why.
+    assert!(status.message().contains("[connect_handshake]"), "{status}");
     world.expect("another");
     until("the next configuration is in force", async || {
         let Err(status) = World::ours(&client).await else { return false };
