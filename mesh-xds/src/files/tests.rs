@@ -214,7 +214,7 @@ fn a_certificate_provider_is_one_of_whoever_connects() {
     check(
         &[&named("\"\"")],
         &[
-            "0:11:49 invalid_resource: cluster `one`: transport_socket.typed_config.common_tls_context.\
+            "0:11:63 invalid_resource: cluster `one`: transport_socket.typed_config.common_tls_context.\
            tls_certificate_provider_instance.instance_name: the bootstrap file has no certificate \
            provider `` (gRFC A29)",
         ],
