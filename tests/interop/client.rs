@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
 use mesh_core::config::{Bounds, Document, load};
+use mesh_core::update::ConfigUpdate;
 use mesh_tower::{Mesh, MeshBody};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,9 +25,13 @@ pub(crate) fn routed(port: u16, cluster: &str, route: &str) -> Mesh {
          virtual_hosts: {{ peer: {{ domains: [peer, \"peer:80\"], routes: [{{ cluster: peer, {route} }}] }} }}\n\
          clusters: {{ peer: {{ endpoints: [\"127.0.0.1:{port}\"], {cluster} }} }}\n"
     );
-    let loaded = load(&[Document { name: "mesh.yaml", text: &text }], &(), &Bounds::default());
-    let update = loaded.update.unwrap_or_else(|| panic!("{text}\n{:?}", loaded.diagnostics));
-    Mesh::builder().config(update).build().unwrap()
+    Mesh::builder().config(read(&text)).build().unwrap()
+}
+
+/// A `mesh.yaml` without mistakes.
+pub(crate) fn read(text: &str) -> ConfigUpdate {
+    let loaded = load(&[Document { name: "mesh.yaml", text }], &(), &Bounds::default());
+    loaded.update.unwrap_or_else(|| panic!("{text}\n{:?}", loaded.diagnostics))
 }
 
 /// A response that has arrived as a whole.
@@ -70,7 +75,10 @@ pub(crate) async fn send(mesh: &Mesh, request: Request<MeshBody>) -> Answer {
     answer.unwrap_or_else(|error| panic!("{shown}: {error}"))
 }
 
-async fn try_send(mesh: &Mesh, request: Request<MeshBody>) -> Result<Answer, mesh_tower::Error> {
+pub(crate) async fn try_send(
+    mesh: &Mesh,
+    request: Request<MeshBody>,
+) -> Result<Answer, mesh_tower::Error> {
     let (parts, body) = mesh.client().oneshot(request).await.map(Response::into_parts)?;
     let body = body.collect().await?;
     let trailers = body.trailers().cloned();

@@ -1,5 +1,6 @@
 //! `openssl s_client` and curl against a server of ours: who gets in, and who does not.
 
+use crate::mtls::{known, write};
 use crate::process::Scratch;
 use crate::server_ca::{Ca, Pair};
 use http::{Request, Response};
@@ -17,7 +18,6 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
 
 const FRIEND: &str = "spiffe://mesh.example/friend";
 
@@ -50,6 +50,7 @@ impl Server {
         let ours = ca.material(&ca.issue("spiffe://mesh.example/server"));
         let (identity, _updates) = FixedIdentity::new(Some(ours));
         let mesh = Mesh::builder().identity(identity).config(update).build().unwrap();
+        let mesh = known(mesh).await;
         let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = socket.local_addr().unwrap().port();
         let server = mesh.server("web");
@@ -60,19 +61,13 @@ impl Server {
                 Ok::<_, Infallible>(Response::new(MeshBody::full(text)))
             });
         tokio::spawn(async move { server.serve(socket, service).await });
-        while mesh.identities().unwrap().current().is_err() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
         let scratch = Scratch::new(name);
         std::fs::write(scratch.path().join("ca.pem"), ca.pem()).unwrap();
         Self { ca, port, scratch, _mesh: mesh }
     }
 
     fn write(&self, name: &str, pair: &Pair) -> [PathBuf; 2] {
-        let at = |end: &str| self.scratch.path().join(format!("{name}.{end}"));
-        std::fs::write(at("pem"), &pair.chain).unwrap();
-        std::fs::write(at("key"), &pair.key).unwrap();
-        [at("pem"), at("key")]
+        write(self.scratch.path(), name, pair)
     }
 
     /// What `openssl s_client` prints of one request.

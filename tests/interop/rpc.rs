@@ -17,10 +17,17 @@ type Text = ProstCodec<String, String>;
 
 impl Rpc {
     pub(crate) fn new(port: u16) -> Self {
-        Self(Grpc::new(mesh(port, "protocol: http2").channel("peer").unwrap()))
+        Self::over(mesh(port, "protocol: http2").channel("peer").unwrap())
     }
 
-    async fn unary(&mut self, request: Request<String>) -> Result<Response<String>, Status> {
+    pub(crate) fn over(channel: Channel) -> Self {
+        Self(Grpc::new(channel))
+    }
+
+    pub(crate) async fn unary(
+        &mut self,
+        request: Request<String>,
+    ) -> Result<Response<String>, Status> {
         self.0.ready().await.unwrap();
         let path = PathAndQuery::from_static("/mesh.interop.Peer/Unary");
         self.0.unary(request, path, Text::default()).await

@@ -327,7 +327,8 @@ impl<'a> Linking<'a> {
             let at = (kind, Arc::clone(resource.name()));
             let why = match kind {
                 ResourceType::RouteConfiguration => "no listener names it",
-                ResourceType::Endpoints | ResourceType::Secret => "no cluster names it",
+                ResourceType::Endpoints => "no cluster names it",
+                ResourceType::Secret => "no cluster and no listener names it",
                 ResourceType::Listener | ResourceType::Cluster => continue,
             };
             if !self.used.contains(&at) {

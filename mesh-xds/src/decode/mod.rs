@@ -40,6 +40,9 @@ pub struct Context {
     pub trusted_server: bool,
     /// The certificate providers of the bootstrap file, by name (gRFC A29).
     pub certificate_providers: BTreeSet<Arc<str>>,
+    /// Any name of a certificate provider is taken: the resource stands in a file, which belongs to no bootstrap
+    /// file. Whoever connects by it has such a provider, or says that there is none.
+    pub any_certificate_provider: bool,
     /// The load balancing policies registered in code, by name (gRFC A52).
     pub lb_policies: BTreeSet<Arc<str>>,
     /// A cluster may name a secret without saying where it comes from: it stands beside the cluster, as in

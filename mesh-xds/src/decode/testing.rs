@@ -135,6 +135,7 @@ pub(super) fn context() -> Context {
     Context {
         trusted_server: false,
         certificate_providers: ["mesh".into()].into(),
+        any_certificate_provider: false,
         static_secrets: false,
         all_listeners: false,
         lb_policies: ["org.example.Mine".into()].into(),

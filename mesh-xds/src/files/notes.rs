@@ -5,7 +5,8 @@ use crate::ResourceType;
 use crate::cascade::Key;
 use crate::cascade::whole::{Note, NoteKind};
 use mesh_core::config::foreign::{Node, Reading, Span, shorten};
-use std::collections::BTreeMap;
+use std::cell::LazyCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 /// Domains that one diagnostic lists.
@@ -28,6 +29,7 @@ pub(super) fn report(reading: &mut Reading<'_>, sites: &Sites, notes: &[Note]) {
     let is_good = !reading.has_errors();
     // A resource may have many names that lead nowhere: it is looked through once.
     let mut named: BTreeMap<&Key, BTreeMap<&str, Span>> = BTreeMap::new();
+    let by_listeners = LazyCell::new(|| named_by_listeners(sites));
     for note in notes {
         let place = Place::new(sites, note);
         match &note.kind {
@@ -57,6 +59,9 @@ pub(super) fn report(reading: &mut Reading<'_>, sites: &Sites, notes: &[Note]) {
                     .report("shared_domain", place.own, message)
                     .suggest("the earlier one serves it; give it to one of them only");
             }
+            // A listener that only an Envoy can serve by names it.
+            NoteKind::Unused(_)
+                if note.at.0 == ResourceType::Secret && by_listeners.contains(&*note.at.1) => {}
             NoteKind::Unused(why) if is_good => {
                 reading.report("unused_resource", place.own, format!("{}: {why}", place.label));
             }
@@ -71,6 +76,12 @@ pub(super) fn report(reading: &mut Reading<'_>, sites: &Sites, notes: &[Note]) {
             | NoteKind::CanNotServe(_) => {}
         }
     }
+}
+
+/// What the texts of listeners name.
+fn named_by_listeners(sites: &Sites) -> BTreeSet<&str> {
+    let listeners = sites.iter().filter(|((kind, _), _)| *kind == ResourceType::Listener);
+    listeners.flat_map(|(_, node)| place::references(node).into_keys()).collect()
 }
 
 /// The resource that a note is about.

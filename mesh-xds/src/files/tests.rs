@@ -162,13 +162,61 @@ fn secrets_of_a_file_are_those_that_clusters_name() {
     let both = format!("{}{}", certificate("id", key), certificate("other", key));
     check(
         &[&bootstrap("", &both)],
-        &["0:18:11 unused_resource: secret `other`: no cluster names it"],
+        &["0:18:11 unused_resource: secret `other`: no cluster and no listener names it"],
     );
     check(
         &[&bootstrap("", &certificate("ix", key))],
         &[
             "0:11:56 unknown_resource: cluster `one`: there is no secret `id`",
-            "0:14:11 unused_resource: secret `ix`: no cluster names it",
+            "0:14:11 unused_resource: secret `ix`: no cluster and no listener names it",
+        ],
+    );
+}
+
+#[test]
+fn a_secret_that_only_envoys_listener_names_is_used() {
+    let listener = "static_resources:
+  listeners:
+  - name: envoys
+    address: { socket_address: { address: 127.0.0.1, port_value: 1 } }
+    listener_filters: [{ name: odd }]
+    filter_chains:
+    - transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          \"@type\": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          common_tls_context:
+            tls_certificate_sds_secret_configs: [{ name: shown }]
+            validation_context_sds_secret_config: { name: believed }
+  secrets:
+";
+    let key = "-----BEGIN PRIVATE KEY-----";
+    let secrets = ["shown", "believed", "other"].map(|name| certificate(name, key)).concat();
+    let files = files(&[&format!("{listener}{secrets}")]);
+    let unused = files.loaded.diagnostics.iter().filter(|found| found.code == "unused_resource");
+    let unused: Vec<_> = unused.filter(|found| found.message.starts_with("secret")).collect();
+    assert_eq!(unused.len(), 1, "{unused:?}");
+    assert_eq!(unused[0].message, "secret `other`: no cluster and no listener names it");
+}
+
+#[test]
+fn a_certificate_provider_is_one_of_whoever_connects() {
+    let named = |name: &str| {
+        let own = format!("tls_certificate_provider_instance: {{ instance_name: {name} }}");
+        let text = bootstrap("", "").replace("  secrets:\n", "");
+        text.replace("tls_certificate_sds_secret_configs: [{ name: id }]", &own)
+    };
+    let files = files(&[&named("of_theirs")]);
+    assert!(files.loaded.diagnostics.is_empty(), "{:?}", files.loaded.diagnostics);
+    let served = files.resources.unwrap();
+    let name = b"of_theirs";
+    assert!(served[0].body.windows(name.len()).any(|bytes| bytes == name), "as it is written");
+    check(
+        &[&named("\"\"")],
+        &[
+            "0:11:63 invalid_resource: cluster `one`: transport_socket.typed_config.common_tls_context.\
+           tls_certificate_provider_instance.instance_name: the bootstrap file has no certificate \
+           provider `` (gRFC A29)",
         ],
     );
 }

@@ -119,9 +119,10 @@ pub(in crate::decode) fn peer(
 /// The certificate provider that is the mesh's own, by what bootstrap files call it (gRFC A29; Istio).
 const OWN_PROVIDER: &str = "default";
 
-/// gRFC A29: an instance must be one of the bootstrap file's.
+/// gRFC A29: an instance must be one of the bootstrap file's, where there is one.
 fn check_provider(walk: &mut Walk, field: &str, instance: &str, context: &Context) {
-    if !context.certificate_providers.contains(instance) {
+    let is_named = context.any_certificate_provider && !instance.is_empty();
+    if !is_named && !context.certificate_providers.contains(instance) {
         let instance = shorten(instance);
         walk.at(field, |walk| {
             walk.error_at(

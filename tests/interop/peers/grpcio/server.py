@@ -1,6 +1,7 @@
 """Peer: grpcio's server, which answers with what it saw. It is mesh.interop.Peer; see ../README.md.
 
-With --xds PORT it serves when, and as, the control plane of GRPC_XDS_BOOTSTRAP says.
+With --xds PORT it serves when, and as, the control plane of GRPC_XDS_BOOTSTRAP says; with --secure, too, by the
+TLS that it says, and in no other way.
 """
 
 import argparse
@@ -25,6 +26,7 @@ def seen(context, message):
         "metadata": metadata,
         "message": message,
         "remaining_ms": int(remaining * 1000) if bounded else None,
+        "peer": [name.decode() for name in context.auth_context().get("peer_spiffe_id", [])],
     }
 
 
@@ -58,6 +60,7 @@ def handler(make, behaviour):
 
 arguments = argparse.ArgumentParser(description=__doc__)
 arguments.add_argument("--xds", type=int, metavar="PORT")
+arguments.add_argument("--secure", action="store_true")
 given = arguments.parse_args()
 server = grpc.server(futures.ThreadPoolExecutor(max_workers=32), xds=given.xds is not None)
 methods = {
@@ -67,7 +70,13 @@ methods = {
 server.add_generic_rpc_handlers(
     (grpc.method_handlers_generic_handler("mesh.interop.Peer", methods),)
 )
-port = server.add_insecure_port(f"127.0.0.1:{given.xds or 0}")
+address = f"127.0.0.1:{given.xds or 0}"
+if given.secure:
+    # Without TLS in the listener (gRFC A29), this would be in force.
+    unsecured = grpc.insecure_server_credentials()
+    port = server.add_secure_port(address, grpc.xds_server_credentials(unsecured))
+else:
+    port = server.add_insecure_port(address)
 server.start()
 # An xDS server does not say which port it has: it has none before it may serve.
 print("listening", given.xds or port, flush=True)

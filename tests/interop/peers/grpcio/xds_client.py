@@ -10,6 +10,7 @@ import json
 import sys
 
 import grpc
+import grpc.experimental
 from google.protobuf.wrappers_pb2 import StringValue
 from grpc._cython import cygrpc
 
@@ -27,6 +28,7 @@ def arguments():
     parser.add_argument("calls", type=int)
     parser.add_argument("--deadline-ms", type=int, default=5000, help="of each call")
     parser.add_argument("--metadata", type=pair, action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--secure", action="store_true", help="by the TLS of the control plane's clusters")
     parser.add_argument("--csds", action="store_true", help="say the bytes of ClientStatusResponse, too")
     parser.add_argument("--stay", action="store_true", help="then take a number of calls from each line of stdin")
     return parser.parse_args()
@@ -52,7 +54,17 @@ def run(unary, calls, given):
 
 
 given = arguments()
-with grpc.insecure_channel(given.target) as channel:
+
+
+def opened():
+    if not given.secure:
+        return grpc.insecure_channel(given.target)
+    # Without TLS in the cluster (gRFC A29), this would be in force.
+    unsecured = grpc.experimental.insecure_channel_credentials()
+    return grpc.secure_channel(given.target, grpc.xds_channel_credentials(unsecured))
+
+
+with opened() as channel:
     unary = channel.unary_unary(
         "/mesh.interop.Peer/Unary",
         request_serializer=StringValue.SerializeToString,
