@@ -3,7 +3,7 @@
 use crate::BoxError;
 use mesh_tower::identity::Material;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
     PKCS_ECDSA_P256_SHA256, SanType,
 };
 use rustls::client::Resumption;
@@ -38,11 +38,14 @@ pub(crate) struct Certificates {
 impl Certificates {
     pub(crate) fn issue() -> Result<Self, BoxError> {
         let mut params = CertificateParams::default();
+        // With rcgen's default both would have one name, and BoringSSL takes the others for self-signed.
+        params.distinguished_name.push(DnType::CommonName, "the authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let ca = CertifiedIssuer::self_signed(params, key()?)?;
         let issue = |uri: &str| -> Result<Pair, BoxError> {
             let mut params = CertificateParams::default();
+            params.distinguished_name.push(DnType::CommonName, uri);
             let (uri, host) = (uri.try_into()?, HOST.try_into()?);
             params.subject_alt_names = vec![SanType::URI(uri), SanType::DnsName(host)];
             let key = key()?;
