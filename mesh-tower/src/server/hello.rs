@@ -11,6 +11,10 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 #[cfg(feature = "tls")]
 const MAX_HELLO: usize = 64 * 1024;
 
+/// Room for the first read: a ClientHello with a key share of ML-KEM and one of X25519 is 1.5 to 2 KiB, and a
+/// buffer that grows from nothing takes seven reads for it.
+const FIRST_READ: usize = 4096;
+
 /// The type of a record of the handshake (RFC 8446 section 5.1).
 const HANDSHAKE: u8 = 0x16;
 
@@ -44,7 +48,7 @@ impl Beginning {
     /// # Cancel safety
     /// Not: what was read is lost, and the connection with it.
     pub(super) async fn read<I: AsyncRead + Unpin>(io: &mut I) -> io::Result<Self> {
-        let mut read = BytesMut::new();
+        let mut read = BytesMut::with_capacity(FIRST_READ);
         if io.read_buf(&mut read).await? == 0 {
             return Ok(Self::Closed);
         }
@@ -84,5 +88,59 @@ impl Beginning {
                 return Ok(Self::Raw(read.freeze()));
             }
         }
+    }
+}
+
+#[cfg(all(test, feature = "tls-aws-lc"))]
+mod tests {
+    use super::*;
+    use rustls::crypto::aws_lc_rs;
+    use std::pin::Pin;
+    use std::sync::Arc;
+    use std::task::{Context, Poll};
+    use tokio::io::ReadBuf;
+
+    /// Gives as much as is asked for, and counts how often it is asked.
+    struct Counted {
+        bytes: Bytes,
+        reads: usize,
+    }
+
+    impl AsyncRead for Counted {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            self.reads += 1;
+            let count = self.bytes.len().min(buf.remaining());
+            buf.put_slice(&self.bytes.split_to(count));
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn hello() -> Bytes {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        let name = "shop.example".try_into().unwrap();
+        let mut client = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+        let mut bytes = Vec::new();
+        client.write_tls(&mut bytes).unwrap();
+        bytes.into()
+    }
+
+    #[tokio::test]
+    async fn a_client_hello_is_one_read() {
+        let bytes = hello();
+        assert!(bytes.len() > 1024, "it has a key share of ML-KEM: {}", bytes.len());
+        let mut io = Counted { bytes: bytes.clone(), reads: 0 };
+        let Beginning::Hello(hello) = Beginning::read(&mut io).await.unwrap() else {
+            panic!("it is a ClientHello");
+        };
+        assert_eq!((io.reads, hello.taken, &hello.read), (1, bytes.len(), &bytes));
     }
 }
