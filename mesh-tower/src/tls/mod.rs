@@ -12,6 +12,9 @@
 //! | `server_material.rs` | what such a configuration is made of |
 //! | `server_verify.rs` | whether a client's certificate is good |
 //! | `server_refused.rs` | why it is not |
+//! | `spiffe.rs` | trust bundles of the configuration → roots of trust domains |
+//!
+//! What was revoked is said by `identity/chain.rs`, for both sides.
 //!
 //! No session is resumed: rustls does not verify a peer again then, so one that is not believed any more
 //! would live on. Nothing is installed as a default of the process.
@@ -26,5 +29,6 @@ pub(crate) mod server;
 mod server_material;
 pub(crate) mod server_refused;
 mod server_verify;
+mod spiffe;
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,11 @@ use super::server_material::{Files, Inputs, Own, Trust, unusable};
 use super::server_refused::{ClientRefusal, ClientRefused};
 use super::server_verify::{ClientVerifier, Demands, REFUSED};
 use crate::clock;
-use crate::identity::{Certificate, Credentials, Roots, certificates, crypto, private_key};
+use crate::identity::chain::{Lists, Unlisted};
+use crate::identity::{
+    Certificate, CertificateError, Credentials, Roots, certificates, crypto, private_key,
+    revocation_lists,
+};
 use mesh_core::identity::san::CompiledSanMatchers;
 use mesh_core::identity::{Peer, Validity};
 use mesh_core::model::tls::DownstreamTls;
@@ -21,8 +25,7 @@ use mesh_core::update::Secrets;
 use parking_lot::Mutex;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
+use rustls::pki_types::CertificateDer;
 use rustls::server::{Accepted, ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use std::cell::RefCell;
@@ -31,7 +34,6 @@ use std::io;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::server::TlsStream;
-use webpki::{CertRevocationList, OwnedCertRevocationList};
 
 pub(crate) use super::server_material::ServerTlsError;
 
@@ -232,7 +234,11 @@ fn verifier(
 ) -> Result<ClientVerifier, ServerTlsError> {
     let pem;
     let (roots, origin) = match trust {
-        Trust::Identity(identity, whose) => (identity.roots(), Arc::clone(whose)),
+        Trust::Identity(trust, whose) => (trust.roots(), Arc::clone(whose)),
+        Trust::Spiffe(texts, origin) => {
+            pem = texts.roots().map_err(|error| unusable(origin, &error))?;
+            (&pem, Arc::clone(origin))
+        }
         Trust::Pem(text, origin) => {
             let read = certificates(text).map_err(|error| unusable(origin, &error))?;
             pem = Roots::Any(read.into());
@@ -245,7 +251,7 @@ fn verifier(
     };
     let demands = Demands {
         names: names(inputs)?,
-        revoked: inputs.revoked.as_deref().map(revoked).transpose()?,
+        revoked: revoked(trust, inputs)?,
         required: inputs.policy.require_client_certificate,
         origin: Arc::clone(&origin),
         since: clock::wall(),
@@ -262,19 +268,19 @@ fn names(inputs: &Inputs) -> Result<CompiledSanMatchers, ServerTlsError> {
         .map_err(|(at, error)| unusable(&format!("san[{at}]"), &error))
 }
 
-/// The lists of a PEM text. None at all would mean that nobody is known not to be revoked.
-fn revoked(pem: &[u8]) -> Result<Vec<CertRevocationList<'static>>, ServerTlsError> {
-    let wrong = |error: &dyn std::fmt::Display| unusable(&"the revocation lists", error);
-    let mut lists = Vec::new();
-    for list in CertificateRevocationListDer::pem_slice_iter(pem) {
-        let list = list.map_err(|error| wrong(&error))?;
-        let list = OwnedCertRevocationList::from_der(&list).map_err(|error| wrong(&error))?;
-        lists.push(list.into());
+/// The lists of an identity that is believed, and the policy's own. None at all in a text of these would mean
+/// that nobody is known not to be revoked.
+fn revoked(trust: &Trust, inputs: &Inputs) -> Result<Vec<Lists>, ServerTlsError> {
+    let wrong = |error: CertificateError| unusable(&"the revocation lists", &error);
+    let mut all = Vec::new();
+    if let Trust::Identity(trust, _) = trust {
+        all.push(Lists::read(trust.revoked(), Unlisted::Good).map_err(wrong)?);
     }
-    match lists.is_empty() {
-        true => Err(wrong(&"no list in it: it must have `-----BEGIN X509 CRL-----` (PEM)")),
-        false => Ok(lists),
+    if let Some(pem) = &inputs.crl {
+        let lists = revocation_lists(pem).map_err(wrong)?;
+        all.push(Lists::read(&lists, Unlisted::Refused).map_err(wrong)?);
     }
+    Ok(all)
 }
 
 /// Whom the system trusts. Files of it that can't be read are told if there is nothing else.

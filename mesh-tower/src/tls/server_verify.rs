@@ -6,14 +6,16 @@
 //! 1. The certificate can be read.
 //! 2. There are roots for it: all of them, or those of its own trust domain (gRFC A87).
 //! 3. It leads to one of them, is valid now, and is for clients (RFC 5280 section 6).
-//! 4. Neither it nor one between it and the root was revoked. With lists, each issuer needs one that is not
-//!    over (Envoy: `crl`, which checks whole chains).
+//! 4. Neither it nor one between it and the root was revoked ([`chain`](crate::identity::chain)): by lists of
+//!    an identity who is on none is good (gRFC A69), by those of a listener (`crl`) each issuer needs one that
+//!    is not over (Envoy, which checks whole chains).
 //! 5. It has one of the names that are asked for, if any are.
 //!
 //! The client hears of it by the alert of TLS that fits. What we tell is left for whoever runs the handshake
 //! in [`REFUSED`]: rustls' own errors have no place for it.
 
 use super::server_refused::{CameCertificate, ClientRefusal, ClientRefused, TriedRoots};
+use crate::identity::chain::{Chain, Lists};
 use crate::identity::{Certificate, Roots};
 use mesh_core::WallTime;
 use mesh_core::identity::san::CompiledSanMatchers;
@@ -27,7 +29,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use webpki::{CertRevocationList, EndEntityCert, ExpirationPolicy, RevocationOptionsBuilder};
+use webpki::EndEntityCert;
 
 tokio::task_local! {
     /// Why the client of this handshake was refused.
@@ -41,8 +43,8 @@ pub(super) struct ClientVerifier {
     /// What the client is told of whom we believe.
     hints: Vec<DistinguishedName>,
     names: CompiledSanMatchers,
-    /// `None`: nothing is revoked.
-    revoked: Option<Vec<CertRevocationList<'static>>>,
+    /// None: nothing is revoked.
+    revoked: Vec<Lists>,
     required: bool,
     tried: TriedRoots,
     algorithms: WebPkiSupportedAlgorithms,
@@ -58,7 +60,7 @@ enum Anchors {
 /// What a verifier is made of.
 pub(super) struct Demands {
     pub(super) names: CompiledSanMatchers,
-    pub(super) revoked: Option<Vec<CertRevocationList<'static>>>,
+    pub(super) revoked: Vec<Lists>,
     pub(super) required: bool,
     pub(super) origin: Arc<str>,
     pub(super) since: WallTime,
@@ -123,16 +125,11 @@ impl ClientVerifier {
     ) -> Result<(), ClientRefusal> {
         let entity = EndEntityCert::try_from(first)
             .map_err(|error| refusal(&error, ClientRefusal::Other))?;
-        let lists: Vec<&CertRevocationList<'_>> = self.revoked.iter().flatten().collect();
-        let revocation = RevocationOptionsBuilder::new(&lists)
-            .ok()
-            .map(|options| options.with_expiration_policy(ExpirationPolicy::Enforce).build());
         let usage = webpki::KeyUsage::client_auth();
         let algorithms = self.algorithms.all;
-        entity
-            .verify_for_usage(algorithms, anchors, others, now, usage, revocation, None)
-            .map(|_path| ())
-            .map_err(|error| refusal(&error, ClientRefusal::Other))
+        let (entity, revoked) = (&entity, &self.revoked);
+        let chain = Chain { entity, others, anchors, usage, algorithms, now };
+        chain.verify(revoked).map_err(|error| refusal(&error, ClientRefusal::Other))
     }
 }
 

@@ -5,7 +5,7 @@ use crate::decode::testing::{ignored, n, secs, yes};
 use mesh_core::model::filter_chain::{
     EscapedSlashes, FilterChainMatch, ForwardClientCert, SourceType, TransportProtocol,
 };
-use mesh_core::model::tls::{DownstreamTls, TlsIdentity, TlsRoots};
+use mesh_core::model::tls::{DownstreamTls, SpiffeBundles, TlsIdentity, TlsRoots};
 use mesh_core::model::{
     Cidr, HttpConnectionManager, HttpFilterConfig, HttpFilterOverride, SanKind, SanMatcher,
     StringMatcher,
@@ -241,6 +241,20 @@ fn security() {
         },
         |t| {
             t.crl = Some(mesh_core::model::secret::SecretSource::Inline(list.as_bytes().into()));
+        },
+        &[],
+    );
+    check_tls(
+        |t| {
+            validation(t).ca_certificate_provider_instance = None;
+            validation(t).custom_validator_config =
+                crate::decode::secret_testing::spiffe(&["a.example"]);
+        },
+        |t| {
+            let bundle = "-----BEGIN CERTIFICATE-----\nx\n".as_bytes();
+            let bundle = mesh_core::model::secret::SecretSource::Inline(bundle.into());
+            let bundles = SpiffeBundles::Each([("a.example".into(), bundle)].into());
+            t.roots = Some(TlsRoots::Spiffe(bundles.into()));
         },
         &[],
     );
