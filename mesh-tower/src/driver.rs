@@ -169,7 +169,7 @@ impl Driver {
             sleep_until(until.map_or(next, |until| until.min(next))).await;
         }
         for endpoint in &endpoints {
-            endpoint.attached().close();
+            endpoint.attached().pool().close();
         }
         self.passthrough.close();
     }

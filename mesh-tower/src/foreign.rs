@@ -93,7 +93,8 @@ where
 
     fn send(&self, to: &InFlight<Net>, mut request: Request<MeshBody>) -> Self::Future {
         let cluster = to.target().cluster();
-        if !self.options.secures_itself && cluster.policy().cluster.tls != TlsPolicy::Off {
+        let is_plaintext = to.endpoint().attached().settings().tls == TlsPolicy::Off;
+        if !self.options.secures_itself && !is_plaintext {
             let failure = Failure::Connect(ConnectFailure::TlsUnavailable);
             let error = SendError { failure, request: Some(Box::new(request)), source: None };
             return ForeignFuture { state: State::Failed(Some(error)), classify: None };

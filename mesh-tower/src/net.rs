@@ -1,8 +1,12 @@
 //! [`Net`]: what this crate hangs on the core's live state. The one `Attach` there is.
 
+mod endpoint;
+
+pub(crate) use endpoint::NetEndpoint;
+
 #[cfg(feature = "tls")]
 use crate::connect;
-use crate::connect::{Connect, EndpointPool, PoolLimits, PoolSettings, Speaks};
+use crate::connect::{Connect, PoolLimits, PoolSettings, Speaks};
 use crate::dns::{AnyAddress, ResolveError};
 use crate::observe::cluster::{ClusterCells, LocalityCells};
 use crate::observe::events::{CloseReason, Security};
@@ -11,13 +15,12 @@ use crate::observe::target::{self, TargetCells};
 use crate::source::demand::Interests;
 #[cfg(feature = "tls")]
 use crate::tls::client::ClientTls;
-use arc_swap::{ArcSwap, ArcSwapOption, Guard};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use endpoint::Ways;
 use http::response;
 use mesh_core::Random;
 use mesh_core::breaker::{Breaker, Resource};
-#[cfg(feature = "tls")]
-use mesh_core::model::TlsPolicy;
-use mesh_core::model::{self, Address, Cluster, Discovery, Locality, RoutingPriority};
+use mesh_core::model::{self, Address, Cluster, Discovery, Locality, RoutingPriority, TlsPolicy};
 use mesh_core::outcome::{Class, ConnectFailure};
 use mesh_core::state::{Attach, TargetLabels};
 use mesh_core::update::Secrets;
@@ -137,7 +140,9 @@ pub struct Net {
 #[expect(unnameable_types, reason = "what the mesh hangs on its state is its own")]
 pub struct NetCluster {
     shared: Arc<Shared>,
-    settings: ArcSwap<PoolSettings>,
+    model: ArcSwap<Cluster>,
+    /// In which ways its endpoints are secured.
+    ways: Ways,
     limits: Arc<ClusterLimits>,
     /// A picker was published.
     changed: Arc<Notify>,
@@ -149,11 +154,6 @@ pub struct NetCluster {
 }
 
 impl NetCluster {
-    /// What connections are made with.
-    pub(crate) fn settings(&self) -> Guard<Arc<PoolSettings>> {
-        self.settings.load()
-    }
-
     /// Completes when a picker is published after this moment.
     pub(crate) fn endpoints_changed(&self) -> Pin<Box<OwnedNotified>> {
         let mut notified = Box::pin(Arc::clone(&self.changed).notified_owned());
@@ -240,15 +240,16 @@ impl PoolLimits for ClusterLimits {
 
 #[cfg(feature = "tls")]
 impl Net {
-    /// Who secures the connections of a cluster, and what they speak then. While the policy stays, it is
-    /// the same one: it knows the connections that are there.
+    /// Who secures the connections of a cluster's endpoints of one way, and what they speak then. While the
+    /// policy stays, it is the same one: it knows the connections that are there.
     fn secure(
         &self,
         cluster: &Cluster,
+        tls: &TlsPolicy,
         dial: &dyn Connect,
         before: Option<&PoolSettings>,
     ) -> (Option<Arc<ClientTls>>, Speaks) {
-        let TlsPolicy::On(policy) = &cluster.tls else {
+        let TlsPolicy::On(policy) = tls else {
             return (None, Speaks::of(cluster.protocol));
         };
         if dial.secures() {
@@ -268,11 +269,12 @@ impl Net {
 impl Net {
     fn pool_settings(
         &self,
+        attached: &NetCluster,
         cluster: &Cluster,
-        limits: &Arc<ClusterLimits>,
-        addresses: &Arc<ArcSwap<Vec<Address>>>,
+        tls: &TlsPolicy,
         before: Option<&PoolSettings>,
     ) -> PoolSettings {
+        let (limits, addresses) = (&attached.limits, &attached.addresses);
         let mut dial = Arc::clone(&self.shared.dial);
         if let Discovery::LogicalDns(_) = cluster.discovery {
             let (addresses, delay) =
@@ -280,14 +282,14 @@ impl Net {
             dial = Arc::new(AnyAddress { addresses, dial, delay });
         }
         #[cfg(feature = "tls")]
-        let (secure, speaks) = self.secure(cluster, &*dial, before);
+        let (secure, speaks) = self.secure(cluster, tls, &*dial, before);
         #[cfg(not(feature = "tls"))]
         let (speaks, _nobody_secures) = (Speaks::of(cluster.protocol), before);
         PoolSettings {
             speaks,
             options: cluster.connection,
             max_connections_per_endpoint: cluster.circuit_breakers.max_connections_per_endpoint,
-            tls: cluster.tls.clone(),
+            tls: tls.clone(),
             #[cfg(feature = "tls")]
             secure,
             secrets: Arc::clone(&self.shared.secrets),
@@ -300,7 +302,7 @@ impl Net {
 
 impl Attach for Net {
     type Cluster = NetCluster;
-    type Endpoint = EndpointPool;
+    type Endpoint = NetEndpoint;
     type Locality = Arc<LocalityCells>;
     type Target = Arc<TargetCells>;
 
@@ -316,23 +318,23 @@ impl Attach for Net {
         let cells = self.shared.registry.cluster(&cluster.name);
         let breaker = Arc::clone(breaker);
         let limits = Arc::new(ClusterLimits { breaker, cells: Arc::clone(&cells) });
-        let addresses = Arc::default();
         NetCluster {
             shared: Arc::clone(&self.shared),
-            settings: ArcSwap::from_pointee(self.pool_settings(cluster, &limits, &addresses, None)),
+            model: ArcSwap::new(Arc::clone(cluster)),
+            ways: Ways::default(),
             limits,
             changed: Arc::default(),
-            addresses,
+            addresses: Arc::default(),
             unresolved: ArcSwapOption::empty(),
             cells,
         }
     }
 
     fn cluster_changed(&self, attached: &NetCluster, cluster: &Arc<Cluster>) {
-        let before = attached.settings.load();
-        let (limits, addresses) = (&attached.limits, &attached.addresses);
-        let settings = self.pool_settings(cluster, limits, addresses, Some(&before));
-        attached.settings.store(Arc::new(settings));
+        attached.model.store(Arc::clone(cluster));
+        attached
+            .ways
+            .renew(|before| self.pool_settings(attached, cluster, &before.tls, Some(before)));
     }
 
     fn picker_changed(&self, attached: &NetCluster) {
@@ -344,16 +346,19 @@ impl Attach for Net {
         attached.changed.notify_waiters();
     }
 
-    fn endpoint(&self, _: &NetCluster, address: &Address) -> EndpointPool {
-        EndpointPool::new(address.clone())
+    fn endpoint(&self, cluster: &NetCluster, address: &Address, tls: &TlsPolicy) -> NetEndpoint {
+        // Of a cluster that is just changing this is what it was; it is told of the change next.
+        let model = cluster.model.load();
+        let way = cluster.ways.of(tls, || self.pool_settings(cluster, &model, tls, None));
+        NetEndpoint::new(address.clone(), way)
     }
 
-    fn endpoint_listed(&self, attached: &EndpointPool, endpoint: &model::Endpoint) {
-        attached.set_hostname(endpoint.hostname.as_ref());
+    fn endpoint_listed(&self, attached: &NetEndpoint, endpoint: &model::Endpoint) {
+        attached.pool().set_hostname(endpoint.hostname.as_ref());
     }
 
-    fn endpoint_removed(&self, attached: &EndpointPool) {
-        attached.drain();
+    fn endpoint_removed(&self, attached: &NetEndpoint) {
+        attached.pool().drain();
     }
 
     fn locality(&self, cluster: &NetCluster, locality: &Locality) -> Arc<LocalityCells> {

@@ -38,8 +38,7 @@ impl Leaf for Transport {
     type Future = TransportFuture;
 
     fn send(&self, to: &InFlight<Net>, request: Request<MeshBody>) -> TransportFuture {
-        let settings = to.target().cluster().attached().settings();
-        TransportFuture(State::Sending(to.endpoint().attached().send(&settings, request)))
+        TransportFuture(State::Sending(to.endpoint().attached().send(request)))
     }
 
     fn passthrough(

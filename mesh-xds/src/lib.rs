@@ -38,6 +38,7 @@ pub mod status;
 pub mod store;
 #[cfg(feature = "tls")]
 pub mod tls;
+mod tls_labels;
 
 pub use resource::{
     EndpointSource, HttpConnectionManager, HttpFilter, Resource, RouteSource, XdsCluster,

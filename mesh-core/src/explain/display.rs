@@ -221,6 +221,10 @@ fn told(endpoint: &EndpointReport) -> String {
         texts.push("ejected".to_owned());
     }
     texts.extend(endpoint.hostname.as_ref().map(|name| format!("hostname {name}")));
+    texts.extend(endpoint.tls_match.as_ref().map(|name| {
+        let security = policies::security(&endpoint.tls);
+        format!("{security} by the match `{name}`")
+    }));
     if texts.is_empty() { String::new() } else { format!("  {}", texts.join(", ")) }
 }
 

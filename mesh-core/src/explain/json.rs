@@ -261,6 +261,8 @@ fn endpoint(endpoint: &EndpointReport) -> Value {
         "health": health,
         "hostname": endpoint.hostname.as_deref(),
         "ejected": endpoint.ejected,
+        "tls": matches!(endpoint.tls, TlsPolicy::On(_)),
+        "tls_match": endpoint.tls_match.as_deref(),
     })
 }
 

@@ -192,11 +192,20 @@ fn connection(cluster: &Cluster) -> String {
         Protocol::Http2 => "HTTP/2",
         Protocol::Tcp => "TCP",
     };
-    let security = match cluster.tls {
+    let security = security(&cluster.tls);
+    let (or_by, timeout) = match cluster.tls_matches.len() {
+        0 => ("", time(cluster.connection.connect_timeout)),
+        _ => (" unless a match says otherwise", time(cluster.connection.connect_timeout)),
+    };
+    format!("{protocol}, {security}{or_by}, {timeout} to connect")
+}
+
+/// How connections are secured: what is shown to whom is not told here.
+pub(super) const fn security(tls: &TlsPolicy) -> &'static str {
+    match tls {
         TlsPolicy::Off => "plaintext",
         TlsPolicy::On(_) => "TLS",
-    };
-    format!("{protocol}, {security}, {} to connect", time(cluster.connection.connect_timeout))
+    }
 }
 
 fn budget(cluster: &Cluster) -> String {

@@ -3,7 +3,7 @@
 use crate::head::RequestHead;
 use crate::lb::Balancer;
 use crate::lb::failover::Capacity;
-use crate::model::{Address, Cluster, DropOverload, HealthStatus, Locality};
+use crate::model::{Address, Cluster, DropOverload, HealthStatus, Locality, TlsPolicy};
 use crate::outcome::NoEndpoint;
 use crate::router::OnlyCertain;
 use crate::state::{Attach, ChildShare, PickRequest, Picked, Picker, Target};
@@ -66,6 +66,11 @@ pub struct EndpointReport {
     pub hostname: Option<Arc<str>>,
     /// Whether it is ejected.
     pub ejected: bool,
+    /// How connections to it are secured.
+    pub tls: TlsPolicy,
+    /// The name of the match that says so; `None`: the cluster says it for all
+    /// ([`Cluster::tls_matches`]).
+    pub tls_match: Option<Arc<str>>,
 }
 
 /// What consistent hashing makes of a request.
@@ -86,7 +91,9 @@ impl ClusterReport {
         let panic = balancer.map(Balancer::priorities).unwrap_or_default().iter();
         Self {
             cluster: Arc::clone(&live.policy().cluster),
-            endpoints: balancer.map(|balancer| endpoints(&picker, balancer.odds().as_deref())),
+            endpoints: balancer.map(|balancer| {
+                endpoints(&live.policy().cluster, &picker, balancer.odds().as_deref())
+            }),
             counts: balancer.map(Balancer::counts).unwrap_or_default(),
             drop_overloads: picker.set().assignment().drop_overloads.clone(),
             panic: panic.filter(|state| state.panic).map(|state| state.priority).collect(),
@@ -109,12 +116,17 @@ fn children<A: Attach>(target: &Target<A>, head: &RequestHead<'_>) -> Vec<ChildR
     reports.collect()
 }
 
-fn endpoints<A: Attach>(picker: &Picker<A>, odds: Option<&[f64]>) -> Vec<EndpointReport> {
+fn endpoints<A: Attach>(
+    cluster: &Cluster,
+    picker: &Picker<A>,
+    odds: Option<&[f64]>,
+) -> Vec<EndpointReport> {
     let live = picker.set().endpoints();
     let localities = picker.set().assignment().localities.iter();
     let configured = localities
         .flat_map(|locality| locality.endpoints.iter().map(move |endpoint| (locality, endpoint)));
     let reports = configured.zip(live).enumerate().map(|(index, ((locality, endpoint), live))| {
+        let by = cluster.tls_match(locality, endpoint);
         EndpointReport {
             address: endpoint.address.clone(),
             odds: odds.and_then(|odds| odds.get(index).copied()),
@@ -124,6 +136,8 @@ fn endpoints<A: Attach>(picker: &Picker<A>, odds: Option<&[f64]>) -> Vec<Endpoin
             locality: locality.locality.clone(),
             hostname: endpoint.hostname.clone(),
             ejected: live.monitor().is_ejected(),
+            tls: by.map_or(&cluster.tls, |by| &by.tls).clone(),
+            tls_match: by.map(|by| Arc::clone(&by.name)),
         }
     });
     reports.collect()

@@ -1,6 +1,6 @@
 //! Clusters: a logical service and how to talk to it (Envoy: `config.cluster.v3.Cluster`).
 
-use super::{CircuitBreakers, LbPolicy, OutlierDetection, TlsPolicy};
+use super::{CircuitBreakers, LbPolicy, OutlierDetection, TlsMatch, TlsPolicy};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +19,11 @@ pub struct Cluster {
     pub lb_policy: LbPolicy,
     /// How its connections speak.
     pub protocol: Protocol,
-    /// How its connections are secured.
+    /// How its connections are secured, if none of `tls_matches` says otherwise for their endpoint.
     pub tls: TlsPolicy,
+    /// How connections to some of its endpoints are secured: the first that fits an endpoint's labels, or
+    /// else its locality's, counts before `tls` (Envoy: `transport_socket_matches`). Default none.
+    pub tls_matches: Vec<TlsMatch>,
     /// Limits and life of its connections.
     pub connection: ConnectionOptions,
     /// Concurrency limits.
@@ -41,6 +44,7 @@ impl Cluster {
             lb_policy: LbPolicy::default(),
             protocol: Protocol::default(),
             tls: TlsPolicy::default(),
+            tls_matches: Vec::new(),
             connection: ConnectionOptions::default(),
             circuit_breakers: CircuitBreakers::default(),
             outlier_detection: None,

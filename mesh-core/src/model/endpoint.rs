@@ -1,6 +1,6 @@
 //! Endpoints and how they are grouped (Envoy: `config.endpoint.v3`).
 
-use super::{Fraction, Locality};
+use super::{Fraction, Locality, TlsLabels};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 ///
 /// Parts are shared: an update that changes one locality points to the same others, and what is the
 /// same by pointer is not compared again.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct ClusterLoadAssignment {
     /// The localities, in any order of priority.
@@ -62,7 +62,7 @@ impl ClusterLoadAssignment {
 }
 
 /// The endpoints of one place with one priority.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct LocalityEndpoints {
     /// The place.
@@ -73,21 +73,24 @@ pub struct LocalityEndpoints {
     pub priority: u32,
     /// The endpoints.
     pub endpoints: Vec<Endpoint>,
+    /// What decides how connections to those are secured whose own labels fit no match
+    /// ([`Cluster::tls_matches`](super::Cluster::tls_matches)). Default none.
+    pub tls_labels: Option<Arc<TlsLabels>>,
 }
 
 impl LocalityEndpoints {
     /// A locality of priority 0 and weight 1 without endpoints.
     #[must_use]
     pub const fn new(locality: Locality) -> Self {
-        Self { locality, weight: 1, priority: 0, endpoints: Vec::new() }
+        Self { locality, weight: 1, priority: 0, endpoints: Vec::new(), tls_labels: None }
     }
 }
 
 /// One network address of a cluster, and what is known of it.
 ///
-/// The address is the key: everything else may change without the endpoint losing its connections
-/// and statistics.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The address is the key, with how its connections are secured: everything else may change without the
+/// endpoint losing its connections and statistics.
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Endpoint {
     /// Where it listens.
@@ -100,13 +103,23 @@ pub struct Endpoint {
     pub hostname: Option<Arc<str>>,
     /// The key that consistent hashing places it by, instead of its address (gRFC A76).
     pub hash_key: Option<Arc<str>>,
+    /// What decides how its connections are secured, where its cluster does that in several ways
+    /// ([`Cluster::tls_matches`](super::Cluster::tls_matches)). Default none.
+    pub tls_labels: Option<Arc<TlsLabels>>,
 }
 
 impl Endpoint {
     /// A healthy endpoint of weight 1.
     #[must_use]
     pub const fn new(address: Address) -> Self {
-        Self { address, weight: 1, health: HealthStatus::Unknown, hostname: None, hash_key: None }
+        Self {
+            address,
+            weight: 1,
+            health: HealthStatus::Unknown,
+            hostname: None,
+            hash_key: None,
+            tls_labels: None,
+        }
     }
 }
 

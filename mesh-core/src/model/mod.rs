@@ -73,5 +73,5 @@ pub use route::{
 pub use route_configuration::RouteConfiguration;
 pub use san::{SanKind, SanMatcher};
 pub use secret::Secret;
-pub use tls::{DownstreamTls, TlsPolicy};
+pub use tls::{DownstreamTls, TlsLabels, TlsMatch, TlsPolicy};
 pub use virtual_host::{Domain, VirtualHost};

@@ -7,6 +7,7 @@
 //! print. What a file holds is not looked at here.
 
 use super::SanMatcher;
+use super::tls::SpiffeBundles;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -49,6 +50,8 @@ pub struct SecretValidation {
     pub roots: SecretRoots,
     /// Any of these must match a subject alternative name; empty: nothing is said.
     pub san: Vec<SanMatcher>,
+    /// Lists of revoked certificates in PEM (Envoy: `crl`); `None`: nothing is said.
+    pub crl: Option<SecretSource>,
 }
 
 /// Who signs a peer's certificate.
@@ -59,6 +62,8 @@ pub enum SecretRoots {
     System,
     /// Certificates in PEM.
     Pem(SecretSource),
+    /// Those of each trust domain, for its members only (Envoy: `envoy.tls.cert_validator.spiffe`).
+    Spiffe(Arc<SpiffeBundles>),
 }
 
 /// Where the bytes are.
@@ -97,7 +102,7 @@ impl SecretValidation {
     /// Signed by these, of any name.
     #[must_use]
     pub const fn new(roots: SecretRoots) -> Self {
-        Self { roots, san: Vec::new() }
+        Self { roots, san: Vec::new(), crl: None }
     }
 }
 

@@ -4,9 +4,13 @@
 //! in: the one thing that a TLS implementation has to look at. It is a function of the policy and of the
 //! secrets that are in force, so that a secret that rotates changes no policy.
 
+mod matches;
 mod resolve;
+mod spiffe;
 
+pub use matches::{TlsLabels, TlsMatch};
 pub use resolve::{ResolvedIdentity, ResolvedRoots, ResolvedTls, SecretError};
+pub use spiffe::SpiffeBundles;
 
 use super::SanMatcher;
 use super::secret::{SecretCertificate, SecretSource};
@@ -44,6 +48,9 @@ pub struct UpstreamTls {
     pub alpn: Vec<Arc<str>>,
     /// Our own identity that the peer may ask for (mutual TLS). Default: none.
     pub identity: TlsIdentity,
+    /// Certificates that were revoked, as lists in PEM (Envoy: `crl`); those of a secret take their place.
+    /// With a list, one that is not over has to be there for each issuer in a peer's chain. Default: none.
+    pub crl: Option<SecretSource>,
 }
 
 /// What a server shows, and what its clients must prove (Envoy: `DownstreamTlsContext`).
@@ -62,8 +69,8 @@ pub struct DownstreamTls {
     /// The protocols that are agreed on, ours first (Envoy: `alpn_protocols`). Default: `h2`,
     /// `http/1.1`. A client that offers none of them is served nevertheless, as Envoy does.
     pub alpn: Vec<Arc<str>>,
-    /// Certificates that were revoked, as lists in PEM (Envoy: `crl`); `None`: none. With a list, one
-    /// has to be there for each issuer in a client's chain.
+    /// Certificates that were revoked, as lists in PEM (Envoy: `crl`); `None`: none. Those of a secret take
+    /// their place. With a list, one that is not over has to be there for each issuer in a client's chain.
     pub crl: Option<SecretSource>,
 }
 
@@ -117,6 +124,8 @@ pub enum TlsRoots {
     Pem(Arc<str>),
     /// The certificates of a file in PEM, which may be replaced.
     File(Arc<Path>),
+    /// Those of each trust domain, for its members only.
+    Spiffe(Arc<SpiffeBundles>),
     /// What a secret says.
     Secret(ValidationSecret),
 }
@@ -174,7 +183,8 @@ fn secrets<'t>(
             | TlsRoots::Mesh
             | TlsRoots::Provider(_)
             | TlsRoots::Pem(_)
-            | TlsRoots::File(_),
+            | TlsRoots::File(_)
+            | TlsRoots::Spiffe(_),
         )
         | None => None,
     };

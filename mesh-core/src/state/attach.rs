@@ -1,7 +1,7 @@
 //! [`Attach`]: what an adapter hangs on clusters, endpoints and targets.
 
 use crate::breaker::Breaker;
-use crate::model::{Address, Cluster, Endpoint, Locality};
+use crate::model::{Address, Cluster, Endpoint, Locality, TlsPolicy};
 use crate::update::Secrets;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -50,8 +50,14 @@ pub trait Attach: Debug + Send + Sync + 'static {
     /// A cluster is no longer configured. Calls in flight may still hold it.
     fn cluster_removed(&self, attached: &Self::Cluster);
 
-    /// An endpoint appeared in a cluster.
-    fn endpoint(&self, cluster: &Self::Cluster, address: &Address) -> Self::Endpoint;
+    /// An endpoint appeared in a cluster; `tls`: how its connections are secured, as long as it lives. One that
+    /// is to be secured in another way is another endpoint.
+    fn endpoint(
+        &self,
+        cluster: &Self::Cluster,
+        address: &Address,
+        tls: &TlsPolicy,
+    ) -> Self::Endpoint;
 
     /// What is configured of an endpoint, told when it appeared and whenever it changed. An address that
     /// is listed twice is told twice: the last counts. Default: nothing.
@@ -101,7 +107,7 @@ impl Attach for () {
     fn cluster_changed(&self, (): &Self::Cluster, _: &Arc<Cluster>) {}
     fn picker_changed(&self, (): &Self::Cluster) {}
     fn cluster_removed(&self, (): &Self::Cluster) {}
-    fn endpoint(&self, (): &Self::Cluster, _: &Address) -> Self::Endpoint {}
+    fn endpoint(&self, (): &Self::Cluster, _: &Address, _: &TlsPolicy) -> Self::Endpoint {}
     fn endpoint_removed(&self, (): &Self::Endpoint) {}
     fn locality(&self, (): &Self::Cluster, _: &Locality) -> Self::Locality {}
     fn target(&self, _: Option<&Self::Cluster>, _: TargetLabels<'_>) -> Self::Target {}

@@ -4,14 +4,16 @@
 //! that the rest needs to know, so that nothing else goes over all of them again. What is the same
 //! pointer is not even compared.
 
-use crate::model::{ClusterLoadAssignment, Endpoint, LocalityEndpoints};
+use super::securities::Securities;
+use crate::model::{ClusterLoadAssignment, Endpoint, LocalityEndpoints, TlsLabels};
 use std::ops::Range;
 use std::sync::Arc;
 
 /// Where two assignments differ; endpoints are counted through their localities.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Diff {
-    /// The old endpoints that are not at the same place, counted from the start or from the end.
+    /// The old endpoints that are not at the same place, counted from the start or from the end. One that is
+    /// secured in another way is not the same.
     pub(super) old: Range<usize>,
     /// The new endpoints in their place.
     pub(super) new: Range<usize>,
@@ -22,19 +24,23 @@ pub(super) struct Diff {
 }
 
 impl Diff {
-    pub(super) fn between(old: &ClusterLoadAssignment, new: &ClusterLoadAssignment) -> Self {
+    pub(super) fn between(
+        old: &ClusterLoadAssignment,
+        new: &ClusterLoadAssignment,
+        securities: &Securities<'_>,
+    ) -> Self {
         let (old_len, new_len) = (old.len(), new.len());
-        if std::ptr::eq(old, new) {
+        if std::ptr::eq(old, new) && securities.are_same() {
             let nothing = new_len..new_len;
             let (old, new, changed) = (nothing.clone(), nothing.clone(), nothing);
             return Self { old, new, changed, same_layout: true };
         }
         let same_layout = old.localities.len() == new.localities.len()
             && old.localities.iter().zip(&new.localities).all(is_alike);
-        let mut prefix = Walk::default();
+        let mut prefix = Walk::new(securities, usize::MAX);
         prefix.run(Cursor::new(old), Cursor::new(new), false);
         let shorter = old_len.min(new_len);
-        let mut suffix = Walk { most: shorter - prefix.same, ..Walk::default() };
+        let mut suffix = Walk::new(securities, shorter - prefix.same);
         suffix.run(Cursor::new(old), Cursor::new(new), true);
         let (old, new) = (prefix.same..old_len - suffix.same, prefix.same..new_len - suffix.same);
         // The first change from the start, the last one from the end.
@@ -63,53 +69,64 @@ impl Diff {
     }
 }
 
-/// The same place, the same part of the traffic, as many endpoints.
+/// The same place, the same part of the traffic, the same labels, as many endpoints.
 fn is_alike((old, new): (&Arc<LocalityEndpoints>, &Arc<LocalityEndpoints>)) -> bool {
     Arc::ptr_eq(old, new)
         || old.locality == new.locality
             && (old.weight, old.priority) == (new.weight, new.priority)
+            && old.tls_labels == new.tls_labels
             && old.endpoints.len() == new.endpoints.len()
 }
 
 /// How far two assignments have the same addresses, and what is different of those.
 #[derive(Debug)]
-struct Walk {
+struct Walk<'a> {
+    securities: &'a Securities<'a>,
     most: usize,
     same: usize,
     /// The first and the last that differ in anything else.
     changed: Option<(usize, usize)>,
 }
 
-impl Default for Walk {
-    fn default() -> Self {
-        Self { most: usize::MAX, same: 0, changed: None }
+impl<'a> Walk<'a> {
+    const fn new(securities: &'a Securities<'a>, most: usize) -> Self {
+        Self { securities, most, same: 0, changed: None }
     }
-}
 
-impl Walk {
     fn run(&mut self, mut old: Cursor<'_>, mut new: Cursor<'_>, backwards: bool) {
         loop {
             let len = old.run(backwards).min(new.run(backwards)).min(self.most - self.same);
             if len == 0 {
                 return;
             }
+            let labels = (old.labels, new.labels);
             let (before, after) = (old.take(len, backwards), new.take(len, backwards));
-            if std::ptr::eq(before, after) {
+            if std::ptr::eq(before, after) && self.securities.are_same() {
                 self.same += len;
                 continue;
             }
             let pairs = before.iter().zip(after);
-            let goes_on = if backwards { self.compare(pairs.rev()) } else { self.compare(pairs) };
+            let goes_on = if backwards {
+                self.compare(pairs.rev(), labels)
+            } else {
+                self.compare(pairs, labels)
+            };
             if !goes_on {
                 return;
             }
         }
     }
 
-    /// Whether all of them have the same addresses.
-    fn compare<'a>(&mut self, pairs: impl Iterator<Item = (&'a Endpoint, &'a Endpoint)>) -> bool {
+    /// Whether all of them have the same addresses and are secured alike; `labels` are their localities'.
+    fn compare<'e>(
+        &mut self,
+        pairs: impl Iterator<Item = (&'e Endpoint, &'e Endpoint)>,
+        labels: (Option<&TlsLabels>, Option<&TlsLabels>),
+    ) -> bool {
         for (before, after) in pairs {
-            if before.address != after.address {
+            if before.address != after.address
+                || !self.securities.are_alike((labels.0, before), (labels.1, after))
+            {
                 return false;
             }
             if before != after {
@@ -126,11 +143,13 @@ impl Walk {
 struct Cursor<'a> {
     localities: &'a [Arc<LocalityEndpoints>],
     rest: &'a [Endpoint],
+    /// The labels of the locality that it is in.
+    labels: Option<&'a TlsLabels>,
 }
 
 impl<'a> Cursor<'a> {
     fn new(assignment: &'a ClusterLoadAssignment) -> Self {
-        Self { localities: &assignment.localities, rest: &[] }
+        Self { localities: &assignment.localities, rest: &[], labels: None }
     }
 
     /// How many endpoints come in one run.
@@ -143,6 +162,7 @@ impl<'a> Cursor<'a> {
             };
             let Some((next, others)) = next else { break };
             (self.rest, self.localities) = (&next.endpoints, others);
+            self.labels = next.tls_labels.as_deref();
         }
         self.rest.len()
     }
@@ -169,7 +189,7 @@ mod tests {
     /// Assignments as in the fixture; `old`, `new` and `changed` as ranges.
     #[track_caller]
     fn check(old: &str, new: &str, expected: [Range<usize>; 3], same_layout: bool) {
-        let diff = Diff::between(&assignment(old), &assignment(new));
+        let diff = Diff::between(&assignment(old), &assignment(new), &Securities::default());
         let [old, new, changed] = expected;
         assert_eq!(diff, Diff { old, new, changed, same_layout });
     }
@@ -192,9 +212,9 @@ mod tests {
         let (old, mut new) = (assignment("1 2 | 3 4 | 5"), assignment("1 2 | 3 9 | 5"));
         new.localities[0] = Arc::clone(&old.localities[0]);
         new.localities[2] = Arc::clone(&old.localities[2]);
-        let diff = Diff::between(&old, &new);
+        let diff = Diff::between(&old, &new, &Securities::default());
         assert_eq!((diff.old, diff.new, diff.changed), (3..4, 3..4, 3..4));
-        assert!(Diff::between(&old, &old.clone()).is_nothing());
+        assert!(Diff::between(&old, &old.clone(), &Securities::default()).is_nothing());
     }
 
     fn flat(assignment: &ClusterLoadAssignment) -> Vec<Endpoint> {
@@ -211,7 +231,7 @@ mod tests {
                 words.iter().map(|(port, weight)| format!("{port}*{weight} ")).collect::<String>()
             };
             let (old, new) = (assignment(&text(&old)), assignment(&text(&new)));
-            let diff = Diff::between(&old, &new);
+            let diff = Diff::between(&old, &new, &Securities::default());
             prop_assert_eq!(diff.is_nothing(), old == new);
             let (old, new) = (flat(&old), flat(&new));
             prop_assert_eq!(old.len() - diff.old.len(), new.len() - diff.new.len());

@@ -7,7 +7,6 @@
 
 use super::updater::Entry;
 use super::{Attach, LiveEndpoint, Picker};
-use crate::model::TlsPolicy;
 use crate::time::Timestamp;
 use std::any::Any;
 use std::sync::Arc;
@@ -62,9 +61,9 @@ impl<A: Attach> Leaving<A> {
         left.map(|entry| Left { endpoints: entry.set.distinct(), entry }).collect()
     }
 
-    /// How connections of those are secured.
-    pub(super) fn policies(&self) -> impl Iterator<Item = &TlsPolicy> {
-        self.entries.iter().map(|entry| &entry.update.cluster.tls)
+    /// The secrets that connections of those need.
+    pub(super) fn secrets(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.entries.iter().flat_map(|entry| entry.update.cluster.secrets())
     }
 
     /// When to look again.

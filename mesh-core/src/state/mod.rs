@@ -38,6 +38,7 @@ mod prepare;
 mod publish;
 mod reconcile;
 mod secrets;
+mod securities;
 mod slots;
 mod snapshot;
 mod target;

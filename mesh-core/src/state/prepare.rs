@@ -3,7 +3,8 @@
 use super::diff::Diff;
 use super::endpoint_set::LocalityRange;
 use super::overflow::OverflowWatch;
-use super::reconcile::{Reconciled, range, reconcile};
+use super::reconcile::{Key, Reconciled, range, reconcile};
+use super::securities::Securities;
 use super::updater::Entry;
 use super::{ApplyError, Attach, ClusterPolicy, EndpointSet, LiveCluster, LiveEndpoint, Updater};
 use crate::lb::{Balancer, EjectedBits, EndpointId};
@@ -63,9 +64,17 @@ impl<A: Attach> Updater<A> {
         now: Timestamp,
     ) -> Result<Option<Prepared<A>>, ApplyError> {
         let same_cluster = known.is_some_and(|known| adopt_cluster(&known.update, update));
+        let next = Arc::clone(&update.cluster);
+        // The key of an endpoint holds what changes its identity: another transport security is
+        // another endpoint at the same address.
+        let before = known.map_or(&next, |known| &known.update.cluster);
+        let securities = Securities::between(before, &next);
         let (diff, same_endpoints) = match known {
-            Some(known) => adopt_endpoints(&known.update, update),
-            None => (Diff::between(&NOBODY, update.endpoints.as_deref().unwrap_or(&NOBODY)), false),
+            Some(known) => adopt_endpoints(&known.update, update, &securities),
+            None => {
+                let after = update.endpoints.as_deref().unwrap_or(&NOBODY);
+                (Diff::between(&NOBODY, after, &securities), false)
+            }
         };
         if same_cluster && same_endpoints {
             return Ok(None);
@@ -84,14 +93,8 @@ impl<A: Attach> Updater<A> {
                 Arc::new(LiveCluster::new(place, &policy, &self.marks.0, &self.attach))
             }
         };
-        // The key of an endpoint holds what changes its identity: another transport security is
-        // another endpoint at the same address.
-        let rekeyed = known.is_some_and(|known| known.update.cluster.tls != cluster.tls);
-        let before = known.filter(|_| !rekeyed).map(|known| Before { known, diff: &diff });
-        let (set, mut removed, added) = self.next_set(&live, before, update, now);
-        if rekeyed {
-            removed.extend(known.iter().flat_map(|known| known.set.distinct()));
-        }
+        let before = known.map(|known| Before { known, diff: &diff });
+        let (set, removed, added) = self.next_set(&live, (before, &securities), update, now);
         let ejected = before.map_or_else(EjectedBits::default, |before| before.ejected(&set));
         let balancer = self.balancer(update, before, &ejected)?;
         let detector = Detector::new(cluster.outlier_detection.as_ref(), now);
@@ -116,7 +119,7 @@ impl<A: Attach> Updater<A> {
     fn next_set(
         &mut self,
         live: &LiveCluster<A>,
-        before: Option<Before<'_, A>>,
+        (before, securities): (Option<Before<'_, A>>, &Securities<'_>),
         update: &ClusterUpdate,
         now: Timestamp,
     ) -> NextSet<A> {
@@ -126,21 +129,22 @@ impl<A: Attach> Updater<A> {
         let (old, diff) = match before {
             Some(before) => (&*before.known.set, before.diff),
             None => {
-                whole = Diff::between(&NOBODY, &assignment);
+                whole = Diff::between(&NOBODY, &assignment, securities);
                 (&empty, &whole)
             }
         };
         let (attach, next) = (&self.attach, &mut self.next_endpoint);
-        let make = |address: &Address| {
+        let make = |Key { address, security }: Key<'_>| {
             *next += 1;
-            let attached = attach.endpoint(live.attached(), address);
+            let attached = attach.endpoint(live.attached(), address, securities.policy(security));
             Arc::new(LiveEndpoint::new(EndpointId::new(*next), address.clone(), now, attached))
         };
         let filter = before.and_then(|before| before.known.filter.as_ref());
         let is_known = |address: &Address| filter.is_none_or(|known| known.may_contain(address));
-        let reconciled = reconcile(old, &assignment, diff, is_known, make);
+        let reconciled = reconcile(old, &assignment, diff, securities, is_known, make);
         let Reconciled { endpoints, removed, added } = reconciled;
-        for (index, listed) in diff.changed.clone().zip(range(&assignment, diff.changed.clone())) {
+        let changed = range(&assignment, diff.changed.clone());
+        for (index, (_, listed)) in diff.changed.clone().zip(changed) {
             if let Some(endpoint) = endpoints.get(index) {
                 attach.endpoint_listed(endpoint.attached(), listed);
             }
@@ -247,10 +251,14 @@ fn adopt_cluster(known: &ClusterUpdate, update: &mut ClusterUpdate) -> bool {
 }
 
 /// Puts the endpoints that are in force in the place of equal ones.
-fn adopt_endpoints(known: &ClusterUpdate, update: &mut ClusterUpdate) -> (Diff, bool) {
+fn adopt_endpoints(
+    known: &ClusterUpdate,
+    update: &mut ClusterUpdate,
+    securities: &Securities<'_>,
+) -> (Diff, bool) {
     let before = known.endpoints.as_deref().unwrap_or(&NOBODY);
     let after = update.endpoints.as_deref().unwrap_or(&NOBODY);
-    let diff = Diff::between(before, after);
+    let diff = Diff::between(before, after, securities);
     let is_same = diff.is_nothing()
         && known.endpoints.is_some() == update.endpoints.is_some()
         && before.drop_overloads == after.drop_overloads;

@@ -1,12 +1,14 @@
-//! Old endpoints + new assignment → next endpoints, keeping what has the same key.
+//! Old endpoints + new assignment → next endpoints, keeping what has the same key: address, and how its
+//! connections are secured.
 //!
 //! What the two assignments have in common at their start and end stays as it is, by the chunk; only
 //! the middle is matched. A few endpoints are matched by comparing, many go through a map.
 
 use super::chunks::Chunks;
 use super::diff::Diff;
+use super::securities::Securities;
 use super::{Attach, EndpointSet, LiveEndpoint};
-use crate::model::{Address, ClusterLoadAssignment, Endpoint};
+use crate::model::{Address, ClusterLoadAssignment, Endpoint, LocalityEndpoints};
 use hashbrown::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,7 +20,15 @@ pub(super) struct Reconciled<A: Attach> {
     pub(super) added: usize,
 }
 
-/// An address of a middle: the endpoint, if there is one already, and whether it stays.
+/// What an endpoint is known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key<'a> {
+    pub(super) address: &'a Address,
+    /// How its connections are secured ([`Securities`]).
+    pub(super) security: u32,
+}
+
+/// A key of a middle: the endpoint, if there is one already, and whether it stays.
 #[derive(Debug)]
 struct Place<A: Attach> {
     live: Option<Arc<LiveEndpoint<A>>>,
@@ -31,56 +41,66 @@ impl<A: Attach> Default for Place<A> {
     }
 }
 
-/// Matches `new` against `old` by address; `make` is called once for each address that is new, and
+/// Matches `new` against `old` by key; `make` is called once for each key that is new, and
 /// `is_known` says of an address, if it can, that it is not among the old ones.
 ///
-/// An address is one endpoint, however often it is listed.
+/// A key is one endpoint, however often it is listed.
 pub(super) fn reconcile<A: Attach>(
     old: &EndpointSet<A>,
     new: &ClusterLoadAssignment,
     diff: &Diff,
+    securities: &Securities<'_>,
     is_known: impl Fn(&Address) -> bool,
-    mut make: impl FnMut(&Address) -> Arc<LiveEndpoint<A>>,
+    mut make: impl FnMut(Key<'_>) -> Arc<LiveEndpoint<A>>,
 ) -> Reconciled<A> {
-    let before = || range(&old.assignment, diff.old.clone());
-    let after = || range(new, diff.new.clone());
+    let before = || {
+        range(&old.assignment, diff.old.clone()).map(|(locality, endpoint)| Key {
+            address: &endpoint.address,
+            security: securities.of_old(locality, endpoint),
+        })
+    };
+    let after = || {
+        range(new, diff.new.clone()).map(|(locality, endpoint)| Key {
+            address: &endpoint.address,
+            security: securities.of_new(locality, endpoint),
+        })
+    };
     let mut known = Places::of(before().chain(after()), diff.old.len() + diff.new.len());
     if old.has_repeats() {
-        known.find_in(old, &diff.old);
+        known.find_in(old, &diff.old, securities);
     } else {
-        for (index, endpoint) in diff.old.clone().zip(before()) {
-            known.place(&endpoint.address).live = old.endpoints.get(index).cloned();
+        for (index, key) in diff.old.clone().zip(before()) {
+            known.place(key).live = old.endpoints.get(index).cloned();
         }
-        let is_elsewhere = |address| known.is_open(address) && is_known(address);
-        if after().any(|endpoint| is_elsewhere(&endpoint.address)) {
-            known.find_in(old, &diff.old);
+        if after().any(|key| known.is_open(key) && is_known(key.address)) {
+            known.find_in(old, &diff.old, securities);
         }
     }
     let mut added = 0;
-    let middle = after().map(|endpoint| {
-        let place = known.place(&endpoint.address);
+    let middle = after().map(|key| {
+        let place = known.place(key);
         place.is_kept = true;
         let live = place.live.get_or_insert_with(|| {
             added += 1;
-            make(&endpoint.address)
+            make(key)
         });
         Arc::clone(live)
     });
     let middle: Vec<_> = middle.collect();
     let endpoints = old.endpoints.splice(diff.old.clone(), middle);
-    let removed = before().filter_map(|endpoint| {
-        let place = known.place(&endpoint.address);
+    let removed = before().filter_map(|key| {
+        let place = known.place(key);
         if place.is_kept { None } else { place.live.take() }
     });
     let removed = removed.collect();
     Reconciled { endpoints, removed, added }
 }
 
-/// The addresses of both middles.
+/// The keys of both middles.
 enum Places<'a, A: Attach> {
     /// Compared one by one.
-    Few(Vec<(&'a Address, Place<A>)>),
-    Many(HashMap<&'a Address, Place<A>>),
+    Few(Vec<(Key<'a>, Place<A>)>),
+    Many(HashMap<Key<'a>, Place<A>>),
 }
 
 /// The most endpoints of both middles that are compared one by one. Hashing 100,000 addresses takes
@@ -88,30 +108,36 @@ enum Places<'a, A: Attach> {
 const FEW: usize = 4;
 
 impl<'a, A: Attach> Places<'a, A> {
-    fn of(endpoints: impl Iterator<Item = &'a Endpoint>, count: usize) -> Self {
-        let places = endpoints.map(|endpoint| (&endpoint.address, Place::default()));
+    fn of(keys: impl Iterator<Item = Key<'a>>, count: usize) -> Self {
+        let places = keys.map(|key| (key, Place::default()));
         if count > FEW {
             return Self::Many(places.collect());
         }
-        let mut few: Vec<(&Address, Place<A>)> = Vec::with_capacity(count);
-        for (address, place) in places {
-            if few.iter().all(|(known, _)| *known != address) {
-                few.push((address, place));
+        let mut few: Vec<(Key<'_>, Place<A>)> = Vec::with_capacity(count);
+        for (key, place) in places {
+            if few.iter().all(|(known, _)| *known != key) {
+                few.push((key, place));
             }
         }
         Self::Few(few)
     }
 
-    /// Finds the endpoint of each address. It looks at all of `old`: an address that is listed twice
+    /// Finds the endpoint of each key. It looks at all of `old`: one that is listed twice
     /// may be outside of the middle, too, and then it stays.
-    fn find_in(&mut self, old: &EndpointSet<A>, middle: &Range<usize>) {
+    fn find_in(
+        &mut self,
+        old: &'a EndpointSet<A>,
+        middle: &Range<usize>,
+        securities: &Securities<'_>,
+    ) {
         if self.is_empty() {
             return;
         }
         let mut index = 0;
         for locality in &old.assignment.localities {
             for endpoint in &locality.endpoints {
-                if let Some(place) = self.find(&endpoint.address) {
+                let security = securities.of_old(locality, endpoint);
+                if let Some(place) = self.find(Key { address: &endpoint.address, security }) {
                     place.live = old.endpoints.get(index).cloned();
                     place.is_kept |= !middle.contains(&index);
                 }
@@ -120,36 +146,36 @@ impl<'a, A: Attach> Places<'a, A> {
         }
     }
 
-    fn find(&mut self, address: &Address) -> Option<&mut Place<A>> {
+    fn find(&mut self, key: Key<'a>) -> Option<&mut Place<A>> {
         match self {
             Self::Few(few) => {
-                let found = few.iter_mut().find(|(known, _)| *known == address);
+                let found = few.iter_mut().find(|(known, _)| *known == key);
                 found.map(|(_, place)| place)
             }
-            Self::Many(many) => many.get_mut(address),
+            Self::Many(many) => many.get_mut(&key),
         }
     }
 
-    /// The place of an address of one of the middles.
-    fn place(&mut self, address: &'a Address) -> &mut Place<A> {
+    /// The place of a key of one of the middles.
+    fn place(&mut self, key: Key<'a>) -> &mut Place<A> {
         match self {
             Self::Few(few) => {
-                let known = few.iter().position(|(known, _)| *known == address);
+                let known = few.iter().position(|(known, _)| *known == key);
                 let at = known.unwrap_or_else(|| {
-                    few.push((address, Place::default()));
+                    few.push((key, Place::default()));
                     few.len() - 1
                 });
                 &mut few[at].1
             }
-            Self::Many(many) => many.entry(address).or_default(),
+            Self::Many(many) => many.entry(key).or_default(),
         }
     }
 
-    /// Whether the endpoint of an address is not found yet.
-    fn is_open(&self, address: &Address) -> bool {
+    /// Whether the endpoint of a key is not found yet.
+    fn is_open(&self, key: Key<'a>) -> bool {
         let place = match self {
-            Self::Few(few) => few.iter().find(|(known, _)| *known == address).map(|(_, p)| p),
-            Self::Many(many) => many.get(address),
+            Self::Few(few) => few.iter().find(|(known, _)| *known == key).map(|(_, p)| p),
+            Self::Many(many) => many.get(&key),
         };
         place.is_some_and(|place| place.live.is_none())
     }
@@ -162,11 +188,11 @@ impl<'a, A: Attach> Places<'a, A> {
     }
 }
 
-/// Some endpoints of an assignment, counted through its localities.
+/// Some endpoints of an assignment, counted through its localities, each with its own.
 pub(super) fn range(
     assignment: &ClusterLoadAssignment,
     range: Range<usize>,
-) -> impl Iterator<Item = &Endpoint> {
+) -> impl Iterator<Item = (&LocalityEndpoints, &Endpoint)> {
     let mut start = 0;
     let parts = assignment.localities.iter().map(move |locality| {
         let endpoints = &locality.endpoints[..];
@@ -174,7 +200,7 @@ pub(super) fn range(
         let from = range.start.clamp(start, end) - start;
         let to = range.end.clamp(start, end) - start;
         start = end;
-        &endpoints[from..to.max(from)]
+        endpoints[from..to.max(from)].iter().map(move |endpoint| (&**locality, endpoint))
     });
     parts.flatten()
 }

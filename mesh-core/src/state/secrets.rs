@@ -33,7 +33,7 @@ impl<A: Attach> Updater<A> {
             return;
         }
         let mut kept = Secrets::new();
-        for name in self.leaving.policies().flat_map(|tls| tls.secrets()) {
+        for name in self.leaving.secrets() {
             if let Some((name, answer)) = self.secrets.get_key_value(name) {
                 kept.insert(Arc::clone(name), answer.clone());
             }

@@ -21,7 +21,7 @@ impl ConfigUpdate {
             listeners.map(|(name, listener)| (Arc::clone(name), Arc::clone(listener))).collect();
         let asked = listeners.values().flat_map(|listener| listener.clusters()).collect();
         let clusters = self.reachable(&hosts, asked);
-        let of_clusters = clusters.values().flat_map(|update| update.cluster.tls.secrets());
+        let of_clusters = clusters.values().flat_map(|update| update.cluster.secrets());
         let of_listeners = listeners.values().flat_map(|listener| secrets(listener));
         let secrets = of_clusters.chain(of_listeners).filter_map(|name| {
             let (name, answer) = self.secrets.get_key_value(name)?;

@@ -1,4 +1,4 @@
-//! [`EndpointPool`]: what hangs on an endpoint.
+//! [`EndpointPool`]: the connections of an endpoint.
 
 use super::PoolSettings;
 use super::sending::Sending;
@@ -14,8 +14,7 @@ use std::sync::Arc;
 ///
 /// Idle it is one small allocation; queues and connections are made when they are needed. Dropping it
 /// drains it.
-#[expect(unnameable_types, reason = "what hangs on the live state is the mesh's own")]
-pub struct EndpointPool {
+pub(crate) struct EndpointPool {
     shared: Arc<Shared>,
 }
 

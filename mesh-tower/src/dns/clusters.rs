@@ -61,7 +61,7 @@ pub enum DnsKind {
 }
 
 /// Something to know about one cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct DnsChange {
     /// The cluster's name.
@@ -71,7 +71,7 @@ pub struct DnsChange {
 }
 
 /// What happened to a cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum DnsEvent {
     /// These are the endpoints from now on; they differ from the last ones. Nobody: each name was

@@ -34,6 +34,12 @@ pub enum CertificateError {
         /// What the reader says.
         reason: String,
     },
+    /// It is no bundle of a trust domain, nor a map of them.
+    #[error("no trust bundle: {reason}")]
+    NotABundle {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// It is no X.509 certificate.
     #[error("no X.509 certificate: {reason}")]
     NotX509 {

@@ -114,6 +114,11 @@ impl Trust {
     pub fn revoked(&self) -> &[CertificateRevocationListDer<'static>] {
         &self.revoked
     }
+
+    /// As [`revoked`](Self::revoked), to be kept.
+    pub(crate) const fn shared_lists(&self) -> &Arc<[CertificateRevocationListDer<'static>]> {
+        &self.revoked
+    }
 }
 
 impl Roots {

@@ -21,6 +21,7 @@
 
 mod bundle_map;
 mod certificate;
+pub(crate) mod chain;
 mod configured;
 mod credentials;
 pub(crate) mod crypto;

@@ -11,11 +11,12 @@
 //! 4. It is valid now.
 //! 5. The key is its own.
 //! 6. The chain leads to the roots of its own trust domain, unless these are said to be of others only; none
-//!    of it was revoked. A list that is not there, or is older than it should be, revokes nothing: it is
+//!    of it was revoked ([`chain`](super::chain)). A list that is not there revokes nothing: it is
 //!    peers that refuse us then, and we would serve nobody if we refused ourselves.
 //!
 //! Material without a certificate has rule 1 only, and material without roots all but those about roots.
 
+use super::chain::{Chain, Lists, Unlisted};
 use super::error::{InvalidIdentity, Part, between};
 use super::material::{Material, Roots, Trust, in_part};
 use super::{Certificate, crypto};
@@ -152,13 +153,7 @@ fn trust(
     revoked: Vec<CertificateRevocationListDer<'static>>,
     ours: bool,
 ) -> Result<Arc<Trust>, InvalidIdentity> {
-    for list in &revoked {
-        let read = webpki::BorrowedCertRevocationList::from_der(list);
-        let read = read.map_err(|error| super::CertificateError::NotARevocationList {
-            reason: error.to_string(),
-        });
-        in_part(Part::RevocationLists, read)?;
-    }
+    in_part(Part::RevocationLists, Lists::read(&revoked, Unlisted::Good))?;
     let may_be_empty = match &roots {
         None => true,
         Some(Roots::Any(_)) => false,
@@ -249,34 +244,16 @@ pub(super) fn leads_to(
     let entity =
         webpki::EndEntityCert::try_from(first).map_err(|error| unverified(error.to_string()))?;
     let algorithms = provider.signature_verification_algorithms.all;
-    let verify = |revocation: Option<webpki::RevocationOptions<'_>>| {
-        let path = entity.verify_for_usage(
-            algorithms,
-            &usable,
-            intermediates,
-            time,
-            usage,
-            revocation,
-            None,
-        );
-        path.map(|_path| ())
-    };
-    verify(None).map_err(|error| unverified(error.to_string()))?;
-    for list in revoked {
-        // One at a time: webpki looks for an issuer's list by its name, and an issuer that has a new key has
-        // two of them. A list that is not our issuer's, by its signature, revokes nothing.
-        let Ok(list) = webpki::BorrowedCertRevocationList::from_der(list) else { continue };
-        let list = webpki::CertRevocationList::from(list);
-        let lists = [&list];
-        let Ok(options) = webpki::RevocationOptionsBuilder::new(&lists) else { continue };
-        let options = options.with_status_policy(webpki::UnknownStatusPolicy::Allow).build();
-        if verify(Some(options)) == Err(webpki::Error::CertRevoked) {
+    let (entity, anchors) = (&entity, usable.as_slice());
+    let chain = Chain { entity, others: intermediates, anchors, usage, algorithms, now: time };
+    let lists = Lists::read(revoked, Unlisted::Good);
+    let lists = lists.map_err(|error| unverified(error.to_string()))?;
+    match chain.verify([&lists]) {
+        Ok(()) => Ok(()),
+        Err(webpki::Error::CertRevoked) => {
             let (serial, issuer) = (&certificate.serial, &certificate.issuer);
-            return Err(InvalidIdentity::Revoked {
-                serial: Arc::clone(serial),
-                issuer: Arc::clone(issuer),
-            });
+            Err(InvalidIdentity::Revoked { serial: Arc::clone(serial), issuer: Arc::clone(issuer) })
         }
+        Err(error) => Err(unverified(error.to_string())),
     }
-    Ok(())
 }

@@ -156,7 +156,7 @@ impl ClientTls {
     }
 
     async fn made(&self, resolved: &ResolvedTls, now: WallTime) -> Result<Made, NotSecured> {
-        let believed = self.kept.believed(&resolved.roots, &self.credentials).await?;
+        let believed = self.kept.believed(resolved, &self.credentials).await?;
         let before = self.made.lock().clone();
         if let Some(made) = before.filter(|made| made.verifier.is_of(&believed, &resolved.san)) {
             return Ok(made);

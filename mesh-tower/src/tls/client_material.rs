@@ -8,17 +8,19 @@
 
 use super::client_refused::NotSecured;
 use super::client_verify::Believed;
+use super::spiffe::{self, SpiffeTexts};
+use crate::identity::chain::{Lists, Unlisted};
 use crate::identity::{
     Certificate, CertificateError, Credentials, Identities, Identity, Roots, certificates, crypto,
-    private_key,
+    private_key, revocation_lists,
 };
 use crate::source::read::{MAX_BYTES, read_bytes};
 use mesh_core::WallTime;
 use mesh_core::model::secret::{SecretCertificate, SecretSource};
-use mesh_core::model::tls::{ResolvedIdentity, ResolvedRoots};
+use mesh_core::model::tls::{ResolvedIdentity, ResolvedRoots, ResolvedTls};
 use mesh_core::outcome::ConnectFailure;
 use parking_lot::Mutex;
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use rustls::sign::CertifiedKey;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -64,12 +66,17 @@ impl Own {
 /// A chain and its key, in PEM.
 type Texts = (Arc<[u8]>, Arc<[u8]>);
 
+/// Lists of revoked certificates.
+type Crl = Arc<[CertificateRevocationListDer<'static>]>;
+
 /// What was read for one cluster, kept until it changes.
 #[derive(Default)]
 pub(super) struct Kept {
     files: Mutex<BTreeMap<Arc<Path>, File>>,
     pair: Mutex<Slot<Texts, Arc<Pair>>>,
     roots: Mutex<Slot<Arc<[u8]>, Roots>>,
+    bundles: Mutex<Slot<SpiffeTexts, Roots>>,
+    crl: Mutex<Slot<Arc<[u8]>, Crl>>,
     told: Mutex<Option<String>>,
 }
 
@@ -161,6 +168,27 @@ impl Kept {
     /// There is nothing that was good.
     pub(super) async fn believed(
         &self,
+        resolved: &ResolvedTls,
+        credentials: &Credentials,
+    ) -> Result<Believed, NotSecured> {
+        let mut believed = self.by_roots(&resolved.roots, credentials).await?;
+        if let Some(source) = &resolved.crl {
+            let origin = origin("the revocation lists", source);
+            let bytes = self.content(source).await?;
+            let (made, good) = self.crl.lock().of(bytes, |bytes| {
+                let lists = revocation_lists(bytes)?;
+                // Whether they can be used is known before they take the place of those that can.
+                Lists::read(&lists, Unlisted::Refused)?;
+                Ok(Crl::from(lists))
+            });
+            let is_file = matches!(source, SecretSource::File(_));
+            believed.crl = Some(self.good_of(made, good.filter(|_| is_file), &origin)?);
+        }
+        Ok(believed)
+    }
+
+    async fn by_roots(
+        &self,
         roots: &ResolvedRoots,
         credentials: &Credentials,
     ) -> Result<Believed, NotSecured> {
@@ -179,6 +207,16 @@ impl Kept {
                 let is_file = matches!(source, SecretSource::File(_));
                 let roots = self.good_of(made, good.filter(|_| is_file), &origin)?;
                 Ok(plain(roots, origin))
+            }
+            ResolvedRoots::Spiffe(bundles) => {
+                let mut texts = SpiffeTexts::default();
+                for (domain, source) in bundles.sources() {
+                    texts.0.insert(domain.cloned(), self.content(source).await?);
+                }
+                let (made, good) = self.bundles.lock().of(texts, SpiffeTexts::roots);
+                let is_file = spiffe::is_of_files(bundles);
+                let roots = self.good_of(made, good.filter(|_| is_file), spiffe::ORIGIN)?;
+                Ok(Believed { of_identity: true, ..plain(roots, spiffe::ORIGIN.into()) })
             }
             _ => Err(unusable("the roots", &"they are of a kind that is not known here")),
         }
@@ -273,14 +311,18 @@ fn current(identities: &Identities, origin: &str) -> Result<Arc<Identity>, NotSe
     })
 }
 
-/// Whom an identity believes. Not beyond its end: what is over is not renewed, and its roots may be old.
+/// Whom an identity believes, and what it revokes. It does not end with our own certificate: where we show
+/// that, it is asked for by itself.
 fn of_identity(identities: &Identities, origin: &str) -> Result<Believed, NotSecured> {
-    let roots = current(identities, origin)?.roots().clone();
-    Ok(Believed { roots, revoked: Arc::default(), origin: origin.into(), of_identity: true })
+    let trust = identities.trust().map_err(|error| {
+        NotSecured::new(ConnectFailure::IdentityUnavailable, format_args!("{origin}: {error}"))
+    })?;
+    let (roots, revoked) = (trust.roots().clone(), Arc::clone(trust.shared_lists()));
+    Ok(Believed { roots, revoked, crl: None, origin: origin.into(), of_identity: true })
 }
 
 fn plain(roots: Roots, origin: Arc<str>) -> Believed {
-    Believed { roots, revoked: Arc::default(), origin, of_identity: false }
+    Believed { roots, revoked: Arc::default(), crl: None, origin, of_identity: false }
 }
 
 fn pair(chain: &[u8], key: &[u8]) -> Result<Arc<Pair>, CertificateError> {

@@ -5,7 +5,8 @@
 //! 1. The certificate can be read.
 //! 2. There are roots for it: all of them, or those of its own trust domain (gRFC A87).
 //! 3. It leads to one of them, is valid now, is for servers, and neither it nor one between it and the root
-//!    is on a list of revoked ones (RFC 5280 section 6; gRFC A69: without a list nothing is revoked).
+//!    was revoked ([`chain`](crate::identity::chain)): by lists of an identity who is on none is good (gRFC
+//!    A69), by those of a cluster (`crl`) each issuer needs one (Envoy).
 //! 4. It has one of the names that are asked for (gRFC A29: any of them, in place of the host name). If none
 //!    is asked for, it is for the SNI that was sent (gRFC A101); without an SNI for the endpoint's address,
 //!    or, by roots of an identity, whoever they sign for.
@@ -13,6 +14,7 @@
 //! An IP address as SNI is not sent (RFC 6066 section 3), and is proven like one that was.
 
 use super::client_refused::{InWords, NotSecured};
+use crate::identity::chain::{Chain, Lists, Unlisted};
 use crate::identity::{Certificate, Roots};
 use mesh_core::WallTime;
 use mesh_core::identity::san::CompiledSanMatchers;
@@ -30,10 +32,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use webpki::{
-    CertRevocationList, EndEntityCert, OwnedCertRevocationList, RevocationOptionsBuilder,
-    UnknownStatusPolicy,
-};
+use webpki::EndEntityCert;
 
 /// Whom we believe, as it was read.
 #[derive(Clone, PartialEq, Eq)]
@@ -42,6 +41,8 @@ pub(super) struct Believed {
     pub(super) roots: Roots,
     /// What they took back.
     pub(super) revoked: Arc<[CertificateRevocationListDer<'static>]>,
+    /// What the cluster's own lists revoke (Envoy: `crl`); `None`: it has none.
+    pub(super) crl: Option<Arc<[CertificateRevocationListDer<'static>]>>,
     /// Where it comes from, in words.
     pub(super) origin: Arc<str>,
     /// They are of an identity: whoever they sign for is somebody of a mesh.
@@ -54,7 +55,7 @@ pub(super) struct Verifier {
     asked: Vec<SanMatcher>,
     names: CompiledSanMatchers,
     anchors: Anchors,
-    revoked: Vec<CertRevocationList<'static>>,
+    revoked: Vec<Lists>,
     /// Since when this is believed.
     since: WallTime,
     algorithms: WebPkiSupportedAlgorithms,
@@ -97,10 +98,9 @@ impl Verifier {
         let names = CompiledSanMatchers::new(asked).map_err(|(at, error)| {
             unusable(format!("name {at} that the peer must prove: {error}"))
         })?;
-        let read = |list: &CertificateRevocationListDer<'static>| {
-            OwnedCertRevocationList::from_der(list).map(CertRevocationList::from)
-        };
-        let revoked: Result<Vec<_>, _> = believed.revoked.iter().map(read).collect();
+        let own = std::iter::once(Lists::read(&believed.revoked, Unlisted::Good));
+        let strict = believed.crl.iter().map(|lists| Lists::read(lists, Unlisted::Refused));
+        let revoked: Result<Vec<_>, _> = own.chain(strict).collect();
         let revoked =
             revoked.map_err(|error| unusable(format!("a list of revoked ones: {error}")))?;
         let asked = asked.to_vec();
@@ -155,18 +155,11 @@ impl Verifier {
         anchors: &[TrustAnchor<'static>],
         now: WallTime,
     ) -> Result<(), (ConnectFailure, String)> {
-        let lists: Vec<&CertRevocationList<'_>> = self.revoked.iter().collect();
-        // gRFC A69: a certificate that no list speaks of is not revoked.
-        let revocation = RevocationOptionsBuilder::new(&lists)
-            .ok()
-            .map(|options| options.with_status_policy(UnknownStatusPolicy::Allow).build());
-        let time = UnixTime::since_unix_epoch(Duration::from_secs(now.as_unix_seconds()));
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(now.as_unix_seconds()));
         let usage = webpki::KeyUsage::server_auth();
         let algorithms = self.algorithms.all;
-        entity
-            .verify_for_usage(algorithms, anchors, others, time, usage, revocation, None)
-            .map(|_path| ())
-            .map_err(|error| chain_error(&error))
+        let chain = Chain { entity, others, anchors, usage, algorithms, now };
+        chain.verify(&self.revoked).map_err(|error| chain_error(&error))
     }
 
     fn is_expected(
@@ -265,13 +258,21 @@ fn chain_error(error: &webpki::Error) -> (ConnectFailure, String) {
         }
         Error::UnknownIssuer => "the peer's certificate does not lead to a root".to_owned(),
         Error::CertRevoked => "the peer's certificate, or one of its chain, was revoked".to_owned(),
+        Error::UnknownRevocationStatus => "nothing says whether the peer's certificate, or one of its chain, was revoked: give `crl` the list of each issuer".to_owned(),
+        Error::CrlExpired { time, next_update } => {
+            let ago = apart(next_update, &(*time).max(*next_update));
+            format!("a list of revoked certificates ended {ago} s ago: it must be renewed")
+        }
         error => format!("the peer's certificate is not good: {error}"),
     };
     let failure = match error {
         Error::CertExpired { .. } => ConnectFailure::TlsExpired,
         Error::CertNotValidYet { .. } => ConnectFailure::TlsNotYetValid,
         Error::CertRevoked => ConnectFailure::TlsRevoked,
-        Error::UnknownIssuer | Error::InvalidSignatureForPublicKey => ConnectFailure::TlsUntrusted,
+        Error::UnknownIssuer
+        | Error::InvalidSignatureForPublicKey
+        | Error::UnknownRevocationStatus
+        | Error::CrlExpired { .. } => ConnectFailure::TlsUntrusted,
         _ => ConnectFailure::Tls,
     };
     (failure, text)

@@ -13,6 +13,9 @@
 //! | `server_verify.rs` | whether a client's certificate is good |
 //! | `server_refused.rs` | why it is not |
 //! | `server_watch.rs` | which accepted connections have outlived what they were accepted by |
+//! | `spiffe.rs` | trust bundles of the configuration → roots of trust domains |
+//!
+//! What was revoked is said by `identity/chain.rs`, for both sides.
 //!
 //! No session is resumed: rustls does not verify a peer again then, so one that is not believed any more
 //! would live on. Nothing is installed as a default of the process.
@@ -28,5 +31,6 @@ mod server_material;
 pub(crate) mod server_refused;
 mod server_verify;
 pub(crate) mod server_watch;
+mod spiffe;
 #[cfg(test)]
 mod tests;

@@ -11,9 +11,13 @@
 
 use super::server_material::{Files, Inputs, Own, Trust, unusable};
 use super::server_refused::{ClientRefusal, ClientRefused};
-use super::server_verify::{ClientVerifier, Demands, REFUSED, Revoked};
+use super::server_verify::{ClientVerifier, Demands, REFUSED};
 use crate::clock;
-use crate::identity::{Certificate, Credentials, Roots, certificates, crypto, private_key};
+use crate::identity::chain::{Lists, Unlisted};
+use crate::identity::{
+    Certificate, CertificateError, Credentials, Roots, certificates, crypto, private_key,
+    revocation_lists,
+};
 use bytes::Bytes;
 use mesh_core::WallTime;
 use mesh_core::identity::san::CompiledSanMatchers;
@@ -23,8 +27,7 @@ use mesh_core::update::Secrets;
 use parking_lot::Mutex;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
+use rustls::pki_types::CertificateDer;
 use rustls::server::{Accepted, ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use std::cell::RefCell;
@@ -33,7 +36,6 @@ use std::io;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::server::TlsStream;
-use webpki::{CertRevocationList, OwnedCertRevocationList};
 
 pub(crate) use super::server_material::ServerTlsError;
 
@@ -268,7 +270,11 @@ fn verifier(
 ) -> Result<ClientVerifier, ServerTlsError> {
     let pem;
     let (roots, origin) = match trust {
-        Trust::Identity(identity, whose) => (identity.roots(), Arc::clone(whose)),
+        Trust::Identity(trust, whose) => (trust.roots(), Arc::clone(whose)),
+        Trust::Spiffe(texts, origin) => {
+            pem = texts.roots().map_err(|error| unusable(origin, &error))?;
+            (&pem, Arc::clone(origin))
+        }
         Trust::Pem(text, origin) => {
             let read = certificates(text).map_err(|error| unusable(origin, &error))?;
             pem = Roots::Any(read.into());
@@ -281,7 +287,7 @@ fn verifier(
     };
     let demands = Demands {
         names: names(inputs)?,
-        revoked: lists(trust, inputs)?,
+        revoked: revoked(trust, inputs)?,
         required: inputs.policy.require_client_certificate,
         origin: Arc::clone(&origin),
         since: clock::wall(),
@@ -298,31 +304,19 @@ fn names(inputs: &Inputs) -> Result<CompiledSanMatchers, ServerTlsError> {
         .map_err(|(at, error)| unusable(&format!("san[{at}]"), &error))
 }
 
-/// What is known of revoked certificates: by the policy, else by the identity that also has the roots.
-fn lists(trust: &Trust, inputs: &Inputs) -> Result<Option<Revoked>, ServerTlsError> {
-    if let Some(pem) = &inputs.revoked {
-        return Ok(Some(Revoked { lists: revoked(pem)?, of_policy: true }));
+/// The lists of an identity that is believed, and the policy's own. None at all in a text of these would mean
+/// that nobody is known not to be revoked.
+fn revoked(trust: &Trust, inputs: &Inputs) -> Result<Vec<Lists>, ServerTlsError> {
+    let wrong = |error: CertificateError| unusable(&"the revocation lists", &error);
+    let mut all = Vec::new();
+    if let Trust::Identity(trust, _) = trust {
+        all.push(Lists::read(trust.revoked(), Unlisted::Good).map_err(wrong)?);
     }
-    let Trust::Identity(identity, whose) = trust else { return Ok(None) };
-    let read = identity.crls().iter().map(|list| OwnedCertRevocationList::from_der(list));
-    let lists: Result<Vec<_>, _> = read.map(|list| list.map(CertRevocationList::from)).collect();
-    let lists = lists.map_err(|error| unusable(whose, &error))?;
-    Ok((!lists.is_empty()).then_some(Revoked { lists, of_policy: false }))
-}
-
-/// The lists of a PEM text. None at all would mean that nobody is known not to be revoked.
-fn revoked(pem: &[u8]) -> Result<Vec<CertRevocationList<'static>>, ServerTlsError> {
-    let wrong = |error: &dyn std::fmt::Display| unusable(&"the revocation lists", error);
-    let mut lists = Vec::new();
-    for list in CertificateRevocationListDer::pem_slice_iter(pem) {
-        let list = list.map_err(|error| wrong(&error))?;
-        let list = OwnedCertRevocationList::from_der(&list).map_err(|error| wrong(&error))?;
-        lists.push(list.into());
+    if let Some(pem) = &inputs.crl {
+        let lists = revocation_lists(pem).map_err(wrong)?;
+        all.push(Lists::read(&lists, Unlisted::Refused).map_err(wrong)?);
     }
-    match lists.is_empty() {
-        true => Err(wrong(&"no list in it: it must have `-----BEGIN X509 CRL-----` (PEM)")),
-        false => Ok(lists),
-    }
+    Ok(all)
 }
 
 /// Whom the system trusts. Files of it that can't be read are told if there is nothing else.

@@ -4,7 +4,8 @@
 //! stays. Identities are equal when they are the same one; of files the content counts, looked at once a
 //! second at most.
 
-use crate::identity::{Credentials, Identity, NoIdentity};
+use super::spiffe::{self, SpiffeTexts};
+use crate::identity::{self, Credentials, Identities, Identity, NoIdentity};
 use mesh_core::model::SanMatcher;
 use mesh_core::model::secret::{SecretCertificate, SecretSource};
 use mesh_core::model::tls::{
@@ -34,7 +35,8 @@ pub(super) struct Inputs {
     /// `None`: clients are not asked for certificates.
     pub(super) trust: Option<Trust>,
     pub(super) san: Vec<SanMatcher>,
-    pub(super) revoked: Option<Arc<[u8]>>,
+    /// What the policy's own lists revoke, in PEM.
+    pub(super) crl: Option<Arc<[u8]>>,
 }
 
 /// What we show.
@@ -47,8 +49,11 @@ pub(super) enum Own {
 /// Whom we believe.
 #[derive(Clone)]
 pub(super) enum Trust {
-    Identity(Arc<Identity>, Arc<str>),
+    /// Of an identity, with its lists of revoked certificates.
+    Identity(Arc<identity::Trust>, Arc<str>),
     Pem(Arc<[u8]>, Arc<str>),
+    /// The roots of trust domains.
+    Spiffe(SpiffeTexts, Arc<str>),
     System,
 }
 
@@ -90,7 +95,7 @@ impl PartialEq for Inputs {
         same && self.own == other.own
             && self.trust == other.trust
             && self.san == other.san
-            && self.revoked == other.revoked
+            && self.crl == other.crl
     }
 }
 
@@ -111,8 +116,9 @@ impl PartialEq for Trust {
         match (self, other) {
             (Self::Identity(one, _), Self::Identity(two, _)) => Arc::ptr_eq(one, two),
             (Self::Pem(one, _), Self::Pem(two, _)) => one == two,
+            (Self::Spiffe(one, _), Self::Spiffe(two, _)) => one == two,
             (Self::System, Self::System) => true,
-            (Self::Identity(..) | Self::Pem(..) | Self::System, _) => false,
+            (Self::Identity(..) | Self::Pem(..) | Self::Spiffe(..) | Self::System, _) => false,
         }
     }
 }
@@ -192,17 +198,18 @@ impl Inputs {
         alike.identity = policy.identity.clone();
         alike.roots = policy.roots.clone().unwrap_or(TlsRoots::System);
         alike.san = policy.san.clone();
+        alike.crl = policy.crl.clone();
         let resolved = alike.resolve(secrets).map_err(ServerTlsError::Secret)?;
         let own = own(&resolved.identity, credentials, files).await?;
         let trust = match policy.roots {
             Some(_) => Some(trust(&resolved.roots, credentials, files).await?),
             None => None,
         };
-        let revoked = match &policy.crl {
+        let crl = match &resolved.crl {
             Some(source) => Some(files.content(source).await?),
             None => None,
         };
-        Ok(Self { policy: Arc::clone(policy), own, trust, san: resolved.san, revoked })
+        Ok(Self { policy: Arc::clone(policy), own, trust, san: resolved.san, crl })
     }
 }
 
@@ -212,8 +219,8 @@ async fn own(
     files: &Files,
 ) -> Result<Own, ServerTlsError> {
     match identity {
-        ResolvedIdentity::Mesh => Ok(Own::Identity(current(None, credentials)?.0)),
-        ResolvedIdentity::Provider(name) => Ok(Own::Identity(current(Some(name), credentials)?.0)),
+        ResolvedIdentity::Mesh => current(None, credentials).map(Own::Identity),
+        ResolvedIdentity::Provider(name) => current(Some(name), credentials).map(Own::Identity),
         ResolvedIdentity::Certificate(SecretCertificate { chain, private_key, .. }) => {
             let origin = origin("the certificate", chain);
             let (chain, key) = (files.content(chain).await?, files.content(private_key).await?);
@@ -228,17 +235,28 @@ async fn trust(
     credentials: &Credentials,
     files: &Files,
 ) -> Result<Trust, ServerTlsError> {
-    let (identity, whose) = match roots {
+    let provider = match roots {
         ResolvedRoots::System => return Ok(Trust::System),
-        ResolvedRoots::Mesh => current(None, credentials)?,
-        ResolvedRoots::Provider(name) => current(Some(name), credentials)?,
+        ResolvedRoots::Mesh => None,
+        ResolvedRoots::Provider(name) => Some(name),
         ResolvedRoots::Pem(source) => {
             let content = files.content(source).await?;
             return Ok(Trust::Pem(content, origin("the roots", source)));
         }
+        ResolvedRoots::Spiffe(bundles) => {
+            let mut texts = SpiffeTexts::default();
+            for (domain, source) in bundles.sources() {
+                texts.0.insert(domain.cloned(), files.content(source).await?);
+            }
+            return Ok(Trust::Spiffe(texts, spiffe::ORIGIN.into()));
+        }
         _ => return Err(unusable(&"the roots", &"they are of a kind that is not known here")),
     };
-    Ok(Trust::Identity(identity, whose))
+    let (identities, whose) = whose(provider, credentials)?;
+    match identities.trust() {
+        Ok(trust) => Ok(Trust::Identity(trust, whose)),
+        Err(error) => Err(ServerTlsError::NoIdentity { whose, error }),
+    }
 }
 
 fn origin(what: &str, source: &SecretSource) -> Arc<str> {
@@ -248,23 +266,25 @@ fn origin(what: &str, source: &SecretSource) -> Arc<str> {
     }
 }
 
-/// The identity in force of the mesh, or of a provider, and whose it is.
+/// The identity in force of the mesh, or of a provider.
 fn current(
     provider: Option<&Arc<str>>,
     credentials: &Credentials,
-) -> Result<(Arc<Identity>, Arc<str>), ServerTlsError> {
-    let (identities, whose): (_, Arc<str>) = match provider {
-        None => {
-            (credentials.own().ok_or(ServerTlsError::Nobody)?, Arc::from("the mesh's identity"))
-        }
-        Some(name) => {
-            let found = credentials.provider(name);
-            let found = found.ok_or_else(|| ServerTlsError::NoProvider(Arc::clone(name)))?;
-            (found, format!("the certificate provider `{name}`").into())
-        }
+) -> Result<Arc<Identity>, ServerTlsError> {
+    let (identities, whose) = whose(provider, credentials)?;
+    identities.current().map_err(|error| ServerTlsError::NoIdentity { whose, error })
+}
+
+/// The identities of the mesh, or of a provider, and whose they are.
+fn whose<'c>(
+    provider: Option<&Arc<str>>,
+    credentials: &'c Credentials,
+) -> Result<(&'c Identities, Arc<str>), ServerTlsError> {
+    let Some(name) = provider else {
+        let own = credentials.own().ok_or(ServerTlsError::Nobody)?;
+        return Ok((own, Arc::from("the mesh's identity")));
     };
-    match identities.current() {
-        Ok(identity) => Ok((identity, whose)),
-        Err(error) => Err(ServerTlsError::NoIdentity { whose, error }),
-    }
+    let found = credentials.provider(name);
+    let found = found.ok_or_else(|| ServerTlsError::NoProvider(Arc::clone(name)))?;
+    Ok((found, format!("the certificate provider `{name}`").into()))
 }

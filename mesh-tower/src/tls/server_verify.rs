@@ -6,15 +6,16 @@
 //! 1. The certificate can be read.
 //! 2. There are roots for it: all of them, or those of its own trust domain (gRFC A87).
 //! 3. It leads to one of them, is valid now, and is for clients (RFC 5280 section 6).
-//! 4. Neither it nor one between it and the root was revoked. With lists of the policy, each issuer needs one
-//!    that is not over (Envoy: `crl`, which checks whole chains). Those of an identity revoke what they name,
-//!    and nothing else (gRFC A69).
+//! 4. Neither it nor one between it and the root was revoked ([`chain`](crate::identity::chain)): by lists of
+//!    an identity who is on none is good (gRFC A69), by those of a listener (`crl`) each issuer needs one that
+//!    is not over (Envoy, which checks whole chains).
 //! 5. It has one of the names that are asked for, if any are.
 //!
 //! The client hears of it by the alert of TLS that fits. What we tell is left for whoever runs the handshake
 //! in [`REFUSED`]: rustls' own errors have no place for it.
 
 use super::server_refused::{CameCertificate, ClientRefusal, ClientRefused, TriedRoots};
+use crate::identity::chain::{Chain, Lists};
 use crate::identity::{Certificate, Roots};
 use mesh_core::WallTime;
 use mesh_core::identity::san::CompiledSanMatchers;
@@ -28,10 +29,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use webpki::{
-    CertRevocationList, EndEntityCert, ExpirationPolicy, RevocationOptionsBuilder,
-    UnknownStatusPolicy,
-};
+use webpki::EndEntityCert;
 
 tokio::task_local! {
     /// Why the client of this handshake was refused.
@@ -45,8 +43,8 @@ pub(super) struct ClientVerifier {
     /// What the client is told of whom we believe.
     hints: Vec<DistinguishedName>,
     names: CompiledSanMatchers,
-    /// `None`: nothing is revoked.
-    revoked: Option<Revoked>,
+    /// None: nothing is revoked.
+    revoked: Vec<Lists>,
     required: bool,
     tried: TriedRoots,
     algorithms: WebPkiSupportedAlgorithms,
@@ -59,18 +57,10 @@ enum Anchors {
     ByTrustDomain(BTreeMap<TrustDomain, Vec<TrustAnchor<'static>>>),
 }
 
-/// Lists of revoked certificates.
-#[derive(Debug)]
-pub(super) struct Revoked {
-    pub(super) lists: Vec<CertRevocationList<'static>>,
-    /// The policy has them: each issuer needs one that is not over.
-    pub(super) of_policy: bool,
-}
-
 /// What a verifier is made of.
 pub(super) struct Demands {
     pub(super) names: CompiledSanMatchers,
-    pub(super) revoked: Option<Revoked>,
+    pub(super) revoked: Vec<Lists>,
     pub(super) required: bool,
     pub(super) origin: Arc<str>,
     pub(super) since: WallTime,
@@ -149,20 +139,11 @@ impl ClientVerifier {
     ) -> Result<(), ClientRefusal> {
         let entity = EndEntityCert::try_from(first)
             .map_err(|error| refusal(&error, ClientRefusal::Other))?;
-        let known = self.revoked.as_ref();
-        let lists: Vec<_> = known.iter().flat_map(|revoked| &revoked.lists).collect();
-        let is_strict = known.is_some_and(|revoked| revoked.of_policy);
-        let revocation =
-            RevocationOptionsBuilder::new(&lists).ok().map(|options| match is_strict {
-                true => options.with_expiration_policy(ExpirationPolicy::Enforce).build(),
-                false => options.with_status_policy(UnknownStatusPolicy::Allow).build(),
-            });
         let usage = webpki::KeyUsage::client_auth();
         let algorithms = self.algorithms.all;
-        entity
-            .verify_for_usage(algorithms, anchors, others, now, usage, revocation, None)
-            .map(|_path| ())
-            .map_err(|error| refusal(&error, ClientRefusal::Other))
+        let (entity, revoked) = (&entity, &self.revoked);
+        let chain = Chain { entity, others, anchors, usage, algorithms, now };
+        chain.verify(revoked).map_err(|error| refusal(&error, ClientRefusal::Other))
     }
 }
 

@@ -3,7 +3,9 @@
 #[path = "../../src/tls/tests/ca.rs"]
 #[expect(dead_code, reason = "tests of the verifier want more of it")]
 mod ca;
+mod per_endpoint;
 mod server;
+mod trust_domains;
 
 use crate::fixture::{
     bounded, call, cluster, config_with, eventually, get, grpc, metric, over_h2, text,

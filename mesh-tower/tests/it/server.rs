@@ -12,9 +12,9 @@ use mesh_core::identity::TrustDomain;
 use mesh_core::model::filter_chain::TransportProtocol;
 use mesh_core::model::matcher::StringPattern;
 use mesh_core::model::rbac::{Permission, Policy, Principal, Rbac, RbacAction, RbacFilter};
-use mesh_core::model::tls::DownstreamTls;
+use mesh_core::model::tls::{DownstreamTls, SpiffeBundles, TlsRoots};
 use mesh_core::model::{FilterChain, SanMatcher, StringMatcher};
-use mesh_tower::identity::{Material, Roots};
+use mesh_tower::identity::{Material, Roots, revocation_lists};
 use mesh_tower::server::ServingMode;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -123,6 +123,39 @@ async fn roots_sign_for_their_own_trust_domain_only() {
     check(&world, Some(&world.ca.issue(theirs)), Err("unknown_issuer")).await;
     check(&world, Some(&others.issue(FRIEND)), Err("unknown_issuer")).await;
     check(&world, Some(&world.ca.issue("spiffe://third.example/x")), Err("no_bundle")).await;
+}
+
+/// The same by the configuration (Envoy: `envoy.tls.cert_validator.spiffe`), whatever the identity believes.
+#[tokio::test]
+async fn bundles_of_the_configuration_sign_for_their_own_trust_domain_only() {
+    let (ours, others) = (Ca::new("ours"), Ca::new("others"));
+    let all = [("mesh.example", &ours), ("other.example", &others)];
+    let all = all.map(|(domain, ca)| (domain.into(), inline(&ca.pem())));
+    let bundles = TlsRoots::Spiffe(SpiffeBundles::Each(all.into()).into());
+    let world = World::new(ours, vec![mutual(|tls| tls.roots = Some(bundles))]).await;
+    let theirs = "spiffe://other.example/friend";
+    check(&world, Some(&world.ca.issue(FRIEND)), Ok(FRIEND)).await;
+    check(&world, Some(&others.issue(theirs)), Ok(theirs)).await;
+    check(&world, Some(&world.ca.issue(theirs)), Err("unknown_issuer")).await;
+    check(&world, Some(&others.issue(FRIEND)), Err("unknown_issuer")).await;
+    check(&world, Some(&world.ca.issue("spiffe://third.example/x")), Err("no_bundle")).await;
+}
+
+/// gRFC A69: by the lists of an identity, who is on none is good.
+#[tokio::test]
+async fn who_is_on_a_list_of_the_identity_does_not_get_in() {
+    let world = World::new(Ca::new("ours"), vec![mutual(|_| {})]).await;
+    let ours = world.ca.issue(OURS);
+    let (chain, key) = ours.der();
+    let roots = vec![CertificateDer::from_pem_slice(world.ca.pem().as_bytes()).unwrap()];
+    let lists = [world.ca.revoke(66, -60), Ca::new("ours").revoke(67, 3600)];
+    let lists = lists.iter().flat_map(|list| revocation_lists(list.as_bytes()).unwrap());
+    let material = Material::from_der(chain, key, Roots::Any(roots.into()));
+    world.identity.publish(material.with_revoked(lists.collect())).await.unwrap();
+    check(&world, Some(&world.ca.issue_for(FRIEND, (-60, 60), 65)), Ok(FRIEND)).await;
+    // Time takes no revocation back, and a list that another key signed revokes nobody.
+    check(&world, Some(&world.ca.issue_for(FRIEND, (-60, 60), 66)), Err("revoked")).await;
+    check(&world, Some(&world.ca.issue_for(FRIEND, (-60, 60), 67)), Ok(FRIEND)).await;
 }
 
 /// Istio's permissive mode: two chains.

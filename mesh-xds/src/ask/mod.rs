@@ -58,7 +58,7 @@ fn action(message: &HeaderValueOption) -> Option<AppendAction> {
     })
 }
 
-fn metadata(message: Struct) -> BTreeMap<Arc<str>, MetadataValue> {
+pub(crate) fn metadata(message: Struct) -> BTreeMap<Arc<str>, MetadataValue> {
     message.fields.into_iter().map(|(key, value)| (key.into(), from_value(value))).collect()
 }
 
@@ -91,7 +91,7 @@ fn to_value(value: &MetadataValue) -> Value {
     Value { kind: Some(kind) }
 }
 
-fn to_struct(fields: &BTreeMap<Arc<str>, MetadataValue>) -> Struct {
+pub(crate) fn to_struct(fields: &BTreeMap<Arc<str>, MetadataValue>) -> Struct {
     let fields = fields.iter().map(|(key, value)| (key.to_string(), to_value(value)));
     Struct { fields: fields.collect() }
 }

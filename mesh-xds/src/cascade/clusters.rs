@@ -234,7 +234,7 @@ impl Clusters {
 
 /// The names of the secrets that a cluster needs.
 pub(super) fn secrets(update: Option<&ClusterUpdate>) -> impl Iterator<Item = &Arc<str>> {
-    update.into_iter().flat_map(|update| update.cluster.tls.secrets())
+    update.into_iter().flat_map(|update| update.cluster.secrets())
 }
 
 /// Takes a cluster over in the place of another, and keeps what is equal as it is.

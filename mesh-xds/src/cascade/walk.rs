@@ -152,7 +152,7 @@ impl<'a> Walk<'a> {
         else {
             return;
         };
-        for secret in cluster.model.tls.secrets() {
+        for secret in cluster.model.secrets() {
             self.look(ResourceType::Secret, secret);
         }
         match &cluster.endpoints {

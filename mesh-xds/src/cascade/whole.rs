@@ -305,7 +305,7 @@ impl<'a> Linking<'a> {
 
     /// The secrets that a cluster names.
     fn secrets(&mut self, at: &Key, cluster: &ClusterUpdate, update: &mut ConfigUpdate) {
-        for name in cluster.cluster.tls.secrets() {
+        for name in cluster.cluster.secrets() {
             self.secret(at, name, update);
         }
     }

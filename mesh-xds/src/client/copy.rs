@@ -114,7 +114,7 @@ impl Client {
                 Ok(value) => {
                     self.status.copied(resource, copy.written());
                     if let Resource::Cluster(cluster) = &value {
-                        secrets.extend(cluster.model.tls.secrets().cloned());
+                        secrets.extend(cluster.model.secrets().cloned());
                     }
                     let hash = xxh64(body, 0);
                     let received = Received::new(Arc::clone(version), hash, body.clone());

@@ -36,6 +36,7 @@ pub fn cluster(model: &Cluster) -> pb::Cluster {
             .as_ref()
             .map(|model| outlier::outlier_detection(model, &mut words)),
         transport_socket: tls::transport_socket(&model.tls, model.protocol),
+        transport_socket_matches: tls::transport_socket_matches(model),
         ..pb::Cluster::default()
     };
     discovery(&model.discovery, &mut encoded, &mut words);

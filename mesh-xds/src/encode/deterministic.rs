@@ -3,9 +3,10 @@
 //! Replicas of a control plane must agree on versions, which are hashes of bytes, and Rust's hash maps
 //! have another order in every process. Protobuf's own "deterministic serialization" sorts the entries
 //! of maps; here the encoded bytes are sorted in place. Only maps that can hold several entries are
-//! looked for: the fields of our words. Entries of one map are adjacent, and sorting changes no length.
+//! looked for: the fields of our words, and what endpoints and their clusters say of how they are secured. Entries of one map are adjacent, and sorting changes no length.
 
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
+use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_types::pb::envoy::config::listener::v3::Listener;
 use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
 use prost::Message;
@@ -27,7 +28,11 @@ enum Inside {
     AnyEntries(&'static [(&'static str, Shape)]),
 }
 
-static CLUSTER: Shape = &[(25, Inside::Message(&METADATA))];
+static CLUSTER: Shape = &[(25, Inside::Message(&METADATA)), (43, Inside::Message(&TLS_MATCH))];
+static TLS_MATCH: Shape = &[(2, Inside::Message(&STRUCT))];
+static ASSIGNMENT: Shape = &[(2, Inside::Message(&LOCALITY))];
+static LOCALITY: Shape = &[(2, Inside::Message(&LB_ENDPOINT)), (9, Inside::Message(&METADATA))];
+static LB_ENDPOINT: Shape = &[(3, Inside::Message(&METADATA))];
 static ROUTE_CONFIGURATION: Shape =
     &[(2, Inside::Message(&VIRTUAL_HOST)), (17, Inside::Message(&METADATA))];
 static VIRTUAL_HOST: Shape = &[
@@ -79,6 +84,13 @@ static LIST: Shape = &[(1, Inside::Message(&VALUE))];
 pub(super) fn cluster(message: &Cluster) -> Vec<u8> {
     let mut bytes = message.encode_to_vec();
     sort(&mut bytes, CLUSTER);
+    bytes
+}
+
+/// The bytes of endpoints.
+pub(super) fn endpoints(message: &ClusterLoadAssignment) -> Vec<u8> {
+    let mut bytes = message.encode_to_vec();
+    sort(&mut bytes, ASSIGNMENT);
     bytes
 }
 

@@ -3,6 +3,7 @@
 use super::matcher::fraction;
 use super::words::Words;
 use super::wrap::uint32;
+use crate::tls_labels;
 use envoy_types::pb::envoy::config::core::v3::{
     Address as PbAddress, HealthStatus as PbHealth, Locality as PbLocality, Pipe, SocketAddress,
     address, socket_address::PortSpecifier,
@@ -56,7 +57,10 @@ pub(super) fn names<'a>(
 }
 
 fn locality_endpoints(model: &LocalityEndpoints) -> LocalityLbEndpoints {
+    let mut metadata = None;
+    tls_labels::say(model.tls_labels.as_deref(), &mut metadata);
     LocalityLbEndpoints {
+        metadata,
         locality: Some(locality(&model.locality)),
         lb_endpoints: model.endpoints.iter().map(endpoint).collect(),
         // Envoy: at least 1. Nothing said takes no traffic (gRFC A27; Envoy when it weighs
@@ -94,6 +98,7 @@ fn endpoint(model: &Endpoint) -> LbEndpoint {
         words.set("hash_key", &**key);
         encoded.metadata = words.into_metadata_as(LB_METADATA);
     }
+    tls_labels::say(model.tls_labels.as_deref(), &mut encoded.metadata);
     encoded
 }
 

@@ -166,7 +166,7 @@ impl Encoded {
 
     fn endpoints(message: &ClusterLoadAssignment) -> Self {
         let name = message.cluster_name.as_str();
-        Self::new(ResourceType::Endpoints, name, message.encode_to_vec())
+        Self::new(ResourceType::Endpoints, name, deterministic::endpoints(message))
     }
 
     /// A secret, for those who ask for it by name: a client asks for no others.

@@ -8,9 +8,12 @@
 use super::san;
 use super::secret::{self, source};
 use super::wrap::{ads, any};
+use crate::tls_labels;
+use envoy_types::pb::envoy::config::cluster::v3::cluster::TransportSocketMatch;
 use envoy_types::pb::envoy::config::core::v3::{
     DataSource, TransportSocket, data_source::Specifier, transport_socket::ConfigType,
 };
+use envoy_types::pb::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
     CertificateProviderPluginInstance, CertificateValidationContext, CommonTlsContext,
     SdsSecretConfig, UpstreamTlsContext,
@@ -19,10 +22,11 @@ use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
 };
 use mesh_core::model::secret::SecretSource;
 use mesh_core::model::tls::{TlsIdentity, TlsRoots};
-use mesh_core::model::{Protocol, SanMatcher, TlsPolicy};
+use mesh_core::model::{Cluster, Protocol, SanMatcher, TlsPolicy};
 use std::sync::Arc;
 
 pub(super) const SOCKET: &str = "envoy.transport_sockets.tls";
+const PLAINTEXT: &str = "envoy.transport_sockets.raw_buffer";
 /// The certificate provider that bootstrap files call so (gRFC A29).
 const PROVIDER: &str = "default";
 const ROOTS: &str = "ROOTCA";
@@ -41,7 +45,11 @@ pub(super) fn transport_socket(model: &TlsPolicy, protocol: Protocol) -> Option<
         },
         common_tls_context: Some(CommonTlsContext {
             alpn_protocols: alpn(&tls.alpn, protocol),
-            validation_context_type: Some(certificate_authorities(&tls.roots, &tls.san, None)),
+            validation_context_type: Some(certificate_authorities(
+                &tls.roots,
+                &tls.san,
+                tls.crl.as_ref().and_then(source),
+            )),
             ..identity(&tls.identity)
         }),
         ..UpstreamTlsContext::default()
@@ -50,6 +58,21 @@ pub(super) fn transport_socket(model: &TlsPolicy, protocol: Protocol) -> Option<
         name: SOCKET.to_owned(),
         config_type: Some(ConfigType::TypedConfig(any(&context))),
     })
+}
+
+/// The ways of some endpoints, each with a socket: what says nothing would be the cluster's own.
+pub(super) fn transport_socket_matches(model: &Cluster) -> Vec<TransportSocketMatch> {
+    let matches = model.tls_matches.iter().map(|one| TransportSocketMatch {
+        name: one.name.to_string(),
+        r#match: Some(tls_labels::to_match(&one.labels)),
+        transport_socket: Some(transport_socket(&one.tls, model.protocol).unwrap_or_else(|| {
+            TransportSocket {
+                name: PLAINTEXT.to_owned(),
+                config_type: Some(ConfigType::TypedConfig(any(&RawBuffer {}))),
+            }
+        })),
+    });
+    matches.collect()
 }
 
 /// What is said; else, where nothing is left to decide, the protocol: `auto_config` names both by itself.
@@ -126,6 +149,9 @@ pub(super) fn certificate_authorities(
         }
         TlsRoots::File(path) => {
             context.trusted_ca = source(&SecretSource::File(Arc::clone(path)));
+        }
+        TlsRoots::Spiffe(bundles) => {
+            context.custom_validator_config = Some(secret::spiffe(bundles));
         }
         TlsRoots::Secret(secret) => {
             let by_sds = by_sds(&secret.name);

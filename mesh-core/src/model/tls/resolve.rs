@@ -1,6 +1,6 @@
 //! [`UpstreamTls::resolve`]: a policy with its secrets put in.
 
-use super::{TlsIdentity, TlsRoots, UpstreamTls, ValidationSecret};
+use super::{SpiffeBundles, TlsIdentity, TlsRoots, UpstreamTls, ValidationSecret};
 use crate::model::SanMatcher;
 use crate::model::secret::{
     Secret, SecretCertificate, SecretContent, SecretRoots, SecretSource, SecretValidation,
@@ -23,6 +23,8 @@ pub struct ResolvedTls {
     pub san: Vec<SanMatcher>,
     /// The protocols that are offered; empty: what follows from the cluster's protocol.
     pub alpn: Vec<Arc<str>>,
+    /// Lists of revoked certificates in PEM; `None`: none.
+    pub crl: Option<SecretSource>,
 }
 
 /// The identity that we show to a peer.
@@ -51,6 +53,8 @@ pub enum ResolvedRoots {
     Provider(Arc<str>),
     /// Certificates in PEM.
     Pem(SecretSource),
+    /// Those of each trust domain.
+    Spiffe(Arc<SpiffeBundles>),
 }
 
 /// Why a secret that a cluster names can't be used.
@@ -88,7 +92,7 @@ impl UpstreamTls {
     /// [`SecretError`] says which secret is missing, or is of the wrong kind: then no connection may be
     /// made.
     pub fn resolve(&self, secrets: &Secrets) -> Result<ResolvedTls, SecretError> {
-        let mut san = self.san.clone();
+        let (mut san, mut crl) = (self.san.clone(), self.crl.clone());
         let identity = match &self.identity {
             TlsIdentity::None => ResolvedIdentity::None,
             TlsIdentity::Mesh => ResolvedIdentity::Mesh,
@@ -104,16 +108,19 @@ impl UpstreamTls {
             TlsRoots::Provider(name) => ResolvedRoots::Provider(Arc::clone(name)),
             TlsRoots::Pem(text) => ResolvedRoots::Pem(SecretSource::Inline(text.as_bytes().into())),
             TlsRoots::File(path) => ResolvedRoots::Pem(SecretSource::File(Arc::clone(path))),
+            TlsRoots::Spiffe(bundles) => ResolvedRoots::Spiffe(Arc::clone(bundles)),
             TlsRoots::Secret(secret) => {
                 let found = validation(secrets, &secret.name)?;
                 if !secret.ignores_names {
                     san.extend(found.san.iter().cloned());
                 }
+                // Envoy: what a secret says is merged into the default.
+                crl = found.crl.clone().or(crl);
                 merged(secret, &found.roots)
             }
         };
         let (sni, alpn) = (self.sni.clone(), self.alpn.clone());
-        Ok(ResolvedTls { identity, roots, sni, san, alpn })
+        Ok(ResolvedTls { identity, roots, sni, san, alpn, crl })
     }
 }
 
@@ -121,6 +128,7 @@ impl UpstreamTls {
 fn merged(secret: &ValidationSecret, roots: &SecretRoots) -> ResolvedRoots {
     match (roots, &secret.pem) {
         (SecretRoots::Pem(source), _) => ResolvedRoots::Pem(source.clone()),
+        (SecretRoots::Spiffe(bundles), _) => ResolvedRoots::Spiffe(Arc::clone(bundles)),
         (SecretRoots::System, Some(source)) => ResolvedRoots::Pem(source.clone()),
         (SecretRoots::System, None) => ResolvedRoots::System,
     }
@@ -261,6 +269,21 @@ mod tests {
         ];
         for (tls, expected) in table {
             assert_eq!(show(&tls), expected);
+        }
+    }
+
+    /// Envoy merges what a secret says into the default.
+    #[test]
+    fn lists_of_a_secret_take_the_place_of_the_policys() {
+        let mut all = secrets();
+        let mut theirs = SecretValidation::new(SecretRoots::System);
+        theirs.crl = Some(inline("their list"));
+        let secret = Secret::new("crl", SecretContent::Validation(theirs));
+        all.insert("crl".into(), SecretAnswer::Known(Arc::new(secret)));
+        for (secret, expected) in [("crl", "their list"), ("pem", "our list")] {
+            let mut tls = of(TlsIdentity::None, TlsRoots::Secret(by(secret)));
+            tls.crl = Some(inline("our list"));
+            assert_eq!(tls.resolve(&all).unwrap().crl, Some(inline(expected)));
         }
     }
 

@@ -6,7 +6,7 @@ use crate::local_reply::Reason;
 use crate::model::{
     Address, Cluster, ClusterLoadAssignment, ClusterSpecifier, Domain, Endpoint, ForwardAction,
     HashPolicy, HealthStatus, LbAlgorithm, LbPolicy, Locality, LocalityEndpoints, Route,
-    RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
+    RouteAction, RouteConfiguration, RouteMatch, TlsPolicy, VirtualHost,
 };
 use crate::outcome::{Outcome, ResponseOutcome};
 use crate::random::SplitMix64;
@@ -63,9 +63,10 @@ impl Attach for Recorder {
         self.say(&format!("{cluster} gone"));
     }
 
-    fn endpoint(&self, cluster: &Arc<str>, address: &Address) -> String {
+    fn endpoint(&self, cluster: &Arc<str>, address: &Address, tls: &TlsPolicy) -> String {
         let name = format!("{cluster}{}", port(address));
-        self.say(&format!("{name} new"));
+        let secured = if *tls == TlsPolicy::Off { "" } else { ", secured" };
+        self.say(&format!("{name} new{secured}"));
         name
     }
 

@@ -5,6 +5,7 @@ use crate::lb::EndpointId;
 use crate::model::{Address, ClusterLoadAssignment, Endpoint, Locality, LocalityEndpoints};
 use crate::state::diff::Diff;
 use crate::state::reconcile::{Reconciled, reconcile};
+use crate::state::securities::Securities;
 use crate::state::{EndpointSet, LiveEndpoint};
 use crate::time::Timestamp;
 use proptest::prelude::*;
@@ -25,14 +26,14 @@ impl Series {
         let empty = EndpointSet::empty();
         let made = &mut self.made;
         let old = self.set.as_ref().unwrap_or(&empty);
-        let diff = Diff::between(&old.assignment, &assignment);
+        let diff = Diff::between(&old.assignment, &assignment, &Securities::default());
         let known: BTreeSet<_> = old.endpoints().map(|endpoint| endpoint.address()).collect();
         let is_known = |address: &Address| self.guesses || known.contains(address);
         let Reconciled { endpoints, removed, added } =
-            reconcile(old, &assignment, &diff, is_known, |address| {
+            reconcile(old, &assignment, &diff, &Securities::default(), is_known, |key| {
                 *made += 1;
                 let id = EndpointId::new(*made);
-                Arc::new(LiveEndpoint::new(id, address.clone(), Timestamp::ZERO, ()))
+                Arc::new(LiveEndpoint::new(id, key.address.clone(), Timestamp::ZERO, ()))
             });
         let assignment = Arc::new(assignment);
         let distinct = old.distinct_len() + added - removed.len();

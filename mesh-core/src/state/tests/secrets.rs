@@ -67,7 +67,7 @@ fn a_secret_is_there_before_the_cluster_that_names_it() {
     let mut world = World::new();
     let applied = world.apply(update("a:x", "x=1"), 0).unwrap();
     assert!(applied.secrets_changed);
-    assert_eq!(told(&world), "0 a new, 0 a1 new, 0 secrets x=1, 0 a picker");
+    assert_eq!(told(&world), "0 a new, 0 a1 new, secured, 0 secrets x=1, 0 a picker");
     assert_eq!(show(world.mesh.snapshot().secrets()), "x=1");
 }
 
@@ -80,7 +80,7 @@ fn another_secret_comes_before_and_goes_after_the_change() {
     world.apply(update("a:y", "y=2"), 1).unwrap();
     assert_eq!(
         told(&world),
-        "1 a1 new, 1 secrets x=1 y=2, 1 a changed, 1 a picker, 2 a1 gone, 2 secrets y=2"
+        "1 a1 new, secured, 1 secrets x=1 y=2, 1 a changed, 1 a picker, 2 a1 gone, 2 secrets y=2"
     );
     assert_eq!(show(world.mesh.snapshot().secrets()), "y=2");
 }

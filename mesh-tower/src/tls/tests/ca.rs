@@ -1,8 +1,9 @@
 //! A certificate authority for tests. The integration tests have it, too.
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
-    IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationList,
+    CertificateRevocationListParams, CertifiedIssuer, DnType, IsCa, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
 };
 use std::time::{Duration, SystemTime};
 
@@ -51,21 +52,36 @@ impl Ca {
 
     /// A list of revoked certificates, in DER.
     pub(crate) fn revoke(&self, serial: u64) -> Vec<u8> {
+        self.list(serial, 3600).der().to_vec()
+    }
+
+    /// The same in PEM.
+    pub(crate) fn revoke_pem(&self, serial: u64) -> String {
+        self.list(serial, 3600).pem().unwrap()
+    }
+
+    /// A list that was to be renewed a minute ago, in DER.
+    pub(crate) fn revoke_long_ago(&self, serial: u64) -> Vec<u8> {
+        self.list(serial, -60).der().to_vec()
+    }
+
+    /// A list that is over so many seconds from now.
+    fn list(&self, serial: u64, until: i64) -> CertificateRevocationList {
         let revoked = RevokedCertParams {
             serial_number: SerialNumber::from(serial),
-            revocation_time: from_now(-60).into(),
+            revocation_time: from_now(-120).into(),
             reason_code: None,
             invalidity_date: None,
         };
         let list = CertificateRevocationListParams {
-            this_update: from_now(-60).into(),
-            next_update: from_now(3600).into(),
+            this_update: from_now(-120).into(),
+            next_update: from_now(until).into(),
             crl_number: SerialNumber::from(1),
             issuing_distribution_point: None,
             revoked_certs: vec![revoked],
             key_identifier_method: KeyIdMethod::Sha256,
         };
-        list.signed_by(&self.0).unwrap().der().to_vec()
+        list.signed_by(&self.0).unwrap()
     }
 }
 

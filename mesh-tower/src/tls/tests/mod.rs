@@ -54,8 +54,13 @@ impl World {
         };
         let revoked = asks.revoked.map(|serial| self.ours.revoke(serial));
         let revoked = revoked.into_iter().map(CertificateRevocationListDer::from).collect();
-        let believed =
-            Believed { roots, revoked, origin: "a test".into(), of_identity: asks.of_identity };
+        let believed = Believed {
+            roots,
+            revoked,
+            crl: None,
+            origin: "a test".into(),
+            of_identity: asks.of_identity,
+        };
         let algorithms = crypto::provider().unwrap().signature_verification_algorithms;
         Verifier::new(believed, &asks.san, algorithms, clock::wall()).unwrap()
     }
@@ -177,4 +182,62 @@ fn grfc_a87_roots_sign_for_their_own_trust_domain() {
     world.check(&unknown, &both(), Err(("connect_tls_untrusted", &words)));
     let nobody = world.ours.issue("shop.example", 1).chain;
     world.check(&nobody, &both(), Err(("connect_tls_name", &["no URI name"])));
+}
+
+/// What lists make of a certificate of one of two authorities of one name: that has a new key.
+#[test]
+fn what_was_revoked_is_said_by_who_signed_it() {
+    let (old, new, other) = (Ca::new("ours"), Ca::new("ours"), Ca::new("other"));
+    let both: Arc<[_]> = [old.pem(), new.pem()].iter().flat_map(|pem| der(pem)).collect();
+    let algorithms = crypto::provider().unwrap().signature_verification_algorithms;
+    let check = |chain: &str, revoked: &[Vec<u8>], crl: Option<&[Vec<u8>]>, expected: &str| {
+        let lists = |lists: &[Vec<u8>]| {
+            lists.iter().cloned().map(CertificateRevocationListDer::from).collect()
+        };
+        let believed = Believed {
+            roots: Roots::Any(Arc::clone(&both)),
+            revoked: lists(revoked),
+            crl: crl.map(lists),
+            origin: "a test".into(),
+            of_identity: true,
+        };
+        let now = clock::wall();
+        let verifier = Verifier::new(believed, &[], algorithms, now).unwrap();
+        let found = verifier.verify(&der(chain), &Expected::Nothing, now);
+        let found = match found {
+            Ok(_) => "good",
+            Err(error) => mesh_core::outcome::Failure::Connect(error.failure).code(),
+        };
+        assert_eq!(found, expected);
+    };
+    let revoked = "connect_tls_revoked";
+    for (issuer, sister) in [(&old, &new), (&new, &old)] {
+        let chain = issuer.issue(SHOP, 5).chain;
+        let (bad, fine) = (issuer.revoke(5), issuer.revoke(6));
+        let (of_sister, of_other) = (sister.revoke(5), other.revoke(5));
+        // gRFC A69: who is on no list is good. Each order, for a reader that takes the first of a name.
+        check(&chain, &[], None, "good");
+        check(&chain, std::slice::from_ref(&of_sister), None, "good");
+        check(&chain, std::slice::from_ref(&of_other), None, "good");
+        check(&chain, &[of_sister.clone(), fine.clone()], None, "good");
+        check(&chain, &[of_sister.clone(), bad.clone()], None, revoked);
+        check(&chain, &[bad.clone(), of_sister.clone()], None, revoked);
+        // Envoy: each issuer needs a list that is not over.
+        let crl = |lists: &[&Vec<u8>], expected| {
+            let lists: Vec<_> = lists.iter().map(|list| (*list).clone()).collect();
+            check(&chain, &[], Some(&lists), expected);
+        };
+        let over = issuer.revoke_long_ago(6);
+        crl(&[&fine], "good");
+        crl(&[&of_sister, &fine], "good");
+        crl(&[&fine, &of_sister], "good");
+        crl(&[&of_sister, &bad], revoked);
+        crl(&[&of_sister], "connect_tls_untrusted");
+        crl(&[&of_other], "connect_tls_untrusted");
+        crl(&[&over], "connect_tls_untrusted");
+        crl(&[&over, &fine], "good");
+        // Time takes no revocation back.
+        crl(&[&issuer.revoke_long_ago(5), &fine], revoked);
+        check(&chain, &[issuer.revoke_long_ago(5)], None, revoked);
+    }
 }

@@ -17,6 +17,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
@@ -36,12 +37,14 @@ pub(super) struct Setup<'a> {
     pub(super) clients: Option<&'a Ca>,
     pub(super) alpn: &'a [&'a str],
     pub(super) version: &'static SupportedProtocolVersion,
+    /// Who does not begin with TLS is served, too.
+    pub(super) permissive: bool,
 }
 
 impl<'a> Setup<'a> {
     pub(super) fn new(pair: Pair) -> Self {
         let (alpn, version) = (&["h2", "http/1.1"], &rustls::version::TLS13);
-        Self { pair, clients: None, alpn, version }
+        Self { pair, clients: None, alpn, version, permissive: false }
     }
 
     pub(super) fn mutual(pair: Pair, clients: &'a Ca) -> Self {
@@ -77,14 +80,14 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let config = Arc::new(Mutex::new(Arc::new(setup.config())));
         let (accepted, current) = (Count::default(), Arc::clone(&config));
-        let count = accepted.clone();
+        let (count, permissive) = (accepted.clone(), setup.permissive);
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 stream.set_nodelay(true).unwrap();
                 let config = Arc::clone(&current.lock());
-                connections.spawn(serve(stream, config, count.clone()));
+                connections.spawn(serve(stream, config, permissive, count.clone()));
             }
         });
         Self { address, accepted, config, task }
@@ -102,7 +105,13 @@ impl Drop for Server {
     }
 }
 
-async fn serve(stream: TcpStream, config: Arc<ServerConfig>, accepted: Count) {
+async fn serve(stream: TcpStream, config: Arc<ServerConfig>, permissive: bool, accepted: Count) {
+    let mut first = [0];
+    // RFC 8446 section 5.1: a handshake.
+    if permissive && stream.peek(&mut first).await.is_ok() && first[0] != 22 {
+        answer(stream, "plaintext".to_owned()).await;
+        return;
+    }
     let Ok(stream) = TlsAcceptor::from(config).accept(stream).await else { return };
     accepted.add();
     let (_, connection) = stream.get_ref();
@@ -112,9 +121,14 @@ async fn serve(stream: TcpStream, config: Arc<ServerConfig>, accepted: Count) {
         format!("{}#{}", read.names.uris.first().map_or("-", |uri| uri), read.serial)
     });
     let client = client.unwrap_or_else(|| "-".to_owned());
-    let sni = connection.server_name().unwrap_or("-").to_owned();
+    let sni = connection.server_name().unwrap_or("-");
+    let who = format!("{client} {sni}");
+    answer(stream, who).await;
+}
+
+async fn answer(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, who: String) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let text = format!("{:?} {client} {sni}", request.version());
+        let text = format!("{:?} {who}", request.version());
         async move {
             if request.uri().path() == "/slow" {
                 tokio::time::sleep(Duration::from_secs(2)).await;
@@ -123,5 +137,5 @@ async fn serve(stream: TcpStream, config: Arc<ServerConfig>, accepted: Count) {
         }
     });
     let builder = auto::Builder::new(TokioExecutor::new());
-    let _ended = builder.serve_connection(TokioIo::new(stream), service).await;
+    let _ended = builder.serve_connection(TokioIo::new(io), service).await;
 }

@@ -10,6 +10,7 @@ use crate::decode::address::name_and_port;
 use crate::decode::common::{self, Walk};
 use crate::decode::endpoint::Once;
 use crate::resource::EndpointSource;
+use crate::tls_labels;
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::DnsLookupFamily as Legacy;
 use envoy_types::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
@@ -182,7 +183,14 @@ fn names(walk: &mut Walk, assignment: &ClusterLoadAssignment, names: &mut Vec<(A
 fn name(walk: &mut Walk, once: &mut Once, endpoint: &LbEndpoint) -> Option<(Arc<str>, u16)> {
     const OF_THE_NAME: &str = "what a name resolves to has no such thing of its own";
     once.ignored(walk, endpoint.health_status != 0, "health_status", OF_THE_NAME);
-    once.ignored(walk, endpoint.metadata.is_some(), "metadata", OF_THE_NAME);
+    let metadata = endpoint.metadata.as_ref();
+    let others = metadata.is_some_and(|metadata| {
+        let mut names =
+            metadata.filter_metadata.keys().chain(metadata.typed_filter_metadata.keys());
+        // How it is secured is looked at with the matches.
+        names.any(|name| name != tls_labels::NAME)
+    });
+    once.ignored(walk, others, "metadata", OF_THE_NAME);
     let weight = endpoint.load_balancing_weight.is_some();
     once.ignored(walk, weight, "load_balancing_weight", OF_THE_NAME);
     let Some(HostIdentifier::Endpoint(endpoint)) = &endpoint.host_identifier else {

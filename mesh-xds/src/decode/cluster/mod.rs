@@ -68,7 +68,7 @@ fn cluster(walk: &mut Walk, message: &Cluster, context: &Context) -> Option<XdsC
     http_protocol_options::decode(walk, message, &mut model);
     circuit_breakers::decode(walk, message.circuit_breakers.as_ref(), &mut model);
     model.outlier_detection = outlier_detection::decode(walk, message.outlier_detection.as_ref());
-    model.tls = transport_socket::decode(walk, message, context);
+    transport_socket::decode(walk, message, context, &mut model);
     transport_socket::leave_out_what_follows(&mut model);
     if message.lrs_server.is_some() {
         // gRFC A27: `lrs_server` must be `self`.

@@ -13,10 +13,12 @@
 //! The order of the SNI is gRFC A101's: the endpoint's hostname, if `auto_host_sni`, then `sni`.
 
 mod identity;
+mod spiffe;
 mod validation;
 
 pub(in crate::decode) use identity::decode as identity;
-pub(in crate::decode) use validation::{Peer, Side, refuse_checks};
+pub(in crate::decode) use spiffe::decode as spiffe;
+pub(in crate::decode) use validation::{Peer, refuse_checks};
 
 use crate::decode::Context;
 use crate::decode::address::shorten;
@@ -54,8 +56,8 @@ pub(super) fn decode(
         refuse(walk, common);
         tls.alpn = alpn(walk, common);
         tls.identity = identity::decode(walk, common, context);
-        let peer = validation::decode(walk, common, context, Side::Client);
-        (tls.roots, tls.san) = (peer.roots, peer.san);
+        let peer = peer(walk, common, context);
+        (tls.roots, tls.san, tls.crl) = (peer.roots, peer.san, peer.crl);
     });
     let sni = Some(&message.sni).filter(|sni| !sni.is_empty() && !message.auto_host_sni);
     tls.sni = sni.map(|sni| sni.as_str().into());
@@ -107,13 +109,13 @@ pub(in crate::decode) fn alpn(walk: &mut Walk, common: &proto::CommonTlsContext)
     common.alpn_protocols.iter().map(|name| name.as_str().into()).collect()
 }
 
-/// What a peer must prove, for a server: who signs its certificate, which names it has.
+/// What a peer must prove: who signs its certificate, which names it has, what was revoked.
 pub(in crate::decode) fn peer(
     walk: &mut Walk,
     common: &proto::CommonTlsContext,
     context: &Context,
 ) -> Peer {
-    validation::decode(walk, common, context, Side::Server)
+    validation::decode(walk, common, context)
 }
 
 /// The certificate provider that is the mesh's own, by what bootstrap files call it (gRFC A29; Istio).

@@ -3,12 +3,17 @@
 use super::{Reading, Walk};
 use crate::decode::address::address;
 use crate::decode::common;
+use crate::tls_labels;
 use envoy_types::pb::envoy::config::core::v3::{self as core, Metadata};
 use envoy_types::pb::envoy::config::endpoint::v3 as proto;
 use envoy_types::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
 use envoy_types::pb::google::protobuf::value::Kind;
-use mesh_core::model::{Address, Endpoint, HealthStatus};
+use mesh_core::model::{Address, Endpoint, HealthStatus, TlsLabels};
 use std::sync::Arc;
+
+/// How many different labels are looked through for the same ones: as many ways of securing endpoints there
+/// hardly are in a cluster.
+const LOOKED_AT: usize = 8;
 
 impl Reading {
     /// An endpoint, unless something is wrong with it.
@@ -22,6 +27,7 @@ impl Reading {
         let weight = common::uint32(walk, "load_balancing_weight", weight.as_ref(), 1..=u32::MAX);
         let health = health(walk, message.health_status);
         let hash_key = self.hash_key(walk, message.metadata.as_ref());
+        let tls_labels = self.tls_labels(message.metadata.as_ref());
         let found = match &message.host_identifier {
             Some(HostIdentifier::Endpoint(endpoint)) => {
                 walk.at("endpoint", |walk| self.endpoint(walk, endpoint))
@@ -39,6 +45,7 @@ impl Reading {
         endpoint.weight = weight.unwrap_or(1);
         endpoint.health = health?;
         endpoint.hash_key = hash_key;
+        endpoint.tls_labels = tls_labels;
         Some(endpoint)
     }
 
@@ -99,16 +106,30 @@ impl Reading {
             Some(Kind::StringValue(key)) if !key.is_empty() => Some(key.as_str().into()),
             _ => None,
         };
-        let entries = metadata.filter_metadata.values().map(|fields| fields.fields.len());
+        let others = metadata.filter_metadata.iter().filter(|(name, _)| *name != tls_labels::NAME);
+        let entries = others.map(|(_, fields)| fields.fields.len());
         let known = usize::from(key.is_some());
         let others = metadata.typed_filter_metadata.len() + entries.sum::<usize>() > known;
         self.once.ignored(
             walk,
             others,
             "metadata",
-            "of an endpoint's metadata only the text `hash_key` of `envoy.lb` is used (gRFC A76)",
+            "of an endpoint's metadata only the text `hash_key` of `envoy.lb` (gRFC A76) and \
+             `envoy.transport_socket_match` are used",
         );
         key
+    }
+
+    /// What decides how connections to it are secured. Most endpoints say the same: they share it.
+    pub(super) fn tls_labels(&mut self, metadata: Option<&Metadata>) -> Option<Arc<TlsLabels>> {
+        let said = tls_labels::said(metadata)?;
+        let known = self.labels.iter().rev().take(LOOKED_AT).find(|known| ***known == said);
+        if let Some(known) = known {
+            return Some(Arc::clone(known));
+        }
+        let said = Arc::new(said);
+        self.labels.push(Arc::clone(&said));
+        Some(said)
     }
 }
 

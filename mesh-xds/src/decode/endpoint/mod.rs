@@ -22,10 +22,11 @@ pub(super) use policy::policy;
 use super::common::{self, Walk};
 use super::{Context, Decoded};
 use crate::resource::{Resource, XdsEndpoints};
+use crate::tls_labels;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::endpoint::v3 as proto;
 use envoy_types::pb::envoy::config::endpoint::v3::locality_lb_endpoints::LbConfig;
-use mesh_core::model::{Address, ClusterLoadAssignment, Locality, LocalityEndpoints};
+use mesh_core::model::{Address, ClusterLoadAssignment, Locality, LocalityEndpoints, TlsLabels};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -95,6 +96,7 @@ pub(super) fn assignment(
     let mut reading = Reading {
         once: Once::default(),
         addresses: BTreeSet::new(),
+        labels: Vec::new(),
         // gRFC A27: a locality without a weight is left out.
         weighed: source == Source::Eds && has_weights(message),
     };
@@ -151,6 +153,8 @@ fn check_priorities(walk: &mut Walk, weights: &BTreeMap<u32, u64>) {
 struct Reading {
     once: Once,
     addresses: BTreeSet<Address>,
+    /// What endpoints and localities say of how they are secured.
+    labels: Vec<Arc<TlsLabels>>,
     weighed: bool,
 }
 
@@ -195,7 +199,11 @@ impl Reading {
         }
         let unused = [
             (message.proximity.is_some(), "proximity", "Envoy has no use for it"),
-            (message.metadata.is_some(), "metadata", "localities have no metadata here"),
+            (
+                is_of_no_use(message.metadata.as_ref()),
+                "metadata",
+                "of a locality's metadata only `envoy.transport_socket_match` is used",
+            ),
         ];
         for (set, field, reason) in unused {
             // The same words name fields of endpoints: told apart by the reason.
@@ -206,6 +214,7 @@ impl Reading {
         let mut locality = LocalityEndpoints::new(place(message.locality.as_ref()));
         locality.priority = message.priority;
         locality.weight = weight.max(1);
+        locality.tls_labels = self.tls_labels(message.metadata.as_ref());
         for (index, endpoint) in message.lb_endpoints.iter().enumerate() {
             walk.at(format_args!("lb_endpoints[{index}]"), |walk| {
                 if let Some(endpoint) = self.lb_endpoint(walk, endpoint) {
@@ -226,6 +235,15 @@ impl Reading {
         }
         Some(locality)
     }
+}
+
+/// Whether there is metadata, and it says more than how endpoints are secured, or nothing.
+fn is_of_no_use(metadata: Option<&core::Metadata>) -> bool {
+    metadata.is_some_and(|metadata| {
+        let mut names =
+            metadata.filter_metadata.keys().chain(metadata.typed_filter_metadata.keys());
+        names.clone().next().is_none() || names.any(|name| name != tls_labels::NAME)
+    })
 }
 
 /// Whether any locality has a weight, were it 0.

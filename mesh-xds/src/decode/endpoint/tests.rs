@@ -17,7 +17,7 @@ use envoy_types::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints,
 };
 use envoy_types::pb::envoy::r#type::v3::FractionalPercent;
-use mesh_core::model::{DropOverload, Fraction, HealthStatus};
+use mesh_core::model::{DropOverload, Fraction, HealthStatus, TlsLabels};
 use prost::Message;
 use std::sync::Arc;
 
@@ -277,6 +277,33 @@ fn what_is_said_of_an_endpoint() {
     inner(&mut message).address = pipe("/run/app.sock");
     let unix = made(&message).assignment.localities[0].endpoints[0].address.to_string();
     assert_eq!(unix, "unix:/run/app.sock");
+}
+
+/// gRFC A76 and Envoy's `transport_socket_matches`: other metadata is reported, this is not.
+#[test]
+fn what_decides_how_endpoints_are_secured() {
+    let of = |name: &str, value: &str| {
+        let label = ("envoy.transport_socket_match".into(), structure(name, value));
+        Some(Metadata { filter_metadata: [label].into(), ..Default::default() })
+    };
+    let mut message = assignment(&["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"]);
+    message.endpoints[0].metadata = of("zone", "a");
+    for (index, value) in [(0, "istio"), (1, "disabled"), (3, "istio")] {
+        message.endpoints[0].lb_endpoints[index].metadata = of("tlsMode", value);
+    }
+    let decoded = decode_endpoints(&message);
+    assert_eq!(ignored(&decoded), [""; 0]);
+    let found = made(&message);
+    let locality = &found.assignment.localities[0];
+    let text = |labels: &Option<Arc<TlsLabels>>| labels.as_ref().map(ToString::to_string);
+    assert_eq!(text(&locality.tls_labels).as_deref(), Some("zone=a"));
+    let endpoints = &locality.endpoints;
+    let said: Vec<_> = endpoints.iter().map(|endpoint| text(&endpoint.tls_labels)).collect();
+    let said: Vec<_> = said.iter().map(Option::as_deref).collect();
+    let expected = [Some("tlsMode=istio"), Some("tlsMode=disabled"), None, Some("tlsMode=istio")];
+    assert_eq!(said, expected);
+    let pointer = |index: usize| endpoints[index].tls_labels.as_ref().map(Arc::as_ptr);
+    assert_eq!(pointer(0), pointer(3), "what many say is there once");
 }
 
 #[test]

@@ -10,7 +10,7 @@
 mod tests;
 
 use super::cluster::names;
-use super::cluster::tls::{Side, refuse_checks};
+use super::cluster::tls::{refuse_checks, spiffe};
 use super::common::{self, Walk};
 use super::{Context, Decoded};
 use crate::resource::Resource;
@@ -106,7 +106,7 @@ fn validation(
     walk: &mut Walk,
     message: &proto::CertificateValidationContext,
 ) -> Option<SecretValidation> {
-    refuse_checks(walk, message, Side::Client);
+    refuse_checks(walk, message);
     for (set, field, reason) in [
         (message.watched_directory.is_some(), "watched_directory", NOT_FOLLOWED),
         (message.suppress_client_ca_list, "suppress_client_ca_list", "it is for servers"),
@@ -120,14 +120,20 @@ fn validation(
         );
     }
     let san = names(walk, message);
-    let roots = match (&message.trusted_ca, &message.system_root_certs) {
-        (Some(source), system) => {
+    let crl = message.crl.as_ref().map(|source| walk.at("crl", |walk| revoked(walk, source)));
+    let bundles = spiffe(walk, message);
+    if bundles.is_none() && message.custom_validator_config.is_some() {
+        return None;
+    }
+    let roots = match (bundles, &message.trusted_ca, &message.system_root_certs) {
+        (Some(bundles), ..) => SecretRoots::Spiffe(Arc::new(bundles)),
+        (None, Some(source), system) => {
             // Envoy: with both, `trusted_ca` counts.
             walk.ignored(system.is_some(), "system_root_certs", "trusted_ca counts (Envoy)");
             SecretRoots::Pem(required(walk, "trusted_ca", Some(source), is_chain)?)
         }
-        (None, Some(_)) => SecretRoots::System,
-        (None, None) => {
+        (None, None, Some(_)) => SecretRoots::System,
+        (None, None, None) => {
             walk.error_at(
                 "trusted_ca",
                 "it is missing: nothing says who signs the peer's certificate (gRFC A29)",
@@ -137,6 +143,7 @@ fn validation(
     };
     let mut found = SecretValidation::new(roots);
     found.san = san;
+    found.crl = crl.flatten();
     Some(found)
 }
 
@@ -163,6 +170,14 @@ fn is_key(text: &str) -> Result<(), &'static str> {
 /// Certificates, of a secret or of a cluster.
 pub(super) fn chain(walk: &mut Walk, source: &DataSource) -> Option<SecretSource> {
     read(walk, source, is_chain)
+}
+
+/// A SPIFFE trust bundle map.
+pub(super) fn bundle_map(walk: &mut Walk, source: &DataSource) -> Option<SecretSource> {
+    read(walk, source, |text| match text.contains("\"trust_domains\"") {
+        true => Ok(()),
+        false => Err("it holds no SPIFFE trust bundle map: there is no `trust_domains`"),
+    })
 }
 
 /// Lists of revoked certificates.

@@ -303,9 +303,9 @@ fn validation_contexts_that_are_refused() {
             "validation_context.verify_certificate_hash",
         ),
         (
-            "revocations",
-            change_validation(|m| m.crl = file("/a")),
-            "validation_context.crl: it is not supported",
+            "revocations that are none",
+            change_validation(|m| m.crl = text(CHAIN)),
+            "validation_context.crl.inline_string: it holds no list",
         ),
         (
             "no trust",
@@ -320,7 +320,7 @@ fn validation_contexts_that_are_refused() {
         (
             "a custom check",
             change_validation(|m| m.custom_validator_config = Some(Default::default())),
-            "validation_context.custom_validator_config",
+            "validation_context.custom_validator_config.typed_config: it is missing",
         ),
     ]);
 }

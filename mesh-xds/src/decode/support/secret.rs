@@ -31,10 +31,10 @@ table! {
         Used match_typed_subject_alt_names: "";
         Used match_subject_alt_names: "";
         Refused require_signed_certificate_timestamp: "gRFC A29";
-        Refused crl: "gRFC A29";
+        Used crl: "PEM; each issuer in a chain needs a list (Envoy)";
         Refused allow_expired_certificate: "";
         Refused trust_chain_verification: "other than VERIFY_TRUST_CHAIN";
-        Refused custom_validator_config: "gRFC A29";
+        Used custom_validator_config: "SPIFFECertValidatorConfig without workload_trust_domain";
         Refused only_verify_leaf_cert_crl: "";
         Refused max_verify_depth: "";
         Ignored suppress_client_ca_list: "it is for servers";

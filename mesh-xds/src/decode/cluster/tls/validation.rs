@@ -1,7 +1,7 @@
 //! What a peer must prove: who signs its certificate, and which names it has.
 
 use super::super::subject_alt_names::names;
-use super::{OWN_PROVIDER, check_provider, secret};
+use super::{OWN_PROVIDER, check_provider, secret, spiffe};
 use crate::decode::Context;
 use crate::decode::common::Walk;
 use crate::decode::secret::{chain, revoked};
@@ -20,25 +20,13 @@ pub(in crate::decode) struct Peer {
     pub(in crate::decode) roots: TlsRoots,
     /// Which names it has.
     pub(in crate::decode) san: Vec<SanMatcher>,
-    /// The certificates that were revoked; only a server has a list.
+    /// The certificates that were revoked.
     pub(in crate::decode) crl: Option<SecretSource>,
-}
-
-/// Who asks for the proof.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::decode) enum Side {
-    Client,
-    Server,
 }
 
 /// Who signs the peer's certificate, and which names it must have.
 #[expect(deprecated, reason = "control planes still use the older fields")]
-pub(super) fn decode(
-    walk: &mut Walk,
-    common: &proto::CommonTlsContext,
-    context: &Context,
-    side: Side,
-) -> Peer {
+pub(super) fn decode(walk: &mut Walk, common: &proto::CommonTlsContext, context: &Context) -> Peer {
     let mut tls = Peer::default();
     match &common.validation_context_type {
         None => walk.error_at(
@@ -48,16 +36,16 @@ pub(super) fn decode(
         ),
         Some(ValidationContextType::ValidationContext(validation)) => {
             walk.at("validation_context", |walk| {
-                let found = roots(walk, validation, context, side);
+                let found = roots(walk, validation, context);
                 let found = found.or_else(|| no_roots(walk));
                 tls.roots = found.unwrap_or_default();
                 tls.san = names(walk, validation);
-                tls.crl = crl(walk, validation, side);
+                tls.crl = crl(walk, validation);
             });
         }
         Some(ValidationContextType::CombinedValidationContext(combined)) => {
             walk.at("combined_validation_context", |walk| {
-                combined_validation(walk, combined, context, side, &mut tls);
+                combined_validation(walk, combined, context, &mut tls);
             });
         }
         Some(ValidationContextType::ValidationContextCertificateProviderInstance(instance)) => {
@@ -75,14 +63,9 @@ pub(super) fn decode(
     tls
 }
 
-/// Envoy: revoked certificates, of which gRPC refuses a list (A29). A client's connections are not checked by
-/// one here, so there it is refused, too.
-fn crl(
-    walk: &mut Walk,
-    validation: &proto::CertificateValidationContext,
-    side: Side,
-) -> Option<SecretSource> {
-    let source = validation.crl.as_ref().filter(|_| side == Side::Server)?;
+/// Envoy: revoked certificates, of which gRPC refuses a list (A29).
+fn crl(walk: &mut Walk, validation: &proto::CertificateValidationContext) -> Option<SecretSource> {
+    let source = validation.crl.as_ref()?;
     walk.at("crl", |walk| revoked(walk, source))
 }
 
@@ -114,7 +97,6 @@ fn combined_validation(
     walk: &mut Walk,
     combined: &proto::common_tls_context::CombinedCertificateValidationContext,
     context: &Context,
-    side: Side,
     tls: &mut Peer,
 ) {
     let Some(validation) = &combined.default_validation_context else {
@@ -125,8 +107,8 @@ fn combined_validation(
     let by = combined.validation_context_sds_secret_config.as_ref();
     let found = walk.at("default_validation_context", |walk| {
         tls.san = names(walk, validation);
-        tls.crl = crl(walk, validation, side);
-        let found = roots(walk, validation, context, side);
+        tls.crl = crl(walk, validation);
+        let found = roots(walk, validation, context);
         let is_said = older.is_some() || by.is_some();
         found.or_else(|| if is_said { None } else { no_roots(walk) })
     });
@@ -165,16 +147,22 @@ fn no_roots(walk: &mut Walk) -> Option<TlsRoots> {
     None
 }
 
-/// gRFC A29, A82: the provider first, then the certificates themselves, then the system's.
+/// gRFC A29, A82: the provider first, then those of trust domains (Envoy), the certificates themselves, the
+/// system's.
 fn roots(
     walk: &mut Walk,
     validation: &proto::CertificateValidationContext,
     context: &Context,
-    side: Side,
 ) -> Option<TlsRoots> {
-    refuse_checks(walk, validation, side);
+    refuse_checks(walk, validation);
     report_validation(walk, validation);
     if let Some(instance) = &validation.ca_certificate_provider_instance {
+        if validation.custom_validator_config.is_some() {
+            walk.error_at(
+                "custom_validator_config",
+                "the roots of a certificate provider count (gRFC A29), and what it checks would be left out: leave one out",
+            );
+        }
         walk.ignored(
             validation.trusted_ca.is_some(),
             "trusted_ca",
@@ -182,6 +170,13 @@ fn roots(
         );
         let field = "ca_certificate_provider_instance";
         return Some(provider(walk, field, &instance.instance_name, context));
+    }
+    if let Some(bundles) = spiffe::decode(walk, validation) {
+        return Some(TlsRoots::Spiffe(Arc::new(bundles)));
+    }
+    if validation.custom_validator_config.is_some() {
+        // It is an error, and what else is said would not be what was meant.
+        return Some(TlsRoots::default());
     }
     if let Some(source) = &validation.trusted_ca {
         let source = walk.at("trusted_ca", |walk| chain(walk, source));
@@ -203,7 +198,6 @@ fn certificates(source: SecretSource) -> TlsRoots {
 pub(in crate::decode) fn refuse_checks(
     walk: &mut Walk,
     validation: &proto::CertificateValidationContext,
-    side: Side,
 ) {
     let trust = validation.trust_chain_verification;
     let untrusted = trust != TrustChainVerification::VerifyTrustChain as i32;
@@ -212,9 +206,7 @@ pub(in crate::decode) fn refuse_checks(
         (!validation.verify_certificate_spki.is_empty(), "verify_certificate_spki"),
         (!validation.verify_certificate_hash.is_empty(), "verify_certificate_hash"),
         (sct.is_some_and(|sct| sct.value), "require_signed_certificate_timestamp"),
-        (validation.crl.is_some() && side == Side::Client, "crl"),
         (validation.only_verify_leaf_cert_crl, "only_verify_leaf_cert_crl"),
-        (validation.custom_validator_config.is_some(), "custom_validator_config"),
         (validation.allow_expired_certificate, "allow_expired_certificate"),
         (untrusted, "trust_chain_verification"),
         (validation.max_verify_depth.is_some(), "max_verify_depth"),

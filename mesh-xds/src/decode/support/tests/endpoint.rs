@@ -73,7 +73,13 @@ fn locality_lb_endpoints() {
     ];
     let changes: [Set<ClusterLoadAssignment>; 8] = [
         ("locality", |m| m.endpoints[0].locality = None),
-        ("metadata", |m| m.endpoints[0].metadata = Some(Metadata::default())),
+        ("metadata", |m| {
+            m.endpoints[0].metadata = Some(Metadata {
+                filter_metadata: [("envoy.transport_socket_match".into(), structure("a", "b"))]
+                    .into(),
+                ..Default::default()
+            });
+        }),
         ("lb_endpoints", |m| m.endpoints[0].lb_endpoints.clear()),
         ("load_balancing_weight", |m| m.endpoints[0].load_balancing_weight = n(2)),
         ("priority", |m| {

@@ -130,11 +130,13 @@ fn a_validation_context() {
         ("require_signed_certificate_timestamp", |m| {
             context(m).require_signed_certificate_timestamp = crate::decode::testing::yes();
         }),
-        ("crl", |m| context(m).crl = text("x")),
+        ("crl", |m| context(m).crl = text("-----BEGIN X509 CRL-----\nx")),
         ("allow_expired_certificate", |m| context(m).allow_expired_certificate = true),
         ("trust_chain_verification", |m| context(m).trust_chain_verification = 1),
         ("custom_validator_config", |m| {
-            context(m).custom_validator_config = Some(Default::default());
+            context(m).trusted_ca = None;
+            context(m).custom_validator_config =
+                crate::decode::secret_testing::spiffe(&["a.example"]);
         }),
         ("only_verify_leaf_cert_crl", |m| context(m).only_verify_leaf_cert_crl = true),
         ("max_verify_depth", |m| context(m).max_verify_depth = crate::decode::testing::n(1)),

@@ -6,11 +6,12 @@ use mesh_core::model::outlier_detection::{CapRule, FailurePercentage, SuccessRat
 use mesh_core::model::secret::{
     SecretCertificate, SecretContent, SecretRoots, SecretSource, SecretValidation,
 };
-use mesh_core::model::tls::{TlsIdentity, TlsRoots, UpstreamTls, ValidationSecret};
+use mesh_core::model::tls::{SpiffeBundles, TlsIdentity, TlsRoots, UpstreamTls, ValidationSecret};
 use mesh_core::model::{
     Cluster, ClusterLoadAssignment, ConnectionOptions, Discovery, DnsLookupFamily, DnsOptions,
     DropOverload, Endpoint, Fraction, LbAlgorithm, LbPolicy, Locality, LocalityEndpoints,
-    OutlierDetection, Protocol, SanKind, SanMatcher, Secret, SlowStart, TlsPolicy,
+    MetadataValue, OutlierDetection, Protocol, SanKind, SanMatcher, Secret, SlowStart, TlsLabels,
+    TlsMatch, TlsPolicy,
 };
 use std::net::SocketAddr;
 use std::path::Path;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const CHAIN: &str = "-----BEGIN CERTIFICATE-----";
+const CRL: &str = "-----BEGIN X509 CRL-----";
 const KEY: &str = "-----BEGIN PRIVATE KEY-----";
 
 impl Draw {
@@ -32,6 +34,9 @@ impl Draw {
         cluster.discovery = self.discovery();
         if let Some(tls) = self.some(Self::tls) {
             cluster.tls = TlsPolicy::On(Arc::new(tls));
+        }
+        if matches!(cluster.discovery, Discovery::Static) {
+            cluster.tls_matches = self.tls_matches(&cluster.tls);
         }
         self.connection(&mut cluster.connection);
         cluster.circuit_breakers.default.max_requests = self.below(9);
@@ -113,14 +118,41 @@ impl Draw {
         }
     }
 
+    /// None of them takes all, and the last is not the cluster's own: decoding leaves out what says nothing.
+    fn tls_matches(&mut self, own: &TlsPolicy) -> Vec<TlsMatch> {
+        let mut matches = self.list(2, |draw| {
+            let tls = draw.some(Self::tls).map(|tls| TlsPolicy::On(Arc::new(tls)));
+            TlsMatch::new("m", draw.labels(), tls.unwrap_or_default())
+        });
+        if let Some(last) = matches.last_mut().filter(|last| last.tls == *own) {
+            let mut tls = UpstreamTls::default();
+            tls.sni = Some("other.example".into());
+            last.tls = TlsPolicy::On(Arc::new(tls));
+        }
+        matches
+    }
+
+    fn labels(&mut self) -> TlsLabels {
+        let mut labels = TlsLabels::text("tlsMode", if self.coin() { "istio" } else { "disabled" });
+        let more = [MetadataValue::Null, MetadataValue::Bool(true), MetadataValue::Number(1.5)];
+        for (name, value) in ["a", "b", "c"].into_iter().zip(more) {
+            if self.coin() {
+                labels.0.insert(name.into(), value);
+            }
+        }
+        labels
+    }
+
     fn tls(&mut self) -> UpstreamTls {
         let mut tls = UpstreamTls::default();
         tls.san = self.peer_names();
-        tls.roots = match self.below(6) {
+        tls.crl = self.some(|_| SecretSource::Inline(CRL.as_bytes().into()));
+        tls.roots = match self.below(7) {
             0 => TlsRoots::System,
             1 => TlsRoots::Mesh,
             2 => TlsRoots::Provider("other".into()),
             3 => TlsRoots::File(Path::new("/roots.pem").into()),
+            5 => TlsRoots::Spiffe(Arc::new(self.bundles())),
             4 => {
                 let mut secret = ValidationSecret::new("roots");
                 secret.pem = self.some(|draw| draw.source(CHAIN));
@@ -178,13 +210,23 @@ impl Draw {
         if self.coin() {
             return Secret::new(name, SecretContent::Certificate(self.certificate()));
         }
-        let roots = match self.coin() {
-            true => SecretRoots::System,
-            false => SecretRoots::Pem(self.source(CHAIN)),
+        let roots = match self.below(3) {
+            0 => SecretRoots::System,
+            1 => SecretRoots::Spiffe(Arc::new(self.bundles())),
+            _ => SecretRoots::Pem(self.source(CHAIN)),
         };
         let mut validation = SecretValidation::new(roots);
+        validation.crl = self.some(|draw| draw.source(CRL));
         validation.san = self.peer_names();
         Secret::new(name, SecretContent::Validation(validation))
+    }
+
+    fn bundles(&mut self) -> SpiffeBundles {
+        if self.coin() {
+            return SpiffeBundles::Map(self.source(r#"{"trust_domains":{}}"#));
+        }
+        let all = ["a.example", "b.example"].map(|name| (name.into(), self.source(CHAIN)));
+        SpiffeBundles::Each(all.into())
     }
 
     fn lb_policy(&mut self) -> LbPolicy {
@@ -286,6 +328,7 @@ impl Draw {
             let mut locality = LocalityEndpoints::new(place);
             locality.priority = priority;
             locality.weight = 1 + self.below(9);
+            locality.tls_labels = self.some(Self::labels).map(Arc::new);
             for port in 0..u16::try_from(self.below(3)).unwrap_or_default() {
                 let last = u8::try_from(priority).unwrap_or_default();
                 let address = SocketAddr::from(([10, 0, 0, last], 80 + port));
@@ -293,6 +336,7 @@ impl Draw {
                 endpoint.weight = 1 + self.below(9);
                 endpoint.hostname = self.some(|_| "h".into());
                 endpoint.hash_key = self.some(|_| "k".into());
+                endpoint.tls_labels = self.some(Self::labels).map(Arc::new);
                 locality.endpoints.push(endpoint);
             }
             assignment.localities.push(Arc::new(locality));

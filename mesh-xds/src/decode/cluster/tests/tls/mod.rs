@@ -1,8 +1,10 @@
 //! How connections are secured (gRFC A29, A82, A86, A101).
 #![expect(deprecated, reason = "control planes still set the older fields")]
 
+mod matches;
 mod refused;
 mod secrets;
+mod validators;
 
 use super::{Accepted, check_all};
 use crate::decode::testing::{any, n, structure};
@@ -274,26 +276,6 @@ const ACCEPTED: &[Accepted] = &[
             expect(m, |_| {});
             m.protocol = model::Protocol::Http2;
         },
-        &[],
-    ),
-    (
-        "Envoy: matches that come to the same",
-        |c| {
-            with(c, |_| {});
-            c.transport_socket_matches = vec![choice(Some("k"), any(&context(|_| {})))];
-        },
-        |m| expect(m, |_| {}),
-        &[],
-    ),
-    (
-        "Envoy: an empty match is the last, and the cluster's own is not reached",
-        |c| {
-            c.transport_socket_matches = vec![
-                choice(None, any(&context(|_| {}))),
-                choice(Some("k"), any(&RawBuffer::default())),
-            ];
-        },
-        |m| expect(m, |_| {}),
         &[],
     ),
 ];

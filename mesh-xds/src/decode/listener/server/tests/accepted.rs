@@ -7,7 +7,7 @@ use mesh_core::model::filter_chain::{
     ClientAddress, EscapedSlashes, FilterChainMatch, ForwardClientCert, SourceType,
     TransportProtocol,
 };
-use mesh_core::model::tls::{DownstreamTls, TlsIdentity, TlsRoots};
+use mesh_core::model::tls::{DownstreamTls, SpiffeBundles, TlsIdentity, TlsRoots};
 use mesh_core::model::{
     Cidr, HttpConnectionManager, HttpFilterConfig, HttpFilterOverride, SanKind, SanMatcher,
     StringMatcher,
@@ -243,6 +243,20 @@ fn security() {
         },
         |t| {
             t.crl = Some(mesh_core::model::secret::SecretSource::Inline(list.as_bytes().into()));
+        },
+        &[],
+    );
+    check_tls(
+        |t| {
+            validation(t).ca_certificate_provider_instance = None;
+            validation(t).custom_validator_config =
+                crate::decode::secret_testing::spiffe(&["a.example"]);
+        },
+        |t| {
+            let bundle = "-----BEGIN CERTIFICATE-----\nx\n".as_bytes();
+            let bundle = mesh_core::model::secret::SecretSource::Inline(bundle.into());
+            let bundles = SpiffeBundles::Each([("a.example".into(), bundle)].into());
+            t.roots = Some(TlsRoots::Spiffe(bundles.into()));
         },
         &[],
     );

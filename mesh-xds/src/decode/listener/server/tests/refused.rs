@@ -200,10 +200,6 @@ fn security() {
             |t| validation(t).require_signed_certificate_timestamp = yes(),
             "validation_context.require_signed_certificate_timestamp",
         ),
-        (
-            |t| validation(t).custom_validator_config = Some(Default::default()),
-            "validation_context.custom_validator_config",
-        ),
     ] {
         check_refused(|l| secure(l, change), &format!("{common_at}.{field}"), "gRFC A29");
     }

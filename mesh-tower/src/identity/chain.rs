@@ -1,0 +1,160 @@
+//! [`Chain`]: whether a chain of certificates is good. The one place that says what was revoked: of peers on
+//! both sides of a handshake, and of our own.
+//!
+//! The rules, in the order in which they are checked:
+//!
+//! 1. The chain leads to an anchor, and all of it is valid now and for its use (RFC 5280 section 6.1).
+//! 2. A list speaks for who signed it: an issuer in the chain has its name, and its key made the signature. An
+//!    authority that has a new key has a list of each under one name. A list that no issuer in the chain
+//!    signed says nothing, neither good nor bad.
+//! 3. Who is on a list was revoked, even if the list is over: time takes no revocation back.
+//! 4. Whose issuer has no list that is not over is good or refused, as [`Unlisted`] says.
+//!
+//! webpki looks for an issuer's list by its name and takes the first, so each is tried alone.
+//!
+//! What it does not see: an authority between the peer and the root that was revoked by a list of one of two
+//! issuers that have the same name in one chain. By [`Unlisted::Refused`] such a chain is refused.
+
+use super::error::CertificateError;
+use rustls::pki_types::{
+    CertificateDer, CertificateRevocationListDer, SignatureVerificationAlgorithm, TrustAnchor,
+    UnixTime,
+};
+use webpki::{
+    CertRevocationList, EndEntityCert, Error, ExpirationPolicy, KeyUsage, OwnedCertRevocationList,
+    RevocationCheckDepth, RevocationOptions, RevocationOptionsBuilder, UnknownStatusPolicy,
+};
+
+/// What becomes of a certificate whose issuer has no list that is not over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unlisted {
+    /// It is good (gRFC A69).
+    Good,
+    /// It is refused: each issuer in a chain needs a list (Envoy: `crl`, which checks whole chains).
+    Refused,
+}
+
+/// Lists of revoked certificates, read.
+#[derive(Debug)]
+pub(crate) struct Lists {
+    all: Vec<CertRevocationList<'static>>,
+    unlisted: Unlisted,
+}
+
+/// A chain, and what it is to be verified by.
+pub(crate) struct Chain<'a> {
+    /// Its first certificate.
+    pub(crate) entity: &'a EndEntityCert<'a>,
+    /// The others that were shown, in any order.
+    pub(crate) others: &'a [CertificateDer<'a>],
+    /// Who may sign.
+    pub(crate) anchors: &'a [TrustAnchor<'a>],
+    pub(crate) usage: KeyUsage,
+    pub(crate) algorithms: &'a [&'a dyn SignatureVerificationAlgorithm],
+    pub(crate) now: UnixTime,
+}
+
+impl Lists {
+    /// # Errors
+    /// [`CertificateError::NotARevocationList`]: one can't be read.
+    pub(crate) fn read(
+        lists: &[CertificateRevocationListDer<'static>],
+        unlisted: Unlisted,
+    ) -> Result<Self, CertificateError> {
+        let read = |list: &CertificateRevocationListDer<'static>| {
+            let read = OwnedCertRevocationList::from_der(list);
+            read.map(CertRevocationList::from)
+                .map_err(|error| CertificateError::NotARevocationList { reason: error.to_string() })
+        };
+        let all: Result<Vec<_>, _> = lists.iter().map(read).collect();
+        Ok(Self { all: all?, unlisted })
+    }
+}
+
+impl Chain<'_> {
+    /// Whether it is good by all of these lists.
+    ///
+    /// # Errors
+    /// The first rule of the module's list that it breaks: of rule 3 [`Error::CertRevoked`], of rule 4
+    /// [`Error::CrlExpired`] if there is a list that is over, else [`Error::UnknownRevocationStatus`].
+    pub(crate) fn verify<'l>(
+        &self,
+        lists: impl IntoIterator<Item = &'l Lists>,
+    ) -> Result<(), Error> {
+        self.walk(None)?;
+        lists.into_iter().try_for_each(|lists| self.is_allowed_by(lists))
+    }
+
+    fn is_allowed_by(&self, lists: &Lists) -> Result<(), Error> {
+        let others = self.others.iter().filter_map(|der| EndEntityCert::try_from(der).ok());
+        let others: Vec<_> = others.collect();
+        let issuers = || std::iter::once(self.entity).chain(&others).map(|shown| shown.issuer());
+        let (mut vouching, mut over) = (Vec::new(), None);
+        for list in &lists.all {
+            if !issuers().any(|issuer| issuer == list.issuer()) || !self.is_signed(list)? {
+                continue;
+            }
+            if lists.unlisted == Unlisted::Good {
+                continue;
+            }
+            let alone = [list];
+            match self.walk(options(&alone).map(|o| o.with_expiration_policy(ENFORCED).build())) {
+                Err(error @ Error::CrlExpired { .. }) => over = Some(error),
+                Err(_) => {}
+                Ok(()) => vouching.push(list),
+            }
+        }
+        if lists.unlisted == Unlisted::Good {
+            return Ok(());
+        }
+        let strict = options(&vouching).map(|options| {
+            let options = options.with_expiration_policy(ENFORCED);
+            options.with_status_policy(UnknownStatusPolicy::Deny).build()
+        });
+        let vouched = match strict {
+            Some(strict) => self.walk(Some(strict)),
+            None => Err(Error::UnknownRevocationStatus),
+        };
+        vouched.map_err(|error| over.unwrap_or(error))
+    }
+
+    /// Whether an issuer in the chain signed the list, if one of its name is there.
+    ///
+    /// # Errors
+    /// [`Error::CertRevoked`].
+    fn is_signed(&self, list: &CertRevocationList<'_>) -> Result<bool, Error> {
+        let alone = [list];
+        match self.walk(options(&alone).map(RevocationOptionsBuilder::build)) {
+            Ok(()) => return Ok(true),
+            Err(error @ Error::CertRevoked) => return Err(error),
+            Err(_) => {}
+        }
+        // Another issuer of the same name in the chain may have made that of it.
+        let first = options(&alone).map(|o| o.with_depth(RevocationCheckDepth::EndEntity).build());
+        match self.walk(first) {
+            Err(error @ Error::CertRevoked) => Err(error),
+            _ => Ok(false),
+        }
+    }
+
+    fn walk(&self, revocation: Option<RevocationOptions<'_>>) -> Result<(), Error> {
+        let path = self.entity.verify_for_usage(
+            self.algorithms,
+            self.anchors,
+            self.others,
+            self.now,
+            self.usage,
+            revocation,
+            None,
+        );
+        path.map(|_path| ())
+    }
+}
+
+const ENFORCED: ExpirationPolicy = ExpirationPolicy::Enforce;
+
+/// By these lists, also if they are over; who is on none is good. `None`: there is no list.
+fn options<'l>(lists: &'l [&'l CertRevocationList<'l>]) -> Option<RevocationOptionsBuilder<'l>> {
+    let options = RevocationOptionsBuilder::new(lists).ok()?;
+    Some(options.with_status_policy(UnknownStatusPolicy::Allow))
+}

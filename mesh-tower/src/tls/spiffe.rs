@@ -1,0 +1,45 @@
+//! [`SpiffeTexts`]: the roots of each trust domain, as the configuration says them (Envoy:
+//! `envoy.tls.cert_validator.spiffe`).
+//!
+//! Texts are compared, and parsed when one of them changes; files are the matter of who reads.
+
+use crate::identity::{CertificateError, Roots, bundle_map, certificates};
+use mesh_core::identity::TrustDomain;
+use mesh_core::model::secret::SecretSource;
+use mesh_core::model::tls::SpiffeBundles;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Where these roots come from, in words.
+pub(super) const ORIGIN: &str = "the trust bundles of the configuration";
+
+/// The texts of all bundles, in PEM, by the names of their trust domains; without a name: a SPIFFE trust bundle
+/// map, which is all of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct SpiffeTexts(pub(super) BTreeMap<Option<Arc<str>>, Arc<[u8]>>);
+
+/// Whether one of them is in a file, and may be replaced.
+pub(super) fn is_of_files(bundles: &SpiffeBundles) -> bool {
+    bundles.sources().any(|(_, source)| matches!(source, SecretSource::File(_)))
+}
+
+impl SpiffeTexts {
+    /// The roots.
+    ///
+    /// # Errors
+    /// A text is no PEM or no map, or a name is no trust domain.
+    pub(super) fn roots(&self) -> Result<Roots, CertificateError> {
+        let wrong = |reason: String| CertificateError::NotABundle { reason };
+        let mut bundles = BTreeMap::new();
+        for (name, pem) in &self.0 {
+            let Some(name) = name else {
+                let text = std::str::from_utf8(pem).map_err(|error| wrong(error.to_string()))?;
+                return bundle_map(text).map_err(|error| wrong(error.to_string()));
+            };
+            let place = |error: &dyn std::fmt::Display| wrong(format!("`{name}`: {error}"));
+            let domain = TrustDomain::parse(name).map_err(|error| place(&error))?;
+            bundles.insert(domain, certificates(pem).map_err(|error| place(&error))?);
+        }
+        Ok(Roots::ByTrustDomain(Arc::new(bundles)))
+    }
+}
