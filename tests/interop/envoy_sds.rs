@@ -99,6 +99,13 @@ async fn calls(mesh: Mesh, is_over: Arc<AtomicBool>) -> usize {
     count
 }
 
+/// An error with all that is behind it: who came and who was expected is there.
+fn told(error: &mesh_tower::Error) -> String {
+    let first: &(dyn std::error::Error + 'static) = error;
+    let all = std::iter::successors(Some(first), |error| error.source());
+    all.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 fn is_good(ended: &Result<Answer, mesh_tower::Error>) -> bool {
     ended.as_ref().is_ok_and(|answer| answer.status == StatusCode::OK)
 }
@@ -186,7 +193,7 @@ async fn rotations(variant: &str) {
     // Not whom we expect: told with who came.
     let other = caller((at, &ca), "client", (inbound, &id("another"))).await;
     let error = becomes("another server is expected", &other, Result::is_err).await.err().unwrap();
-    let text = error.to_string();
+    let text = told(&error);
     assert_eq!(error.code(), "connect_tls_name", "{text}");
     for told in [&*envoys, "serial 14", &id("another"), "1 roots of"] {
         assert!(text.contains(told), "no `{told}` in {text}");
@@ -194,7 +201,7 @@ async fn rotations(variant: &str) {
     // Envoy takes another one only, by its next validation context.
     secrets.rotate(0x15, "nobody");
     let error = becomes("we are refused", &mesh, Result::is_err).await.err().unwrap();
-    let text = error.to_string();
+    let text = told(&error);
     assert_eq!(error.code(), "connect_tls_refused", "{text}");
     assert!(text.contains(&format!("we showed `{client}`")), "{text}");
     let (_, clients) = page(admin, "admin", "/clients");
