@@ -75,6 +75,7 @@ fn policy(permissions: Vec<Permission>, principal: Principal) -> Policy {
     Policy {
         permissions: vec![Permission::And(permissions)],
         principals: vec![Principal::And(vec![Principal::Or(vec![principal])])],
+        condition: None,
     }
 }
 

@@ -81,6 +81,7 @@ fn policy(at: usize) -> Policy {
     Policy {
         permissions: vec![Permission::And(permissions.map(and_of_or).into())],
         principals: vec![Principal::And(vec![Principal::Or(vec![principal])])],
+        condition: None,
     }
 }
 

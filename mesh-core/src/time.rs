@@ -5,7 +5,7 @@
 //! different questions: a [`Timestamp`] never jumps and means nothing outside this process; a
 //! [`WallTime`] may jump and is what `Retry-After` dates and certificates speak.
 
-mod date;
+pub(crate) mod date;
 
 use std::ops::{Add, Sub};
 use std::time::Duration;

@@ -243,6 +243,9 @@ fn rules(name: &Arc<str>, filter: &RbacFilter, asked: &Request<'_>) -> (Explaine
 /// A rule of which a half fits.
 fn close(near: Near<'_>) -> Option<String> {
     let what = match (near.who_fits, near.what_fits) {
+        (true, true) if !near.when_fits => {
+            "is for who asks and for what is asked, but its condition does not hold"
+        }
         (true, false) => "is for who asks, and not for what is asked",
         (false, true) => "is for what is asked, and not for who asks",
         _ => return None,

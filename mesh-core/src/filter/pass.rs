@@ -320,6 +320,7 @@ fn ask_rbac(
     let head = head_of(cx.request, cx.connection);
     let mut request = Request::new(&head, cx.connection);
     request.metadata = metadata;
+    (request.time, request.version) = (Some(cx.wall), Some(cx.request.version));
     let decision = rbac.decide(&request);
     observer.told(name, Told::Rbac(decision, &request));
     let denied = decision.denied()?;

@@ -25,6 +25,7 @@ fn rbac(name: &str, prefix: &str) -> Arc<RbacFilter> {
             prefix.into(),
         )))],
         principals: vec![Principal::Any],
+        condition: None,
     };
     let mut rules = Rbac::default();
     rules.action = RbacAction::Deny;

@@ -5,6 +5,7 @@
 //! the item's documentation says where Envoy and gRPC differ. Structs are `#[non_exhaustive]`: make
 //! one with `new` or `default` and set its public fields.
 
+pub mod cel;
 pub mod cidr;
 pub mod circuit_breakers;
 pub mod cluster;
@@ -30,6 +31,7 @@ pub mod secret;
 pub mod tls;
 pub mod virtual_host;
 
+pub use cel::{CelComprehension, CelConstant, CelExpr, Condition};
 pub use cidr::Cidr;
 pub use circuit_breakers::{CircuitBreakers, RoutingPriority, Thresholds};
 pub use cluster::{

@@ -1,11 +1,12 @@
 //! Who may do what (Envoy: `config.rbac.v3`, `extensions.filters.http.rbac.v3`).
 //!
 //! A policy matches when one of its permissions fits what is asked for *and* one of its principals fits
-//! who asks. What follows from a match, the action says. The names of policies give the order in which
+//! who asks, and its condition holds if it has one. What follows from a match, the action says. The names of policies give the order in which
 //! they are looked at, and the first that matches is the one that is told.
 //!
 //! Where gRPC and Envoy differ, each item says what holds here (gRFC A41).
 
+use super::cel::Condition;
 use super::matcher::HeaderMatcherKind;
 use super::metadata::{FilterStateMatcher, MetadataMatcher};
 use super::{Cidr, SanMatcher, StringMatcher};
@@ -95,12 +96,14 @@ pub enum AuditLogger {
 
 /// One policy.
 #[derive(Clone, Debug, Default, PartialEq)]
-#[expect(clippy::exhaustive_structs, reason = "a policy is what and who, nothing else")]
+#[expect(clippy::exhaustive_structs, reason = "a policy is what, who and when, nothing else")]
 pub struct Policy {
     /// What may be asked for: one of them has to fit; at least one.
     pub permissions: Vec<Permission>,
     /// Who may ask: one of them has to fit; at least one.
     pub principals: Vec<Principal>,
+    /// What has to be true besides, in CEL; `None`: nothing.
+    pub condition: Option<Condition>,
 }
 
 /// What is asked for.

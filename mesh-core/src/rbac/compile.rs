@@ -3,6 +3,7 @@
 //! Istio nests every condition in an `and` of an `or`, most of them of one; those are taken away.
 //! Alternatives of one kind become one table: exact paths, exact principals, blocks of addresses.
 
+use super::cel::{ConditionError, Program};
 use super::index::Index;
 use super::ip_set::IpSet;
 use super::metadata::{CompiledFilterState, CompiledMetadata};
@@ -61,6 +62,9 @@ pub enum RbacErrorKind {
     /// A template is refused.
     #[error(transparent)]
     Template(#[from] TemplateError),
+    /// A condition in CEL is refused.
+    #[error(transparent)]
+    Condition(#[from] ConditionError),
 }
 
 /// Compiles all policies.
@@ -97,10 +101,17 @@ fn compiled_policy(name: &Arc<str>, policy: &Policy) -> Result<CompiledPolicy, F
     let mut place = Place::default();
     let permissions = place.list("permissions", &policy.permissions, permission)?;
     let principals = place.list("principals", &policy.principals, principal)?;
+    let condition = match &policy.condition {
+        Some(condition) => place.within(("condition", None), |place| {
+            Program::new(condition).map_err(|error| place.failed(error))
+        })?,
+        None => Program::TRUE,
+    };
     Ok(CompiledPolicy {
         name: name.clone(),
         permissions: any_of(permissions),
         principals: any_of(principals),
+        condition: (!condition.always()).then(|| Box::new(condition)),
     })
 }
 

@@ -4,7 +4,7 @@
 //! policies to an index. So a decision allocates nothing, takes no lock, and costs what the policies
 //! cost that could match, not what all of them do.
 //!
-//! - A policy matches when one permission *and* one principal fit. Policies are looked at in the order
+//! - A policy matches when one permission *and* one principal fit, and its condition holds. Policies are looked at in the order
 //!   of their names, and the first that matches is told (Envoy: `RBAC.policies`).
 //! - ALLOW: allowed if one matches, so nothing is without policies. DENY: denied if one matches. LOG:
 //!   allowed; whether one matches is told.
@@ -20,12 +20,14 @@
 //! | `rule.rs` | one condition, and whether it holds |
 //! | `index.rs` | which policies could match a peer and a path |
 //! | `audit.rs` | what is told of an audited decision |
+//! | `cel/` | conditions in CEL |
 //! | `filter.rs` | enforced and shadow rules, several filters, what a denial says |
 //!
-//! What it does not do: conditions in CEL. The model has none, and whoever reads policies with one
-//! refuses them, as gRFC A41 does: a condition that is left out would allow more.
+//! What it does not do: match trees (Envoy: `RBAC.matcher`), and read policies; a condition in CEL comes as
+//! a tree.
 
 mod audit;
+mod cel;
 mod compile;
 mod filter;
 mod index;
@@ -38,12 +40,14 @@ mod template;
 mod tests;
 
 pub use audit::AuditRecord;
+pub use cel::{ConditionError, MAX_COST, check_condition};
 pub use compile::{MAX_DEPTH, MAX_POLICIES, RbacError, RbacErrorKind};
 pub use filter::{CompiledRbacFilter, Denied, RbacDecision, decide};
 pub use request::{Connection, Request};
 pub use template::{TemplateError, check_template};
 
 use crate::model::rbac::{AuditCondition, AuditLogger, Rbac, RbacAction};
+use cel::Program;
 use index::Index;
 use rule::{Rule, Sight};
 use std::sync::Arc;
@@ -64,6 +68,15 @@ struct CompiledPolicy {
     name: Arc<str>,
     permissions: Rule,
     principals: Rule,
+    /// Boxed: most policies have none.
+    condition: Option<Box<Program>>,
+}
+
+impl CompiledPolicy {
+    /// Whether its condition holds, if it has one.
+    fn holds(&self, sight: &Sight<'_>, action: RbacAction) -> bool {
+        self.condition.as_ref().is_none_or(|condition| condition.holds(sight, action))
+    }
 }
 
 /// What policies decided.
@@ -82,7 +95,7 @@ pub struct Verdict<'r> {
 
 /// How close a policy comes to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "a policy is what and who, nothing else")]
+#[expect(clippy::exhaustive_structs, reason = "a policy is what, who and when, nothing else")]
 pub struct Near<'r> {
     /// Its name.
     pub policy: &'r Arc<str>,
@@ -90,6 +103,8 @@ pub struct Near<'r> {
     pub who_fits: bool,
     /// Whether a permission fits.
     pub what_fits: bool,
+    /// Whether its condition holds; `true`: it has none.
+    pub when_fits: bool,
 }
 
 impl Verdict<'_> {
@@ -137,6 +152,7 @@ impl CompiledRbac {
             policy: &policy.name,
             who_fits: policy.principals.holds(&sight),
             what_fits: policy.permissions.holds(&sight),
+            when_fits: policy.holds(&sight, self.action),
         })
     }
 
@@ -146,7 +162,9 @@ impl CompiledRbac {
         let sight = Sight::new(request);
         let matched = self.index.candidates(&sight).find(|at| {
             let policy = &self.policies[*at];
-            policy.permissions.holds(&sight) && policy.principals.holds(&sight)
+            policy.permissions.holds(&sight)
+                && policy.principals.holds(&sight)
+                && policy.holds(&sight, self.action)
         });
         let policy = matched.map(|at| &self.policies[at].name);
         let allowed = match self.action {

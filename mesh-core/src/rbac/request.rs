@@ -3,6 +3,8 @@
 use crate::head::RequestHead;
 use crate::identity::Peer;
 use crate::model::{FilterState, Metadata};
+use crate::time::WallTime;
+use http::Version;
 use std::net::SocketAddr;
 
 /// What policies see of a connection; the same for all its requests.
@@ -59,6 +61,10 @@ pub struct Request<'a> {
     pub route_metadata: Option<&'a Metadata>,
     /// What filters know of it.
     pub filter_state: Option<&'a FilterState>,
+    /// When it came, for conditions in CEL; `None`: that is not known.
+    pub time: Option<WallTime>,
+    /// The version of HTTP, for conditions in CEL; `None`: that is not known.
+    pub version: Option<Version>,
 }
 
 impl<'a> Request<'a> {
@@ -78,6 +84,8 @@ impl<'a> Request<'a> {
             metadata: None,
             route_metadata: None,
             filter_state: None,
+            time: None,
+            version: None,
         }
     }
 }

@@ -103,7 +103,7 @@ impl<'a> Sight<'a> {
         self.request.connection.peer
     }
 
-    fn header(&self, target: &HeaderTarget) -> Option<HeaderValues<'a>> {
+    pub(super) fn header(&self, target: &HeaderTarget) -> Option<HeaderValues<'a>> {
         let head = self.request.head?;
         let one = |text: &'a str| (!text.is_empty()).then(|| HeaderValues::One(text.as_bytes()));
         match target {

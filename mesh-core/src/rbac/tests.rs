@@ -5,7 +5,7 @@ mod naive;
 mod properties;
 mod refused;
 mod table;
-mod text;
+pub(super) mod text;
 
 use super::*;
 use crate::model::rbac::*;

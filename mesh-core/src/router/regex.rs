@@ -79,7 +79,15 @@ impl CompiledRegex {
         Ok(Self { pattern: pattern.0.clone(), regex: build(&whole(parse(pattern)?))? })
     }
 
-    /// Whether the whole of `text` matches.
+    /// Compiles `pattern` to match anywhere in a string, as CEL's `matches` does.
+    ///
+    /// # Errors
+    /// [`RegexError`] says what is wrong with the pattern.
+    pub fn part_match(pattern: &RegexPattern) -> Result<Self, RegexError> {
+        Ok(Self { pattern: pattern.0.clone(), regex: build(&parse(pattern)?)? })
+    }
+
+    /// Whether `text` matches: the whole of it, or a part, as the pattern was compiled.
     #[must_use]
     pub fn is_match(&self, text: &[u8]) -> bool {
         self.regex.is_match(text)

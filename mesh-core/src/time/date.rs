@@ -12,7 +12,7 @@ const EPOCH: u64 = 719_468;
 const DAYS_PER_ERA: u64 = 146_097;
 
 /// The year, month and day that `days` after 1970-01-01 is.
-const fn civil(days: u64) -> (u64, u64, u64) {
+pub(crate) const fn civil(days: u64) -> (u64, u64, u64) {
     let days = days.saturating_add(EPOCH);
     let (era, day_of_era) = (days / DAYS_PER_ERA, days % DAYS_PER_ERA);
     let year = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;

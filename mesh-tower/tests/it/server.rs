@@ -193,7 +193,8 @@ async fn a_renewed_identity_serves_the_next_handshake() {
 
 fn allow(principal: &str) -> Arc<RbacFilter> {
     let principal = Principal::Authenticated(Some(StringMatcher::exact(principal)));
-    let policy = Policy { permissions: vec![Permission::Any], principals: vec![principal] };
+    let (permissions, principals) = (vec![Permission::Any], vec![principal]);
+    let policy = Policy { permissions, principals, condition: None };
     let mut rules = Rbac::default();
     rules.action = RbacAction::Allow;
     rules.policies.insert("friends".into(), policy);

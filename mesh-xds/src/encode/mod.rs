@@ -54,6 +54,7 @@
 
 mod authorities;
 mod breakers;
+mod cel;
 mod cluster;
 mod connection;
 mod deterministic;

@@ -1,5 +1,6 @@
 //! RBAC filters: the way back of [`decode::rbac`](crate::decode::rbac).
 
+use super::cel;
 use super::matcher::{header_specifier, string};
 use super::san;
 use super::wrap::{extension, uint32};
@@ -76,7 +77,9 @@ fn policy(model: &Policy) -> pb::Policy {
     pb::Policy {
         permissions: model.permissions.iter().map(permission).collect(),
         principals: model.principals.iter().map(principal).collect(),
-        ..pb::Policy::default()
+        condition: model.condition.as_ref().map(|condition| cel::expr(&condition.expr)),
+        checked_condition: None,
+        cel_config: model.condition.as_ref().and_then(cel::config),
     }
 }
 

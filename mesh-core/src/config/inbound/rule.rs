@@ -102,7 +102,7 @@ impl Rules {
             Some(what) if !everything => what.into_iter().map(|matcher| matcher.0).collect(),
             _ => vec![Permission::Any],
         };
-        let policy = Policy { permissions, principals: from.principals };
+        let policy = Policy { permissions, principals: from.principals, condition: None };
         let name = name.unwrap_or_else(|| place.into());
         if self.policies.insert(Arc::clone(&name), policy).is_some() {
             let span = fields.own("name").map_or(node.span, |entry| entry.value.span);

@@ -98,7 +98,10 @@ fn policies() -> impl Strategy<Value = Rbac> {
         for (at, (permissions, principals)) in policies.iter().enumerate() {
             let permissions = permissions.iter().map(|text| permission(text)).collect();
             let principals = principals.iter().map(|text| principal(text)).collect();
-            rbac.policies.insert(format!("p{at}").into(), Policy { permissions, principals });
+            rbac.policies.insert(
+                format!("p{at}").into(),
+                Policy { permissions, principals, condition: None },
+            );
         }
         rbac
     })

@@ -7,7 +7,7 @@ use crate::model::*;
 #[track_caller]
 fn check_error(permissions: Vec<Permission>, principals: Vec<Principal>, expected: &str) {
     let mut rbac = Rbac::default();
-    rbac.policies.insert("p".into(), Policy { permissions, principals });
+    rbac.policies.insert("p".into(), Policy { permissions, principals, condition: None });
     assert_eq!(CompiledRbac::new(&rbac).unwrap_err().to_string(), expected);
 }
 
@@ -68,8 +68,11 @@ fn nesting_has_an_end() {
     let nested =
         |depth| (0..depth).fold(Permission::Any, |inner, _| Permission::Not(Box::new(inner)));
     let mut rbac = Rbac::default();
-    let policy =
-        |depth| Policy { permissions: vec![nested(depth)], principals: vec![Principal::Any] };
+    let policy = |depth| Policy {
+        permissions: vec![nested(depth)],
+        principals: vec![Principal::Any],
+        condition: None,
+    };
     rbac.policies.insert("p".into(), policy(MAX_DEPTH - 1));
     assert!(CompiledRbac::new(&rbac).is_ok());
     rbac.policies.insert("p".into(), policy(MAX_DEPTH));

@@ -13,10 +13,11 @@ use crate::head::RequestHead;
 use crate::identity::{Peer, PeerCertificate};
 use crate::model::matcher::{HeaderMatcherKind, StringPattern};
 use crate::model::*;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use crate::time::WallTime;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use std::net::SocketAddr;
 
-pub(super) fn rbac(text: &str) -> Rbac {
+pub(in crate::rbac) fn rbac(text: &str) -> Rbac {
     let (action, policies) = text.split_once(' ').unwrap_or((text, ""));
     let mut rbac = Rbac::default();
     rbac.action = match action {
@@ -31,6 +32,7 @@ pub(super) fn rbac(text: &str) -> Rbac {
         let policy = Policy {
             permissions: arguments(permissions).into_iter().map(permission).collect(),
             principals: arguments(principals).into_iter().map(principal).collect(),
+            condition: None,
         };
         rbac.policies.insert(name.into(), policy);
     }
@@ -205,7 +207,7 @@ pub(super) fn peer(text: &str) -> Peer {
 }
 
 /// What a request needs to be shown.
-pub(super) struct Scene {
+pub(in crate::rbac) struct Scene {
     peer: Peer,
     method: Method,
     authority: String,
@@ -220,12 +222,15 @@ pub(super) struct Scene {
     metadata: Metadata,
     route_metadata: Metadata,
     state: FilterState,
+    time: Option<WallTime>,
+    version: Option<Version>,
 }
 
 impl Scene {
     /// `METHOD AUTHORITY PATH` or `-`, then `name: value` headers as `name:value`, and `from=ADDRESS`,
-    /// `to=…`, `source=…`, `remote=…`, `sni=…`, `meta.FILTER.KEY=JSON`, `route.…`, `state.KEY=TEXT`.
-    pub(super) fn new(shown: &str, text: &str) -> Self {
+    /// `to=…`, `source=…`, `remote=…`, `sni=…`, `meta.FILTER.KEY=JSON`, `route.…`, `state.KEY=TEXT`,
+    /// `at=SECONDS`, `http=VERSION`.
+    pub(in crate::rbac) fn new(shown: &str, text: &str) -> Self {
         let mut words = text.split_whitespace();
         let method = words.next().unwrap();
         let has_head = method != "-";
@@ -247,6 +252,8 @@ impl Scene {
             metadata: Metadata::default(),
             route_metadata: Metadata::default(),
             state: FilterState::default(),
+            time: None,
+            version: None,
         };
         for word in words {
             scene.word(word);
@@ -265,6 +272,18 @@ impl Scene {
             Some(("remote", text)) => self.remote = address(text),
             Some(("to", text)) => self.to = address(text),
             Some(("sni", text)) => self.sni = text.to_owned(),
+            Some(("at", text)) => {
+                self.time = Some(WallTime::from_unix_seconds(text.parse().unwrap()));
+            }
+            Some(("http", text)) => {
+                self.version = Some(match text {
+                    "1.0" => Version::HTTP_10,
+                    "1.1" => Version::HTTP_11,
+                    "2" => Version::HTTP_2,
+                    "3" => Version::HTTP_3,
+                    other => panic!("{other}"),
+                });
+            }
             Some((key, text)) if key.starts_with("state.") => {
                 self.state.0.insert(key["state.".len()..].into(), text.into());
             }
@@ -289,7 +308,7 @@ impl Scene {
         }
     }
 
-    pub(super) fn show(&self, look: impl FnOnce(&Request<'_>)) {
+    pub(in crate::rbac) fn show(&self, look: impl FnOnce(&Request<'_>)) {
         let head = RequestHead::new(&self.method, &self.authority, &self.path, &self.headers);
         let connection = Connection {
             peer: &self.peer,
@@ -305,6 +324,8 @@ impl Scene {
             metadata: Some(&self.metadata),
             route_metadata: Some(&self.route_metadata),
             filter_state: Some(&self.state),
+            time: self.time,
+            version: self.version,
         });
     }
 }

@@ -84,7 +84,8 @@ pub(super) fn rules(text: &str) -> Rbac {
             id => Principal::Authenticated(Some(StringMatcher::exact(id))),
         };
         let path = StringMatcher::new(StringPattern::Prefix(path.into()));
-        let policy = Policy { permissions: vec![Permission::UrlPath(path)], principals: vec![who] };
+        let (permissions, principals) = (vec![Permission::UrlPath(path)], vec![who]);
+        let policy = Policy { permissions, principals, condition: None };
         rbac.policies.insert(name.into(), policy);
     }
     rbac

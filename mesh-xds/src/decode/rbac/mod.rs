@@ -1,12 +1,13 @@
 //! RBAC filters → [`RbacFilter`] (gRFC A41, A59; Envoy: `filters.http.rbac.v3`, `filters.network.rbac.v3`).
 //!
 //! A policy that is not understood must not decide, so everything in it that is not known is refused:
-//! kinds of permissions and principals that are newer than these messages, match trees, conditions in
-//! CEL (gRFC A41 refuses them, too). What is read beyond gRPC: LOG, shadow rules, metadata, the filter
-//! state, templates of paths, `mtls_authenticated`.
+//! kinds of permissions and principals that are newer than these messages, match trees, what a condition
+//! in CEL asks of what is not known here. What is read beyond gRPC: LOG, shadow rules, metadata, the filter
+//! state, templates of paths, `mtls_authenticated`, and conditions in CEL, which gRFC A41 refuses.
 //!
 //! What it does not do: decide; `mesh_core::rbac` does, and what is accepted here compiles there.
 
+mod cel;
 mod condition;
 mod metadata;
 #[cfg(test)]
@@ -213,14 +214,12 @@ fn logger(walk: &mut Walk, message: &AuditLoggerConfig) -> Option<AuditLogger> {
 }
 
 fn policy(walk: &mut Walk, message: &pb::Policy, layer: Layer) -> Option<Policy> {
-    const CEL: &str =
-        "conditions in CEL are not supported (gRFC A41): use permissions and principals";
     let before = walk.errors();
-    refused!(walk, message, { condition: CEL, checked_condition: CEL });
-    ignored!(walk, message, { cel_config: "there is no condition that it could change" });
+    let condition = cel::condition(walk, message, layer);
     let level = condition::Level::new(layer);
     let permissions = level.list(walk, "permissions", &message.permissions, condition::permission);
     let principals = level.list(walk, "principals", &message.principals, condition::principal);
-    let policy = Policy { permissions: permissions?, principals: principals? };
+    let policy =
+        Policy { permissions: permissions?, principals: principals?, condition: condition? };
     (walk.errors() == before).then_some(policy)
 }

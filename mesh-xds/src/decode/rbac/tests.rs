@@ -1,5 +1,6 @@
 //! What is read of RBAC filters, what is refused, and istiod's listener.
 
+mod cel;
 mod fields;
 mod istiod;
 mod refused;

@@ -28,9 +28,9 @@ super::table! {
     "RBAC Policy" {
         Used permissions: "";
         Used principals: "";
-        Refused condition: "gRFC A41";
-        Refused checked_condition: "gRFC A41";
-        Ignored cel_config: "";
+        Used condition: "CEL, docs/xds.md#conditions-in-cel; gRFC A41 refuses it";
+        Used checked_condition: "in place of condition; gRFC A41 refuses it";
+        Used cel_config: "of a condition";
     }
     "RBAC Permission" {
         Used and_rules: "";

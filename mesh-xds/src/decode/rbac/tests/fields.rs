@@ -5,8 +5,9 @@ use crate::decode::support::Support;
 use crate::decode::support::agreement::check_fields;
 use crate::decode::support::rbac::ROWS;
 use crate::decode::testing::{any, secs};
-use envoy_types::pb::envoy::config::core::v3::TypedExtensionConfig;
+use envoy_types::pb::envoy::config::core::v3::{CelExpressionConfig, TypedExtensionConfig};
 use envoy_types::pb::envoy::extensions::rbac::audit_loggers::stream::v3::StdoutAuditLog;
+use envoy_types::pb::google::api::expr::v1alpha1::CheckedExpr;
 
 const RULES: &[&str] = &[
     "and_rules",
@@ -101,14 +102,25 @@ fn filters_agree_with_the_table() {
         agrees("RBAC (network filter)", field, &report(&decoded));
     }
     let sets: &[Set<pb::Policy>] = &[
-        ("condition", |m| m.condition = Some(Default::default())),
-        ("checked_condition", |m| m.checked_condition = Some(Default::default())),
-        ("cel_config", |m| m.cel_config = Some(Default::default())),
+        ("condition", |m| m.condition = Some(cel::always())),
+        ("checked_condition", |m| {
+            m.checked_condition =
+                Some(CheckedExpr { expr: Some(cel::always()), ..Default::default() });
+        }),
+        ("cel_config", |m| {
+            m.condition = Some(cel::always());
+            m.cel_config =
+                Some(CelExpressionConfig { enable_string_concat: true, ..Default::default() });
+        }),
     ];
     for (field, set) in sets {
         let mut message = base();
         set(message.rules.as_mut().unwrap().policies.get_mut("p").unwrap());
-        agrees("RBAC Policy", field, &report(&http(&message.encode_to_vec())));
+        let decoded = http(&message.encode_to_vec());
+        agrees("RBAC Policy", field, &report(&decoded));
+        if let Ok(filter) = decoded.config {
+            assert_ne!(filter, http(&base().encode_to_vec()).config.unwrap(), "{field}");
+        }
     }
 }
 

@@ -6,7 +6,8 @@ use mesh_core::model::matcher::{HeaderMatcherKind, StringPattern};
 use mesh_core::model::metadata::{FilterStateMatcher, FilterStateValue, ValueMatcher};
 use mesh_core::model::rbac::{Permission, Principal, RbacHeader, RbacHeaderName};
 use mesh_core::model::{
-    Cidr, MetadataMatcher, MetadataSource, RegexPattern, SanKind, SanMatcher, StringMatcher,
+    CelComprehension, CelConstant, CelExpr, Cidr, Condition, MetadataMatcher, MetadataSource,
+    RegexPattern, SanKind, SanMatcher, StringMatcher,
 };
 use mesh_core::random::{Random, SplitMix64};
 use mesh_core::rbac::CompiledRbacFilter;
@@ -135,6 +136,56 @@ impl Draw {
         }
     }
 
+    fn condition(&mut self) -> Condition {
+        let mut condition = Condition::new(self.cel(3));
+        condition.string_conversion = self.below(2) == 0;
+        condition.string_concat = self.below(2) == 0;
+        condition.string_functions = self.below(2) == 0;
+        condition
+    }
+
+    /// An expression of any kind that there is.
+    fn cel(&mut self, depth: u64) -> CelExpr {
+        let request = || CelExpr::ident("request");
+        match self.below(if depth == 0 { 3 } else { 8 }) {
+            0 => CelExpr::Const(match self.below(7) {
+                0 => CelConstant::Null,
+                1 => CelConstant::Bool(self.below(2) == 0),
+                2 => CelConstant::Int(self.pick(&[0, -1, i64::MAX])),
+                3 => CelConstant::Uint(self.pick(&[0, u64::MAX])),
+                4 => CelConstant::Double(self.pick(&[0.5, f64::INFINITY])),
+                5 => CelConstant::Text(self.pick(&["", "a", "é"]).into()),
+                _ => CelConstant::Bytes(self.pick(&[b"".as_slice(), b"\xff"]).into()),
+            }),
+            1 => request().select(self.pick(&["path", "time", "referer"])),
+            2 => CelExpr::Select {
+                operand: Box::new(request().select("headers")),
+                field: self.pick(&["x-a", "origin"]).into(),
+                test_only: self.below(2) == 0,
+            },
+            3 => {
+                let name = self.pick(&["_&&_", "_==_", "_+_", "_[_]", "@in"]);
+                CelExpr::call(name, vec![self.cel(depth - 1), self.cel(depth - 1)])
+            }
+            4 => CelExpr::Call {
+                target: Some(Box::new(self.cel(depth - 1))),
+                function: "contains".into(),
+                args: vec![self.cel(depth - 1)],
+            },
+            5 => CelExpr::List(self.list(|draw| draw.cel(depth - 1))),
+            6 => CelExpr::Map(self.list(|draw| (draw.cel(depth - 1), draw.cel(depth - 1)))),
+            _ => CelExpr::Comprehension(Box::new(CelComprehension {
+                iter_var: "x".into(),
+                iter_range: self.cel(depth - 1),
+                accu_var: "@result".into(),
+                accu_init: self.cel(depth - 1),
+                loop_condition: CelExpr::ident("@result"),
+                loop_step: CelExpr::ident("x"),
+                result: self.cel(depth - 1),
+            })),
+        }
+    }
+
     fn rules(&mut self) -> Arc<Rbac> {
         let mut rules = Rbac::default();
         rules.action = self.pick(&[RbacAction::Allow, RbacAction::Deny, RbacAction::Log]);
@@ -148,7 +199,9 @@ impl Draw {
         for at in 0..self.below(4) {
             let permissions = self.list(|draw| draw.permission(3));
             let principals = self.list(|draw| draw.principal(3));
-            rules.policies.insert(format!("p{at}").into(), Policy { permissions, principals });
+            let condition = self.some(Self::condition);
+            let policy = Policy { permissions, principals, condition };
+            rules.policies.insert(format!("p{at}").into(), policy);
         }
         Arc::new(rules)
     }
