@@ -149,7 +149,7 @@ impl Draw {
         for name in ["a", "b", "c"] {
             let permissions = vec![Permission::DestinationIp(self.block())];
             let principals = vec![Principal::SourceIp(self.block())];
-            rules.policies.insert(name.into(), Policy { permissions, principals });
+            rules.policies.insert(name.into(), Policy { permissions, principals, condition: None });
         }
         rules
     }
