@@ -82,6 +82,7 @@ pub mod observe;
 mod options;
 mod passthrough;
 mod peer;
+mod ready;
 mod route;
 mod routed;
 pub mod server;
@@ -103,6 +104,7 @@ pub use inbound_context::{Inbound, Instrumented};
 pub use mesh::{Configuration, Mesh};
 pub use options::CallOptions;
 pub use peer::Peer;
+pub use ready::NotReady;
 
 /// Byte streams to endpoints: [`Builder::connector`] takes any.
 pub mod connector {

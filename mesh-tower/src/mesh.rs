@@ -117,23 +117,6 @@ impl Mesh {
         crate::Channel::new(self, authority)
     }
 
-    /// Waits until there is a configuration: the first complete one. One that a source knows to be partial
-    /// ([`is_partial`](mesh_core::ConfigUpdate::is_partial)) is in force and does not count.
-    ///
-    /// # Errors
-    /// With [`Reason::ShutDown`] when the mesh ended first.
-    ///
-    /// # Cancel safety
-    /// Cancel safe.
-    pub async fn ready(&self) -> Result<(), Error> {
-        let mut progress = self.0.progress.clone();
-        let ready = progress.wait_for(|progress| progress.complete || progress.ended).await;
-        match ready {
-            Ok(progress) if progress.complete => Ok(()),
-            _ => Err(Error::new(Reason::ShutDown, Station::default())),
-        }
-    }
-
     /// How many configurations were applied so far, and why the newest was refused, if it was.
     #[must_use]
     pub fn configuration(&self) -> Configuration {

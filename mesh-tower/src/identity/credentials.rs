@@ -9,7 +9,7 @@ use super::{Identities, IdentitySource};
 use crate::observe::registry::Registry;
 use crate::source::Source;
 use mesh_core::identity::SpiffeId;
-use mesh_core::model::IdentityConfig;
+use mesh_core::model::{IdentityConfig, IdentityOrigin};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -57,6 +57,26 @@ impl Credentials {
     /// The mesh's own (`tls: mesh`).
     pub(crate) fn own(&self) -> Option<&Identities> {
         self.own.identities.get()
+    }
+
+    /// Where the mesh's own comes from, in words.
+    pub(crate) fn origin(&self) -> Arc<str> {
+        let followed = self.own.followed.lock();
+        match followed.as_ref().map(|followed| &followed.config.source) {
+            Some(IdentityOrigin::Files(files)) => format!(
+                "the identity of the configuration (files `{}`, `{}`, `{}`)",
+                files.cert.display(),
+                files.key.display(),
+                files.roots.display()
+            )
+            .into(),
+            Some(IdentityOrigin::WorkloadApi(address)) => {
+                format!("the identity of the configuration (the Workload API at `{address}`)")
+                    .into()
+            }
+            Some(_) => "the identity of the configuration".into(),
+            None => "the identity that the program gave".into(),
+        }
     }
 
     /// That of a certificate provider (gRFC A29). Without one of this name, `default` is the mesh's own.

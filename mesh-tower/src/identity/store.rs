@@ -26,7 +26,7 @@ use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// The identity in force, for all who need one. Clones are the same.
 #[derive(Clone)]
@@ -42,6 +42,8 @@ struct Shared {
     happened: Notify,
     /// For the source: a renewal is wanted.
     wanted: Notify,
+    /// Whether anything was good so far.
+    good: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -105,6 +107,7 @@ impl Identities {
             state: Mutex::default(),
             happened: Notify::new(),
             wanted: Notify::new(),
+            good: watch::Sender::new(false),
         }))
     }
 
@@ -136,6 +139,16 @@ impl Identities {
     pub fn trust(&self) -> Result<Arc<Trust>, NoIdentity> {
         let why = || self.0.state.lock().error.clone();
         self.0.trust.load_full().ok_or_else(|| NoIdentity::NotYet { why: why() })
+    }
+
+    /// Waits until the first material was good, and is in force.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(crate) async fn good(&self) {
+        let mut good = self.0.good.subscribe();
+        // The sender is here.
+        drop(good.wait_for(|good| *good).await);
     }
 
     /// Asks the source for a new identity at once.
@@ -326,6 +339,7 @@ impl IdentitySink {
             state.last_good = Some(clock::wall());
             (state.error, state.warned, state.roots) = (None, None, roots);
         }
+        shared.good.send_replace(true);
         if let Some(validity) = validity {
             self.0.happens(Happened::Certificate(validity));
         }
