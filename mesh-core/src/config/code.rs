@@ -266,6 +266,10 @@ codes! {
         "The file of root certificates holds no PEM certificate.",
         "A key or a DER file was named.",
         "The file must hold `-----BEGIN CERTIFICATE-----`.";
+    INVALID_JWKS Error "invalid_jwks":
+        "The file of keys that tokens are checked by has none that can be used.",
+        "A certificate or a private key was named, a key of a kind that is not supported, or no JSON.",
+        "The file must hold a JSON Web Key Set: `{\"keys\": […]}`, as an issuer's `jwks_uri` answers.";
     INVALID_URL Error "invalid_url":
         "A text that stands for a URL is none.",
         "A space, or a port that is no number.",
@@ -311,7 +315,7 @@ codes! {
         "A catch-all prefix stands first.",
         "The order: the first route that matches decides.";
     UNUSED_CLUSTER Warning "unused_cluster":
-        "No route sends to this cluster.",
+        "No route sends to this cluster, and no port of `inbound` asks anybody in it.",
         "A route was removed, or names another cluster.",
         "Routes and splits; remove the cluster if it is done with.";
     RETRIES_EXCEED_TIMEOUT Warning "retries_exceed_timeout":

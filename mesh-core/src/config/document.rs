@@ -266,7 +266,7 @@ fn define(
     false
 }
 
-/// Reports routes to clusters that no document defines.
+/// Reports clusters that routes or ports name and no document defines.
 pub(super) fn check_references(reader: &mut Reader<'_>, draft: &Draft<'_>) {
     for (name, span) in std::mem::take(&mut reader.references) {
         if draft.defined.contains_key(&(CLUSTER, name.as_str().into())) {

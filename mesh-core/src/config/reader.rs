@@ -14,7 +14,7 @@ pub(super) struct Reader<'a> {
     pub(super) environment: &'a dyn Environment,
     pub(super) bounds: &'a Bounds,
     pub(super) report: Report,
-    /// The clusters that routes name, each with its place.
+    /// The clusters that routes and ports name, each with its place.
     pub(super) references: Vec<(String, Span)>,
     /// Patterns that were found good, so that an anchor's is not compiled at each use.
     patterns: BTreeSet<String>,
@@ -155,7 +155,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Notes that a route names a cluster.
+    /// Notes that a route or a port names a cluster.
     pub(super) fn refer(&mut self, cluster: &str, span: Span) {
         self.references.push((cluster.to_owned(), span));
     }

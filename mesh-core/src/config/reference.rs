@@ -25,7 +25,8 @@ Every key, printed by `mesh schema --format markdown` from the tables that files
 - `defaults` fill what a route or cluster leaves out, key by key. A retry policy is taken whole.
 - With an `identity`, clusters are `tls: mesh` and ports of `inbound` are `mtls: strict` unless they say otherwise.
   A program's own identity (`Builder::identity`) counts before that of a file.
-- A port of `inbound` refuses what `deny` names, then takes what `allow` names, and refuses all the rest.
+- A port of `inbound` refuses what `deny` names, then takes what `allow` names, and refuses all the rest. Of what
+  `allow` lets in, `jwt` wants a token, `ext_authz` asks somebody, and `rate_limit` counts what is left, in this order.
 
 Two things are a program's alone (`mesh_tower::Mesh::builder()`), and have no key: whether callers may
 override policies by `x-envoy-*` headers (`trusted_overrides`), and whether requests carry

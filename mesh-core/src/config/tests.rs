@@ -1,11 +1,13 @@
 //! Tests of the whole reader: text in, configuration or diagnostics out.
 
 mod any_text;
+mod asking;
 mod egress;
 mod errors;
 mod expectations;
 mod inbound;
 mod meaning;
+mod port;
 mod rate_limit;
 mod refused;
 mod schema;
@@ -22,6 +24,11 @@ struct Given {
 
 const PEM: &str = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
 
+/// The key set of an issuer (RFC 7517 appendix A.1, the first key).
+const KEYS: &str = r#"{"keys": [{"kty": "EC", "crv": "P-256", "kid": "1",
+    "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+    "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}]}"#;
+
 impl Environment for Given {
     fn variable(&self, name: &str) -> Option<String> {
         self.variables.get(name).map(|value| (*value).to_owned())
@@ -30,6 +37,8 @@ impl Environment for Given {
     fn file(&self, document: &str, path: &str) -> Result<String, FileError> {
         match path {
             "ca.pem" => Ok(PEM.to_owned()),
+            "keys.json" => Ok(KEYS.to_owned()),
+            "none.json" => Ok("{\"keys\": []}".to_owned()),
             "key.pem" => Ok("-----BEGIN PRIVATE KEY-----".to_owned()),
             _ => Err(FileError::new(format!("no such file beside {document}"))),
         }

@@ -9,10 +9,7 @@ use crate::retry::retry;
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use mesh_core::model::{
-    Domain, FilterChain, HttpConnectionManager, Listener, RetryOn, Route, RouteAction,
-    RouteConfiguration, RouteMatch, VirtualHost,
-};
+use mesh_core::model::{FilterChain, HttpConnectionManager, Listener, RetryOn};
 use mesh_core::update::ConfigUpdate;
 use mesh_tower::server::{Connection, ServerLayer};
 use mesh_tower::testing::MemoryNetwork;
@@ -32,12 +29,7 @@ fn hop(next: u8) -> ConfigUpdate {
             action,
         );
     });
-    let mut host = VirtualHost::new("any", vec![Domain::Any]);
-    let route = Route::new("all", RouteMatch::any(), RouteAction::NonForwarding);
-    host.routes.push(Arc::new(route));
-    let mut routes = RouteConfiguration::default();
-    routes.virtual_hosts.push(Arc::new(host));
-    let http = HttpConnectionManager::new(Arc::new(routes), Vec::new());
+    let http = HttpConnectionManager::serving(Vec::new());
     let mut listener = Listener::new("web");
     listener.filter_chains.push(Arc::new(FilterChain::new("any", Some(Arc::new(http)))));
     update.listeners.insert("web".into(), Arc::new(listener));

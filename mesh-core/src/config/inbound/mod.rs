@@ -3,7 +3,7 @@
 //! A port is closed in two ways until somebody opens it: its peers must prove who they are (`mtls: strict`),
 //! and what no rule of `allow` names is refused. Rules of `deny` come first. It becomes a
 //! [`Listener`] of Envoy's: two filter chains for `mtls: permissive`, one otherwise, an RBAC filter for each
-//! of the two lists, a local rate limit, and one route to the server itself.
+//! of the two lists, what asks for a token, who is asked, a local rate limit, and one route to the server itself.
 //!
 //! | module | what |
 //! |---|---|
@@ -12,9 +12,13 @@
 //! | `rule.rs` | one rule → one policy |
 //! | `peers.rs` | `from` → principals |
 //! | `permission.rs` | `match` → a permission |
+//! | `jwt.rs` | the token that requests carry |
+//! | `ext_authz.rs` | who is asked about requests |
 //! | `rate_limit.rs` | how many requests in how much time |
 
 mod chains;
+mod ext_authz;
+mod jwt;
 mod options;
 mod peers;
 mod permission;
@@ -28,12 +32,14 @@ use super::fields::Fields;
 use super::node::{Entry, Node, Span};
 use super::shape::{Kind, Shape, key, words};
 use super::{code, reader::Reader};
+use crate::model::http_filter::{ExtAuthz, JwtAuthn};
 use crate::model::{
-    Address, Domain, HttpConnectionManager, HttpFilter, HttpFilterConfig, IdentityConfig, Listener,
-    LocalRateLimit, RateLimitScope, Rbac, RbacAction, RbacFilter, Route, RouteAction,
-    RouteConfiguration, RouteMatch, VirtualHost,
+    Address, HttpConnectionManager, HttpFilter, HttpFilterConfig, IdentityConfig, Listener,
+    LocalRateLimit, RateLimitScope, Rbac, RbacAction, RbacFilter,
 };
 use chains::{MTLS_KIND, Security};
+use ext_authz::EXT_AUTHZ_KIND;
+use jwt::JWT_KIND;
 use options::{FORWARD_CLIENT_CERT, LIMITS, PATH};
 use rate_limit::RATE_LIMIT_KIND;
 use rule::{RULES, Rules};
@@ -61,9 +67,19 @@ static INBOUND: Shape = Shape::new(
         key("deny", RULES, "What is refused, whatever `allow` says. Default nothing."),
         key("allow", RULES, "What is taken; all the rest is refused. Default nothing is taken."),
         key(
+            "jwt",
+            JWT_KIND,
+            "The token that each request carries, if `allow` lets it in. Default none is asked for.",
+        ),
+        key(
+            "ext_authz",
+            EXT_AUTHZ_KIND,
+            "Who is asked about each request that `allow` lets in and whose token is good. Default nobody.",
+        ),
+        key(
             "rate_limit",
             RATE_LIMIT_KIND,
-            "How many requests are taken in how much time, of those that `allow` lets in; beyond it 429, or RESOURCE_EXHAUSTED. Default no limit.",
+            "How many requests are taken in how much time, of those that nothing before it refuses; beyond it 429, or RESOURCE_EXHAUSTED. Default no limit.",
         ),
         key("limits", Kind::Mapping(&LIMITS), "What a request may be like."),
         key(
@@ -126,10 +142,13 @@ pub(super) fn inbound<'n>(
     let allow = Rules::read(reader, &fields, "allow");
     let rate_limit: Option<LocalRateLimit> = fields.read(reader, "rate_limit");
     let rate_limit_by = rate_limit.as_ref().map(|limit| limit.scope);
-    let mut http = HttpConnectionManager::new(
-        to_this_server(&entry.key),
-        filters(deny.policies.clone(), allow.policies.clone(), rate_limit),
-    );
+    let asking = Asking {
+        jwt: fields.read(reader, "jwt"),
+        ext_authz: fields.read(reader, "ext_authz"),
+        rate_limit,
+    };
+    let filters = filters(deny.policies.clone(), allow.policies.clone(), asking);
+    let mut http = HttpConnectionManager::serving(filters);
     options::read(reader, &fields, &mut http);
     let handshake = fields.read(reader, "handshake_timeout");
     let security = security?;
@@ -144,21 +163,16 @@ pub(super) fn inbound<'n>(
     Some(InboundSite { name, node, value, security, deny, allow, rate_limit_by })
 }
 
-/// Every request is for the server itself (Envoy: `non_forwarding_action`).
-fn to_this_server(name: &str) -> Arc<RouteConfiguration> {
-    let route = Route::new("all", RouteMatch::any(), RouteAction::NonForwarding);
-    let mut host = VirtualHost::new(name, vec![Domain::Any]);
-    host.routes = vec![Arc::new(route)];
-    let virtual_hosts = vec![Arc::new(host)];
-    Arc::new(RouteConfiguration { virtual_hosts, ..RouteConfiguration::default() })
+/// What is asked of those that the rules let in.
+struct Asking {
+    jwt: Option<JwtAuthn>,
+    ext_authz: Option<ExtAuthz>,
+    rate_limit: Option<LocalRateLimit>,
 }
 
-/// Denied first, then allowed; without `allow`, nobody is. What is left is counted.
-fn filters(
-    deny: rule::Policies,
-    allow: rule::Policies,
-    rate_limit: Option<LocalRateLimit>,
-) -> Vec<HttpFilter> {
+/// Denied first, then allowed; without `allow`, nobody is. Of what is left, those that cost less come first, and
+/// what is refused takes no token of the rate.
+fn filters(deny: rule::Policies, allow: rule::Policies, asking: Asking) -> Vec<HttpFilter> {
     let filter = |name: &str, action, policies: rule::Policies| {
         let mut rules = Rbac::default();
         (rules.action, rules.policies) = (action, policies);
@@ -166,11 +180,15 @@ fn filters(
         HttpFilter::new(name, HttpFilterConfig::Rbac(Arc::new(filter)))
     };
     let denying = (!deny.is_empty()).then(|| filter("deny", RbacAction::Deny, deny));
-    let counting = rate_limit.map(|limit| {
-        HttpFilter::new("rate_limit", HttpFilterConfig::LocalRateLimit(Arc::new(limit)))
-    });
+    let Asking { jwt, ext_authz, rate_limit } = asking;
+    let asking = [
+        jwt.map(|jwt| ("jwt", HttpFilterConfig::JwtAuthn(Arc::new(jwt)))),
+        ext_authz.map(|authz| ("ext_authz", HttpFilterConfig::ExtAuthz(Arc::new(authz)))),
+        rate_limit.map(|limit| ("rate_limit", HttpFilterConfig::LocalRateLimit(Arc::new(limit)))),
+    ];
+    let asking = asking.into_iter().flatten().map(|(name, config)| HttpFilter::new(name, config));
     let allowing = filter("allow", RbacAction::Allow, allow);
-    denying.into_iter().chain([allowing]).chain(counting).collect()
+    denying.into_iter().chain([allowing]).chain(asking).collect()
 }
 
 /// Reports ports that listen at the same address.

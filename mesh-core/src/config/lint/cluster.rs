@@ -137,7 +137,7 @@ fn ineffective(reader: &mut Reader<'_>, site: &ClusterSite<'_>, rules: &OutlierD
     }
 }
 
-/// Reports clusters that no route sends to, unless a header may name any.
+/// Reports clusters that no route sends to and no port asks, unless a header may name any.
 pub(super) fn check_unused(reader: &mut Reader<'_>, draft: &Draft<'_>) {
     let mut used = BTreeSet::new();
     for site in draft.hosts.iter().flat_map(|host| &host.routes) {
@@ -152,6 +152,7 @@ pub(super) fn check_unused(reader: &mut Reader<'_>, draft: &Draft<'_>) {
             ClusterSpecifier::Header(_) => return,
         }
     }
+    used.extend(draft.inbound.values().flat_map(|site| site.value.clusters()));
     // Without virtual hosts this is a part, to be loaded beside others.
     if draft.hosts.is_empty() {
         return;

@@ -1,18 +1,12 @@
 //! `inbound.*.rate_limit`: what it means, what is wrong with it, and who is counted with whom.
 
+use super::port::{pass, port, told};
 use super::*;
-use crate::filter::{FilterContext, Pass, Step, Told};
-use crate::identity::{Peer, PeerCertificate};
+use crate::filter::Step;
 use crate::inbound::CompiledListener;
 use crate::model::{HttpFilterConfig, LocalRateLimit, RateLimitScope, TokenBucket};
 use crate::outcome::grpc;
-use crate::rbac::Connection;
-use crate::time::{Timestamp, WallTime};
 use std::time::Duration;
-
-fn port(keys: &str) -> String {
-    format!("version: 1\nidentity: {{ spire: \"unix:///a\" }}\ninbound: {{ web: {{ {keys} }} }}\n")
-}
 
 fn limit(keys: &str) -> LocalRateLimit {
     let update = read(&port(&format!("allow: [], rate_limit: {{ {keys} }}"))).update.unwrap();
@@ -40,33 +34,23 @@ fn keys_and_defaults() {
     assert_eq!(limit("requests: 1, per: 1m, by: port").scope, RateLimitScope::Process);
 }
 
-/// What is told of a port of these keys, and the way out of it.
-#[track_caller]
-fn told(keys: &str, code: &str, part: &str) {
-    let loaded = read(&port(keys));
-    let found = loaded.diagnostics.iter().find(|d| d.code == code);
-    let Some(found) = found else { panic!("{keys}: {:#?}", loaded.diagnostics) };
-    let text = format!("{} {:?}", found.message, found.suggestion);
-    assert!(text.contains(part), "{keys}: {text}");
-    assert_eq!(loaded.update.is_none(), found.severity == Severity::Error, "{keys}");
-}
-
 #[test]
 fn each_mistake_has_a_way_out() {
-    told("rate_limit: { per: 1s }", "missing_key", "`requests`");
-    told("rate_limit: { requests: 1 }", "missing_key", "`per`");
-    told("rate_limit: { requests: 0, per: 1s }", "out_of_range", "between 1 and");
-    told("rate_limit: { requests: 1, per: 1s, burst: 0 }", "out_of_range", "between 1 and");
-    told("rate_limit: { requests: 1, per: 49ms }", "out_of_range", "shorter than 50ms");
-    told("rate_limit: { requests: 1, per: 1 }", "invalid_duration", "`1s`");
-    told("rate_limit: { requests: 1, per: 1s, by: peers }", "unknown_word", "mean `peer`?");
-    told("rate_limit: { request: 1, per: 1s }", "unknown_key", "mean `requests`?");
+    let told_of = |keys: &str, code: &str, part: &str| told(&port(keys), code, part);
+    told_of("rate_limit: { per: 1s }", "missing_key", "`requests`");
+    told_of("rate_limit: { requests: 1 }", "missing_key", "`per`");
+    told_of("rate_limit: { requests: 0, per: 1s }", "out_of_range", "between 1 and");
+    told_of("rate_limit: { requests: 1, per: 1s, burst: 0 }", "out_of_range", "between 1 and");
+    told_of("rate_limit: { requests: 1, per: 49ms }", "out_of_range", "shorter than 50ms");
+    told_of("rate_limit: { requests: 1, per: 1 }", "invalid_duration", "`1s`");
+    told_of("rate_limit: { requests: 1, per: 1s, by: peers }", "unknown_word", "mean `peer`?");
+    told_of("rate_limit: { request: 1, per: 1s }", "unknown_key", "mean `requests`?");
     let years = "rate_limit: { requests: 1, per: 8760h, burst: 101 }";
-    told(years, "invalid_inbound", "more than 100 years");
+    told_of(years, "invalid_inbound", "more than 100 years");
     let peer = "mtls: off, rate_limit: { requests: 1, per: 1s, by: peer }";
-    told(peer, "ineffective_key", "`by: connection`");
+    told_of(peer, "ineffective_key", "`by: connection`");
     let unix = "listen: \"unix:/run/a.sock\", rate_limit: { requests: 1, per: 1s, by: connection }";
-    told(unix, "ineffective_key", "`by: peer`");
+    told_of(unix, "ineffective_key", "`by: peer`");
 }
 
 /// Requests in order, `chain peer path`, all at once, and what becomes of each.
@@ -78,26 +62,11 @@ fn check(limit: &str, requests: &[(&str, &str)]) {
     let listener = CompiledListener::compile(&update.listeners["web"], None).unwrap();
     for (at, (request, expected)) in requests.iter().enumerate() {
         let words: Vec<_> = request.split(' ').collect();
-        let http = listener.chain(words[0]).unwrap().http().unwrap();
         let peer = match words[1] {
-            "-" => Peer::Plaintext,
-            id => {
-                let id = format!("spiffe://a/{id}").parse().unwrap();
-                Peer::Certified(Arc::new(PeerCertificate::of(&id)))
-            }
+            "-" => "plaintext".to_owned(),
+            id => format!("spiffe://a/{id}"),
         };
-        let (mut parts, ()) = http::Request::get(words[2]).body(()).unwrap().into_parts();
-        let remote = "10.0.0.1:1".parse().unwrap();
-        let connection = Connection::new(&peer, remote, "192.0.2.1:8443".parse().unwrap());
-        let mut cx = FilterContext {
-            request: &mut parts,
-            connection: &connection,
-            now: Timestamp::ZERO,
-            wall: WallTime::from_unix_seconds(0),
-        };
-        let overrides = crate::filter::Overrides::default();
-        let mut observer = |_: &Arc<str>, _: Told<'_>| ();
-        let found = match Pass::new(1).start(http.chain(), &overrides, &mut cx, &mut observer) {
+        let found = match pass(&listener, words[0], &peer, &format!("GET {}", words[2])) {
             Step::Continue => "taken".to_owned(),
             Step::Reply(reply) if reply.status == http::StatusCode::TOO_MANY_REQUESTS => {
                 assert_eq!(reply.grpc_status, Some(grpc::RESOURCE_EXHAUSTED));
