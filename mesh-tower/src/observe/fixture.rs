@@ -148,6 +148,7 @@ fn port(registry: &Arc<Registry>) -> (Arc<PortCells>, port::Active) {
     let active = port.accepted(port::Security::MutualTls);
     port.failed(port::HandshakeFailure::Expired);
     port.refused(port::Refusal::Rbac);
+    port.denied(&"mtls".into(), &"p".into(), false);
     (port, active)
 }
 

@@ -49,6 +49,7 @@ mod peers;
 mod phases;
 pub(crate) mod port;
 mod prometheus;
+mod refusals;
 pub(crate) mod registry;
 pub(crate) mod report;
 pub(crate) mod server;

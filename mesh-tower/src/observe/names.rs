@@ -213,6 +213,9 @@ metrics! {
     ServerConnectionsRefused: Port Counter "mesh_server_connections_refused_total" "{connection}"
         [listener reason]
         "Connections that the configuration of a server refused, by why.";
+    ServerNetworkRbac: Port Counter "mesh_server_network_rbac_total" "{connection}"
+        [listener chain outcome policy]
+        "Connections that network RBAC denied, by policy (`none`: no policy allowed it); would_deny: its shadow rules would.";
     ServerActive: Port Gauge "mesh_server_connections_active" "{connection}" [listener]
         "Connections that a server has accepted and that are open.";
     IdentityEnd: Identity Gauge "mesh_identity_expiry_timestamp_seconds" "s" [identity]

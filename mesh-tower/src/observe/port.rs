@@ -2,6 +2,7 @@
 
 use super::cell::zeroes;
 use super::names::{Metric, label_values};
+use super::refusals::Refusals;
 use super::registry::{Value, Visit};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -80,6 +81,8 @@ pub(crate) struct PortCells {
     accepted: [AtomicU64; Security::ALL.len()],
     failed: [AtomicU64; HandshakeFailure::ALL.len()],
     refused: [AtomicU64; Refusal::ALL.len()],
+    /// By outcome, filter chain and policy.
+    policies: Refusals,
     active: AtomicU64,
 }
 
@@ -94,8 +97,8 @@ impl Drop for Active {
 
 impl PortCells {
     pub(super) fn new(name: Arc<str>) -> Self {
-        let active = AtomicU64::new(0);
-        Self { name, accepted: zeroes(), failed: zeroes(), refused: zeroes(), active }
+        let (active, policies) = (AtomicU64::new(0), Refusals::default());
+        Self { name, accepted: zeroes(), failed: zeroes(), refused: zeroes(), policies, active }
     }
 
     /// A connection was accepted, and is open until the answer is dropped.
@@ -113,6 +116,12 @@ impl PortCells {
     /// A connection was refused.
     pub(crate) fn refused(&self, why: Refusal) {
         self.refused[why as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Network RBAC of a filter chain denied a connection by `policy` (`none`: no policy allowed it); or its shadow
+    /// rules would have.
+    pub(crate) fn denied(&self, chain: &Arc<str>, policy: &Arc<str>, shadow: bool) {
+        self.policies.count(if shadow { "would_deny" } else { "denied" }, chain, policy);
     }
 
     /// Gives `visit` all series of `metric`. Reasons that never occurred are left out.
@@ -141,6 +150,9 @@ impl PortCells {
                 let texts = Refusal::ALL.iter().map(|reason| reason.as_str());
                 reasons(&mut texts.zip(&self.refused));
             }
+            Metric::ServerNetworkRbac => self.policies.visit(|[outcome, chain, policy], count| {
+                visit(&[name, chain, outcome, policy], Value::Number(count));
+            }),
             Metric::ServerActive => visit(&[name], Value::Number(number(&self.active))),
             _ => {}
         }

@@ -2,16 +2,15 @@
 //!
 //! Routes and peers are counted apart: their product is bounded by nothing that anybody would want to store.
 //! Cells of routes and filters are found when a configuration is taken up, those of a peer at the first request of its
-//! connection. Those of refusals are found by their labels when there is one; that takes no lock, and what
-//! is refused is not the common path.
+//! connection.
 
 use super::cell::{Sharded, zeroes};
 use super::code::{Code, CodeCounters, CodeTable};
 use super::decisions::FilterCells;
 use super::histogram::{Histogram, HistogramSnapshot};
 use super::names::Metric;
+use super::refusals::Refusals;
 use super::registry::{Value, Visit};
-use arc_swap::ArcSwap;
 use mesh_core::identity::Peer;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -22,15 +21,13 @@ use std::time::Duration;
 /// The most peers of a listener that are counted by name.
 pub(crate) const MAX_PEERS: usize = 100;
 
-/// The most refusals of a listener that are told apart: reasons times filters times policies.
-pub(crate) const MAX_REFUSALS: usize = 1000;
-
 /// The cells of one listener.
 pub(crate) struct ListenerCells {
     name: Arc<str>,
     routes: Mutex<BTreeMap<RouteKey, Weak<ServedCells>>>,
     peers: Mutex<BTreeMap<PeerKey, Arc<PeerCells>>>,
-    refused: ArcSwap<BTreeMap<RefusedKey, Arc<AtomicU64>>>,
+    /// By reason, filter and policy.
+    refused: Refusals,
     /// By the filter's name: those of one name in several chains are counted together.
     filters: Mutex<BTreeMap<Arc<str>, Weak<FilterCells>>>,
 }
@@ -40,9 +37,6 @@ type RouteKey = (Arc<str>, Arc<str>);
 
 /// How the connection is secured, and the peer's name.
 type PeerKey = (&'static str, Arc<str>);
-
-/// Reason, filter, policy.
-type RefusedKey = (&'static str, Arc<str>, Arc<str>);
 
 /// The cells of the requests that a route of a listener took.
 pub(crate) struct ServedCells {
@@ -136,7 +130,7 @@ impl ServedCells {
 impl ListenerCells {
     pub(super) fn new(name: Arc<str>) -> Self {
         let (routes, peers) = (Mutex::default(), Mutex::default());
-        Self { name, routes, peers, refused: ArcSwap::default(), filters: Mutex::default() }
+        Self { name, routes, peers, refused: Refusals::default(), filters: Mutex::default() }
     }
 
     /// The cells of one route; of no route, when both names are empty.
@@ -187,24 +181,7 @@ impl ListenerCells {
 
     /// A request was refused for `reason`, by the policy of a filter if there is one.
     pub(crate) fn refused(&self, reason: &'static str, filter: &Arc<str>, policy: &Arc<str>) {
-        let key = (reason, Arc::clone(filter), Arc::clone(policy));
-        if let Some(cell) = self.refused.load().get(&key) {
-            cell.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        self.refused.rcu(|known| {
-            let mut known = BTreeMap::clone(known);
-            if known.len() < MAX_REFUSALS {
-                known.entry(key.clone()).or_default();
-            } else {
-                known.entry(other()).or_default();
-            }
-            known
-        });
-        let known = self.refused.load();
-        if let Some(cell) = known.get(&key).or_else(|| known.get(&other())) {
-            cell.fetch_add(1, Ordering::Relaxed);
-        }
+        self.refused.count(reason, filter, policy);
     }
 
     /// Gives `visit` all series of `metric` that this listener has.
@@ -221,10 +198,9 @@ impl ListenerCells {
                 }
             }
             Metric::ServerRefused => {
-                for ((reason, filter, policy), cell) in &**self.refused.load() {
-                    let count = Value::Number(cell.load(Ordering::Relaxed));
-                    visit(&[&self.name, reason, filter, policy], count);
-                }
+                self.refused.visit(|[reason, filter, policy], count| {
+                    visit(&[&self.name, reason, filter, policy], Value::Number(count));
+                });
             }
             Metric::ServerDecisions => {
                 for (filter, cells) in &*self.filters.lock() {
@@ -242,10 +218,6 @@ impl ListenerCells {
             }
         }
     }
-}
-
-fn other() -> RefusedKey {
-    ("other", Arc::from(""), Arc::from(""))
 }
 
 #[cfg(test)]
@@ -282,20 +254,6 @@ mod tests {
         assert_eq!(seen.len(), 2 * (MAX_PEERS + 1));
         assert!(seen.contains(&"web/mtls/spiffe://m/000/5xx 1".to_owned()), "{seen:?}");
         assert!(seen.contains(&"web/mtls/other/2xx 10".to_owned()), "{seen:?}");
-    }
-
-    #[test]
-    fn refusals_are_told_apart_up_to_a_bound() {
-        let cells = ListenerCells::new("web".into());
-        let filter = Arc::from("rbac");
-        for number in 0..MAX_REFUSALS + 5 {
-            cells.refused("rbac_denied", &filter, &format!("{number:04}").into());
-        }
-        cells.refused("rbac_denied", &filter, &"0000".into());
-        let seen = seen(&cells, Metric::ServerRefused);
-        assert_eq!(seen.len(), MAX_REFUSALS + 1);
-        assert!(seen.contains(&"web/rbac_denied/rbac/0000 2".to_owned()));
-        assert!(seen.contains(&"web/other// 5".to_owned()));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::accept_error::AcceptError;
 use super::connection::Connection;
 use super::hello::Beginning;
 use super::io::{AcceptedIo, Kind, Rewind};
+use super::layer::name_of;
 use crate::clock;
 use crate::mesh::Mesh;
 use crate::observe::port::{Active, PortCells, Security};
@@ -118,6 +119,11 @@ impl Acceptor {
         self.0.mesh.snapshot().listeners().get(&self.0.name).cloned()
     }
 
+    /// Why there is none, if whoever was asked has said so.
+    pub(super) fn absent(&self) -> Option<Arc<str>> {
+        self.0.mesh.snapshot().absent_listener(&self.0.name).cloned()
+    }
+
     /// Accepts the connection of which `io` are the bytes.
     ///
     /// # Errors
@@ -145,7 +151,7 @@ impl Acceptor {
         let started = Instant::now();
         let listener = self.listener().ok_or_else(|| AcceptError::NotServing {
             listener: Arc::clone(&self.0.name),
-            why: "the configuration does not have it".into(),
+            why: self.absent().unwrap_or_else(|| "the configuration does not have it".into()),
         })?;
         let beginning = first_bytes(&listener, &mut io, started).await?;
         let (server_name, protocols) = said(&beginning);
@@ -153,7 +159,7 @@ impl Acceptor {
         over(chain)?;
         let begun = Begun { listener: &listener, chain, beginning, server_name, started };
         let (io, connection) = self.secure(io, ends, begun).await?;
-        allowed(&connection)?;
+        self.allowed(&connection)?;
         let security = match connection.peer {
             Peer::Certified(_) => Security::MutualTls,
             Peer::Tls => Security::Tls,
@@ -193,6 +199,35 @@ impl Acceptor {
         (connection.local, connection.remote) = (ends.local, ends.remote);
         connection.server_name = Arc::clone(&begun.server_name);
         connection
+    }
+
+    /// Asks network RBAC. Both enforcement types of Envoy's come to this one time: nothing that policies see changes
+    /// while a connection lasts, and no byte of the application's was read yet.
+    fn allowed(&self, connection: &Connection) -> Result<(), AcceptError> {
+        let filters = connection.chain.network_rbac();
+        if filters.is_empty() {
+            return Ok(());
+        }
+        let chain = &connection.chain.model().name;
+        let facts = connection.facts();
+        let request = rbac::Request::of_connection(&facts);
+        let allowed = rbac::decide(filters, &request, |filter, decision| {
+            for verdict in decision.enforced.iter().filter(|verdict| verdict.audited) {
+                let name = filter.stat_prefixes().0;
+                let record = AuditRecord::new(clock::wall(), name, &request, verdict);
+                tracing::info!(target: "mesh::audit", %chain, "{record}");
+            }
+            if let Some(shadow) = decision.shadow.filter(|verdict| !verdict.allowed) {
+                let policy = name_of(shadow.policy);
+                self.0.cells.denied(chain, &policy, true);
+                tracing::debug!(target: "mesh::server", %chain, %policy, "shadow rules deny");
+            }
+        });
+        allowed.map_err(|denied| {
+            self.0.cells.denied(chain, &name_of(denied.policy.as_ref()), false);
+            let peer = connection.peer.name().into();
+            AcceptError::Denied { chain: Arc::clone(chain), peer, denied }
+        })
     }
 
     /// Secures the connection as its chain says.
@@ -339,32 +374,6 @@ fn over(chain: &CompiledFilterChain) -> Result<(), AcceptError> {
         }
         _ => Ok(()),
     }
-}
-
-fn allowed(connection: &Connection) -> Result<(), AcceptError> {
-    let filters = connection.chain.network_rbac();
-    if filters.is_empty() {
-        return Ok(());
-    }
-    let chain = &connection.chain.model().name;
-    let facts = connection.facts();
-    let request = rbac::Request::of_connection(&facts);
-    rbac::decide(filters, &request, |filter, decision| {
-        for verdict in decision.enforced.iter().filter(|verdict| verdict.audited) {
-            let name = filter.stat_prefixes().0;
-            let record = AuditRecord::new(clock::wall(), name, &request, verdict);
-            tracing::info!(target: "mesh::audit", %chain, "{record}");
-        }
-        if let Some(shadow) = decision.shadow.filter(|verdict| !verdict.allowed) {
-            let policy = shadow.policy.map(|policy| &**policy);
-            tracing::debug!(target: "mesh::server", %chain, policy, "shadow rules deny");
-        }
-    })
-    .map_err(|denied| AcceptError::Denied {
-        chain: Arc::clone(chain),
-        peer: connection.peer.name().into(),
-        denied,
-    })
 }
 
 impl fmt::Debug for Acceptor {

@@ -113,13 +113,18 @@ impl Keeper {
     }
 
     /// The mode by this configuration.
-    fn judge(&self, listener: Option<&CompiledListener>) -> ServingMode {
+    fn judge(
+        &self,
+        listener: Option<&CompiledListener>,
+        absent: impl FnOnce() -> Option<Arc<str>>,
+    ) -> ServingMode {
         let state = self.state.lock();
         if state.is_ending {
             return state.mode.clone();
         }
         let Some(listener) = listener else {
-            return ServingMode::NotServing("the configuration does not have the listener".into());
+            let unknown = || "the configuration does not have the listener".into();
+            return ServingMode::NotServing(absent().unwrap_or_else(unknown));
         };
         let configured = listener.model().address.as_ref();
         let elsewhere = state.bound.iter().find_map(|bound| elsewhere(configured?, bound));
@@ -164,7 +169,7 @@ impl Inner {
     pub(super) fn look(&self) -> Option<Duration> {
         let (listener, today) = (self.acceptor.listener(), clock::wall());
         let listener = listener.as_deref();
-        self.keeper.turn(&self.keeper.judge(listener));
+        self.keeper.turn(&self.keeper.judge(listener, || self.acceptor.absent()));
         self.drains.changed(listener, today);
         for opening in self.keeper.opened(listener, self.has_identity()) {
             tracing::warn!(target: "mesh::server", listener = %self.acceptor.name(), "{opening}");

@@ -3,7 +3,7 @@
 mod ca;
 mod drain;
 mod services;
-mod world;
+pub(crate) mod world;
 
 use crate::fixture::{bounded, eventually};
 use ca::{Ca, Pair};
@@ -20,12 +20,13 @@ use rustls::pki_types::pem::PemObject;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use world::{FRIEND, OURS, World, chain, client, get, inline, mutual, secured, serving};
 
 const FAILED: &str = "mesh_server_handshakes_failed_total";
 const REFUSED: &str = "mesh_server_connections_refused_total";
+const NETWORK_RBAC: &str = "mesh_server_network_rbac_total";
 const ACCEPTED: &str = "mesh_server_connections_accepted_total";
 
 /// What becomes of a client that shows `shows`, over both versions of TLS: its name, or the reason that is
@@ -211,6 +212,55 @@ async fn network_policies_see_who_came() {
     let stranger = world.ca.issue("spiffe://mesh.example/stranger");
     assert!(world.call(Some(world.client(Some(&stranger)))).await.is_err());
     assert_eq!(world.counts(REFUSED), ["{reason=\"rbac\"} 1"]);
+    let denied = "{chain=\"mutual\",outcome=\"denied\",policy=\"none\"} 1";
+    assert_eq!(world.counts(NETWORK_RBAC), [denied]);
+}
+
+/// Who is denied gets no byte, whatever it sends, and none of what it sends is looked at: HTTP comes after.
+#[tokio::test]
+async fn who_is_denied_gets_no_byte() {
+    let mut plain = chain("plain", |_| {});
+    plain.network_rbac = vec![allow(FRIEND)];
+    let world = World::new(Ca::new("ours"), vec![plain]).await;
+    for sent in ["", "GET / HTTP/1.1\r\nhost: a\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+        let mut io = bounded(TcpStream::connect(world.address)).await.unwrap();
+        let _closed_already = io.write_all(sent.as_bytes()).await;
+        let mut said = Vec::new();
+        let _closed_or_reset = bounded(io.read_to_end(&mut said)).await;
+        assert!(said.is_empty(), "{sent:?}: {said:?}");
+    }
+    let denied = "{chain=\"plain\",outcome=\"denied\",policy=\"none\"} 3";
+    assert_eq!(world.counts(NETWORK_RBAC), [denied]);
+    assert!(world.counts("mesh_server_requests_total").is_empty());
+}
+
+/// Shadow rules deny nobody and are counted; a denial names its policy, and the next filter is not asked.
+#[tokio::test]
+async fn shadow_rules_are_counted_and_denials_name_their_policy() {
+    let mut would = RbacFilter::default();
+    would.shadow_rules = allow("spiffe://mesh.example/nobody").rules.clone();
+    let mut strict = mutual(|_| {});
+    strict.network_rbac =
+        vec![Arc::new(would), deny("spiffe://mesh.example/banned"), allow(FRIEND)];
+    let world = World::new(Ca::new("ours"), vec![strict]).await;
+    check(&world, Some(&world.ca.issue(FRIEND)), Ok(FRIEND)).await;
+    let banned = world.ca.issue("spiffe://mesh.example/banned");
+    assert!(world.call(Some(world.client(Some(&banned)))).await.is_err());
+    let expected = [
+        "{chain=\"mutual\",outcome=\"denied\",policy=\"friends\"} 1",
+        "{chain=\"mutual\",outcome=\"would_deny\",policy=\"none\"} 3",
+    ];
+    assert_eq!(world.counts(NETWORK_RBAC), expected);
+}
+
+fn deny(principal: &str) -> Arc<RbacFilter> {
+    let mut filter = RbacFilter::clone(&allow(principal));
+    filter.rules = filter.rules.map(|rules| {
+        let mut rules = Rbac::clone(&rules);
+        rules.action = RbacAction::Deny;
+        Arc::new(rules)
+    });
+    Arc::new(filter)
 }
 
 #[tokio::test]

@@ -54,6 +54,7 @@ mod wait;
 
 pub use body::ServerBody;
 pub use future::ServerFuture;
+pub(super) use observer::name_of;
 pub use observer::{AuditSink, StdoutAudit};
 pub use reply::Refused;
 pub use request_body::RequestBody;

@@ -149,7 +149,7 @@ impl<'a> Observer<'a> {
 }
 
 /// The policy's name; Envoy's word where there is none: no policy allowed it.
-fn name_of(policy: Option<&Arc<str>>) -> Arc<str> {
+pub(in crate::server) fn name_of(policy: Option<&Arc<str>>) -> Arc<str> {
     policy.map_or_else(|| Arc::from("none"), Arc::clone)
 }
 

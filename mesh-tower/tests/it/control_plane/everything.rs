@@ -1,9 +1,14 @@
 //! Control planes that are asked for everything, as Envoy asks.
 
 use super::*;
+use crate::server::world::get as hello;
+use mesh_core::model::{Address, FilterChain, HttpConnectionManager, Listener};
+use mesh_tower::server::ServingMode;
 use mesh_tower::source::ResourceType;
 use mesh_xds::encode::{ALL_ROUTES, route_configuration, socket_listener};
 use prost::Message as _;
+use std::sync::Arc;
+use tokio::net::TcpStream;
 
 const BOTH: [Variant; 2] = [Variant::StateOfTheWorld, Variant::Delta];
 
@@ -243,4 +248,39 @@ async fn a_copy_of_what_was_asked_for_by_name_is_not_used() {
     plane.start().await;
     bounded(mesh.ready()).await.unwrap();
     assert_eq!(answer(&mesh, "shop").await, "first");
+}
+
+/// A server is served by what it asks with, and no more once the control plane takes its listener away.
+#[tokio::test]
+async fn servers_are_served_by_name_and_by_address() {
+    for variant in BOTH {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let mut inbound = Listener::new("inbound");
+        inbound.address = Some(Address::Socket(address));
+        let http = Arc::new(HttpConnectionManager::serving(Vec::new()));
+        inbound.filter_chains = vec![Arc::new(FilterChain::new("plain", Some(http)))];
+        let mut update = update(&["shop"], 1);
+        update.listeners.insert("inbound".into(), Arc::new(inbound));
+        let both = Snapshot::of(&update, [listener("web", 80, ALL_ROUTES)]);
+        let plane = Plane::up(both.clone()).await;
+        let mesh = ready(wildcard(&[&plane], variant)).await;
+        let (by_address, by_name) = (mesh.server(address.to_string()), mesh.server("inbound"));
+        let service = tower::service_fn(|_| async {
+            Ok::<_, std::convert::Infallible>(http::Response::new(String::from("served")))
+        });
+        let serving = by_address.clone();
+        tokio::spawn(async move { serving.serve(socket, service).await });
+        eventually("it serves by its address", || by_address.is_serving()).await;
+        eventually("it serves by its name", || by_name.is_serving()).await;
+        let io = TcpStream::connect(address).await.unwrap();
+        assert_eq!(hello(io, false).await.as_deref(), Ok("served"));
+        assert_eq!(answer(&mesh, "shop").await, "first", "calls go on beside it");
+        plane.server.publish(one_listener(&["shop"], 1));
+        eventually("it serves no more", || !by_address.is_serving()).await;
+        let ServingMode::NotServing(why) = by_address.mode() else { panic!() };
+        assert!(why.contains("no listener of the control plane"), "{why}");
+        plane.server.publish(both);
+        eventually("it serves again", || by_address.is_serving()).await;
+    }
 }
