@@ -225,5 +225,6 @@ fn policy(at: usize) -> Policy {
     Policy {
         permissions: vec![Permission::And(permissions.map(|one| Permission::Or(vec![one])).into())],
         principals: vec![Principal::And(vec![Principal::Or(vec![principal])])],
+        condition: None,
     }
 }

@@ -50,8 +50,11 @@ impl Lines {
 /// Lets `/shop` through, by the policy `shops`.
 fn config() -> ConfigUpdate {
     let path = StringMatcher::new(StringPattern::Prefix("/shop".into()));
-    let policy =
-        Policy { permissions: vec![Permission::UrlPath(path)], principals: vec![Principal::Any] };
+    let policy = Policy {
+        permissions: vec![Permission::UrlPath(path)],
+        principals: vec![Principal::Any],
+        condition: None,
+    };
     let mut rules = Rbac::default();
     rules.policies.insert("shops".into(), policy);
     let mut filter = RbacFilter::default();

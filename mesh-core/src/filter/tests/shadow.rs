@@ -180,6 +180,7 @@ fn envoy_remote_ip_is_the_clients() {
     let policy = Policy {
         permissions: vec![Permission::Any],
         principals: vec![Principal::RemoteIp(Cidr::new("192.0.2.0".parse().unwrap(), 24).unwrap())],
+        condition: None,
     };
     rules.policies = [(Arc::from("office"), policy)].into();
     let mut filter = RbacFilter::default();

@@ -28,30 +28,15 @@ struct Believes<'a> {
 fn in_force(own: &Pair, believes: &Believes<'_>) -> Arc<ChainTls> {
     let bytes = |text: &str| Arc::<[u8]>::from(text.as_bytes());
     let roots: String = believes.roots.iter().map(|ca| ca.pem()).collect();
-    let list = believes.revoked.map(|serial| pem(&believes.roots[0].revoke(serial)));
+    let list = believes.revoked.map(|serial| believes.roots[0].revoke_pem(serial));
     let inputs = Inputs {
         policy: Arc::clone(believes.policy),
         own: Own::Pem { chain: bytes(&own.chain), key: bytes(&own.key), origin: "ours".into() },
         trust: Some(Trust::Pem(bytes(&roots), "a test".into())),
         san: believes.san.iter().map(|id| SanMatcher::uri(*id)).collect(),
-        revoked: list.map(|list| bytes(&list)),
+        crl: list.map(|list| bytes(&list)),
     };
     Arc::new(ChainTls::new(inputs).unwrap())
-}
-
-/// A list as PEM has it.
-fn pem(der: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::from("-----BEGIN X509 CRL-----\n");
-    for chunk in der.chunks(3) {
-        let padded = [chunk[0], *chunk.get(1).unwrap_or(&0), *chunk.get(2).unwrap_or(&0)];
-        let bits = u32::from_be_bytes([0, padded[0], padded[1], padded[2]]);
-        for at in 0..4 {
-            let sign = ALPHABET[(bits >> (18 - 6 * at)) as usize & 63];
-            text.push(if at <= chunk.len() { char::from(sign) } else { '=' });
-        }
-    }
-    text + "\n-----END X509 CRL-----\n"
 }
 
 fn shown(pair: &Pair) -> Arc<[Bytes]> {
