@@ -54,6 +54,9 @@ pub struct Context {
     pub all_listeners: bool,
 }
 
+/// Envoy wants a name of a run-time setting in some places: there we write this one, and nobody sets it.
+pub(crate) const UNSET_RUNTIME_KEY: &str = "mesh.unset";
+
 /// A resource after decoding.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

@@ -13,6 +13,7 @@ use super::headers;
 use super::matcher::{fraction, header};
 use super::rbac::rbac_filter;
 use super::wrap::{any, duration, flag, percent, uint32};
+use crate::decode::UNSET_RUNTIME_KEY;
 use envoy_types::pb::envoy::config::common::mutation_rules::v3 as rules;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::route::v3::FilterConfig;
@@ -178,19 +179,19 @@ fn admission_control(model: &AdmissionControl) -> Option<pb_admission::Admission
     };
     let runtime = |value| core::RuntimePercent {
         default_value: percent(value),
-        runtime_key: RUNTIME_KEY.to_owned(),
+        runtime_key: UNSET_RUNTIME_KEY.to_owned(),
     };
     Some(pb_admission::AdmissionControl {
         enabled: enabled(model.enabled),
         sampling_window: duration(model.sampling_window),
         aggression: Some(core::RuntimeDouble {
             default_value: model.aggression,
-            runtime_key: RUNTIME_KEY.to_owned(),
+            runtime_key: UNSET_RUNTIME_KEY.to_owned(),
         }),
         sr_threshold: Some(runtime(model.sr_threshold)),
         rps_threshold: Some(core::RuntimeUInt32 {
             default_value: model.rps_threshold,
-            runtime_key: RUNTIME_KEY.to_owned(),
+            runtime_key: UNSET_RUNTIME_KEY.to_owned(),
         }),
         max_rejection_probability: Some(runtime(model.max_rejection_probability)),
         evaluation_criteria: Some(EvaluationCriteria::SuccessCriteria(criteria)),
@@ -204,11 +205,8 @@ fn runtime_fraction(share: Fraction) -> core::RuntimeFractionalPercent {
     }
 }
 
-/// Envoy wants a name of a run-time setting; nobody sets one of this name.
-const RUNTIME_KEY: &str = "mesh.unset";
-
 fn enabled(value: bool) -> Option<core::RuntimeFeatureFlag> {
-    let runtime_key = RUNTIME_KEY.to_owned();
+    let runtime_key = UNSET_RUNTIME_KEY.to_owned();
     Some(core::RuntimeFeatureFlag { default_value: flag(value), runtime_key })
 }
 

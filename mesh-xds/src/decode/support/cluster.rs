@@ -9,7 +9,7 @@ pub(super) const ROWS: &[Row] = &[
         "Cluster",
         "transport_socket_matches",
         Used,
-        "by envoy.transport_socket_match of endpoints, else of their localities; names of one DNS cluster must come to the same",
+        "by labels of endpoints, else of localities; alike for the names of a DNS cluster",
     ),
     row("Cluster", "transport_socket_matcher", Refused, "use transport_socket_matches"),
     row("Cluster", "name", Used, ""),

@@ -1,6 +1,6 @@
 //! Admission control.
 
-use super::values::{RUNTIME, checked, flag};
+use super::values::{checked, flag};
 use super::{Kind, message};
 use crate::decode::common::{self, Walk};
 use envoy_types::pb::envoy::config::core::v3::{RuntimePercent, RuntimeUInt32};
@@ -94,5 +94,5 @@ fn rate(walk: &mut Walk, message: Option<&RuntimeUInt32>) -> u32 {
 }
 
 fn runtime_key(walk: &mut Walk, field: &str, key: &str) {
-    walk.at(field, |walk| walk.ignored(!key.is_empty(), "runtime_key", RUNTIME));
+    walk.at(field, |walk| super::values::runtime_key(walk, key));
 }

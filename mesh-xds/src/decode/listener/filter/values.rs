@@ -1,5 +1,6 @@
 //! Values that several filters have.
 
+use crate::decode::UNSET_RUNTIME_KEY;
 use crate::decode::common::{self, Walk};
 use crate::decode::route::matcher;
 use envoy_types::pb::envoy::config::core::v3::{RuntimeFeatureFlag, RuntimeFractionalPercent};
@@ -26,11 +27,17 @@ pub(super) fn checked(walk: &mut Walk, config: HttpFilterConfig) -> Option<HttpF
     }
 }
 
+/// The name of a run-time setting does nothing; that of our own files, which stands where Envoy wants one, is
+/// meant to.
+pub(super) fn runtime_key(walk: &mut Walk, key: &str) {
+    walk.ignored(!key.is_empty() && key != UNSET_RUNTIME_KEY, "runtime_key", RUNTIME);
+}
+
 /// Whether a filter is on; without the message it is.
 pub(super) fn flag(walk: &mut Walk, field: &str, message: Option<&RuntimeFeatureFlag>) -> bool {
     let Some(message) = message else { return true };
     walk.at(field, |walk| {
-        walk.ignored(!message.runtime_key.is_empty(), "runtime_key", RUNTIME);
+        runtime_key(walk, &message.runtime_key);
         let value = message.default_value.as_ref();
         if value.is_none() {
             walk.error_at("default_value", "it is missing (Envoy: required)");
