@@ -232,9 +232,8 @@ impl<'m> Compiler<'m> {
 
     fn matches(&mut self, subject: &'m CelExpr, pattern: &'m CelExpr) -> Compiled {
         let subject = self.node(subject)?;
-        let pattern = match self.node(pattern)? {
-            Node::Const(Value::Text(pattern)) => pattern,
-            _ => return Err(ConditionError::PatternNotLiteral),
+        let Node::Const(Value::Text(pattern)) = self.node(pattern)? else {
+            return Err(ConditionError::PatternNotLiteral);
         };
         let regex = CompiledRegex::part_match(&RegexPattern::new(&*pattern))?;
         Ok(self.folded(Node::Matches(Box::new(subject), regex)))

@@ -15,7 +15,7 @@ impl<'a> Evaluation<'a> {
             Function::ToInt => to_int(&arg),
             Function::ToUint => to_uint(&arg),
             Function::ToDouble => to_double(&arg),
-            Function::ToText => self.to_text(arg),
+            Function::ToText => self.text_of(arg),
             Function::ToBytes => match arg {
                 Value::Text(text) => {
                     self.charge(text.len() / 8)?;
@@ -137,7 +137,7 @@ impl<'a> Evaluation<'a> {
         Ok(Value::text(text.replace(&**old, new)))
     }
 
-    fn to_text(&mut self, arg: Value<'a>) -> Outcome<'a> {
+    fn text_of(&mut self, arg: Value<'a>) -> Outcome<'a> {
         Ok(Value::text(match arg {
             Value::Text(_) => return Ok(arg),
             Value::Bool(flag) => flag.to_string(),
@@ -197,7 +197,8 @@ fn to_double<'a>(arg: &Value<'a>) -> Outcome<'a> {
 /// A whole number that fits into 64 bits, signed or not; `None`: there is a fraction, or it does not.
 #[expect(clippy::cast_possible_truncation, reason = "it is whole, and within 2^64")]
 pub(super) fn whole(number: f64) -> Option<i128> {
-    const BEYOND: f64 = 18_446_744_073_709_551_616.0;
+    /// 2^64.
+    const BEYOND: f64 = (1_u128 << 64) as f64;
     (number.fract().abs() <= 0.0 && number.abs() < BEYOND).then_some(number as i128)
 }
 

@@ -21,7 +21,7 @@ impl<'a> Evaluation<'a> {
             }
             (function, [one, other]) => {
                 let (one, other) = (self.eval(one)?, self.eval(other)?);
-                self.binary(function, one, &other)
+                self.binary(function, &one, &other)
             }
             (Function::Replace, [text, old, new]) => {
                 let (text, old, new) = (self.eval(text)?, self.eval(old)?, self.eval(new)?);
@@ -43,22 +43,22 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    fn binary(&mut self, function: Function, one: Value<'a>, other: &Value<'a>) -> Outcome<'a> {
+    fn binary(&mut self, function: Function, one: &Value<'a>, other: &Value<'a>) -> Outcome<'a> {
         match function {
-            Function::Equal => self.equal(&one, other).map(Value::Bool),
-            Function::NotEqual => self.equal(&one, other).map(|equal| Value::Bool(!equal)),
-            Function::Less => self.ordered(&one, other, Ordering::is_lt),
-            Function::LessOrEqual => self.ordered(&one, other, Ordering::is_le),
-            Function::Greater => self.ordered(&one, other, Ordering::is_gt),
-            Function::GreaterOrEqual => self.ordered(&one, other, Ordering::is_ge),
-            Function::Index => self.index(&one, other),
-            Function::In => self.is_in(&one, other).map(Value::Bool),
-            Function::Add | Function::AddTexts => self.add(function, &one, other),
-            Function::Subtract => subtract(&one, other),
+            Function::Equal => self.equal(one, other).map(Value::Bool),
+            Function::NotEqual => self.equal(one, other).map(|equal| Value::Bool(!equal)),
+            Function::Less => self.ordered(one, other, Ordering::is_lt),
+            Function::LessOrEqual => self.ordered(one, other, Ordering::is_le),
+            Function::Greater => self.ordered(one, other, Ordering::is_gt),
+            Function::GreaterOrEqual => self.ordered(one, other, Ordering::is_ge),
+            Function::Index => self.index(one, other),
+            Function::In => self.is_in(one, other).map(Value::Bool),
+            Function::Add | Function::AddTexts => self.add(function, one, other),
+            Function::Subtract => subtract(one, other),
             Function::Multiply | Function::Divide | Function::Modulo => {
-                arithmetic(function, &one, other)
+                arithmetic(function, one, other)
             }
-            function => self.function_of_two(function, &one, other),
+            function => self.function_of_two(function, one, other),
         }
     }
 

@@ -5,7 +5,7 @@ use crate::server::world::get as hello;
 use mesh_core::model::{Address, FilterChain, HttpConnectionManager, Listener};
 use mesh_tower::server::ServingMode;
 use mesh_tower::source::ResourceType;
-use mesh_xds::encode::{ALL_ROUTES, route_configuration, socket_listener};
+use mesh_xds::encode::{ALL_ROUTES, route_configuration, server_listener, socket_listener};
 use prost::Message as _;
 use std::sync::Arc;
 use tokio::net::TcpStream;
@@ -260,9 +260,9 @@ async fn servers_are_served_by_name_and_by_address() {
         inbound.address = Some(Address::Socket(address));
         let http = Arc::new(HttpConnectionManager::serving(Vec::new()));
         inbound.filter_chains = vec![Arc::new(FilterChain::new("plain", Some(http)))];
-        let mut update = update(&["shop"], 1);
-        update.listeners.insert("inbound".into(), Arc::new(inbound));
-        let both = Snapshot::of(&update, [listener("web", 80, ALL_ROUTES)]);
+        // As a control plane of Envoys has it: for whoever asks for everything.
+        let inbound = Encoded::listener(&server_listener(&inbound));
+        let both = Snapshot::of(&update(&["shop"], 1), [listener("web", 80, ALL_ROUTES), inbound]);
         let plane = Plane::up(both.clone()).await;
         let mesh = ready(wildcard(&[&plane], variant)).await;
         let (by_address, by_name) = (mesh.server(address.to_string()), mesh.server("inbound"));

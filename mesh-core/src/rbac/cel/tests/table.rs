@@ -17,6 +17,7 @@ fn check_rows(peer: &str, request: &str, rows: &[(&str, &str)]) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn attributes_of_the_request() {
     check_rows(
         PEER,
