@@ -82,7 +82,7 @@ fn shown(port: u16, [certificate, key]: &[PathBuf; 2]) -> String {
     let mut reader = Command::new("openssl");
     let reader = reader.args(["x509", "-noout", "-serial"]).stdin(Stdio::piped());
     let mut reader = reader.stdout(Stdio::piped()).spawn().unwrap();
-    std::io::Write::write_all(&mut reader.stdin.take().unwrap(), pem[begin..].as_bytes()).unwrap();
+    std::io::Write::write_all(&mut reader.stdin.take().unwrap(), &pem.as_bytes()[begin..]).unwrap();
     let said = reader.wait_with_output().unwrap().stdout;
     String::from_utf8_lossy(&said).trim().trim_start_matches("serial=").to_ascii_lowercase()
 }

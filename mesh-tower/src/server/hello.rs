@@ -91,7 +91,8 @@ impl Beginning {
     }
 }
 
-#[cfg(all(test, feature = "tls-aws-lc"))]
+#[cfg(test)]
+#[cfg(feature = "tls-aws-lc")]
 mod tests {
     use super::*;
     use rustls::crypto::aws_lc_rs;

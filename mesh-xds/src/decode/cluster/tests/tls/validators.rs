@@ -47,9 +47,10 @@ fn envoy_a_bundle_map_takes_precedence() {
     let change = |c: &mut Cluster| {
         with(c, |v| {
             v.trusted_ca = inline(PEM);
-            let mut config = tls::SpiffeCertValidatorConfig::default();
-            config.trust_domains = vec![Default::default()];
-            config.trust_bundles = inline(MAP);
+            let config = tls::SpiffeCertValidatorConfig {
+                trust_domains: vec![Default::default()],
+                trust_bundles: inline(MAP),
+            };
             v.custom_validator_config = validator(&config);
         });
     };
@@ -104,12 +105,13 @@ fn what_is_refused() {
         ),
     ];
     for (change, at, words) in table {
-        let mut config = tls::SpiffeCertValidatorConfig::default();
-        config.trust_domains = vec![tls::spiffe_cert_validator_config::TrustDomain {
+        let domain = tls::spiffe_cert_validator_config::TrustDomain {
             name: "a.example".into(),
             trust_bundle: inline(PEM),
             ..Default::default()
-        }];
+        };
+        let mut config =
+            tls::SpiffeCertValidatorConfig { trust_domains: vec![domain], ..Default::default() };
         change(&mut config);
         let mut message = eds();
         with(&mut message, |v| v.custom_validator_config = validator(&config));

@@ -235,6 +235,20 @@ fn security() {
         |t| t.identity = TlsIdentity::Secret("own".into()),
         &[],
     );
+    check_tls(
+        |t| {
+            t.session_timeout = secs(1);
+            t.prefer_client_ciphers = true;
+        },
+        |_| {},
+        &["session_timeout", "prefer_client_ciphers"],
+    );
+    let raw = envoy_types::pb::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer {};
+    check(|l| l.filter_chains[0].transport_socket = Some(socket(any(&raw))), |_| {}, &[]);
+}
+
+#[test]
+fn bundles_and_revocation_lists() {
     let list = "-----BEGIN X509 CRL-----";
     check_tls(
         |t| {
@@ -260,16 +274,6 @@ fn security() {
         },
         &[],
     );
-    check_tls(
-        |t| {
-            t.session_timeout = secs(1);
-            t.prefer_client_ciphers = true;
-        },
-        |_| {},
-        &["session_timeout", "prefer_client_ciphers"],
-    );
-    let raw = envoy_types::pb::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer {};
-    check(|l| l.filter_chains[0].transport_socket = Some(socket(any(&raw))), |_| {}, &[]);
 }
 
 #[test]
