@@ -89,7 +89,8 @@ impl Served {
                 tokio::spawn(async move {
                     let service = tower::service_fn(answer);
                     let served = server.serve_connection::<TcpStream, _, _>(io, ends, service);
-                    if let Err(error) = served.await {
+                    // How a client leaves is its own affair.
+                    if let Err(error @ ServeError::Accept(_)) = served.await {
                         says.lock().push(error);
                     }
                 });
