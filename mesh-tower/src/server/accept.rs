@@ -224,7 +224,8 @@ impl Acceptor {
         }
         let chain = &connection.chain.model().name;
         let facts = connection.facts();
-        let request = rbac::Request::of_connection(&facts);
+        let mut request = rbac::Request::of_connection(&facts);
+        request.time = Some(clock::wall());
         let allowed = rbac::decide(filters, &request, |filter, decision| {
             for verdict in decision.enforced.iter().filter(|verdict| verdict.audited) {
                 let name = filter.stat_prefixes().0;

@@ -13,7 +13,7 @@ use mesh_core::model::filter_chain::TransportProtocol;
 use mesh_core::model::matcher::StringPattern;
 use mesh_core::model::rbac::{Permission, Policy, Principal, Rbac, RbacAction, RbacFilter};
 use mesh_core::model::tls::{DownstreamTls, SpiffeBundles, TlsRoots};
-use mesh_core::model::{FilterChain, SanMatcher, StringMatcher};
+use mesh_core::model::{CelExpr, Condition, FilterChain, SanMatcher, StringMatcher};
 use mesh_tower::identity::{Material, Roots, revocation_lists};
 use mesh_tower::server::ServingMode;
 use rustls::pki_types::CertificateDer;
@@ -298,6 +298,30 @@ fn deny(principal: &str) -> Arc<RbacFilter> {
         Arc::new(rules)
     });
     Arc::new(filter)
+}
+
+/// A condition may look at the time that a connection came at. A DENY policy whose condition has no time would let
+/// everybody in.
+#[tokio::test]
+async fn network_policies_know_the_time() {
+    for (year, is_denied) in [("2020", true), ("9000", false)] {
+        let day = CelExpr::text(format!("{year}-01-01T00:00:00Z"));
+        let since = CelExpr::call("timestamp", vec![day]);
+        let now = CelExpr::ident("request").select("time");
+        let after = Condition::new(CelExpr::call("_>_", vec![now, since]));
+        let mut filter = RbacFilter::clone(&deny(FRIEND));
+        filter.rules = filter.rules.map(|rules| {
+            let mut rules = Rbac::clone(&rules);
+            rules.policies.values_mut().for_each(|policy| policy.condition = Some(after.clone()));
+            Arc::new(rules)
+        });
+        let mut strict = mutual(|_| {});
+        strict.network_rbac = vec![Arc::new(filter)];
+        let world = World::new(Ca::new("ours"), vec![strict]).await;
+        let client = world.client(Some(&world.ca.issue(FRIEND)));
+        assert_eq!(world.call(Some(client)).await.is_err(), is_denied, "{year}");
+        assert_eq!(world.counts(REFUSED).len(), usize::from(is_denied), "{year}");
+    }
 }
 
 #[tokio::test]
