@@ -178,18 +178,7 @@ impl Reading {
         if weight == 0 && message.load_balancing_weight.is_some() {
             walk.error_at("load_balancing_weight", "0 is not allowed (Envoy: at least 1)");
         }
-        match &message.lb_config {
-            None => {}
-            Some(LbConfig::LedsClusterLocalityConfig(_)) => walk.error_at(
-                "leds_cluster_locality_config",
-                "LEDS is not supported; list the endpoints in `lb_endpoints`",
-            ),
-            #[expect(deprecated, reason = "it is refused, by its name")]
-            Some(LbConfig::LoadBalancerEndpoints(_)) => walk.error_at(
-                "load_balancer_endpoints",
-                "it is not supported, nor by Envoy; list the endpoints in `lb_endpoints`",
-            ),
-        }
+        refuse_other_lists(walk, message);
         if message.priority > LOWEST_PRIORITY {
             walk.error_at(
                 "priority",
@@ -234,6 +223,22 @@ impl Reading {
             );
         }
         Some(locality)
+    }
+}
+
+/// Endpoints stand in the locality itself.
+fn refuse_other_lists(walk: &mut Walk, message: &proto::LocalityLbEndpoints) {
+    match &message.lb_config {
+        None => {}
+        Some(LbConfig::LedsClusterLocalityConfig(_)) => walk.error_at(
+            "leds_cluster_locality_config",
+            "LEDS is not supported; list the endpoints in `lb_endpoints`",
+        ),
+        #[expect(deprecated, reason = "it is refused, by its name")]
+        Some(LbConfig::LoadBalancerEndpoints(_)) => walk.error_at(
+            "load_balancer_endpoints",
+            "it is not supported, nor by Envoy; list the endpoints in `lb_endpoints`",
+        ),
     }
 }
 
