@@ -202,8 +202,7 @@ async fn rotations(variant: &str) {
     secrets.rotate(0x15, "nobody");
     let error = becomes("we are refused", &mesh, Result::is_err).await.err().unwrap();
     let text = told(&error);
-    // In TLS 1.3 its word may come once the connection is in use.
-    assert!(matches!(error.code(), "connect_tls_refused" | "reset_connection"), "{text}");
+    assert_eq!(error.code(), "connect_tls_refused", "{text}");
     assert!(text.contains("the peer refused us by the alert CertificateUnknown"), "{text}");
     assert!(text.contains(&format!("we showed `{client}`")), "{text}");
     let (_, clients) = page(admin, "admin", "/clients");

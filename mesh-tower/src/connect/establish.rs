@@ -235,7 +235,7 @@ impl Attempt {
 }
 
 #[cfg(feature = "tls")]
-fn not_secured(error: NotSecured) -> Refusal {
+pub(super) fn not_secured(error: NotSecured) -> Refusal {
     let failure = Failure::Connect(error.failure);
     Refusal { failure, source: Some(Arc::new(std::io::Error::other(error))) }
 }

@@ -6,6 +6,8 @@
 //! to see the end first, or still sends the request (a server may answer early). It then waits in its
 //! own slot until its task finds it ready.
 
+#[cfg(feature = "tls")]
+use super::establish;
 use super::failure::{self, RequestBodyError};
 use super::io::{Gate, NetIo};
 use super::lanes::Refusal;
@@ -268,6 +270,12 @@ impl InFlight {
                 let settings = Arc::clone(&connection.core.settings);
                 let request = Box::new(request);
                 Failed::Stale { request, shared, settings, error }
+            }
+            #[cfg(feature = "tls")]
+            (Some(request), Some(connection)) if connection.core.gate.refused().is_some() => {
+                let refused = connection.core.gate.refused().cloned();
+                let refusal = refused.map_or_else(Refusal::gone, establish::not_secured);
+                Failed::Error(SendError::refused(refusal, request))
             }
             (Some(request), _) => Failed::Error(SendError::unsent(error, request)),
             (None, _) => Failed::Error(SendError::new(failure::of_h1(&error)).with_source(error)),

@@ -8,10 +8,14 @@
 use super::dial::BoxedIo;
 use super::lanes::Permit;
 use crate::observe::events::CloseReason;
+#[cfg(feature = "tls")]
+use crate::tls::client_refused::NotSecured;
 use futures_util::task::AtomicWaker;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
+#[cfg(feature = "tls")]
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -33,6 +37,10 @@ pub(super) struct Gate {
     reads: AtomicU32,
     reader: AtomicWaker,
     writer: AtomicWaker,
+    /// The endpoint's late word on who we are (TLS 1.3): it ends the connection, and whoever wants to send on
+    /// it hears from hyper only that it has ended.
+    #[cfg(feature = "tls")]
+    refused: OnceLock<NotSecured>,
 }
 
 impl Gate {
@@ -64,6 +72,22 @@ impl Gate {
         if !self.ended.load(Ordering::Relaxed) {
             self.blame(CloseReason::Error);
         }
+    }
+
+    /// Reading failed.
+    #[cold]
+    fn broke(&self, #[cfg_attr(not(feature = "tls"), expect(unused_variables))] error: &io::Error) {
+        #[cfg(feature = "tls")]
+        if let Some(refused) = NotSecured::behind(error) {
+            self.refused.get_or_init(|| refused.clone());
+        }
+        self.blame(CloseReason::Error);
+    }
+
+    /// Why the endpoint ended it, if that is who we are.
+    #[cfg(feature = "tls")]
+    pub(super) fn refused(&self) -> Option<&NotSecured> {
+        self.refused.get()
     }
 
     /// Whether its last answer was given up before its end.
@@ -172,7 +196,7 @@ impl AsyncRead for NetIo {
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 self.gate.ended.store(true, Ordering::Relaxed);
             }
-            Poll::Ready(Err(_)) => self.gate.blame(CloseReason::Error),
+            Poll::Ready(Err(error)) => self.gate.broke(error),
         }
         read
     }
