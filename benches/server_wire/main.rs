@@ -9,7 +9,8 @@
 //! - A turn in which more or fewer requests came than calls were made ends the run.
 //!
 //! `cargo bench -p mesh-tower --bench server_wire -- [ROUNDS [SECONDS]]`: so many rounds (15) of turns of so many
-//! seconds (0.5), for 1 and 64 calls in flight. Not here: what the layer alone costs in instructions
+//! seconds (0.5), for 1 and 64 calls in flight. `-- --only NAME` calls nothing but this server, for a profiler: its
+//! thread is called `server`. Not here: what the layer alone costs in instructions
 //! (`benches/server.rs`).
 #![expect(
     clippy::print_stdout,
@@ -52,15 +53,16 @@ static PAYLOAD: [u8; 100] = [b'm'; 100];
 const TOLERANCE: f64 = 0.02;
 
 fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let only = arguments.iter().skip_while(|argument| *argument != "--only").nth(1);
     // `cargo bench` puts `--bench` before what it passes on.
-    let numbers = std::env::args().skip(1).filter(|argument| argument != "--bench");
-    let numbers: Vec<f64> = numbers.filter_map(|argument| argument.parse().ok()).collect();
+    let numbers: Vec<f64> = arguments.iter().filter_map(|argument| argument.parse().ok()).collect();
     let rounds = numbers.first().map_or(15, |rounds| rounds.clamp(1.0, 1000.0) as usize);
     let turn = Duration::from_secs_f64(numbers.get(1).copied().unwrap_or(0.5).clamp(0.001, 60.0));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime
         .map_err(BoxError::from)
-        .and_then(|runtime| runtime.block_on(measure(rounds, turn)))
+        .and_then(|runtime| runtime.block_on(measure(rounds, turn, only.map(String::as_str))))
     {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(2),
@@ -72,7 +74,7 @@ fn main() -> ExitCode {
 }
 
 /// Prints a table for each number of calls in flight; whether the control held in each.
-async fn measure(rounds: usize, length: Duration) -> Result<bool, BoxError> {
+async fn measure(rounds: usize, length: Duration, only: Option<&str>) -> Result<bool, BoxError> {
     let server = Server::start().await?;
     let tls = client(&server.caller)?;
     let mut callers = Vec::new();
@@ -90,13 +92,19 @@ async fn measure(rounds: usize, length: Duration) -> Result<bool, BoxError> {
                 order.reverse();
             }
             for at in order {
+                if only.is_some_and(|only| only != NAMES[at]) {
+                    continue;
+                }
                 drive(&callers[at], in_flight, length / 10).await?;
                 let before = server.account().await?;
                 let calls = drive(&callers[at], in_flight, length).await?;
                 micros[at].push(cost(before, server.account().await?, calls)?);
             }
         }
-        all_held &= print(in_flight, &micros);
+        match only.and_then(|only| NAMES.iter().position(|name| *name == only)) {
+            Some(at) => println!("{in_flight} in flight: {:.2} µs", quantile(&micros[at], 0.5)),
+            None => all_held &= print(in_flight, &micros),
+        }
     }
     Ok(all_held)
 }

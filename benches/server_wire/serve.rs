@@ -64,13 +64,13 @@ impl Server {
     /// Starts it; it ends with the process.
     pub(crate) async fn start() -> Result<Self, BoxError> {
         let (started, ready) = oneshot::channel();
-        std::thread::spawn(move || {
+        std::thread::Builder::new().name("server".to_owned()).spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             match runtime {
                 Ok(runtime) => runtime.block_on(serve(started)),
                 Err(error) => drop(started.send(Err(error.into()))),
             }
-        });
+        })?;
         ready.await?
     }
 

@@ -32,8 +32,8 @@ use tokio::time::Instant;
 
 /// What a request that is being answered passes on to the calls that are made for it.
 ///
-/// A value, at most 64 bytes. The server's layer makes one for each request; it is in the request's
-/// extensions, too.
+/// A value, at most 64 bytes. The server's layer makes one for each request, and sets it around every poll of the
+/// service and of its response's body: [`current`](Self::current).
 ///
 /// # Examples
 /// ```

@@ -10,7 +10,7 @@
 //!   steer the calls of whoever passes it on.
 
 use super::refusal::{HostRefused, Refusal};
-use crate::call::deadline::parse_grpc_timeout;
+use crate::call::deadline::{InvalidGrpcTimeout, parse_grpc_timeout};
 use crate::model::filter_chain::RequestLimits;
 use crate::time::Timestamp;
 use http::uri::Authority;
@@ -59,12 +59,14 @@ pub struct HeadSurvey {
     pub internal: bool,
     /// Whether there is a `traceparent`.
     pub trace: bool,
-    /// Whether there is a `grpc-timeout`.
-    pub grpc_timeout: bool,
-    /// Whether there is an `x-envoy-expected-rq-timeout-ms`.
-    pub expected_timeout: bool,
-    /// Whether a header tells which attempt it is.
-    pub attempts: bool,
+    /// The first `grpc-timeout`, if there is one; an error: it can't be read.
+    pub grpc_timeout: Option<Result<Duration, InvalidGrpcTimeout>>,
+    /// The first `x-envoy-expected-rq-timeout-ms`, if there is one, in milliseconds; 0: it can't be read.
+    pub expected_timeout: Option<u64>,
+    /// How many attempts there were before, as the first `grpc-previous-rpc-attempts` says that can be read.
+    pub previous_attempts: Option<u64>,
+    /// Which attempt it is, as the first `x-envoy-attempt-count` says that can be read.
+    pub attempt_count: Option<u64>,
     /// Whether there is a `content-type` of gRPC's.
     pub grpc: bool,
 }
@@ -82,26 +84,33 @@ impl HeadSurvey {
             match name {
                 "host" => survey.hosts += 1,
                 "traceparent" => survey.trace = true,
-                "grpc-timeout" => survey.grpc_timeout = true,
-                "grpc-previous-rpc-attempts" => survey.attempts = true,
+                "grpc-timeout" => {
+                    survey.grpc_timeout.get_or_insert_with(|| parse_grpc_timeout(value));
+                }
+                "grpc-previous-rpc-attempts" => {
+                    survey.previous_attempts = survey.previous_attempts.or_else(|| number(value));
+                }
                 "content-type" => survey.grpc = crate::head::is_grpc_value(value),
-                _ if name.starts_with("x-") => survey.extension(name),
+                _ if name.starts_with("x-") => survey.extension(name, value),
                 _ => {}
             }
         }
         survey
     }
 
-    fn extension(&mut self, name: &str) {
+    fn extension(&mut self, name: &str, value: &HeaderValue) {
         match name {
             "x-forwarded-client-cert" => self.xfcc = true,
-            "x-envoy-attempt-count" => self.attempts = true,
-            _ if name.starts_with("x-mesh-") => self.own = true,
-            _ if is_internal(name) => {
-                self.internal = true;
-                self.expected_timeout |= name == "x-envoy-expected-rq-timeout-ms";
+            "x-envoy-attempt-count" => {
+                self.attempt_count = self.attempt_count.or_else(|| number(value));
             }
-            _ => {}
+            // One of those of Envoy's internal headers.
+            "x-envoy-expected-rq-timeout-ms" => {
+                self.internal = true;
+                self.expected_timeout.get_or_insert_with(|| number(value).unwrap_or(0));
+            }
+            _ if name.starts_with("x-mesh-") => self.own = true,
+            _ => self.internal |= is_internal(name),
         }
     }
 
@@ -124,42 +133,27 @@ impl HeadSurvey {
     }
 
     /// When the caller gives up, of a request that came at `now`: `grpc-timeout` of a gRPC call, else
-    /// `x-envoy-expected-rq-timeout-ms` of a caller that is believed. To be asked before
-    /// [`strip`](Self::strip).
+    /// `x-envoy-expected-rq-timeout-ms` of a caller that is believed.
     ///
     /// # Errors
     /// [`Refusal::Timeout`]: the `grpc-timeout` can't be read.
-    pub fn deadline(
-        &self,
-        headers: &HeaderMap,
-        trusted: bool,
-        now: Timestamp,
-    ) -> Result<Option<Timestamp>, Refusal> {
-        if self.grpc && self.grpc_timeout {
-            let value = headers.get("grpc-timeout");
-            let timeout = value.map(parse_grpc_timeout).transpose();
+    pub fn deadline(&self, trusted: bool, now: Timestamp) -> Result<Option<Timestamp>, Refusal> {
+        if let Some(timeout) = self.grpc_timeout.filter(|_| self.grpc) {
             return match timeout {
-                Ok(timeout) => Ok(timeout.map(|timeout| now + timeout)),
+                Ok(timeout) => Ok(Some(now + timeout)),
                 Err(_unreadable) => Err(Refusal::Timeout),
             };
         }
-        if !(self.expected_timeout && trusted) {
-            return Ok(None);
-        }
         // Envoy: what can't be read counts as not there.
-        let millis = headers.get("x-envoy-expected-rq-timeout-ms").and_then(number);
-        Ok(millis.filter(|millis| *millis > 0).map(|millis| now + Duration::from_millis(millis)))
+        let millis = self.expected_timeout.filter(|millis| trusted && *millis > 0);
+        Ok(millis.map(|millis| now + Duration::from_millis(millis)))
     }
 
     /// Which attempt of its caller's it is, from 1, as the caller says.
     #[must_use]
-    pub fn attempt(&self, headers: &HeaderMap) -> u32 {
-        if !self.attempts {
-            return 1;
-        }
-        let previous = headers.get("grpc-previous-rpc-attempts").and_then(number);
-        let count = headers.get("x-envoy-attempt-count").and_then(number);
-        let attempt = previous.map(|previous| previous.saturating_add(1)).or(count);
+    pub fn attempt(&self) -> u32 {
+        let previous = self.previous_attempts.map(|previous| previous.saturating_add(1));
+        let attempt = previous.or(self.attempt_count);
         attempt.map_or(1, |attempt| u32::try_from(attempt).unwrap_or(u32::MAX).max(1))
     }
 
@@ -326,7 +320,7 @@ mod tests {
         let survey = HeadSurvey::new(&Uri::from_static("/"), &headers);
         let now = Timestamp::from_millis(1000);
         let expected = expected.map(|at| at.map(Timestamp::from_millis));
-        assert_eq!(survey.deadline(&headers, trusted, now), expected, "{lines}");
+        assert_eq!(survey.deadline(trusted, now), expected, "{lines}");
     }
 
     #[test]
@@ -355,7 +349,7 @@ mod tests {
         ] {
             let headers = map(lines);
             let survey = HeadSurvey::new(&Uri::from_static("/"), &headers);
-            assert_eq!(survey.attempt(&headers), expected, "{lines}");
+            assert_eq!(survey.attempt(), expected, "{lines}");
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::connection::Connection;
 use http::{HeaderValue, Request, Response, Version, header};
+use hyper::service::Service as HyperService;
 use pin_project::pin_project;
 use std::future::Future;
 use std::pin::Pin;
@@ -30,7 +31,7 @@ impl Seen {
     }
 }
 
-/// Puts the [`Connection`] into each request.
+/// What hyper calls: it puts the [`Connection`] into each request, and asks a clone of the service.
 #[derive(Clone, Debug)]
 pub(super) struct PerConnection<S> {
     service: S,
@@ -44,45 +45,55 @@ impl<S> PerConnection<S> {
     }
 }
 
-impl<S, B, R> Service<Request<B>> for PerConnection<S>
+impl<S, B, R> HyperService<Request<B>> for PerConnection<S>
 where
-    S: Service<Request<B>, Response = Response<R>>,
+    S: Service<Request<B>, Response = Response<R>> + Clone,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = Answer<S::Future>;
+    type Future = Answer<S, Request<B>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.service.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+    fn call(&self, mut request: Request<B>) -> Self::Future {
         let is_http2 = request.version() == Version::HTTP_2;
         self.seen.version.store(if is_http2 { 2 } else { 1 }, Ordering::Relaxed);
         request.extensions_mut().insert(Arc::clone(&self.connection));
         let closing = (!is_http2).then(|| Arc::clone(&self.seen));
-        Answer { answer: self.service.call(request), closing }
+        Answer { state: State::Asked(self.service.clone(), Some(request)), closing }
     }
 }
 
 /// The answer, which says over HTTP/1.1 whether it is the last.
 #[pin_project]
-#[derive(Debug)]
-pub(super) struct Answer<F> {
+pub(super) struct Answer<S: Service<Q>, Q> {
     #[pin]
-    answer: F,
+    state: State<S, Q>,
     closing: Option<Arc<Seen>>,
 }
 
-impl<F, R, E> Future for Answer<F>
+#[pin_project(project = StateProj)]
+enum State<S: Service<Q>, Q> {
+    /// As soon as the service is ready, it is called.
+    Asked(S, Option<Q>),
+    Called(#[pin] S::Future),
+}
+
+impl<S, Q, R> Future for Answer<S, Q>
 where
-    F: Future<Output = Result<Response<R>, E>>,
+    S: Service<Q, Response = Response<R>>,
 {
-    type Output = F::Output;
+    type Output = Result<S::Response, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let mut answer = ready!(this.answer.poll(cx));
+        let mut this = self.project();
+        if let StateProj::Asked(service, request) = this.state.as_mut().project() {
+            ready!(service.poll_ready(cx))?;
+            // After an error nobody asks again.
+            let Some(request) = request.take() else { return Poll::Pending };
+            let future = service.call(request);
+            this.state.set(State::Called(future));
+        }
+        let StateProj::Called(future) = this.state.project() else { return Poll::Pending };
+        let mut answer = ready!(future.poll(cx));
         let closes = this.closing.as_ref();
         if closes.is_some_and(|seen| seen.is_draining.load(Ordering::Relaxed))
             && let Ok(response) = &mut answer

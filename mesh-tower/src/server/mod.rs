@@ -10,6 +10,9 @@
 //! | `connection.rs` | what is known of a connection; in the extensions of its requests |
 //! | `layer/` | what is done with a request before the service sees it, and with its response |
 //! | `http.rs` | the user's service, as one connection's requests come to it |
+//! | `streams.rs` | who runs the requests of HTTP/2 |
+//! | `head_timer.rs` | how long a head of HTTP/1.1 may take |
+//! | `when_woken.rs` | what is polled only when it was woken |
 //! | `drain.rs` | how connections end without losing a call |
 //! | `keeper.rs` | what changes with the configuration: serving or not, which connections end |
 //! | `listen.rs` | sockets |
@@ -18,6 +21,7 @@ mod accept;
 mod accept_error;
 mod connection;
 mod drain;
+mod head_timer;
 mod hello;
 mod http;
 mod io;
@@ -26,8 +30,10 @@ mod layer;
 mod listen;
 mod open;
 mod serve;
+mod streams;
 #[cfg(feature = "tls")]
 mod watch;
+mod when_woken;
 
 pub use accept::{Accepted, Acceptor, Ends};
 pub use accept_error::AcceptError;

@@ -11,10 +11,13 @@
 use super::accept::{Accepted, Acceptor, Ends};
 use super::accept_error::AcceptError;
 use super::drain::{Drains, Plan};
+use super::head_timer::{HEAD, HeadTimer};
 use super::http::{PerConnection, Seen};
 use super::keeper::{self, Keeper, ServingMode};
 use super::layer::{AuditSink, RequestBody, ServerLayer};
 use super::listen::{Listen, elsewhere};
+use super::streams::{Running, Streams};
+use super::when_woken::WhenWoken;
 use crate::body::BoxError;
 use crate::clock;
 use crate::mesh::Mesh;
@@ -24,17 +27,18 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
 use mesh_core::model::Address;
 use mesh_core::model::filter_chain::RequestLimits;
+use pin_project::pin_project;
+use std::convert::Infallible;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Weak};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -274,11 +278,14 @@ impl MeshServer {
         let seen = Arc::new(Seen::default());
         let service = self.0.layer.load().layer(service);
         let service = PerConnection::new(service, connection, Arc::clone(&seen));
-        let builder = builder(limits);
-        let served = builder
-            .serve_connection_with_upgrades(TokioIo::new(io), TowerToHyperService::new(service));
-        let shut_down = |served: Pin<&mut auto::UpgradeableConnection<'_, _, _, _>>| {
-            served.graceful_shutdown();
+        let heads = HeadTimer::new();
+        let streams = Streams::default();
+        let builder = builder(limits, heads.clone(), streams.clone());
+        let served = builder.serve_connection_with_upgrades(TokioIo::new(io), service);
+        let served =
+            Served { heads: WhenWoken::new(heads.look()), running: Running::new(streams), served };
+        let shut_down = |served: Pin<&mut Served<_, auto::UpgradeableConnection<'_, _, _, _>>>| {
+            served.project().served.graceful_shutdown();
         };
         let plan = async {
             let plan = tokio::select! {
@@ -290,7 +297,7 @@ impl MeshServer {
             plan
         };
         let ending = self.0.drains.ending();
-        drive(pin!(served), shut_down, (pin!(plan), ending), &seen).await
+        drive(pin!(served), shut_down, (pin!(WhenWoken::new(plan)), ending), &seen).await
     }
 
     fn elsewhere(&self, bound: &Address) -> Option<Arc<str>> {
@@ -326,17 +333,40 @@ impl WeakServer {
     }
 }
 
+/// A connection, and what it does itself in hyper's place: it looks at its heads, first, so that hyper sees what it
+/// says, and runs its requests.
+#[pin_project]
+struct Served<T, C> {
+    #[pin]
+    heads: WhenWoken<T>,
+    running: Running,
+    #[pin]
+    served: C,
+}
+
+impl<T: Future<Output = Infallible>, C: Future> Future for Served<T, C> {
+    type Output = C::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
+        let this = self.project();
+        match this.heads.poll(cx) {
+            Poll::Pending => this.running.poll(cx, |cx| this.served.poll(cx)),
+            Poll::Ready(never) => match never {},
+        }
+    }
+}
+
 /// hyper's settings for a chain's limits.
-fn builder(limits: RequestLimits) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+fn builder(limits: RequestLimits, heads: HeadTimer, streams: Streams) -> auto::Builder<Streams> {
+    let mut builder = auto::Builder::new(streams);
     let head = usize::try_from(limits.max_header_bytes).unwrap_or(usize::MAX);
     let mut http1 = builder.http1();
-    http1.timer(TokioTimer::new()).max_buf_size(head.max(MIN_BUFFER));
+    http1.timer(heads).header_read_timeout(HEAD).max_buf_size(head.max(MIN_BUFFER));
     // hyper's own, for which it needs no memory.
     if limits.max_headers != RequestLimits::default().max_headers {
         http1.max_headers(usize::try_from(limits.max_headers).unwrap_or(usize::MAX));
     }
-    builder.http2().timer(TokioTimer::new()).max_header_list_size(limits.max_header_bytes);
+    builder.http2().max_header_list_size(limits.max_header_bytes);
     builder
 }
 

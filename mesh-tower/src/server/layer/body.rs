@@ -1,6 +1,6 @@
 //! [`ServerBody`]: the body of a response, until whose end the request is in flight.
 
-use super::scope::InFlight;
+use super::scope::Live;
 use crate::body::BoxError;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -16,7 +16,7 @@ pub struct ServerBody<R> {
     #[pin]
     kind: Kind<R>,
     /// `None`: the response is complete, and counted.
-    live: Option<InFlight>,
+    live: Option<Live>,
 }
 
 #[pin_project(project = KindProj)]
@@ -44,10 +44,10 @@ where
     R::Error: Into<BoxError>,
 {
     /// The service's body.
-    pub(super) fn service(body: R, mut live: InFlight) -> Self {
+    pub(super) fn service(body: R, mut live: Live) -> Self {
         // Nobody polls a body that has nothing.
         let live = if body.is_end_stream() {
-            live.as_mut().scope().finish();
+            live.scope.finish();
             None
         } else {
             Some(live)
@@ -74,12 +74,12 @@ where
             KindProj::Service(body) => body,
         };
         let Some(live) = this.live else { return Poll::Ready(None) };
-        let scope = live.as_mut().scope();
+        let scope = &mut live.scope;
         let polled = scope.within(|| body.as_mut().poll_frame(cx));
         let frame = match polled {
-            Poll::Pending => match live.as_mut().poll_deadline(cx) {
+            Poll::Pending => match live.poll_deadline(cx) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(()) => match live.as_mut().scope().cut_off() {
+                Poll::Ready(()) => match live.scope.cut_off() {
                     Some(trailers) => Some(Ok(Frame::trailers(trailers))),
                     None => Some(Err(CutOff.into())),
                 },
@@ -99,7 +99,7 @@ where
             Poll::Ready(None) => None,
         };
         // This was the last of it.
-        live.as_mut().scope().finish();
+        live.scope.finish();
         *this.live = None;
         Poll::Ready(frame)
     }

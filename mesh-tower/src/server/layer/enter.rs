@@ -87,7 +87,6 @@ impl Gate {
         let trusted = scope.peer().certificate().is_some();
         set_host(parts, survey)?;
         scope.inbound = inbound(parts, survey, trusted, scope.started)?;
-        parts.extensions.insert(scope.inbound);
         if let Some(path) = set_path(parts, model)? {
             return Ok(Some(reply::redirect(path)));
         }
@@ -207,8 +206,8 @@ fn inbound(
     trusted: bool,
     now: Timestamp,
 ) -> Result<Inbound, Refusal> {
-    let mut inbound = Inbound::new().attempt(survey.attempt(&parts.headers));
-    if let Some(deadline) = survey.deadline(&parts.headers, trusted, now)? {
+    let mut inbound = Inbound::new().attempt(survey.attempt());
+    if let Some(deadline) = survey.deadline(trusted, now)? {
         inbound = inbound.until(deadline);
     }
     if survey.trace

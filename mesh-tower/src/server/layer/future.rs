@@ -1,7 +1,7 @@
 //! [`ServerFuture`]: a request until its response head.
 
 use super::body::ServerBody;
-use super::scope::{InFlight, RequestScope};
+use super::scope::{Live, RequestScope};
 use crate::body::BoxError;
 use bytes::Bytes;
 use http::Response;
@@ -22,25 +22,25 @@ pub struct ServerFuture<F> {
 #[pin_project(project = StateProj)]
 enum State<F> {
     /// The service answers. Without a request it has.
-    Running(#[pin] F, Option<InFlight>),
+    Running(#[pin] F, Option<Live>),
     /// It is answered here.
-    Ready(Option<(Box<Response<Bytes>>, InFlight)>),
+    Ready(Option<(Box<Response<Bytes>>, Live)>),
     /// A filter waits: not the common path.
     Waiting(Pin<Box<dyn Future<Output = Entered<F>> + Send>>),
 }
 
 /// What became of a request that waited.
 pub(super) enum Entered<F> {
-    Running(F, InFlight),
-    Ready(Box<Response<Bytes>>, InFlight),
+    Running(F, Live),
+    Ready(Box<Response<Bytes>>, Live),
 }
 
 impl<F> ServerFuture<F> {
-    pub(super) const fn running(future: F, live: InFlight) -> Self {
+    pub(super) const fn running(future: F, live: Live) -> Self {
         Self { state: State::Running(future, Some(live)) }
     }
 
-    pub(super) const fn ready(reply: Box<Response<Bytes>>, live: InFlight) -> Self {
+    pub(super) const fn ready(reply: Box<Response<Bytes>>, live: Live) -> Self {
         Self { state: State::Ready(Some((reply, live))) }
     }
 
@@ -63,16 +63,16 @@ where
             match this.state.as_mut().project() {
                 StateProj::Running(future, slot) => {
                     let Some(live) = slot else { return Poll::Pending };
-                    let scope = live.as_mut().scope();
+                    let scope = &mut live.scope;
                     let polled = scope.within(|| future.poll(cx));
                     if polled.is_pending()
                         && !scope.is_body_too_large()
-                        && live.as_mut().poll_deadline(cx).is_pending()
+                        && live.poll_deadline(cx).is_pending()
                     {
                         return Poll::Pending;
                     }
                     let Some(mut live) = slot.take() else { return Poll::Pending };
-                    let reply = match ended(polled, live.as_mut().scope()) {
+                    let reply = match ended(polled, &mut live.scope) {
                         Ended::Service(result) => {
                             let with_body = |response: Response<R>| {
                                 response.map(|body| ServerBody::service(body, live))
@@ -86,7 +86,7 @@ where
                 }
                 StateProj::Ready(reply) => {
                     let Some((mut reply, mut live)) = reply.take() else { return Poll::Pending };
-                    let scope = live.as_mut().scope();
+                    let scope = &mut live.scope;
                     scope.answered_here(&mut reply);
                     if scope.is_head {
                         reply.body_mut().clear();

@@ -38,9 +38,9 @@
 //! | `future.rs`, `body.rs`, `request_body.rs` | the service's future and the two bodies |
 //! | `reply.rs` | answers of the layer's own |
 //!
-//! A plain request takes no lock, resolves no name, and boxes what is known of it, once: whatever holds a request
-//! is moved often. A filter that waits is a box; one that
-//! asks what is known already (a token whose keys are here) does not wait.
+//! A plain request takes no lock, resolves no name, and boxes nothing. A filter that waits is a box, and so is the timer
+//! of a deadline once the service lets its caller wait; a filter that asks what is known already (a token whose keys
+//! are here) does not wait.
 
 mod body;
 mod enter;
@@ -71,7 +71,7 @@ use future::Entered;
 use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body;
-use scope::{InFlight, Live, RequestScope};
+use scope::{Live, RequestScope};
 use served::Listening;
 use std::fmt;
 use std::future::Future;
@@ -100,7 +100,7 @@ use tower_service::Service;
 /// ```
 #[derive(Clone)]
 pub struct ServerLayer {
-    gate: Gate,
+    gate: Arc<Gate>,
 }
 
 impl ServerLayer {
@@ -109,13 +109,14 @@ impl ServerLayer {
     #[must_use]
     pub fn new(mesh: &Mesh, listener: impl Into<Arc<str>>) -> Self {
         let listening = Arc::new(Listening::new(mesh.clone(), listener.into()));
-        Self { gate: Gate { listening, audit: Arc::new(StdoutAudit), timing: false } }
+        let gate = Gate { listening, audit: Arc::new(StdoutAudit), timing: false };
+        Self { gate: Arc::new(gate) }
     }
 
     /// Tells of audited decisions (gRFC A59) to `sink`, in place of standard output.
     #[must_use]
     pub fn audit(mut self, sink: Arc<dyn AuditSink>) -> Self {
-        self.gate.audit = sink;
+        Arc::make_mut(&mut self.gate).audit = sink;
         self
     }
 
@@ -124,8 +125,8 @@ impl ServerLayer {
     /// ([`AttemptReport::server`](crate::observe::AttemptReport::server)). Default: off, because it tells
     /// everybody who may call.
     #[must_use]
-    pub const fn timing(mut self) -> Self {
-        self.gate.timing = true;
+    pub fn timing(mut self) -> Self {
+        Arc::make_mut(&mut self.gate).timing = true;
         self
     }
 }
@@ -149,7 +150,7 @@ impl fmt::Debug for ServerLayer {
 #[derive(Clone)]
 pub struct ServerService<S> {
     inner: S,
-    gate: Gate,
+    gate: Arc<Gate>,
 }
 
 impl<S, B, R> Service<Request<B>> for ServerService<S>
@@ -174,9 +175,9 @@ where
         let (mut parts, body) = request.into_parts();
         let (size, body) = (body.size_hint(), Prefixed::new(body));
         let mut live = Live::new(RequestScope::new(&self.gate, &parts, started));
-        match self.gate.enter(&mut parts, &size, live.as_mut().scope()) {
+        match self.gate.enter(&mut parts, &size, &mut live.scope) {
             Next::Service => {
-                let future = serve(&mut self.inner, parts, body, live.as_mut().scope());
+                let future = serve(&mut self.inner, parts, body, &mut live.scope);
                 ServerFuture::running(future, live)
             }
             Next::Reply(reply) => ServerFuture::ready(reply, live),
@@ -210,7 +211,7 @@ impl<S> ServerService<S> {
         wait: Wait,
         mut parts: Parts,
         mut body: Prefixed<B>,
-        mut live: InFlight,
+        mut live: Live,
     ) -> Pin<Box<dyn Future<Output = Entered<S::Future>> + Send>>
     where
         S: Service<Request<RequestBody<B>>> + Clone + Send + 'static,
@@ -220,9 +221,9 @@ impl<S> ServerService<S> {
         // Readiness is of the service that was asked for it; the next request asks its clone.
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);
-        let gate = self.gate.clone();
+        let gate = Arc::clone(&self.gate);
         Box::pin(async move {
-            let scope = live.as_mut().scope();
+            let scope = &mut live.scope;
             match wait::until_decided(&gate, &mut parts, &mut body, scope, wait).await {
                 Some(reply) => Entered::Ready(reply, live),
                 None => {

@@ -2,7 +2,7 @@
 
 use super::enter::Gate;
 use super::reply::{self, Refused};
-use super::served::{Listening, ServedChain, ServedRoute};
+use super::served::{ServedChain, ServedRoute};
 use crate::clock;
 use crate::inbound_context::Inbound;
 use crate::net::Draw;
@@ -22,7 +22,6 @@ use mesh_core::identity::Peer;
 use mesh_core::inbound::Refusal;
 use mesh_core::outcome::{grpc, grpc_status};
 use mesh_core::{Random as _, ResponseFlag, Timestamp};
-use pin_project::pin_project;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -36,7 +35,7 @@ const X_MESH_RETRY: HeaderName = mesh_core::call::retry::X_MESH_RETRY;
 
 /// A request in progress. Counted once: at the end of its response body, or when it is dropped before.
 pub(super) struct RequestScope {
-    listening: Arc<Listening>,
+    gate: Arc<Gate>,
     /// `None`: it came without, and is refused.
     pub(super) connection: Option<Arc<Connection>>,
     /// With a target: what it is served by. Kept for the whole request: another configuration changes what
@@ -56,7 +55,6 @@ pub(super) struct RequestScope {
     version: Version,
     /// An answer to HEAD has no content (RFC 9110 section 9.3.2).
     pub(super) is_head: bool,
-    timing: bool,
     body_limit: Option<BodyLimit>,
     code: Code,
     /// What the log wants to know.
@@ -86,49 +84,36 @@ pub(super) struct AccessLine {
     details: Option<Arc<str>>,
 }
 
-/// A request in progress, with the timer of its deadline, in one place from its beginning to its end: the
-/// service's future and the response's body are moved often, and this is large.
-#[pin_project]
+/// A request in progress, with the timer of its deadline: what the service's future holds, then the response's
+/// body.
 pub(super) struct Live {
-    scope: RequestScope,
+    pub(super) scope: RequestScope,
     /// Until the caller's deadline; made once the service, or its body, made the caller wait.
-    #[pin]
-    deadline: Option<Sleep>,
+    deadline: Option<Pin<Box<Sleep>>>,
 }
 
-/// What future and body hold of a request.
-pub(super) type InFlight = Pin<Box<Live>>;
-
 impl Live {
-    pub(super) fn new(scope: RequestScope) -> InFlight {
-        Box::pin(Self { scope, deadline: None })
-    }
-
-    /// What is known of it.
-    pub(super) fn scope(self: Pin<&mut Self>) -> &mut RequestScope {
-        self.project().scope
+    pub(super) const fn new(scope: RequestScope) -> Self {
+        Self { scope, deadline: None }
     }
 
     /// Ready: the caller's deadline has passed.
-    pub(super) fn poll_deadline(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut this = self.project();
-        let Some(at) = this.scope.inbound.deadline_at() else { return Poll::Pending };
-        if this.deadline.is_none() {
-            this.deadline.set(Some(tokio::time::sleep_until(clock::instant(at))));
-        }
-        this.deadline.as_pin_mut().map_or(Poll::Pending, |timer| timer.poll(cx))
+    pub(super) fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(at) = self.scope.inbound.deadline_at() else { return Poll::Pending };
+        let timer = || Box::pin(tokio::time::sleep_until(clock::instant(at)));
+        self.deadline.get_or_insert_with(timer).as_mut().poll(cx)
     }
 }
 
 impl RequestScope {
-    pub(super) fn new(gate: &Gate, parts: &Parts, started: Timestamp) -> Self {
+    pub(super) fn new(gate: &Arc<Gate>, parts: &Parts, started: Timestamp) -> Self {
         let wants_line = tracing::enabled!(target: "mesh::access", tracing::Level::DEBUG);
         let access = wants_line.then(|| {
             let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
             Box::new(AccessLine { method, path, details: None })
         });
         Self {
-            listening: Arc::clone(&gate.listening),
+            gate: Arc::clone(gate),
             connection: None,
             chain: None,
             target: None,
@@ -141,7 +126,6 @@ impl RequestScope {
             grpc: false,
             version: parts.version,
             is_head: parts.method == Method::HEAD,
-            timing: gate.timing,
             body_limit: None,
             code: Code::default(),
             access,
@@ -244,7 +228,7 @@ impl RequestScope {
 
     /// The service is called now.
     pub(super) fn served_from(&mut self, now: impl FnOnce() -> Timestamp) {
-        if self.timing {
+        if self.gate.timing {
             self.served = Some(now());
         }
     }
@@ -295,7 +279,7 @@ impl RequestScope {
     }
 
     fn refused(&mut self, mut reply: Response<Bytes>, refused: Refused) -> Response<Bytes> {
-        self.listening.cells.refused(refused.reason, &refused.filter, &refused.policy);
+        self.gate.listening.cells.refused(refused.reason, &refused.filter, &refused.policy);
         self.span.record("error", &*refused.details);
         if let Some(line) = &mut self.access {
             line.details = Some(Arc::clone(&refused.details));
@@ -415,12 +399,12 @@ impl RequestScope {
         match self.route() {
             Some(route) => route.cells.finished(self.code, duration),
             None => {
-                self.listening.unrouted.started();
-                self.listening.unrouted.finished(self.code, duration);
+                self.gate.listening.unrouted.started();
+                self.gate.listening.unrouted.finished(self.code, duration);
             }
         }
         if let Some(connection) = &self.connection {
-            let cells = &self.listening.cells;
+            let cells = &self.gate.listening.cells;
             connection.cells(|| cells.peer(&connection.peer)).count(self.code);
         }
         if let Some(line) = self.access.take() {
@@ -442,7 +426,7 @@ impl RequestScope {
         let route = self.route().map_or("", |served| served.route.name());
         tracing::debug!(
             target: "mesh::access",
-            listener = &*self.listening.listener,
+            listener = &*self.gate.listening.listener,
             route,
             method = %line.method,
             path = line.path,
