@@ -9,6 +9,7 @@ use super::code::{Code, CodeCounters, CodeTable};
 use super::decisions::FilterCells;
 use super::histogram::{Histogram, HistogramSnapshot};
 use super::names::Metric;
+use super::port::Security;
 use super::refusals::Refusals;
 use super::registry::{Value, Visit};
 use mesh_core::identity::Peer;
@@ -166,10 +167,11 @@ impl ListenerCells {
     /// The cells of a peer, or those of all further ones. Once per connection.
     pub(crate) fn peer(&self, peer: &Peer) -> Arc<PeerCells> {
         let (security, name) = match peer {
-            Peer::Plaintext => ("plaintext", ""),
-            Peer::Tls => ("tls", ""),
-            Peer::Certified(_) => ("mtls", peer.name()),
+            Peer::Plaintext => (Security::Plaintext, ""),
+            Peer::Tls => (Security::Tls, ""),
+            Peer::Certified(_) => (Security::MutualTls, peer.name()),
         };
+        let security = security.as_str();
         let mut peers = self.peers.lock();
         let key = (security, Arc::from(name));
         if let Some(cells) = peers.get(&key) {
@@ -252,8 +254,8 @@ mod tests {
         }
         let seen = seen(&cells, Metric::ServerPeers);
         assert_eq!(seen.len(), 2 * (MAX_PEERS + 1));
-        assert!(seen.contains(&"web/mtls/spiffe://m/000/5xx 1".to_owned()), "{seen:?}");
-        assert!(seen.contains(&"web/mtls/other/2xx 10".to_owned()), "{seen:?}");
+        assert!(seen.contains(&"web/mutual_tls/spiffe://m/000/5xx 1".to_owned()), "{seen:?}");
+        assert!(seen.contains(&"web/mutual_tls/other/2xx 10".to_owned()), "{seen:?}");
     }
 
     #[test]

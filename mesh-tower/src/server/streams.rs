@@ -436,7 +436,8 @@ impl Odds {
     fn learn(&mut self, turn: Turn) {
         let (done, tasks) = (turn.done.cast_signed(), turn.tasks.cast_signed());
         self.score = (self.score + done - 2 * tasks).min(Self::BEST);
-        let is_slow = turn.time > SLOW * turn.polled;
+        // Handing over to tasks alone says nothing of how long requests take.
+        let is_slow = turn.polled > 0 && turn.time > SLOW * turn.polled;
         if self.score < 0 || is_slow {
             self.tasks = self.before.saturating_mul(2).clamp(FEW, MANY);
             (self.score, self.before) = (0, self.tasks);

@@ -237,36 +237,38 @@ async fn requests_of_several_types_are_run() {
 
 #[test]
 fn who_needs_tasks_is_found_out() {
-    let turn = |done, tasks, micros| Turn {
-        polled: done + tasks,
-        done,
-        tasks,
-        time: Duration::from_micros(micros),
+    let turn = |polled, done, tasks, micros| {
+        let time = Duration::from_micros(micros);
+        Turn { polled, done, tasks, time }
     };
     let mut odds = Odds::default();
-    odds.learn(turn(64, 0, 100));
+    odds.learn(turn(64, 64, 0, 100));
     assert_eq!(odds, Odds { score: Odds::BEST, tasks: 0, before: 0 });
     // One that waits among many that do not is no reason.
-    odds.learn(turn(3, 1, 4));
+    odds.learn(turn(4, 3, 1, 4));
+    odds.learn(turn(0, 0, 1, 4));
+    assert_eq!(odds.tasks, 0);
+    // Nor is one that was woken after its end.
+    odds.learn(turn(0, 0, 0, 4));
     assert_eq!(odds.tasks, 0);
     // All that wait are.
-    odds.learn(turn(0, 9, 9));
+    odds.learn(turn(0, 0, 9, 9));
     assert_eq!((odds.tasks, odds.before), (FEW, FEW));
     for _ in 0..FEW {
         assert!(odds.take_task());
     }
     assert!(!odds.take_task());
-    odds.learn(turn(0, 1, 1));
+    odds.learn(turn(0, 0, 1, 1));
     assert_eq!(odds.tasks, 2 * FEW);
     // What works again is forgiven.
     odds.tasks = 0;
-    odds.learn(turn(4, 0, 4));
+    odds.learn(turn(4, 4, 0, 4));
     assert_eq!(odds.before, 0);
     // Slow ones need tasks, though they wait for nothing.
-    odds.learn(turn(4, 0, 4 * 26));
+    odds.learn(turn(4, 4, 0, 4 * 26));
     assert_eq!(odds.tasks, FEW);
     for _ in 0..20 {
-        odds.learn(turn(0, 9, 9));
+        odds.learn(turn(0, 0, 9, 9));
     }
     assert_eq!(odds.tasks, MANY);
 }
