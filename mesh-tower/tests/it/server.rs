@@ -2,6 +2,7 @@
 
 mod ca;
 mod drain;
+mod many;
 mod ready;
 mod services;
 pub(crate) mod world;
