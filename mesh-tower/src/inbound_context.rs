@@ -64,8 +64,20 @@ pub struct Inbound {
 
 const _: () = assert!(size_of::<Option<Inbound>>() <= 64);
 
+/// An [`Inbound`] without its trace, which most requests have none of: this is set and put back at every poll.
+#[derive(Clone, Copy)]
+struct Brief {
+    is_there: bool,
+    has_trace: bool,
+    exhausted: bool,
+    attempts: u32,
+    deadline: Option<Timestamp>,
+}
+
 thread_local! {
-    static CURRENT: Cell<Option<Inbound>> = const { Cell::new(None) };
+    static CURRENT: Cell<Brief> = const { Cell::new(Brief::NONE) };
+    /// That of the current one, if it has one.
+    static TRACE: Cell<Option<TraceContext>> = const { Cell::new(None) };
 }
 
 impl Inbound {
@@ -78,7 +90,9 @@ impl Inbound {
     /// That of the request that is being answered here; `None`: there is none.
     #[must_use]
     pub fn current() -> Option<Self> {
-        CURRENT.get()
+        let Brief { is_there, has_trace, exhausted, attempts, deadline } = CURRENT.get();
+        let trace = if has_trace { TRACE.get() } else { None };
+        is_there.then_some(Self { deadline, attempts, trace, exhausted })
     }
 
     /// Ends with `timeout` from now on, if that is earlier than what it has.
@@ -149,11 +163,10 @@ impl Inbound {
 
     /// Does `work` within it; what calls told it in between is kept.
     pub(crate) fn scope<R>(&mut self, work: impl FnOnce() -> R) -> R {
-        let within = Within { before: CURRENT.replace(Some(*self)) };
+        let _traced = self.trace.map(|trace| Traced { before: TRACE.replace(Some(trace)) });
+        let within = Within { before: CURRENT.replace(Brief::of(self)) };
         let result = work();
-        if let Some(after) = CURRENT.get() {
-            self.exhausted |= after.exhausted;
-        }
+        self.exhausted |= CURRENT.get().exhausted;
         drop(within);
         result
     }
@@ -168,14 +181,34 @@ impl Inbound {
 /// A call that is made here ended with nothing left to try.
 #[cold]
 pub(crate) fn tell_exhausted() {
-    if let Some(current) = CURRENT.get() {
-        CURRENT.set(Some(Inbound { exhausted: true, ..current }));
+    let current = CURRENT.get();
+    CURRENT.set(Brief { exhausted: current.is_there, ..current });
+}
+
+impl Brief {
+    const NONE: Self =
+        Self { is_there: false, has_trace: false, exhausted: false, attempts: 0, deadline: None };
+
+    const fn of(inbound: &Inbound) -> Self {
+        let Inbound { deadline, attempts, trace, exhausted } = *inbound;
+        Self { is_there: true, has_trace: trace.is_some(), exhausted, attempts, deadline }
     }
 }
 
 /// Puts back what was there before, also when what is polled panics.
 struct Within {
-    before: Option<Inbound>,
+    before: Brief,
+}
+
+/// Puts back the trace that was there before.
+struct Traced {
+    before: Option<TraceContext>,
+}
+
+impl Drop for Traced {
+    fn drop(&mut self) {
+        TRACE.set(self.before);
+    }
 }
 
 impl Drop for Within {
@@ -230,6 +263,27 @@ mod tests {
         let panics = AssertUnwindSafe(|| inbound.scope(|| panic!("as services do")));
         assert!(catch_unwind(panics).is_err());
         assert_eq!(Inbound::current(), None);
+    }
+
+    #[test]
+    fn traces_nest_and_are_put_back() {
+        let trace = |digit: &str| {
+            let text = format!("00-{}-{}-01", digit.repeat(32), digit.repeat(16));
+            TraceContext::parse(text.as_bytes()).unwrap()
+        };
+        let current = || Inbound::current().map(|current| current.trace_context());
+        let [mut one, mut two] = [trace("1"), trace("2")].map(|trace| Inbound::new().trace(trace));
+        let mut none = Inbound::new();
+        one.scope(|| {
+            two.scope(|| {
+                assert_eq!(current(), Some(Some(trace("2"))));
+                none.scope(|| assert_eq!(current(), Some(None)));
+                assert_eq!(current(), Some(Some(trace("2"))));
+            });
+            assert_eq!(current(), Some(Some(trace("1"))));
+        });
+        assert_eq!(current(), None);
+        none.scope(|| assert_eq!(current(), Some(None), "nothing is left of the last one"));
     }
 
     #[test]

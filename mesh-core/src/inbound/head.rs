@@ -41,6 +41,9 @@ pub const INTERNAL: [&str; 19] = [
     "x-envoy-upstream-alt-stat-name",
 ];
 
+/// How long the shortest of the headers with `x-` is that are looked for: any that begins with `x-mesh-`.
+const EXTENSION: usize = "x-mesh-".len();
+
 /// What a server has to know of a head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -81,17 +84,18 @@ impl HeadSurvey {
             let name = name.as_str();
             survey.bytes += (name.len() + value.len()) as u64;
             survey.headers += 1;
-            match name {
-                "host" => survey.hosts += 1,
-                "traceparent" => survey.trace = true,
-                "grpc-timeout" => {
+            // By length first: most headers are none of these, and every request has several.
+            match name.len() {
+                4 if name == "host" => survey.hosts += 1,
+                11 if name == "traceparent" => survey.trace = true,
+                12 if name == "grpc-timeout" => {
                     survey.grpc_timeout.get_or_insert_with(|| parse_grpc_timeout(value));
                 }
-                "grpc-previous-rpc-attempts" => {
+                12 if name == "content-type" => survey.grpc = crate::head::is_grpc_value(value),
+                26 if name == "grpc-previous-rpc-attempts" => {
                     survey.previous_attempts = survey.previous_attempts.or_else(|| number(value));
                 }
-                "content-type" => survey.grpc = crate::head::is_grpc_value(value),
-                _ if name.starts_with("x-") => survey.extension(name, value),
+                EXTENSION.. if name.starts_with("x-") => survey.extension(name, value),
                 _ => {}
             }
         }

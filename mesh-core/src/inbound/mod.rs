@@ -8,6 +8,7 @@
 //! | [`path`] | the one path of all its spellings |
 //! | `refusal.rs` | what a server answers by itself |
 //! | `opening.rs` | where a listener lets in who proves nothing |
+//! | [`streams`] | which requests of a connection of HTTP/2 get tasks of their own |
 //!
 //! A connection gets its chain once, when it is accepted. Its requests are routed by the chain's own
 //! router: the route says which filters do what, and whether it is for this server at all.
@@ -18,6 +19,7 @@ pub mod head;
 mod opening;
 pub mod path;
 mod refusal;
+pub mod streams;
 #[cfg(test)]
 mod tests;
 

@@ -104,18 +104,16 @@ fn changed(path_and_query: &str, rules: &PathNormalization) -> Result<Normalized
 /// Whether no rule could have anything to do: the usual path. Every request's path is looked at, so it is one
 /// look at a table for each byte.
 fn is_plain(path_and_query: &str) -> bool {
-    let mut before = Class::Plain;
-    for byte in path_and_query.bytes() {
-        let class = CLASSES[usize::from(byte)];
-        match class {
+    let bytes = path_and_query.as_bytes();
+    for (at, byte) in bytes.iter().enumerate() {
+        match CLASSES[usize::from(*byte)] {
             Class::Plain => {}
             // Also a segment that only begins with a dot: what it is has to be looked at.
-            Class::Slash | Class::Dot if matches!(before, Class::Slash) => return false,
-            Class::Slash | Class::Dot => {}
+            Class::Slash if matches!(bytes.get(at + 1), Some(b'/' | b'.')) => return false,
+            Class::Slash => {}
             Class::End => return true,
             Class::Special => return false,
         }
-        before = class;
     }
     true
 }
@@ -124,7 +122,6 @@ fn is_plain(path_and_query: &str) -> bool {
 enum Class {
     Plain,
     Slash,
-    Dot,
     /// The path ends here.
     End,
     /// Some rule is about it.
@@ -137,7 +134,6 @@ static CLASSES: [Class; 256] = {
     loop {
         classes[byte as usize] = match byte {
             b'/' => Class::Slash,
-            b'.' => Class::Dot,
             b'?' | b'#' => Class::End,
             b'%' | b'\\' => Class::Special,
             byte if is_escaped(byte) => Class::Special,

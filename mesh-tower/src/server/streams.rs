@@ -15,47 +15,37 @@
 //! ```
 //!
 //! What must not happen is that requests wait for one another:
-//! - After [`TURN`] the rest of those that are ready get tasks, and so does who is polled for the [`POLLS`]th time
-//!   in vain.
-//! - The requests of a service that takes longer than [`SLOW`], or mostly waits, get tasks at once, the next
-//!   [`FEW`] of them; found so again, twice as many, up to [`MANY`].
+//! - After half a millisecond the rest of those that are ready get tasks ([`StreamTurn`]), and so does who is polled
+//!   for the [`POLLS`]th time in vain.
+//! - The requests of a service that is slow, or mostly waits, get tasks at once ([`TaskOdds`]).
 //!
 //! A service that panics ends its own request, as in a task. Requests that wait when the connection is dropped are
 //! dropped with it.
+//!
+//! A request that waits may have a deadline. While its connection runs it, the connection has one timer for all of
+//! them, for the earliest ([`poll_deadline`]): most end long before, and a timer of its own for each would be made,
+//! entered and taken out again for nothing.
 
 use crate::clock;
 use futures_util::task::AtomicWaker;
 use hyper::rt::Executor;
 use mesh_core::Timestamp;
+use mesh_core::inbound::streams::{StreamTurn, TaskOdds};
 use parking_lot::Mutex;
 use pin_project::pin_project;
 use std::any::Any;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, Wake, Waker};
-use std::time::Duration;
-
-/// How long a connection's task runs requests before it looks at its connection again.
-const TURN: Duration = Duration::from_micros(500);
-
-/// How long a request may take, on average, that needs no task.
-const SLOW: Duration = Duration::from_micros(25);
-
-/// How many requests are run between two readings of the clock.
-const STRIDE: u32 = 4;
+use std::task::{Context, Poll, Wake, Waker, ready};
+use tokio::time::Sleep;
 
 /// How often a request is polled in vain before it gets a task.
 const POLLS: u8 = 3;
-
-/// How many requests of a service that needs them get tasks at least.
-const FEW: u32 = 256;
-
-/// How many at most.
-const MANY: u32 = 65_536;
 
 /// How many requests a connection's task runs at a time.
 const PLACES: usize = 256;
@@ -64,15 +54,16 @@ const PLACES: usize = 256;
 #[derive(Clone, Default)]
 pub(super) struct Streams(Arc<Shared>);
 
+/// What wakers know of their connection.
 #[derive(Default)]
 struct Shared {
-    /// The thread that polls the connection now; 0: none does.
-    polled_by: AtomicUsize,
     /// The connection's.
     task: AtomicWaker,
-    state: Mutex<State>,
+    /// Places that became ready while it was not polled, or on another thread.
+    woken: Mutex<Vec<usize>>,
 }
 
+/// The requests of a connection. Nobody but the thread that polls it comes here, so there is no lock.
 #[derive(Default)]
 struct State {
     places: Vec<Place>,
@@ -81,7 +72,7 @@ struct State {
     ready: Vec<Ready>,
     /// What the next turn uses for its list.
     spare: Vec<Turning>,
-    odds: Odds,
+    odds: TaskOdds,
 }
 
 /// Where a request is while its connection runs it, and afterwards its memory.
@@ -91,6 +82,8 @@ struct Place {
     flag: Arc<Flag>,
     /// How often it was polled in vain.
     polls: u8,
+    /// When it wants to be polled at the latest; `MAX`: it does not.
+    deadline: Timestamp,
 }
 
 /// A request in its turn, out of its place.
@@ -100,6 +93,9 @@ struct Turning {
     work: Option<Work>,
     waker: Waker,
     polls: u8,
+    deadline: Timestamp,
+    /// By itself, while it was polled.
+    is_woken: bool,
 }
 
 /// A request that is to be polled.
@@ -115,27 +111,6 @@ struct Flag {
     at: usize,
     is_ready: AtomicBool,
     shared: Weak<Shared>,
-}
-
-/// Whether requests are likely to need tasks.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Odds {
-    /// Who needed none counts for it, who did twice against it.
-    score: i32,
-    /// So many requests get tasks at once.
-    tasks: u32,
-    /// As many as did the last time; 0: since then one was not found to need one.
-    before: u32,
-}
-
-/// What came of a turn.
-#[derive(Clone, Copy, Debug, Default)]
-struct Turn {
-    polled: u32,
-    /// Without a task.
-    done: u32,
-    tasks: u32,
-    time: Duration,
 }
 
 type Work = Pin<Box<dyn Run>>;
@@ -188,28 +163,34 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
         if !self.0.is_polled_here() {
             return task(work);
         }
-        let mut state = self.0.state.lock();
-        if state.odds.take_task() {
-            drop(state);
-            return task(work);
-        }
-        let Some(at) = state.place(&self.0) else {
-            drop(state);
-            return task(work);
-        };
-        let place = &mut state.places[at];
         let mut work = Some(work);
-        let fits = place.work.as_mut().is_some_and(|kept| kept.as_mut().refill(&mut work));
-        if !fits {
-            place.work = Some(Box::pin(Slot(work)));
+        here(|state| state.take_in(&mut work, &self.0));
+        if let Some(work) = work {
+            task(work);
         }
-        place.polls = 0;
-        place.flag.is_ready.store(true, Ordering::Relaxed);
-        state.ready.push(Ready { at, by_connection: true });
     }
 }
 
 impl State {
+    /// Takes a request in; `work` stays where it is if it needs a task.
+    fn take_in<F>(&mut self, work: &mut Option<F>, shared: &Arc<Shared>)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        if self.odds.take_task() {
+            return;
+        }
+        let Some(at) = self.place(shared) else { return };
+        let Some(place) = self.places.get_mut(at) else { return };
+        let fits = place.work.as_mut().is_some_and(|kept| kept.as_mut().refill(work));
+        if !fits {
+            place.work = Some(Box::pin(Slot(work.take())));
+        }
+        (place.polls, place.deadline) = (0, Timestamp::MAX);
+        place.flag.is_ready.store(true, Ordering::Relaxed);
+        self.ready.push(Ready { at, by_connection: true });
+    }
+
     /// A free place; `None`: there are too many requests.
     fn place(&mut self, shared: &Arc<Shared>) -> Option<usize> {
         if let Some(at) = self.free.pop() {
@@ -222,14 +203,95 @@ impl State {
         let (is_ready, shared) = (AtomicBool::new(false), Arc::downgrade(shared));
         let flag = Arc::new(Flag { at, is_ready, shared });
         let waker = Waker::from(Arc::clone(&flag));
-        self.places.push(Place { work: None, waker, flag, polls: 0 });
+        let deadline = Timestamp::MAX;
+        self.places.push(Place { work: None, waker, flag, polls: 0, deadline });
         Some(at)
     }
 }
 
+/// What this thread does for connections right now.
+#[derive(Clone, Copy)]
+struct Here {
+    /// The address of what the connection that is polled shares; 0: none is.
+    shared: usize,
+    /// The address of the flag of the request that is polled; 0: none is.
+    polled: usize,
+    /// It was woken while it was polled.
+    is_woken: bool,
+    /// When the turn began.
+    now: Timestamp,
+    /// When the request wants to be polled at the latest.
+    deadline: Timestamp,
+}
+
+thread_local! {
+    static HERE: Cell<Here> = const { Cell::new(Here::of(0)) };
+    /// The requests of the connection that is polled.
+    static STATE: RefCell<Option<Box<State>>> = const { RefCell::new(None) };
+}
+
+/// Does something with the requests of the connection that is polled here.
+fn here<T>(with: impl FnOnce(&mut State) -> T) -> Option<T> {
+    STATE.with_borrow_mut(|state| state.as_deref_mut().map(with))
+}
+
+impl Here {
+    const fn of(shared: usize) -> Self {
+        let (now, deadline) = (Timestamp::ZERO, Timestamp::MAX);
+        Self { shared, polled: 0, is_woken: false, now, deadline }
+    }
+}
+
+/// A connection is polled on this thread. Puts back what was there before, also when it panics.
+struct Polled<'a> {
+    state: &'a mut Option<Box<State>>,
+    outer: (Here, Option<Box<State>>),
+}
+
+impl<'a> Polled<'a> {
+    fn new(shared: &Shared, state: &'a mut Option<Box<State>>) -> Self {
+        let own = state.take();
+        let outer = (HERE.replace(Here::of(shared.addr())), STATE.replace(own));
+        Self { state, outer }
+    }
+}
+
+impl Drop for Polled<'_> {
+    fn drop(&mut self) {
+        HERE.set(self.outer.0);
+        *self.state = STATE.replace(self.outer.1.take());
+    }
+}
+
+/// When the turn of the connection began that runs a request here: then at the latest the request was there. `None`: it
+/// is not its connection that runs it.
+pub(super) fn turn_began() -> Option<Timestamp> {
+    let here = HERE.get();
+    (here.polled != 0).then_some(here.now)
+}
+
+/// Ready: the deadline of the request that is polled with `cx` has passed. `None`: it is not its connection that
+/// polls it, so it needs a timer of its own.
+pub(super) fn poll_deadline(cx: &Context<'_>, deadline: Timestamp) -> Option<Poll<()>> {
+    let here = HERE.get();
+    // A waker that is not the request's own is told by nobody but who made it.
+    if here.polled == 0 || cx.waker().data().addr() != here.polled {
+        return None;
+    }
+    if deadline <= here.now {
+        return Some(Poll::Ready(()));
+    }
+    HERE.set(Here { deadline: here.deadline.min(deadline), ..here });
+    Some(Poll::Pending)
+}
+
 impl Shared {
+    fn addr(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
     fn is_polled_here(&self) -> bool {
-        self.polled_by.load(Ordering::Relaxed) == this_thread()
+        HERE.get().shared == self.addr()
     }
 }
 
@@ -239,13 +301,18 @@ impl Wake for Flag {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
+        let here = HERE.get();
+        if here.polled == std::ptr::from_ref(&**self).addr() {
+            HERE.set(Here { is_woken: true, ..here });
+            return;
+        }
         if self.is_ready.swap(true, Ordering::AcqRel) {
             return;
         }
-        let Some(shared) = self.shared.upgrade() else { return };
-        let by_connection = shared.is_polled_here();
-        shared.state.lock().ready.push(Ready { at: self.at, by_connection });
-        if !by_connection {
+        if here.shared == self.shared.as_ptr().addr() {
+            self::here(|state| state.ready.push(Ready { at: self.at, by_connection: true }));
+        } else if let Some(shared) = self.shared.upgrade() {
+            shared.woken.lock().push(self.at);
             shared.task.wake();
         }
     }
@@ -254,13 +321,17 @@ impl Wake for Flag {
 /// A connection that runs requests.
 pub(super) struct Running {
     streams: Streams,
+    /// `None`: while it is polled.
+    state: Option<Box<State>>,
     /// The connection's task, as [`Shared::task`] has it.
     task: Option<Waker>,
+    /// For the earliest deadline, or an earlier one that is no longer anybody's.
+    timer: Option<(Timestamp, Pin<Box<Sleep>>)>,
 }
 
 impl Running {
-    pub(super) const fn new(streams: Streams) -> Self {
-        Self { streams, task: None }
+    pub(super) fn new(streams: Streams) -> Self {
+        Self { streams, state: Some(Box::default()), task: None, timer: None }
     }
 
     /// Polls the connection, then the requests that are ready.
@@ -269,130 +340,177 @@ impl Running {
         cx: &mut Context<'_>,
         connection: impl FnOnce(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        let shared = &self.streams.0;
+        let shared = &*self.streams.0;
         // Before it is looked what is ready: who becomes so afterwards wakes this task.
         if !self.task.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
             shared.task.register(cx.waker());
             self.task = Some(cx.waker().clone());
         }
-        shared.polled_by.store(this_thread(), Ordering::Relaxed);
+        let here = Polled::new(shared, &mut self.state);
         let polled = connection(cx);
-        shared.run();
-        shared.polled_by.store(0, Ordering::Relaxed);
+        let mut earliest = shared.run();
+        if polled.is_pending() {
+            while poll_timer(&mut self.timer, earliest, cx).is_ready() {
+                let late = self::here(|state| state.wake_late(clock::now()));
+                earliest = late.unwrap_or(Timestamp::MAX).min(shared.run());
+            }
+        }
+        drop(here);
         if polled.is_ready() {
             // Whoever is not done by now sees by its stream that the connection has ended.
-            shared.take_all().into_iter().for_each(task);
+            self.take_all().into_iter().for_each(task);
         }
         polled
     }
 }
 
+/// Sets the timer to `earliest`, if that is earlier, and polls it. Ready: it is time to look at deadlines, and the
+/// timer is gone.
+fn poll_timer(
+    timer: &mut Option<(Timestamp, Pin<Box<Sleep>>)>,
+    earliest: Timestamp,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    if timer.as_ref().map_or(Timestamp::MAX, |(at, _)| *at) > earliest {
+        let at = clock::instant(earliest);
+        match timer {
+            Some((known, sleep)) => {
+                sleep.as_mut().reset(at);
+                *known = earliest;
+            }
+            None => *timer = Some((earliest, Box::pin(tokio::time::sleep_until(at)))),
+        }
+    }
+    let Some((_, sleep)) = timer else { return Poll::Pending };
+    ready!(sleep.as_mut().poll(cx));
+    *timer = None;
+    Poll::Ready(())
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
-        drop(self.streams.0.take_all());
+        drop(self.take_all());
+    }
+}
+
+impl Running {
+    /// Whoever is not done.
+    fn take_all(&mut self) -> Vec<Work> {
+        let places = self.state.take().map(|state| state.places).unwrap_or_default();
+        let works = places.into_iter().filter_map(|place| place.work);
+        works.filter(|work| !work.is_empty()).collect()
     }
 }
 
 impl Shared {
-    /// One turn of those that are ready.
-    fn run(&self) {
-        let mut turn = Turn::default();
-        let mut started = None;
-        while let Some(mut batch) = self.take_ready() {
-            let started = *started.get_or_insert_with(clock::now);
+    /// One turn of those that are ready. When one of them wants to be polled at the latest.
+    fn run(&self) -> Timestamp {
+        let (mut turn, mut earliest) = (None, Timestamp::MAX);
+        while let Some(mut batch) = here(|state| state.take_ready(self)).flatten() {
+            let (turn, now) = turn.get_or_insert_with(|| {
+                let now = clock::now();
+                (StreamTurn::new(now), now)
+            });
             for turning in &mut batch {
-                turn.take(turning, started);
+                turning.run(turn, *now);
+                earliest = earliest.min(turning.deadline);
             }
-            self.put_back(batch);
+            here(|state| state.put_back(batch));
         }
-        if let Some(started) = started {
-            turn.time = clock::now().saturating_duration_since(started);
-            self.state.lock().odds.learn(turn);
+        if let Some((turn, _)) = turn {
+            here(|state| state.odds.learn(turn, clock::now()));
         }
+        earliest
+    }
+}
+
+impl State {
+    /// Makes those ready whose deadline has passed. The earliest of the others'.
+    fn wake_late(&mut self, now: Timestamp) -> Timestamp {
+        let mut earliest = Timestamp::MAX;
+        for place in &self.places {
+            if place.deadline > now {
+                earliest = earliest.min(place.deadline);
+            } else if !place.flag.is_ready.swap(true, Ordering::AcqRel) {
+                self.ready.push(Ready { at: place.flag.at, by_connection: true });
+            }
+        }
+        earliest
     }
 
     /// Those that are ready; `None`: nobody is.
-    fn take_ready(&self) -> Option<Vec<Turning>> {
-        let state = &mut *self.state.lock();
-        if state.ready.is_empty() {
+    fn take_ready(&mut self, shared: &Shared) -> Option<Vec<Turning>> {
+        let elsewhere = |at| Ready { at, by_connection: false };
+        self.ready.extend(shared.woken.lock().drain(..).map(elsewhere));
+        if self.ready.is_empty() {
             return None;
         }
-        let mut batch = mem::take(&mut state.spare);
-        for ready in state.ready.drain(..) {
-            let Some(place) = state.places.get_mut(ready.at) else { continue };
+        let mut batch = mem::take(&mut self.spare);
+        for ready in self.ready.drain(..) {
+            let Some(place) = self.places.get_mut(ready.at) else { continue };
             // From now on it can be woken again.
             place.flag.is_ready.store(false, Ordering::Release);
             // It may have been woken after its end.
             let work = place.work.take_if(|work| !work.is_empty());
             if work.is_some() {
                 let waker = mem::replace(&mut place.waker, Waker::noop().clone());
-                batch.push(Turning { ready, work, waker, polls: place.polls });
+                let (polls, deadline) = (place.polls, Timestamp::MAX);
+                batch.push(Turning { ready, work, waker, polls, deadline, is_woken: false });
             }
         }
         Some(batch)
     }
 
-    fn put_back(&self, mut batch: Vec<Turning>) {
-        let state = &mut *self.state.lock();
-        for Turning { ready, work, waker, polls } in batch.drain(..) {
-            let Some(place) = state.places.get_mut(ready.at) else { continue };
+    fn put_back(&mut self, mut batch: Vec<Turning>) {
+        for Turning { ready, work, waker, polls, deadline, is_woken } in batch.drain(..) {
+            let Some(place) = self.places.get_mut(ready.at) else { continue };
             if work.as_ref().is_none_or(|work| work.is_empty()) {
-                state.free.push(ready.at);
+                self.free.push(ready.at);
+            } else if is_woken && !place.flag.is_ready.swap(true, Ordering::AcqRel) {
+                self.ready.push(Ready { at: ready.at, by_connection: true });
             }
-            (place.work, place.waker, place.polls) = (work, waker, polls);
+            (place.work, place.waker) = (work, waker);
+            (place.polls, place.deadline) = (polls, deadline);
         }
-        state.spare = batch;
-    }
-
-    /// Whoever is not done.
-    fn take_all(&self) -> Vec<Work> {
-        let places = {
-            let state = &mut *self.state.lock();
-            state.ready.clear();
-            state.free.clear();
-            mem::take(&mut state.places)
-        };
-        let works = places.into_iter().filter_map(|place| place.work);
-        works.filter(|work| !work.is_empty()).collect()
+        self.spare = batch;
     }
 }
 
-impl Turn {
-    /// Polls a request, or gives it a task.
-    fn take(&mut self, turning: &mut Turning, started: Timestamp) {
-        let Some(mut work) = turning.work.take() else { return };
-        if !turning.ready.by_connection || self.is_over(started) {
-            self.tasks += 1;
+impl Turning {
+    /// Polls it, or gives it a task.
+    fn run(&mut self, turn: &mut StreamTurn, now: Timestamp) {
+        let Some(mut work) = self.work.take() else { return };
+        if !self.ready.by_connection || turn.is_over(clock::now) {
+            turn.gave_task();
             return task(work);
         }
-        self.polled += 1;
-        match poll(work.as_mut(), &turning.waker) {
+        let here = HERE.get();
+        let polled = self.waker.data().addr();
+        HERE.set(Here { polled, now, ..here });
+        let result = poll(work.as_mut(), &self.waker);
+        let seen = HERE.replace(here);
+        match result {
             Some(Poll::Ready(())) => {
-                self.done += 1;
-                turning.work = Some(work);
+                turn.polled(true);
+                self.work = Some(work);
             }
             Some(Poll::Pending) => {
-                turning.polls += 1;
-                if turning.polls < POLLS {
-                    turning.work = Some(work);
+                turn.polled(false);
+                self.polls += 1;
+                if self.polls < POLLS {
+                    (self.deadline, self.is_woken) = (seen.deadline, seen.is_woken);
+                    self.work = Some(work);
                 } else {
-                    self.tasks += 1;
+                    turn.gave_task();
                     task(work);
                 }
             }
             None => {
-                self.done += 1;
+                turn.polled(true);
                 // Whatever it holds may panic as well.
                 let _panicked = catch_unwind(AssertUnwindSafe(|| drop(work)));
             }
         }
-    }
-
-    /// Whether the rest has to be left to tasks.
-    fn is_over(&self, started: Timestamp) -> bool {
-        self.polled > 0
-            && self.polled.is_multiple_of(STRIDE)
-            && clock::now().saturating_duration_since(started) > TURN
     }
 }
 
@@ -411,40 +529,6 @@ fn poll(mut work: Pin<&mut dyn Run>, waker: &Waker) -> Option<Poll<()>> {
 #[expect(clippy::disallowed_methods, reason = "what waits for something is a task")]
 fn task(work: impl Future<Output = ()> + Send + 'static) {
     drop(tokio::spawn(work));
-}
-
-thread_local! {
-    static HERE: u8 = const { 0 };
-}
-
-/// What no other thread has, and never 0.
-fn this_thread() -> usize {
-    HERE.with(|here| std::ptr::from_ref(here).addr())
-}
-
-impl Odds {
-    /// How far those who needed no task speak for those to come.
-    const BEST: i32 = 16;
-
-    /// Whether the next request gets a task at once.
-    const fn take_task(&mut self) -> bool {
-        let takes = self.tasks > 0;
-        self.tasks = self.tasks.saturating_sub(1);
-        takes
-    }
-
-    fn learn(&mut self, turn: Turn) {
-        let (done, tasks) = (turn.done.cast_signed(), turn.tasks.cast_signed());
-        self.score = (self.score + done - 2 * tasks).min(Self::BEST);
-        // Handing over to tasks alone says nothing of how long requests take.
-        let is_slow = turn.polled > 0 && turn.time > SLOW * turn.polled;
-        if self.score < 0 || is_slow {
-            self.tasks = self.before.saturating_mul(2).clamp(FEW, MANY);
-            (self.score, self.before) = (0, self.tasks);
-        } else if turn.done > 0 {
-            self.before = 0;
-        }
-    }
 }
 
 #[cfg(test)]

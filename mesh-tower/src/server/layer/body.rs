@@ -1,6 +1,6 @@
 //! [`ServerBody`]: the body of a response, until whose end the request is in flight.
 
-use super::scope::Live;
+use super::live::Live;
 use crate::body::BoxError;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -15,8 +15,8 @@ use std::task::{Context, Poll};
 pub struct ServerBody<R> {
     #[pin]
     kind: Kind<R>,
-    /// `None`: the response is complete, and counted.
-    live: Option<Live>,
+    /// None any more: the response is complete, and counted.
+    live: Live,
 }
 
 #[pin_project(project = KindProj)]
@@ -34,7 +34,7 @@ impl<R> ServerBody<R> {
     /// A body of the layer's own.
     pub(super) fn local(body: Bytes) -> Self {
         let kind = Kind::Local(Some(body).filter(|body| !body.is_empty()));
-        Self { kind, live: None }
+        Self { kind, live: Live::default() }
     }
 }
 
@@ -46,12 +46,9 @@ where
     /// The service's body.
     pub(super) fn service(body: R, mut live: Live) -> Self {
         // Nobody polls a body that has nothing.
-        let live = if body.is_end_stream() {
-            live.scope.finish();
-            None
-        } else {
-            Some(live)
-        };
+        if body.is_end_stream() {
+            live.finish();
+        }
         Self { kind: Kind::Service(body), live }
     }
 }
@@ -73,13 +70,12 @@ where
             KindProj::Local(bytes) => return Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
             KindProj::Service(body) => body,
         };
-        let Some(live) = this.live else { return Poll::Ready(None) };
-        let scope = &mut live.scope;
+        let Some(scope) = this.live.scope() else { return Poll::Ready(None) };
         let polled = scope.within(|| body.as_mut().poll_frame(cx));
         let frame = match polled {
-            Poll::Pending => match live.poll_deadline(cx) {
+            Poll::Pending => match scope.poll_deadline(cx) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(()) => match live.scope.cut_off() {
+                Poll::Ready(()) => match scope.cut_off() {
                     Some(trailers) => Some(Ok(Frame::trailers(trailers))),
                     None => Some(Err(CutOff.into())),
                 },
@@ -99,15 +95,14 @@ where
             Poll::Ready(None) => None,
         };
         // This was the last of it.
-        live.scope.finish();
-        *this.live = None;
+        this.live.finish();
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Local(bytes) => bytes.is_none(),
-            Kind::Service(_) => self.live.is_none(),
+            Kind::Service(_) => !self.live.is_some(),
         }
     }
 

@@ -1,7 +1,8 @@
 //! [`ServerFuture`]: a request until its response head.
 
 use super::body::ServerBody;
-use super::scope::{Live, RequestScope};
+use super::live::Live;
+use super::scope::RequestScope;
 use crate::body::BoxError;
 use bytes::Bytes;
 use http::Response;
@@ -9,6 +10,7 @@ use http_body::Body;
 use pin_project::pin_project;
 use std::fmt;
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -22,9 +24,9 @@ pub struct ServerFuture<F> {
 #[pin_project(project = StateProj)]
 enum State<F> {
     /// The service answers. Without a request it has.
-    Running(#[pin] F, Option<Live>),
+    Running(#[pin] F, Live),
     /// It is answered here.
-    Ready(Option<(Box<Response<Bytes>>, Live)>),
+    Ready(Option<Box<Response<Bytes>>>, Live),
     /// A filter waits: not the common path.
     Waiting(Pin<Box<dyn Future<Output = Entered<F>> + Send>>),
 }
@@ -37,11 +39,11 @@ pub(super) enum Entered<F> {
 
 impl<F> ServerFuture<F> {
     pub(super) const fn running(future: F, live: Live) -> Self {
-        Self { state: State::Running(future, Some(live)) }
+        Self { state: State::Running(future, live) }
     }
 
     pub(super) const fn ready(reply: Box<Response<Bytes>>, live: Live) -> Self {
-        Self { state: State::Ready(Some((reply, live))) }
+        Self { state: State::Ready(Some(reply), live) }
     }
 
     pub(super) const fn waiting(waiting: Pin<Box<dyn Future<Output = Entered<F>> + Send>>) -> Self {
@@ -61,18 +63,18 @@ where
         let mut this = self.project();
         loop {
             match this.state.as_mut().project() {
-                StateProj::Running(future, slot) => {
-                    let Some(live) = slot else { return Poll::Pending };
-                    let scope = &mut live.scope;
+                StateProj::Running(future, live) => {
+                    let Some(scope) = live.scope() else { return Poll::Pending };
                     let polled = scope.within(|| future.poll(cx));
                     if polled.is_pending()
                         && !scope.is_body_too_large()
-                        && live.poll_deadline(cx).is_pending()
+                        && scope.poll_deadline(cx).is_pending()
                     {
                         return Poll::Pending;
                     }
-                    let Some(mut live) = slot.take() else { return Poll::Pending };
-                    let reply = match ended(polled, &mut live.scope) {
+                    let ended = ended(polled, scope);
+                    let live = mem::take(live);
+                    let reply = match ended {
                         Ended::Service(result) => {
                             let with_body = |response: Response<R>| {
                                 response.map(|body| ServerBody::service(body, live))
@@ -82,11 +84,12 @@ where
                         Ended::Here(reply) => Box::new(reply),
                     };
                     // The service's future is dropped here: nobody waits for it.
-                    this.state.set(State::Ready(Some((reply, live))));
+                    this.state.set(State::Ready(Some(reply), live));
                 }
-                StateProj::Ready(reply) => {
-                    let Some((mut reply, mut live)) = reply.take() else { return Poll::Pending };
-                    let scope = &mut live.scope;
+                StateProj::Ready(reply, live) => {
+                    let (Some(mut reply), Some(scope)) = (reply.take(), live.scope()) else {
+                        return Poll::Pending;
+                    };
                     scope.answered_here(&mut reply);
                     if scope.is_head {
                         reply.body_mut().clear();
@@ -99,8 +102,8 @@ where
                         return Poll::Pending;
                     };
                     this.state.set(match entered {
-                        Entered::Running(future, live) => State::Running(future, Some(live)),
-                        Entered::Ready(reply, live) => State::Ready(Some((reply, live))),
+                        Entered::Running(future, live) => State::Running(future, live),
+                        Entered::Ready(reply, live) => State::Ready(Some(reply), live),
                     });
                 }
             }
@@ -137,7 +140,7 @@ impl<F> fmt::Debug for ServerFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {
             State::Running(..) => "Running",
-            State::Ready(_) => "Ready",
+            State::Ready(..) => "Ready",
             State::Waiting(_) => "Waiting",
         };
         f.debug_tuple("ServerFuture").field(&state).finish()

@@ -35,17 +35,19 @@
 //! | `wait.rs` | step 5 of requests that wait |
 //! | `observer.rs` | what filters decided → metrics, log, audit |
 //! | `scope.rs` | what is known of a request until it has ended, and what is counted then |
+//! | `live.rs` | where that is kept |
 //! | `future.rs`, `body.rs`, `request_body.rs` | the service's future and the two bodies |
 //! | `reply.rs` | answers of the layer's own |
 //!
-//! A plain request takes no lock, resolves no name, and boxes nothing. A filter that waits is a box, and so is the timer
-//! of a deadline once the service lets its caller wait; a filter that asks what is known already (a token whose keys
-//! are here) does not wait.
+//! A plain request takes no lock, resolves no name, and boxes nothing but what a request before it has left. A filter that
+//! waits is a box, and so is the timer of a deadline once the service lets its caller wait, unless its connection has
+//! one; a filter that asks what is known already (a token whose keys are here) does not wait.
 
 mod body;
 mod enter;
 mod filters;
 mod future;
+mod live;
 mod observer;
 mod reply;
 mod request_body;
@@ -64,6 +66,7 @@ use crate::Mesh;
 use crate::body::BoxError;
 use crate::clock;
 use crate::filter::Prefixed;
+use crate::server::streams::turn_began;
 use bytes::Bytes;
 use enter::{Gate, Next};
 use filters::Wait;
@@ -71,7 +74,8 @@ use future::Entered;
 use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body;
-use scope::{Live, RequestScope};
+use live::Live;
+use scope::RequestScope;
 use served::Listening;
 use std::fmt;
 use std::future::Future;
@@ -171,17 +175,18 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let started = clock::now();
+        // A reading of the clock for each would cost as much as all of a small policy.
+        let started = turn_began().unwrap_or_else(clock::now);
         let (mut parts, body) = request.into_parts();
         let (size, body) = (body.size_hint(), Prefixed::new(body));
-        let mut live = Live::new(RequestScope::new(&self.gate, &parts, started));
-        match self.gate.enter(&mut parts, &size, &mut live.scope) {
+        let mut scope = RequestScope::new(&self.gate, &parts, started);
+        match self.gate.enter(&mut parts, &size, &mut scope) {
             Next::Service => {
-                let future = serve(&mut self.inner, parts, body, &mut live.scope);
-                ServerFuture::running(future, live)
+                let future = serve(&mut self.inner, parts, body, &mut scope);
+                ServerFuture::running(future, Live::new(scope))
             }
-            Next::Reply(reply) => ServerFuture::ready(reply, live),
-            Next::Wait(wait) => ServerFuture::waiting(self.wait(wait, parts, body, live)),
+            Next::Reply(reply) => ServerFuture::ready(reply, Live::new(scope)),
+            Next::Wait(wait) => ServerFuture::waiting(self.wait(wait, parts, body, scope)),
         }
     }
 }
@@ -211,7 +216,7 @@ impl<S> ServerService<S> {
         wait: Wait,
         mut parts: Parts,
         mut body: Prefixed<B>,
-        mut live: Live,
+        mut scope: RequestScope,
     ) -> Pin<Box<dyn Future<Output = Entered<S::Future>> + Send>>
     where
         S: Service<Request<RequestBody<B>>> + Clone + Send + 'static,
@@ -223,12 +228,11 @@ impl<S> ServerService<S> {
         let mut inner = std::mem::replace(&mut self.inner, next);
         let gate = Arc::clone(&self.gate);
         Box::pin(async move {
-            let scope = &mut live.scope;
-            match wait::until_decided(&gate, &mut parts, &mut body, scope, wait).await {
-                Some(reply) => Entered::Ready(reply, live),
+            match wait::until_decided(&gate, &mut parts, &mut body, &mut scope, wait).await {
+                Some(reply) => Entered::Ready(reply, Live::new(scope)),
                 None => {
-                    let future = serve(&mut inner, parts, body, scope);
-                    Entered::Running(future, live)
+                    let future = serve(&mut inner, parts, body, &mut scope);
+                    Entered::Running(future, Live::new(scope))
                 }
             }
         })

@@ -11,6 +11,7 @@ use crate::observe::code::Code;
 use crate::observe::decisions::FilterOutcome;
 use crate::observe::span::ThinSpan;
 use crate::server::Connection;
+use crate::server::streams::poll_deadline;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Version, response};
@@ -63,6 +64,8 @@ pub(super) struct RequestScope {
     pub(super) span: ThinSpan,
     /// The policy that let it through, or did not, where the log wants it.
     policy: Option<Arc<str>>,
+    /// Until the caller's deadline; made once the service, or its body, made the caller wait.
+    deadline: Option<Pin<Box<Sleep>>>,
     /// Its answer did not come to its end.
     cancelled: bool,
     done: bool,
@@ -82,27 +85,6 @@ pub(super) struct AccessLine {
     method: Method,
     path: String,
     details: Option<Arc<str>>,
-}
-
-/// A request in progress, with the timer of its deadline: what the service's future holds, then the response's
-/// body.
-pub(super) struct Live {
-    pub(super) scope: RequestScope,
-    /// Until the caller's deadline; made once the service, or its body, made the caller wait.
-    deadline: Option<Pin<Box<Sleep>>>,
-}
-
-impl Live {
-    pub(super) const fn new(scope: RequestScope) -> Self {
-        Self { scope, deadline: None }
-    }
-
-    /// Ready: the caller's deadline has passed.
-    pub(super) fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(at) = self.scope.inbound.deadline_at() else { return Poll::Pending };
-        let timer = || Box::pin(tokio::time::sleep_until(clock::instant(at)));
-        self.deadline.get_or_insert_with(timer).as_mut().poll(cx)
-    }
 }
 
 impl RequestScope {
@@ -131,9 +113,20 @@ impl RequestScope {
             access,
             span: span(gate, parts),
             policy: None,
+            deadline: None,
             cancelled: false,
             done: false,
         }
+    }
+
+    /// Ready: the caller's deadline has passed.
+    pub(super) fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(at) = self.inbound.deadline_at() else { return Poll::Pending };
+        if let Some(polled) = poll_deadline(cx, at).filter(|_| self.deadline.is_none()) {
+            return polled;
+        }
+        let timer = || Box::pin(tokio::time::sleep_until(clock::instant(at)));
+        self.deadline.get_or_insert_with(timer).as_mut().poll(cx)
     }
 
     /// Who sent it, as far as it is proven.

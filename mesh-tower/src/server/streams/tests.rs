@@ -54,7 +54,7 @@ async fn who_has_all_it_needs_is_run_by_the_connection() {
         .await;
         assert_eq!(log.take(), [("a", false), ("b", false)]);
     }
-    assert_eq!(running.streams.0.state.lock().places.len(), 2, "memory is used again");
+    assert_eq!(running.state.as_ref().unwrap().places.len(), 2, "memory is used again");
 }
 
 #[tokio::test(start_paused = true)]
@@ -235,40 +235,120 @@ async fn requests_of_several_types_are_run() {
     }
 }
 
-#[test]
-fn who_needs_tasks_is_found_out() {
-    let turn = |polled, done, tasks, micros| {
-        let time = Duration::from_micros(micros);
-        Turn { polled, done, tasks, time }
-    };
-    let mut odds = Odds::default();
-    odds.learn(turn(64, 64, 0, 100));
-    assert_eq!(odds, Odds { score: Odds::BEST, tasks: 0, before: 0 });
-    // One that waits among many that do not is no reason.
-    odds.learn(turn(4, 3, 1, 4));
-    odds.learn(turn(0, 0, 1, 4));
-    assert_eq!(odds.tasks, 0);
-    // Nor is one that was woken after its end.
-    odds.learn(turn(0, 0, 0, 4));
-    assert_eq!(odds.tasks, 0);
-    // All that wait are.
-    odds.learn(turn(0, 0, 9, 9));
-    assert_eq!((odds.tasks, odds.before), (FEW, FEW));
-    for _ in 0..FEW {
-        assert!(odds.take_task());
+/// Waits until `at`, as the layer waits for deadlines.
+async fn late(at: Timestamp, name: &'static str, log: Log) {
+    let mut timer = None;
+    poll_fn(|cx| {
+        poll_deadline(cx, at).unwrap_or_else(|| {
+            let sleep = || Box::pin(tokio::time::sleep_until(clock::instant(at)));
+            timer.get_or_insert_with(sleep).as_mut().poll(cx)
+        })
+    })
+    .await;
+    log.done(name);
+}
+
+#[tokio::test(start_paused = true)]
+async fn deadlines_of_those_that_wait_have_one_timer() {
+    let (mut running, log) = new();
+    let start = clock::now();
+    let at = |seconds| start + std::time::Duration::from_secs(seconds);
+    turn(&mut running, |streams| {
+        for (name, seconds) in [("b", 20), ("a", 10), ("c", 30)] {
+            streams.execute(late(at(seconds), name, log.clone()));
+        }
+        Poll::Pending
+    })
+    .await;
+    assert_eq!(running.timer.as_ref().map(|(at, _)| *at), Some(at(10)));
+    // The connection's task is woken by it.
+    for (name, next) in [("a", Some(20)), ("b", Some(30)), ("c", None)] {
+        poll_fn(|cx| match running.poll(cx, |_| Poll::<()>::Pending) {
+            _ if log.0.lock().is_empty() => Poll::Pending,
+            _ => Poll::Ready(()),
+        })
+        .await;
+        assert_eq!(log.take(), [(name, false)]);
+        assert_eq!(running.timer.as_ref().map(|(at, _)| *at), next.map(at));
     }
-    assert!(!odds.take_task());
-    odds.learn(turn(0, 0, 1, 1));
-    assert_eq!(odds.tasks, 2 * FEW);
-    // What works again is forgiven.
-    odds.tasks = 0;
-    odds.learn(turn(4, 4, 0, 4));
-    assert_eq!(odds.before, 0);
-    // Slow ones need tasks, though they wait for nothing.
-    odds.learn(turn(4, 4, 0, 4 * 26));
-    assert_eq!(odds.tasks, FEW);
-    for _ in 0..20 {
-        odds.learn(turn(0, 0, 9, 9));
-    }
-    assert_eq!(odds.tasks, MANY);
+    assert!(clock::now() < at(31));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_timer_of_who_is_done_finds_who_is_left() {
+    let (mut running, log) = new();
+    let start = clock::now();
+    let at = move |seconds| start + std::time::Duration::from_secs(seconds);
+    let body = Arc::new(Notify::new());
+    turn(&mut running, |streams| {
+        let (own, body) = (log.clone(), Arc::clone(&body));
+        streams.execute(async move {
+            let read = async {
+                body.notified().await;
+                own.clone().done("read");
+            };
+            tokio::select! { () = read => {} () = late(at(10), "late", own.clone()) => {} }
+        });
+        streams.execute(late(at(20), "last", log.clone()));
+        Poll::Pending
+    })
+    .await;
+    turn(&mut running, |_| {
+        body.notify_one();
+        Poll::Pending
+    })
+    .await;
+    assert_eq!(log.take(), [("read", false)]);
+    tokio::time::sleep(std::time::Duration::from_secs(11)).await;
+    turn(&mut running, |_| Poll::Pending).await;
+    assert_eq!(log.take(), []);
+    assert_eq!(running.timer.as_ref().map(|(at, _)| *at), Some(at(20)));
+    tokio::time::sleep(std::time::Duration::from_secs(10)).await;
+    turn(&mut running, |_| Poll::Pending).await;
+    assert_eq!(log.take(), [("last", false)]);
+    assert!(running.timer.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_polled_by_another_waker_has_a_timer_of_its_own() {
+    let (mut running, log) = new();
+    let at = clock::now() + std::time::Duration::from_secs(10);
+    turn(&mut running, |streams| {
+        let log = log.clone();
+        streams.execute(async move {
+            // It polls only whom it was woken for.
+            let mut all: futures_util::stream::FuturesUnordered<_> =
+                [late(at, "a", log)].into_iter().collect();
+            futures_util::StreamExt::next(&mut all).await;
+        });
+        Poll::Pending
+    })
+    .await;
+    assert!(running.timer.is_none());
+    tokio::time::sleep(std::time::Duration::from_secs(11)).await;
+    turn(&mut running, |_| Poll::Pending).await;
+    settled().await;
+    assert_eq!(log.take(), [("a", true)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_wakes_itself_goes_on_in_its_turn() {
+    let (mut running, log) = new();
+    turn(&mut running, |streams| {
+        let log = log.clone();
+        streams.execute(async move {
+            let mut polled = 0;
+            poll_fn(|cx| {
+                polled += 1;
+                cx.waker().wake_by_ref();
+                if polled < 2 { Poll::Pending } else { Poll::Ready(()) }
+            })
+            .await;
+            log.done("a");
+        });
+        Poll::Pending
+    })
+    .await;
+    assert_eq!(log.take(), [("a", false)]);
+    assert!(running.state.as_ref().unwrap().ready.is_empty());
 }

@@ -1,0 +1,164 @@
+//! [`TaskOdds`], [`StreamTurn`]: which requests of a connection of HTTP/2 get tasks of their own.
+//!
+//! A connection's task may run its requests itself, which is cheaper than a task for each, as long as they do not
+//! wait for one another: not for long in one turn, and not for those of a service that is slow.
+
+use crate::time::Timestamp;
+use std::time::Duration;
+
+/// One turn of a connection's task through the requests that are ready.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamTurn {
+    started: Timestamp,
+    polled: u32,
+    /// Without a task.
+    done: u32,
+    tasks: u32,
+}
+
+/// Whether requests of a connection are likely to need tasks.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct TaskOdds {
+    /// Who needed none counts for it, who did twice against it.
+    score: i32,
+    /// So many requests get tasks at once.
+    tasks: u32,
+    /// As many as did the last time; 0: since then one was not found to need one.
+    before: u32,
+}
+
+impl StreamTurn {
+    /// How long a connection's task runs requests before it looks at its connection again.
+    pub const MOST: Duration = Duration::from_micros(500);
+
+    /// How many requests are run between two readings of the clock.
+    const STRIDE: u32 = 4;
+
+    /// A turn that begins.
+    #[must_use]
+    pub const fn new(started: Timestamp) -> Self {
+        Self { started, polled: 0, done: 0, tasks: 0 }
+    }
+
+    /// A request was polled; it is done, or waits.
+    pub const fn polled(&mut self, is_done: bool) {
+        self.polled += 1;
+        self.done += is_done as u32;
+    }
+
+    /// A request was given a task.
+    pub const fn gave_task(&mut self) {
+        self.tasks += 1;
+    }
+
+    /// Whether the rest of those that are ready get tasks: looked at after every fourth request, with what the
+    /// clock says then.
+    #[must_use]
+    pub fn is_over(&self, now: impl FnOnce() -> Timestamp) -> bool {
+        self.polled > 0
+            && self.polled.is_multiple_of(Self::STRIDE)
+            && now().saturating_duration_since(self.started) > Self::MOST
+    }
+}
+
+impl TaskOdds {
+    /// How long a request may take, on average, that needs no task.
+    pub const SLOW: Duration = Duration::from_micros(25);
+
+    /// How many requests of a service that needs them get tasks at least.
+    pub const FEW: u32 = 256;
+
+    /// How many at most.
+    pub const MANY: u32 = 65_536;
+
+    /// How far those who needed no task speak for those to come.
+    const BEST: i32 = 16;
+
+    /// Whether the next request gets a task at once.
+    pub const fn take_task(&mut self) -> bool {
+        let takes = self.tasks > 0;
+        self.tasks = self.tasks.saturating_sub(1);
+        takes
+    }
+
+    /// A turn is over.
+    pub fn learn(&mut self, turn: StreamTurn, now: Timestamp) {
+        let (done, tasks) = (turn.done.cast_signed(), turn.tasks.cast_signed());
+        self.score = (self.score + done - 2 * tasks).min(Self::BEST);
+        // Handing over to tasks alone says nothing of how long requests take.
+        let time = now.saturating_duration_since(turn.started);
+        let is_slow = turn.polled > 0 && time > Self::SLOW * turn.polled;
+        if self.score < 0 || is_slow {
+            self.tasks = self.before.saturating_mul(2).clamp(Self::FEW, Self::MANY);
+            (self.score, self.before) = (0, self.tasks);
+        } else if turn.done > 0 {
+            self.before = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+
+    const FEW: u32 = TaskOdds::FEW;
+
+    /// So many were polled, done, and given tasks, in so many microseconds.
+    fn learn(odds: &mut TaskOdds, polled: u32, done: u32, tasks: u32, micros: u64) {
+        let started = Timestamp::from_millis(1);
+        let turn = StreamTurn { started, polled, done, tasks };
+        odds.learn(turn, started + Duration::from_micros(micros));
+    }
+
+    #[test]
+    fn who_needs_tasks_is_found_out() {
+        let mut odds = TaskOdds::default();
+        learn(&mut odds, 64, 64, 0, 100);
+        assert_eq!(odds, TaskOdds { score: TaskOdds::BEST, tasks: 0, before: 0 });
+        // One that waits among many that do not is no reason.
+        learn(&mut odds, 4, 3, 1, 4);
+        learn(&mut odds, 0, 0, 1, 4);
+        assert_eq!(odds.tasks, 0);
+        // Nor is one that was woken after its end.
+        learn(&mut odds, 0, 0, 0, 4);
+        assert_eq!(odds.tasks, 0);
+        // All that wait are.
+        learn(&mut odds, 0, 0, 9, 9);
+        assert_eq!((odds.tasks, odds.before), (FEW, FEW));
+        for _ in 0..FEW {
+            assert!(odds.take_task());
+        }
+        assert!(!odds.take_task());
+        learn(&mut odds, 0, 0, 1, 1);
+        assert_eq!(odds.tasks, 2 * FEW);
+        // What works again is forgiven.
+        odds.tasks = 0;
+        learn(&mut odds, 4, 4, 0, 4);
+        assert_eq!(odds.before, 0);
+        // Slow ones need tasks, though they wait for nothing.
+        learn(&mut odds, 4, 4, 0, 4 * 26);
+        assert_eq!(odds.tasks, FEW);
+        for _ in 0..20 {
+            learn(&mut odds, 0, 0, 9, 9);
+        }
+        assert_eq!(odds.tasks, TaskOdds::MANY);
+    }
+
+    #[test]
+    fn a_turn_looks_at_the_clock_after_every_fourth_and_ends() {
+        let at = |micros| Timestamp::from_millis(1) + Duration::from_micros(micros);
+        let mut turn = StreamTurn::new(at(0));
+        let mut looks = 0;
+        for polled in 1..=8 {
+            turn.polled(true);
+            assert!(!turn.is_over(|| {
+                looks += 1;
+                at(500)
+            }));
+            assert_eq!(looks, polled / 4);
+        }
+        assert!(turn.is_over(|| at(501)));
+        assert!(!StreamTurn::new(at(0)).is_over(|| at(501)), "the first is always polled");
+    }
+}
