@@ -9,7 +9,7 @@
 //!   there is no valgrind, and when a look-up among 10,000 costs more than [`GROWTH`] times the same
 //!   among 10.
 //! - `-- --write` writes that file anew for the cases of this bench: in the commit that changes what they
-//!   cost.
+//!   cost, and with `--config .ci/calls.toml` (no link-time optimization), as the pins are looked at.
 //!
 //! Counts differ between processors (memcpy and the like choose their instructions) and between
 //! versions of libc and of the compiler. That is what the tolerance is for.
@@ -180,7 +180,7 @@ fn write_pinned(bench: &str, mut pinned: Counts, measured: Counts) {
     pinned.retain(|key, _| key.split_once('/').is_none_or(|(of, _)| of != bench));
     pinned.extend(measured);
     let mut text = String::from(
-        "# Instructions per iteration (callgrind). `cargo bench -p mesh-tower --bench NAME -- --write` writes this.\n",
+        "# Instructions per iteration (callgrind). `cargo --config .ci/calls.toml bench -p mesh-tower --bench NAME -- --write` writes this.\n",
     );
     for (key, count) in pinned {
         writeln!(text, "{count} {key}").expect("a string");
