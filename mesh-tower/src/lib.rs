@@ -87,6 +87,7 @@ mod route;
 mod routed;
 pub mod server;
 pub mod source;
+pub mod tcp;
 #[cfg(feature = "testing")]
 pub mod testing;
 #[cfg(feature = "tls")]
@@ -105,6 +106,7 @@ pub use mesh::{Configuration, Mesh};
 pub use options::CallOptions;
 pub use peer::Peer;
 pub use ready::NotReady;
+pub use tcp::MeshStream;
 
 /// Byte streams to endpoints: [`Builder::connector`] takes any.
 pub mod connector {

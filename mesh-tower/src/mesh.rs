@@ -1,5 +1,6 @@
 //! [`Mesh`], the handle that everything else is made from.
 
+use crate::CallOptions;
 use crate::builder::Builder;
 use crate::client::{Client, MeshService};
 use crate::driver::{self, Progress};
@@ -9,15 +10,16 @@ use crate::observe::target::{TargetCells, TargetLabels};
 use crate::observe::{ConfigurationRecord, Metrics};
 use crate::passthrough::Passthrough;
 use crate::server::{Acceptor, MeshServer, WeakServer};
+use crate::tcp::{self, MeshStream};
 use crate::transport::Transport;
 use futures_util::future::join_all;
 use mesh_core::WallTime;
 use mesh_core::local_reply::Reason;
-use mesh_core::state;
+use mesh_core::state::{self, DirectRoute};
 use parking_lot::Mutex;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -52,6 +54,8 @@ struct Inner {
     unrouted: Arc<TargetCells>,
     /// They end before the calls that they make.
     servers: Mutex<Vec<WeakServer>>,
+    /// That of byte streams.
+    byte_route: LazyLock<Option<DirectRoute>>,
 }
 
 impl Mesh {
@@ -92,7 +96,17 @@ impl Mesh {
         let transport = Transport::new(passthrough);
         let unrouted = shared.registry.target(&TargetLabels::default());
         let servers = Mutex::default();
-        Self(Arc::new(Inner { state, shared, transport, progress, driver, unrouted, servers }))
+        let byte_route = LazyLock::new(tcp::route as fn() -> _);
+        Self(Arc::new(Inner {
+            state,
+            shared,
+            transport,
+            progress,
+            driver,
+            unrouted,
+            servers,
+            byte_route,
+        }))
     }
 
     /// The client: the whole stack over our own connections. A tower service for
@@ -115,6 +129,51 @@ impl Mesh {
     #[cfg(feature = "tonic")]
     pub fn channel(&self, authority: &str) -> Result<crate::Channel, http::uri::InvalidUri> {
         crate::Channel::new(self, authority)
+    }
+
+    /// Connects to an endpoint of `cluster`, for what is not HTTP: the same endpoints, load balancing, circuit
+    /// breakers, outlier detection and TLS as for calls ([`tcp`](crate::tcp)). What is spoken on the stream is the
+    /// caller's affair: by ALPN nothing is offered but what the cluster's configuration names.
+    ///
+    /// The stream lives in the runtime of who calls this.
+    ///
+    /// # Errors
+    /// When the configuration has no such cluster, it has no endpoint to pick, a limit of it is reached
+    /// (`max_connections`, `max_requests`, `max_pending_requests`), or every endpoint that was tried failed within its
+    /// `connect_timeout`, or was not who it should be.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: dropping the future gives the connection up.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(mesh: &mesh_tower::Mesh) -> Result<(), Box<dyn std::error::Error>> {
+    /// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    ///
+    /// let mut stream = mesh.connect("orders-db").await?;
+    /// stream.write_all(b"PING\r\n").await?;
+    /// let mut answer = [0; 7];
+    /// stream.read_exact(&mut answer).await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn connect(&self, cluster: &str) -> Result<MeshStream, Error> {
+        self.connect_with(cluster, CallOptions::new()).await
+    }
+
+    /// As [`connect`](Self::connect), with what the caller says about it: `timeout` bounds connecting, and not the
+    /// stream; `hash_key` decides where ring hash and Maglev place it; `wait_for_ready` waits for an endpoint.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    ///
+    /// # Cancel safety
+    /// As [`connect`](Self::connect).
+    pub async fn connect_with(
+        &self,
+        cluster: &str,
+        options: CallOptions,
+    ) -> Result<MeshStream, Error> {
+        tcp::connect(self, cluster, self.0.byte_route.as_ref(), options).await
     }
 
     /// How many configurations were applied so far, and why the newest was refused, if it was.

@@ -12,6 +12,7 @@ use crate::observe::cluster::{ClusterCells, LocalityCells};
 use crate::observe::events::{CloseReason, Security};
 use crate::observe::registry::Registry;
 use crate::observe::target::{self, TargetCells};
+use crate::route::DIRECT;
 use crate::source::demand::Interests;
 #[cfg(feature = "tls")]
 use crate::tls::client::ClientTls;
@@ -26,8 +27,8 @@ use mesh_core::state::{Attach, TargetLabels};
 use mesh_core::update::Secrets;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::task::{Wake, Waker};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -151,6 +152,8 @@ pub struct NetCluster {
     /// Why the cluster's names lead nowhere.
     unresolved: ArcSwapOption<ResolveError>,
     pub(crate) cells: Arc<ClusterCells>,
+    /// Of calls by its name.
+    direct: OnceLock<Arc<TargetCells>>,
 }
 
 impl NetCluster {
@@ -174,6 +177,16 @@ impl NetCluster {
     /// Where the cluster's name leads from now on, when it is a logical cluster.
     pub(crate) fn set_addresses(&self, addresses: &[Address]) {
         self.addresses.store(Arc::new(addresses.to_vec()));
+    }
+
+    /// Where calls by the cluster's name are counted, as long as there is the cluster.
+    pub(crate) fn direct(&self) -> Arc<TargetCells> {
+        let make = || {
+            let (virtual_host, route) = (Arc::from(DIRECT), Arc::from(DIRECT));
+            let cluster = Arc::clone(self.cells.name());
+            self.shared.registry.target(&target::TargetLabels { virtual_host, route, cluster })
+        };
+        Arc::clone(self.direct.get_or_init(make))
     }
 
     /// Tells the driver that an endpoint crossed a threshold.
@@ -327,6 +340,7 @@ impl Attach for Net {
             addresses: Arc::default(),
             unresolved: ArcSwapOption::empty(),
             cells,
+            direct: OnceLock::new(),
         }
     }
 

@@ -46,7 +46,7 @@ impl<A: Attach> Snapshot<A> {
         &self,
         name: &str,
         route: &DirectRoute,
-        attached: impl Fn(&Arc<str>) -> A::Target,
+        attached: impl Fn(&LiveCluster<A>) -> A::Target,
     ) -> Option<Arc<Target<A>>> {
         let target = |cluster: &Arc<LiveCluster<A>>, children| {
             Arc::new(Target {
@@ -54,7 +54,7 @@ impl<A: Attach> Snapshot<A> {
                 forward: Arc::clone(&route.forward),
                 cluster: Arc::clone(cluster),
                 split: None,
-                attached: attached(cluster.name()),
+                attached: attached(cluster),
                 children,
             })
         };

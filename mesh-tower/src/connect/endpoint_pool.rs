@@ -1,6 +1,7 @@
 //! [`EndpointPool`]: the connections of an endpoint.
 
 use super::PoolSettings;
+use super::own::{self, Opening};
 use super::sending::Sending;
 use super::shared::Shared;
 use crate::MeshBody;
@@ -27,6 +28,8 @@ pub(crate) struct Connections {
     pub(crate) h1_idle: usize,
     /// HTTP/2 connections, attempts included.
     pub(crate) h2: usize,
+    /// Connections of one caller each, attempts included.
+    pub(crate) own: usize,
     /// Attempts under way.
     pub(crate) connecting: usize,
     /// HTTP/2 streams in use, on connections that take new calls.
@@ -56,6 +59,11 @@ impl EndpointPool {
             Some(kind) => Sending::start(kind, &self.shared, settings, request),
             None => Sending::not_http(request),
         }
+    }
+
+    /// Makes a connection of the caller's own, in the runtime of who polls it.
+    pub(crate) fn open(&self, settings: &Arc<PoolSettings>) -> Opening {
+        own::open(Arc::clone(&self.shared), Arc::clone(settings))
     }
 
     /// The endpoint is gone: no new calls, waiting ones come back unsent, connections end with their

@@ -5,15 +5,10 @@ use super::alpn;
 use super::io::{Gate, NetIo};
 use super::lanes::{Permit, Refusal, Took};
 use super::shared::Shared;
-use super::{BoxedIo, Kind, PoolSettings, dial, h1, h2};
+use super::{BoxedIo, Kind, PoolSettings, h1, h2, raw};
 use crate::observe::events::{CloseReason, Security};
 #[cfg(feature = "tls")]
-use crate::tls::client::{ClientTls, Secured, To};
-#[cfg(feature = "tls")]
-use crate::tls::client_refused::NotSecured;
-#[cfg(feature = "tls")]
 use crate::tls::client_watch::{Evidence, Retire};
-use mesh_core::model::TlsPolicy;
 use mesh_core::outcome::{ConnectFailure, Failure};
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,31 +88,27 @@ impl Attempt {
         }
     }
 
+    /// Connects, and does the handshakes of TLS, with who we are at this very moment, and of HTTP.
     async fn make(&mut self) -> Result<Made, Refusal> {
-        let settings = Arc::clone(&self.settings);
-        let dialler = &*settings.dial;
-        let is_secured = matches!(settings.tls, TlsPolicy::Off) || dialler.secures();
+        let (shared, settings) = (Arc::clone(&self.shared), Arc::clone(&self.settings));
         #[cfg(feature = "tls")]
-        if let Some(tls) = settings.secure.as_ref().filter(|_| !is_secured) {
-            return self.make_secure(tls).await;
+        let offers = match &settings.secure {
+            Some(tls) => alpn::offers(settings.speaks, &tls.policy().alpn, self.kind),
+            None => Vec::new(),
+        };
+        #[cfg(not(feature = "tls"))]
+        let offers = [];
+        let raw = raw::connect(&shared, &settings, &offers).await?;
+        (self.security, self.handshake) = (raw.security, raw.handshake);
+        #[cfg(feature = "tls")]
+        if let Some(secured) = raw.secured {
+            self.evidence = Some(secured.evidence);
+            let agreed = secured.agreed.as_deref();
+            self.go_over(alpn::agreed(settings.speaks, self.kind, agreed));
+            let made = self.speak(raw.io).await;
+            return made.map_err(|refusal| secured.late.said().map_or(refusal, raw::not_secured));
         }
-        if !is_secured {
-            return Err(self.unsecured());
-        }
-        let io = self.dial().await?;
-        if !matches!(settings.tls, TlsPolicy::Off) {
-            // By the connector, to somebody whom only it knows.
-            self.security = Security::Tls("".into());
-        }
-        self.speak(io).await
-    }
-
-    async fn dial(&self) -> Result<BoxedIo, Refusal> {
-        let connecting = self.settings.dial.connect(self.shared.address());
-        connecting.await.map_err(|error| Refusal {
-            failure: Failure::Connect(dial::classify(&error)),
-            source: Some(Arc::new(error)),
-        })
+        self.speak(raw.io).await
     }
 
     /// The handshake of HTTP.
@@ -138,27 +129,6 @@ impl Attempt {
         }
     }
 
-    /// Connects, and does the handshake of TLS with who we are at this very moment.
-    #[cfg(feature = "tls")]
-    async fn make_secure(&mut self, tls: &ClientTls) -> Result<Made, Refusal> {
-        // Before anybody is connected to; what comes of it is asked for again after that.
-        tls.check().await.map_err(not_secured)?;
-        let io = self.dial().await?;
-        let begun = Instant::now();
-        let speaks = self.settings.speaks;
-        let offers = alpn::offers(speaks, &tls.policy().alpn, self.kind);
-        let hostname = self.shared.hostname();
-        let (address, hostname) = (self.shared.address(), hostname.as_deref());
-        let to = To { address, hostname, offers: &offers };
-        let Secured { io, agreed, security, evidence, late } =
-            tls.secure(io, to).await.map_err(not_secured)?;
-        self.handshake = begun.elapsed();
-        (self.security, self.evidence) = (security, Some(evidence));
-        self.go_over(alpn::agreed(speaks, self.kind, agreed.as_deref()));
-        let made = self.speak(io).await;
-        made.map_err(|refusal| late.said().map_or(refusal, not_secured))
-    }
-
     /// The endpoint agreed on this: from now on it is an attempt of that lane.
     #[cfg(feature = "tls")]
     fn go_over(&mut self, kind: Kind) {
@@ -168,22 +138,6 @@ impl Attempt {
                 permit.go_over(kind);
             }
             self.shared.goes_over(kind);
-        }
-    }
-
-    /// Why the cluster's security can't be had here: a secret of it that is missing says more than that.
-    fn unsecured(&self) -> Refusal {
-        let settings = &self.settings;
-        let missing = match &settings.tls {
-            TlsPolicy::On(tls) => tls.resolve(&settings.secrets.load()).err(),
-            _ => None,
-        };
-        match missing {
-            Some(error) => Refusal {
-                source: Some(Arc::new(std::io::Error::other(error))),
-                ..Refusal::connect(ConnectFailure::SecretUnavailable)
-            },
-            None => Refusal::connect(ConnectFailure::TlsUnavailable),
         }
     }
 
@@ -232,12 +186,6 @@ impl Attempt {
         }
         self.shared.failed(self.kind, refusal);
     }
-}
-
-#[cfg(feature = "tls")]
-pub(super) fn not_secured(error: NotSecured) -> Refusal {
-    let failure = Failure::Connect(error.failure);
-    Refusal { failure, source: Some(Arc::new(std::io::Error::other(error))) }
 }
 
 impl Drop for Attempt {

@@ -6,12 +6,12 @@
 //! to see the end first, or still sends the request (a server may answer early). It then waits in its
 //! own slot until its task finds it ready.
 
-#[cfg(feature = "tls")]
-use super::establish;
 use super::failure::{self, RequestBodyError};
 use super::io::{Gate, NetIo};
 use super::lanes::Refusal;
 use super::net_body::NetBody;
+#[cfg(feature = "tls")]
+use super::raw;
 use super::shared::Shared;
 use super::upkeep::{Activity, Due, Upkeep};
 use super::{PoolSettings, SendError, head};
@@ -274,7 +274,7 @@ impl InFlight {
             #[cfg(feature = "tls")]
             (Some(request), Some(connection)) if connection.core.gate.refused().is_some() => {
                 let refused = connection.core.gate.refused().cloned();
-                let refusal = refused.map_or_else(Refusal::gone, establish::not_secured);
+                let refusal = refused.map_or_else(Refusal::gone, raw::not_secured);
                 Failed::Error(SendError::refused(refusal, request))
             }
             (Some(request), _) => Failed::Error(SendError::unsent(error, request)),

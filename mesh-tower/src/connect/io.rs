@@ -5,8 +5,10 @@
 //! carries the connection's [`Permit`]: a connection is open, and counts, as long as its stream exists.
 //! And it is where a connection's end is counted, once, by the reason that was told first.
 
+use super::PoolLimits;
 use super::dial::BoxedIo;
 use super::lanes::Permit;
+use super::own::OwnPermit;
 use crate::observe::events::CloseReason;
 #[cfg(feature = "tls")]
 use crate::tls::client_refused::NotSecured;
@@ -137,16 +139,38 @@ fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was closed by the mesh")
 }
 
+/// A connection's place in the limits.
+pub(super) enum Held {
+    /// Of the calls that are sent on it.
+    Lane(Permit),
+    /// Of one caller alone.
+    Own(OwnPermit),
+}
+
+impl Held {
+    fn limits(&self) -> &dyn PoolLimits {
+        match self {
+            Self::Lane(permit) => &*permit.settings().limits,
+            Self::Own(permit) => permit.limits(),
+        }
+    }
+}
+
 /// The byte stream of one connection.
 pub(super) struct NetIo {
     io: BoxedIo,
     gate: Arc<Gate>,
-    permit: Permit,
+    held: Held,
 }
 
 impl NetIo {
     pub(super) fn new(io: BoxedIo, gate: Arc<Gate>, permit: Permit) -> Self {
-        Self { io, gate, permit }
+        Self { io, gate, held: Held::Lane(permit) }
+    }
+
+    /// That of one caller alone.
+    pub(super) fn own(io: BoxedIo, gate: Arc<Gate>, permit: OwnPermit) -> Self {
+        Self { io, gate, held: Held::Own(permit) }
     }
 
     fn poll_write_with(
@@ -167,7 +191,7 @@ impl NetIo {
 impl Drop for NetIo {
     fn drop(&mut self) {
         if self.gate.usable.load(Ordering::Relaxed) {
-            self.permit.settings().limits.connection_closed(self.gate.reason());
+            self.held.limits().connection_closed(self.gate.reason());
         }
     }
 }

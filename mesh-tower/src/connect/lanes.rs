@@ -113,6 +113,8 @@ pub(super) struct Lanes {
     settings: Arc<PoolSettings>,
     h1: Lane,
     h2: Lane,
+    /// Connections of one caller each, attempts too.
+    own: u32,
     /// Idle HTTP/1.1 connections; the last one given back is taken first.
     #[expect(clippy::vec_box, reason = "lists, calls and slots pass the box on")]
     idle: Vec<Box<H1Connection>>,
@@ -130,6 +132,7 @@ impl Lanes {
             settings: Arc::clone(settings),
             h1: lane(1),
             h2: lane(settings.options.max_concurrent_streams),
+            own: 0,
             idle: Vec::new(),
             gates: Vec::new(),
             stop: CancellationToken::new(),
@@ -258,10 +261,7 @@ impl Lanes {
                 return;
             }
             let first = lane.usable + lane.connecting == 0;
-            let total = self.h1.connections + self.h2.connections;
-            let max = self.settings.max_connections_per_endpoint.unwrap_or(u32::MAX);
-            let room = total < max || (first && max > 0);
-            if !room || !self.settings.limits.try_connection(first) {
+            if !self.has_room(first) || !self.settings.limits.try_connection(first) {
                 if first {
                     let refusal = Refusal::new(Failure::Overflow(Overflow::Connections));
                     self.lane(kind).fail_oldest(usize::MAX, &refusal, todo);
@@ -274,6 +274,30 @@ impl Lanes {
             let permit = Permit::new(kind, shared, &self.settings);
             todo.dials.push(Attempt::new(permit, self.stop.clone()));
         }
+    }
+
+    /// Whether the endpoint may have one more connection; `first`: there is none that could serve the caller.
+    fn has_room(&self, first: bool) -> bool {
+        let total = self.h1.connections + self.h2.connections + self.own;
+        let max = self.settings.max_connections_per_endpoint.unwrap_or(u32::MAX);
+        total < max || (first && max > 0)
+    }
+
+    /// Takes a place for a connection of one caller's own; `false`: there is none.
+    pub(super) fn take_own(&mut self) -> bool {
+        let first = self.own == 0;
+        let taken = self.has_room(first) && self.settings.limits.try_connection(first);
+        self.own += u32::from(taken);
+        taken
+    }
+
+    /// It is given back.
+    pub(super) const fn give_own(&mut self) {
+        self.own = self.own.saturating_sub(1);
+    }
+
+    pub(super) const fn own(&self) -> u32 {
+        self.own
     }
 
     /// An attempt failed: the waiters that nothing else will serve fail with it.

@@ -25,6 +25,8 @@
 //!   Attempt (dial, handshake) ── opened ── driver task of the connection ── closed
 //! ```
 //!
+//! What is not HTTP has a connection of its own (`own.rs`), in the same limits.
+//!
 //! It does not choose endpoints, retry by policy, or time calls out.
 
 #[cfg(feature = "tls")]
@@ -39,6 +41,8 @@ mod head;
 mod io;
 mod lanes;
 mod net_body;
+mod own;
+mod raw;
 pub(crate) mod sending;
 mod shared;
 mod upkeep;
@@ -52,6 +56,7 @@ pub use dial::{BoxedIo, Connect, Connecting, Io, TcpConnector};
 use endpoint_pool::Connections;
 pub(crate) use endpoint_pool::EndpointPool;
 pub use net_body::{NetBody, NetBodyError};
+pub(crate) use own::{Opened, Opening, OwnStream};
 pub(crate) use sending::Sending;
 
 use crate::observe::events::{CloseReason, Security};

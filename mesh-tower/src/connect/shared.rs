@@ -335,6 +335,28 @@ impl Shared {
         });
     }
 
+    /// A place for a connection of one caller's own.
+    pub(super) fn take_own(&self, settings: &Arc<PoolSettings>) -> Result<(), Refusal> {
+        let mut lanes = self.lanes.lock();
+        if self.drained.load(Ordering::Relaxed) {
+            return Err(Refusal::gone());
+        }
+        let lanes = lanes.get_or_insert_with(|| Box::new(Lanes::new(settings)));
+        lanes.use_settings(settings);
+        let overflow = || Refusal::new(Failure::Overflow(Overflow::Connections));
+        lanes.take_own().then_some(()).ok_or_else(overflow)
+    }
+
+    /// It is given back: who waits for room may have it.
+    pub(super) fn give_own(self: &Arc<Self>) {
+        self.event(|lanes, shared, todo| {
+            lanes.give_own();
+            for kind in [Kind::H1, Kind::H2] {
+                shared.dial(lanes, kind, todo);
+            }
+        });
+    }
+
     /// A connection's switch, for [`EndpointPool::close`].
     pub(super) fn watch(&self, gate: &Arc<Gate>) {
         if let Some(lanes) = self.lanes.lock().as_mut() {
@@ -383,6 +405,7 @@ impl Shared {
             h1: lanes.lane(Kind::H1).connections as usize,
             h1_idle: lanes.idle_count(),
             h2: lanes.lane(Kind::H2).connections as usize,
+            own: lanes.own() as usize,
             connecting: connecting as usize,
             streams,
             waiting: lanes.waiting(),

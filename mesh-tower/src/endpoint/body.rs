@@ -16,6 +16,7 @@ use http_body::{Body, Frame, SizeHint};
 use mesh_core::Timestamp;
 use mesh_core::call::Deadline;
 use mesh_core::local_reply::Reason;
+use mesh_core::model::Address;
 use mesh_core::outcome::{Failure, Processed, ResetReason};
 use std::fmt;
 use std::future::Future;
@@ -105,6 +106,78 @@ where
     }
 }
 
+/// For what is no body: a byte stream that an answer stands for.
+impl<R> MeshResponseBody<R> {
+    /// The endpoint that answered; `None`: it is a local reply, or passed by every policy.
+    pub(crate) fn endpoint(&self) -> Option<&Address> {
+        let Inner::Upstream(upstream) = &self.0 else { return None };
+        Some(upstream.attempt.as_ref()?.in_flight().endpoint().address())
+    }
+
+    /// The endpoint's own body.
+    pub(crate) const fn inner(&self) -> Option<&R> {
+        match &self.0 {
+            Inner::Upstream(upstream) => Some(&upstream.body),
+            Inner::Local(_) => None,
+        }
+    }
+
+    /// As [`inner`](Self::inner).
+    pub(crate) const fn inner_mut(&mut self) -> Option<&mut R> {
+        match &mut self.0 {
+            Inner::Upstream(upstream) => Some(&mut upstream.body),
+            Inner::Local(_) => None,
+        }
+    }
+
+    /// It broke: the endpoint is told, and the call has failed.
+    #[cold]
+    pub(crate) fn broke(&mut self, failure: &Failure) {
+        let Inner::Upstream(upstream) = &mut self.0 else { return };
+        if let Some(attempt) = &mut upstream.attempt {
+            attempt.broken(failure, clock::now());
+        }
+        let _told_by_whoever_reads = upstream.end(Reason::Attempt(failure.clone()));
+    }
+
+    /// It is over, and nothing was wrong with it.
+    pub(crate) fn ended(&mut self) {
+        if let Inner::Upstream(upstream) = &mut self.0 {
+            upstream.complete(clock::now());
+        }
+    }
+}
+
+impl<R> Upstream<R> {
+    fn complete(&mut self, now: Timestamp) {
+        self.over = true;
+        self.passing = None;
+        let (Some(call), attempt) = (self.call.take(), self.attempt.take()) else { return };
+        if let Some(attempt) = attempt {
+            call.body_ended(now.saturating_duration_since(attempt.head_at()));
+            attempt.end(now);
+        }
+        call.complete(now);
+        self.timer = None;
+    }
+
+    /// The call is over before its body ended.
+    #[cold]
+    fn end(&mut self, reason: Reason) -> Error {
+        self.over = true;
+        self.timer = None;
+        let (Some(mut call), Some(attempt)) = (self.call.take(), self.attempt.take()) else {
+            return Error::new(reason, Station::default());
+        };
+        let now = clock::now();
+        let report = call.report(&attempt, now);
+        let station = Station { attempts: call.attempts(), ..attempt.station() };
+        call.failed(reason.flag(), None, now);
+        attempt.cut_off(reason.flag(), now);
+        Error::new(reason, station).with_report(Some(report))
+    }
+}
+
 impl<R> Upstream<R>
 where
     R: Body<Data = Bytes> + Unpin,
@@ -187,34 +260,6 @@ where
             Some(peeked) if !peeked.is_read() => peeked.is_end(),
             _ => self.body.is_end_stream(),
         }
-    }
-
-    fn complete(&mut self, now: Timestamp) {
-        self.over = true;
-        self.passing = None;
-        let (Some(call), attempt) = (self.call.take(), self.attempt.take()) else { return };
-        if let Some(attempt) = attempt {
-            call.body_ended(now.saturating_duration_since(attempt.head_at()));
-            attempt.end(now);
-        }
-        call.complete(now);
-        self.timer = None;
-    }
-
-    /// The call is over before its body ended.
-    #[cold]
-    fn end(&mut self, reason: Reason) -> Error {
-        self.over = true;
-        self.timer = None;
-        let (Some(mut call), Some(attempt)) = (self.call.take(), self.attempt.take()) else {
-            return Error::new(reason, Station::default());
-        };
-        let now = clock::now();
-        let report = call.report(&attempt, now);
-        let station = Station { attempts: call.attempts(), ..attempt.station() };
-        call.failed(reason.flag(), None, now);
-        attempt.cut_off(reason.flag(), now);
-        Error::new(reason, station).with_report(Some(report))
     }
 
     /// The deadline, when it has passed under a body that is always ready.

@@ -6,7 +6,7 @@
 //! a way that was meant for another, whatever is configured meanwhile.
 
 use crate::MeshBody;
-use crate::connect::{EndpointPool, PoolSettings, Sending};
+use crate::connect::{EndpointPool, Opening, PoolSettings, Sending};
 use arc_swap::{ArcSwap, Guard};
 use http::Request;
 use mesh_core::model::{Address, TlsPolicy};
@@ -67,6 +67,11 @@ impl NetEndpoint {
     /// What its connections are made with.
     pub(crate) fn settings(&self) -> Guard<Arc<PoolSettings>> {
         self.way.settings.load()
+    }
+
+    /// As [`EndpointPool::open`].
+    pub(crate) fn open(&self) -> Opening {
+        self.pool.open(&self.settings())
     }
 
     /// As [`EndpointPool::send`].

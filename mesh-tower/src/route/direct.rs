@@ -8,7 +8,6 @@ use crate::endpoint::MeshResponseBody;
 use crate::error::Error;
 use crate::leaf::Leaf;
 use crate::observe::span::ThinSpan;
-use crate::observe::target::TargetLabels;
 use crate::routed::Routed;
 use bytes::Bytes;
 use http::{Request, Response};
@@ -16,7 +15,6 @@ use http_body::Body;
 use mesh_core::local_reply::Reason;
 use mesh_core::router::RequestHash;
 use mesh_core::state::DirectRoute;
-use std::sync::Arc;
 use tower_service::Service;
 
 /// The virtual host that metrics know such calls by.
@@ -41,20 +39,16 @@ where
         request: Request<MeshBody>,
     ) -> Result<S::Future, Error> {
         let started = clock::now();
-        let registry = &self.mesh.shared().registry;
-        let attached = |cluster: &Arc<str>| {
-            let (virtual_host, route) = (Arc::from(DIRECT), Arc::from(DIRECT));
-            registry.target(&TargetLabels { virtual_host, route, cluster: Arc::clone(cluster) })
-        };
         let snapshot = self.mesh.snapshot();
-        let Some(target) = snapshot.direct(cluster, route, attached) else {
+        let Some(target) = snapshot.direct(cluster, route, |cluster| cluster.attached().direct())
+        else {
             return Err(self.refuse(Reason::UnknownCluster, &snapshot, started));
         };
         drop(snapshot);
         let options = super::options_of(&request);
         let mut settings = self.mesh.shared().settings;
         settings.ignores_extensions = L::IGNORES_EXTENSIONS;
-        let (hash, span) = (RequestHash::new(None, Vec::new()), ThinSpan::NONE);
+        let (hash, span) = (RequestHash::new(options.hash, Vec::new()), ThinSpan::NONE);
         let routed = Routed { request, target, options, settings, hash, started, span };
         Ok(self.inner.call(routed))
     }

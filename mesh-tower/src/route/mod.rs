@@ -7,6 +7,7 @@
 
 mod asking;
 mod direct;
+pub(crate) use direct::DIRECT;
 mod future;
 mod reply;
 

@@ -49,6 +49,7 @@ mod server;
 mod server_layer;
 mod streaming;
 mod swap;
+mod tcp;
 mod telemetry;
 mod timeout;
 mod transparent;

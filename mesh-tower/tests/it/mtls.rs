@@ -468,3 +468,27 @@ async fn who_does_not_speak_tls_is_told_as_that() {
     let found = says(&mesh, get("/")).await.unwrap_err();
     assert!(found.contains("does") && found.contains("speak TLS at this port?"), "{found}");
 }
+
+/// A byte stream is secured as connections of calls are, and who is not who he should be gets none.
+#[tokio::test]
+async fn a_byte_stream_is_secured_alike() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let ca = Ca::new("ours");
+    let server = Server::start(&Setup::mutual(ca.issue(SHOP, 0x5), &ca)).await;
+    let client = || material(&ca.issue(CLIENT, 0x77), &ca.pem());
+    let tcp = |san: &[&str]| {
+        update(mesh_tls(san), server.address, None, |cluster| cluster.protocol = Protocol::Tcp)
+    };
+    let (mesh, _updates) = identified(client(), tcp(&[SHOP])).await;
+    let mut stream = bounded(mesh.connect("a")).await.unwrap();
+    let request = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    bounded(stream.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.ends_with(&format!("HTTP/1.1 {CLIENT}#77 -")), "{answer}");
+    let secured = [("security", "mutual_tls"), ("peer", SHOP)];
+    assert_eq!(metric(&mesh, "mesh_connections_secured_total", &secured), 1);
+    let (mesh, _updates) = identified(client(), tcp(&["spiffe://mesh.example/cart"])).await;
+    assert_eq!(bounded(mesh.connect("a")).await.unwrap_err().code(), "connect_tls_name");
+}

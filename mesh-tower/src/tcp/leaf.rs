@@ -1,0 +1,115 @@
+//! [`ByteLeaf`]: an attempt that makes a connection, and has it as the body of its answer.
+
+use crate::MeshBody;
+use crate::connect::{Opened, Opening, OwnStream, SendError};
+use crate::leaf::Leaf;
+use crate::net::Net;
+use crate::observe::{Phase, Phases};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame};
+use mesh_core::egress::CompiledEgress;
+use mesh_core::outcome::{Failure, ProtocolFailure};
+use mesh_core::state::InFlight;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+/// Makes a connection for each attempt.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ByteLeaf;
+
+impl Leaf for ByteLeaf {
+    const IGNORES_EXTENSIONS: bool = true;
+    const POOLS: bool = true;
+
+    type Body = Tunnel;
+    type Future = Tunnelling;
+
+    fn send(&self, to: &InFlight<Net>, request: Request<MeshBody>) -> Tunnelling {
+        let state = State::Opening(to.endpoint().attached().open());
+        Tunnelling { state, request: Some(Box::new(request)) }
+    }
+
+    /// Never asked: who calls a cluster by its name has no unknown host.
+    fn passthrough(&self, request: Request<MeshBody>, _: &Arc<CompiledEgress>) -> Tunnelling {
+        Tunnelling { state: State::Unroutable, request: Some(Box::new(request)) }
+    }
+
+    fn is_sent(sent: &Tunnelling) -> bool {
+        matches!(sent.state, State::Open { .. } | State::Failed | State::Unroutable)
+    }
+
+    fn phases(sent: &Tunnelling) -> Option<Phases> {
+        let State::Open { connect, tls } = sent.state else { return None };
+        let mut phases = Phases::new();
+        phases.add(Phase::Connect, connect);
+        phases.add(Phase::Tls, tls);
+        Some(phases)
+    }
+}
+
+/// An attempt until it is connected.
+pub(super) struct Tunnelling {
+    state: State,
+    /// Nothing is sent of it: another attempt may have it.
+    request: Option<Box<Request<MeshBody>>>,
+}
+
+enum State {
+    Opening(Opening),
+    Open { connect: Duration, tls: Duration },
+    Failed,
+    Unroutable,
+}
+
+impl Future for Tunnelling {
+    type Output = Result<Response<Tunnel>, SendError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let (failure, source) = match &mut this.state {
+            State::Opening(opening) => match ready!(opening.as_mut().poll(cx)) {
+                Ok(Opened { stream, connect, tls }) => {
+                    this.state = State::Open { connect, tls };
+                    return Poll::Ready(Ok(Response::new(Tunnel(stream))));
+                }
+                Err(refused) => (refused.failure, refused.source),
+            },
+            State::Unroutable => (Failure::Protocol(ProtocolFailure::VersionUnsupported), None),
+            State::Open { .. } | State::Failed => return Poll::Pending,
+        };
+        this.state = State::Failed;
+        let source = source.map(Into::into);
+        Poll::Ready(Err(SendError { failure, request: this.request.take(), source }))
+    }
+}
+
+/// The body of an answer that says that there is a connection: the connection. It has no frames.
+pub(super) struct Tunnel(pub(super) OwnStream);
+
+impl Body for Tunnel {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        Poll::Ready(None)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        false
+    }
+}
+
+impl fmt::Debug for Tunnel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Tunnel").field(&self.0).finish()
+    }
+}
