@@ -38,6 +38,7 @@ mod secure;
 #[path = "../../mesh-tower/tests/it/server/ca.rs"]
 mod server_ca;
 mod statistics;
+mod tcp;
 mod xds;
 mod xds_everything;
 mod xds_status;

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-struct Nginx {
+pub(crate) struct Nginx {
     peer: Peer,
     scratch: Scratch,
     config: PathBuf,
@@ -31,7 +31,7 @@ impl Drop for Nginx {
 }
 
 impl Nginx {
-    fn start(name: &str) -> Self {
+    pub(crate) fn start(name: &str) -> Self {
         let ports = free_ports::<2>();
         let scratch = Scratch::new(name);
         let directory = scratch.path().to_str().unwrap();
@@ -56,7 +56,7 @@ impl Nginx {
     }
 
     /// Each version with a port that speaks it.
-    fn versions(&self) -> [(Version, u16); 2] {
+    pub(crate) fn versions(&self) -> [(Version, u16); 2] {
         [(Version::HTTP_11, self.peer.ports[0]), (Version::HTTP_2, self.peer.ports[1])]
     }
 }
