@@ -27,7 +27,6 @@
 //! entered and taken out again for nothing.
 
 use crate::clock;
-use futures_util::task::AtomicWaker;
 use hyper::rt::Executor;
 use mesh_core::Timestamp;
 use mesh_core::inbound::streams::{StreamTurn, TaskOdds};
@@ -56,11 +55,15 @@ pub(super) struct Streams(Arc<Shared>);
 
 /// What wakers know of their connection.
 #[derive(Default)]
-struct Shared {
-    /// The connection's.
-    task: AtomicWaker,
-    /// Places that became ready while it was not polled, or on another thread.
-    woken: Mutex<Vec<usize>>,
+struct Shared(Mutex<Elsewhere>);
+
+/// What happens while the connection is not polled, or on another thread.
+#[derive(Default)]
+struct Elsewhere {
+    /// The connection's task, which stays known however often it is woken.
+    task: Option<Waker>,
+    /// Places that became ready.
+    woken: Vec<usize>,
 }
 
 /// The requests of a connection. Nobody but the thread that polls it comes here, so there is no lock.
@@ -312,8 +315,14 @@ impl Wake for Flag {
         if here.shared == self.shared.as_ptr().addr() {
             self::here(|state| state.ready.push(Ready { at: self.at, by_connection: true }));
         } else if let Some(shared) = self.shared.upgrade() {
-            shared.woken.lock().push(self.at);
-            shared.task.wake();
+            let task = {
+                let mut elsewhere = shared.0.lock();
+                elsewhere.woken.push(self.at);
+                elsewhere.task.clone()
+            };
+            if let Some(task) = task {
+                task.wake();
+            }
         }
     }
 }
@@ -323,7 +332,7 @@ pub(super) struct Running {
     streams: Streams,
     /// `None`: while it is polled.
     state: Option<Box<State>>,
-    /// The connection's task, as [`Shared::task`] has it.
+    /// The connection's task, as [`Elsewhere::task`] has it.
     task: Option<Waker>,
     /// For the earliest deadline, or an earlier one that is no longer anybody's.
     timer: Option<(Timestamp, Pin<Box<Sleep>>)>,
@@ -343,7 +352,7 @@ impl Running {
         let shared = &*self.streams.0;
         // Before it is looked what is ready: who becomes so afterwards wakes this task.
         if !self.task.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
-            shared.task.register(cx.waker());
+            shared.0.lock().task = Some(cx.waker().clone());
             self.task = Some(cx.waker().clone());
         }
         let here = Polled::new(shared, &mut self.state);
@@ -441,7 +450,7 @@ impl State {
     /// Those that are ready; `None`: nobody is.
     fn take_ready(&mut self, shared: &Shared) -> Option<Vec<Turning>> {
         let elsewhere = |at| Ready { at, by_connection: false };
-        self.ready.extend(shared.woken.lock().drain(..).map(elsewhere));
+        self.ready.extend(shared.0.lock().woken.drain(..).map(elsewhere));
         if self.ready.is_empty() {
             return None;
         }

@@ -61,6 +61,8 @@ impl<F: Future> Future for WhenWoken<F> {
         if !this.flag.is_woken.load(Ordering::Acquire) {
             return Poll::Pending;
         }
+        // To wake a task once is to forget it.
+        this.flag.task.register(cx.waker());
         // Before it is polled: what wakes it meanwhile counts.
         this.flag.is_woken.store(false, Ordering::Relaxed);
         this.future.poll(&mut Context::from_waker(this.own))
@@ -114,6 +116,22 @@ mod tests {
         assert_eq!(polls.load(Ordering::Relaxed), 2);
         source.wake();
         assert_eq!(task.poll(future.as_mut()), Poll::Ready(7));
+    }
+
+    #[test]
+    fn the_same_task_is_woken_each_time() {
+        let source = AtomicWaker::new();
+        let mut future = std::pin::pin!(WhenWoken::new(poll_fn(|cx| {
+            source.register(cx.waker());
+            Poll::<()>::Pending
+        })));
+        let task = Arc::new(Task::default());
+        let waker = Waker::from(Arc::clone(&task));
+        for wakes in 0..4 {
+            assert_eq!(task.wakes(), wakes);
+            assert!(future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            source.wake();
+        }
     }
 
     #[test]

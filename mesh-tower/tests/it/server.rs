@@ -2,6 +2,7 @@
 
 mod ca;
 mod drain;
+mod heads;
 mod many;
 mod ready;
 mod services;

@@ -1,0 +1,54 @@
+//! How long a server waits for heads of HTTP/1.1.
+
+use super::world::{chain, serving};
+use crate::fixture::bounded;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use mesh_tower::server::{Ends, RequestBody};
+use mesh_tower::{Mesh, MeshBody};
+use std::convert::Infallible;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::time::{Instant, sleep};
+
+/// A connection to a server that answers at once.
+fn connect() -> (Mesh, DuplexStream) {
+    let mesh = Mesh::builder().config(serving(vec![chain("plain", |_| {})])).build().unwrap();
+    let (client, io) = duplex(4096);
+    let server = mesh.server("web");
+    let service = tower::service_fn(|_: Request<RequestBody<Incoming>>| async {
+        Ok::<_, Infallible>(Response::new(MeshBody::full("ok")))
+    });
+    tokio::spawn(async move {
+        let ends = Ends { local: None, remote: None };
+        server.serve_connection(io, ends, service).await
+    });
+    (mesh, client)
+}
+
+async fn ask(io: &mut DuplexStream) {
+    io.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut answer = [0; 512];
+    let length = bounded(io.read(&mut answer)).await.unwrap();
+    assert!(answer[..length].ends_with(b"ok"), "{:?}", &answer[..length]);
+}
+
+/// However often it was looked at before, and found to be in time.
+#[tokio::test(start_paused = true)]
+async fn a_head_that_does_not_come_to_its_end_ends_the_connection() {
+    for requests in 0..4u64 {
+        let (_mesh, mut io) = connect();
+        for _ in 0..requests {
+            ask(&mut io).await;
+            sleep(Duration::from_secs(20)).await;
+        }
+        io.write_all(b"GET / HT").await.unwrap();
+        let begun = Instant::now();
+        let mut rest = Vec::new();
+        bounded(io.read_to_end(&mut rest)).await.unwrap();
+        let took = begun.elapsed().as_secs();
+        // The time counts from when the answer before it was sent.
+        let expected = if requests == 0 { 30..=31 } else { 10..=31 };
+        assert!(expected.contains(&took), "after {requests} requests: {took} s");
+    }
+}
