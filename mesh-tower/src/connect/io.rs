@@ -76,6 +76,13 @@ impl Gate {
         }
     }
 
+    /// Whoever had it closed it; unless the endpoint had ended its half before.
+    pub(super) fn blame_caller(&self) {
+        if !self.ended.load(Ordering::Relaxed) {
+            self.blame(CloseReason::Local);
+        }
+    }
+
     /// Reading failed.
     #[cold]
     fn broke(&self, #[cfg_attr(not(feature = "tls"), expect(unused_variables))] error: &io::Error) {
@@ -171,6 +178,11 @@ impl NetIo {
     /// That of one caller alone.
     pub(super) fn own(io: BoxedIo, gate: Arc<Gate>, permit: OwnPermit) -> Self {
         Self { io, gate, held: Held::Own(permit) }
+    }
+
+    /// Its switch.
+    pub(super) fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     fn poll_write_with(

@@ -123,6 +123,12 @@ async fn connect(shared: &Shared, settings: &PoolSettings) -> Result<Raw, Refusa
 /// A connection of one caller's own. Dropping it closes it.
 pub(crate) struct OwnStream(NetIo);
 
+impl Drop for OwnStream {
+    fn drop(&mut self) {
+        self.0.gate().blame_caller();
+    }
+}
+
 impl AsyncRead for OwnStream {
     fn poll_read(
         mut self: Pin<&mut Self>,

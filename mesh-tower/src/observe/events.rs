@@ -73,6 +73,8 @@ label_values! {
         KeepAlive = "keep_alive",
         /// Its call was given up, and it speaks HTTP/1.1, which has no other way to say so.
         CallDropped = "call_dropped",
+        /// It was a byte stream, and whoever had it closed it.
+        Local = "local",
         /// Its endpoint left the configuration, or its cluster is secured in another way.
         Drained = "drained",
         /// The certificate that it was made with is over: ours, or the endpoint's.

@@ -76,6 +76,10 @@ async fn port(stream: &mut MeshStream) -> u16 {
     bounded(stream.read_u16()).await.unwrap()
 }
 
+fn closed(mesh: &Mesh, reason: &str) -> u64 {
+    metric(mesh, "mesh_connections_closed_total", &[("reason", reason)])
+}
+
 async fn code(mesh: &Mesh) -> String {
     bounded(mesh.connect("a")).await.unwrap_err().code().to_owned()
 }
@@ -104,6 +108,7 @@ async fn bytes_go_both_ways_until_each_side_has_ended() {
     drop((reader, writer));
     idle(&mesh).await;
     assert_eq!(metric(&mesh, "mesh_connections_active", &[]), 0);
+    assert_eq!(closed(&mesh, "remote"), 1);
     assert_eq!(flags(&mesh), "-:1");
 }
 
@@ -178,6 +183,7 @@ async fn limits_of_connections_hold_and_what_ends_makes_room() {
         assert_eq!(code(&mesh).await, expected);
         drop(held);
         idle(&mesh).await;
+        assert_eq!(closed(&mesh, "local"), 3);
     }
 }
 
@@ -195,6 +201,8 @@ async fn a_connection_that_breaks_counts_against_its_endpoint() {
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     idle(&mesh).await;
     assert_eq!(flags(&mesh), "UC:1");
+    drop(stream);
+    assert_eq!(closed(&mesh, "error"), 1);
 }
 
 #[tokio::test]
