@@ -123,8 +123,10 @@ struct Pump {
     /// What is in the buffer and not written yet.
     start: usize,
     end: usize,
-    /// Whether the reader has ended.
+    /// Whether the reader has ended, or broke.
     is_over: bool,
+    /// How it broke: told once all that came before is written.
+    broke: Option<io::Error>,
     /// Whether something was written and not flushed.
     is_dirty: bool,
     /// Whether all is done: written, flushed, and the writer shut down.
@@ -161,6 +163,7 @@ impl Pump {
             start: 0,
             end: 0,
             is_over: false,
+            broke: None,
             is_dirty: false,
             is_done: false,
             written: 0,
@@ -197,16 +200,18 @@ impl Pump {
                 self.is_dirty = true;
             }
             (self.start, self.end) = (0, 0);
+            if let Some(error) = self.broke.take() {
+                return Poll::Ready(Err(Broke::Reader(error)));
+            }
             match reads {
                 // There may be more.
-                Poll::Ready(Ok(())) if !self.is_over => {}
-                Poll::Ready(Ok(())) => {
+                Poll::Ready(()) if !self.is_over => {}
+                Poll::Ready(()) => {
                     let shut = Pin::new(&mut *writer).poll_shutdown(cx);
                     ready!(shut).map_err(Broke::Writer)?;
                     self.is_done = true;
                     return Poll::Ready(Ok(()));
                 }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(Broke::Reader(error))),
                 Poll::Pending => {
                     // While nothing comes, nobody must wait for what is there.
                     if self.is_dirty {
@@ -219,22 +224,26 @@ impl Pump {
         }
     }
 
-    /// Reads into what is free of the buffer, if that is anything. Ready without an error: something came, the reader has
-    /// ended, or there was no room.
-    fn fill<R>(&mut self, reader: &mut R, cx: &mut Context<'_>) -> Poll<io::Result<()>>
+    /// Reads into what is free of the buffer, if that is anything. Ready: something came, the reader has ended or broke,
+    /// or there was no room.
+    fn fill<R>(&mut self, reader: &mut R, cx: &mut Context<'_>) -> Poll<()>
     where
         R: AsyncRead + Unpin + ?Sized,
     {
         if self.is_over || self.end == self.buffer.len() {
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(());
         }
         let mut free = ReadBuf::new(&mut self.buffer[self.end..]);
-        ready!(Pin::new(reader).poll_read(cx, &mut free))?;
-        let count = free.filled().len();
-        self.is_over = count == 0;
-        self.end += count;
-        self.moved += count as u64;
-        Poll::Ready(Ok(()))
+        match ready!(Pin::new(reader).poll_read(cx, &mut free)) {
+            Ok(()) => {
+                let count = free.filled().len();
+                self.is_over = count == 0;
+                self.end += count;
+                self.moved += count as u64;
+            }
+            Err(error) => (self.is_over, self.broke) = (true, Some(error)),
+        }
+        Poll::Ready(())
     }
 }
 

@@ -94,10 +94,13 @@ async fn silence_ends_it_and_bytes_in_one_direction_are_none() {
     assert_eq!((relayed.first_to_second, relayed.second_to_first), (0, 5));
 }
 
-/// Reads what is given and then fails, or for ever nothing; fails to write if it is told so.
+/// Reads what is given, the last first, and then for ever nothing; an error is told once, and then that it is over, as
+/// sockets do. Fails to write if it is told so, and is not ready to write at first.
 struct Scripted {
     reads: Vec<io::Result<&'static [u8]>>,
     writes: Result<Vec<u8>, io::ErrorKind>,
+    /// How often it is not ready.
+    waits: u8,
 }
 
 impl AsyncRead for Scripted {
@@ -111,7 +114,10 @@ impl AsyncRead for Scripted {
                 buf.put_slice(bytes);
                 Poll::Ready(Ok(()))
             }
-            Some(Err(error)) => Poll::Ready(Err(error)),
+            Some(Err(error)) => {
+                self.reads.push(Ok(b""));
+                Poll::Ready(Err(error))
+            }
             None => Poll::Pending,
         }
     }
@@ -120,9 +126,14 @@ impl AsyncRead for Scripted {
 impl AsyncWrite for Scripted {
     fn poll_write(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if let Some(left) = self.waits.checked_sub(1) {
+            self.waits = left;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         Poll::Ready(match &mut self.writes {
             Ok(written) => {
                 written.extend_from_slice(bytes);
@@ -145,10 +156,10 @@ impl AsyncWrite for Scripted {
 #[tokio::test(start_paused = true)]
 async fn whose_fault_it_was_is_told() {
     let reset = || Err(io::ErrorKind::ConnectionReset.into());
-    let quiet = || Scripted { reads: vec![], writes: Ok(vec![]) };
-    let reads = || Scripted { reads: vec![reset(), Ok(b"last")], writes: Ok(vec![]) };
-    let writes = |kind| Scripted { reads: vec![], writes: Err(kind) };
-    let sends = || Scripted { reads: vec![Ok(b"bytes")], writes: Ok(vec![]) };
+    let quiet = || Scripted { reads: vec![], writes: Ok(vec![]), waits: 2 };
+    let reads = || Scripted { reads: vec![reset(), Ok(b"last")], ..quiet() };
+    let writes = |kind| Scripted { writes: Err(kind), ..quiet() };
+    let sends = || Scripted { reads: vec![Ok(b"bytes")], ..quiet() };
     let refuses = || writes(io::ErrorKind::BrokenPipe);
     let table = [
         (reads(), quiet(), "FirstBroke(Kind(ConnectionReset))", (4, 0)),
