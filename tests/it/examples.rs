@@ -6,6 +6,9 @@
 #[path = "../../examples/axum_server.rs"]
 #[expect(dead_code, reason = "`main` is for `cargo run --example`")]
 mod axum_server;
+#[path = "../../examples/byte_stream.rs"]
+#[expect(dead_code, reason = "`main` is for `cargo run --example`")]
+mod byte_stream;
 #[path = "../../examples/custom_lb.rs"]
 #[expect(dead_code, reason = "`main` is for `cargo run --example`")]
 mod custom_lb;
@@ -44,6 +47,12 @@ async fn axum_server_answers_who_may_call_and_knows_who_that_is() {
     let answers = check(axum_server::run()).await.unwrap();
     let of_shop = "200 OK hello, spiffe://quickstart.example/shop";
     assert_eq!(answers, [of_shop, "403 Forbidden RBAC: access denied"]);
+}
+
+#[tokio::test]
+async fn byte_stream_passes_over_the_endpoint_that_is_down() {
+    let answers = check(byte_stream::run()).await.unwrap();
+    assert_eq!(answers, ["get a", "get b", "get c", "get d"]);
 }
 
 #[tokio::test]
