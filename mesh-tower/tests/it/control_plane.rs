@@ -321,6 +321,8 @@ async fn a_copy_that_is_damaged_or_foreign_is_reported_and_not_used() {
         ("altered", altered),
         ("cut off", bytes[..bytes.len() - 1].to_vec()),
     ] {
+        // Each in its place: the mesh before may be writing still.
+        let path = directory.path().join(what);
         std::fs::write(&path, &file).unwrap();
         let mesh = mesh(source_of(&plane, &path));
         eventually(what, || rejected(&mesh) == 1).await;
