@@ -35,7 +35,7 @@ pub(super) fn offers(speaks: Speaks, alpn: &[Arc<str>], lane: Kind) -> Vec<&str>
     }
     match (speaks, alpn) {
         (Speaks::AsAgreed, []) => vec!["h2", "http/1.1"],
-        (Speaks::AsAgreed, alpn) => alpn.iter().map(|token| &**token).collect(),
+        (Speaks::AsAgreed, alpn) => all_of(alpn),
         (_, []) => match lane {
             Kind::H1 => vec!["http/1.1"],
             Kind::H2 => vec!["h2"],
@@ -45,6 +45,11 @@ pub(super) fn offers(speaks: Speaks, alpn: &[Arc<str>], lane: Kind) -> Vec<&str>
             alpn.iter().map(|token| &**token).filter(fits).collect()
         }
     }
+}
+
+/// All that the configuration names: what is not HTTP offers that, since what is spoken is its caller's affair.
+pub(super) fn all_of(alpn: &[Arc<str>]) -> Vec<&str> {
+    alpn.iter().map(|token| &**token).collect()
 }
 
 /// What a connection speaks that was made in the lane of `lane`.

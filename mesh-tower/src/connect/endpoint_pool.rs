@@ -61,9 +61,9 @@ impl EndpointPool {
         }
     }
 
-    /// Makes a connection of the caller's own, in the runtime of who polls it.
-    pub(crate) fn open(&self, settings: &Arc<PoolSettings>) -> Opening {
-        own::open(Arc::clone(&self.shared), Arc::clone(settings))
+    /// Makes a connection of the caller's own, in the runtime of who polls it. `request` comes back when there is none.
+    pub(crate) fn open(&self, settings: &Arc<PoolSettings>, request: Request<MeshBody>) -> Opening {
+        own::open(Arc::clone(&self.shared), Arc::clone(settings), request)
     }
 
     /// The endpoint is gone: no new calls, waiting ones come back unsent, connections end with their

@@ -164,7 +164,7 @@ impl Held {
 }
 
 /// The byte stream of one connection.
-pub(super) struct NetIo {
+pub(crate) struct NetIo {
     io: BoxedIo,
     gate: Arc<Gate>,
     held: Held,
@@ -178,11 +178,6 @@ impl NetIo {
     /// That of one caller alone.
     pub(super) fn own(io: BoxedIo, gate: Arc<Gate>, permit: OwnPermit) -> Self {
         Self { io, gate, held: Held::Own(permit) }
-    }
-
-    /// Its switch.
-    pub(super) fn gate(&self) -> &Gate {
-        &self.gate
     }
 
     fn poll_write_with(
@@ -202,6 +197,9 @@ impl NetIo {
 
 impl Drop for NetIo {
     fn drop(&mut self) {
+        if let Held::Own(_) = self.held {
+            self.gate.blame_caller();
+        }
         if self.gate.usable.load(Ordering::Relaxed) {
             self.held.limits().connection_closed(self.gate.reason());
         }

@@ -55,8 +55,9 @@ pub use dial::{BoxedIo, Connect, Connecting, Io, TcpConnector};
 #[cfg(test)]
 use endpoint_pool::Connections;
 pub(crate) use endpoint_pool::EndpointPool;
+pub(crate) use io::NetIo;
 pub use net_body::{NetBody, NetBodyError};
-pub(crate) use own::{Opened, Opening, OwnStream};
+pub(crate) use own::{Opened, Opening};
 pub(crate) use sending::Sending;
 
 use crate::observe::events::{CloseReason, Security};

@@ -4,44 +4,32 @@
 //! where there is no room it fails, as in Envoy's TCP proxy. It lives where it is polled, and ends when its stream is
 //! dropped; an endpoint that is removed keeps those that it has, since bytes can't be sent elsewhere.
 
+#[cfg(feature = "tls")]
+use super::alpn;
 use super::io::{Gate, NetIo};
 use super::lanes::{Refusal, Took};
 use super::raw::{self, Raw};
 use super::shared::Shared;
-use super::{PoolLimits, PoolSettings};
+use super::{PoolLimits, PoolSettings, SendError};
+use crate::MeshBody;
+use http::Request;
 use mesh_core::outcome::{ConnectFailure, Failure, Overflow};
-use std::fmt;
 use std::future::Future;
-use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, timeout};
 
 /// The future of a connection of one's own. Boxed: it waits for the network anyway.
-pub(crate) type Opening = Pin<Box<dyn Future<Output = Result<Opened, Refused>> + Send>>;
+pub(crate) type Opening = Pin<Box<dyn Future<Output = Result<Opened, SendError>> + Send>>;
 
 /// A connection that is open.
 pub(crate) struct Opened {
-    pub(crate) stream: OwnStream,
+    pub(crate) stream: NetIo,
     /// How long connecting took.
     pub(crate) connect: Duration,
     /// And the handshake of TLS; zero without.
     pub(crate) tls: Duration,
-}
-
-/// Why there is none.
-pub(crate) struct Refused {
-    pub(crate) failure: Failure,
-    pub(crate) source: Option<Arc<io::Error>>,
-}
-
-impl From<Refusal> for Refused {
-    fn from(Refusal { failure, source }: Refusal) -> Self {
-        Self { failure, source }
-    }
 }
 
 /// The place of a connection in the limits, from before it is dialled until its stream is gone.
@@ -79,19 +67,31 @@ impl Drop for Pending<'_> {
     }
 }
 
-pub(super) fn open(shared: Arc<Shared>, settings: Arc<PoolSettings>) -> Opening {
+/// Nothing is sent of `request`: it comes back with the failure.
+pub(super) fn open(
+    shared: Arc<Shared>,
+    settings: Arc<PoolSettings>,
+    request: Request<MeshBody>,
+) -> Opening {
     Box::pin(async move {
-        shared.take_own(&settings)?;
-        let permit = OwnPermit { shared: Arc::clone(&shared), settings: Arc::clone(&settings) };
-        let (raw, took) = establish(&shared, &settings).await?;
-        let gate = Arc::new(Gate::default());
-        shared.watch(&gate);
-        gate.call();
-        settings.limits.connection_opened(&raw.security, gate.calls());
-        gate.usable();
-        let stream = OwnStream(NetIo::own(raw.io, gate, permit));
-        Ok(Opened { stream, connect: took.connect, tls: took.tls })
+        let opened = establish_in_limits(&shared, &settings).await;
+        opened.map_err(|refusal| SendError::refused(refusal, request))
     })
+}
+
+async fn establish_in_limits(
+    shared: &Arc<Shared>,
+    settings: &Arc<PoolSettings>,
+) -> Result<Opened, Refusal> {
+    shared.take_own(settings)?;
+    let permit = OwnPermit { shared: Arc::clone(shared), settings: Arc::clone(settings) };
+    let (raw, Took { connect, tls }) = establish(shared, settings).await?;
+    let gate = Arc::new(Gate::default());
+    shared.watch(&gate);
+    gate.call();
+    settings.limits.connection_opened(&raw.security, gate.calls());
+    gate.usable();
+    Ok(Opened { stream: NetIo::own(raw.io, gate, permit), connect, tls })
 }
 
 async fn establish(shared: &Shared, settings: &PoolSettings) -> Result<(Raw, Took), Refusal> {
@@ -108,69 +108,13 @@ async fn establish(shared: &Shared, settings: &PoolSettings) -> Result<(Raw, Too
     Ok((raw, Took { connect: begun.elapsed().saturating_sub(tls), tls }))
 }
 
-/// Offers what the configuration names, and nothing otherwise: what is spoken is the caller's affair.
 async fn connect(shared: &Shared, settings: &PoolSettings) -> Result<Raw, Refusal> {
     #[cfg(feature = "tls")]
-    let offers: Vec<&str> = match &settings.secure {
-        Some(tls) => tls.policy().alpn.iter().map(|token| &**token).collect(),
+    let offers = match &settings.secure {
+        Some(tls) => alpn::all_of(&tls.policy().alpn),
         None => Vec::new(),
     };
     #[cfg(not(feature = "tls"))]
     let offers = [];
     raw::connect(shared, settings, &offers).await
-}
-
-/// A connection of one caller's own. Dropping it closes it.
-pub(crate) struct OwnStream(NetIo);
-
-impl Drop for OwnStream {
-    fn drop(&mut self) {
-        self.0.gate().blame_caller();
-    }
-}
-
-impl AsyncRead for OwnStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for OwnStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
-}
-
-impl fmt::Debug for OwnStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OwnStream").finish_non_exhaustive()
-    }
 }

@@ -70,8 +70,8 @@ impl NetEndpoint {
     }
 
     /// As [`EndpointPool::open`].
-    pub(crate) fn open(&self) -> Opening {
-        self.pool.open(&self.settings())
+    pub(crate) fn open(&self, request: Request<MeshBody>) -> Opening {
+        self.pool.open(&self.settings(), request)
     }
 
     /// As [`EndpointPool::send`].

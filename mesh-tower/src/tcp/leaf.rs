@@ -1,7 +1,7 @@
 //! [`ByteLeaf`]: an attempt that makes a connection, and has it as the body of its answer.
 
 use crate::MeshBody;
-use crate::connect::{Opened, Opening, OwnStream, SendError};
+use crate::connect::{NetIo, Opened, Opening, SendError};
 use crate::leaf::Leaf;
 use crate::net::Net;
 use crate::observe::{Phase, Phases};
@@ -11,7 +11,6 @@ use http_body::{Body, Frame};
 use mesh_core::egress::CompiledEgress;
 use mesh_core::outcome::{Failure, ProtocolFailure};
 use mesh_core::state::InFlight;
-use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -31,21 +30,20 @@ impl Leaf for ByteLeaf {
     type Future = Tunnelling;
 
     fn send(&self, to: &InFlight<Net>, request: Request<MeshBody>) -> Tunnelling {
-        let state = State::Opening(to.endpoint().attached().open());
-        Tunnelling { state, request: Some(Box::new(request)) }
+        Tunnelling(State::Opening(to.endpoint().attached().open(request)))
     }
 
     /// Never asked: who calls a cluster by its name has no unknown host.
     fn passthrough(&self, request: Request<MeshBody>, _: &Arc<CompiledEgress>) -> Tunnelling {
-        Tunnelling { state: State::Unroutable, request: Some(Box::new(request)) }
+        Tunnelling(State::Unroutable(Some(Box::new(request))))
     }
 
     fn is_sent(sent: &Tunnelling) -> bool {
-        matches!(sent.state, State::Open { .. } | State::Failed | State::Unroutable)
+        !matches!(sent.0, State::Opening(_))
     }
 
     fn phases(sent: &Tunnelling) -> Option<Phases> {
-        let State::Open { connect, tls } = sent.state else { return None };
+        let State::Open { connect, tls } = sent.0 else { return None };
         let mut phases = Phases::new();
         phases.add(Phase::Connect, connect);
         phases.add(Phase::Tls, tls);
@@ -54,43 +52,40 @@ impl Leaf for ByteLeaf {
 }
 
 /// An attempt until it is connected.
-pub(super) struct Tunnelling {
-    state: State,
-    /// Nothing is sent of it: another attempt may have it.
-    request: Option<Box<Request<MeshBody>>>,
-}
+pub(super) struct Tunnelling(State);
 
 enum State {
     Opening(Opening),
     Open { connect: Duration, tls: Duration },
     Failed,
-    Unroutable,
+    Unroutable(Option<Box<Request<MeshBody>>>),
 }
 
 impl Future for Tunnelling {
     type Output = Result<Response<Tunnel>, SendError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        let (failure, source) = match &mut this.state {
+        let (next, answer) = match &mut self.0 {
             State::Opening(opening) => match ready!(opening.as_mut().poll(cx)) {
                 Ok(Opened { stream, connect, tls }) => {
-                    this.state = State::Open { connect, tls };
-                    return Poll::Ready(Ok(Response::new(Tunnel(stream))));
+                    (State::Open { connect, tls }, Ok(Response::new(Tunnel(stream))))
                 }
-                Err(refused) => (refused.failure, refused.source),
+                Err(error) => (State::Failed, Err(error)),
             },
-            State::Unroutable => (Failure::Protocol(ProtocolFailure::VersionUnsupported), None),
+            State::Unroutable(request) => {
+                let failure = Failure::Protocol(ProtocolFailure::VersionUnsupported);
+                let error = SendError { failure, request: request.take(), source: None };
+                (State::Failed, Err(error))
+            }
             State::Open { .. } | State::Failed => return Poll::Pending,
         };
-        this.state = State::Failed;
-        let source = source.map(Into::into);
-        Poll::Ready(Err(SendError { failure, request: this.request.take(), source }))
+        self.0 = next;
+        Poll::Ready(answer)
     }
 }
 
 /// The body of an answer that says that there is a connection: the connection. It has no frames.
-pub(super) struct Tunnel(pub(super) OwnStream);
+pub(super) struct Tunnel(pub(super) NetIo);
 
 impl Body for Tunnel {
     type Data = Bytes;
@@ -105,11 +100,5 @@ impl Body for Tunnel {
 
     fn is_end_stream(&self) -> bool {
         false
-    }
-}
-
-impl fmt::Debug for Tunnel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Tunnel").field(&self.0).finish()
     }
 }

@@ -25,8 +25,7 @@ pub use stream::MeshStream;
 use crate::client::MeshService;
 use crate::error::{Error, Station};
 use crate::{CallOptions, Mesh, MeshBody};
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Method, Request, Uri};
+use http::{Method, Request};
 use leaf::ByteLeaf;
 use mesh_core::local_reply::Reason;
 use mesh_core::state::DirectRoute;
@@ -49,20 +48,8 @@ pub(crate) async fn connect(
     };
     let mut request = Request::new(MeshBody::empty());
     *request.method_mut() = Method::CONNECT;
-    *request.uri_mut() = uri(cluster);
     request.extensions_mut().insert(options);
     let mut service = MeshService::new(mesh.clone(), ByteLeaf);
     let response = service.call_cluster(cluster, route, request).await?;
     MeshStream::new(response)
-}
-
-/// For spans and reports; nothing is sent of it.
-fn uri(cluster: &str) -> Uri {
-    let mut parts = http::uri::Parts::default();
-    parts.scheme = Some(Scheme::HTTP);
-    // Names of clusters may hold what no authority may.
-    let authority = cluster.parse::<Authority>();
-    parts.authority = Some(authority.unwrap_or_else(|_| Authority::from_static("mesh.direct")));
-    parts.path_and_query = Some(PathAndQuery::from_static("/"));
-    Uri::from_parts(parts).unwrap_or_default()
 }

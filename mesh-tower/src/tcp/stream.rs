@@ -1,7 +1,7 @@
 //! [`MeshStream`]: a byte stream to an endpoint, which counts until it ends.
 
 use super::leaf::Tunnel;
-use crate::connect::OwnStream;
+use crate::connect::NetIo;
 use crate::endpoint::MeshResponseBody;
 use crate::error::{Error, Station};
 use http::Response;
@@ -26,7 +26,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub struct MeshStream {
     body: MeshResponseBody<Tunnel>,
     endpoint: Address,
-    is_broken: bool,
 }
 
 impl MeshStream {
@@ -36,7 +35,7 @@ impl MeshStream {
         match body.endpoint() {
             Some(endpoint) => {
                 let endpoint = endpoint.clone();
-                Ok(Self { body, endpoint, is_broken: false })
+                Ok(Self { body, endpoint })
             }
             // A local reply, which calls of clusters do not get.
             None => Err(Error::new(Reason::UnknownCluster, Station::default())),
@@ -51,26 +50,17 @@ impl MeshStream {
 
     fn io<T>(
         &mut self,
-        with: impl FnOnce(Pin<&mut OwnStream>) -> Poll<io::Result<T>>,
+        with: impl FnOnce(Pin<&mut NetIo>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         let Some(Tunnel(stream)) = self.body.inner_mut() else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
         let done = with(Pin::new(stream));
-        if let Poll::Ready(Err(error)) = &done {
-            self.broke(error);
-        }
-        done
-    }
-
-    /// The endpoint is told, once; but not of what the mesh itself did.
-    #[cold]
-    fn broke(&mut self, error: &io::Error) {
-        let is_first = !std::mem::replace(&mut self.is_broken, true);
-        if is_first && error.kind() != io::ErrorKind::ConnectionAborted {
+        if let Poll::Ready(Err(_)) = &done {
             let (reason, processed) = (ResetReason::ConnectionTermination, Processed::Maybe);
             self.body.broke(&Failure::Reset { reason, processed });
         }
+        done
     }
 }
 

@@ -11,7 +11,7 @@ use std::cell::RefCell;
 #[derive(Default)]
 pub(super) struct Live(Option<Box<Option<RequestScope>>>);
 
-/// How many requests leave their memory to others, on each thread: some 150 KiB.
+/// How many requests leave their memory to others, on each thread: some 100 KiB.
 const MOST: usize = 256;
 
 /// What is used again is the memory of each.

@@ -175,7 +175,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        // A reading of the clock for each would cost as much as all of a small policy.
+        // The clock is read once for all requests of a turn.
         let started = turn_began().unwrap_or_else(clock::now);
         let (mut parts, body) = request.into_parts();
         let (size, body) = (body.size_hint(), Prefixed::new(body));

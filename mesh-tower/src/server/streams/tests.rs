@@ -2,6 +2,7 @@
 
 use super::*;
 use std::future::poll_fn;
+use std::time::Duration;
 use tokio::sync::Notify;
 
 /// Where requests were done.
@@ -260,7 +261,7 @@ async fn late(at: Timestamp, name: &'static str, log: Log) {
 async fn deadlines_of_those_that_wait_have_one_timer() {
     let (mut running, log) = new();
     let start = clock::now();
-    let at = |seconds| start + std::time::Duration::from_secs(seconds);
+    let at = |seconds| start + Duration::from_secs(seconds);
     turn(&mut running, |streams| {
         for (name, seconds) in [("b", 20), ("a", 10), ("c", 30)] {
             streams.execute(late(at(seconds), name, log.clone()));
@@ -286,7 +287,7 @@ async fn deadlines_of_those_that_wait_have_one_timer() {
 async fn the_timer_of_who_is_done_finds_who_is_left() {
     let (mut running, log) = new();
     let start = clock::now();
-    let at = move |seconds| start + std::time::Duration::from_secs(seconds);
+    let at = move |seconds| start + Duration::from_secs(seconds);
     let body = Arc::new(Notify::new());
     turn(&mut running, |streams| {
         let (own, body) = (log.clone(), Arc::clone(&body));
@@ -307,11 +308,11 @@ async fn the_timer_of_who_is_done_finds_who_is_left() {
     })
     .await;
     assert_eq!(log.take(), [("read", false)]);
-    tokio::time::sleep(std::time::Duration::from_secs(11)).await;
+    tokio::time::sleep(Duration::from_secs(11)).await;
     turn(&mut running, |_| Poll::Pending).await;
     assert_eq!(log.take(), []);
     assert_eq!(running.timer.as_ref().map(|(at, _)| *at), Some(at(20)));
-    tokio::time::sleep(std::time::Duration::from_secs(10)).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
     turn(&mut running, |_| Poll::Pending).await;
     assert_eq!(log.take(), [("last", false)]);
     assert!(running.timer.is_none());
@@ -320,7 +321,7 @@ async fn the_timer_of_who_is_done_finds_who_is_left() {
 #[tokio::test(start_paused = true)]
 async fn who_is_polled_by_another_waker_has_a_timer_of_its_own() {
     let (mut running, log) = new();
-    let at = clock::now() + std::time::Duration::from_secs(10);
+    let at = clock::now() + Duration::from_secs(10);
     turn(&mut running, |streams| {
         let log = log.clone();
         streams.execute(async move {
@@ -333,7 +334,7 @@ async fn who_is_polled_by_another_waker_has_a_timer_of_its_own() {
     })
     .await;
     assert!(running.timer.is_none());
-    tokio::time::sleep(std::time::Duration::from_secs(11)).await;
+    tokio::time::sleep(Duration::from_secs(11)).await;
     turn(&mut running, |_| Poll::Pending).await;
     settled().await;
     assert_eq!(log.take(), [("a", true)]);
