@@ -47,6 +47,7 @@ pub mod local_reply;
 pub mod model;
 pub mod outcome;
 pub mod outlier;
+pub mod proxy;
 pub mod random;
 pub mod rbac;
 pub mod router;

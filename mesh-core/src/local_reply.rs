@@ -296,6 +296,7 @@ const fn connect_code(failure: ConnectFailure) -> &'static str {
         ConnectFailure::TlsUnavailable => "connect_tls_unavailable",
         ConnectFailure::SecretUnavailable => "connect_secret_unavailable",
         ConnectFailure::Handshake => "connect_handshake",
+        ConnectFailure::OwnPort => "connect_own_port",
         ConnectFailure::RuntimeGone => "connect_runtime_gone",
         ConnectFailure::Other => "connect_failed",
     }
@@ -326,6 +327,7 @@ const fn connect_text(failure: ConnectFailure) -> &'static str {
         }
         ConnectFailure::SecretUnavailable => "a secret that the cluster names can't be used",
         ConnectFailure::Handshake => "the endpoint closed or did not speak the protocol",
+        ConnectFailure::OwnPort => "the endpoint is a port of this proxy itself",
         ConnectFailure::RuntimeGone => "the runtime that connections live on has ended",
         ConnectFailure::Other => "connecting failed",
     }

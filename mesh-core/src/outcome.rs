@@ -239,6 +239,8 @@ pub enum ConnectFailure {
     SecretUnavailable,
     /// The peer closed, or spoke another protocol, before the connection was usable.
     Handshake,
+    /// It is a port of this proxy's own: what would be sent there would come again.
+    OwnPort,
     /// The runtime that connections live on has ended.
     RuntimeGone,
     /// Anything else the system said.

@@ -1,6 +1,6 @@
 //! [`Builder`]: how a mesh is made.
 
-use crate::connect::{Connect, TcpConnector};
+use crate::connect::{Connect, OwnPorts, TcpConnector, ToOthers};
 use crate::dns::{self, Resolve};
 use crate::driver::{Around, Driver};
 #[cfg(feature = "tls")]
@@ -230,9 +230,11 @@ impl Builder {
         #[cfg(feature = "tls")]
         let credentials = credentials(self.identities, &opened, &runtime, &registry)?;
         let (first, source) = opened;
+        let own_ports = Arc::new(OwnPorts::default());
         let shared = Arc::new(Shared {
             runtime: runtime.clone(),
-            dial: self.connector,
+            dial: Arc::new(ToOthers::new(self.connector, Arc::clone(&own_ports))),
+            own_ports,
             registry,
             classify: self.classify,
             channel_id: Draw.next_u64(),

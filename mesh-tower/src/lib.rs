@@ -82,6 +82,7 @@ pub mod observe;
 mod options;
 mod passthrough;
 mod peer;
+pub mod proxy;
 mod ready;
 mod route;
 mod routed;

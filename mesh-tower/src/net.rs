@@ -6,7 +6,7 @@ pub(crate) use endpoint::NetEndpoint;
 
 #[cfg(feature = "tls")]
 use crate::connect;
-use crate::connect::{Connect, PoolLimits, PoolSettings, Speaks};
+use crate::connect::{Connect, OwnPorts, PoolLimits, PoolSettings, Speaks};
 use crate::dns::{AnyAddress, ResolveError};
 use crate::observe::cluster::{ClusterCells, LocalityCells};
 use crate::observe::events::{CloseReason, Security};
@@ -66,6 +66,8 @@ where
 pub(crate) struct Shared {
     pub(crate) runtime: Handle,
     pub(crate) dial: Arc<dyn Connect>,
+    /// Where a proxy of this mesh listens.
+    pub(crate) own_ports: Arc<OwnPorts>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) classify: Option<Arc<dyn Classify>>,
     /// What calls of the mesh's own client have in common (gRPC: `io.grpc.channel_id`).
@@ -302,6 +304,7 @@ impl Net {
             speaks,
             options: cluster.connection,
             max_connections_per_endpoint: cluster.circuit_breakers.max_connections_per_endpoint,
+            proxy_protocol: cluster.proxy_protocol,
             tls: tls.clone(),
             #[cfg(feature = "tls")]
             secure,

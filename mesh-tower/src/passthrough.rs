@@ -6,8 +6,8 @@
 
 use crate::MeshBody;
 use crate::connect::{
-    Connect, Connecting, EndpointPool, PoolLimits, PoolSettings, SendError, Sending, Speaks,
-    connect_any,
+    Connect, Connecting, EndpointPool, Opening, PoolLimits, PoolSettings, SendError, Sending,
+    Speaks, connect_any,
 };
 use crate::dns::Resolve;
 use crate::net::Shared;
@@ -66,14 +66,25 @@ impl Passthrough {
         if let Some(uri) = with_host(&request) {
             *request.uri_mut() = uri;
         }
-        let origin = match self.origin(request.uri(), egress) {
-            Ok(origin) => origin,
-            Err(failure) => {
-                let request = Some(Box::new(request));
-                return Err(Box::new(SendError { failure, request, source: None }));
-            }
-        };
-        Ok(origin.pool.send(&origin.settings, request))
+        match self.origin(request.uri(), egress) {
+            Ok(origin) => Ok(origin.pool.send(&origin.settings, request)),
+            Err(failure) => Err(unsent(failure, request)),
+        }
+    }
+
+    /// As [`send`](Self::send), on a connection of its own.
+    pub(crate) fn open(
+        &self,
+        mut request: Request<MeshBody>,
+        egress: &Arc<CompiledEgress>,
+    ) -> Result<Opening, Box<SendError>> {
+        if let Some(uri) = with_host(&request) {
+            *request.uri_mut() = uri;
+        }
+        match self.origin(request.uri(), egress) {
+            Ok(origin) => Ok(origin.pool.open(&origin.settings, request)),
+            Err(failure) => Err(unsent(failure, request)),
+        }
     }
 
     /// Whether calls are in flight on its connections.
@@ -140,6 +151,7 @@ impl Passthrough {
             speaks: Speaks::AsCall,
             options,
             max_connections_per_endpoint: None,
+            proxy_protocol: None,
             tls: TlsPolicy::Off,
             #[cfg(feature = "tls")]
             secure: None,
@@ -152,6 +164,11 @@ impl Passthrough {
         let address = Address::Socket(SocketAddr::from(([0, 0, 0, 0], port)));
         OriginPool { pool: EndpointPool::new(address), settings: Arc::new(settings) }
     }
+}
+
+#[cold]
+fn unsent(failure: Failure, request: Request<MeshBody>) -> Box<SendError> {
+    Box::new(SendError { failure, request: Some(Box::new(request)), source: None })
 }
 
 /// The URI of a request in origin form (RFC 9112 section 3.2.1), with the authority of its `Host`;

@@ -6,6 +6,7 @@ use crate::leaf::Leaf;
 use crate::net::Net;
 use crate::observe::{Phase, Phases};
 use crate::passthrough::Passthrough;
+use crate::tcp::OwnLeaf;
 use http::{Request, Response};
 use mesh_core::egress::CompiledEgress;
 use mesh_core::state::InFlight;
@@ -27,6 +28,11 @@ pub struct Transport {
 impl Transport {
     pub(crate) const fn new(passthrough: Arc<Passthrough>) -> Self {
         Self { passthrough }
+    }
+
+    /// The leaf whose attempts make a connection each.
+    pub(crate) fn own_connections(&self) -> OwnLeaf {
+        OwnLeaf::new(Arc::clone(&self.passthrough))
     }
 }
 

@@ -10,6 +10,7 @@ use super::endpoint::{
     Assignment, DNS_KIND, ENDPOINTS_KIND, LOCALITIES_KIND, LOGICAL_DNS_KIND, dns,
 };
 use super::fields::Fields;
+use super::inbound::PROXY_PROTOCOLS;
 use super::lb::LB_KIND;
 use super::node::{Entry, Node, Span};
 use super::outlier::{Detection, OUTLIER_KIND};
@@ -62,6 +63,11 @@ const OPTION_KEYS: &[Key] = &[
         "protocol",
         Kind::Word(&words(&PROTOCOLS)),
         "auto: as the call, ALPN under TLS. Default auto.",
+    ),
+    key(
+        "proxy_protocol",
+        Kind::Word(&words(&PROXY_PROTOCOLS)),
+        "With `protocol: tcp`: the version of the PROXY protocol that tells endpoints who connects. Default none.",
     ),
     key("lb", LB_KIND, "How an endpoint is chosen. Default round_robin."),
     key("circuit_breakers", BREAKERS_KIND, "Concurrency limits."),
@@ -191,6 +197,13 @@ fn source(reader: &mut Reader<'_>, fields: &Fields<'_>) -> (Discovery, Option<As
 fn options(reader: &mut Reader<'_>, fields: &Fields<'_>, cluster: &mut Cluster) {
     if let Some((node, kind)) = fields.value("protocol") {
         cluster.protocol = word(reader, node, kind, &PROTOCOLS).unwrap_or_default();
+    }
+    if let Some((node, kind)) = fields.value("proxy_protocol") {
+        cluster.proxy_protocol = word(reader, node, kind, &PROXY_PROTOCOLS);
+        if cluster.protocol != Protocol::Tcp {
+            let why = "without `protocol: tcp`: connections for calls are shared";
+            fields.misplaced(reader, &["proxy_protocol"], why);
+        }
     }
     fields.set(reader, "lb", &mut cluster.lb_policy);
     fields.set(reader, "circuit_breakers", &mut cluster.circuit_breakers);

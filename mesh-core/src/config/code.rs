@@ -239,7 +239,7 @@ codes! {
         "A rule was copied. Logs and metrics would not tell them apart.",
         "The `name` of both; without one, it is made from the place.";
     DUPLICATE_LISTEN Error "duplicate_listen":
-        "Two ports of `inbound` listen at the same address.",
+        "Two ports of `inbound` or `outbound` listen at the same address.",
         "A port was copied.",
         "Both places shown. One port has one list of rules.";
     IDENTITY_NEVER_PROVEN Error "identity_never_proven":
@@ -250,6 +250,14 @@ codes! {
         "`egress.learn` names a file that is read as configuration.",
         "The list of destinations was meant to go straight into the configuration.",
         "Name another file: the list is written whenever it grows, and you choose what of it to allow.";
+    OUTBOUND_OPENED Error "outbound_opened":
+        "A port of `outbound` can be reached by others than this machine, who would call with its identity.",
+        "`0.0.0.0` was written where the application is on the same machine.",
+        "Listen on 127.0.0.1 or a Unix socket; `open: true` says that it is meant, in a network that is closed.";
+    FORWARD_LOOP Error "forward_loop":
+        "`forward` leads to a port of this configuration, so that what comes would come again.",
+        "The address of the port was written in place of the application's.",
+        "Where the application itself listens.";
     INVALID_INBOUND Error "invalid_inbound":
         "A port of `inbound` can't be put into force.",
         "A rule that is too large or too deep.",

@@ -11,13 +11,16 @@ use super::identity::{self, IDENTITY_KIND};
 use super::inbound::{self, INBOUND_KIND, InboundSite};
 use super::matcher::named;
 use super::node::{Content, Entry, Node, Span, shorten};
+use super::outbound::{self, OUTBOUND_KIND, OutboundSite};
 use super::route::{self, ROUTE_DEFAULTS};
 use super::shape::{Kind, Shape, key, words};
 use super::tls::Members;
 use super::value::word;
 use super::virtual_host::{self, HostSite, VIRTUAL_HOST_KIND};
 use super::{code, headers, reader::Reader};
-use crate::model::{Egress, HeaderMutations, IdentityConfig, RouteConfiguration};
+use crate::model::{
+    Egress, HeaderMutations, IdentityConfig, Route, RouteConfiguration, VirtualHost,
+};
 use crate::update::{ConfigUpdate, Mode, UnknownHosts};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -73,6 +76,11 @@ static DOCUMENT: Shape = Shape::new(
         key("clusters", Kind::Named(&CLUSTER_KIND), "Logical services, by name."),
         key("inbound", Kind::Named(&INBOUND_KIND), "Ports that serve, by name."),
         key(
+            "outbound",
+            Kind::Named(&OUTBOUND_KIND),
+            "Ports of `mesh proxy` through which an application calls others, by name.",
+        ),
+        key(
             "identity",
             IDENTITY_KIND,
             "Who we are: what is shown and believed under `tls: mesh` and by servers. Default nobody.",
@@ -94,6 +102,7 @@ pub(super) struct Draft<'n> {
     pub(super) hosts: Vec<HostSite<'n>>,
     pub(super) clusters: BTreeMap<Arc<str>, ClusterSite<'n>>,
     pub(super) inbound: BTreeMap<Arc<str>, InboundSite<'n>>,
+    pub(super) outbound: BTreeMap<Arc<str>, OutboundSite<'n>>,
     /// Where each virtual host, cluster and setting is defined, readable or not.
     defined: BTreeMap<(&'static str, Box<str>), Span>,
 }
@@ -102,11 +111,15 @@ impl Draft<'_> {
     /// The configuration that the documents say.
     pub(super) fn update(&self) -> ConfigUpdate {
         let mut routes = RouteConfiguration { headers: self.headers.clone(), ..Default::default() };
-        routes.virtual_hosts = self.hosts.iter().map(|site| Arc::clone(&site.value)).collect();
-        let clusters = self.clusters.iter();
-        let clusters = clusters.map(|(name, site)| (Arc::clone(name), site.value.clone()));
-        let listeners = self.inbound.iter();
-        let listeners = listeners.map(|(name, site)| (Arc::clone(name), Arc::clone(&site.value)));
+        let hosts = self.hosts.iter().map(|site| &site.value);
+        routes.virtual_hosts = hosts.chain(self.hosts_of_ports()).cloned().collect();
+        let applications = self.inbound.values().filter_map(|site| site.application.as_ref());
+        let clusters = self.clusters.values().map(|site| &site.value);
+        let clusters = clusters.chain(applications.filter_map(|app| app.cluster.as_ref()));
+        let clusters = clusters.map(|update| (Arc::clone(&update.cluster.name), update.clone()));
+        let listeners = self.inbound.values().map(|site| &site.value);
+        let listeners = listeners.chain(self.outbound.values().map(|site| &site.value));
+        let listeners = listeners.map(|model| (Arc::clone(&model.name), Arc::clone(model)));
         ConfigUpdate {
             mode: self.mode,
             unknown_hosts: self.unknown_hosts,
@@ -117,6 +130,18 @@ impl Draft<'_> {
             listeners: listeners.collect(),
             ..ConfigUpdate::default()
         }
+    }
+
+    /// The virtual hosts of ports, which nobody wrote as such.
+    fn hosts_of_ports(&self) -> impl Iterator<Item = &Arc<VirtualHost>> {
+        let applications = self.inbound.values().filter_map(|site| site.application.as_ref());
+        let outbound = self.outbound.values().filter_map(|site| site.host.as_ref());
+        applications.map(|application| &application.host).chain(outbound)
+    }
+
+    /// Their routes.
+    pub(super) fn routes_of_ports(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.hosts_of_ports().flat_map(|host| &host.routes)
     }
 
     /// Where the setting is that a field of the route configuration belongs to.
@@ -134,6 +159,7 @@ impl Draft<'_> {
 const HOST: &str = "virtual host";
 const CLUSTER: &str = "cluster";
 const INBOUND: &str = "inbound";
+const OUTBOUND: &str = "outbound";
 const SETTING: &str = "setting";
 
 /// Reads all documents.
@@ -170,9 +196,28 @@ pub(super) fn read<'n>(reader: &mut Reader<'_>, roots: &'n [Rc<Node>]) -> Draft<
             draft.inbound.insert(Arc::from(&*entry.key), site);
         }
     }
+    for entry in roots.iter().flat_map(|root| entries(root, "outbound")) {
+        if define(reader, &mut draft, OUTBOUND, entry)
+            && let Some(site) = outbound::outbound(reader, entry, &draft.clusters, route)
+        {
+            draft.outbound.insert(Arc::from(&*entry.key), site);
+        }
+    }
     virtual_host::check_domains(reader, &draft.hosts);
-    inbound::check_addresses(reader, &draft.inbound);
+    check_ports(reader, &draft);
     draft
+}
+
+/// Checks where ports listen, and that none leads to itself.
+fn check_ports(reader: &mut Reader<'_>, draft: &Draft<'_>) {
+    let inbound = draft.inbound.values().map(|site| (&site.value, site.span("listen")));
+    let outbound = draft.outbound.values().map(|site| (&site.value, site.span("listen")));
+    let ports = inbound.chain(outbound);
+    let ports = ports.filter_map(|(model, span)| Some((model.address.as_ref()?, span)));
+    let ports: Vec<_> = ports.collect();
+    inbound::check_addresses(reader, &ports);
+    let applications = draft.inbound.values().filter_map(|site| site.application.as_ref());
+    inbound::check_loops(reader, applications.filter_map(|app| app.address.as_ref()), &ports);
 }
 
 /// What a document has under a mapping of names.
@@ -203,7 +248,7 @@ fn top<'n>(reader: &mut Reader<'_>, draft: &mut Draft<'n>, root: &'n Node) -> Op
         // One that can't be read is there nevertheless: what needs it is not wrong.
         reader.identity = Some(Members::of(draft.identity.as_deref()));
     }
-    for name in ["virtual_hosts", "clusters", "inbound"] {
+    for name in ["virtual_hosts", "clusters", "inbound", "outbound"] {
         if let Some((node, _)) = fields.value(name) {
             // Their entries are read once all defaults are known.
             let _ = named(reader, node);

@@ -39,6 +39,7 @@ mod lb;
 mod lint;
 mod matcher;
 mod node;
+mod outbound;
 mod outlier;
 mod parse;
 mod reader;

@@ -9,6 +9,7 @@ use super::cluster::ClusterSite;
 use super::code::{self, CodeExplanation};
 use super::document::Draft;
 use super::node::{Content, Node, Span};
+use super::outbound::OutboundSite;
 use super::reader::Reader;
 use super::virtual_host::HostSite;
 use crate::inbound::CompiledListener;
@@ -106,7 +107,9 @@ fn place(draft: &Draft<'_>, error: &CompileError) -> Span {
         return draft.setting(&error.field).unwrap_or(Span::start_of(0));
     };
     let Some(host) = draft.hosts.iter().find(|host| host.value.name == *name) else {
-        return Span::start_of(0);
+        let of_port = |site: &&OutboundSite<'_>| site.value.name == *name;
+        let port = draft.outbound.values().find(of_port);
+        return port.map_or(Span::start_of(0), |port| place_of_field(port.node, error));
     };
     let site = error.route.and_then(|route| host.routes.get(route));
     site.map_or_else(|| place_of_host(host, &error.field), |site| place_of_field(site.node, error))

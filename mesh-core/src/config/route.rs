@@ -54,7 +54,7 @@ const PRIORITIES: [(&str, RoutingPriority); 2] =
     [("default", RoutingPriority::Default), ("high", RoutingPriority::High)];
 const PEEK_TRAILERS: [(&str, bool); 2] = [("ready", false), ("wait", true)];
 
-const FORWARD_KEYS: &[Key] = &[
+pub(super) const FORWARD_KEYS: &[Key] = &[
     key("timeout", Kind::TIME, "Limit of the whole call, retries included; 0s: none. Default 15s."),
     key(
         "max_stream_duration",
@@ -86,6 +86,13 @@ const FORWARD_KEYS: &[Key] = &[
     ),
 ];
 
+/// Which clusters take it.
+pub(super) const CLUSTER_KEYS: &[Key] = &[
+    key("cluster", Kind::Text, "The cluster that takes them."),
+    key("split", SPLIT, "Several clusters by weight."),
+    key("split_by", SPLIT_BY, "How the draw of a split is made. Default random."),
+];
+
 const ROUTE_KEYS: &[Key] = &[
     key(
         "name",
@@ -93,9 +100,6 @@ const ROUTE_KEYS: &[Key] = &[
         "For logs, metrics and `mesh explain`. Made from the place by default.",
     ),
     key("match", Kind::Mapping(&MATCH), "Which requests. Default all."),
-    key("cluster", Kind::Text, "The cluster that takes them."),
-    key("split", SPLIT, "Several clusters by weight."),
-    key("split_by", SPLIT_BY, "How the draw of a split is made. Default random."),
     key("cluster_header", Kind::Text, "The request header that names the cluster."),
     key("redirect", Kind::Mapping(&REDIRECT), "Sends the caller elsewhere."),
     key("direct_response", Kind::Mapping(&DIRECT_RESPONSE), "Answers here."),
@@ -103,7 +107,8 @@ const ROUTE_KEYS: &[Key] = &[
     key("headers", Kind::Mapping(&headers::HEADERS), "Header edits of this route."),
 ];
 
-static ROUTE: Shape = Shape::new("route", &[ROUTE_KEYS, FORWARD_KEYS]).exactly_one(&ACTIONS);
+static ROUTE: Shape =
+    Shape::new("route", &[ROUTE_KEYS, CLUSTER_KEYS, FORWARD_KEYS]).exactly_one(&ACTIONS);
 /// One route.
 pub(super) const ROUTE_KIND: Kind = Kind::Mapping(&ROUTE);
 /// `defaults.route`.
@@ -169,22 +174,28 @@ pub(super) fn route<'n>(
 
 /// Which cluster, when the route forwards.
 fn specifier(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<ClusterSpecifier> {
+    let named = clusters(reader, fields);
+    let header = fields.read(reader, "cluster_header").map(ClusterSpecifier::Header);
+    named.or(header)
+}
+
+/// Which cluster, or which of several.
+pub(super) fn clusters(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<ClusterSpecifier> {
     let cluster: Option<Arc<str>> = fields.read(reader, "cluster");
     if let (Some(name), Some(entry)) = (&cluster, fields.own("cluster")) {
         reader.refer(name, entry.value.span);
     }
     let split: Option<Split> = fields.read(reader, "split");
     let by: Option<SplitBy> = fields.read(reader, "split_by");
-    let header = fields.read(reader, "cluster_header").map(ClusterSpecifier::Header);
     let split = split.map(|mut split| {
         split.by = by.unwrap_or_default();
         ClusterSpecifier::Split(split)
     });
-    cluster.map(ClusterSpecifier::Cluster).or(split).or(header)
+    cluster.map(ClusterSpecifier::Cluster).or(split)
 }
 
 /// Reads the options of forwarding.
-fn options(reader: &mut Reader<'_>, fields: &Fields<'_>, forward: &mut ForwardAction) {
+pub(super) fn options(reader: &mut Reader<'_>, fields: &Fields<'_>, forward: &mut ForwardAction) {
     fields.set(reader, "timeout", &mut forward.timeout);
     if let Some((node, kind)) = fields.value("max_stream_duration") {
         forward.max_stream_duration = max_stream_duration(reader, node, kind);

@@ -8,6 +8,7 @@ mod expectations;
 mod inbound;
 mod meaning;
 mod port;
+mod proxy;
 mod rate_limit;
 mod refused;
 mod schema;

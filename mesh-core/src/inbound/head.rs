@@ -4,7 +4,8 @@
 //!
 //! # Which headers a caller may not make up
 //! - `x-forwarded-client-cert`: [`xfcc`](crate::identity::xfcc).
-//! - `x-mesh-*`: only answers have them. Taken off every request.
+//! - `x-mesh-*`: only answers have them. Taken off every request, but for
+//!   [`x-mesh-via`](crate::proxy::hops::X_MESH_VIA), by which proxies find out that a request goes round.
 //! - Envoy's internal headers ([`INTERNAL`]), which ask for retries, timeouts and the like: taken off unless
 //!   the peer proved who it is (Envoy: "internal requests"). A header of this kind from a stranger would
 //!   steer the calls of whoever passes it on.
@@ -12,6 +13,7 @@
 use super::refusal::{HostRefused, Refusal};
 use crate::call::deadline::{InvalidGrpcTimeout, parse_grpc_timeout};
 use crate::model::filter_chain::RequestLimits;
+use crate::proxy::hops::X_MESH_VIA;
 use crate::time::Timestamp;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
@@ -113,7 +115,7 @@ impl HeadSurvey {
                 self.internal = true;
                 self.expected_timeout.get_or_insert_with(|| number(value).unwrap_or(0));
             }
-            _ if name.starts_with("x-mesh-") => self.own = true,
+            _ if is_own(name) => self.own = true,
             _ => self.internal |= is_internal(name),
         }
     }
@@ -168,7 +170,7 @@ impl HeadSurvey {
         }
         let forbidden = |name: &HeaderName| {
             let name = name.as_str();
-            name.starts_with("x-mesh-") || (!trusted && is_internal(name))
+            is_own(name) || (!trusted && is_internal(name))
         };
         let names: Vec<HeaderName> =
             headers.keys().filter(|name| forbidden(name)).cloned().collect();
@@ -180,6 +182,10 @@ impl HeadSurvey {
 
 fn number(value: &HeaderValue) -> Option<u64> {
     value.to_str().ok()?.parse().ok()
+}
+
+fn is_own(name: &str) -> bool {
+    name.starts_with("x-mesh-") && name != X_MESH_VIA
 }
 
 fn is_internal(name: &str) -> bool {

@@ -26,6 +26,9 @@ pub struct Cluster {
     pub tls_matches: Vec<TlsMatch>,
     /// Limits and life of its connections.
     pub connection: ConnectionOptions,
+    /// What byte streams to its endpoints begin with, so that those learn who connects (Envoy: the transport socket
+    /// `upstream_proxy_protocol`). Of [`Protocol::Tcp`] only: connections for calls are shared. Default nothing.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// Concurrency limits.
     pub circuit_breakers: CircuitBreakers,
     /// When an endpoint is taken out; `None`: never.
@@ -46,11 +49,22 @@ impl Cluster {
             tls: TlsPolicy::default(),
             tls_matches: Vec::new(),
             connection: ConnectionOptions::default(),
+            proxy_protocol: None,
             circuit_breakers: CircuitBreakers::default(),
             outlier_detection: None,
             retry_budget: RetryBudgetPolicy::default(),
         }
     }
+}
+
+/// A version of the PROXY protocol (HAProxy: "The PROXY protocol", versions 1 and 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "closed by the PROXY protocol")]
+pub enum ProxyProtocol {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// Where a cluster's endpoints come from.

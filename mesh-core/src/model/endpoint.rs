@@ -133,6 +133,18 @@ pub enum Address {
     Unix(Arc<Path>),
 }
 
+impl Address {
+    /// Whether connections to `other` come to who listens here: the same address, or every address of its port.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        let (Self::Socket(here), Self::Socket(other)) = (self, other) else { return self == other };
+        let (ip, to) = (here.ip().to_canonical(), other.ip().to_canonical());
+        // Connecting to "any" address is connecting to this machine.
+        let anywhere = ip.is_unspecified() || (to.is_unspecified() && ip.is_loopback());
+        here.port() == other.port() && (ip == to || anywhere)
+    }
+}
+
 impl fmt::Display for Address {
     /// `127.0.0.1:80`, `[::1]:80`, `unix:/run/app.sock`: what `mesh.yaml` accepts.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,6 +3,7 @@
 use super::Address;
 use super::filter_chain::{FilterChain, HttpConnectionManager};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A port that serves.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,12 +15,61 @@ pub struct Listener {
     /// Where it listens; `None`: where the program says. A program that listens elsewhere must not
     /// serve by it (gRFC A36).
     pub address: Option<Address>,
-    /// Where requests that pass are sent, when the program has no service of its own (`mesh proxy`).
-    pub forward: Option<Address>,
+    /// Where what passes is sent, when the program has no service of its own (`mesh proxy`); `None`: nowhere.
+    pub forward: Option<Forward>,
+    /// Whether each connection begins with a header of the PROXY protocol, of either version, which says where it
+    /// comes from (Envoy: the listener filter `proxy_protocol`). One without is closed. Default: no.
+    pub proxy_protocol: bool,
     /// What holds for which connections. The most specific one counts, as Envoy matches them.
     pub filter_chains: Vec<Arc<FilterChain>>,
     /// What holds for all others; `None`: they are closed.
     pub default_filter_chain: Option<Arc<FilterChain>>,
+}
+
+/// Where `mesh proxy` sends what a listener takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Forward {
+    /// To whom.
+    pub to: ForwardTo,
+    /// Of byte streams, upgraded requests and tunnels: how long nothing may go over, in either direction, before they
+    /// are closed; `None`: for ever. Default: one hour (Envoy: `TcpProxy.idle_timeout`).
+    pub idle_timeout: Option<Duration>,
+}
+
+/// To whom `mesh proxy` sends what a listener takes: by which routes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "closed: here, there, or as each request says")]
+pub enum ForwardTo {
+    /// The application beside the proxy: by the routes of this authority, whatever requests say.
+    Application(Arc<str>),
+    /// Others, for the application: by the routes of this authority, whatever requests say.
+    Authority(Arc<str>),
+    /// Others, for the application: by the authority of each request. Bytes have none.
+    EachAuthority,
+}
+
+impl Forward {
+    /// Sends it there.
+    #[must_use]
+    pub const fn new(to: ForwardTo) -> Self {
+        Self { to, idle_timeout: Some(Duration::from_secs(3600)) }
+    }
+
+    /// The authority whose routes take all of it; `None`: each request's own.
+    #[must_use]
+    pub const fn authority(&self) -> Option<&Arc<str>> {
+        match &self.to {
+            ForwardTo::Application(authority) | ForwardTo::Authority(authority) => Some(authority),
+            ForwardTo::EachAuthority => None,
+        }
+    }
+
+    /// Whether it is what the application calls, and not what calls it.
+    #[must_use]
+    pub const fn is_outbound(&self) -> bool {
+        !matches!(self.to, ForwardTo::Application(_))
+    }
 }
 
 impl Listener {
@@ -30,6 +80,7 @@ impl Listener {
             name: name.into(),
             address: None,
             forward: None,
+            proxy_protocol: false,
             filter_chains: Vec::new(),
             default_filter_chain: None,
         }

@@ -35,7 +35,8 @@ pub use cel::{CelComprehension, CelConstant, CelExpr, Condition};
 pub use cidr::Cidr;
 pub use circuit_breakers::{CircuitBreakers, RoutingPriority, Thresholds};
 pub use cluster::{
-    Cluster, ConnectionOptions, Discovery, DnsLookupFamily, DnsOptions, Protocol, RetryBudgetPolicy,
+    Cluster, ConnectionOptions, Discovery, DnsLookupFamily, DnsOptions, Protocol, ProxyProtocol,
+    RetryBudgetPolicy,
 };
 pub use egress::{Egress, EgressHost, EgressRule};
 pub use endpoint::{
@@ -51,7 +52,7 @@ pub use http_filter::{
 };
 pub use identity::{IdentityConfig, IdentityFiles, IdentityOrigin};
 pub use lb_policy::{LbAlgorithm, LbPolicy, SlowStart};
-pub use listener::Listener;
+pub use listener::{Forward, ForwardTo, Listener};
 pub use locality::Locality;
 pub use matcher::{
     Fraction, HeaderMatcher, PathMatcher, QueryParameterMatcher, RegexPattern, StringMatcher,

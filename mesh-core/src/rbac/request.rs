@@ -80,7 +80,7 @@ impl<'a> Request<'a> {
         Self {
             head: None,
             connection,
-            remote: connection.direct_remote,
+            remote: connection.source,
             metadata: None,
             route_metadata: None,
             filter_state: None,

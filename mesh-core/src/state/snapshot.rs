@@ -99,6 +99,31 @@ impl<A: Attach> Snapshot<A> {
         if self.mode == Mode::Observe {
             return Ok(Routing::Passthrough(None));
         }
+        match self.by_routes(head, random) {
+            Err(Reason::NoVirtualHost) => self.leave(head),
+            decided => decided,
+        }
+    }
+
+    /// Decides what becomes of a request by the routes of `authority`, whatever it says of itself. It goes there or
+    /// nowhere: also where the mesh only observes, and where unknown hosts may pass.
+    ///
+    /// # Errors
+    /// As [`route`](Self::route).
+    pub fn route_as(
+        &self,
+        authority: &str,
+        head: &RequestHead<'_>,
+        random: &mut impl Random,
+    ) -> Result<Routing<A>, Reason> {
+        self.by_routes(&RequestHead { authority, ..*head }, random)
+    }
+
+    fn by_routes(
+        &self,
+        head: &RequestHead<'_>,
+        random: &mut impl Random,
+    ) -> Result<Routing<A>, Reason> {
         if self.applied_at.is_none() {
             return Err(if self.ended { Reason::ShutDown } else { Reason::NotConfigured });
         }
@@ -122,13 +147,7 @@ impl<A: Attach> Snapshot<A> {
             },
             // gRFC A36: such a route is for servers.
             Ok(Decision::NonForwarding { .. }) => Err(Reason::NoRoute),
-            Err(error) => {
-                let reason = Reason::from(error);
-                match reason {
-                    Reason::NoVirtualHost => self.leave(head),
-                    reason => Err(reason),
-                }
-            }
+            Err(error) => Err(Reason::from(error)),
         }
     }
 

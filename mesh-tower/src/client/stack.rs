@@ -17,6 +17,7 @@ use pin_project::pin_project;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use tower_service::Service;
 
@@ -53,6 +54,11 @@ impl<L: Leaf> MeshService<L> {
         <L::Body as Body>::Error: Into<BoxError>,
     {
         self.0.call_cluster(cluster, route, request)?.await
+    }
+
+    /// All calls go by the routes of `authority`, whatever they say of themselves.
+    pub(crate) fn routed_as(self, authority: Arc<str>) -> Self {
+        Self(self.0.routed_as(authority))
     }
 
     /// See [`HashSource::ChannelId`](mesh_core::model::HashSource::ChannelId): its calls, and those of

@@ -1,5 +1,6 @@
 //! Making byte streams: [`Connect`], the [`TcpConnector`], and RFC 8305 over several addresses.
 
+use super::own_ports::OwnPort;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use mesh_core::model::Address;
@@ -76,6 +77,9 @@ async fn unix(_path: &std::path::Path) -> io::Result<BoxedIo> {
 
 /// What a failed connect means. A Unix socket that is not there counts as refused.
 pub(super) fn classify(error: &io::Error) -> ConnectFailure {
+    if error.get_ref().is_some_and(|source| source.is::<OwnPort>()) {
+        return ConnectFailure::OwnPort;
+    }
     match error.kind() {
         io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => ConnectFailure::Refused,
         io::ErrorKind::NetworkUnreachable

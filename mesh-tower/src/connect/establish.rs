@@ -98,7 +98,7 @@ impl Attempt {
         };
         #[cfg(not(feature = "tls"))]
         let offers = [];
-        let raw = raw::connect(&shared, &settings, &offers).await?;
+        let raw = raw::connect(&shared, &settings, (&[], &offers)).await?;
         (self.security, self.handshake) = (raw.security, raw.handshake);
         #[cfg(feature = "tls")]
         if let Some(secured) = raw.secured {

@@ -102,7 +102,7 @@ pub(super) async fn handshake(
     Ok((Box::new(H1Connection { send, response, core, reused: false }), driver))
 }
 
-fn builder(options: &ConnectionOptions) -> Builder {
+pub(super) fn builder(options: &ConnectionOptions) -> Builder {
     let head = options.max_response_head as usize;
     let mut builder = Builder::new();
     builder
@@ -390,9 +390,14 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    fn new(body: MeshBody, sent: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(body: MeshBody, sent: Arc<AtomicBool>) -> Self {
         sent.store(body.is_end_stream(), Ordering::Release);
         Self { remaining: body.size_hint().exact(), body, sent }
+    }
+
+    /// The body as it came.
+    pub(super) fn into_body(self) -> MeshBody {
+        self.body
     }
 
     fn taken(&mut self, frame: &Frame<Bytes>) {

@@ -25,7 +25,7 @@
 //!   Attempt (dial, handshake) ── opened ── driver task of the connection ── closed
 //! ```
 //!
-//! What is not HTTP has a connection of its own (`own.rs`), in the same limits.
+//! What is not HTTP, or may not stay so, has a connection of its own (`own.rs`, `own_http.rs`), in the same limits.
 //!
 //! It does not choose endpoints, retry by policy, or time calls out.
 
@@ -42,6 +42,8 @@ mod io;
 mod lanes;
 mod net_body;
 mod own;
+mod own_http;
+mod own_ports;
 mod raw;
 pub(crate) mod sending;
 mod shared;
@@ -58,6 +60,8 @@ pub(crate) use endpoint_pool::EndpointPool;
 pub(crate) use io::NetIo;
 pub use net_body::{NetBody, NetBodyError};
 pub(crate) use own::{Opened, Opening};
+pub(crate) use own_http::OwnBody;
+pub(crate) use own_ports::{OwnPorts, ToOthers};
 pub(crate) use sending::Sending;
 
 use crate::observe::events::{CloseReason, Security};
@@ -82,6 +86,8 @@ pub(crate) struct PoolSettings {
     pub(crate) options: model::ConnectionOptions,
     /// Most connections to one endpoint; `None`: only the cluster's limit.
     pub(crate) max_connections_per_endpoint: Option<u32>,
+    /// What byte streams begin with.
+    pub(crate) proxy_protocol: Option<model::ProxyProtocol>,
     /// Whether connections are secured. Fails closed unless `secure` can, or `dial` says that it secures
     /// them itself.
     pub(crate) tls: model::TlsPolicy,

@@ -187,7 +187,7 @@ pub struct NetBodyError {
 }
 
 impl NetBodyError {
-    fn h1(error: hyper::Error) -> Self {
+    pub(super) fn h1(error: hyper::Error) -> Self {
         Self { failure: failure::of_h1(&error), source: error.into() }
     }
 

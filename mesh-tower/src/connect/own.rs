@@ -1,19 +1,27 @@
-//! [`Opening`]: a connection of one caller's own, for what is not HTTP.
+//! [`Opening`]: a connection of one caller's own: for what is not HTTP, and for what may not stay so.
+//!
+//! CONNECT opens a byte stream, which is the answer's body. Any other request is sent over HTTP/1.1 on it, and is
+//! answered, or agreed to be an upgrade ([`own_http`](super::own_http)).
 //!
 //! It is in the same limits as those that calls share, and is counted with them. Nobody waits in a queue for it:
 //! where there is no room it fails, as in Envoy's TCP proxy. It lives where it is polled, and ends when its stream is
 //! dropped; an endpoint that is removed keeps those that it has, since bytes can't be sent elsewhere.
 
 #[cfg(feature = "tls")]
+use super::Kind;
+#[cfg(feature = "tls")]
 use super::alpn;
 use super::io::{Gate, NetIo};
 use super::lanes::{Refusal, Took};
+use super::own_http::{self, OwnBody};
 use super::raw::{self, Raw};
 use super::shared::Shared;
-use super::{PoolLimits, PoolSettings, SendError};
+use super::{PoolLimits, PoolSettings, SendError, Speaks};
 use crate::MeshBody;
-use http::Request;
-use mesh_core::outcome::{ConnectFailure, Failure, Overflow};
+use crate::tcp::Proxied;
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use mesh_core::outcome::{ConnectFailure, Failure, Overflow, ProtocolFailure};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,7 +33,7 @@ pub(crate) type Opening = Pin<Box<dyn Future<Output = Result<Opened, SendError>>
 
 /// A connection that is open.
 pub(crate) struct Opened {
-    pub(crate) stream: NetIo,
+    pub(crate) response: Response<OwnBody>,
     /// How long connecting took.
     pub(crate) connect: Duration,
     /// And the handshake of TLS; zero without.
@@ -74,30 +82,71 @@ pub(super) fn open(
     request: Request<MeshBody>,
 ) -> Opening {
     Box::pin(async move {
-        let opened = establish_in_limits(&shared, &settings).await;
-        opened.map_err(|refusal| SendError::refused(refusal, request))
+        let bytes = *request.method() == Method::CONNECT;
+        // HTTP/2 has no way to hand a connection over.
+        if !bytes && settings.speaks == Speaks::Http2 {
+            return Err(not_http1(request));
+        }
+        let purpose = Purpose { bytes, preface: preface(&settings, &request) };
+        match establish_in_limits(&shared, &settings, &purpose).await {
+            Err(refusal) => Err(SendError::refused(refusal, request)),
+            Ok((stream, Took { connect, tls })) => {
+                let response = match bytes {
+                    true => Response::new(OwnBody::Bytes(Box::new(stream))),
+                    false => own_http::ask(&shared, &settings, stream, request).await?,
+                };
+                Ok(Opened { response, connect, tls })
+            }
+        }
     })
+}
+
+#[cold]
+fn not_http1(request: Request<MeshBody>) -> SendError {
+    let failure = Failure::Protocol(ProtocolFailure::VersionUnsupported);
+    let why =
+        "the cluster speaks HTTP/2, which has no upgrades: give it `protocol: auto` or `http1`";
+    SendError::new(failure).with_request(request).with_source(why)
+}
+
+/// What a connection is made for.
+struct Purpose {
+    /// Not for HTTP.
+    bytes: bool,
+    /// What it begins with, before anything else.
+    preface: Bytes,
+}
+
+/// Who connects, where the cluster's endpoints want to be told.
+fn preface(settings: &PoolSettings, request: &Request<MeshBody>) -> Bytes {
+    let Some(version) = settings.proxy_protocol else { return Bytes::new() };
+    request.extensions().get::<Proxied>().copied().unwrap_or_default().header(version)
 }
 
 async fn establish_in_limits(
     shared: &Arc<Shared>,
     settings: &Arc<PoolSettings>,
-) -> Result<Opened, Refusal> {
+    purpose: &Purpose,
+) -> Result<(NetIo, Took), Refusal> {
     shared.take_own(settings)?;
     let permit = OwnPermit { shared: Arc::clone(shared), settings: Arc::clone(settings) };
-    let (raw, Took { connect, tls }) = establish(shared, settings).await?;
+    let (raw, took) = establish(shared, settings, purpose).await?;
     let gate = Arc::new(Gate::default());
     shared.watch(&gate);
     gate.call();
     settings.limits.connection_opened(&raw.security, gate.calls());
     gate.usable();
-    Ok(Opened { stream: NetIo::own(raw.io, gate, permit), connect, tls })
+    Ok((NetIo::own(raw.io, gate, permit), took))
 }
 
-async fn establish(shared: &Shared, settings: &PoolSettings) -> Result<(Raw, Took), Refusal> {
+async fn establish(
+    shared: &Shared,
+    settings: &PoolSettings,
+    purpose: &Purpose,
+) -> Result<(Raw, Took), Refusal> {
     let _pending = Pending::take(&*settings.limits)?;
     let begun = Instant::now();
-    let connecting = timeout(settings.options.connect_timeout, connect(shared, settings));
+    let connecting = timeout(settings.options.connect_timeout, connect(shared, settings, purpose));
     let timed_out = |_| Err(Refusal::connect(ConnectFailure::Timeout));
     let made = connecting.await.unwrap_or_else(timed_out);
     if let Err(Refusal { failure: Failure::Connect(why), .. }) = &made {
@@ -108,13 +157,18 @@ async fn establish(shared: &Shared, settings: &PoolSettings) -> Result<(Raw, Too
     Ok((raw, Took { connect: begun.elapsed().saturating_sub(tls), tls }))
 }
 
-async fn connect(shared: &Shared, settings: &PoolSettings) -> Result<Raw, Refusal> {
+async fn connect(
+    shared: &Shared,
+    settings: &PoolSettings,
+    purpose: &Purpose,
+) -> Result<Raw, Refusal> {
     #[cfg(feature = "tls")]
     let offers = match &settings.secure {
-        Some(tls) => alpn::all_of(&tls.policy().alpn),
+        Some(tls) if purpose.bytes => alpn::all_of(&tls.policy().alpn),
+        Some(tls) => alpn::offers(Speaks::Http1, &tls.policy().alpn, Kind::H1),
         None => Vec::new(),
     };
     #[cfg(not(feature = "tls"))]
     let offers = [];
-    raw::connect(shared, settings, &offers).await
+    raw::connect(shared, settings, (&purpose.preface, &offers)).await
 }

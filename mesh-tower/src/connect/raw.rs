@@ -14,6 +14,7 @@ use mesh_core::model::TlsPolicy;
 use mesh_core::outcome::{ConnectFailure, Failure};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 #[cfg(feature = "tls")]
 use tokio::time::Instant;
 
@@ -38,7 +39,7 @@ pub(super) struct Handshake {
     pub(super) late: Late,
 }
 
-/// Connects, and does the handshake of TLS, in which `offers` are offered by ALPN.
+/// Connects, sends `preface` if there is any, and does the handshake of TLS, in which `offers` are offered by ALPN.
 ///
 /// # Errors
 /// Why there is no such byte stream. Fails closed: where TLS is wanted and nobody can do it, nobody is connected to.
@@ -48,19 +49,19 @@ pub(super) struct Handshake {
 pub(super) async fn connect(
     shared: &Shared,
     settings: &PoolSettings,
-    offers: &[&str],
+    (preface, offers): (&[u8], &[&str]),
 ) -> Result<Raw, Refusal> {
     let is_secured = matches!(settings.tls, TlsPolicy::Off) || settings.dial.secures();
     #[cfg(feature = "tls")]
     if let Some(tls) = settings.secure.as_ref().filter(|_| !is_secured) {
-        return secure(shared, settings, tls, offers).await;
+        return secure(shared, settings, tls, (preface, offers)).await;
     }
     #[cfg(not(feature = "tls"))]
     let _nobody_offers = offers;
     if !is_secured {
         return Err(unsecured(settings));
     }
-    let io = dial(shared, settings).await?;
+    let io = dial(shared, settings, preface).await?;
     let security = match settings.tls {
         TlsPolicy::Off => Security::Plaintext,
         // By the connector, to somebody whom only it knows.
@@ -75,9 +76,19 @@ pub(super) async fn connect(
     })
 }
 
-async fn dial(shared: &Shared, settings: &PoolSettings) -> Result<BoxedIo, Refusal> {
-    let connecting = settings.dial.connect(shared.address());
-    connecting.await.map_err(|error| Refusal {
+async fn dial(
+    shared: &Shared,
+    settings: &PoolSettings,
+    preface: &[u8],
+) -> Result<BoxedIo, Refusal> {
+    let connected = async {
+        let mut io = settings.dial.connect(shared.address()).await?;
+        if !preface.is_empty() {
+            io.write_all(preface).await?;
+        }
+        Ok(io)
+    };
+    connected.await.map_err(|error| Refusal {
         failure: Failure::Connect(dial::classify(&error)),
         source: Some(Arc::new(error)),
     })
@@ -88,11 +99,11 @@ async fn secure(
     shared: &Shared,
     settings: &PoolSettings,
     tls: &ClientTls,
-    offers: &[&str],
+    (preface, offers): (&[u8], &[&str]),
 ) -> Result<Raw, Refusal> {
     // Before anybody is connected to; what comes of it is asked for again after that.
     tls.check().await.map_err(not_secured)?;
-    let io = dial(shared, settings).await?;
+    let io = dial(shared, settings, preface).await?;
     let begun = Instant::now();
     let hostname = shared.hostname();
     let to = To { address: shared.address(), hostname: hostname.as_deref(), offers };

@@ -115,14 +115,6 @@ impl<R> MeshResponseBody<R> {
     }
 
     /// The endpoint's own body.
-    pub(crate) const fn inner(&self) -> Option<&R> {
-        match &self.0 {
-            Inner::Upstream(upstream) => Some(&upstream.body),
-            Inner::Local(_) => None,
-        }
-    }
-
-    /// As [`inner`](Self::inner).
     pub(crate) const fn inner_mut(&mut self) -> Option<&mut R> {
         match &mut self.0 {
             Inner::Upstream(upstream) => Some(&mut upstream.body),

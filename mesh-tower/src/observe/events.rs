@@ -151,7 +151,7 @@ label_values! {
 /// Number of [`overflow_label`]s.
 pub(super) const OVERFLOWS: usize = 5;
 /// Number of [`connect_failure_label`]s.
-pub(super) const CONNECT_FAILURES: usize = 17;
+pub(super) const CONNECT_FAILURES: usize = 18;
 
 // In the order of labels. A variant that mesh-core gains and this crate does not know counts as the
 // last one.
@@ -173,6 +173,7 @@ const FAILURES: [ConnectFailure; CONNECT_FAILURES] = [
     ConnectFailure::TlsUnavailable,
     ConnectFailure::SecretUnavailable,
     ConnectFailure::Handshake,
+    ConnectFailure::OwnPort,
     ConnectFailure::RuntimeGone,
     ConnectFailure::Other,
 ];

@@ -55,6 +55,8 @@ label_values! {
         NoIdentity = "no_identity",
         /// The client speaks no TLS where it is asked for.
         NotTls = "not_tls",
+        /// It does not begin with a header of the PROXY protocol, where that is asked for.
+        NoProxyHeader = "no_proxy_header",
         /// What the client said, or said of us, ends the handshake.
         Protocol = "protocol",
         /// It took too long.

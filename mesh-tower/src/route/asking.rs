@@ -4,7 +4,7 @@
 //! left. That is not the common path: each authority is asked for once.
 
 use super::future::RouteFuture;
-use super::{RouteService, authority_of, options_of};
+use super::{RouteService, options_of};
 use crate::MeshBody;
 use crate::body::BoxError;
 use crate::clock;
@@ -41,7 +41,7 @@ pub(super) type Asking<C, P, R> = Pin<Box<dyn Future<Output = RouteFuture<C, P, 
 impl<S, L> RouteService<S, L> {
     /// Whether the source has still to be asked for the authority of `request`.
     pub(super) fn must_ask<B>(&self, snapshot: &Snapshot<Net>, request: &Request<B>) -> bool {
-        self.mesh.shared().interests.is_open() && !snapshot.has_answer(authority_of(request))
+        self.mesh.shared().interests.is_open() && !snapshot.has_answer(self.authority(request))
     }
 }
 
@@ -64,7 +64,7 @@ where
         let mut service = self.clone();
         let mesh = self.mesh.clone();
         Box::pin(async move {
-            let authority = authority_of(&request).to_ascii_lowercase();
+            let authority = service.authority(&request).to_ascii_lowercase();
             let default_port = if request.uri().scheme_str() == Some("https") { 443 } else { 80 };
             if let Err(too_many) = mesh.shared().interests.ask(&authority, default_port) {
                 let why = Some(too_many.to_string().into());

@@ -53,6 +53,8 @@ pub(crate) struct RouteService<S, L> {
     leaf: L,
     /// What all clones have in common, for hash policies by `channel_id`.
     channel_id: u64,
+    /// The authority by whose routes all calls go; `None`: each by its own.
+    by: Option<Arc<str>>,
 }
 
 impl<S, L> RouteService<S, L> {
@@ -60,7 +62,14 @@ impl<S, L> RouteService<S, L> {
     #[must_use]
     pub(crate) fn new(mesh: Mesh, inner: S, leaf: L) -> Self {
         let channel_id = mesh.shared().channel_id;
-        Self { mesh, inner, leaf, channel_id }
+        Self { mesh, inner, leaf, channel_id, by: None }
+    }
+
+    /// All calls go by the routes of `authority`, whatever they say of themselves.
+    #[must_use]
+    pub(crate) fn routed_as(mut self, authority: Arc<str>) -> Self {
+        self.by = Some(authority);
+        self
     }
 
     /// Gives this one and its clones a channel id of their own; without, it is the mesh's.
@@ -119,7 +128,11 @@ where
         }
         let mut head = head_of(&request);
         head.channel_id = Some(self.channel_id);
-        match snapshot.route(&head, &mut Draw) {
+        let routing = match &self.by {
+            None => snapshot.route(&head, &mut Draw),
+            Some(authority) => snapshot.route_as(authority, &head, &mut Draw),
+        };
+        match routing {
             Ok(Routing::Forward(target, set_cookies)) => {
                 let options = options_of(&request);
                 let hash = match options.hash {
@@ -160,7 +173,7 @@ where
                 if let Reason::EgressRefused(why) = &reason {
                     self.leaves(&head, EgressVerdict::Refused(*why));
                 }
-                let why = self.why(&reason, &snapshot, authority_of(&request));
+                let why = self.why(&reason, &snapshot, self.authority(&request));
                 let error = self.refuse(reason, &snapshot, started).with_why(why);
                 RouteFuture::ready(Err(error), span)
             }
@@ -174,6 +187,11 @@ impl<S, L> RouteService<S, L> {
     fn leaves(&self, head: &RequestHead<'_>, verdict: EgressVerdict) {
         let log = self.mesh.shared().registry.mesh().egress();
         log.called(head.authority, verdict, head.peer.identity);
+    }
+
+    /// The authority by whose routes a request goes.
+    fn authority<'a, B>(&'a self, request: &'a Request<B>) -> &'a str {
+        self.by.as_deref().unwrap_or_else(|| authority_of(request))
     }
 
     /// What the source of configuration says to it.

@@ -22,6 +22,7 @@ use super::open::OpenConnection;
 use crate::clock;
 use crate::mesh::Mesh;
 use crate::observe::port::{Drained, PortCells};
+use crate::tcp::Proxied;
 #[cfg(feature = "tls")]
 use crate::tls::server::{self, HandshakeError, ServerTls};
 #[cfg(feature = "tls")]
@@ -169,12 +170,15 @@ impl Acceptor {
             listener: Arc::clone(&self.0.name),
             why: self.absent().unwrap_or_else(|| "the configuration does not have it".into()),
         })?;
+        let direct_remote = ends.remote;
+        let ends = proxied(&listener, &mut io, ends, started).await?;
         let beginning = first_bytes(&listener, &mut io, started).await?;
         let (server_name, protocols) = said(&beginning);
-        let chain = self.chain(&listener, ends, &beginning, (&server_name, &protocols))?;
+        let facts = (direct_remote, ends, &*server_name);
+        let chain = self.chain(&listener, facts, &beginning, &protocols)?;
         over(chain)?;
         let begun = Begun { listener: &listener, chain, beginning, server_name, started };
-        let secured = self.secure(io, ends, begun).await?;
+        let secured = self.secure(io, (direct_remote, ends), begun).await?;
         let connection = secured.connection;
         self.allowed(&connection)?;
         let open = OpenConnection::new(self.0.cells.accepted(&connection.peer));
@@ -186,9 +190,9 @@ impl Acceptor {
     fn chain<'l>(
         &self,
         listener: &'l CompiledListener,
-        ends: Ends,
+        (direct_source, ends, server_name): (Option<SocketAddr>, Ends, &str),
         beginning: &Beginning,
-        (server_name, protocols): (&str, &[String]),
+        protocols: &[String],
     ) -> Result<&'l Arc<CompiledFilterChain>, AcceptError> {
         let protocols: Vec<&str> = protocols.iter().map(String::as_str).collect();
         let transport_protocol = match beginning {
@@ -197,7 +201,7 @@ impl Acceptor {
         };
         let facts = ConnectionFacts {
             destination: ends.local,
-            direct_source: ends.remote,
+            direct_source,
             source: ends.remote,
             transport_protocol,
             server_name,
@@ -207,10 +211,15 @@ impl Acceptor {
         listener.select(&facts).ok_or_else(none)
     }
 
-    fn connection(&self, ends: Ends, begun: &Begun<'_>) -> Connection {
+    fn connection(
+        &self,
+        (direct_remote, ends): (Option<SocketAddr>, Ends),
+        begun: &Begun<'_>,
+    ) -> Connection {
         let chain = Arc::clone(begun.chain);
         let mut connection = Connection::new(Arc::clone(&self.0.name), chain);
         (connection.local, connection.remote) = (ends.local, ends.remote);
+        connection.direct_remote = direct_remote;
         connection.server_name = Arc::clone(&begun.server_name);
         connection
     }
@@ -249,7 +258,7 @@ impl Acceptor {
     async fn secure<I>(
         &self,
         io: I,
-        ends: Ends,
+        ends: (Option<SocketAddr>, Ends),
         begun: Begun<'_>,
     ) -> Result<Secured<I>, AcceptError>
     where
@@ -342,6 +351,32 @@ fn failed(error: HandshakeError, chain: &Arc<str>) -> AcceptError {
     }
 }
 
+/// Its ends, as the header of the PROXY protocol says that it begins with, where the listener asks for one.
+async fn proxied<I: AsyncRead + Unpin>(
+    listener: &CompiledListener,
+    io: &mut I,
+    ends: Ends,
+    started: Instant,
+) -> Result<Ends, AcceptError> {
+    if !listener.model().proxy_protocol {
+        return Ok(ends);
+    }
+    let waited_for = "the client has not sent a whole header of the PROXY protocol";
+    match within(longest(listener), started, waited_for, Proxied::read(io)).await? {
+        Ok(Proxied { ends: Some((source, destination)) }) => {
+            Ok(Ends { local: Some(destination), remote: Some(source) })
+        }
+        // The proxy itself: its health checks.
+        Ok(Proxied { ends: None }) => Ok(ends),
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            let listener = Arc::clone(&listener.model().name);
+            Err(AcceptError::NoProxyHeader { listener, reason: error.to_string().into() })
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(AcceptError::Closed),
+        Err(error) => Err(AcceptError::Io(error)),
+    }
+}
+
 /// What the connection begins with, if any chain has to know.
 async fn first_bytes<I: AsyncRead + Unpin>(
     listener: &CompiledListener,
@@ -352,15 +387,19 @@ async fn first_bytes<I: AsyncRead + Unpin>(
     if !has_tls && !listener.looks_at_client_hello() {
         return Ok(Beginning::Raw(Bytes::new()));
     }
-    let limits = listener.chains().iter().map(|chain| limit(chain.model().handshake_timeout));
-    // Without a limit is the longest.
-    let longest = limits.reduce(|one, two| one.zip(two).map(|(one, two)| one.max(two))).flatten();
+    let longest = longest(listener);
     let waited_for = "the client has not sent a whole ClientHello, or any byte";
     match within(longest, started, waited_for, Beginning::read(io)).await? {
         Ok(Beginning::Closed) => Err(AcceptError::Closed),
         Ok(beginning) => Ok(beginning),
         Err(error) => Err(AcceptError::Io(error)),
     }
+}
+
+/// The longest time that any chain gives; without a limit is the longest.
+fn longest(listener: &CompiledListener) -> Option<Duration> {
+    let limits = listener.chains().iter().map(|chain| limit(chain.model().handshake_timeout));
+    limits.reduce(|one, two| one.zip(two).map(|(one, two)| one.max(two))).flatten()
 }
 
 /// Envoy: zero means none.

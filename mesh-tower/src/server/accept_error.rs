@@ -47,6 +47,16 @@ pub enum AcceptError {
         /// By which policy.
         denied: Denied,
     },
+    /// The listener asks for a header of the PROXY protocol, and the connection does not begin with one.
+    #[error(
+        "the listener `{listener}` wants to be told who connects ({reason}): let who connects send `PROXY …`, or leave `proxy_protocol` out"
+    )]
+    NoProxyHeader {
+        /// The listener's name.
+        listener: Arc<str>,
+        /// What was wrong with what came.
+        reason: Arc<str>,
+    },
     /// The chain has TLS, and the client speaks none.
     #[error(
         "the filter chain `{chain}` asks for TLS, and the client does not begin with it: let it use TLS, or configure `mtls: permissive`"
@@ -104,6 +114,7 @@ impl AcceptError {
             Self::NoChain { .. } => cells.refused(Refusal::NoChain),
             Self::Over { .. } => cells.refused(Refusal::Over),
             Self::Denied { .. } => cells.refused(Refusal::Rbac),
+            Self::NoProxyHeader { .. } => cells.failed(HandshakeFailure::NoProxyHeader),
             Self::NotTls { .. } => cells.failed(HandshakeFailure::NotTls),
             Self::TimedOut { .. } => cells.failed(HandshakeFailure::Timeout),
             Self::Closed | Self::Io(_) => cells.failed(HandshakeFailure::Closed),

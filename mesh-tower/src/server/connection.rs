@@ -1,5 +1,6 @@
 //! [`Connection`]: what is known of a connection, kept once and shared by its requests.
 
+use super::tunnels::{Tunnel, Tunnels};
 use crate::mesh::Mesh;
 use crate::observe::server::PeerCells;
 use bytes::Bytes;
@@ -23,8 +24,10 @@ pub struct Connection {
     pub certificates: Arc<[Bytes]>,
     /// Our end; `None`: it has no IP address.
     pub local: Option<SocketAddr>,
-    /// The other end; `None`: it has no IP address.
+    /// The other end, by the PROXY protocol if the connection began with it; `None`: it has no IP address.
     pub remote: Option<SocketAddr>,
+    /// The socket's other end, which differs from `remote` only behind a proxy.
+    pub(crate) direct_remote: Option<SocketAddr>,
     /// The server name of the TLS handshake; empty without one.
     pub server_name: Arc<str>,
     /// The protocol that was agreed on (ALPN); `None`: none was.
@@ -38,6 +41,8 @@ pub struct Connection {
     pub(crate) chain: Arc<CompiledFilterChain>,
     /// What its requests have in common, made by the first of them.
     made: Made,
+    /// What it carries that is no longer HTTP.
+    pub(super) tunnels: Tunnels,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -80,13 +85,25 @@ impl Connection {
             certificates: Arc::new([]),
             local: None,
             remote: None,
+            direct_remote: None,
             server_name: Arc::from(""),
             alpn: None,
             own_uris: Arc::new([]),
             listener,
             chain,
             made: Made::default(),
+            tunnels: Tunnels::default(),
         }
+    }
+
+    /// A request of it goes on as a tunnel, as long as what this gives is not dropped.
+    pub(crate) fn tunnel(&self) -> Tunnel {
+        self.tunnels.open()
+    }
+
+    /// Whether it is secured.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.chain.model().tls.is_some()
     }
 
     /// A plaintext connection from `remote` to `local`, of a program that accepts connections by itself, as
@@ -119,6 +136,7 @@ impl Connection {
         }
         let mut connection = Self::new(Arc::clone(name), Arc::clone(chain));
         (connection.remote, connection.local) = (remote, local);
+        connection.direct_remote = remote;
         Ok(connection)
     }
 
@@ -139,7 +157,7 @@ impl Connection {
         rbac::Connection {
             peer: &self.peer,
             local: self.local,
-            direct_remote: self.remote,
+            direct_remote: self.direct_remote,
             source: self.remote,
             requested_server_name: &self.server_name,
         }

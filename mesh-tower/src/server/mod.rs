@@ -11,6 +11,7 @@
 //! | `layer/` | what is done with a request before the service sees it, and with its response |
 //! | `http.rs` | the user's service, as one connection's requests come to it |
 //! | `streams.rs` | who runs the requests of HTTP/2 |
+//! | `tunnels.rs` | what a connection carries that is no longer HTTP |
 //! | `head_timer.rs` | how long a head of HTTP/1.1 may take |
 //! | `when_woken.rs` | what is polled only when it was woken |
 //! | `drain.rs` | how connections end without losing a call |
@@ -31,6 +32,7 @@ mod listen;
 mod open;
 mod serve;
 mod streams;
+mod tunnels;
 #[cfg(feature = "tls")]
 mod watch;
 mod when_woken;
@@ -48,6 +50,7 @@ pub use listen::Listen;
 pub use open::{OpenConnection, Outlived};
 pub(crate) use serve::WeakServer;
 pub use serve::{MeshServer, ServeError};
+pub(crate) use tunnels::Tunnel;
 
 #[cfg(feature = "tls")]
 pub use crate::tls::server_refused::{CameCertificate, ClientRefusal, ClientRefused, TriedRoots};

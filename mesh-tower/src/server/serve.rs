@@ -10,18 +10,20 @@
 
 use super::accept::{Accepted, Acceptor, Ends};
 use super::accept_error::AcceptError;
-use super::drain::{Drains, Plan};
+use super::drain::{Drains, Place, Plan};
 use super::head_timer::{HEAD, HeadTimer};
 use super::http::{PerConnection, Seen};
 use super::keeper::{self, Keeper, ServingMode};
 use super::layer::{AuditSink, RequestBody, ServerLayer};
 use super::listen::{Listen, elsewhere};
+use super::open::OpenConnection;
 use super::streams::{Running, Streams};
 use super::when_woken::WhenWoken;
 use crate::body::BoxError;
 use crate::clock;
 use crate::mesh::Mesh;
 use crate::observe::port::Drained;
+use crate::proxy::ForwardBytes;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Request, Response};
@@ -175,8 +177,27 @@ impl MeshServer {
     ///
     /// # Cancel safety
     /// Dropping it closes the socket; connections go on.
-    #[expect(clippy::disallowed_methods, reason = "a connection is a task")]
     pub async fn serve<L, S, B>(&self, listener: L, service: S) -> io::Result<()>
+    where
+        L: Listen,
+        S: Service<Request<RequestBody<Incoming>>, Response = Response<B>>,
+        S: Clone + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        self.accept_all(listener, service, None).await
+    }
+
+    /// As [`serve`](Self::serve); of chains that carry bytes, `bytes` takes them.
+    #[expect(clippy::disallowed_methods, reason = "a connection is a task")]
+    pub(crate) async fn accept_all<L, S, B>(
+        &self,
+        listener: L,
+        service: S,
+        bytes: Option<ForwardBytes>,
+    ) -> io::Result<()>
     where
         L: Listen,
         S: Service<Request<RequestBody<Incoming>>, Response = Response<B>>,
@@ -191,8 +212,10 @@ impl MeshServer {
         self.0.look();
         let take = |io, ends| {
             let (server, service, bound) = (self.clone(), service.clone(), bound.clone());
+            let bytes = bytes.clone();
             drop(tokio::spawn(async move {
-                if let Err(error) = server.connection(io, ends, bound.as_ref(), service).await {
+                let takers = (service, bytes);
+                if let Err(error) = server.connection(io, ends, bound.as_ref(), takers).await {
                     server.0.keeper.failed(&server.0.acceptor, ends, &error);
                 }
             }));
@@ -246,7 +269,7 @@ impl MeshServer {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        self.connection(io, ends, None, service).await
+        self.connection(io, ends, None, (service, None)).await
     }
 
     async fn connection<I, S, B>(
@@ -254,7 +277,7 @@ impl MeshServer {
         io: I,
         ends: Ends,
         bound: Option<&Address>,
-        service: S,
+        (service, bytes): (S, Option<ForwardBytes>),
     ) -> Result<(), ServeError>
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -274,9 +297,16 @@ impl MeshServer {
         let Accepted { io, connection, mut open } = acceptor.accept(io, ends).await?;
         let listener = acceptor.listener();
         let mut place = self.0.drains.join(&connection.chain, listener.as_deref(), clock::wall());
+        let ending = || self.0.drains.ending();
+        if let (None, Some(bytes)) = (connection.chain.http(), bytes) {
+            let carried = pin!(bytes.carry(io, &connection));
+            let plan = plan(acceptor, &mut place, &mut open);
+            return until_drained(carried, plan, ending()).await;
+        }
         let limits = connection.chain.http().map(|http| http.model().limits).unwrap_or_default();
         let seen = Arc::new(Seen::default());
         let service = self.0.layer.load().layer(service);
+        let tunnels = connection.tunnels.clone();
         let service = PerConnection::new(service, connection, Arc::clone(&seen));
         let heads = HeadTimer::new();
         let streams = Streams::default();
@@ -287,17 +317,16 @@ impl MeshServer {
         let shut_down = |served: Pin<&mut Served<_, auto::UpgradeableConnection<'_, _, _, _>>>| {
             served.project().served.graceful_shutdown();
         };
-        let plan = async {
-            let plan = tokio::select! {
-                biased;
-                plan = place.drained() => plan,
-                why = open.outlived() => Plan::of(why),
-            };
-            acceptor.drained(plan.why);
-            plan
-        };
-        let ending = self.0.drains.ending();
-        drive(pin!(served), shut_down, (pin!(WhenWoken::new(plan)), ending), &seen).await
+        {
+            let planned = pin!(WhenWoken::new(plan(acceptor, &mut place, &mut open)));
+            drive(pin!(served), shut_down, (planned, ending()), &seen).await?;
+        }
+        let ended = pin!(tunnels.ended());
+        let planned = plan(acceptor, &mut place, &mut open);
+        let ended = until_drained(ended, planned, ending()).await;
+        // Nobody is left, or they are told.
+        tunnels.close();
+        ended
     }
 
     fn elsewhere(&self, bound: &Address) -> Option<Arc<str>> {
@@ -404,6 +433,37 @@ async fn drive<F: Future<Output = Result<(), BoxError>>>(
         done = served => done.map_err(ServeError::Http),
         () = until(plan.deadline) => Err(ServeError::Deadline),
         () = async { until(ending.await.deadline).await } => Err(ServeError::Deadline),
+    }
+}
+
+/// Waits until a connection is to end, and counts that.
+async fn plan(acceptor: &Acceptor, place: &mut Place, open: &mut OpenConnection) -> Plan {
+    let plan = tokio::select! {
+        biased;
+        plan = place.drained() => plan,
+        why = open.outlived() => Plan::of(why),
+    };
+    acceptor.drained(plan.why);
+    plan
+}
+
+/// Runs what has no way to say that it ends: to its end, or to the deadline of its drain.
+async fn until_drained(
+    running: Pin<&mut impl Future<Output = ()>>,
+    drained: impl Future<Output = Plan>,
+    ending: impl Future<Output = Plan>,
+) -> Result<(), ServeError> {
+    let deadline = async {
+        let plan = drained.await;
+        tokio::select! {
+            () = until(plan.deadline) => {}
+            () = async { until(ending.await.deadline).await } => {}
+        }
+    };
+    tokio::select! {
+        biased;
+        () = running => Ok(()),
+        () = deadline => Err(ServeError::Deadline),
     }
 }
 

@@ -1,48 +1,54 @@
-//! [`ByteLeaf`]: an attempt that makes a connection, and has it as the body of its answer.
+//! [`OwnLeaf`]: an attempt that makes a connection of its own.
 
 use crate::MeshBody;
-use crate::connect::{NetIo, Opened, Opening, SendError};
+use crate::connect::{Opened, Opening, OwnBody, SendError};
 use crate::leaf::Leaf;
 use crate::net::Net;
 use crate::observe::{Phase, Phases};
-use bytes::Bytes;
+use crate::passthrough::Passthrough;
 use http::{Request, Response};
-use http_body::{Body, Frame};
 use mesh_core::egress::CompiledEgress;
-use mesh_core::outcome::{Failure, ProtocolFailure};
 use mesh_core::state::InFlight;
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-/// Makes a connection for each attempt.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ByteLeaf;
+/// Makes a connection for each attempt: of CONNECT it is the body of the answer, of an upgrade the server decides.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnLeaf {
+    passthrough: Arc<Passthrough>,
+}
 
-impl Leaf for ByteLeaf {
-    const IGNORES_EXTENSIONS: bool = true;
+impl OwnLeaf {
+    pub(crate) const fn new(passthrough: Arc<Passthrough>) -> Self {
+        Self { passthrough }
+    }
+}
+
+impl Leaf for OwnLeaf {
     const POOLS: bool = true;
 
-    type Body = Tunnel;
-    type Future = Tunnelling;
+    type Body = OwnBody;
+    type Future = Connecting;
 
-    fn send(&self, to: &InFlight<Net>, request: Request<MeshBody>) -> Tunnelling {
-        Tunnelling(State::Opening(to.endpoint().attached().open(request)))
+    fn send(&self, to: &InFlight<Net>, request: Request<MeshBody>) -> Connecting {
+        Connecting(State::Opening(to.endpoint().attached().open(request)))
     }
 
-    /// Never asked: who calls a cluster by its name has no unknown host.
-    fn passthrough(&self, request: Request<MeshBody>, _: &Arc<CompiledEgress>) -> Tunnelling {
-        Tunnelling(State::Unroutable(Some(Box::new(request))))
+    fn passthrough(&self, request: Request<MeshBody>, egress: &Arc<CompiledEgress>) -> Connecting {
+        Connecting(match self.passthrough.open(request, egress) {
+            Ok(opening) => State::Opening(opening),
+            Err(error) => State::Failed(Some(error)),
+        })
     }
 
-    fn is_sent(sent: &Tunnelling) -> bool {
+    fn is_sent(sent: &Connecting) -> bool {
         !matches!(sent.0, State::Opening(_))
     }
 
-    fn phases(sent: &Tunnelling) -> Option<Phases> {
+    fn phases(sent: &Connecting) -> Option<Phases> {
         let State::Open { connect, tls } = sent.0 else { return None };
         let mut phases = Phases::new();
         phases.add(Phase::Connect, connect);
@@ -51,54 +57,33 @@ impl Leaf for ByteLeaf {
     }
 }
 
-/// An attempt until it is connected.
-pub(super) struct Tunnelling(State);
+/// An attempt until it is connected, and, if it is for more than that, until it is answered.
+pub(crate) struct Connecting(State);
 
 enum State {
     Opening(Opening),
     Open { connect: Duration, tls: Duration },
-    Failed,
-    Unroutable(Option<Box<Request<MeshBody>>>),
+    Failed(Option<Box<SendError>>),
 }
 
-impl Future for Tunnelling {
-    type Output = Result<Response<Tunnel>, SendError>;
+impl Future for Connecting {
+    type Output = Result<Response<OwnBody>, SendError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let (next, answer) = match &mut self.0 {
             State::Opening(opening) => match ready!(opening.as_mut().poll(cx)) {
-                Ok(Opened { stream, connect, tls }) => {
-                    (State::Open { connect, tls }, Ok(Response::new(Tunnel(stream))))
+                Ok(Opened { response, connect, tls }) => {
+                    (State::Open { connect, tls }, Ok(response))
                 }
-                Err(error) => (State::Failed, Err(error)),
+                Err(error) => (State::Failed(None), Err(error)),
             },
-            State::Unroutable(request) => {
-                let failure = Failure::Protocol(ProtocolFailure::VersionUnsupported);
-                let error = SendError { failure, request: request.take(), source: None };
-                (State::Failed, Err(error))
-            }
-            State::Open { .. } | State::Failed => return Poll::Pending,
+            State::Failed(error) => match error.take() {
+                Some(error) => (State::Failed(None), Err(*error)),
+                None => return Poll::Pending,
+            },
+            State::Open { .. } => return Poll::Pending,
         };
         self.0 = next;
         Poll::Ready(answer)
-    }
-}
-
-/// The body of an answer that says that there is a connection: the connection. It has no frames.
-pub(super) struct Tunnel(pub(super) NetIo);
-
-impl Body for Tunnel {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        Poll::Ready(None)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        false
     }
 }

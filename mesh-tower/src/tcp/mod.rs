@@ -16,9 +16,12 @@
 //! [`relay`] passes bytes on between such a stream and another, as a proxy does.
 
 mod leaf;
+mod proxied;
 mod relay;
 mod stream;
 
+pub(crate) use leaf::OwnLeaf;
+pub use proxied::Proxied;
 pub use relay::{RelayEnd, RelayOptions, Relayed, relay};
 pub use stream::MeshStream;
 
@@ -26,7 +29,6 @@ use crate::client::MeshService;
 use crate::error::{Error, Station};
 use crate::{CallOptions, Mesh, MeshBody};
 use http::{Method, Request};
-use leaf::ByteLeaf;
 use mesh_core::local_reply::Reason;
 use mesh_core::state::DirectRoute;
 
@@ -49,7 +51,7 @@ pub(crate) async fn connect(
     let mut request = Request::new(MeshBody::empty());
     *request.method_mut() = Method::CONNECT;
     request.extensions_mut().insert(options);
-    let mut service = MeshService::new(mesh.clone(), ByteLeaf);
+    let mut service = MeshService::new(mesh.clone(), mesh.transport().own_connections());
     let response = service.call_cluster(cluster, route, request).await?;
-    MeshStream::new(response)
+    MeshStream::of_bytes(response)
 }

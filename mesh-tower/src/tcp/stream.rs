@@ -1,20 +1,23 @@
 //! [`MeshStream`]: a byte stream to an endpoint, which counts until it ends.
 
-use super::leaf::Tunnel;
-use crate::connect::NetIo;
+use crate::connect::{NetIo, OwnBody};
 use crate::endpoint::MeshResponseBody;
 use crate::error::{Error, Station};
 use http::Response;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use mesh_core::local_reply::Reason;
 use mesh_core::model::Address;
 use mesh_core::outcome::{Failure, Processed, ResetReason};
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A byte stream to an endpoint of a cluster: [`Mesh::connect`](crate::Mesh::connect).
+/// A byte stream to an endpoint of a cluster: [`Mesh::connect`](crate::Mesh::connect), or what a request has become
+/// that was upgraded.
 ///
 /// - It reads and writes as the socket does: shutting down its writing half leaves the other open, until the endpoint
 ///   ends that.
@@ -24,38 +27,66 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 ///   [`io::ErrorKind::ConnectionAborted`].
 #[must_use = "dropping it closes the connection"]
 pub struct MeshStream {
-    body: MeshResponseBody<Tunnel>,
-    endpoint: Address,
+    io: Io,
+    /// What it counts as, until it ends.
+    body: MeshResponseBody<OwnBody>,
+    endpoint: Option<Address>,
 }
 
+enum Io {
+    Own(Box<NetIo>),
+    Upgraded(TokioIo<Upgraded>),
+}
+
+impl Io {
+    /// Either, as what both are.
+    fn duplex(&mut self) -> Pin<&mut dyn Duplex> {
+        match self {
+            Self::Own(io) => Pin::new(&mut **io),
+            Self::Upgraded(io) => Pin::new(io),
+        }
+    }
+}
+
+trait Duplex: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
+
 impl MeshStream {
-    /// The connection that an answer is.
-    pub(super) fn new(response: Response<MeshResponseBody<Tunnel>>) -> Result<Self, Error> {
-        let body = response.into_body();
-        match body.endpoint() {
-            Some(endpoint) => {
-                let endpoint = endpoint.clone();
-                Ok(Self { body, endpoint })
-            }
+    /// The connection that an answer to CONNECT is.
+    pub(crate) fn of_bytes(response: Response<MeshResponseBody<OwnBody>>) -> Result<Self, Error> {
+        let mut body = response.into_body();
+        let endpoint = body.endpoint().cloned();
+        match body.inner_mut().map(|body| mem::replace(body, OwnBody::Taken)) {
+            Some(OwnBody::Bytes(io)) => Ok(Self { io: Io::Own(io), body, endpoint }),
             // A local reply, which calls of clusters do not get.
-            None => Err(Error::new(Reason::UnknownCluster, Station::default())),
+            _ => Err(Error::new(Reason::UnknownCluster, Station::default())),
         }
     }
 
-    /// The endpoint that it leads to.
+    /// The connection that becomes of an upgrade to which the endpoint has agreed, once it is handed over.
+    pub(crate) async fn of_upgrade(mut body: MeshResponseBody<OwnBody>) -> io::Result<Self> {
+        let endpoint = body.endpoint().cloned();
+        match body.inner_mut().map(|body| mem::replace(body, OwnBody::Taken)) {
+            Some(OwnBody::Upgraded(upgrade)) => {
+                let upgraded = upgrade.await.map_err(io::Error::other)?;
+                Ok(Self { io: Io::Upgraded(TokioIo::new(upgraded)), body, endpoint })
+            }
+            _ => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// The endpoint that it leads to; `None`: to a host that passes by every policy.
     #[must_use]
-    pub const fn endpoint(&self) -> &Address {
-        &self.endpoint
+    pub const fn endpoint(&self) -> Option<&Address> {
+        self.endpoint.as_ref()
     }
 
     fn io<T>(
         &mut self,
-        with: impl FnOnce(Pin<&mut NetIo>) -> Poll<io::Result<T>>,
+        with: impl FnOnce(Pin<&mut dyn Duplex>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        let Some(Tunnel(stream)) = self.body.inner_mut() else {
-            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
-        };
-        let done = with(Pin::new(stream));
+        let done = with(self.io.duplex());
         if let Poll::Ready(Err(_)) = &done {
             let (reason, processed) = (ResetReason::ConnectionTermination, Processed::Maybe);
             self.body.broke(&Failure::Reset { reason, processed });
@@ -98,7 +129,10 @@ impl AsyncWrite for MeshStream {
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.body.inner().is_some_and(|Tunnel(stream)| stream.is_write_vectored())
+        match &self.io {
+            Io::Own(io) => io.is_write_vectored(),
+            Io::Upgraded(io) => io.is_write_vectored(),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

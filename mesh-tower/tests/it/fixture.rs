@@ -43,6 +43,16 @@ impl Server {
         F: Fn(Request<Incoming>) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = Response<Full<Bytes>>> + Send + 'static,
     {
+        Self::start_streaming(answer).await
+    }
+
+    /// The same, with answers of any kind.
+    pub(crate) async fn start_streaming<F, Fut, B>(answer: F) -> Self
+    where
+        F: Fn(Request<Incoming>) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Response<B>> + Send + 'static,
+        B: http_body::Body<Data = Bytes, Error = Infallible> + Send + 'static,
+    {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let task = tokio::spawn(async move {
@@ -57,7 +67,8 @@ impl Server {
                         async move { Ok::<_, Infallible>(response.await) }
                     });
                     let builder = auto::Builder::new(TokioExecutor::new());
-                    let _ended = builder.serve_connection(TokioIo::new(stream), service).await;
+                    let io = TokioIo::new(stream);
+                    let _ended = builder.serve_connection_with_upgrades(io, service).await;
                 });
             }
         });

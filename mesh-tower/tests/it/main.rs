@@ -38,6 +38,7 @@ mod no_answer;
 mod observe_mode;
 mod on_demand;
 mod outlier;
+mod ports;
 mod proxy;
 mod replies;
 mod report;

@@ -12,7 +12,7 @@ use envoy_types::pb::envoy::config::cluster::v3::{
 };
 use envoy_types::pb::envoy::config::core::v3::TypedExtensionConfig;
 use envoy_types::pb::envoy::extensions::clusters::aggregate::v3::ClusterConfig;
-use mesh_core::model::{Cluster, Discovery, DnsLookupFamily, DnsOptions};
+use mesh_core::model::{Cluster, Discovery, DnsLookupFamily, DnsOptions, ProxyProtocol};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +43,15 @@ pub fn cluster(model: &Cluster) -> pb::Cluster {
     let is_http = connection::is_http(model);
     lb::lb_policy(&model.lb_policy, is_http, &mut encoded, &mut words);
     connection::protocol_options(model, &mut encoded, &mut words);
+    if let Some(version) = model.proxy_protocol {
+        words.set(
+            "proxy_protocol",
+            match version {
+                ProxyProtocol::V1 => "v1",
+                ProxyProtocol::V2 => "v2",
+            },
+        );
+    }
     encoded.metadata = words.into_metadata();
     encoded
 }

@@ -23,7 +23,8 @@
 //! | in | word | says |
 //! |---|---|---|
 //! | RouteConfiguration `mesh` | `mode: observe`, `unknown_hosts: passthrough` | [`ConfigUpdate`] |
-//! | Listener | `forward: "127.0.0.1:80"` | [`Listener::forward`](mesh_core::model::Listener::forward) |
+//! | Listener | `forward: {to: "application", authority: "inbound\|web", idle_timeout: "3600s"}` (`to`: or `authority`, `each_authority`) | [`Listener::forward`](mesh_core::model::Listener::forward) |
+//! | Listener | `proxy_protocol: true` | what its connections begin with |
 //! | FilterChain | `until: "1700000000s"`, `max_body_bytes: "1024"` | [`FilterChain::until`](mesh_core::model::FilterChain::until), in seconds since 1970; [`RequestLimits`](mesh_core::model::filter_chain::RequestLimits) |
 //! | VirtualHost | `own_domains: 2` | the domains after these are for Envoy, which compares ports |
 //! | VirtualHost, Route | `retry_policy: { num_retries: 0, retry_on, back_off: { base_interval, max_interval }, retry_after: [header], host_selection_max_attempts: 0 }` | no retries (gRPC refuses 0); a back-off that Envoy refuses; headers that may be dates |
@@ -33,6 +34,7 @@
 //! | Route | `prefix_rewrite: ""` or `/` | the prefix is cut off, with the slash behind it where the prefix is of whole segments; Envoy has it as a pattern |
 //! | Route | `redirect_status` | a status that Envoy does not have |
 //! | Cluster | `protocol: tcp` | not HTTP |
+//! | Cluster | `proxy_protocol: v2` | what byte streams begin with |
 //! | Cluster | `retry_budget: { enabled, ratio, min_per_second, window }` | the budget of tokens |
 //! | Cluster | `max_retries: { default, high }` | limits of retries beside a `retry_budget`, for which Envoy drops them |
 //! | Cluster | `lb: { fail_traffic_on_panic, overprovisioning_factor, hash_policy, hash_policy_first, slow_start, peak_ewma: { decay, default_rtt, failure_penalty }, custom }` | [`LbPolicy`](mesh_core::model::LbPolicy) |

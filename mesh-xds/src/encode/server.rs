@@ -1,7 +1,7 @@
 //! A server's listener: an inbound socket listener with filter chains (gRFC A36).
 //!
 //! Its routes are in it, so that nothing has to be asked for beside it but secrets. Words that Envoy does not
-//! have are in the chain's `metadata`: `until`, `max_body_bytes`; and in the listener's: `forward`.
+//! have are in the chain's `metadata`: `until`, `max_body_bytes`; and in the listener's: `forward`, `proxy_protocol`.
 
 use super::tls::{certificate_authorities, identity};
 use super::words::Words;
@@ -23,17 +23,22 @@ use mesh_core::model::filter_chain::{
     ClientAddress, EscapedSlashes, ForwardClientCert, SourceType, TransportProtocol,
 };
 use mesh_core::model::{
-    Cidr, DownstreamTls, FilterChain, FilterChainMatch, HttpConnectionManager, Listener, RbacFilter,
+    Cidr, DownstreamTls, FilterChain, FilterChainMatch, Forward, ForwardTo, HttpConnectionManager,
+    Listener, RbacFilter,
 };
 use std::time::Duration;
+
+/// Of byte streams (Envoy: `TcpProxy.idle_timeout`).
+const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// A `Listener`. One without an address can't be served, and is refused by who asks for it.
 #[must_use]
 pub fn server_listener(model: &Listener) -> pb::Listener {
     let mut words = Words::default();
     if let Some(forward) = &model.forward {
-        words.set("forward", forward.to_string().as_str());
+        words.set("forward", forward_words(forward));
     }
+    words.differs("proxy_protocol", model.proxy_protocol, &false);
     pb::Listener {
         name: model.name.to_string(),
         address: model.address.as_ref().map(super::endpoints::address),
@@ -45,6 +50,23 @@ pub fn server_listener(model: &Listener) -> pb::Listener {
         metadata: words.into_metadata(),
         ..pb::Listener::default()
     }
+}
+
+fn forward_words(model: &Forward) -> Words {
+    let mut words = Words::default();
+    let to = match &model.to {
+        ForwardTo::Application(_) => "application",
+        ForwardTo::Authority(_) => "authority",
+        ForwardTo::EachAuthority => "each_authority",
+    };
+    words.set("to", to);
+    if let Some(authority) = model.authority() {
+        words.set("authority", &**authority);
+    }
+    // Zero is none, as in Envoy.
+    let idle = model.idle_timeout.unwrap_or_default();
+    words.differs("idle_timeout", idle, &DEFAULT_IDLE_TIMEOUT);
+    words
 }
 
 fn looks_inside(model: &Listener) -> bool {

@@ -11,7 +11,7 @@ use super::super::value::{Value, word};
 use super::without_identity;
 use crate::model::filter_chain::TransportProtocol;
 use crate::model::secret::SecretSource;
-use crate::model::{DownstreamTls, FilterChain, HttpConnectionManager};
+use crate::model::{DownstreamTls, FilterChain, HttpConnectionManager, RbacFilter};
 use crate::time::WallTime;
 use std::path::Path;
 use std::sync::Arc;
@@ -53,6 +53,14 @@ pub(in crate::config) struct Security {
     pub(in crate::config) until: Option<WallTime>,
 }
 
+/// What a port carries, and what is done with it.
+pub(in crate::config) enum Carried {
+    /// Requests.
+    Http(Arc<HttpConnectionManager>),
+    /// Bytes: who may connect is all that can be said of them.
+    Bytes(Vec<Arc<RbacFilter>>),
+}
+
 /// Reads `mtls`. What needs an identity without one is reported.
 pub(super) fn security(
     reader: &mut Reader<'_>,
@@ -89,12 +97,18 @@ impl Security {
     /// The chains of the port.
     pub(super) fn chains(
         self,
-        http: &Arc<HttpConnectionManager>,
+        carried: &Carried,
         crl: Option<Arc<Path>>,
         handshake: Option<Duration>,
     ) -> Vec<Arc<FilterChain>> {
         let chain = |name: &str| {
-            let mut chain = FilterChain::new(name, Some(Arc::clone(http)));
+            let mut chain = match carried {
+                Carried::Http(http) => FilterChain::new(name, Some(Arc::clone(http))),
+                Carried::Bytes(_) => FilterChain::new(name, None),
+            };
+            if let Carried::Bytes(network_rbac) = carried {
+                chain.network_rbac.clone_from(network_rbac);
+            }
             chain.handshake_timeout = handshake.unwrap_or(chain.handshake_timeout);
             chain
         };

@@ -8,6 +8,7 @@
 //! | module | what |
 //! |---|---|
 //! | `chains.rs` | `mtls` → filter chains |
+//! | `forward.rs` | the application behind it, for `mesh proxy` |
 //! | `options.rs` | limits, path, what is done with XFCC |
 //! | `rule.rs` | one rule → one policy |
 //! | `peers.rs` | `from` → principals |
@@ -18,6 +19,7 @@
 
 mod chains;
 mod ext_authz;
+mod forward;
 mod jwt;
 mod options;
 mod peers;
@@ -26,25 +28,43 @@ mod rate_limit;
 mod rule;
 
 pub(super) use chains::Mtls;
+pub(super) use forward::{Application, PROXY_PROTOCOLS, check_loops, only_route};
 
 use super::address::address;
 use super::fields::Fields;
 use super::node::{Entry, Node, Span};
 use super::shape::{Kind, Shape, key, words};
+use super::value::word;
 use super::{code, reader::Reader};
 use crate::model::http_filter::{ExtAuthz, JwtAuthn};
 use crate::model::{
     Address, HttpConnectionManager, HttpFilter, HttpFilterConfig, IdentityConfig, Listener,
     LocalRateLimit, RateLimitScope, Rbac, RbacAction, RbacFilter,
 };
-use chains::{MTLS_KIND, Security};
+use chains::{Carried, MTLS_KIND, Security};
 use ext_authz::EXT_AUTHZ_KIND;
+use forward::FORWARD_KIND;
 use jwt::JWT_KIND;
 use options::{FORWARD_CLIENT_CERT, LIMITS, PATH};
 use rate_limit::RATE_LIMIT_KIND;
 use rule::{RULES, Rules};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// Whether it carries bytes.
+pub(super) const PROTOCOLS: [(&str, bool); 2] = [("http", false), ("tcp", true)];
+pub(super) const PROTOCOL: Kind = Kind::Word(&words(&PROTOCOLS));
+
+/// Keys that mean something only where there are requests.
+const OF_REQUESTS: [&str; 7] = [
+    "jwt",
+    "ext_authz",
+    "rate_limit",
+    "limits",
+    "path",
+    "forward_client_cert",
+    "xff_num_trusted_hops",
+];
 
 static INBOUND: Shape = Shape::new(
     "inbound",
@@ -55,9 +75,19 @@ static INBOUND: Shape = Shape::new(
             "Where it listens: `0.0.0.0:8443`, `[::]:8443`, `unix:/run/app.sock`. Default where the program says.",
         ),
         key(
+            "protocol",
+            PROTOCOL,
+            "http, or tcp: bytes, of which only `from` of rules is asked. Default http.",
+        ),
+        key(
             "forward",
-            Kind::Text,
-            "The application, for `mesh proxy`: where requests that pass are sent.",
+            FORWARD_KIND,
+            "The application, for `mesh proxy`: where what passes is sent. Default nowhere.",
+        ),
+        key(
+            "proxy_protocol",
+            Kind::Flag,
+            "Each connection begins with a header of the PROXY protocol, version 1 or 2, which says where it comes from; one without is closed. Default false.",
         ),
         key(
             "mtls",
@@ -117,6 +147,8 @@ pub(super) struct InboundSite<'n> {
     pub(super) allow: Rules,
     /// Who shares a rate limit; `None`: there is none.
     pub(super) rate_limit_by: Option<RateLimitScope>,
+    /// The application behind it, for `mesh proxy`.
+    pub(super) application: Option<Application>,
 }
 
 impl InboundSite<'_> {
@@ -136,10 +168,17 @@ pub(super) fn inbound<'n>(
     let fields = Fields::open(reader, &entry.value, &INBOUND_KIND)?;
     let mut listener = Listener::new(&*entry.key);
     listener.address = fields.value("listen").and_then(|(node, _)| address(reader, node));
-    listener.forward = fields.value("forward").and_then(|(node, _)| address(reader, node));
+    let bytes = carries_bytes(reader, &fields);
+    let application = forward::forward(reader, &fields, (entry, bytes));
+    listener.forward = application.as_ref().map(|application| application.forward.clone());
+    fields.set(reader, "proxy_protocol", &mut listener.proxy_protocol);
     let security = chains::security(reader, &fields, entry);
-    let deny = Rules::read(reader, &fields, "deny");
-    let allow = Rules::read(reader, &fields, "allow");
+    let mut deny = Rules::read(reader, &fields, "deny");
+    let mut allow = Rules::read(reader, &fields, "allow");
+    if listener.proxy_protocol {
+        deny.are_of_proxied();
+        allow.are_of_proxied();
+    }
     let rate_limit: Option<LocalRateLimit> = fields.read(reader, "rate_limit");
     let rate_limit_by = rate_limit.as_ref().map(|limit| limit.scope);
     let asking = Asking {
@@ -147,9 +186,17 @@ pub(super) fn inbound<'n>(
         ext_authz: fields.read(reader, "ext_authz"),
         rate_limit,
     };
-    let filters = filters(deny.policies.clone(), allow.policies.clone(), asking);
-    let mut http = HttpConnectionManager::serving(filters);
-    options::read(reader, &fields, &mut http);
+    let mut carried = HttpConnectionManager::serving(Vec::new());
+    options::read(reader, &fields, &mut carried);
+    let carried = if bytes {
+        fields.misplaced(reader, &OF_REQUESTS, "on a port of `protocol: tcp`");
+        deny.need_requests(reader);
+        allow.need_requests(reader);
+        Carried::Bytes(network_rbac(deny.policies.clone(), allow.policies.clone()))
+    } else {
+        carried.http_filters = filters(deny.policies.clone(), allow.policies.clone(), asking);
+        Carried::Http(Arc::new(carried))
+    };
     let handshake = fields.read(reader, "handshake_timeout");
     let security = security?;
     if security.mode == Mtls::Off {
@@ -157,10 +204,16 @@ pub(super) fn inbound<'n>(
         allow.need_proof(reader);
     }
     let crl = identity.and_then(|identity| identity.files()?.crl.clone());
-    listener.filter_chains = security.chains(&Arc::new(http), crl, handshake);
+    listener.filter_chains = security.chains(&carried, crl, handshake);
     let (name, node) = (entry.key_span, &*entry.value);
     let value = Arc::new(listener);
-    Some(InboundSite { name, node, value, security, deny, allow, rate_limit_by })
+    Some(InboundSite { name, node, value, security, deny, allow, rate_limit_by, application })
+}
+
+/// Whether a port carries bytes, and not requests.
+fn carries_bytes(reader: &mut Reader<'_>, fields: &Fields<'_>) -> bool {
+    let protocol = fields.value("protocol");
+    protocol.and_then(|(node, kind)| word(reader, node, kind, &PROTOCOLS)).unwrap_or_default()
 }
 
 /// What is asked of those that the rules let in.
@@ -174,10 +227,7 @@ struct Asking {
 /// what is refused takes no token of the rate.
 fn filters(deny: rule::Policies, allow: rule::Policies, asking: Asking) -> Vec<HttpFilter> {
     let filter = |name: &str, action, policies: rule::Policies| {
-        let mut rules = Rbac::default();
-        (rules.action, rules.policies) = (action, policies);
-        let filter = RbacFilter { rules: Some(Arc::new(rules)), ..RbacFilter::default() };
-        HttpFilter::new(name, HttpFilterConfig::Rbac(Arc::new(filter)))
+        HttpFilter::new(name, HttpFilterConfig::Rbac(rbac(action, policies)))
     };
     let denying = (!deny.is_empty()).then(|| filter("deny", RbacAction::Deny, deny));
     let Asking { jwt, ext_authz, rate_limit } = asking;
@@ -191,15 +241,22 @@ fn filters(deny: rule::Policies, allow: rule::Policies, asking: Asking) -> Vec<H
     denying.into_iter().chain([allowing]).chain(asking).collect()
 }
 
+fn rbac(action: RbacAction, policies: rule::Policies) -> Arc<RbacFilter> {
+    let mut rules = Rbac::default();
+    (rules.action, rules.policies) = (action, policies);
+    Arc::new(RbacFilter { rules: Some(Arc::new(rules)), ..RbacFilter::default() })
+}
+
+/// The same of connections: denied first, then allowed; without `allow`, nobody is.
+fn network_rbac(deny: rule::Policies, allow: rule::Policies) -> Vec<Arc<RbacFilter>> {
+    let denying = (!deny.is_empty()).then(|| rbac(RbacAction::Deny, deny));
+    denying.into_iter().chain([rbac(RbacAction::Allow, allow)]).collect()
+}
+
 /// Reports ports that listen at the same address.
-pub(super) fn check_addresses(
-    reader: &mut Reader<'_>,
-    sites: &BTreeMap<Arc<str>, InboundSite<'_>>,
-) {
+pub(super) fn check_addresses(reader: &mut Reader<'_>, ports: &[(&Address, Span)]) {
     let mut taken: BTreeMap<&Address, Span> = BTreeMap::new();
-    for site in sites.values() {
-        let Some(address) = &site.value.address else { continue };
-        let span = site.span("listen");
+    for &(address, span) in ports {
         let Some(first) = taken.get(address) else {
             taken.insert(address, span);
             continue;

@@ -47,6 +47,8 @@ pub(in crate::config) struct Rules {
     pub(super) policies: Policies,
     /// Where the rules are that allow or deny everything to anyone.
     pub(in crate::config) for_all: Vec<Span>,
+    /// Where rules say what they are about, which only requests have.
+    of_requests: Vec<Span>,
     /// Where those are that name somebody who has to prove it.
     pub(in crate::config) of_identities: Vec<Span>,
 }
@@ -83,6 +85,7 @@ impl Rules {
                 .suggest("write `from: [\"spiffe://example.org/name\"]`, or `from: anyone`");
         }
         let everything = fields.own("match").is_none();
+        self.of_requests.extend(fields.own("match").map(|entry| entry.key_span));
         if let (Some(what), Some((node, _))) = (&what, fields.value("match"))
             && what.is_empty()
             && node.one_or_many().is_empty()
@@ -109,6 +112,25 @@ impl Rules {
             let message = format!("another rule of `{list}` is called `{name}`");
             let suggestion = "give each its own name, or none";
             reader.report.add(code::DUPLICATE_NAME, span, message).suggest(suggestion);
+        }
+    }
+
+    /// Connections come from a proxy that says who connects to it: addresses are of those.
+    pub(super) fn are_of_proxied(&mut self) {
+        let principals = self.policies.values_mut().flat_map(|policy| &mut policy.principals);
+        for principal in principals {
+            if let Principal::DirectRemoteIp(block) = principal {
+                *principal = Principal::RemoteIp(*block);
+            }
+        }
+    }
+
+    /// Reports rules about requests, on a port of bytes.
+    pub(super) fn need_requests(&self, reader: &mut Reader<'_>) {
+        for span in &self.of_requests {
+            let message = "a port of `protocol: tcp` has no requests to match";
+            let finding = reader.report.add(code::MISPLACED_KEY, *span, message);
+            finding.suggest("leave `match` out: the rule is about who may connect");
         }
     }
 

@@ -140,8 +140,9 @@ fn ineffective(reader: &mut Reader<'_>, site: &ClusterSite<'_>, rules: &OutlierD
 /// Reports clusters that no route sends to and no port asks, unless a header may name any.
 pub(super) fn check_unused(reader: &mut Reader<'_>, draft: &Draft<'_>) {
     let mut used = BTreeSet::new();
-    for site in draft.hosts.iter().flat_map(|host| &host.routes) {
-        let RouteAction::Forward(forward) = &site.route.action else { continue };
+    let routes = draft.hosts.iter().flat_map(|host| &host.routes).map(|site| &site.route);
+    for route in routes.chain(draft.routes_of_ports()) {
+        let RouteAction::Forward(forward) = &route.action else { continue };
         match &forward.cluster {
             ClusterSpecifier::Cluster(name) => {
                 used.insert(name);

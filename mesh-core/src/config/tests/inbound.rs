@@ -10,7 +10,7 @@ use crate::model::matcher::StringPattern;
 use crate::model::secret::SecretSource;
 use crate::model::tls::{TlsIdentity, TlsRoots, UpstreamTls};
 use crate::model::{
-    Address, FilterChain, IdentityOrigin, SanKind, SanMatcher, StringMatcher, TlsPolicy,
+    Address, FilterChain, ForwardTo, IdentityOrigin, SanKind, SanMatcher, StringMatcher, TlsPolicy,
 };
 use crate::time::WallTime;
 use std::path::Path;
@@ -88,7 +88,8 @@ fn a_strict_port() {
     let update = update();
     let web = &update.listeners["web"];
     assert_eq!(web.address, Some(Address::Socket("0.0.0.0:8443".parse().unwrap())));
-    assert_eq!(web.forward, Some(Address::Socket("127.0.0.1:8080".parse().unwrap())));
+    let to = ForwardTo::Application("inbound|web".into());
+    assert_eq!(web.forward.as_ref().map(|forward| &forward.to), Some(&to));
     assert_eq!((web.filter_chains.len(), web.default_filter_chain.is_none()), (1, true));
     let chain = chain(&update, "web", 0);
     let tls = chain.tls.unwrap();

@@ -106,6 +106,7 @@ fn check(text: &str, accepted: bool) {
 fn it_accepts_every_key() {
     check(EVERYTHING, true);
     check(INBOUND, true);
+    check(proxy::FILE, true);
     check("version: 1\nidentity: { spire: \"unix:///a\" }\n", true);
     check("version: 1\nx-anything: [1, { a: b }]\n", true);
     check(
@@ -122,6 +123,7 @@ fn every_key_that_it_knows_is_in_the_example() {
     let mut seen = BTreeSet::new();
     keys(&document(EVERYTHING), &mut seen);
     keys(&document(INBOUND), &mut seen);
+    keys(&document(proxy::FILE), &mut seen);
     seen.insert("spire".to_owned());
     for (title, shape) in schema["$defs"].as_object().unwrap() {
         for key in shape["properties"].as_object().into_iter().flatten().map(|(key, _)| key) {

@@ -260,6 +260,14 @@ static REASONS: &[(Reason, Text)] = &[
         ],
     ),
     (
+        connect(ConnectFailure::OwnPort),
+        [
+            "The endpoint is a port of `outbound` of this very proxy, which would send to itself; it does not connect.",
+            "The address of the proxy was written in place of the service's; a name that resolves to this machine.",
+            "The cluster's endpoints, and `listen` of the ports of `outbound`.",
+        ],
+    ),
+    (
         connect(ConnectFailure::RuntimeGone),
         [
             "The runtime that connections live on has ended.",

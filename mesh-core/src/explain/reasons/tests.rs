@@ -11,7 +11,7 @@ use crate::outcome::{
 };
 use std::time::Duration;
 
-const CONNECT: [ConnectFailure; 17] = [
+const CONNECT: [ConnectFailure; 18] = [
     ConnectFailure::Refused,
     ConnectFailure::Unreachable,
     ConnectFailure::Timeout,
@@ -27,6 +27,7 @@ const CONNECT: [ConnectFailure; 17] = [
     ConnectFailure::TlsUnavailable,
     ConnectFailure::SecretUnavailable,
     ConnectFailure::Handshake,
+    ConnectFailure::OwnPort,
     ConnectFailure::RuntimeGone,
     ConnectFailure::Other,
 ];
@@ -122,6 +123,7 @@ fn is_listed(reason: &Reason) {
                 | ConnectFailure::TlsUnavailable
                 | ConnectFailure::SecretUnavailable
                 | ConnectFailure::Handshake
+                | ConnectFailure::OwnPort
                 | ConnectFailure::RuntimeGone
                 | ConnectFailure::Other,
             ) => {}

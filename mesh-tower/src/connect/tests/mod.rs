@@ -173,6 +173,7 @@ impl Bench {
     ) -> Self {
         let limits = Arc::new(limits);
         let mut settings = PoolSettings {
+            proxy_protocol: None,
             speaks: Speaks::of(protocol),
             options: ConnectionOptions::default(),
             max_connections_per_endpoint: None,

@@ -40,6 +40,11 @@ pub(super) fn decode(
         if let Some(protocol) = words.one_of(walk, "protocol", &[("tcp", model::Protocol::Tcp)]) {
             model.protocol = protocol;
         }
+        model.proxy_protocol = words.one_of(
+            walk,
+            "proxy_protocol",
+            &[("v1", model::ProxyProtocol::V1), ("v2", model::ProxyProtocol::V2)],
+        );
         retries(walk, words, model);
         words.within(walk, "lb", |walk, words| lb(walk, words, &mut model.lb_policy, context));
         let rules = model.outlier_detection.as_mut().zip(message.outlier_detection.as_ref());

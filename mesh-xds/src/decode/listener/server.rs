@@ -20,11 +20,12 @@ use crate::decode::common::{Walk, type_name};
 use crate::decode::{Context, FieldError, Ignored, words};
 use envoy_types::pb::envoy::config::listener::v3 as pb;
 use mesh_core::inbound::check_matches;
-use mesh_core::model::{Address, FilterChain, Listener};
+use mesh_core::model::{FilterChain, Forward, ForwardTo, Listener};
 use pb::listener_filter::ConfigType;
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
+use words::Words;
 
 /// Sees the ClientHello before a chain is chosen, as our acceptor does.
 const TLS_INSPECTOR: &str = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
@@ -51,14 +52,8 @@ fn listener(walk: &mut Walk, message: &pb::Listener, context: &Context) -> XdsSe
     let mut found = Listener::new(&*message.name);
     found.address = address(walk, message.address.as_ref());
     words::read(walk, message.metadata.as_ref(), |walk, words| {
-        let Some(text) = words.text(walk, "forward") else { return };
-        found.forward = match text.strip_prefix("unix:") {
-            Some(path) => Some(Address::Unix(Path::new(path).into())),
-            None => text.parse().ok().map(Address::Socket),
-        };
-        if found.forward.is_none() {
-            walk.error_at("forward", "it is no IP address with a port, and no `unix:` path");
-        }
+        words.within(walk, "forward", |walk, words| found.forward = forward(walk, words));
+        found.proxy_protocol = words.flag(walk, "proxy_protocol").unwrap_or_default();
     });
     let mut chains = Chains { names: BTreeSet::new(), context, listener: &found.name.clone() };
     let mut routes = Vec::new();
@@ -96,6 +91,29 @@ fn listener(walk: &mut Walk, message: &pb::Listener, context: &Context) -> XdsSe
     }
     XdsServer::new(Arc::new(found), routes)
 }
+
+/// Where `mesh proxy` sends what the listener takes.
+fn forward(walk: &mut Walk, words: &mut Words<'_>) -> Option<Forward> {
+    const TO: [(&str, To); 3] = [
+        ("application", |authority| Some(ForwardTo::Application(authority?))),
+        ("authority", |authority| Some(ForwardTo::Authority(authority?))),
+        ("each_authority", |_| Some(ForwardTo::EachAuthority)),
+    ];
+    let to = words.one_of(walk, "to", &TO);
+    let authority = words.text(walk, "authority").map(Arc::from);
+    let idle = words.time(walk, "idle_timeout", Duration::ZERO);
+    let to = to.and_then(|to| to(authority));
+    if to.is_none() {
+        walk.error("it says to whom (`to`), and by which `authority`");
+    }
+    let mut forward = Forward::new(to?);
+    if let Some(idle) = idle {
+        forward.idle_timeout = Some(idle).filter(|idle| !idle.is_zero());
+    }
+    Some(forward)
+}
+
+type To = fn(Option<Arc<str>>) -> Option<ForwardTo>;
 
 /// gRFC A36: what a server can't do must not be set.
 fn unsupported(walk: &mut Walk, message: &pb::Listener) {

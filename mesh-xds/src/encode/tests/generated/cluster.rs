@@ -10,8 +10,8 @@ use mesh_core::model::tls::{SpiffeBundles, TlsIdentity, TlsRoots, UpstreamTls, V
 use mesh_core::model::{
     Cluster, ClusterLoadAssignment, ConnectionOptions, Discovery, DnsLookupFamily, DnsOptions,
     DropOverload, Endpoint, Fraction, LbAlgorithm, LbPolicy, Locality, LocalityEndpoints,
-    MetadataValue, OutlierDetection, Protocol, SanKind, SanMatcher, Secret, SlowStart, TlsLabels,
-    TlsMatch, TlsPolicy,
+    MetadataValue, OutlierDetection, Protocol, ProxyProtocol, SanKind, SanMatcher, Secret,
+    SlowStart, TlsLabels, TlsMatch, TlsPolicy,
 };
 use std::net::SocketAddr;
 use std::path::Path;
@@ -30,6 +30,10 @@ impl Draw {
             [Protocol::Auto, Protocol::Http1, Protocol::Http2][self.below(3) as usize];
         if self.ours() {
             cluster.protocol = Protocol::Tcp;
+            cluster.proxy_protocol = self.some(|draw| match draw.coin() {
+                true => ProxyProtocol::V1,
+                false => ProxyProtocol::V2,
+            });
         }
         cluster.discovery = self.discovery();
         if let Some(tls) = self.some(Self::tls) {

@@ -9,12 +9,13 @@ use mesh_core::model::filter_chain::{
 use mesh_core::model::secret::SecretSource;
 use mesh_core::model::tls::{DownstreamTls, TlsIdentity, TlsRoots, ValidationSecret};
 use mesh_core::model::{
-    Address, Cidr, FilterChain, HttpConnectionManager, HttpFilter, HttpFilterConfig,
-    HttpFilterOverride, Listener, Permission, Policy, Principal, Rbac, RbacAction, RbacFilter,
-    Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
+    Address, Cidr, FilterChain, Forward, ForwardTo, HttpConnectionManager, HttpFilter,
+    HttpFilterConfig, HttpFilterOverride, Listener, Permission, Policy, Principal, Rbac,
+    RbacAction, RbacFilter, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
 };
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 const CRL: &str = "-----BEGIN X509 CRL-----";
 
@@ -24,7 +25,17 @@ impl Draw {
         let mut listener = Listener::new(name);
         listener.address = Some(Address::Socket(SocketAddr::from(([127, 0, 0, 1], 8443))));
         if self.ours() {
-            listener.forward = Some(SocketAddr::from(([127, 0, 0, 1], 9000)).into());
+            let to = match self.below(3) {
+                0 => ForwardTo::Application("inbound|a".into()),
+                1 => ForwardTo::Authority("outbound|a".into()),
+                _ => ForwardTo::EachAuthority,
+            };
+            let mut forward = Forward::new(to);
+            if self.coin() {
+                forward.idle_timeout = self.some(|_| Duration::from_secs(7));
+            }
+            listener.forward = Some(forward);
+            listener.proxy_protocol = self.coin();
         }
         for number in 0..self.below(3) {
             let mut chain = self.chain(&format!("chain-{number}"));

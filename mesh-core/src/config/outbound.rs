@@ -1,0 +1,199 @@
+//! `outbound`: ports of `mesh proxy` through which an application beside it calls others.
+//!
+//! A port routes by the authority of each request, through the virtual hosts, unless it names a cluster or a split:
+//! then everything that comes goes there, and the port's options of forwarding hold for it. Bytes have no authority,
+//! so a port of them always names one. It becomes a [`Listener`] of Envoy's that takes everything in plaintext: who
+//! can reach it is the application. So it listens on this machine alone, unless it says that it is open.
+
+use super::address::address;
+use super::cluster::ClusterSite;
+use super::fields::Fields;
+use super::inbound::{PROTOCOL, PROTOCOLS, only_route};
+use super::node::{Entry, Node, Span};
+use super::route::{self, CLUSTER_KEYS, FORWARD_KEYS};
+use super::shape::{Key, Kind, Shape, key};
+use super::value::word;
+use super::{code, reader::Reader};
+use crate::model::filter_chain::{EscapedSlashes, ForwardClientCert};
+use crate::model::{
+    Address, ClusterSpecifier, FilterChain, Forward, ForwardAction, ForwardTo,
+    HttpConnectionManager, Listener, Protocol, VirtualHost,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+const PORT_KEYS: &[Key] = &[
+    key("listen", Kind::Text, "Where it listens: `127.0.0.1:15001`, `unix:/run/mesh/db.sock`.")
+        .required(),
+    key(
+        "open",
+        Kind::Flag,
+        "Others than this machine may call through it, in plaintext and without proof of who they are. Default false.",
+    ),
+    key(
+        "protocol",
+        PROTOCOL,
+        "http, or tcp: bytes. Default tcp before clusters of `protocol: tcp`, else http.",
+    ),
+    key(
+        "proxy_protocol",
+        Kind::Flag,
+        "Each connection begins with a header of the PROXY protocol, version 1 or 2; one without is closed. Default false.",
+    ),
+];
+static OUTBOUND: Shape = Shape::new("outbound", &[PORT_KEYS, CLUSTER_KEYS, FORWARD_KEYS]);
+/// One port.
+pub(super) static OUTBOUND_KIND: Kind = Kind::Mapping(&OUTBOUND);
+
+const CLUSTERS: [&str; 2] = ["cluster", "split"];
+/// Keys that mean something only where calls are routed by the port itself.
+const OF_ROUTES: [&str; 10] = [
+    "split_by",
+    "timeout",
+    "max_stream_duration",
+    "idle_timeout",
+    "retry",
+    "hedge",
+    "hash",
+    "priority",
+    "transparent_retry",
+    "peek_trailers",
+];
+/// Of them, those that mean something only where there are requests.
+const OF_REQUESTS: [&str; 4] = ["max_stream_duration", "retry", "hedge", "peek_trailers"];
+
+/// A port with the places that lints point at.
+pub(super) struct OutboundSite<'n> {
+    pub(super) name: Span,
+    pub(super) node: &'n Node,
+    pub(super) value: Arc<Listener>,
+    /// Its routes; `None`: those of the virtual hosts.
+    pub(super) host: Option<Arc<VirtualHost>>,
+}
+
+impl OutboundSite<'_> {
+    /// The value of a key, or the port's name when it has no such key.
+    pub(super) fn span(&self, key: &str) -> Span {
+        self.node.get(key).map_or(self.name, |entry| entry.value.span)
+    }
+}
+
+/// Reads one port. `clusters` are all that can be read.
+pub(super) fn outbound<'n>(
+    reader: &mut Reader<'_>,
+    entry: &'n Entry,
+    clusters: &BTreeMap<Arc<str>, ClusterSite<'_>>,
+    defaults: Option<&'n Node>,
+) -> Option<OutboundSite<'n>> {
+    reader.check_name(&entry.key, entry.key_span);
+    let fields = Fields::open(reader, &entry.value, &OUTBOUND_KIND)?.or(defaults);
+    let name: Arc<str> = format!("outbound|{}", entry.key).into();
+    let mut listener = Listener::new(Arc::clone(&name));
+    listener.address = fields.value("listen").and_then(|(node, _)| address(reader, node));
+    check_open(reader, &fields, listener.address.as_ref());
+    fields.set(reader, "proxy_protocol", &mut listener.proxy_protocol);
+    fields.at_most_one(reader, &CLUSTERS, code::CONFLICTING_KEYS);
+    let specifier = route::clusters(reader, &fields);
+    if fields.own("split").is_none() {
+        fields.misplaced(reader, &["split_by"], "without `split`");
+    }
+    let bytes = carries_bytes(reader, &fields, specifier.as_ref(), clusters);
+    let mut action = ForwardAction::new(
+        specifier.clone().unwrap_or_else(|| ClusterSpecifier::Cluster(Arc::from(""))),
+    );
+    route::options(reader, &fields, &mut action);
+    let named = !fields.present(&CLUSTERS).is_empty();
+    if !named {
+        fields.misplaced(reader, &OF_ROUTES[1..], "without `cluster` or `split`: routes say it");
+    }
+    if bytes {
+        need_clusters(reader, &fields, named);
+        fields.misplaced(reader, &OF_REQUESTS, "on a port of `protocol: tcp`");
+    }
+    let to = match specifier {
+        Some(_) => ForwardTo::Authority(Arc::clone(&name)),
+        None => ForwardTo::EachAuthority,
+    };
+    let mut forward = Forward::new(to);
+    let idle: Option<Duration> = fields.own("idle_timeout").and(action.idle_timeout);
+    if fields.own("idle_timeout").is_some() {
+        forward.idle_timeout = idle;
+    }
+    if bytes {
+        // It is the stream's, not that of connecting.
+        action.idle_timeout = None;
+    }
+    listener.forward = Some(forward);
+    listener.filter_chains = vec![Arc::new(chain(bytes))];
+    let host = specifier.is_some().then(|| only_route(&name, action));
+    let value = Arc::new(listener);
+    Some(OutboundSite { name: entry.key_span, node: &entry.value, value, host })
+}
+
+/// What the application says is passed on as it is.
+fn chain(bytes: bool) -> FilterChain {
+    let http = (!bytes).then(|| {
+        let mut http = HttpConnectionManager::serving(Vec::new());
+        (http.path.normalize, http.path.merge_slashes) = (false, false);
+        http.path.escaped_slashes = EscapedSlashes::Keep;
+        http.forward_client_cert = ForwardClientCert::Sanitize;
+        Arc::new(http)
+    });
+    FilterChain::new("plaintext", http)
+}
+
+/// Whether the port carries bytes: as it says, or as its clusters do.
+fn carries_bytes(
+    reader: &mut Reader<'_>,
+    fields: &Fields<'_>,
+    specifier: Option<&ClusterSpecifier>,
+    clusters: &BTreeMap<Arc<str>, ClusterSite<'_>>,
+) -> bool {
+    let names: Vec<&Arc<str>> = match specifier {
+        Some(ClusterSpecifier::Cluster(name)) => vec![name],
+        Some(ClusterSpecifier::Split(split)) => {
+            split.clusters.iter().map(|part| &part.cluster).collect()
+        }
+        Some(ClusterSpecifier::Header(_)) | None => Vec::new(),
+    };
+    let known: Vec<_> = names.into_iter().filter_map(|name| clusters.get(name)).collect();
+    let speaks_bytes = |site: &&ClusterSite<'_>| site.value.cluster.protocol == Protocol::Tcp;
+    let said = fields.value("protocol");
+    let said = said.and_then(|(node, kind)| word(reader, node, kind, &PROTOCOLS));
+    let bytes = said.unwrap_or_else(|| known.iter().copied().any(|site| speaks_bytes(&site)));
+    for site in known.into_iter().filter(|site| speaks_bytes(site) != bytes) {
+        let name = &site.value.cluster.name;
+        let (message, suggestion) = if bytes {
+            (format!("`{name}` speaks HTTP, and the port carries bytes"), "give it `protocol: tcp`")
+        } else {
+            (format!("`{name}` speaks plain TCP, no HTTP"), "leave `protocol` of the port out")
+        };
+        let place = fields.present(&["cluster", "split"]);
+        let place = place.first().map_or_else(|| fields.span(), |entry| entry.value.span);
+        let finding = reader.report.add(code::INCONSISTENT_VALUES, place, message);
+        finding.suggest(suggestion).label(site.key_span("protocol"), "this cluster");
+    }
+    bytes
+}
+
+fn need_clusters(reader: &mut Reader<'_>, fields: &Fields<'_>, named: bool) {
+    if !named {
+        let message = "a port of `protocol: tcp` names where its bytes go: they have no authority";
+        let finding = reader.report.add(code::MISSING_KEY, fields.span(), message);
+        finding.suggest("write `cluster: NAME`, or `split: { … }`");
+    }
+}
+
+/// A port of plaintext for everybody is written as such.
+fn check_open(reader: &mut Reader<'_>, fields: &Fields<'_>, address: Option<&Address>) {
+    let open: Option<bool> = fields.read(reader, "open");
+    let (Some(Address::Socket(address)), Some(entry)) = (address, fields.own("listen")) else {
+        return;
+    };
+    if open != Some(true) && !address.ip().to_canonical().is_loopback() {
+        let message = format!("`{address}` lets others than this machine call as this one");
+        let finding = reader.report.add(code::OUTBOUND_OPENED, entry.value.span, message);
+        finding.suggest(format!("listen on `127.0.0.1:{}`, or write `open: true`", address.port()));
+    }
+}

@@ -1,0 +1,171 @@
+//! What `mesh proxy` is told: `outbound`, `forward` of a port, ports of bytes.
+
+use super::port::{port, told};
+use super::*;
+use crate::head::RequestHead;
+use crate::model::{
+    Address, ClusterSpecifier, ForwardAction, ForwardTo, Listener, Protocol, ProxyProtocol,
+    RouteAction, TlsPolicy,
+};
+use crate::random::SplitMix64;
+use crate::router::{Decision, Router};
+use std::time::Duration;
+
+pub(super) const FILE: &str = include_str!("proxy.yaml");
+
+fn update() -> ConfigUpdate {
+    let loaded = read(FILE);
+    loaded.update.unwrap_or_else(|| panic!("{:#?}", loaded.diagnostics))
+}
+
+/// What the routes do with a request that came to the port of this name, whatever its own authority is.
+fn route(update: &ConfigUpdate, port: &str) -> ForwardAction {
+    let listener = &update.listeners[port];
+    let authority = listener.forward.as_ref().and_then(|forward| forward.authority()).unwrap();
+    let slots: BTreeMap<Arc<str>, u32> = update.clusters.keys().cloned().zip(0..).collect();
+    let router = Router::compile(&update.route_configuration, &slots, None).unwrap();
+    let (method, headers) = (http::Method::GET, http::HeaderMap::new());
+    let head = RequestHead::new(&method, authority, "/a", &headers);
+    let decision = router.route(&head, &mut SplitMix64::new(1)).unwrap();
+    let Decision::Forward { target, .. } = decision else { panic!("{decision:?}") };
+    let target = router.targets().nth(target as usize).unwrap();
+    let RouteAction::Forward(forward) = &target.route.model().action else { panic!() };
+    forward.clone()
+}
+
+fn listener<'u>(update: &'u ConfigUpdate, name: &str) -> &'u Listener {
+    &update.listeners[name]
+}
+
+#[test]
+fn a_port_by_the_authority_of_each_request() {
+    let update = update();
+    let web = listener(&update, "outbound|web");
+    assert_eq!(web.address, Some(Address::Socket("127.0.0.1:15001".parse().unwrap())));
+    let forward = web.forward.as_ref().unwrap();
+    assert_eq!((&forward.to, forward.authority()), (&ForwardTo::EachAuthority, None));
+    assert_eq!(forward.idle_timeout, Some(Duration::from_secs(3600)));
+    assert!(forward.is_outbound() && !web.proxy_protocol);
+    let chain = &web.filter_chains[0];
+    let http = chain.http.as_ref().unwrap();
+    assert!(chain.tls.is_none() && http.http_filters.is_empty() && !http.path.normalize);
+}
+
+#[test]
+fn a_port_of_one_cluster_has_the_options_of_a_route() {
+    let update = update();
+    let reviews = listener(&update, "outbound|reviews");
+    assert!(reviews.filter_chains[0].http.is_some());
+    let action = route(&update, "outbound|reviews");
+    assert_eq!(action.cluster, ClusterSpecifier::Cluster("reviews".into()));
+    assert_eq!((action.timeout, action.retry_policy.is_some()), (Duration::from_secs(3), true));
+}
+
+#[test]
+fn a_port_of_bytes_is_told_by_its_clusters() {
+    let update = update();
+    let db = listener(&update, "outbound|db");
+    assert!(db.filter_chains[0].http.is_none() && db.proxy_protocol);
+    let idle = db.forward.as_ref().unwrap().idle_timeout;
+    assert_eq!(idle, Some(Duration::from_secs(300)));
+    let action = route(&update, "outbound|db");
+    let ClusterSpecifier::Split(split) = &action.cluster else { panic!("{action:?}") };
+    assert_eq!((split.clusters.len(), action.idle_timeout), (2, None));
+    assert_eq!(update.clusters["db"].cluster.proxy_protocol, Some(ProxyProtocol::V2));
+    // Authorities are compared in lower case.
+    assert_eq!(route(&update, "outbound|Other").hash_policy.len(), 1);
+}
+
+#[test]
+fn the_application_is_a_cluster_of_its_own() {
+    let update = update();
+    let application = |name: &str| &update.clusters[name];
+    let web = application("inbound|web");
+    assert_eq!((web.cluster.protocol, &web.cluster.tls), (Protocol::Auto, &TlsPolicy::Off));
+    assert_eq!(web.endpoints.as_ref().map(|endpoints| endpoints.len()), Some(1));
+    assert_eq!(route(&update, "web").timeout, Duration::ZERO);
+    let grpc = application("inbound|grpc");
+    assert_eq!(grpc.cluster.protocol, Protocol::Http2);
+    assert_eq!(grpc.cluster.connection.connect_timeout, Duration::from_secs(1));
+    assert_eq!(listener(&update, "grpc").forward.as_ref().unwrap().idle_timeout, None);
+    let other = route(&update, "other").cluster;
+    assert_eq!(other, ClusterSpecifier::Cluster("reviews".into()));
+    assert!(!update.clusters.contains_key("inbound|other"));
+}
+
+#[test]
+fn of_bytes_only_who_connects_is_asked() {
+    let update = update();
+    let port = listener(&update, "bytes");
+    let chain = &port.filter_chains[0];
+    assert!(chain.http.is_none() && port.proxy_protocol);
+    assert_eq!(chain.network_rbac.len(), 2);
+    let cluster = &update.clusters["inbound|bytes"].cluster;
+    let expected = (Protocol::Tcp, Some(ProxyProtocol::V1));
+    assert_eq!((cluster.protocol, cluster.proxy_protocol), expected);
+}
+
+/// A document with clusters for HTTP and for bytes, and the port `p` of `outbound` of these keys.
+fn outbound(keys: &str) -> String {
+    format!(
+        "version: 1\nclusters: {{ web: {{ dns: \"a:80\" }}, db: {{ dns: \"b:5\", protocol: tcp }} }}\noutbound: {{ p: {{ {keys} }} }}\n"
+    )
+}
+
+#[test]
+fn mistakes_of_outbound() {
+    let check = |keys: &str, code: &str, part: &str| told(&outbound(keys), code, part);
+    let at = "listen: \"127.0.0.1:1\"";
+    check("cluster: web", "missing_key", "`listen` is missing");
+    check(&format!("{at}, cluster: wep"), "unknown_cluster", "did you mean `web`");
+    check(&format!("{at}, cluster: web, split: {{ db: 1 }}"), "conflicting_keys", "keep one of");
+    check(&format!("{at}, protocol: tcp"), "missing_key", "names where its bytes go");
+    check(&format!("{at}, protocol: tcp, cluster: web"), "inconsistent_values", "speaks HTTP");
+    check(&format!("{at}, protocol: http, cluster: db"), "inconsistent_values", "plain TCP");
+    check(&format!("{at}, split: {{ web: 1, db: 1 }}"), "inconsistent_values", "`web` speaks HTTP");
+    check(&format!("{at}, timeout: 1s"), "misplaced_key", "routes say it");
+    check(&format!("{at}, cluster: db, retry: off"), "misplaced_key", "protocol: tcp");
+    check(&format!("{at}, cluster: web, split_by: random"), "misplaced_key", "without `split`");
+    check("listen: \"0.0.0.0:1\"", "outbound_opened 3:26", "127.0.0.1:1");
+    check("listen: \"[::]:1\", open: false", "outbound_opened", "open: true");
+    check(&format!("{at}, hash: {{ regex: \"(\" }}, cluster: web"), "missing_key", "");
+    good(&outbound("listen: \"0.0.0.0:1\", open: true"));
+    good(&outbound("listen: \"[::ffff:127.0.0.1]:1\""));
+}
+
+#[test]
+fn mistakes_of_forward() {
+    let check = |keys: &str, code: &str, part: &str| told(&port(keys), code, part);
+    check("allow: [], forward: { protocol: http1 }", "missing_key", "`address` or `cluster`");
+    check("allow: [], forward: { address: \"1.2.3.4\" }", "invalid_address", "port is missing");
+    check("allow: [], forward: { cluster: x }", "unknown_cluster", "no cluster `x`");
+    let both = "allow: [], forward: { cluster: x, address: \"1.2.3.4:5\" }";
+    check(both, "conflicting_keys", "exclude each other");
+    let of_cluster = "allow: [], forward: { cluster: x, protocol: http1 }";
+    check(of_cluster, "misplaced_key", "the cluster says it");
+    let proxied = "allow: [], forward: { address: \"1.2.3.4:5\", proxy_protocol: v1 }";
+    check(proxied, "misplaced_key", "protocol: tcp");
+    for forward in ["127.0.0.1:8443", "0.0.0.0:8443", "[::ffff:127.0.0.1]:8443"] {
+        let keys = format!("listen: \"0.0.0.0:8443\", allow: [], forward: \"{forward}\"");
+        check(&keys, "forward_loop", "where the application itself listens");
+    }
+    let elsewhere = "listen: \"127.0.0.1:1\", allow: [], forward: \"127.0.0.2:1\"";
+    assert!(read(&port(elsewhere)).update.is_some());
+}
+
+#[test]
+fn mistakes_of_ports_of_bytes() {
+    let check = |keys: &str, code: &str, part: &str| told(&port(keys), code, part);
+    let bytes = |keys: &str| format!("protocol: tcp, {keys}");
+    let matching = bytes("allow: [{ from: anyone, match: { prefix: / } }]");
+    check(&matching, "misplaced_key", "no requests");
+    check(&bytes("allow: [], limits: { max_headers: 5 }"), "misplaced_key", "`limits`");
+    check(&bytes("allow: [], rate_limit: { requests: 1, per: 1s }"), "misplaced_key", "rate_limit");
+}
+
+#[test]
+fn ports_listen_in_one_place_each() {
+    let text = outbound("listen: \"127.0.0.1:1\"")
+        + "inbound: { q: { listen: \"127.0.0.1:1\", mtls: off, allow: [] } }\n";
+    told(&text, "duplicate_listen", "listened at already");
+}

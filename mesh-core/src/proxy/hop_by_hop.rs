@@ -1,0 +1,140 @@
+//! Headers that are of one connection, and end with it (RFC 9110 section 7.6.1).
+//!
+//! - `connection` and what it names; `keep-alive`, `proxy-connection`, `transfer-encoding`, `upgrade`.
+//! - `te` stays as `trailers`, which says that who asked can take them (gRPC asks for it).
+//! - `expect: 100-continue` has been answered by who took the request (Envoy does the same).
+//! - `proxy-authorization` and `proxy-authenticate` are between a client and its proxy.
+//!
+//! Of a request for another protocol, and of the answer that agrees, `upgrade` stays, and `connection` names it alone.
+
+use http::header::{
+    CONNECTION, EXPECT, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// Headers that `connection` must not take away: without them nobody knows what a message is, or for whom.
+const NEVER_NAMED: [&str; 6] =
+    ["host", "content-length", "content-type", "te", "trailer", "authorization"];
+
+/// Takes them off. `upgrades`: the message asks for another protocol, or agrees to it.
+pub fn strip(headers: &mut HeaderMap, upgrades: bool) {
+    if !headers.iter().any(|(name, value)| is_hop_by_hop(name, value)) {
+        return;
+    }
+    let upgrade = if upgrades { headers.remove(UPGRADE) } else { None };
+    for name in named(headers) {
+        headers.remove(name);
+    }
+    let fixed = [
+        CONNECTION,
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        TRANSFER_ENCODING,
+        UPGRADE,
+        EXPECT,
+        PROXY_AUTHORIZATION,
+        PROXY_AUTHENTICATE,
+    ];
+    for name in fixed {
+        headers.remove(name);
+    }
+    if headers.contains_key(TE) {
+        let takes_trailers = headers.get_all(TE).iter().any(takes_trailers);
+        headers.remove(TE);
+        if takes_trailers {
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
+    }
+    if let Some(upgrade) = upgrade {
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, upgrade);
+    }
+}
+
+/// One look at the lengths of names; most heads have none of them.
+fn is_hop_by_hop(name: &HeaderName, value: &HeaderValue) -> bool {
+    match name.as_str().len() {
+        2 => *name == TE && value != "trailers",
+        6 => *name == EXPECT,
+        7 => *name == UPGRADE,
+        10 => *name == CONNECTION || *name == KEEP_ALIVE,
+        16 => *name == PROXY_CONNECTION,
+        17 => *name == TRANSFER_ENCODING,
+        18 => *name == PROXY_AUTHENTICATE,
+        19 => *name == PROXY_AUTHORIZATION,
+        _ => false,
+    }
+}
+
+/// What `connection` names.
+fn named(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(CONNECTION).iter();
+    let names = values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    let names = names.filter_map(|name| name.trim().parse::<HeaderName>().ok());
+    names.filter(|name| !NEVER_NAMED.contains(&name.as_str())).collect()
+}
+
+fn takes_trailers(value: &HeaderValue) -> bool {
+    let words = value.to_str().unwrap_or_default().split(',');
+    let mut words = words.map(|word| word.split(';').next().unwrap_or_default().trim());
+    words.any(|word| word.eq_ignore_ascii_case("trailers"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is left of `name: value` lines.
+    #[track_caller]
+    fn check(came: &[&str], upgrades: bool, left: &[&str]) {
+        let lines = |lines: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                let (name, value) = line.split_once(": ").unwrap();
+                headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+            }
+            headers
+        };
+        let mut headers = lines(came);
+        strip(&mut headers, upgrades);
+        assert_eq!(headers, lines(left), "{came:?}");
+    }
+
+    #[test]
+    fn rfc9110_7_6_1_what_is_of_the_connection_goes() {
+        check(&["accept: x", "host: a"], false, &["accept: x", "host: a"]);
+        check(&["connection: close", "accept: x"], false, &["accept: x"]);
+        check(&["connection: close, X-Hop", "x-hop: 1", "x-end: 2"], false, &["x-end: 2"]);
+        check(&["connection: x-a", "connection: x-b", "x-a: 1", "x-b: 1"], false, &[]);
+        check(&["keep-alive: timeout=5", "transfer-encoding: chunked"], false, &[]);
+        check(&["proxy-connection: keep-alive", "proxy-authorization: Basic x"], false, &[]);
+        check(&["expect: 100-continue", "content-length: 3"], false, &["content-length: 3"]);
+    }
+
+    #[test]
+    fn nobody_is_made_deaf_by_what_connection_names() {
+        for kept in ["host: a", "content-length: 3", "content-type: x", "authorization: b"] {
+            let name = kept.split_once(':').unwrap().0;
+            check(&[&format!("connection: {name}"), kept], false, &[kept]);
+        }
+    }
+
+    #[test]
+    fn te_says_no_more_than_trailers() {
+        check(&["te: trailers"], false, &["te: trailers"]);
+        check(&["te: gzip, Trailers;q=0.5"], false, &["te: trailers"]);
+        check(&["te: gzip", "te: trailers"], false, &["te: trailers"]);
+        check(&["te: gzip", "connection: te"], false, &[]);
+        check(&["te: trailers", "connection: te"], false, &["te: trailers"]);
+    }
+
+    #[test]
+    fn an_upgrade_stays_where_it_is_asked_for() {
+        let came = ["connection: keep-alive, Upgrade", "upgrade: websocket", "keep-alive: 1"];
+        check(&came, true, &["connection: upgrade", "upgrade: websocket"]);
+        check(&came, false, &[]);
+    }
+}

@@ -1,0 +1,58 @@
+//! What `mesh proxy` does, for programs: ports that pass on what comes to them, by the mesh's routes.
+//!
+//! A service that can't link the mesh has it beside it. What it calls it calls through a port of `outbound`; who calls
+//! it comes through a port of `inbound`, which knows who that is, and asks whether he may. [`Proxy`] opens the ports
+//! that the configuration has, and follows it.
+//!
+//! ```text
+//!             ┌ by the authority of each request ── virtual hosts ┐
+//!  outbound ──┤                                                   ├── the client's stack ──> endpoints
+//!             └ by the port's own cluster or split ───────────────┘
+//!  inbound  ──── the server's stack: identity, policies, limits ───── the application
+//! ```
+//!
+//! | file | holds |
+//! |---|---|
+//! | `run.rs` | which ports are open |
+//! | `bind.rs` | sockets |
+//! | `http.rs` | requests: what is done with their heads, and by whom they are answered |
+//! | `reply.rs` | what a request is told that nobody answered |
+//! | `tunnel.rs` | requests that go on in another protocol, and CONNECT |
+//! | `bytes.rs` | connections of bytes |
+//!
+//! # What passes
+//! - HTTP/1.0, HTTP/1.1, HTTP/2 and gRPC, with trailers and bodies of any length, which are never held.
+//! - Requests in absolute form, and CONNECT: a port of `outbound` without a cluster is a forward proxy, too
+//!   (`HTTP_PROXY`, `HTTPS_PROXY`).
+//! - WebSocket and every other upgrade of HTTP/1.1. To an endpoint it has a connection of its own.
+//! - Bytes, where a port says so.
+//!
+//! # What is done with a head
+//! Headers of the connection end with it ([`hop_by_hop`](mesh_core::proxy::hop_by_hop)); `x-request-id` and
+//! `x-forwarded-proto` are added where they are missing; a request that goes round is answered 508
+//! ([`hops`](mesh_core::proxy::hops)).
+//!
+//! To the application HTTP/1.1 is spoken, but for gRPC, unless `forward` says `http2`: most servers speak it, and what
+//! a caller speaks is not what the application has to.
+
+mod bind;
+mod bytes;
+mod http;
+mod reply;
+mod run;
+mod tunnel;
+
+pub(crate) use bytes::ForwardBytes;
+pub use run::{PortState, Proxy, ProxyError, ProxyPort};
+
+use crate::mesh::Mesh;
+use crate::tcp::RelayOptions;
+
+/// How bytes of a listener are passed on, as the configuration says now.
+fn relay_options(mesh: &Mesh, listener: &str) -> RelayOptions {
+    let snapshot = mesh.snapshot();
+    let listener = snapshot.listeners().get(listener);
+    let forward = listener.and_then(|listener| listener.model().forward.as_ref());
+    let options = RelayOptions::new();
+    forward.map_or(options, |forward| options.idle_timeout(forward.idle_timeout))
+}

@@ -1,0 +1,134 @@
+//! Requests that go on in another protocol, and CONNECT: what they agree on is carried by a task of its own.
+
+use super::http::Port;
+use super::relay_options;
+use super::reply::{self, ForwardBody, Told};
+use crate::MeshBody;
+use crate::error::Error;
+use crate::server::{Connection, Tunnel};
+use crate::tcp::{MeshStream, Proxied, RelayEnd, relay};
+use http::request::Parts;
+use http::uri::{PathAndQuery, Scheme};
+use http::{Request, Response, StatusCode, Uri};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use mesh_core::proxy::hop_by_hop;
+use mesh_core::proxy::upgrade::{Asks, tunnel_target};
+use std::io;
+use std::sync::Arc;
+use tower_service::Service;
+
+/// What has to be known of the connection that a request came on, which is to go on in another protocol.
+#[derive(Default)]
+pub(super) struct Leaving {
+    connection: Option<Arc<Connection>>,
+    /// What the connection becomes; `None`: it can't become anything.
+    upgrade: Option<OnUpgrade>,
+}
+
+impl Leaving {
+    pub(super) fn take(parts: &mut Parts, connection: Option<Arc<Connection>>) -> Self {
+        Self { connection, upgrade: parts.extensions.remove() }
+    }
+
+    fn proxied(&self) -> Proxied {
+        let ends = self.connection.as_ref().and_then(|c| c.remote.zip(c.local));
+        Proxied { ends }
+    }
+}
+
+/// Passes on a request that asks for another protocol, or for a tunnel.
+pub(super) async fn leave(
+    port: Arc<Port>,
+    (asks, mut request): (Asks, Request<MeshBody>),
+    leaving: Leaving,
+    told: Told,
+) -> Response<ForwardBody> {
+    if asks == Asks::Tunnel {
+        if !port.outbound {
+            let text = "the application takes requests, and no tunnels".to_owned();
+            return reply::refused(StatusCode::METHOD_NOT_ALLOWED, text, told);
+        }
+        match target(request.uri()) {
+            Ok(uri) => *request.uri_mut() = uri,
+            Err(text) => return reply::refused(StatusCode::BAD_REQUEST, text, told),
+        }
+        // What follows a request for a tunnel is no body of it.
+        *request.body_mut() = MeshBody::empty();
+        request.extensions_mut().insert(leaving.proxied());
+    }
+    let mut own = port.own.clone();
+    match own.call(request).await {
+        Err(error) => reply::failed(&error, told),
+        Ok(mut response) => {
+            let agreed = asks.is_agreed(response.status());
+            hop_by_hop::strip(response.headers_mut(), agreed && asks == Asks::Upgrade);
+            if !agreed {
+                return response.map(ForwardBody::Own);
+            }
+            let (parts, body) = response.into_parts();
+            let response = Response::from_parts(parts, ForwardBody::empty());
+            match asks {
+                Asks::Tunnel => match MeshStream::of_bytes(Response::new(body)) {
+                    Ok(stream) => carry(&port, leaving, async { Ok(stream) }),
+                    Err(error) => return failed(&error, told),
+                },
+                Asks::Upgrade | Asks::Answer => {
+                    carry(&port, leaving, MeshStream::of_upgrade(body));
+                }
+            }
+            response
+        }
+    }
+}
+
+#[cold]
+fn failed(error: &Error, told: Told) -> Response<ForwardBody> {
+    reply::failed(error, told)
+}
+
+/// CONNECT is routed by its authority, and by the path `/`.
+fn target(uri: &Uri) -> Result<Uri, String> {
+    let authority = tunnel_target(uri).map_err(|bad| bad.to_string())?;
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(Scheme::HTTP);
+    parts.authority = Some(authority.clone());
+    parts.path_and_query = Some(PathAndQuery::from_static("/"));
+    Uri::from_parts(parts).map_err(|error| error.to_string())
+}
+
+/// Carries what the two ends say, once both connections are handed over.
+#[expect(clippy::disallowed_methods, reason = "a tunnel outlives its request, so it is a task")]
+fn carry(
+    port: &Arc<Port>,
+    leaving: Leaving,
+    endpoint: impl Future<Output = io::Result<MeshStream>> + Send + 'static,
+) {
+    let Leaving { connection, upgrade } = leaving;
+    let (Some(connection), Some(upgrade)) = (connection, upgrade) else { return };
+    let options = relay_options(&port.mesh, &port.listener);
+    let mut tunnel = connection.tunnel();
+    drop(tokio::spawn(async move {
+        let carried = async {
+            let (client, mut endpoint) =
+                tokio::try_join!(async { upgrade.await.map_err(io::Error::other) }, endpoint)?;
+            Ok::<_, io::Error>(relay(&mut TokioIo::new(client), &mut endpoint, options).await)
+        };
+        told(carried, &mut tunnel).await;
+    }));
+}
+
+async fn told(carried: impl Future<Output = io::Result<crate::tcp::Relayed>>, tunnel: &mut Tunnel) {
+    let carried = tokio::select! {
+        biased;
+        carried = carried => carried,
+        () = tunnel.closed() => return,
+    };
+    match carried {
+        Ok(relayed) if matches!(relayed.end, RelayEnd::Complete) => {}
+        Ok(relayed) => {
+            tracing::debug!(target: "mesh::proxy", end = ?relayed.end, "a tunnel ended");
+        }
+        Err(error) => tracing::debug!(target: "mesh::proxy", %error, "there was no tunnel"),
+    }
+}

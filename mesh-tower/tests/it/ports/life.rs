@@ -1,0 +1,144 @@
+//! Ports come and go with the configuration, and end in order.
+
+use super::kit::{Ports, say, update};
+use crate::fixture::{Server, bounded, eventually};
+use bytes::Bytes;
+use http::Response;
+use http_body_util::Full;
+use mesh_core::model::Address;
+use mesh_tower::Mesh;
+use mesh_tower::proxy::{PortState, Proxy, ProxyError};
+use mesh_tower::source::Updates;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+
+const ASK: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+
+fn text(server: &Server, outbound: &str) -> String {
+    let address = server.address;
+    format!(
+        "virtual_hosts: {{ a: {{ routes: [{{ cluster: a }}] }} }}\nclusters: {{ a: {{ endpoints: [\"{address}\"] }} }}\noutbound: {{ {outbound} }}\n"
+    )
+}
+
+const ONE: &str = "one: { listen: \"127.0.0.1:1\" }";
+const TWO: &str = "two: { listen: \"127.0.0.1:2\", cluster: a }";
+
+#[tokio::test]
+async fn ports_follow_the_configuration() {
+    let server = Server::text("hello").await;
+    let (updates, source) = Updates::new();
+    updates.apply(update(&text(&server, ONE)));
+    let mesh = Mesh::builder().source(source).build().unwrap();
+    mesh.applied(1).await.unwrap();
+    let ports = Ports::of(mesh);
+    let one = ports.port("outbound|one");
+    assert!(ports.proxy.is_ready());
+    updates.apply(update(&text(&server, &format!("{ONE}, {TWO}"))));
+    eventually("a port is added", || ports.proxy.ports().len() == 2).await;
+    assert_eq!(ports.port("outbound|one"), one, "the other stays");
+    let two = ports.port("outbound|two");
+    for port in [one, two] {
+        assert!(say(port, ASK, false).await.ends_with("hello"));
+    }
+    updates.apply(update(&text(&server, TWO)));
+    eventually("a port is gone", || ports.proxy.ports().len() == 1).await;
+    eventually("nobody listens", || std::net::TcpStream::connect(one).is_err()).await;
+    assert!(say(two, ASK, false).await.ends_with("hello"));
+    // By other routes it is another port.
+    let by_authority = "two: { listen: \"127.0.0.1:2\" }";
+    updates.apply(update(&text(&server, by_authority)));
+    eventually("it is opened anew", || {
+        ports.proxy.ports().iter().any(|port| port.address != Address::from(two))
+    })
+    .await;
+    let unknown = ASK.replace("Host: a", "Host: b");
+    assert!(ports.ask("outbound|two", &unknown).await.starts_with("HTTP/1.1 404 "));
+    drop(ports);
+}
+
+/// The configuration with the port `one` at `address`.
+fn at(server: &Server, address: SocketAddr) -> mesh_core::update::ConfigUpdate {
+    let mut update = update(&text(server, ONE));
+    let listener = update.listeners.get_mut("outbound|one").unwrap();
+    Arc::make_mut(listener).address = Some(address.into());
+    update
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_an_error_at_first_and_tried_again_later() {
+    let server = Server::text("hello").await;
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap();
+    let mesh = Mesh::builder().config(at(&server, address)).build().unwrap();
+    let Err(ProxyError::Bind { port, address: told, .. }) = Proxy::open(&mesh) else {
+        panic!("it is open");
+    };
+    assert_eq!((&*port, told), ("outbound|one", Address::from(address)));
+
+    let (updates, source) = Updates::new();
+    updates.apply(update(&text(&server, TWO)));
+    let mesh = Mesh::builder().source(source).build().unwrap();
+    mesh.applied(1).await.unwrap();
+    let ports = Ports::of(mesh);
+    updates.apply(at(&server, address));
+    eventually("it is told", || !ports.proxy.is_ready()).await;
+    let told = ports.proxy.ports();
+    assert!(matches!(&told[..], [port] if matches!(port.state, PortState::Failed(_))), "{told:?}");
+    drop(taken);
+    eventually("it is tried again", || ports.proxy.is_ready()).await;
+    assert!(say(address, ASK, false).await.ends_with("hello"));
+}
+
+#[tokio::test]
+async fn who_calls_the_application_is_let_finish_before_what_it_calls_is() {
+    // The application calls another while it answers, and takes its time.
+    let other = Server::text("from the other").await;
+    let outbound: Arc<std::sync::OnceLock<SocketAddr>> = Arc::default();
+    let (through, asked) = (Arc::clone(&outbound), Arc::new(AtomicBool::new(false)));
+    let is_asked = Arc::clone(&asked);
+    let application = Server::start(move |_| {
+        let (port, asked) = (*through.get().unwrap(), Arc::clone(&asked));
+        async move {
+            asked.store(true, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let answer = say(port, ASK, false).await;
+            let body = answer.rsplit("\r\n\r\n").next().unwrap().to_owned();
+            Response::new(Full::from(Bytes::from(body)))
+        }
+    })
+    .await;
+    let address = application.address;
+    let inbound = format!(
+        "inbound: {{ web: {{ listen: \"127.0.0.1:9\", mtls: off, allow: [{{ from: anyone, match: {{ prefix: / }} }}], forward: \"{address}\" }} }}\n"
+    );
+    let ports = Ports::open(&(text(&other, ONE) + &inbound));
+    outbound.set(ports.port("outbound|one")).unwrap();
+    let web = ports.port("web");
+    let calling = tokio::spawn(async move { say(web, ASK, false).await });
+    eventually("the application is asked", || is_asked.load(Ordering::SeqCst)).await;
+    bounded(ports.proxy.drain(Duration::from_secs(20))).await;
+    assert!(bounded(calling).await.unwrap().ends_with("from the other"));
+    assert!(TcpStream::connect(web).await.is_err());
+    assert!(!ports.proxy.is_ready());
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_port_may_be_a_unix_socket() {
+    let server = Server::text("hello").await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("web.sock");
+    let port = format!("one: {{ listen: \"unix:{}\" }}", path.display());
+    let ports = Ports::open(&text(&server, &port));
+    assert_eq!(ports.proxy.ports()[0].address, Address::Unix(path.as_path().into()));
+    let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();
+    stream.write_all(ASK.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    bounded(tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut answer)).await.unwrap();
+    assert!(answer.ends_with("hello"), "{answer}");
+}

@@ -1,0 +1,232 @@
+//! Requests that go on in another protocol, and CONNECT.
+
+use super::kit::{Ports, until};
+use crate::fixture::{Server, bounded, eventually, flags, idle, metric};
+use http::{Response, StatusCode, header};
+use http_body_util::Full;
+use hyper_util::rt::TokioIo;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Agrees to go on in `echo`, in which everything comes back; refuses all else with 426.
+async fn echo() -> Server {
+    Server::start(|mut request| async move {
+        let asked = request.headers().get(header::UPGRADE).cloned();
+        let mut response = Response::new(Full::default());
+        if asked.as_ref().is_none_or(|asked| asked != "echo") {
+            *response.status_mut() = StatusCode::UPGRADE_REQUIRED;
+            *response.body_mut() = Full::from("echo only");
+            return response;
+        }
+        tokio::spawn(async move {
+            let mut io = TokioIo::new(hyper::upgrade::on(&mut request).await.unwrap());
+            let (mut reader, mut writer) = tokio::io::split(&mut io);
+            let _gone = tokio::io::copy(&mut reader, &mut writer).await;
+            let _gone = writer.shutdown().await;
+        });
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        response.headers_mut().insert(header::CONNECTION, "upgrade".parse().unwrap());
+        response.headers_mut().insert(header::UPGRADE, "echo".parse().unwrap());
+        response.headers_mut().insert("x-agreed", "yes".parse().unwrap());
+        response
+    })
+    .await
+}
+
+/// Says how much came, after the client has ended its half.
+async fn counter() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        for _ in 0..16 {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut came = Vec::new();
+                let _gone = stream.read_to_end(&mut came).await;
+                let _gone = stream.write_all(format!("{} bytes", came.len()).as_bytes()).await;
+            });
+        }
+    });
+    address
+}
+
+fn ports(server: SocketAddr, rest: &str) -> Ports {
+    Ports::open(&format!(
+        "virtual_hosts: {{ a: {{ routes: [{{ cluster: a, timeout: 200ms }}] }} }}\nclusters: {{ a: {{ endpoints: [\"{server}\"] }} }}\n{rest}"
+    ))
+}
+
+const WEB: &str = "outbound: { web: { listen: \"127.0.0.1:1\" } }\n";
+const ASK: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n";
+
+async fn connected(ports: &Ports, name: &str, request: &str) -> (TcpStream, String) {
+    let mut stream = TcpStream::connect(ports.port(name)).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let head = until(&mut stream, "\r\n\r\n").await;
+    (stream, head)
+}
+
+/// What is said comes back, in both directions at once.
+async fn echoes(stream: &mut TcpStream) {
+    let text: Vec<u8> = (0..300_000u32).map(|byte| byte as u8).collect();
+    let (mut reader, mut writer) = stream.split();
+    let mut came = vec![0; text.len()];
+    let both = async { tokio::join!(writer.write_all(&text), reader.read_exact(&mut came)) };
+    let (written, read) = bounded(both).await;
+    assert!(written.is_ok() && read.is_ok() && came == text);
+}
+
+#[tokio::test]
+async fn an_upgrade_passes_and_counts_until_it_ends() {
+    let server = echo().await;
+    let ports = ports(server.address, WEB);
+    let (mut stream, head) = connected(&ports, "outbound|web", ASK).await;
+    let head = head.to_ascii_lowercase();
+    assert!(head.starts_with("http/1.1 101 "), "{head}");
+    for line in ["connection: upgrade", "upgrade: echo", "x-agreed: yes"] {
+        assert!(head.contains(&format!("\r\n{line}\r\n")), "{head}");
+    }
+    echoes(&mut stream).await;
+    // The route's timeout is for the answer, not for what it has become.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    echoes(&mut stream).await;
+    assert_eq!(metric(&ports.mesh, "mesh_attempts_active", &[]), 1);
+    stream.shutdown().await.unwrap();
+    let mut rest = Vec::new();
+    bounded(stream.read_to_end(&mut rest)).await.unwrap();
+    assert!(rest.is_empty());
+    idle(&ports.mesh).await;
+    eventually("its connection has ended", || {
+        metric(&ports.mesh, "mesh_connections_active", &[]) == 0
+    })
+    .await;
+    assert_eq!(flags(&ports.mesh), "-:1");
+}
+
+#[tokio::test]
+async fn who_does_not_agree_is_an_answer_like_others() {
+    let server = echo().await;
+    let ports = ports(server.address, WEB);
+    let (mut stream, head) = connected(&ports, "outbound|web", &ASK.replace("echo", "other")).await;
+    assert!(head.starts_with("HTTP/1.1 426 "), "{head}");
+    assert_eq!(until(&mut stream, "only").await, "echo only");
+    // The connection goes on.
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    assert!(until(&mut stream, "only").await.starts_with("HTTP/1.1 426 "));
+    idle(&ports.mesh).await;
+    assert_eq!(flags(&ports.mesh), "-:2");
+}
+
+#[tokio::test]
+async fn an_upgrade_reaches_the_application() {
+    let server = echo().await;
+    let address = server.address;
+    let inbound = format!(
+        "inbound: {{ web: {{ listen: \"127.0.0.1:1\", mtls: off, allow: [{{ from: anyone, match: {{ path: /chat }} }}], forward: \"{address}\" }} }}\n"
+    );
+    let ports = ports(address, &inbound);
+    let (mut stream, head) = connected(&ports, "web", ASK).await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    echoes(&mut stream).await;
+    let (_, head) = connected(&ports, "web", &ASK.replace("/chat", "/other")).await;
+    assert!(head.starts_with("HTTP/1.1 403 "), "{head}");
+}
+
+#[tokio::test]
+async fn a_drain_waits_for_what_was_upgraded_and_ends_it_at_its_deadline() {
+    let server = echo().await;
+    for stays in [false, true] {
+        let ports = ports(server.address, WEB);
+        let (mut stream, _) = connected(&ports, "outbound|web", ASK).await;
+        echoes(&mut stream).await;
+        let draining = tokio::spawn({
+            let proxy = ports.proxy.clone();
+            async move { proxy.drain(Duration::from_secs(2)).await }
+        });
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        echoes(&mut stream).await;
+        assert!(!draining.is_finished());
+        if stays {
+            // Ended by the proxy, whatever the two would have said.
+            let mut rest = Vec::new();
+            let _reset = bounded(stream.read_to_end(&mut rest)).await;
+        } else {
+            drop(stream);
+        }
+        bounded(draining).await.unwrap();
+        idle(&ports.mesh).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_silent_is_ended() {
+    let server = echo().await;
+    let web = "outbound: { web: { listen: \"127.0.0.1:1\", cluster: a, idle_timeout: 200ms } }\n";
+    let ports = ports(server.address, web);
+    let (mut stream, _) = connected(&ports, "outbound|web", ASK).await;
+    echoes(&mut stream).await;
+    let mut rest = Vec::new();
+    let _reset = bounded(stream.read_to_end(&mut rest)).await;
+    idle(&ports.mesh).await;
+}
+
+#[tokio::test]
+async fn connect_leads_to_a_cluster_by_its_authority() {
+    let ports = ports(counter().await, WEB);
+    let (mut stream, head) =
+        connected(&ports, "outbound|web", "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n").await;
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert!(!head.to_ascii_lowercase().contains("content-length"), "{head}");
+    stream.write_all(&[7; 100_000]).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = String::new();
+    bounded(stream.read_to_string(&mut answer)).await.unwrap();
+    assert_eq!(answer, "100000 bytes");
+    idle(&ports.mesh).await;
+    assert_eq!(flags(&ports.mesh), "-:1");
+}
+
+#[tokio::test]
+async fn connect_to_others_is_as_the_configuration_says_of_unknown_hosts() {
+    let there = counter().await;
+    let ask = format!("CONNECT {there} HTTP/1.1\r\nHost: {there}\r\n\r\n");
+    let ports = ports(there, WEB);
+    let (_, head) = connected(&ports, "outbound|web", &ask).await;
+    assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
+    let ports = self::ports(there, &format!("{WEB}unknown_hosts: passthrough\n"));
+    let (mut stream, head) = connected(&ports, "outbound|web", &ask).await;
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    stream.write_all(b"four").await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = String::new();
+    bounded(stream.read_to_string(&mut answer)).await.unwrap();
+    assert_eq!(answer, "4 bytes");
+    let (_, head) =
+        connected(&ports, "outbound|web", "CONNECT a HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert!(head.starts_with("HTTP/1.1 400 "), "{head}");
+}
+
+#[tokio::test]
+async fn nobody_tunnels_through_the_application_s_port() {
+    let there = counter().await;
+    let inbound = format!(
+        "unknown_hosts: passthrough\ninbound: {{ web: {{ listen: \"127.0.0.1:1\", mtls: off, allow: [{{ from: anyone, match: {{ headers: {{ host: {{ present: true }} }} }} }}], forward: \"{there}\" }} }}\n"
+    );
+    let ports = ports(there, &inbound);
+    let ask = format!("CONNECT {there} HTTP/1.1\r\nHost: {there}\r\n\r\n");
+    let (_, head) = connected(&ports, "web", &ask).await;
+    assert!(head.starts_with("HTTP/1.1 4"), "{head}");
+    // Nor is anybody else reached by asking for him: all of it is the application's.
+    let elsewhere = counter().await;
+    let ask = format!("GET http://{elsewhere}/ HTTP/1.1\r\nHost: {elsewhere}\r\n\r\n");
+    let before =
+        metric(&ports.mesh, "mesh_connections_opened_total", &[("cluster", "inbound|web")]);
+    let mut stream = TcpStream::connect(ports.port("web")).await.unwrap();
+    stream.write_all(ask.as_bytes()).await.unwrap();
+    eventually("the application is connected to", || {
+        metric(&ports.mesh, "mesh_connections_opened_total", &[("cluster", "inbound|web")]) > before
+    })
+    .await;
+}
