@@ -81,21 +81,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
             "`--envoy-listener` is for a mesh.yaml: Envoy's files have listeners of their own";
         return Err(Failure::new("listener", message));
     }
-    log();
+    output::log();
     let failed = |error| Failure::new("runtime", format!("can't start: {error}"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.map_err(failed)?.block_on(serve(arguments, &update, content))?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Diagnostics go to standard error, as `RUST_LOG` says.
-fn log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_unset| tracing_subscriber::EnvFilter::new("info"));
-    let colour = output::colour(&std::io::stderr());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour);
-    // An error: there is a subscriber already, which is as good.
-    let _set = log.with_writer(std::io::stderr).try_init().is_ok();
 }
 
 async fn serve(

@@ -1,9 +1,12 @@
 //! Arguments and exit codes. One file per subcommand.
 //!
-//! Exit codes: 0 for yes, 1 for no (`check`: mistakes, `explain`: the request is refused, `test`: a
+//! Exit codes of those that answer: 0 for yes, 1 for no (`check`: mistakes, `explain`: the request is refused, `test`: a
 //! difference), 2 when the question could not be put (wrong usage, a file that can't be read, a code that
 //! does not exist; for `explain` and `test` a configuration with mistakes). A failure ends with its code in brackets.
+//! `mesh proxy … -- COMMAND` exits with the command's own code, or 128 and the number of the signal that ended it.
 
+#[cfg(unix)]
+use crate::proxy;
 use crate::{ads, certs, check, explain, schema, test};
 use clap::{Parser, Subcommand};
 use std::fmt;
@@ -29,6 +32,9 @@ enum Command {
     Explain(explain::Arguments),
     /// Compares what becomes of requests with what is expected.
     Test(test::Arguments),
+    /// Passes on what comes to the ports of a configuration, beside or around a service in any language.
+    #[cfg(unix)]
+    Proxy(proxy::Arguments),
     /// Prints the JSON Schema of mesh.yaml, for editors.
     Schema(schema::Arguments),
 }
@@ -68,6 +74,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
+        #[cfg(unix)]
+        Command::Proxy(arguments) => proxy::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
     };
     result.unwrap_or_else(|failure| {

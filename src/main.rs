@@ -8,6 +8,8 @@ mod diagnostics;
 mod explain;
 mod files;
 mod output;
+#[cfg(unix)]
+mod proxy;
 mod schema;
 mod test;
 

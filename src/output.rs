@@ -32,6 +32,16 @@ pub(crate) fn colour(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
+/// Diagnostics go to standard error, as `RUST_LOG` says.
+pub(crate) fn log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_unset| tracing_subscriber::EnvFilter::new("info"));
+    let colour = colour(&io::stderr());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour);
+    // An error: there is a subscriber already, which is as good.
+    let _set = log.with_writer(io::stderr).try_init().is_ok();
+}
+
 /// The routes and clusters that a configuration makes. One with errors can't be asked: they are shown
 /// on standard error.
 pub(crate) fn in_force(configuration: Configuration) -> Result<Arc<Snapshot<()>>, Failure> {

@@ -176,6 +176,16 @@ impl Mesh {
         tcp::connect(self, cluster, self.0.byte_route.as_ref(), options).await
     }
 
+    /// Has files of configuration read again, and the mesh's own identity asked for anew, without waiting for either:
+    /// what a program does at SIGHUP. Both are followed anyway. What has not changed stays.
+    pub fn reload(&self) {
+        self.0.shared.interests.reload();
+        #[cfg(feature = "tls")]
+        if let Some(identities) = self.identities() {
+            identities.reload();
+        }
+    }
+
     /// How many configurations were applied so far, and why the newest was refused, if it was.
     #[must_use]
     pub fn configuration(&self) -> Configuration {

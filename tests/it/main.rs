@@ -34,5 +34,8 @@ mod environment;
 mod mistakes;
 #[cfg(test)]
 mod programs;
+#[cfg(test)]
+#[cfg(unix)]
+mod proxy;
 // Not under cfg(test), where clippy's rules differ: examples are held to the same here as by themselves.
 mod examples;

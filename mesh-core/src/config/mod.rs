@@ -197,6 +197,13 @@ impl Loaded {
     }
 }
 
+/// A duration as `mesh.yaml` writes it: a number and a unit (`500ms`, `1.5s`, `2m`, `1h`), at most a year; `None`: it is
+/// none.
+#[must_use]
+pub fn duration(text: &str) -> Option<std::time::Duration> {
+    duration::parse(text).ok()
+}
+
 /// Reads documents that unite into one configuration.
 ///
 /// # Examples

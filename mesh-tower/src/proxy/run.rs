@@ -183,17 +183,29 @@ impl Proxy {
     /// Once polled, it goes on, but for the ports of `outbound`, whose turn may not have come.
     pub async fn drain(&self, deadline: Duration) {
         let begun = Instant::now();
-        let (inbound, outbound) = {
-            let mut ports = self.0.ports.lock();
-            ports.is_ending = true;
-            let all = ports.open.values().map(|port| (is_outbound(&port.to), port.server.clone()));
-            all.partition::<Vec<_>, _>(|(outbound, _)| !outbound)
-        };
+        self.drain_inbound(deadline).await;
+        let left = deadline.saturating_sub(begun.elapsed());
+        self.drain_side(true, left).await;
+    }
+
+    /// The first half of [`drain`](Self::drain), after which the application may end: nobody calls it any more, and it
+    /// can still call others. From now on the configuration is not followed.
+    ///
+    /// # Cancel safety
+    /// Once polled, it goes on.
+    pub async fn drain_inbound(&self, deadline: Duration) {
+        self.0.ports.lock().is_ending = true;
         self.0.wake.notify_one();
-        for servers in [inbound, outbound] {
-            let left = deadline.saturating_sub(begun.elapsed());
-            join_all(servers.iter().map(|(_, server)| server.drain(left))).await;
-        }
+        self.drain_side(false, deadline).await;
+    }
+
+    async fn drain_side(&self, outbound: bool, deadline: Duration) {
+        let servers: Vec<MeshServer> = {
+            let ports = self.0.ports.lock();
+            let side = ports.open.values().filter(|port| is_outbound(&port.to) == outbound);
+            side.map(|port| port.server.clone()).collect()
+        };
+        join_all(servers.iter().map(|server| server.drain(deadline))).await;
     }
 }
 

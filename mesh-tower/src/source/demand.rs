@@ -131,6 +131,8 @@ pub(crate) struct Interests {
     arrived: Notify,
     listeners: Mutex<Wanted>,
     listener_arrived: Notify,
+    /// Somebody wants the source to look again.
+    reload: Notify,
     /// What is wrong with the source.
     trouble: Mutex<Trouble>,
     /// Where calls are counted.
@@ -162,6 +164,19 @@ pub(crate) struct TooMany;
 pub(crate) struct TooManyListeners;
 
 impl Interests {
+    /// The source is to look again.
+    pub(crate) fn reload(&self) {
+        self.reload.notify_one();
+    }
+
+    /// Waits until somebody wants that.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(crate) async fn reload_wanted(&self) {
+        self.reload.notified().await;
+    }
+
     async fn next(&self) -> Interest {
         loop {
             if let Some(interest) = self.state.lock().fresh.pop() {

@@ -92,6 +92,10 @@ impl FileSource {
                 () = report.sink.closed() => return,
                 // Before the events: a stream of them must not keep us from reading.
                 () = sleep(wait) => {}
+                () = report.sink.interests().reload_wanted() => {
+                    reload.handle_event(now());
+                    continue;
+                }
                 () = happened.notified() => {
                     reload.handle_event(now());
                     continue;
