@@ -1,6 +1,7 @@
 //! [`Drive`]: a call's machine, and everything of the call that is not a future.
 
 use super::activity::Activity;
+use super::gate::{Gate, Slots};
 use super::peek::Peeked;
 use super::propagate::{Propagation, Trace};
 use super::saved::SavedRequest;
@@ -19,20 +20,17 @@ use crate::observe::{AttemptOutcome, AttemptReport, CallReport, Phase, Phases, S
 use crate::options::CallOptions;
 use crate::routed::{Answer, Attempt, AttemptError, Place, Routed};
 use bytes::Bytes;
+use http::Response;
 use http::header::SET_COOKIE;
-use http::{HeaderMap, Response};
 use http_body::Body;
-use mesh_core::call::gate::admit_retry;
-use mesh_core::call::{
-    Action, AttemptId, Call, RequestFacts, RetryGate, RetryRefused, RetryStop, headers,
-};
+use mesh_core::Timestamp;
+use mesh_core::call::{Action, AttemptId, Call, RequestFacts, RetryRefused, RetryStop, headers};
 use mesh_core::lb::EndpointId;
 use mesh_core::local_reply::Reason;
 use mesh_core::model::Address;
 use mesh_core::outcome::{Failure, Outcome, Overflow, Processed, ResetReason, ResponseOutcome};
 use mesh_core::router::RequestHash;
 use mesh_core::state::Target;
-use mesh_core::{Timestamp, WallTime};
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,21 +62,6 @@ pub(super) struct Drive {
     report: Option<Box<CallReport>>,
 }
 
-/// The retry slots that the call holds; what is left is given back when the call is dropped.
-#[derive(Debug)]
-struct Slots {
-    target: Arc<Target<Net>>,
-    held: u32,
-}
-
-impl Drop for Slots {
-    fn drop(&mut self) {
-        for _ in 0..self.held {
-            release(&self.target);
-        }
-    }
-}
-
 /// The call itself spent time, which counts and is reported.
 #[cold]
 fn spent(target: &Target<Net>, report: &mut CallReport, phase: Phase, duration: Duration) {
@@ -90,44 +73,6 @@ fn spent(target: &Target<Net>, report: &mut CallReport, phase: Phase, duration: 
 
 fn cluster_of(target: &Arc<Target<Net>>) -> Option<Arc<str>> {
     Some(Arc::clone(target.cluster().name()))
-}
-
-fn release(target: &Target<Net>) {
-    let (breaker, priority) = (target.cluster().breaker(), target.priority());
-    breaker.release(priority, mesh_core::breaker::Resource::Retries);
-}
-
-/// What the machine asks of the cluster and of the saved request.
-struct Gate<'a> {
-    saved: &'a SavedRequest,
-    slots: &'a mut Slots,
-}
-
-impl RetryGate for Gate<'_> {
-    fn can_resend(&self) -> bool {
-        self.saved.can_resend()
-    }
-
-    fn matches_retriable_headers(&self, headers: &HeaderMap) -> bool {
-        self.slots.target.matches_retriable_headers(headers)
-    }
-
-    fn wall_time(&self) -> WallTime {
-        clock::wall()
-    }
-
-    fn admit_retry(&mut self, now: Timestamp) -> Result<(), RetryRefused> {
-        let cluster = self.slots.target.cluster();
-        let priority = self.slots.target.priority();
-        admit_retry(cluster.budget(), cluster.breaker(), priority, now)?;
-        self.slots.held += 1;
-        Ok(())
-    }
-
-    fn release_retry(&mut self) {
-        self.slots.held -= 1;
-        release(&self.slots.target);
-    }
 }
 
 impl Drive {
@@ -153,7 +98,7 @@ impl Drive {
         let trace = Trace::of(&request, inbound);
         let machine = Call::new(&target.call_policy(), facts, started);
         target.cluster().budget().deposit();
-        let slots = Slots { target: Arc::clone(&target), held: 0 };
+        let slots = Slots::new(Arc::clone(&target));
         let scope = CallScope::new(Arc::clone(&target), started, span);
         let report = (options.report || settings.report).then(|| {
             let routed = clock::now().saturating_duration_since(started);
