@@ -77,7 +77,7 @@ fn cluster_of(target: &Arc<Target<Net>>) -> Option<Arc<str>> {
 
 impl Drive {
     pub(super) fn new(routed: Routed) -> Self {
-        let Routed { mut request, target, options, settings, hash, started, span } = routed;
+        let Routed { mut request, target, options, settings, hash, started, span, line } = routed;
         let grpc = mesh_core::head::is_grpc_content_type(request.headers());
         let (overrides, strip) = if settings.trusted_overrides {
             headers::parse_overrides(request.headers(), true)
@@ -99,8 +99,9 @@ impl Drive {
         let machine = Call::new(&target.call_policy(), facts, started);
         target.cluster().budget().deposit();
         let slots = Slots::new(Arc::clone(&target));
-        let scope = CallScope::new(Arc::clone(&target), started, span);
-        let report = (options.report || settings.report).then(|| {
+        let is_reported = options.report || settings.report || line.is_some();
+        let scope = CallScope::new(Arc::clone(&target), started, span, line);
+        let report = is_reported.then(|| {
             let routed = clock::now().saturating_duration_since(started);
             let mut report = Box::new(CallReport::new());
             spent(&target, &mut report, Phase::Routing, routed);
@@ -151,6 +152,9 @@ impl Drive {
             let activity = Activity::new(now);
             request = request.map(|body| MeshBody::watched(body, activity.clone()));
             self.activity.push((id, activity));
+        }
+        if let Some(line) = self.scope.as_mut().and_then(CallScope::line) {
+            request.extensions_mut().insert(line.slot(id));
         }
         let counts = self.machine.counts();
         let deadline = self.machine.attempt_deadline(id);
@@ -221,7 +225,10 @@ impl Drive {
         let endpoint = answer.scope.in_flight().endpoint();
         self.previous.push(endpoint.id());
         let action = self.outcome(id, &outcome, now);
-        if action != Action::Commit(id) || self.wants_report() {
+        if let Some(line) = self.scope.as_mut().and_then(CallScope::line) {
+            line.ended(id);
+        }
+        if action != Action::Commit(id) || self.keeps_report() {
             let started = answer.scope.begun();
             let mut report = AttemptReport::new(AttemptOutcome::of(&outcome));
             report.cluster = cluster_of(answer.scope.in_flight().target());
@@ -253,6 +260,9 @@ impl Drive {
             self.saved.give_back(*request);
         }
         self.count_failure(error, address.as_ref());
+        if let Some(line) = self.scope.as_mut().and_then(CallScope::line) {
+            line.ended(id);
+        }
         let outcome = Outcome::Failed(error.failure.clone());
         let action = self.outcome(id, &outcome, now);
         let mut report = AttemptReport::new(AttemptOutcome::of(&outcome));
@@ -282,16 +292,31 @@ impl Drive {
         }
     }
 
-    /// The call ends while an attempt is out: who was silent, and for how long.
+    /// The call ends while an attempt is out, at the end of its time or because the caller gave up: who was silent,
+    /// and for how long.
     #[cold]
-    pub(super) fn given_up(&mut self, place: Place, now: Timestamp) {
-        let mut report = AttemptReport::new(AttemptOutcome::Failed(Failure::PerTryTimeout));
+    pub(super) fn given_up(&mut self, place: Place, why: Failure, now: Timestamp) {
+        let mut report = AttemptReport::new(AttemptOutcome::Failed(why));
         report.cluster = cluster_of(&place.target);
         report.endpoint = Some(place.address.clone());
         report.started = place.started.saturating_duration_since(self.began);
         report.duration = now.saturating_duration_since(place.started);
         self.last = Some(place.address);
         self.report.get_or_insert_default().attempts.push(report);
+    }
+
+    /// Whether somebody wants to know where a call was when the caller dropped it.
+    pub(super) fn is_logged(&self) -> bool {
+        self.scope.as_ref().is_some_and(CallScope::is_logged)
+    }
+
+    /// The caller dropped the call.
+    #[cold]
+    pub(super) fn dropped(&mut self) {
+        let (report, counts) = (self.report.take(), self.machine.counts());
+        if let Some(scope) = &mut self.scope {
+            scope.give_up(report, counts);
+        }
     }
 
     fn count_failure(&self, error: &AttemptError, endpoint: Option<&Address>) {
@@ -331,6 +356,11 @@ impl Drive {
 
     const fn wants_report(&self) -> bool {
         self.options.report || self.settings.report
+    }
+
+    /// Whether what the answer's attempt went through is kept, too.
+    fn keeps_report(&self) -> bool {
+        self.wants_report() || self.is_logged()
     }
 
     fn count_stop(&self, action: &Action) {
@@ -392,19 +422,24 @@ impl Drive {
         for cookie in self.hash.set_cookies.drain(..) {
             head.headers.append(SET_COOKIE, cookie);
         }
-        let reported = self.wants_report();
-        if reported {
+        let kept = self.keeps_report();
+        if kept {
             let mut report = self.finished_report(attempt.head_at());
             report.body = BodyTime::expected();
             if self.options.server_timing {
                 head.headers.append(CallReport::SERVER_TIMING, report.server_timing());
             }
-            head.extensions.insert(report.clone());
+            if self.wants_report() {
+                head.extensions.insert(report.clone());
+            }
             self.report = Some(Box::new(report));
         }
         let mut call = self.scope.take();
         if let Some(call) = &mut call {
-            call.keep_report(self.report.take(), reported);
+            call.keep_report(self.report.take(), kept);
+            if let Some(line) = call.line() {
+                line.response(head.status, &head.headers, attempt.head_at());
+            }
         }
         let body = MeshResponseBody::upstream(body, peeked, limits, attempt, call);
         Response::from_parts(head, body)
@@ -421,7 +456,9 @@ impl Drive {
         self.saved.clear();
         self.end_back_off(now);
         let counts = self.machine.counts();
-        if let Some(scope) = self.scope.take() {
+        let mut line = None;
+        if let Some(mut scope) = self.scope.take() {
+            line = scope.take_line();
             scope.failed(reason.flag(), Some(counts.attempt), now);
         }
         let target = self.slots.target.clone();
@@ -436,10 +473,14 @@ impl Drive {
         };
         let flag = self.machine.retry_stop().and_then(RetryStop::flag);
         let report = self.finished_report(now);
-        Error::new(reason, station)
+        let error = Error::new(reason, station)
             .with_source(source)
             .with_extra_flag(flag)
-            .with_report(Some(report))
+            .with_report(Some(report));
+        if let Some(line) = line {
+            line.failed(&error, now);
+        }
+        error
     }
 
     /// The call ends because what the machine asked for is not there: a mistake of this layer, which

@@ -12,7 +12,7 @@ use super::raw::{self, Raw};
 use super::shared::Shared;
 use super::{PoolLimits, PoolSettings, SendError};
 use crate::MeshBody;
-use http::Request;
+use http::{Extensions, Request};
 use mesh_core::outcome::{ConnectFailure, Failure, Overflow};
 use std::future::Future;
 use std::pin::Pin;
@@ -88,7 +88,7 @@ async fn establish_in_limits(
     let (raw, Took { connect, tls }) = establish(shared, settings).await?;
     let gate = Arc::new(Gate::default());
     shared.watch(&gate);
-    gate.call();
+    gate.call(&Extensions::new());
     settings.limits.connection_opened(&raw.security, gate.calls());
     gate.usable();
     Ok(Opened { stream: NetIo::own(raw.io, gate, permit), connect, tls })
