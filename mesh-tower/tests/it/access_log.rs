@@ -263,3 +263,27 @@ async fn streams_are_counted_and_each_side_has_its_own_log() {
     assert_eq!(served.text(), "");
     assert_eq!(metric(&world.client, "mesh_access_log_lines_written_total", &[]), 1);
 }
+
+#[tokio::test]
+async fn calls_past_every_policy_have_lines_too() {
+    let lines = Lines::default();
+    let log = lines.log(AccessLog::builder(Format::default_json()));
+    let client = Mesh::builder().access_log(log).build().unwrap();
+    let world = World { lines, server: client.clone(), client };
+    let server = Server::text("hello").await;
+    let to = |address| {
+        let mut sent = request("GET", "/", MeshBody::empty());
+        *sent.uri_mut() = format!("http://{address}/x?token=SECRET").parse().unwrap();
+        sent
+    };
+    assert_eq!(world.send(to(server.address)).await, Ok(200));
+    assert_eq!(world.send(to(refusing().await)).await, Err("connect_refused"));
+    let lines = world.lines.of("client", 2).await;
+    let nothing = [("route_name", Value::Null), ("attempts", Value::Null)];
+    check(&lines[0], &nothing);
+    check(&lines[0], &[("response_code", 200.into()), ("bytes_sent", 5.into())]);
+    check(&lines[0], &[("path", "/x".into()), ("reason", Value::Null)]);
+    check(&lines[1], &nothing);
+    check(&lines[1], &[("response_code", 503.into()), ("response_flags", "UF".into())]);
+    check(&lines[1], &[("reason", "connect_refused".into())]);
+}
