@@ -16,6 +16,7 @@
 //! | [`rbac`] | who may do what |
 //! | [`filter`] | what is done with a request before it is answered, in the configured order |
 //! | [`inbound`] | what a server does with connections: listeners, filter chains |
+//! | [`access_log`] | what a line of an access log tells of a call, and that no request forges one |
 //! | [`state`] | what is carried over from one configuration to the next |
 //! | [`explain`] | why a request goes where it goes, and what a code means |
 //! | [`config`] | text of `mesh.yaml` → [`ConfigUpdate`] or diagnostics (feature `config`) |
@@ -29,6 +30,7 @@
     )
 )]
 
+pub mod access_log;
 pub mod breaker;
 pub mod call;
 #[cfg(feature = "config")]

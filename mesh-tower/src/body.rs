@@ -11,6 +11,8 @@ use http_body_util::{BodyExt, Empty, Full};
 use std::any::Any;
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 /// A boxed error, as bodies and transports give them.
@@ -28,6 +30,13 @@ enum Inner {
     Boxed(UnsyncBoxBody<Bytes, BoxError>),
     Replay(Box<ReplayBody>),
     Watched(Box<Watched>),
+    Counted(Box<Counted>),
+}
+
+/// A body whose bytes are counted.
+struct Counted {
+    body: MeshBody,
+    bytes: Arc<AtomicU64>,
 }
 
 /// A body whose progress is told.
@@ -87,7 +96,7 @@ impl MeshBody {
             Inner::Full(bytes) => Some(bytes.as_ref()),
             #[cfg(feature = "tonic")]
             Inner::Tonic(_) => None,
-            Inner::Boxed(_) | Inner::Replay(_) | Inner::Watched(_) => None,
+            Inner::Boxed(_) | Inner::Replay(_) | Inner::Watched(_) | Inner::Counted(_) => None,
         }
     }
 
@@ -99,6 +108,11 @@ impl MeshBody {
     /// A body that tells when a part of it is taken.
     pub(crate) fn watched(body: Self, activity: Activity) -> Self {
         Self(Inner::Watched(Box::new(Watched { body, activity })))
+    }
+
+    /// A body that counts its bytes as they are taken.
+    pub(crate) fn counted(body: Self, bytes: Arc<AtomicU64>) -> Self {
+        Self(Inner::Counted(Box::new(Counted { body, bytes })))
     }
 
     fn from_full(full: Full<Bytes>) -> Self {
@@ -145,6 +159,15 @@ impl Body for MeshBody {
                 }
                 polled
             }
+            Inner::Counted(counted) => {
+                let polled = Pin::new(&mut counted.body).poll_frame(cx);
+                if let Poll::Ready(Some(Ok(frame))) = &polled
+                    && let Some(data) = frame.data_ref()
+                {
+                    counted.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
+                }
+                polled
+            }
         }
     }
 
@@ -156,6 +179,7 @@ impl Body for MeshBody {
             Inner::Boxed(body) => body.is_end_stream(),
             Inner::Replay(body) => body.is_end_stream(),
             Inner::Watched(watched) => watched.body.is_end_stream(),
+            Inner::Counted(counted) => counted.body.is_end_stream(),
         }
     }
 
@@ -169,6 +193,7 @@ impl Body for MeshBody {
             Inner::Boxed(body) => body.size_hint(),
             Inner::Replay(body) => body.size_hint(),
             Inner::Watched(watched) => watched.body.size_hint(),
+            Inner::Counted(counted) => counted.body.size_hint(),
         }
     }
 }
@@ -206,6 +231,7 @@ impl fmt::Debug for MeshBody {
             Inner::Boxed(_) => "Boxed",
             Inner::Replay(_) => "Replay",
             Inner::Watched(_) => "Watched",
+            Inner::Counted(_) => "Counted",
         };
         f.debug_tuple("MeshBody").field(&kind).finish()
     }

@@ -8,6 +8,7 @@ use crate::identity::IdentitySource;
 use crate::mesh::Mesh;
 use crate::net::{Classify, Draw, Net, Settings, Shared};
 use crate::observe::registry::Registry;
+use crate::observe::{AccessLog, access_log};
 use crate::passthrough::Passthrough;
 use crate::source::environment::{First, Variables};
 use crate::source::{EnvironmentError, Rejected, Sink, Source, learnt, mesh_yaml};
@@ -43,6 +44,7 @@ pub struct Builder {
     identities: crate::identity::Given,
     seed: u64,
     settings: Settings,
+    access_logs: access_log::Given,
 }
 
 impl Builder {
@@ -58,6 +60,7 @@ impl Builder {
             identities: crate::identity::Given::default(),
             seed: fastrand::u64(..),
             settings: Settings::default(),
+            access_logs: access_log::Given::default(),
         }
     }
 
@@ -199,6 +202,14 @@ impl Builder {
         self
     }
 
+    /// Writes a line to `log` for each call and each served request, of the side or sides that it is
+    /// [of](crate::observe::AccessLogBuilder::only). A second log takes the place of the first for the sides that
+    /// both are of, so that calls and served requests may go to different ones. Default: none.
+    pub fn access_log(mut self, log: AccessLog) -> Self {
+        self.access_logs.add(log);
+        self
+    }
+
     /// Makes the mesh and starts its background task.
     ///
     /// # Errors
@@ -231,6 +242,11 @@ impl Builder {
         let credentials = credentials(self.identities, &opened, &runtime, &registry)?;
         let (first, source) = opened;
         let own_ports = Arc::new(OwnPorts::default());
+        let logs = self.access_logs.open(
+            &registry,
+            #[cfg(feature = "tls")]
+            &credentials,
+        );
         let shared = Arc::new(Shared {
             runtime: runtime.clone(),
             dial: Arc::new(ToOthers::new(self.connector, Arc::clone(&own_ports))),
@@ -244,6 +260,7 @@ impl Builder {
             secrets: Arc::default(),
             #[cfg(feature = "tls")]
             credentials,
+            logs,
         });
         sink.interests().count_in(&shared.registry);
         sink.count_in(shared.registry.source());

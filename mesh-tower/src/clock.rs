@@ -35,6 +35,16 @@ pub(crate) fn wall() -> WallTime {
     WallTime::from_unix_seconds(since_epoch.as_secs())
 }
 
+/// Today, and the nanoseconds of its second.
+pub(crate) fn wall_exactly() -> (WallTime, u32) {
+    #[cfg(test)]
+    if let Some(wall) = pretended() {
+        return (wall, 0);
+    }
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (WallTime::from_unix_seconds(since_epoch.as_secs()), since_epoch.subsec_nanos())
+}
+
 /// How old a reading of the wall clock may be that is good enough for whole seconds.
 const FRESH: Duration = Duration::from_millis(100);
 

@@ -8,6 +8,7 @@ pub(crate) use endpoint::NetEndpoint;
 use crate::connect;
 use crate::connect::{Connect, OwnPorts, PoolLimits, PoolSettings, Speaks};
 use crate::dns::{AnyAddress, ResolveError};
+use crate::observe::access_log::Logs;
 use crate::observe::cluster::{ClusterCells, LocalityCells};
 use crate::observe::events::{CloseReason, Security};
 use crate::observe::registry::Registry;
@@ -82,6 +83,8 @@ pub(crate) struct Shared {
     /// Who we are.
     #[cfg(feature = "tls")]
     pub(crate) credentials: crate::identity::Credentials,
+    /// Who writes lines of calls and of served requests.
+    pub(crate) logs: Logs,
 }
 
 /// What the builder was told.

@@ -10,6 +10,7 @@ use crate::call::Peeked;
 use crate::endpoint::AttemptScope;
 use crate::net::{Net, Settings};
 use crate::observe::Phases;
+use crate::observe::access_log::CallLine;
 use crate::observe::cluster::LocalityCells;
 use crate::observe::span::ThinSpan;
 use crate::options::CallOptions;
@@ -38,6 +39,8 @@ pub(crate) struct Routed {
     pub(crate) started: Timestamp,
     /// The span of the call.
     pub(crate) span: ThinSpan,
+    /// What the access log will say of it.
+    pub(crate) line: Option<Box<CallLine>>,
 }
 
 /// One attempt of a call, before its endpoint is known.

@@ -89,8 +89,12 @@ async fn there_is_a_span_for_each_call_and_each_attempt_until_the_body_ends() {
     let file = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
     std::fs::write(file.path(), CONFIG).unwrap();
     let mesh = Mesh::builder().connector(network).file(file.path()).build().unwrap();
-    let mut request = Request::post("http://a/shop.Reviews/List").body(MeshBody::empty()).unwrap();
+    let uri = "http://u:SECRET@a/shop.Reviews/List?token=SECRET";
+    let mut request = Request::post(uri).body(MeshBody::empty()).unwrap();
     *request.version_mut() = http::Version::HTTP_2;
+    for name in ["authorization", "cookie", "x-key"] {
+        request.headers_mut().insert(name, HeaderValue::from_static("SECRET"));
+    }
     let content_type = HeaderValue::from_static("application/grpc");
     request.headers_mut().insert("content-type", content_type);
     let response = mesh.client().oneshot(request).await.unwrap();
@@ -112,6 +116,8 @@ async fn there_is_a_span_for_each_call_and_each_attempt_until_the_body_ends() {
     ] {
         assert!(of_call.contains(field), "{field}: {of_call}");
     }
+    let text = String::from_utf8(lines.0.lock().clone()).unwrap();
+    assert!(!text.contains("SECRET"), "{text}");
     // The attempt's span is within the call's.
     assert!(attempt.starts_with("call{"), "{attempt}");
     the_wait_for_a_source_is_in_the_span_of_the_call(&lines).await;

@@ -5,16 +5,19 @@
 //! | signal | does |
 //! |---|---|
 //! | SIGTERM, SIGINT | drains ([`drain`]); a second one ends it at once |
-//! | SIGHUP | reads the configuration again, and the identity; passed on to the command, too |
+//! | SIGHUP | reads the configuration again, and the identity, and opens the access log anew; passed on to the command, too |
 //! | SIGUSR1, SIGUSR2, SIGQUIT | passed on to the command |
 
+mod access_log;
 mod drain;
 mod signals;
 mod wrap;
 
 use crate::cli::Failure;
 use crate::{files, output};
+use access_log::AccessLogArguments;
 use mesh_tower::Mesh;
+use mesh_tower::observe::AccessLog;
 use mesh_tower::proxy::Proxy;
 use sd_notify::NotifyState;
 use signals::{Came, Signals};
@@ -38,6 +41,8 @@ pub(crate) struct Arguments {
     /// How many threads carry traffic. Default: as many as the process may use CPUs, its control group's quota counted.
     #[arg(long, value_name = "N")]
     workers: Option<NonZeroUsize>,
+    #[command(flatten)]
+    access_log: AccessLogArguments,
     /// A command that is run once the ports are open. The proxy ends with it, and with its exit code.
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -87,7 +92,8 @@ fn check(arguments: &Arguments) -> Result<(), Failure> {
 
 async fn serve(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let mut signals = Signals::new()?;
-    let mesh = mesh(arguments)?;
+    let log = arguments.access_log.open()?;
+    let mesh = mesh(arguments, log.clone())?;
     // Who we are may come later than what is to be done.
     let ready = tokio::select! {
         ready = mesh.ready() => ready,
@@ -105,7 +111,7 @@ async fn serve(arguments: &Arguments) -> Result<ExitCode, Failure> {
         Some((program, arguments)) => Some(Wrapped::start(program, arguments)?),
         None => None,
     };
-    let end = until_the_end(&mesh, &mut signals, wrapped.as_mut()).await?;
+    let end = until_the_end((&mesh, log.as_ref()), &mut signals, wrapped.as_mut()).await?;
     tell(&[NotifyState::Stopping]);
     let draining = drain::all(&mesh, &proxy, (end, wrapped.as_mut()), arguments.drain_timeout);
     let code = tokio::select! {
@@ -121,12 +127,15 @@ async fn serve(arguments: &Arguments) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(code))
 }
 
-fn mesh(arguments: &Arguments) -> Result<Mesh, Failure> {
+fn mesh(arguments: &Arguments, log: Option<AccessLog>) -> Result<Mesh, Failure> {
     let mut builder = Mesh::builder();
     builder = match &*arguments.config {
         [] => builder.environment(),
         paths => paths.iter().fold(builder, |builder, path| builder.file(path)),
     };
+    if let Some(log) = log {
+        builder = builder.access_log(log);
+    }
     builder.build().map_err(|error| Failure::new("wrong_configuration", error.to_string()))
 }
 
@@ -140,7 +149,7 @@ enum End {
 }
 
 async fn until_the_end(
-    mesh: &Mesh,
+    (mesh, log): (&Mesh, Option<&AccessLog>),
     signals: &mut Signals,
     mut wrapped: Option<&mut Wrapped>,
 ) -> Result<End, Failure> {
@@ -160,7 +169,7 @@ async fn until_the_end(
             },
         };
         if other == signals::HANGUP {
-            reload(mesh);
+            reload(mesh, log);
         }
         if let Some(wrapped) = &wrapped {
             wrapped.signal(other);
@@ -169,11 +178,14 @@ async fn until_the_end(
 }
 
 /// Reads the configuration again, and tells systemd so (sd_notify(3): `RELOADING=1` comes with the time).
-fn reload(mesh: &Mesh) {
+fn reload(mesh: &Mesh, log: Option<&AccessLog>) {
     let now = NotifyState::monotonic_usec_now().ok();
     let reloading: Vec<_> = [NotifyState::Reloading].into_iter().chain(now).collect();
     tell(&reloading);
     mesh.reload();
+    if let Some(log) = log {
+        log.reopen();
+    }
     tell(&[NotifyState::Ready]);
 }
 

@@ -158,6 +158,51 @@ fn it_says_its_ports_and_passes_on_until_it_is_told_to_end() {
     }
 }
 
+/// Both sides of a request have a line, and share the id that the proxy gave it; a log that was moved is begun anew.
+#[test]
+fn each_request_has_its_lines() {
+    let place = Place::new(&(routes(server("hello", Duration::ZERO)) + WEB));
+    let format =
+        "%MESH(side)% %REQ(X-REQUEST-ID)% %RESPONSE_CODE% %RESPONSE_FLAGS% %UPSTREAM_CLUSTER%";
+    let arguments = ["--access-log", "access.log", "--access-log-format", format];
+    let mut running = Running::start(&mut place.proxy(&arguments));
+    running.line();
+    assert!(place.ask("web.sock").ends_with("hello"));
+    let lines = |name: &str| {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let text = fs::read_to_string(place.path(name)).unwrap_or_default();
+            let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+            if lines.len() == 2 || Instant::now() > until {
+                lines.sort();
+                return lines;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let first = lines("access.log");
+    let fields: Vec<Vec<_>> = first.iter().map(|line| line.split(' ').collect()).collect();
+    let [client, server] = &fields[..] else { panic!("{first:?}") };
+    assert_eq!((client[0], server[0]), ("client", "server"));
+    assert_eq!((client[1], client[1].len()), (server[1], 36));
+    assert_eq!(client[2..], ["200", "-", "a"]);
+    assert_eq!(server[2..4], ["200", "-"]);
+    fs::rename(place.path("access.log"), place.path("old.log")).unwrap();
+    running.signal("HUP");
+    let until = Instant::now() + PATIENCE;
+    while !place.path("access.log").exists() {
+        assert!(Instant::now() < until, "it is not begun anew");
+        thread::sleep(Duration::from_millis(20));
+    }
+    place.ask("web.sock");
+    assert_eq!(lines("access.log").len(), 2);
+    // What has not been written is, at the end.
+    place.ask("web.sock");
+    running.signal("TERM");
+    assert_eq!(running.ended().code(), Some(0));
+    assert_eq!(fs::read_to_string(place.path("access.log")).unwrap().lines().count(), 4);
+}
+
 #[test]
 fn its_file_is_followed_and_read_at_sighup() {
     let (one, two) = (server("one", Duration::ZERO), server("two", Duration::ZERO));

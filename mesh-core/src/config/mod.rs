@@ -67,6 +67,7 @@ pub use expectations::{Suite, TestResult};
 pub use identity::{IdentityPart, IdentityTrouble, IdentityTroubleKind};
 pub use reference::reference;
 pub use schema::json_schema;
+pub(crate) use suggest::closest;
 
 use crate::model::IdentityConfig;
 use crate::update::{ConfigUpdate, Origin};

@@ -19,7 +19,7 @@ pub(super) fn did_you_mean<'k>(
 
 /// The known word that is most like `word`, when one is alike enough. At most `comparisons` words are
 /// compared over the life of the counter.
-pub(super) fn closest<'k>(
+pub(crate) fn closest<'k>(
     word: &str,
     known: impl IntoIterator<Item = &'k str>,
     comparisons: &mut usize,

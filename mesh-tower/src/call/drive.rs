@@ -1,6 +1,7 @@
 //! [`Drive`]: a call's machine, and everything of the call that is not a future.
 
 use super::activity::Activity;
+use super::gate::{Gate, Slots};
 use super::peek::Peeked;
 use super::propagate::{Propagation, Trace};
 use super::saved::SavedRequest;
@@ -19,20 +20,17 @@ use crate::observe::{AttemptOutcome, AttemptReport, CallReport, Phase, Phases, S
 use crate::options::CallOptions;
 use crate::routed::{Answer, Attempt, AttemptError, Place, Routed};
 use bytes::Bytes;
+use http::Response;
 use http::header::SET_COOKIE;
-use http::{HeaderMap, Response};
 use http_body::Body;
-use mesh_core::call::gate::admit_retry;
-use mesh_core::call::{
-    Action, AttemptId, Call, RequestFacts, RetryGate, RetryRefused, RetryStop, headers,
-};
+use mesh_core::Timestamp;
+use mesh_core::call::{Action, AttemptId, Call, RequestFacts, RetryRefused, RetryStop, headers};
 use mesh_core::lb::EndpointId;
 use mesh_core::local_reply::Reason;
 use mesh_core::model::Address;
 use mesh_core::outcome::{Failure, Outcome, Overflow, Processed, ResetReason, ResponseOutcome};
 use mesh_core::router::RequestHash;
 use mesh_core::state::Target;
-use mesh_core::{Timestamp, WallTime};
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,21 +62,6 @@ pub(super) struct Drive {
     report: Option<Box<CallReport>>,
 }
 
-/// The retry slots that the call holds; what is left is given back when the call is dropped.
-#[derive(Debug)]
-struct Slots {
-    target: Arc<Target<Net>>,
-    held: u32,
-}
-
-impl Drop for Slots {
-    fn drop(&mut self) {
-        for _ in 0..self.held {
-            release(&self.target);
-        }
-    }
-}
-
 /// The call itself spent time, which counts and is reported.
 #[cold]
 fn spent(target: &Target<Net>, report: &mut CallReport, phase: Phase, duration: Duration) {
@@ -92,47 +75,9 @@ fn cluster_of(target: &Arc<Target<Net>>) -> Option<Arc<str>> {
     Some(Arc::clone(target.cluster().name()))
 }
 
-fn release(target: &Target<Net>) {
-    let (breaker, priority) = (target.cluster().breaker(), target.priority());
-    breaker.release(priority, mesh_core::breaker::Resource::Retries);
-}
-
-/// What the machine asks of the cluster and of the saved request.
-struct Gate<'a> {
-    saved: &'a SavedRequest,
-    slots: &'a mut Slots,
-}
-
-impl RetryGate for Gate<'_> {
-    fn can_resend(&self) -> bool {
-        self.saved.can_resend()
-    }
-
-    fn matches_retriable_headers(&self, headers: &HeaderMap) -> bool {
-        self.slots.target.matches_retriable_headers(headers)
-    }
-
-    fn wall_time(&self) -> WallTime {
-        clock::wall()
-    }
-
-    fn admit_retry(&mut self, now: Timestamp) -> Result<(), RetryRefused> {
-        let cluster = self.slots.target.cluster();
-        let priority = self.slots.target.priority();
-        admit_retry(cluster.budget(), cluster.breaker(), priority, now)?;
-        self.slots.held += 1;
-        Ok(())
-    }
-
-    fn release_retry(&mut self) {
-        self.slots.held -= 1;
-        release(&self.slots.target);
-    }
-}
-
 impl Drive {
     pub(super) fn new(routed: Routed) -> Self {
-        let Routed { mut request, target, options, settings, hash, started, span } = routed;
+        let Routed { mut request, target, options, settings, hash, started, span, line } = routed;
         let grpc = mesh_core::head::is_grpc_content_type(request.headers());
         let (overrides, strip) = if settings.trusted_overrides {
             headers::parse_overrides(request.headers(), true)
@@ -153,9 +98,10 @@ impl Drive {
         let trace = Trace::of(&request, inbound);
         let machine = Call::new(&target.call_policy(), facts, started);
         target.cluster().budget().deposit();
-        let slots = Slots { target: Arc::clone(&target), held: 0 };
-        let scope = CallScope::new(Arc::clone(&target), started, span);
-        let report = (options.report || settings.report).then(|| {
+        let slots = Slots::new(Arc::clone(&target));
+        let is_reported = options.report || settings.report || line.is_some();
+        let scope = CallScope::new(Arc::clone(&target), started, span, line);
+        let report = is_reported.then(|| {
             let routed = clock::now().saturating_duration_since(started);
             let mut report = Box::new(CallReport::new());
             spent(&target, &mut report, Phase::Routing, routed);
@@ -206,6 +152,9 @@ impl Drive {
             let activity = Activity::new(now);
             request = request.map(|body| MeshBody::watched(body, activity.clone()));
             self.activity.push((id, activity));
+        }
+        if let Some(line) = self.scope.as_mut().and_then(CallScope::line) {
+            request.extensions_mut().insert(line.slot(id));
         }
         let counts = self.machine.counts();
         let deadline = self.machine.attempt_deadline(id);
@@ -276,7 +225,10 @@ impl Drive {
         let endpoint = answer.scope.in_flight().endpoint();
         self.previous.push(endpoint.id());
         let action = self.outcome(id, &outcome, now);
-        if action != Action::Commit(id) || self.wants_report() {
+        if let Some(line) = self.scope.as_mut().and_then(CallScope::line) {
+            line.ended(id);
+        }
+        if action != Action::Commit(id) || self.keeps_report() {
             let started = answer.scope.begun();
             let mut report = AttemptReport::new(AttemptOutcome::of(&outcome));
             report.cluster = cluster_of(answer.scope.in_flight().target());
@@ -308,6 +260,9 @@ impl Drive {
             self.saved.give_back(*request);
         }
         self.count_failure(error, address.as_ref());
+        if let Some(line) = self.scope.as_mut().and_then(CallScope::line) {
+            line.ended(id);
+        }
         let outcome = Outcome::Failed(error.failure.clone());
         let action = self.outcome(id, &outcome, now);
         let mut report = AttemptReport::new(AttemptOutcome::of(&outcome));
@@ -337,16 +292,31 @@ impl Drive {
         }
     }
 
-    /// The call ends while an attempt is out: who was silent, and for how long.
+    /// The call ends while an attempt is out, at the end of its time or because the caller gave up: who was silent,
+    /// and for how long.
     #[cold]
-    pub(super) fn given_up(&mut self, place: Place, now: Timestamp) {
-        let mut report = AttemptReport::new(AttemptOutcome::Failed(Failure::PerTryTimeout));
+    pub(super) fn given_up(&mut self, place: Place, why: Failure, now: Timestamp) {
+        let mut report = AttemptReport::new(AttemptOutcome::Failed(why));
         report.cluster = cluster_of(&place.target);
         report.endpoint = Some(place.address.clone());
         report.started = place.started.saturating_duration_since(self.began);
         report.duration = now.saturating_duration_since(place.started);
         self.last = Some(place.address);
         self.report.get_or_insert_default().attempts.push(report);
+    }
+
+    /// Whether somebody wants to know where a call was when the caller dropped it.
+    pub(super) fn is_logged(&self) -> bool {
+        self.scope.as_ref().is_some_and(CallScope::is_logged)
+    }
+
+    /// The caller dropped the call.
+    #[cold]
+    pub(super) fn dropped(&mut self) {
+        let (report, counts) = (self.report.take(), self.machine.counts());
+        if let Some(scope) = &mut self.scope {
+            scope.give_up(report, counts);
+        }
     }
 
     fn count_failure(&self, error: &AttemptError, endpoint: Option<&Address>) {
@@ -386,6 +356,11 @@ impl Drive {
 
     const fn wants_report(&self) -> bool {
         self.options.report || self.settings.report
+    }
+
+    /// Whether what the answer's attempt went through is kept, too.
+    fn keeps_report(&self) -> bool {
+        self.wants_report() || self.is_logged()
     }
 
     fn count_stop(&self, action: &Action) {
@@ -447,19 +422,24 @@ impl Drive {
         for cookie in self.hash.set_cookies.drain(..) {
             head.headers.append(SET_COOKIE, cookie);
         }
-        let reported = self.wants_report();
-        if reported {
+        let kept = self.keeps_report();
+        if kept {
             let mut report = self.finished_report(attempt.head_at());
             report.body = BodyTime::expected();
             if self.options.server_timing {
                 head.headers.append(CallReport::SERVER_TIMING, report.server_timing());
             }
-            head.extensions.insert(report.clone());
+            if self.wants_report() {
+                head.extensions.insert(report.clone());
+            }
             self.report = Some(Box::new(report));
         }
         let mut call = self.scope.take();
         if let Some(call) = &mut call {
-            call.keep_report(self.report.take(), reported);
+            call.keep_report(self.report.take(), kept);
+            if let Some(line) = call.line() {
+                line.response(head.status, &head.headers, attempt.head_at());
+            }
         }
         let body = MeshResponseBody::upstream(body, peeked, limits, attempt, call);
         Response::from_parts(head, body)
@@ -476,7 +456,9 @@ impl Drive {
         self.saved.clear();
         self.end_back_off(now);
         let counts = self.machine.counts();
-        if let Some(scope) = self.scope.take() {
+        let mut line = None;
+        if let Some(mut scope) = self.scope.take() {
+            line = scope.take_line();
             scope.failed(reason.flag(), Some(counts.attempt), now);
         }
         let target = self.slots.target.clone();
@@ -491,10 +473,14 @@ impl Drive {
         };
         let flag = self.machine.retry_stop().and_then(RetryStop::flag);
         let report = self.finished_report(now);
-        Error::new(reason, station)
+        let error = Error::new(reason, station)
             .with_source(source)
             .with_extra_flag(flag)
-            .with_report(Some(report))
+            .with_report(Some(report));
+        if let Some(line) = line {
+            line.failed(&error, now);
+        }
+        error
     }
 
     /// The call ends because what the machine asked for is not there: a mistake of this layer, which

@@ -11,7 +11,8 @@ use http::Response;
 use http_body::Body;
 use mesh_core::Timestamp;
 use mesh_core::call::{Action, AttemptId};
-use pin_project::pin_project;
+use mesh_core::outcome::Failure;
+use pin_project::{pin_project, pinned_drop};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -22,8 +23,11 @@ use tower_service::Service;
 /// One call. The first attempt that is out lives inline, others (hedges) in a box each.
 ///
 /// Dropping it gives the call up and releases everything: attempts, slots, the saved request.
-#[pin_project]
-pub(crate) struct CallFuture<S: Service<Attempt>, R> {
+#[pin_project(PinnedDrop)]
+pub(crate) struct CallFuture<S, R>
+where
+    S: Service<Attempt, Future: Placed>,
+{
     service: S,
     drive: Drive,
     begun: bool,
@@ -67,7 +71,7 @@ struct Timer {
     at: Option<Timestamp>,
 }
 
-impl<S: Service<Attempt>, R> CallFuture<S, R> {
+impl<S: Service<Attempt, Future: Placed>, R> CallFuture<S, R> {
     pub(super) const fn new(service: S, drive: Drive) -> Self {
         let attempts = Attempts {
             first: None,
@@ -130,7 +134,8 @@ where
                 }
                 Action::Finish(reason) => {
                     let now = clock::now();
-                    this.attempts.as_ref().places(|place| this.drive.given_up(place, now));
+                    let silent = |place| this.drive.given_up(place, Failure::PerTryTimeout, now);
+                    this.attempts.as_ref().places(silent);
                     this.attempts.as_mut().clear();
                     let source = this.source.take();
                     return Poll::Ready(Err(this.drive.finish(reason, source, now)));
@@ -155,6 +160,27 @@ where
             let now = ready!(this.timer.as_mut().poll(this.drive, cx));
             action = this.drive.timeout(now);
         }
+    }
+}
+
+#[pinned_drop]
+impl<S, R> PinnedDrop for CallFuture<S, R>
+where
+    S: Service<Attempt, Future: Placed>,
+{
+    /// The caller gives up, if the call is not over.
+    fn drop(self: Pin<&mut Self>) {
+        let this = self.project();
+        if !this.drive.is_logged() {
+            return;
+        }
+        let now = clock::now();
+        this.attempts.as_ref().places(|place| {
+            let elapsed = now.saturating_duration_since(place.started);
+            let why = Failure::Cancelled { elapsed, headers_seen: false };
+            this.drive.given_up(place, why, now);
+        });
+        this.drive.dropped();
     }
 }
 
@@ -327,7 +353,7 @@ impl Timer {
     }
 }
 
-impl<S: Service<Attempt>, R> fmt::Debug for CallFuture<S, R> {
+impl<S: Service<Attempt, Future: Placed>, R> fmt::Debug for CallFuture<S, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CallFuture").field("drive", &self.drive).finish_non_exhaustive()
     }

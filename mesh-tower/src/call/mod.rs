@@ -12,6 +12,7 @@
 mod activity;
 mod drive;
 mod future;
+mod gate;
 mod peek;
 mod propagate;
 mod replay;

@@ -3,6 +3,7 @@
 use crate::endpoint::AttemptScope;
 use crate::net::Net;
 use crate::observe::CallReport;
+use crate::observe::access_log::{CallLine, Ended, Way};
 use crate::observe::code::Code;
 use crate::observe::events::RetryOutcome;
 use crate::observe::report::BodyTime;
@@ -29,10 +30,16 @@ pub(crate) struct CallScope {
     report: Option<Box<CallReport>>,
     reported: bool,
     span: ThinSpan,
+    line: Option<Box<CallLine>>,
 }
 
 impl CallScope {
-    pub(super) fn new(target: Arc<Target<Net>>, started: Timestamp, span: ThinSpan) -> Self {
+    pub(super) fn new(
+        target: Arc<Target<Net>>,
+        started: Timestamp,
+        span: ThinSpan,
+        line: Option<Box<CallLine>>,
+    ) -> Self {
         target.attached().call_started();
         if span.is_wanted() {
             span.record("virtual_host", &**target.route().virtual_host());
@@ -49,6 +56,7 @@ impl CallScope {
             report: None,
             reported: false,
             span,
+            line,
         }
     }
 
@@ -61,6 +69,28 @@ impl CallScope {
     /// The span of the call.
     pub(crate) const fn span(&self) -> &ThinSpan {
         &self.span
+    }
+
+    /// What the access log will say of it; `None`: nothing.
+    pub(crate) fn line(&mut self) -> Option<&mut CallLine> {
+        self.line.as_deref_mut()
+    }
+
+    /// Whether the access log will say something of it.
+    pub(super) const fn is_logged(&self) -> bool {
+        self.line.is_some()
+    }
+
+    /// The same, for who writes the line of a failure: then it is not written here.
+    pub(crate) const fn take_line(&mut self) -> Option<Box<CallLine>> {
+        self.line.take()
+    }
+
+    /// The caller gives up: what the call went through until then.
+    #[cold]
+    pub(super) fn give_up(&mut self, report: Option<Box<CallReport>>, counts: AttemptCounts) {
+        self.report = report;
+        (self.attempts, self.retries) = (counts.attempt, counts.retries);
     }
 
     /// Keeps what the call went through, for the error that the response body may end in.
@@ -122,7 +152,30 @@ impl CallScope {
         let (code, attempts) = (self.code, self.attempts);
         code.record(&self.span);
         self.span.record("attempts", attempts);
+        if let Some(line) = self.line.take() {
+            self.log(*line, now);
+        }
         self.target.attached().call_finished(&CallRecord { code, duration, attempts });
+    }
+
+    /// Writes the line of a call that did not fail.
+    #[cold]
+    fn log(&self, line: CallLine, now: Timestamp) {
+        let (route, cluster) = (self.target.route(), self.target.cluster());
+        let way = Way {
+            virtual_host: Some(route.virtual_host()),
+            route: Some(route.name()),
+            cluster: Some(cluster.name()),
+            endpoint: None,
+        };
+        let report = self.report.as_deref();
+        let ended = Ended { way, attempts: self.attempts, report, ..Ended::default() };
+        match self.code.flag {
+            Some(ResponseFlag::DownstreamConnectionTermination) => {
+                line.given_up(self.code, ended, now);
+            }
+            _ => line.answered(self.code, ended, now),
+        }
     }
 
     fn is_good(&self) -> bool {

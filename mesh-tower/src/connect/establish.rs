@@ -145,6 +145,7 @@ impl Attempt {
         self.told = true;
         let shared = Arc::clone(&self.shared);
         self.settings.limits.connection_opened(&self.security, made.gate().calls());
+        made.gate().secured(&self.security);
         #[cfg(feature = "tls")]
         self.watch(&made);
         drop(self);

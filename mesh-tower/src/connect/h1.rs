@@ -124,7 +124,7 @@ impl H1Connection {
             return Err(SendError::invalid(reason, request));
         }
         self.core.calls.fetch_add(1, Ordering::Relaxed);
-        self.core.gate.call();
+        self.core.gate.call(request.extensions());
         self.core.gate.unread(false);
         let sent = Arc::clone(&self.core.request_sent);
         let sent = self.send.try_send_request(request.map(|body| Outgoing::new(body, sent)));

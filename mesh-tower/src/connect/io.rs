@@ -9,16 +9,16 @@ use super::PoolLimits;
 use super::dial::BoxedIo;
 use super::lanes::Permit;
 use super::own::OwnPermit;
-use crate::observe::events::CloseReason;
+use crate::observe::access_log::PeerSlot;
+use crate::observe::events::{CloseReason, Security};
 #[cfg(feature = "tls")]
 use crate::tls::client_refused::NotSecured;
 use futures_util::task::AtomicWaker;
+use http::Extensions;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
-#[cfg(feature = "tls")]
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -36,6 +36,8 @@ pub(super) struct Gate {
     why: AtomicU8,
     /// Calls that were sent on it.
     calls: Arc<AtomicU64>,
+    /// Who the endpoint proved to be, if it did.
+    peer: OnceLock<Arc<str>>,
     reads: AtomicU32,
     reader: AtomicWaker,
     writer: AtomicWaker,
@@ -104,9 +106,19 @@ impl Gate {
         self.unread.store(unread, Ordering::Relaxed);
     }
 
-    /// A call is sent on it.
-    pub(super) fn call(&self) {
+    /// Who the endpoint proved to be, before the first call.
+    pub(super) fn secured(&self, security: &Security) {
+        if let Security::Tls(peer) | Security::MutualTls(peer) = security
+            && !peer.is_empty()
+        {
+            self.peer.get_or_init(|| Arc::clone(peer));
+        }
+    }
+
+    /// A call is sent on it, with these extensions.
+    pub(super) fn call(&self, extensions: &Extensions) {
         self.calls.fetch_add(1, Ordering::Relaxed);
+        PeerSlot::tell(extensions, self.peer.get());
     }
 
     /// How many were.

@@ -10,6 +10,7 @@ use crate::call::{CallScope, Peeked};
 use crate::clock;
 use crate::connect::NetBodyError;
 use crate::error::{Error, Station};
+use crate::observe::access_log::CallLine;
 use crate::route::Passing;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -164,9 +165,14 @@ impl<R> Upstream<R> {
         let now = clock::now();
         let report = call.report(&attempt, now);
         let station = Station { attempts: call.attempts(), ..attempt.station() };
+        let line = call.take_line();
         call.failed(reason.flag(), None, now);
         attempt.cut_off(reason.flag(), now);
-        Error::new(reason, station).with_report(Some(report))
+        let error = Error::new(reason, station).with_report(Some(report));
+        if let Some(line) = line {
+            line.failed(&error, now);
+        }
+        error
     }
 }
 
@@ -201,6 +207,9 @@ where
         match next {
             Some(Ok(frame)) => {
                 self.restart_idle();
+                if let Some(line) = self.line() {
+                    line.sends(&frame);
+                }
                 match frame.trailers_ref() {
                     // The clock is read once for both.
                     Some(trailers) => {
@@ -230,8 +239,20 @@ where
         }
     }
 
+    /// What the access log will say of the call.
+    fn line(&mut self) -> Option<&mut CallLine> {
+        match (&mut self.call, &mut self.passing) {
+            (Some(call), _) => call.line(),
+            (None, Some(passing)) => passing.line(),
+            (None, None) => None,
+        }
+    }
+
     fn trailers(&mut self, trailers: &http::HeaderMap, now: Timestamp) {
         let status = mesh_core::outcome::grpc_status(trailers);
+        if let Some(line) = self.line() {
+            line.trailers(trailers);
+        }
         if let Some(attempt) = &mut self.attempt {
             attempt.trailers(status, now);
         }

@@ -1,5 +1,6 @@
 //! A registry in which everything has happened once, for the tests of exporters.
 
+use super::access_log;
 use super::cluster::{AttemptRecord, ClusterCells, ClusterReading, LocalityCells, ReadCluster};
 use super::code::Code;
 use super::decisions::{FilterCells, FilterOutcome};
@@ -140,6 +141,7 @@ pub(super) fn busy() -> Busy {
     let filter = served.0.filter(&"limit".into());
     filter.count(FilterOutcome::WouldBeLimited);
     let port = port(&registry);
+    registry.access_log(&access_log::counted());
     Busy { registry, target, cluster, locality, state, served, filter, port }
 }
 

@@ -27,6 +27,7 @@
 //! 64 authorities of resources are counted by name, further ones as `#other`.
 #![cfg_attr(not(test), expect(dead_code, reason = "the client stack counts here"))]
 
+pub(crate) mod access_log;
 mod attached;
 mod cell;
 mod changes;
@@ -59,6 +60,7 @@ pub(crate) mod span;
 pub(crate) mod target;
 mod trace_context;
 
+pub use access_log::{AccessLog, AccessLogBuilder, AccessLogCounts, AccessLogSink};
 pub use changes::{Changed, Changes, Names};
 pub use egress::{EgressDestination, MAX_DESTINATIONS, allow_list};
 pub use history::{ConfigurationOutcome, ConfigurationRecord, MAX_CONFIGURATIONS};

@@ -49,6 +49,8 @@ pub(crate) enum Owner {
     Port,
     /// Who it is.
     Identity,
+    /// Its access logs.
+    AccessLog,
 }
 
 macro_rules! metrics {
@@ -239,6 +241,12 @@ metrics! {
         "When a good identity came last, in seconds since the Unix epoch.";
     IdentityFailures: Identity Counter "mesh_identity_failures_total" "{failure}" [identity]
         "Times that a source had no identity, or one that is not good.";
+    AccessLogWritten: AccessLog Counter "mesh_access_log_lines_written_total" "{line}" []
+        "Lines of access logs that were written.";
+    AccessLogDropped: AccessLog Counter "mesh_access_log_lines_dropped_total" "{line}" [reason]
+        "Lines of access logs that were dropped: there was no room, they could not be written, or nobody writes any more.";
+    AccessLogQueued: AccessLog Gauge "mesh_access_log_lines_queued" "{line}" []
+        "Lines of access logs that wait to be written.";
 }
 
 /// The header by which a server tells how long its application took, and how long it took itself: the form of

@@ -8,6 +8,7 @@
 //! Its locks are taken when snapshots are built, when cells are dropped and at export, where they are
 //! held while pointers are copied and not while text is written. Calls never come here.
 
+use super::access_log;
 use super::cluster::ClusterCells;
 use super::histogram::HistogramSnapshot;
 use super::history::History;
@@ -33,6 +34,7 @@ pub(crate) struct Registry {
     identities: IdentityCells,
     history: History,
     servers: Mutex<BTreeMap<Arc<str>, Arc<ListenerCells>>>,
+    access_logs: Mutex<Vec<Arc<access_log::State>>>,
 }
 
 /// The value of one series.
@@ -123,6 +125,14 @@ impl Registry {
         &self.history
     }
 
+    /// Reads the lines of an access log from now on.
+    pub(crate) fn access_log(&self, state: &Arc<access_log::State>) {
+        let mut logs = self.access_logs.lock();
+        if !logs.iter().any(|known| Arc::ptr_eq(known, state)) {
+            logs.push(Arc::clone(state));
+        }
+    }
+
     /// Appends everything as Prometheus text.
     pub(crate) fn prometheus(&self, out: &mut String) {
         super::prometheus::write(self, out);
@@ -152,6 +162,10 @@ impl Registry {
                 held(&self.ports).iter().for_each(|cells| cells.visit(metric, visit));
             }
             Owner::Identity => self.identities.visit(metric, visit),
+            Owner::AccessLog => {
+                let logs = self.access_logs.lock().clone();
+                access_log::visit(&logs, metric, visit);
+            }
         }
     }
 

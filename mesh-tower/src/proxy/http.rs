@@ -4,7 +4,6 @@ use super::reply::{self, ForwardBody, Told};
 use super::tunnel::{self, Leaving};
 use crate::client::{Client, MeshFuture, MeshService};
 use crate::mesh::Mesh;
-use crate::net::Draw;
 use crate::server::{Connection, RequestBody};
 use crate::tcp::OwnLeaf;
 use crate::transport::Transport;
@@ -15,7 +14,7 @@ use hyper::body::Incoming;
 use mesh_core::head::is_grpc_content_type;
 use mesh_core::model::Forward;
 use mesh_core::proxy::upgrade::Asks;
-use mesh_core::proxy::{hop_by_hop, hops, identify, note_scheme};
+use mesh_core::proxy::{hop_by_hop, hops, note_scheme};
 use pin_project::pin_project;
 use std::convert::Infallible;
 use std::future::Future;
@@ -106,7 +105,6 @@ fn prepare(parts: &mut Parts, asks: Asks) -> Option<Leaving> {
     let connection = parts.extensions.get::<Arc<Connection>>().cloned();
     let leaving = (asks != Asks::Answer).then(|| Leaving::take(parts, connection.clone()));
     hop_by_hop::strip(&mut parts.headers, asks == Asks::Upgrade);
-    identify(&mut parts.headers, &mut Draw);
     note_scheme(&mut parts.headers, connection.as_ref().is_some_and(|c| c.is_tls()));
     // What is known of the connection that it came on is not for the one that it goes on.
     parts.extensions.clear();

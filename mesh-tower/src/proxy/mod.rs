@@ -42,11 +42,18 @@ mod reply;
 mod run;
 mod tunnel;
 
-pub(crate) use bytes::ForwardBytes;
+use bytes::ForwardBytes;
 pub use run::{PortState, Proxy, ProxyError, ProxyPort};
 
 use crate::mesh::Mesh;
 use crate::tcp::RelayOptions;
+
+/// That what comes to a listener is passed on.
+#[derive(Clone)]
+pub(crate) struct Forwards {
+    /// Who takes connections of bytes; `None`: nobody knows where they would go.
+    pub(crate) bytes: Option<ForwardBytes>,
+}
 
 /// How bytes of a listener are passed on, as the configuration says now.
 fn relay_options(mesh: &Mesh, listener: &str) -> RelayOptions {

@@ -4,6 +4,7 @@
 //! time that those of a changed listener have. One that can't be opened is tried again, every second and whenever the
 //! configuration changes, and told once.
 
+use super::Forwards;
 use super::bind::{Socket, bind};
 use super::bytes::ForwardBytes;
 use super::http::ForwardHttp;
@@ -269,13 +270,14 @@ impl Inner {
         let server = self.mesh.server(Arc::clone(name));
         let http = ForwardHttp::new(&self.mesh, name, forward, mark(&self.id, name));
         let bytes = ForwardBytes::new(&self.mesh, name, forward);
+        let forwards = Some(Forwards { bytes });
         let serving = server.clone();
         let accepting = tokio::spawn(async move {
             // It ends when it is drained.
             let _ended = match socket {
-                Socket::Tcp(listener) => serving.accept_all(listener, http, bytes).await,
+                Socket::Tcp(listener) => serving.accept_all(listener, http, forwards).await,
                 #[cfg(unix)]
-                Socket::Unix(listener) => serving.accept_all(listener, http, bytes).await,
+                Socket::Unix(listener) => serving.accept_all(listener, http, forwards).await,
             };
         });
         let (address, to) = (address.clone(), forward.to.clone());

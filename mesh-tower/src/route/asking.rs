@@ -15,6 +15,7 @@ use crate::inbound_context::Inbound;
 use crate::leaf::Leaf;
 use crate::net::Net;
 use crate::observe::CallReport;
+use crate::observe::access_log::CallLine;
 use crate::observe::code::Code;
 use crate::observe::span::ThinSpan;
 use crate::routed::Routed;
@@ -60,6 +61,7 @@ where
         request: Request<MeshBody>,
         started: Timestamp,
         span: ThinSpan,
+        line: Option<Box<CallLine>>,
     ) -> Asking<S::Future, L::Future, R> {
         let mut service = self.clone();
         let mesh = self.mesh.clone();
@@ -68,7 +70,7 @@ where
             let default_port = if request.uri().scheme_str() == Some("https") { 443 } else { 80 };
             if let Err(too_many) = mesh.shared().interests.ask(&authority, default_port) {
                 let why = Some(too_many.to_string().into());
-                return service.unanswered(Reason::NoVirtualHost, why, started, span);
+                return service.unanswered(Reason::NoVirtualHost, why, started, span, line);
             }
             let limit = options_of(&request).timeout.filter(|limit| !limit.is_zero());
             let grpc = mesh_core::head::is_grpc_content_type(request.headers());
@@ -78,12 +80,12 @@ where
             let until = clock::instant(caller.map_or(own, |caller| caller.min(own)));
             let has_answer = || mesh.snapshot().has_answer(&authority);
             match tokio::time::timeout_at(until, answer(mesh.progress(), has_answer)).await {
-                Ok(true) => service.start(request, started, span),
-                Ok(false) => service.unanswered(Reason::ShutDown, None, started, span),
+                Ok(true) => service.start(request, started, span, line),
+                Ok(false) => service.unanswered(Reason::ShutDown, None, started, span, line),
                 Err(_late) => {
                     let trouble = mesh.shared().interests.trouble();
                     let why = Some(trouble.of_authority(&authority, clock::now()));
-                    service.unanswered(Reason::NotConfigured, why, started, span)
+                    service.unanswered(Reason::NotConfigured, why, started, span, line)
                 }
             }
         })
@@ -95,11 +97,15 @@ where
         why: Option<Arc<str>>,
         started: Timestamp,
         span: ThinSpan,
+        line: Option<Box<CallLine>>,
     ) -> RouteFuture<S::Future, L::Future, R> {
         let code = Code { flag: Some(reason.flag()), ..Code::default() };
         super::count(self.mesh.unrouted(), code, started);
         let error = Error::new(reason, Station::default()).with_why(why);
         let error = error.with_report(Some(CallReport::new()));
+        if let Some(line) = line {
+            line.failed(&error, clock::now());
+        }
         RouteFuture::ready(Err(error), span)
     }
 }

@@ -49,7 +49,7 @@ where
         let mut settings = self.mesh.shared().settings;
         settings.ignores_extensions = L::IGNORES_EXTENSIONS;
         let (hash, span) = (RequestHash::new(options.hash, Vec::new()), ThinSpan::NONE);
-        let routed = Routed { request, target, options, settings, hash, started, span };
+        let routed = Routed { request, target, options, settings, hash, started, span, line: None };
         Ok(self.inner.call(routed))
     }
 }

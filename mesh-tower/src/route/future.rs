@@ -6,6 +6,7 @@ use crate::clock;
 use crate::connect::SendError;
 use crate::endpoint::MeshResponseBody;
 use crate::error::{Error, Station};
+use crate::observe::access_log::{CallLine, Ended};
 use crate::observe::code::Code;
 use crate::observe::span::ThinSpan;
 use crate::observe::target::{CallRecord, TargetCells};
@@ -45,14 +46,23 @@ pub(crate) struct Passing {
     cells: Option<Arc<TargetCells>>,
     started: Timestamp,
     code: Code,
+    line: Option<Box<CallLine>>,
 }
 
 impl Drop for Passing {
     fn drop(&mut self) {
         if let Some(cells) = self.cells.take() {
-            let duration = clock::now().saturating_duration_since(self.started);
+            let now = clock::now();
+            let duration = now.saturating_duration_since(self.started);
             let code = self.code;
             cells.call_finished(&CallRecord { code, duration, attempts: 1 });
+            if let Some(line) = self.line.take() {
+                let ended = Ended { attempts: 1, ..Ended::default() };
+                match code.flag {
+                    Some(_) => line.given_up(code, ended, now),
+                    None => line.answered(code, ended, now),
+                }
+            }
         }
     }
 }
@@ -118,17 +128,26 @@ where
 }
 
 impl Passing {
-    pub(super) const fn new(cells: Arc<TargetCells>, started: Timestamp) -> Self {
+    pub(super) const fn new(
+        cells: Arc<TargetCells>,
+        started: Timestamp,
+        line: Option<Box<CallLine>>,
+    ) -> Self {
         let flag = Some(ResponseFlag::DownstreamConnectionTermination);
         let code = Code { status: None, grpc_status: None, flag };
-        Self { cells: Some(cells), started, code }
+        Self { cells: Some(cells), started, code, line }
     }
 
     /// The one that counts from now on; what is left here counts nothing.
     fn take(&mut self) -> Self {
         let code =
             Code { flag: self.code.flag.filter(|_| self.code.status.is_none()), ..self.code };
-        Self { cells: self.cells.take(), started: self.started, code }
+        Self { cells: self.cells.take(), started: self.started, code, line: self.line.take() }
+    }
+
+    /// What the access log will say of the call.
+    pub(crate) fn line(&mut self) -> Option<&mut CallLine> {
+        self.line.as_deref_mut()
     }
 
     fn ended<R>(
@@ -138,11 +157,17 @@ impl Passing {
         match result {
             Ok(response) => {
                 self.code.status = Some(response.status());
+                if let Some(line) = &mut self.line {
+                    line.response(response.status(), response.headers(), clock::now());
+                }
                 let passing = self.take();
                 Ok(response.map(|body| MeshResponseBody::passthrough(body, passing)))
             }
             Err(SendError { failure, source, .. }) => {
                 self.code.flag = Some(failure.flag());
+                if let Some(line) = self.line.take() {
+                    line.unsent(&failure, clock::now());
+                }
                 drop(self.take());
                 let error = Error::new(Reason::Attempt(failure), Station::default());
                 Err(error.with_source(source))

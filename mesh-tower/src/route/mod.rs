@@ -22,6 +22,7 @@ use crate::leaf::Leaf;
 use crate::mesh::Mesh;
 use crate::net::{Draw, Net};
 use crate::observe::CallReport;
+use crate::observe::access_log::CallLine;
 use crate::observe::code::Code;
 use crate::observe::span::ThinSpan;
 use crate::observe::target::{CallRecord, TargetCells};
@@ -102,7 +103,10 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let started = clock::now();
         let span = call_span(&request);
-        self.start(request.map(MeshBody::new), started, span)
+        let mut request = request.map(MeshBody::new);
+        let log = self.mesh.shared().logs.client.as_ref();
+        let line = log.map(|log| CallLine::new(log, &mut request, started));
+        self.start(request, started, span, line)
     }
 }
 
@@ -120,11 +124,12 @@ where
         request: Request<MeshBody>,
         started: Timestamp,
         span: ThinSpan,
+        line: Option<Box<CallLine>>,
     ) -> RouteFuture<S::Future, L::Future, R> {
         let snapshot = self.mesh.snapshot();
         if self.must_ask(&snapshot, &request) {
             drop(snapshot);
-            return RouteFuture::asking(self.ask(request, started, span.clone()), span);
+            return RouteFuture::asking(self.ask(request, started, span.clone(), line), span);
         }
         let mut head = head_of(&request);
         head.channel_id = Some(self.channel_id);
@@ -142,19 +147,20 @@ where
                 drop(snapshot);
                 let mut request = request;
                 if let Err(invalid) = prepare(&mut request, &target) {
-                    let error = unsendable(invalid, &target, started);
+                    let error = unsendable(invalid, &target, started, line);
                     return RouteFuture::ready(Err(error), span);
                 }
                 let mut settings = self.mesh.shared().settings;
                 settings.ignores_extensions = L::IGNORES_EXTENSIONS;
                 let of_call = span.clone();
-                let routed = Routed { request, target, options, settings, hash, started, span };
+                let routed =
+                    Routed { request, target, options, settings, hash, started, span, line };
                 RouteFuture::forward(of_call.in_scope(|| self.inner.call(routed)), of_call)
             }
             Ok(Routing::Reply(target, reply)) => {
                 let mut options = options_of(&request);
                 options.report |= self.mesh.shared().settings.report;
-                let call = reply::Answered { grpc: head.is_grpc(), options, started };
+                let call = reply::Answered { grpc: head.is_grpc(), options, started, line };
                 drop(snapshot);
                 RouteFuture::ready(call.by(&target, reply, &span), span)
             }
@@ -166,7 +172,7 @@ where
                 }
                 let cells = Arc::clone(self.mesh.unrouted());
                 cells.call_started();
-                let passing = Passing::new(cells, started);
+                let passing = Passing::new(cells, started, line);
                 RouteFuture::passthrough(self.leaf.passthrough(request, &egress), passing, span)
             }
             Err(reason) => {
@@ -175,6 +181,9 @@ where
                 }
                 let why = self.why(&reason, &snapshot, self.authority(&request));
                 let error = self.refuse(reason, &snapshot, started).with_why(why);
+                if let Some(line) = line {
+                    line.failed(&error, clock::now());
+                }
                 RouteFuture::ready(Err(error), span)
             }
         }
@@ -223,7 +232,12 @@ fn count(cells: &TargetCells, code: Code, started: Timestamp) {
 
 /// A call whose request a route's rewrite made unfit.
 #[cold]
-fn unsendable(invalid: InvalidRewrite, target: &Target<Net>, started: Timestamp) -> Error {
+fn unsendable(
+    invalid: InvalidRewrite,
+    target: &Target<Net>,
+    started: Timestamp,
+    line: Option<Box<CallLine>>,
+) -> Error {
     let reason = Reason::Attempt(Failure::Protocol(ProtocolFailure::InvalidRequest));
     let code = Code { flag: Some(reason.flag()), ..Code::default() };
     count(target.attached(), code, started);
@@ -234,7 +248,11 @@ fn unsendable(invalid: InvalidRewrite, target: &Target<Net>, started: Timestamp)
         ..Station::default()
     };
     let error = Error::new(reason, station).with_source(Some(invalid.into()));
-    error.with_report(Some(CallReport::new()))
+    let error = error.with_report(Some(CallReport::new()));
+    if let Some(line) = line {
+        line.failed(&error, clock::now());
+    }
+    error
 }
 
 /// The span of the call, until the end of its response body; nothing is made of it without a subscriber

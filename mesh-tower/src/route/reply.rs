@@ -8,6 +8,7 @@ use crate::clock;
 use crate::endpoint::MeshResponseBody;
 use crate::error::{Error, Station};
 use crate::net::Net;
+use crate::observe::access_log::{CallLine, DIRECT_RESPONSE, Ended, Way};
 use crate::observe::code::Code;
 use crate::observe::span::ThinSpan;
 use crate::observe::{CallReport, Phase};
@@ -21,17 +22,19 @@ use mesh_core::state::ReplyTarget;
 use std::sync::Arc;
 
 /// A call that is answered by its route.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Answered {
     pub(super) grpc: bool,
     pub(super) options: CallOptions,
     pub(super) started: Timestamp,
+    /// What the access log will say of it.
+    pub(super) line: Option<Box<CallLine>>,
 }
 
 impl Answered {
     /// Answers with what `target` replies.
     pub(super) fn by<R>(
-        self,
+        mut self,
         target: &ReplyTarget<Net>,
         reply: Result<Response<Bytes>, Reason>,
         span: &ThinSpan,
@@ -51,7 +54,11 @@ impl Answered {
                     route: Some(Arc::clone(route.name())),
                     ..Station::default()
                 };
-                return Err(Error::new(reason, station).with_report(Some(self.report())));
+                let error = Error::new(reason, station).with_report(Some(self.report()));
+                if let Some(line) = self.line {
+                    line.failed(&error, clock::now());
+                }
+                return Err(error);
             }
         };
         if self.grpc {
@@ -68,7 +75,31 @@ impl Answered {
             }
             reply.extensions_mut().insert(report);
         }
+        if let Some(line) = self.line.take() {
+            self.log(*line, target, code, &reply);
+        }
         Ok(reply.map(|body| MeshResponseBody::local((!body.is_empty()).then_some(body))))
+    }
+
+    #[cold]
+    fn log(
+        &self,
+        mut line: CallLine,
+        target: &ReplyTarget<Net>,
+        code: Code,
+        reply: &Response<Bytes>,
+    ) {
+        let (now, route, report) = (clock::now(), target.route(), self.report());
+        line.response(reply.status(), reply.headers(), now);
+        line.sends_whole(reply.body().len());
+        let way = Way {
+            virtual_host: Some(route.virtual_host()),
+            route: Some(route.name()),
+            ..Way::default()
+        };
+        let details = DIRECT_RESPONSE;
+        let ended = Ended { way, details, report: Some(&report), ..Ended::default() };
+        line.answered(code, ended, now);
     }
 
     fn report(&self) -> CallReport {

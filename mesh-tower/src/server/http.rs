@@ -1,8 +1,10 @@
 //! [`PerConnection`]: the user's service, as one connection's requests come to it.
 
 use super::connection::Connection;
+use crate::net::Draw;
 use http::{HeaderValue, Request, Response, Version, header};
 use hyper::service::Service as HyperService;
+use mesh_core::proxy::identify;
 use pin_project::pin_project;
 use std::future::Future;
 use std::pin::Pin;
@@ -37,11 +39,13 @@ pub(super) struct PerConnection<S> {
     service: S,
     connection: Arc<Connection>,
     seen: Arc<Seen>,
+    /// Whether requests are given an id that have none: before anybody looks at them, so that all know it.
+    pub(super) identifies: bool,
 }
 
 impl<S> PerConnection<S> {
     pub(super) const fn new(service: S, connection: Arc<Connection>, seen: Arc<Seen>) -> Self {
-        Self { service, connection, seen }
+        Self { service, connection, seen, identifies: false }
     }
 }
 
@@ -57,6 +61,9 @@ where
         let is_http2 = request.version() == Version::HTTP_2;
         self.seen.version.store(if is_http2 { 2 } else { 1 }, Ordering::Relaxed);
         request.extensions_mut().insert(Arc::clone(&self.connection));
+        if self.identifies {
+            identify(request.headers_mut(), &mut Draw);
+        }
         let closing = (!is_http2).then(|| Arc::clone(&self.seen));
         Answer { state: State::Asked(self.service.clone(), Some(request)), closing }
     }

@@ -23,7 +23,7 @@ use crate::body::BoxError;
 use crate::clock;
 use crate::mesh::Mesh;
 use crate::observe::port::Drained;
-use crate::proxy::ForwardBytes;
+use crate::proxy::Forwards;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Request, Response};
@@ -190,13 +190,13 @@ impl MeshServer {
         self.accept_all(listener, service, None).await
     }
 
-    /// As [`serve`](Self::serve); of chains that carry bytes, `bytes` takes them.
+    /// As [`serve`](Self::serve); what `forwards` says is passed on, and `service` does that with requests.
     #[expect(clippy::disallowed_methods, reason = "a connection is a task")]
     pub(crate) async fn accept_all<L, S, B>(
         &self,
         listener: L,
         service: S,
-        bytes: Option<ForwardBytes>,
+        forwards: Option<Forwards>,
     ) -> io::Result<()>
     where
         L: Listen,
@@ -212,9 +212,8 @@ impl MeshServer {
         self.0.look();
         let take = |io, ends| {
             let (server, service, bound) = (self.clone(), service.clone(), bound.clone());
-            let bytes = bytes.clone();
+            let takers = (service, forwards.clone());
             drop(tokio::spawn(async move {
-                let takers = (service, bytes);
                 if let Err(error) = server.connection(io, ends, bound.as_ref(), takers).await {
                     server.0.keeper.failed(&server.0.acceptor, ends, &error);
                 }
@@ -277,7 +276,7 @@ impl MeshServer {
         io: I,
         ends: Ends,
         bound: Option<&Address>,
-        (service, bytes): (S, Option<ForwardBytes>),
+        (service, forwards): (S, Option<Forwards>),
     ) -> Result<(), ServeError>
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -298,7 +297,8 @@ impl MeshServer {
         let listener = acceptor.listener();
         let mut place = self.0.drains.join(&connection.chain, listener.as_deref(), clock::wall());
         let ending = || self.0.drains.ending();
-        if let (None, Some(bytes)) = (connection.chain.http(), bytes) {
+        if let (None, Some(Forwards { bytes: Some(bytes) })) = (connection.chain.http(), &forwards)
+        {
             let carried = pin!(bytes.carry(io, &connection));
             let plan = plan(acceptor, &mut place, &mut open);
             return until_drained(carried, plan, ending()).await;
@@ -307,7 +307,8 @@ impl MeshServer {
         let seen = Arc::new(Seen::default());
         let service = self.0.layer.load().layer(service);
         let tunnels = connection.tunnels.clone();
-        let service = PerConnection::new(service, connection, Arc::clone(&seen));
+        let mut service = PerConnection::new(service, connection, Arc::clone(&seen));
+        service.identifies = forwards.is_some();
         let heads = HeadTimer::new();
         let streams = Streams::default();
         let builder = builder(limits, heads.clone(), streams.clone());

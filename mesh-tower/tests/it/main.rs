@@ -8,6 +8,7 @@
     reason = "what tests share fails and spawns as tests do, but stands outside of test functions"
 )]
 
+mod access_log;
 mod aggregate;
 mod basic;
 mod breaker;

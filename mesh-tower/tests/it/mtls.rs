@@ -1,5 +1,6 @@
 //! TLS to endpoints: who is believed, what is shown, and what happens when that changes.
 
+mod access_log;
 #[path = "../../src/tls/tests/ca.rs"]
 #[expect(dead_code, reason = "tests of the verifier want more of it")]
 mod ca;

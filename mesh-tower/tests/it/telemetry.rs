@@ -24,8 +24,8 @@ fn documented() -> impl Iterator<Item = (&'static str, &'static str)> {
         let mut cells = line.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`'));
         Some((cells.next()?, cells.next()?))
     });
-    // What is about servers and identities is fed where those are tested.
-    let elsewhere = ["mesh_server_", "mesh_identity_", "mesh_egress_"];
+    // What is about servers, identities and access logs is fed where those are tested.
+    let elsewhere = ["mesh_server_", "mesh_identity_", "mesh_egress_", "mesh_access_log_"];
     all.filter(move |(name, _)| {
         !name.contains("_xds_") && !elsewhere.iter().any(|start| name.starts_with(start))
     })

@@ -81,6 +81,7 @@ where
                 },
             },
             Poll::Ready(Some(Ok(mut frame))) => {
+                scope.sends(&frame);
                 match frame.trailers_mut() {
                     Some(trailers) => scope.trailers(trailers),
                     None if body.is_end_stream() => {}

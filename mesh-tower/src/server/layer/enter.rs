@@ -9,6 +9,7 @@ use crate::clock;
 use crate::inbound_context::Inbound;
 use crate::net::Draw;
 use crate::observe::TraceContext;
+use crate::observe::access_log::Logging;
 use crate::server::Connection;
 use bytes::Bytes;
 use http::header::{HOST, LOCATION};
@@ -34,6 +35,8 @@ pub(super) struct Gate {
     pub(super) audit: Arc<dyn AuditSink>,
     /// Whether responses say how long they took.
     pub(super) timing: bool,
+    /// Who writes a line of each.
+    pub(super) log: Option<Arc<Logging>>,
 }
 
 /// What to do with a request.

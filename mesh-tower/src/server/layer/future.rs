@@ -94,6 +94,7 @@ where
                     if scope.is_head {
                         reply.body_mut().clear();
                     }
+                    scope.sends_here(reply.body());
                     scope.finish();
                     return Poll::Ready(Ok(reply.map(ServerBody::local)));
                 }

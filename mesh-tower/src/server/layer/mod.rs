@@ -33,6 +33,7 @@
 //! | `enter.rs` | steps 1 to 4 |
 //! | `filters.rs` | step 5, as far as nothing is waited for |
 //! | `wait.rs` | step 5 of requests that wait |
+//! | `access.rs` | what the log says of a request: an event, and a line of the access log |
 //! | `observer.rs` | what filters decided → metrics, log, audit |
 //! | `scope.rs` | what is known of a request until it has ended, and what is counted then |
 //! | `live.rs` | where that is kept |
@@ -43,6 +44,7 @@
 //! waits is a box, and so is the timer of a deadline once the service lets its caller wait, unless its connection has
 //! one; a filter that asks what is known already (a token whose keys are here) does not wait.
 
+mod access;
 mod body;
 mod enter;
 mod filters;
@@ -112,8 +114,9 @@ impl ServerLayer {
     /// request is answered 503.
     #[must_use]
     pub fn new(mesh: &Mesh, listener: impl Into<Arc<str>>) -> Self {
+        let log = mesh.shared().logs.server.clone();
         let listening = Arc::new(Listening::new(mesh.clone(), listener.into()));
-        let gate = Gate { listening, audit: Arc::new(StdoutAudit), timing: false };
+        let gate = Gate { listening, audit: Arc::new(StdoutAudit), timing: false, log };
         Self { gate: Arc::new(gate) }
     }
 
@@ -203,9 +206,9 @@ where
     B: Body<Data = Bytes> + Unpin,
 {
     scope.bound_body(&body.size_hint());
+    scope.served_from(clock::now);
     let body = RequestBody::new(body, scope.body_limit());
     let request = Request::from_parts(parts, body);
-    scope.served_from(clock::now);
     scope.within(|| service.call(request))
 }
 

@@ -45,6 +45,9 @@ where
             && let Some(data) = frame.data_ref()
         {
             this.read = this.read.saturating_add(data.len() as u64);
+            if let Some(counter) = &limit.counter {
+                counter.store(this.read, Ordering::Relaxed);
+            }
             if this.read > limit.limit {
                 limit.exceeded.store(true, Ordering::Relaxed);
                 let refusal = Refusal::BodyTooLarge { limit: limit.limit };

@@ -1,5 +1,6 @@
 //! [`RequestScope`]: what is known of a request until it has ended, wherever it ends.
 
+use super::access::AccessLine;
 use super::enter::Gate;
 use super::reply::{self, Refused};
 use super::served::{ServedChain, ServedRoute};
@@ -15,7 +16,7 @@ use crate::server::streams::poll_deadline;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Version, response};
-use http_body::SizeHint;
+use http_body::{Frame, SizeHint};
 use mesh_core::call::backoff::GRPC_RETRY_PUSHBACK_MS;
 use mesh_core::filter::{Chain, End, FilterReply, Overrides, Pass};
 use mesh_core::head::without_userinfo;
@@ -27,7 +28,7 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use tokio::time::Sleep;
 use tracing::field::{Empty, display};
@@ -36,7 +37,7 @@ const X_MESH_RETRY: HeaderName = mesh_core::call::retry::X_MESH_RETRY;
 
 /// A request in progress. Counted once: at the end of its response body, or when it is dropped before.
 pub(super) struct RequestScope {
-    gate: Arc<Gate>,
+    pub(super) gate: Arc<Gate>,
     /// `None`: it came without, and is refused.
     pub(super) connection: Option<Arc<Connection>>,
     /// With a target: what it is served by. Kept for the whole request: another configuration changes what
@@ -57,13 +58,13 @@ pub(super) struct RequestScope {
     /// An answer to HEAD has no content (RFC 9110 section 9.3.2).
     pub(super) is_head: bool,
     body_limit: Option<BodyLimit>,
-    code: Code,
+    pub(super) code: Code,
     /// What the log wants to know.
     access: Option<Box<AccessLine>>,
     /// Until its end.
     pub(super) span: ThinSpan,
     /// The policy that let it through, or did not, where the log wants it.
-    policy: Option<Arc<str>>,
+    pub(super) policy: Option<Arc<str>>,
     /// Until the caller's deadline; made once the service, or its body, made the caller wait.
     deadline: Option<Pin<Box<Sleep>>>,
     /// Its answer did not come to its end.
@@ -78,22 +79,18 @@ pub(super) struct BodyLimit {
     /// It is a filter's, and not the listener's.
     by_filter: bool,
     pub(super) exceeded: Arc<AtomicBool>,
+    /// Where the log counts its bytes.
+    pub(super) counter: Option<Arc<AtomicU64>>,
 }
 
-/// What the log says of a request.
-pub(super) struct AccessLine {
-    method: Method,
-    path: String,
-    details: Option<Arc<str>>,
+impl BodyLimit {
+    fn new(limit: u64, by_filter: bool) -> Self {
+        Self { limit, by_filter, exceeded: Arc::default(), counter: None }
+    }
 }
 
 impl RequestScope {
     pub(super) fn new(gate: &Arc<Gate>, parts: &Parts, started: Timestamp) -> Self {
-        let wants_line = tracing::enabled!(target: "mesh::access", tracing::Level::DEBUG);
-        let access = wants_line.then(|| {
-            let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
-            Box::new(AccessLine { method, path, details: None })
-        });
         Self {
             gate: Arc::clone(gate),
             connection: None,
@@ -110,7 +107,7 @@ impl RequestScope {
             is_head: parts.method == Method::HEAD,
             body_limit: None,
             code: Code::default(),
-            access,
+            access: AccessLine::of(gate, parts, started),
             span: span(gate, parts),
             policy: None,
             deadline: None,
@@ -174,7 +171,7 @@ impl RequestScope {
 
     /// Its body may have this many bytes: the listener says so, or a filter.
     pub(super) fn limit_body(&mut self, limit: u64, by_filter: bool) {
-        self.body_limit = Some(BodyLimit { limit, by_filter, exceeded: Arc::default() });
+        self.body_limit = Some(BodyLimit::new(limit, by_filter));
     }
 
     /// The bound of filters counts as well, for a body of this size: the smaller one.
@@ -220,9 +217,14 @@ impl RequestScope {
     }
 
     /// The service is called now.
-    pub(super) fn served_from(&mut self, now: impl FnOnce() -> Timestamp) {
+    pub(super) fn served_from(&mut self, now: impl Fn() -> Timestamp) {
         if self.gate.timing {
             self.served = Some(now());
+        }
+        if let Some(bytes) = self.access.as_mut().and_then(|line| line.serve(now)) {
+            // What counts bytes against a limit counts them for the log.
+            let limit = self.body_limit.get_or_insert_with(|| BodyLimit::new(u64::MAX, false));
+            limit.counter = Some(bytes);
         }
     }
 
@@ -248,10 +250,8 @@ impl RequestScope {
             self.span.record("policy", &*policy);
             self.policy = Some(policy);
         }
-        if let Some(line) = &mut self.access
-            && details.is_some()
-        {
-            line.details = details;
+        if let Some(line) = &mut self.access {
+            line.note(details);
         }
     }
 
@@ -275,7 +275,7 @@ impl RequestScope {
         self.gate.listening.cells.refused(refused.reason, &refused.filter, &refused.policy);
         self.span.record("error", &*refused.details);
         if let Some(line) = &mut self.access {
-            line.details = Some(Arc::clone(&refused.details));
+            line.refuse(&refused);
         }
         reply.extensions_mut().insert(refused);
         reply
@@ -292,6 +292,20 @@ impl RequestScope {
     pub(super) fn answered_here<B>(&mut self, response: &mut Response<B>) {
         self.filters_see(response);
         self.head(response);
+    }
+
+    /// The whole body of that goes out.
+    pub(super) fn sends_here(&mut self, body: &Bytes) {
+        if let Some(line) = &mut self.access {
+            line.answer_here(body);
+        }
+    }
+
+    /// A part of the service's body goes out.
+    pub(super) fn sends(&mut self, frame: &Frame<Bytes>) {
+        if let Some(line) = &mut self.access {
+            line.sends(frame);
+        }
     }
 
     /// The filters that saw the request see the head of its answer, and may change it.
@@ -312,6 +326,9 @@ impl RequestScope {
         let headers = response.headers();
         self.code.status = Some(status);
         self.code.grpc_status = self.grpc.then(|| grpc_status(headers)).flatten();
+        if let Some(line) = &mut self.access {
+            line.head(response, clock::now);
+        }
     }
 
     /// What the service answered is made what it is to be. Filters that look at answers do so between the
@@ -370,6 +387,9 @@ impl RequestScope {
         trailers.insert("grpc-status", grpc::DEADLINE_EXCEEDED.into());
         let text = HeaderValue::from_static("the caller's deadline passed");
         trailers.insert("grpc-message", text);
+        if let Some(line) = &mut self.access {
+            line.trailers(&trailers);
+        }
         Some(trailers)
     }
 
@@ -401,7 +421,7 @@ impl RequestScope {
             connection.cells(|| cells.peer(&connection.peer)).count(self.code);
         }
         if let Some(line) = self.access.take() {
-            self.span.in_scope(|| self.log(&line, duration));
+            self.span.in_scope(|| line.tell(self, now));
         }
         let span = std::mem::take(&mut self.span);
         self.code.record(&span);
@@ -412,27 +432,6 @@ impl RequestScope {
         let Code { status, grpc_status, .. } = self.code;
         let end = End { status, grpc_status, cancelled: self.cancelled };
         self.pass.handle_end(end, now);
-    }
-
-    #[cold]
-    fn log(&self, line: &AccessLine, duration: std::time::Duration) {
-        let route = self.route().map_or("", |served| served.route.name());
-        tracing::debug!(
-            target: "mesh::access",
-            listener = &*self.gate.listening.listener,
-            route,
-            method = %line.method,
-            path = line.path,
-            peer = self.peer().name(),
-            attempt = self.inbound.attempts(),
-            status = self.code.status.map_or(0, |status| status.as_u16()),
-            grpc_status = self.code.grpc_status,
-            response_flag = self.code.flag.map_or("-", ResponseFlag::as_str),
-            policy = self.policy.as_deref(),
-            details = line.details.as_deref(),
-            duration = ?duration,
-            "request"
-        );
     }
 }
 
