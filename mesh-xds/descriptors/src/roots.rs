@@ -71,6 +71,7 @@ pub const FILES: &[&str] = &[
     "envoy/admin/v3/certs.proto",
     "envoy/admin/v3/clusters.proto",
     "envoy/admin/v3/config_dump.proto",
+    "envoy/admin/v3/listeners.proto",
     "udpa/type/v1/typed_struct.proto",
     "xds/type/v3/typed_struct.proto",
 ];
@@ -160,6 +161,7 @@ pub const ROOTS: &[&str] = &[
     "envoy.admin.v3.ConfigDump",
     "envoy.admin.v3.ClustersConfigDump",
     "envoy.admin.v3.EndpointsConfigDump",
+    "envoy.admin.v3.Listeners",
     "envoy.admin.v3.ListenersConfigDump",
     "envoy.admin.v3.RoutesConfigDump",
     "envoy.admin.v3.SecretsConfigDump",

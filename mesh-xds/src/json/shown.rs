@@ -14,6 +14,7 @@
 
 use crate::files::descriptors;
 use crate::status::redact::REDACTED;
+use mesh_core::head::carries_credentials;
 use prost::Message;
 use prost_reflect::{DynamicMessage, ReflectMessage as _, Value};
 
@@ -39,10 +40,6 @@ const MAX_DEPTH: u32 = 128;
 
 /// What an unknown type is written as.
 const TYPED_STRUCT: &str = "xds.type.v3.TypedStruct";
-
-/// Headers whose values prove who somebody is.
-const CREDENTIALS: [&str; 6] =
-    ["authorization", "cookie", "proxy-authorization", "set-cookie", "x-api-key", "x-auth-token"];
 
 /// Makes `message` fit to be shown.
 pub(super) fn fit(message: &mut DynamicMessage, showing: Showing) {
@@ -113,9 +110,8 @@ fn header_value(header: &mut DynamicMessage) {
 
 /// Of a condition on a header without credentials nothing is changed, nor of one that asks whether it is there.
 fn header_matcher(matcher: &mut DynamicMessage) {
-    let name = text(matcher, "name").to_ascii_lowercase();
     let asks_for_presence = matcher.has_field_by_name("present_match");
-    if !CREDENTIALS.contains(&&*name) || asks_for_presence {
+    if !carries_credentials(&text(matcher, "name")) || asks_for_presence {
         return;
     }
     let Some(described) = descriptors::message("envoy.type.matcher.v3.StringMatcher") else {
