@@ -8,6 +8,7 @@
     reason = "what tests share fails and spawns as tests do, but stands outside of test functions"
 )]
 
+mod admin;
 mod aggregate;
 mod basic;
 mod breaker;
