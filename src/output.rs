@@ -8,6 +8,9 @@ use mesh_core::explain::snapshot;
 use mesh_core::state::Snapshot;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry};
 
 /// How an answer is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -34,12 +37,22 @@ pub(crate) fn colour(stream: &impl IsTerminal) -> bool {
 
 /// Diagnostics go to standard error, as `RUST_LOG` says.
 pub(crate) fn log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_unset| tracing_subscriber::EnvFilter::new("info"));
+    drop(log_reloadable());
+}
+
+/// Which diagnostics there are, to be read and changed.
+#[cfg_attr(not(unix), expect(dead_code, reason = "who changes them is a proxy"))]
+pub(crate) type Logging = tracing_subscriber::reload::Handle<EnvFilter, Registry>;
+
+/// As [`log`].
+pub(crate) fn log_reloadable() -> Logging {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_unset| EnvFilter::new("info"));
+    let (filter, handle) = tracing_subscriber::reload::Layer::new(filter);
     let colour = colour(&io::stderr());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour);
+    let lines = tracing_subscriber::fmt::layer().with_ansi(colour).with_writer(io::stderr);
     // An error: there is a subscriber already, which is as good.
-    let _set = log.with_writer(io::stderr).try_init().is_ok();
+    let _set = tracing_subscriber::registry().with(filter).with(lines).try_init().is_ok();
+    handle
 }
 
 /// The routes and clusters that a configuration makes. One with errors can't be asked: they are shown

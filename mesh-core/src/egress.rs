@@ -117,6 +117,12 @@ impl CompiledEgress {
         &self.model
     }
 
+    /// What becomes of those that no rule lets pass.
+    #[must_use]
+    pub const fn unknown_hosts(&self) -> UnknownHosts {
+        self.unknown_hosts
+    }
+
     /// The rule at this place.
     #[must_use]
     pub fn rule(&self, at: usize) -> Option<&EgressRule> {

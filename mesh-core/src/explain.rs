@@ -26,6 +26,7 @@ mod inbound;
 mod json;
 mod policies;
 pub mod reasons;
+mod redact;
 mod report;
 mod request;
 

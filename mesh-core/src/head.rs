@@ -43,6 +43,20 @@ pub struct Peer<'a> {
     pub identity: Option<&'a str>,
 }
 
+/// Whether a header of this name commonly proves who sends it, so that its value is shown to nobody.
+#[must_use]
+pub fn carries_credentials(name: &str) -> bool {
+    const NAMES: [&str; 6] = [
+        "authorization",
+        "cookie",
+        "proxy-authorization",
+        "set-cookie",
+        "x-api-key",
+        "x-auth-token",
+    ];
+    NAMES.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
 impl<'a> RequestHead<'a> {
     /// A head with no scheme, no peer and no channel.
     #[must_use]

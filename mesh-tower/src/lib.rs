@@ -36,6 +36,11 @@
 //! requests, for a server loop of one's own. What requests pass on to the calls that are made for them is an
 //! [`Inbound`].
 //!
+//! # Looking inside
+//!
+//! [`admin`] is pages for people, scrapers and Envoy's tools: what this process thinks, and why.
+//! [`Mesh::metrics`] is the figures alone.
+//!
 //! # Readiness
 //!
 //! Every service here is always ready. Above the pick nothing is known that readiness could tell, and a
@@ -58,6 +63,7 @@
     )
 )]
 
+pub mod admin;
 mod balance;
 mod body;
 mod builder;

@@ -291,8 +291,7 @@ impl Mesh {
     /// Cancel safe; the mesh stays ended.
     pub async fn shutdown(&self, deadline: Duration) {
         let begun = Instant::now();
-        let servers: Vec<_> =
-            self.0.servers.lock().iter().filter_map(WeakServer::upgrade).collect();
+        let servers = self.servers();
         join_all(servers.iter().map(|server| server.drain(deadline))).await;
         let deadline = deadline.saturating_sub(begun.elapsed());
         self.0.driver.stop(deadline);
@@ -303,6 +302,11 @@ impl Mesh {
         drop(tokio::time::timeout(deadline.saturating_add(DRAIN_SLACK), ended).await);
         // The lines of the last calls are written, unless that takes too long.
         drop(tokio::time::timeout(DRAIN_SLACK, self.0.shared.logs.flush()).await);
+    }
+
+    /// The servers that are there.
+    pub(crate) fn servers(&self) -> Vec<MeshServer> {
+        self.0.servers.lock().iter().filter_map(WeakServer::upgrade).collect()
     }
 
     /// The snapshot in force.

@@ -14,6 +14,8 @@
 //! | [`protocol`] | the stream: versions, nonces, subscriptions, timers; pure, time is passed in |
 //! | [`encode`] | the model → Envoy's resources |
 //! | `files` | Envoy's YAML and JSON → a configuration (feature `json`) |
+//! | `json` | Envoy's messages → JSON, without their secrets, and back (feature `json`) |
+//! | `config_dump` | a configuration → what Envoy's admin page of that name shows (feature `json`) |
 //! | [`status`] | what is known of each resource, for CSDS and metrics |
 //! | [`server`] | the other end of the stream: a control plane |
 //! | `tls` | certificates from files, for both ends (feature `tls`) |
@@ -24,10 +26,14 @@ pub mod ask;
 pub mod bootstrap;
 pub mod cascade;
 pub mod client;
+#[cfg(feature = "json")]
+pub mod config_dump;
 pub mod decode;
 pub mod encode;
 #[cfg(feature = "json")]
 pub mod files;
+#[cfg(feature = "json")]
+pub mod json;
 pub mod last_good;
 pub mod load_report;
 pub mod protocol;

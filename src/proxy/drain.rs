@@ -28,7 +28,9 @@ pub(super) async fn all(
     let code = match (end, wrapped) {
         (End::Command(ended), _) => ended.code(),
         (End::Signal(signal), Some(wrapped)) => command(wrapped, signal, left()).await?.code(),
-        (End::Signal(_), None) => 0,
+        // It is told as by `kill` without a signal.
+        (End::Admin, Some(wrapped)) => command(wrapped, signals::TERMINATE, left()).await?.code(),
+        (End::Signal(_) | End::Admin, None) => 0,
     };
     proxy.drain(left()).await;
     mesh.shutdown(left()).await;
@@ -50,6 +52,7 @@ async fn command(wrapped: &mut Wrapped, signal: i32, limit: Duration) -> Result<
 fn why(end: End) -> String {
     match end {
         End::Signal(signal) => format!("signal {}", signals::name(signal)),
+        End::Admin => "POST /drain".to_owned(),
         End::Command(ended) => format!("the command ended with {}", ended.code()),
     }
 }

@@ -9,6 +9,7 @@
 //! | SIGUSR1, SIGUSR2, SIGQUIT | passed on to the command |
 
 mod access_log;
+mod admin;
 mod drain;
 mod signals;
 mod wrap;
@@ -16,12 +17,14 @@ mod wrap;
 use crate::cli::Failure;
 use crate::{files, output};
 use access_log::AccessLogArguments;
+use admin::Admin;
 use mesh_tower::Mesh;
 use mesh_tower::observe::AccessLog;
 use mesh_tower::proxy::Proxy;
 use sd_notify::NotifyState;
 use signals::{Came, Signals};
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -41,6 +44,9 @@ pub(crate) struct Arguments {
     /// How many threads carry traffic. Default: as many as the process may use CPUs, its control group's quota counted.
     #[arg(long, value_name = "N")]
     workers: Option<NonZeroUsize>,
+    /// Where the admin's pages are served, on a thread of their own: `127.0.0.1:9901`.
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<SocketAddr>,
     #[command(flatten)]
     access_log: AccessLogArguments,
     /// A command that is run once the ports are open. The proxy ends with it, and with its exit code.
@@ -59,7 +65,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     if !arguments.config.is_empty() {
         check(arguments)?;
     }
-    output::log();
+    let logging = output::log_reloadable();
     let failed = |error| Failure::new("runtime", format!("can't start: {error}"));
     let workers = arguments.workers.or_else(|| std::thread::available_parallelism().ok());
     // One thread needs nobody to share with.
@@ -71,7 +77,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
             builder
         }
     };
-    builder.enable_all().build().map_err(failed)?.block_on(serve(arguments))
+    builder.enable_all().build().map_err(failed)?.block_on(serve(arguments, logging))
 }
 
 /// Says what is wrong with files as `mesh check` does, and that they have no ports.
@@ -90,10 +96,11 @@ fn check(arguments: &Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn serve(arguments: &Arguments) -> Result<ExitCode, Failure> {
+async fn serve(arguments: &Arguments, logging: output::Logging) -> Result<ExitCode, Failure> {
     let mut signals = Signals::new()?;
     let log = arguments.access_log.open()?;
     let mesh = mesh(arguments, log.clone())?;
+    let mut admin = Admin::start(&mesh, arguments.admin, logging)?;
     // Who we are may come later than what is to be done.
     let ready = tokio::select! {
         ready = mesh.ready() => ready,
@@ -103,6 +110,7 @@ async fn serve(arguments: &Arguments) -> Result<ExitCode, Failure> {
     };
     ready.map_err(|error| Failure::new("not_ready", error.to_string()))?;
     let proxy = Proxy::open(&mesh).map_err(|error| Failure::new("listener", error.to_string()))?;
+    admin.opened(&proxy);
     for port in proxy.ports() {
         output::print(&format!("{port}\n"))?;
     }
@@ -111,7 +119,8 @@ async fn serve(arguments: &Arguments) -> Result<ExitCode, Failure> {
         Some((program, arguments)) => Some(Wrapped::start(program, arguments)?),
         None => None,
     };
-    let end = until_the_end((&mesh, log.as_ref()), &mut signals, wrapped.as_mut()).await?;
+    let around = Around { mesh: &mesh, log: log.as_ref(), admin: &mut admin };
+    let end = until_the_end(around, &mut signals, wrapped.as_mut()).await?;
     tell(&[NotifyState::Stopping]);
     let draining = drain::all(&mesh, &proxy, (end, wrapped.as_mut()), arguments.drain_timeout);
     let code = tokio::select! {
@@ -146,10 +155,19 @@ enum End {
     Signal(i32),
     /// The command.
     Command(Ended),
+    /// Somebody, by the admin's pages.
+    Admin,
+}
+
+/// What a proxy has beside its ports.
+struct Around<'p> {
+    mesh: &'p Mesh,
+    log: Option<&'p AccessLog>,
+    admin: &'p mut Admin,
 }
 
 async fn until_the_end(
-    (mesh, log): (&Mesh, Option<&AccessLog>),
+    Around { mesh, log, admin }: Around<'_>,
     signals: &mut Signals,
     mut wrapped: Option<&mut Wrapped>,
 ) -> Result<End, Failure> {
@@ -163,6 +181,7 @@ async fn until_the_end(
         let other = tokio::select! {
             biased;
             ended = ended => return Ok(End::Command(ended?)),
+            () = admin.drain() => return Ok(End::Admin),
             came = signals.next() => match came {
                 Came::Ending(signal) => return Ok(End::Signal(signal)),
                 Came::Other(signal) => signal,

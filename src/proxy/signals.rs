@@ -6,6 +6,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// SIGHUP.
 pub(super) const HANGUP: i32 = 1;
 
+/// SIGTERM.
+pub(super) const TERMINATE: i32 = 15;
+
 /// A signal that came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Came {

@@ -32,7 +32,7 @@ fn check(command: &str, shown: &str, directory: &Path) {
 #[test]
 fn every_file_in_it_is_good() {
     let files = blocks("yaml");
-    assert_eq!(files.len(), 3);
+    assert_eq!(files.len(), 4);
     let directory = tempfile::tempdir().unwrap();
     // The command that makes the identities of the server's file stands before it.
     let made = "mesh certs new --out certs web shop";

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -156,6 +156,38 @@ fn it_says_its_ports_and_passes_on_until_it_is_told_to_end() {
         assert!(asking.join().unwrap().ends_with("hello"));
         assert_eq!(running.ended().code(), Some(0));
     }
+}
+
+/// What a page of the admin answers.
+fn page(admin: &str, request: &str) -> String {
+    let mut stream = TcpStream::connect(admin).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(format!("{request} HTTP/1.1\r\nHost: {admin}\r\n\r\n").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn its_pages_say_how_it_is_and_end_it() {
+    let place = Place::new(&(routes(server("hello", Duration::ZERO)) + WEB));
+    let mut running = Running::start(&mut place.proxy(&["--admin", "127.0.0.1:0"]));
+    let line = running.line();
+    let admin = line.strip_prefix("admin on http://").unwrap().trim_end_matches('/');
+    running.line();
+    assert!(page(admin, "GET /ready").starts_with("HTTP/1.1 200 "));
+    place.ask("web.sock");
+    let stats = page(admin, "GET /stats");
+    for metric in
+        ["mesh_calls_total{", "mesh_server_requests_total{", "process_resident_memory_bytes"]
+    {
+        assert!(stats.contains(metric), "{metric}: {stats}");
+    }
+    assert!(page(admin, "GET /config_dump").contains("outbound|web"));
+    assert!(page(admin, "POST /logging?level=mesh%3Ddebug").starts_with("HTTP/1.1 200 "));
+    assert!(page(admin, "GET /logging").contains("mesh=debug"));
+    assert!(page(admin, "POST /drain").starts_with("HTTP/1.1 202 "));
+    assert_eq!(running.ended().code(), Some(0));
 }
 
 /// Both sides of a request have a line, and share the id that the proxy gave it; a log that was moved is begun anew.

@@ -267,15 +267,10 @@ fn endpoint(endpoint: &EndpointReport) -> Value {
 }
 
 fn algorithm(algorithm: &LbAlgorithm) -> Value {
-    json!(match algorithm {
-        LbAlgorithm::RoundRobin => "round_robin",
-        LbAlgorithm::Random => "random",
-        LbAlgorithm::LeastRequest { .. } => "least_request",
-        LbAlgorithm::PeakEwma { .. } => "peak_ewma",
-        LbAlgorithm::RingHash { .. } => "ring_hash",
-        LbAlgorithm::Maglev { .. } => "maglev",
-        LbAlgorithm::Custom(name) => return json!({ "custom": &**name }),
-    })
+    match algorithm {
+        LbAlgorithm::Custom(name) => json!({ "custom": &**name }),
+        algorithm => json!(algorithm.name()),
+    }
 }
 
 fn breakers(breakers: &CircuitBreakers) -> Value {

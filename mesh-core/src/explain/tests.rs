@@ -268,3 +268,44 @@ fn a_host_from_a_header_is_what_the_edits_leave_of_it() {
 fn userinfo_names_no_service() {
     assert!(ask("http://user:secret@shop/ping", &[]).routing.host.is_some());
 }
+
+#[test]
+fn what_is_redacted_is_the_configurations_and_not_the_askers() {
+    let text = "version: 1
+virtual_hosts:
+  shop:
+    routes:
+      - { match: { headers: { authorization: secret1, x-api-key: { present: true } } }, cluster: v1 }
+      - { match: { headers: { x-version: v2 } }, cluster: v1 }
+      - match: { path: /answer }
+        headers: { response: { set: { x-answer: secret2 } } }
+        direct_response: { status: 204 }
+      - match: { path: /moved }
+        redirect: { path: /there }
+      - headers: { request: { set: { x-token: secret3, x-mine: mine } }, response: { set: { x-out: secret4 } } }
+        retry: { retry_on: 5xx, retriable_request_headers: { cookie: secret5 } }
+        cluster: v1
+clusters: { v1: { endpoints: ['10.0.0.1:80'] } }
+";
+    let snapshot = snapshot_of(text);
+    let ask = |url: &str, redact: bool| {
+        let mut explained = explain(&snapshot, &request(url, &[("x-mine", "mine")]));
+        if redact {
+            explained.redact();
+        }
+        format!("{explained}{}", explained.to_json())
+    };
+    for (url, secrets) in [
+        ("shop/", &["secret1", "secret3", "secret4", "secret5"][..]),
+        ("shop/answer", &["secret1", "secret2"]),
+    ] {
+        let (open, redacted) = (ask(url, false), ask(url, true));
+        for secret in secrets {
+            assert!(open.contains(secret), "{secret}: {open}");
+        }
+        assert!(!redacted.contains("secret"), "{redacted}");
+        assert!(redacted.contains("[redacted]") && redacted.contains("v2"), "{redacted}");
+    }
+    assert!(ask("shop/", true).contains("\"mine\""));
+    assert!(ask("shop/moved", true).contains("http://shop/there"));
+}

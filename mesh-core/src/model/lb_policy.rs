@@ -102,6 +102,20 @@ pub enum LbAlgorithm {
 }
 
 impl LbAlgorithm {
+    /// What `mesh.yaml` calls it; of one that is registered in code, its own name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::RoundRobin => "round_robin",
+            Self::Random => "random",
+            Self::LeastRequest { .. } => "least_request",
+            Self::PeakEwma { .. } => "peak_ewma",
+            Self::RingHash { .. } => "ring_hash",
+            Self::Maglev { .. } => "maglev",
+            Self::Custom(name) => name,
+        }
+    }
+
     /// Least request with Envoy's defaults.
     #[must_use]
     pub const fn least_request() -> Self {

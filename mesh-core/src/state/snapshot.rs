@@ -214,6 +214,14 @@ impl<A: Attach> Snapshot<A> {
         self.clusters.values()
     }
 
+    /// Every pair of a route and a cluster that it forwards to, in the order of the configuration.
+    pub fn targets(&self) -> impl Iterator<Item = &Arc<Target<A>>> {
+        self.targets.iter().filter_map(|slot| match slot {
+            TargetSlot::Forward(target) => Some(target),
+            TargetSlot::Reply(_) | TargetSlot::UnknownCluster => None,
+        })
+    }
+
     /// What is known of each secret that a cluster of it names.
     #[must_use]
     pub const fn secrets(&self) -> &Arc<Secrets> {

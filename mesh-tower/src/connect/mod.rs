@@ -54,9 +54,7 @@ mod tests;
 
 pub(crate) use dial::connect_any;
 pub use dial::{BoxedIo, Connect, Connecting, Io, TcpConnector};
-#[cfg(test)]
-use endpoint_pool::Connections;
-pub(crate) use endpoint_pool::EndpointPool;
+pub(crate) use endpoint_pool::{Connections, EndpointPool};
 pub(crate) use io::NetIo;
 pub use net_body::{NetBody, NetBodyError};
 pub(crate) use own::{Opened, Opening};

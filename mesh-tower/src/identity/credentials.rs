@@ -59,6 +59,15 @@ impl Credentials {
         self.own.identities.get()
     }
 
+    /// All of them, by what they are called in metrics; the mesh's own is the first.
+    pub(crate) fn all(&self) -> Vec<(Arc<str>, Identities)> {
+        let own = self.own().map(|own| (OWN.into(), own.clone()));
+        let providers = self.providers.iter();
+        let providers = providers
+            .map(|(name, identities)| (format!("{PROVIDER}{name}").into(), identities.clone()));
+        own.into_iter().chain(providers).collect()
+    }
+
     /// Where the mesh's own comes from, in words.
     pub(crate) fn origin(&self) -> Arc<str> {
         let followed = self.own.followed.lock();

@@ -131,6 +131,11 @@ impl Identities {
         }
     }
 
+    /// The identity in force, though it may be over.
+    pub(crate) fn in_force(&self) -> Option<Arc<Identity>> {
+        self.0.current.load_full()
+    }
+
     /// Whom we believe now. It does not end with our own certificate: what only has to verify peers goes on,
     /// and who has to show something asks for [`current`](Self::current).
     ///

@@ -113,9 +113,14 @@ impl TargetCells {
         }
     }
 
+    /// How many calls were begun.
+    pub(crate) fn calls(&self) -> u64 {
+        self.shards.sum(|block| &block.started)
+    }
+
     /// How many calls were begun, and whether any is in flight.
     pub(super) fn use_so_far(&self) -> (u64, bool) {
-        (self.shards.sum(|block| &block.started), self.active() > 0)
+        (self.calls(), self.active() > 0)
     }
 
     fn duration(&self) -> HistogramSnapshot {

@@ -88,6 +88,11 @@ impl Keeper {
         self.state.lock().bound.extend(address);
     }
 
+    /// Where it listens.
+    pub(super) fn bounds(&self) -> Vec<Address> {
+        self.state.lock().bound.clone()
+    }
+
     /// The server ends: how long it goes on to accept.
     pub(super) fn ends(&self) -> Duration {
         let announce = {

@@ -122,6 +122,16 @@ impl MeshServer {
         WeakServer(Arc::downgrade(&self.0))
     }
 
+    /// The listener that it serves.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        self.0.acceptor.name()
+    }
+
+    /// Where it listens.
+    pub(crate) fn bound(&self) -> Vec<Address> {
+        self.0.keeper.bounds()
+    }
+
     /// Tells `callback` now whether this server serves, and again whenever that changes (gRFC A36). It is
     /// called in the middle of things: it must not wait.
     #[must_use]

@@ -48,6 +48,8 @@ mod content_hash;
 pub(crate) mod demand;
 pub(crate) mod directory;
 pub(crate) mod environment;
+#[cfg(feature = "json")]
+pub(crate) mod envoy_json;
 mod file;
 mod fixed;
 pub(crate) mod learnt;

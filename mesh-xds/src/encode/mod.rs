@@ -232,16 +232,21 @@ pub(crate) fn route_resources(update: &ConfigUpdate) -> Vec<Encoded> {
     let model = &update.route_configuration;
     let names = route_names(update);
     let authorities = Authorities::new(model, &names);
-    let mut all = route_configuration(ALL_ROUTES, model);
-    all.metadata = update_words(update).into_metadata();
-    // Domains choose among them, not places: so files in another order are the same version.
-    all.virtual_hosts.sort_by(|one, other| one.name.cmp(&other.name));
-    let mut resources = vec![Encoded::routes(&all)];
+    let mut resources = vec![all_routes(update)];
     for (host, name) in model.virtual_hosts.iter().zip(&names) {
         resources.push(Encoded::routes(&route_configuration_of(name, model, host)));
     }
     resources.extend(api_listeners(update, &authorities));
     resources
+}
+
+/// The route configuration [`ALL_ROUTES`].
+pub(crate) fn all_routes(update: &ConfigUpdate) -> Encoded {
+    let mut all = route_configuration(ALL_ROUTES, &update.route_configuration);
+    all.metadata = update_words(update).into_metadata();
+    // Domains choose among them, not places: so files in another order are the same version.
+    all.virtual_hosts.sort_by(|one, other| one.name.cmp(&other.name));
+    Encoded::routes(&all)
 }
 
 /// A cluster, and its endpoints unless they are not known yet or come by DNS.

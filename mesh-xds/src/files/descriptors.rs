@@ -16,7 +16,7 @@ static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
 });
 
 /// The message of this full name; `None`: it is not known here.
-pub(super) fn message(name: &str) -> Option<MessageDescriptor> {
+pub(crate) fn message(name: &str) -> Option<MessageDescriptor> {
     POOL.get_message_by_name(name)
 }
 

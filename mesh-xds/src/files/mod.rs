@@ -32,7 +32,7 @@
 //!
 //! What it does not do: read files, and follow them (`mesh_tower::source::FileSource`).
 
-mod descriptors;
+pub(crate) mod descriptors;
 mod message;
 mod notes;
 mod place;

@@ -23,7 +23,7 @@
 mod csds;
 mod label;
 mod recorder;
-mod redact;
+pub(crate) mod redact;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -26,13 +26,13 @@ use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
 use prost::Message;
 
 /// What stands in the place of a secret.
-const REDACTED: &str = "[redacted]";
+pub(crate) const REDACTED: &str = "[redacted]";
 
 /// What a resource with a transport socket has in it, however it is written.
 const SOCKET: &[u8] = b"transport_sockets.";
 
 /// Takes the secrets out of a resource.
-pub(super) fn redact(kind: ResourceType, name: &str, body: &mut Bytes) {
+pub(crate) fn redact(kind: ResourceType, name: &str, body: &mut Bytes) {
     if kind == ResourceType::Secret {
         *body = Secret { name: name.to_owned(), ..Secret::default() }.encode_to_vec().into();
         return;

@@ -92,6 +92,29 @@ proptest! {
     }
 }
 
+/// Whatever is encoded can be shown, and is read back by those who read Envoy's dumps.
+#[cfg(feature = "json")]
+fn shown(update: &ConfigUpdate) -> Result<(), TestCaseError> {
+    use crate::config_dump::{Options, config_dump};
+    use crate::json::{Showing, from_json};
+    use envoy_types::pb::envoy::admin::v3::ConfigDump;
+
+    let showing = Showing::default().with_header_values(true);
+    let dump = config_dump(update, Options::new().include_eds(true).showing(showing));
+    let bytes = from_json("envoy.admin.v3.ConfigDump", &dump.to_string());
+    let bytes = bytes.map_err(|error| TestCaseError::fail(format!("{error:?}: {dump}")))?;
+    prop_assert_eq!(ConfigDump::decode(&*bytes).map(|dump| dump.configs.len()), Ok(5));
+    Ok(())
+}
+
+#[cfg(feature = "json")]
+proptest! {
+    #[test]
+    fn everything_is_shown(seed: u64) {
+        shown(&update(seed, Range::All))?;
+    }
+}
+
 #[test]
 fn listeners() -> Result<(), TestCaseError> {
     let address = SocketAddr::from(([127, 0, 0, 1], 15001));
