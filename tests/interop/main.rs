@@ -33,6 +33,7 @@ mod opa;
 mod openssl;
 mod process;
 mod promtool;
+mod proxy;
 mod rpc;
 mod secure;
 #[path = "../../mesh-tower/tests/it/server/ca.rs"]

@@ -4,8 +4,8 @@
 //! serves, at the start and when they change.
 
 use super::CompiledListener;
-use crate::model::FilterChain;
 use crate::model::http_filter::HttpFilterConfig;
+use crate::model::{FilterChain, Forward};
 use crate::time::WallTime;
 use std::fmt;
 use std::sync::Arc;
@@ -34,10 +34,14 @@ pub enum OpeningKind {
     WithoutPolicy,
 }
 
-/// Where `listener` is open. `has_identity`: whether its server could show who it is, so that TLS is to be
+/// Where `listener` is open; one that a proxy's own application calls through is not meant. `has_identity`: whether its server could show who it is, so that TLS is to be
 /// expected; a chain with TLS says so, too.
 #[must_use]
 pub fn openings(listener: &CompiledListener, has_identity: bool) -> Vec<Opening> {
+    // Who calls through it is the application.
+    if listener.model().forward.as_ref().is_some_and(Forward::is_outbound) {
+        return Vec::new();
+    }
     let models = || listener.model().chains();
     let has_identity = has_identity || models().any(|chain| chain.tls.is_some());
     let opening = |chain: &Arc<FilterChain>| {
@@ -87,6 +91,7 @@ impl fmt::Display for Opening {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ForwardTo;
     use crate::model::Listener;
     use crate::model::rbac::RbacFilter;
     use crate::model::tls::DownstreamTls;
@@ -105,6 +110,21 @@ mod tests {
 
     fn mutual(chain: &mut FilterChain) {
         chain.tls = Some(Arc::new(DownstreamTls::mutual()));
+    }
+
+    #[test]
+    fn what_an_application_calls_through_is_not_open() {
+        for (to, open) in [
+            (ForwardTo::EachAuthority, false),
+            (ForwardTo::Authority("outbound|a".into()), false),
+            (ForwardTo::Application("inbound|a".into()), true),
+        ] {
+            let mut listener = Listener::new("l");
+            listener.filter_chains = vec![Arc::new(FilterChain::new("c", None))];
+            listener.forward = Some(Forward::new(to.clone()));
+            let listener = CompiledListener::compile(&Arc::new(listener), None).unwrap();
+            assert_eq!(!openings(&listener, true).is_empty(), open, "{to:?}");
+        }
     }
 
     #[test]

@@ -112,6 +112,7 @@ fn not_http1(request: Request<MeshBody>) -> SendError {
 /// What a connection is made for.
 struct Purpose {
     /// Not for HTTP.
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "only TLS has agreements"))]
     bytes: bool,
     /// What it begins with, before anything else.
     preface: Bytes,

@@ -53,12 +53,14 @@ fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
 /// The file of a socket outlives who made it: one that nobody listens at is taken over.
 #[cfg(unix)]
 fn unix(path: &std::path::Path) -> io::Result<tokio::net::UnixListener> {
+    use std::os::unix::fs::FileTypeExt;
     use std::os::unix::net::UnixStream;
     match tokio::net::UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let is_socket = std::fs::symlink_metadata(path)?.file_type().is_socket();
             let nobody = UnixStream::connect(path)
                 .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-            if !nobody {
+            if !is_socket || !nobody {
                 return Err(error);
             }
             std::fs::remove_file(path)?;
