@@ -7,8 +7,8 @@
 
 #[cfg(unix)]
 use crate::proxy;
-use crate::{ads, certs, check, explain, schema, test};
-use clap::{Parser, Subcommand};
+use crate::{ads, certs, check, explain, schema, shell, test};
+use clap::{CommandFactory, Parser, Subcommand};
 use std::fmt;
 use std::process::ExitCode;
 
@@ -37,6 +37,10 @@ enum Command {
     Proxy(proxy::Arguments),
     /// Prints the JSON Schema of mesh.yaml, for editors.
     Schema(schema::Arguments),
+    /// Prints what completes a command line, for a shell.
+    Completions(shell::CompletionsArguments),
+    /// Prints the manual page, or writes one for each command.
+    Man(shell::ManArguments),
 }
 
 /// Why a subcommand could not do its work.
@@ -74,6 +78,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Completions(arguments) => shell::completions(&arguments, Cli::command()),
+        Command::Man(arguments) => shell::man(&arguments, Cli::command()),
         #[cfg(unix)]
         Command::Proxy(arguments) => proxy::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),

@@ -11,6 +11,7 @@ mod output;
 #[cfg(unix)]
 mod proxy;
 mod schema;
+mod shell;
 mod test;
 
 use std::process::ExitCode;

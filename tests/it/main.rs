@@ -37,5 +37,8 @@ mod programs;
 #[cfg(test)]
 #[cfg(unix)]
 mod proxy;
+#[cfg(test)]
+#[cfg(unix)]
+mod shell;
 // Not under cfg(test), where clippy's rules differ: examples are held to the same here as by themselves.
 mod examples;

@@ -2,9 +2,10 @@
 
 use super::kit::{Ports, until};
 use crate::fixture::{Server, bounded, eventually, flags, idle, metric};
-use http::{Response, StatusCode, header};
+use http::{Request, Response, StatusCode, header};
 use http_body_util::Full;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use mesh_tower::MeshBody;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -186,6 +187,55 @@ async fn connect_leads_to_a_cluster_by_its_authority() {
     assert_eq!(answer, "100000 bytes");
     idle(&ports.mesh).await;
     assert_eq!(flags(&ports.mesh), "-:1");
+}
+
+/// Each stream of HTTP/2 may be a tunnel of its own; the connection goes on beside them.
+#[tokio::test]
+async fn tunnels_over_http2_are_streams() {
+    let ports = ports(counter().await, WEB);
+    let stream = TcpStream::connect(ports.port("outbound|web")).await.unwrap();
+    let made = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let (mut send, connection) = made.await.unwrap();
+    tokio::spawn(connection);
+    let mut tunnels = Vec::new();
+    for _ in 0..3 {
+        let ask = Request::connect("a:443").body(MeshBody::empty()).unwrap();
+        let response = bounded(send.send_request(ask)).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        tunnels.push(TokioIo::new(bounded(hyper::upgrade::on(response)).await.unwrap()));
+    }
+    assert_eq!(metric(&ports.mesh, "mesh_attempts_active", &[]), 3);
+    for (number, mut tunnel) in tunnels.into_iter().enumerate() {
+        let bytes = vec![1; 50_000 * (number + 1)];
+        bounded(tunnel.write_all(&bytes)).await.unwrap();
+        tunnel.shutdown().await.unwrap();
+        let mut answer = String::new();
+        bounded(tunnel.read_to_string(&mut answer)).await.unwrap();
+        assert_eq!(answer, format!("{} bytes", bytes.len()));
+    }
+    idle(&ports.mesh).await;
+    assert_eq!(flags(&ports.mesh), "-:3");
+}
+
+/// Whoever goes away takes what was made for him along.
+#[tokio::test]
+async fn who_goes_away_while_it_is_agreed_leaves_nothing() {
+    // Accepts, and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let web = "outbound: { web: { listen: \"127.0.0.1:1\", cluster: a, timeout: 0s } }\n";
+    let ports = ports(silent.local_addr().unwrap(), web);
+    for ask in [ASK.to_owned(), ASK.replace("Upgrade: echo", "Upgrade: websocket")] {
+        let mut stream = TcpStream::connect(ports.port("outbound|web")).await.unwrap();
+        stream.write_all(ask.as_bytes()).await.unwrap();
+        let (mut taken, _) = bounded(silent.accept()).await.unwrap();
+        until(&mut taken, "\r\n\r\n").await;
+        drop(stream);
+        let mut rest = Vec::new();
+        let _reset = bounded(taken.read_to_end(&mut rest)).await;
+        idle(&ports.mesh).await;
+        let open = || metric(&ports.mesh, "mesh_connections_active", &[]);
+        eventually("its connection has ended", || open() == 0).await;
+    }
 }
 
 #[tokio::test]
