@@ -31,6 +31,7 @@ mod nginx;
 mod node;
 mod opa;
 mod openssl;
+mod polyglot;
 mod process;
 mod promtool;
 mod proxy;
