@@ -107,7 +107,7 @@ def commands(place, server, mesh):
     """The proxies by name: how each is started, before `server`, and where it listens."""
     ports = {name: free_port() for name in ("mesh", "envoy", "nginx", "haproxy")}
     (place / "mesh.yaml").write_text(f"""version: 1
-clusters: {{ site: {{ endpoints: ["127.0.0.1:{server}"], protocol: http1 }} }}
+clusters: {{ site: {{ endpoints: ["127.0.0.1:{server}"], protocol: http1, circuit_breakers: {{ max_requests: 100000, max_pending_requests: 100000, max_connections: 100000 }} }} }}
 outbound: {{ web: {{ listen: "127.0.0.1:{ports['mesh']}", cluster: site }} }}
 """)
     (place / "envoy.yaml").write_text(f"""
@@ -127,6 +127,7 @@ static_resources:
   clusters:
   - name: site
     type: STATIC
+    circuit_breakers: {{ thresholds: [ {{ max_requests: 100000, max_pending_requests: 100000, max_connections: 100000 }} ] }}
     load_assignment: {{ cluster_name: site, endpoints: [ {{ lb_endpoints: [ {{ endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {server} }} }} }} }} ] }} ] }}
 """)
     (place / "haproxy.cfg").write_text(f"""

@@ -99,10 +99,7 @@ impl<A: Attach> Snapshot<A> {
         if self.mode == Mode::Observe {
             return Ok(Routing::Passthrough(None));
         }
-        match self.by_routes(head, random) {
-            Err(Reason::NoVirtualHost) => self.leave(head),
-            decided => decided,
-        }
+        self.by_routes(head, random, true)
     }
 
     /// Decides what becomes of a request by the routes of `authority`, whatever it says of itself. It goes there or
@@ -116,13 +113,16 @@ impl<A: Attach> Snapshot<A> {
         head: &RequestHead<'_>,
         random: &mut impl Random,
     ) -> Result<Routing<A>, Reason> {
-        self.by_routes(&RequestHead { authority, ..*head }, random)
+        self.by_routes(&RequestHead { authority, ..*head }, random, false)
     }
 
+    /// `leaves`: what no virtual host takes may go where it points.
+    #[inline]
     fn by_routes(
         &self,
         head: &RequestHead<'_>,
         random: &mut impl Random,
+        leaves: bool,
     ) -> Result<Routing<A>, Reason> {
         if self.applied_at.is_none() {
             return Err(if self.ended { Reason::ShutDown } else { Reason::NotConfigured });
@@ -147,7 +147,10 @@ impl<A: Attach> Snapshot<A> {
             },
             // gRFC A36: such a route is for servers.
             Ok(Decision::NonForwarding { .. }) => Err(Reason::NoRoute),
-            Err(error) => Err(Reason::from(error)),
+            Err(error) => match Reason::from(error) {
+                Reason::NoVirtualHost if leaves => self.leave(head),
+                reason => Err(reason),
+            },
         }
     }
 
