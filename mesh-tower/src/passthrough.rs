@@ -91,7 +91,7 @@ impl Passthrough {
     pub(crate) fn is_busy(&self) -> bool {
         self.origins.lock().pools.values().any(|origin| {
             let open = origin.pool.connections();
-            open.h1 > open.h1_idle || open.streams > 0 || open.waiting > 0
+            open.h1 > open.h1_idle || open.streams > 0 || open.waiting > 0 || open.own > 0
         })
     }
 
@@ -123,7 +123,7 @@ impl Passthrough {
         if origins.len() >= MAX_AUTHORITIES {
             origins.retain(|_, origin| {
                 let open = origin.pool.connections();
-                open.h1 + open.h2 + open.connecting > 0
+                open.h1 + open.h2 + open.own + open.connecting > 0
             });
         }
         if origins.len() >= MAX_AUTHORITIES {

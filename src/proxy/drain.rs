@@ -4,7 +4,7 @@
 //! 2. The command is told to end: by the signal that came.
 //! 3. What it still calls is let finish, and the mesh ends.
 //!
-//! All of it within the drain timeout, at which the command is killed and what is left is closed.
+//! All of it within the drain timeout, of which the first has half where there is a command, at which the command is killed and what is left is closed.
 
 use super::wrap::{Ended, Wrapped};
 use super::{End, signals};
@@ -24,7 +24,9 @@ pub(super) async fn all(
     let until = Instant::now() + limit;
     let left = || until.saturating_duration_since(Instant::now());
     tracing::info!(target: "mesh::proxy", "{}: draining within {} s", why(end), limit.as_secs());
-    proxy.drain_inbound(left()).await;
+    // What is upgraded or no HTTP has no way to be told: the command has its half of the time, whatever is left of it.
+    let inbound = if wrapped.is_some() { limit / 2 } else { limit };
+    proxy.drain_inbound(inbound).await;
     let code = match (end, wrapped) {
         (End::Command(ended), _) => ended.code(),
         (End::Signal(signal), Some(wrapped)) => command(wrapped, signal, left()).await?.code(),

@@ -2,7 +2,7 @@
 
 use super::{Fraction, Locality, TlsLabels};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -134,13 +134,15 @@ pub enum Address {
 }
 
 impl Address {
-    /// Whether connections to `other` come to who listens here: the same address, or every address of its port.
+    /// Whether connections to `other` certainly come to who listens here: the same address, or one of this machine's
+    /// own where all are listened at. Which others are this machine's is not known.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         let (Self::Socket(here), Self::Socket(other)) = (self, other) else { return self == other };
         let (ip, to) = (here.ip().to_canonical(), other.ip().to_canonical());
         // Connecting to "any" address is connecting to this machine.
-        let anywhere = ip.is_unspecified() || (to.is_unspecified() && ip.is_loopback());
+        let is_here = |ip: IpAddr| ip.is_unspecified() || ip.is_loopback();
+        let anywhere = (ip.is_unspecified() && is_here(to)) || (to.is_unspecified() && is_here(ip));
         here.port() == other.port() && (ip == to || anywhere)
     }
 }

@@ -5,33 +5,47 @@
 //! - `expect: 100-continue` has been answered by who took the request (Envoy does the same).
 //! - `proxy-authorization` and `proxy-authenticate` are between a client and its proxy.
 //!
+//! What `connection` names goes before anything is added to a head ([`strip_named`]): a caller must not take off what a
+//! server says of him. All else goes when the head is passed on ([`strip`]).
+//!
 //! Of a request for another protocol, and of the answer that agrees, `upgrade` stays, and `connection` names it alone.
 
 use http::header::{
-    CONNECTION, EXPECT, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// Headers that `connection` must not take away: without them nobody knows what a message is, or for whom.
-const NEVER_NAMED: [&str; 6] =
-    ["host", "content-length", "content-type", "te", "trailer", "authorization"];
+const NEVER_NAMED: [&str; 7] =
+    ["host", "content-length", "content-type", "te", "trailer", "authorization", "upgrade"];
 
-/// Takes them off. `upgrades`: the message asks for another protocol, or agrees to it.
+/// Takes off what `connection` names, but for `upgrade`.
+pub fn strip_named(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        for name in named(headers) {
+            headers.remove(name);
+        }
+    }
+}
+
+/// Takes the others off. With a `transfer-encoding` a `content-length` means nothing (RFC 9112 section 6.3). `upgrades`: the message asks for another protocol, or agrees to it.
 pub fn strip(headers: &mut HeaderMap, upgrades: bool) {
     if !headers.iter().any(|(name, value)| is_hop_by_hop(name, value)) {
         return;
     }
     let upgrade = if upgrades { headers.remove(UPGRADE) } else { None };
-    for name in named(headers) {
-        headers.remove(name);
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
     }
     let fixed = [
         CONNECTION,
         KEEP_ALIVE,
         PROXY_CONNECTION,
+        HTTP2_SETTINGS,
         TRANSFER_ENCODING,
         UPGRADE,
         EXPECT,
@@ -61,6 +75,7 @@ fn is_hop_by_hop(name: &HeaderName, value: &HeaderValue) -> bool {
         6 => *name == EXPECT,
         7 => *name == UPGRADE,
         10 => *name == CONNECTION || *name == KEEP_ALIVE,
+        14 => *name == HTTP2_SETTINGS,
         16 => *name == PROXY_CONNECTION,
         17 => *name == TRANSFER_ENCODING,
         18 => *name == PROXY_AUTHENTICATE,
@@ -99,6 +114,7 @@ mod tests {
             headers
         };
         let mut headers = lines(came);
+        strip_named(&mut headers);
         strip(&mut headers, upgrades);
         assert_eq!(headers, lines(left), "{came:?}");
     }
@@ -128,6 +144,8 @@ mod tests {
         check(&["te: gzip, Trailers;q=0.5"], false, &["te: trailers"]);
         check(&["te: gzip", "te: trailers"], false, &["te: trailers"]);
         check(&["te: gzip", "connection: te"], false, &[]);
+        check(&["transfer-encoding: chunked", "content-length: 5"], false, &[]);
+        check(&["http2-settings: AAMAAABk"], false, &[]);
         check(&["te: trailers", "connection: te"], false, &["te: trailers"]);
     }
 

@@ -29,7 +29,7 @@ impl Asks {
             return Self::Tunnel;
         }
         let upgrades = version == Version::HTTP_11
-            && headers.get(UPGRADE).is_some_and(|to| !to.as_bytes().eq_ignore_ascii_case(b"h2c"))
+            && asks_for_another(headers)
             && headers.get_all(CONNECTION).iter().any(|value| {
                 let words = value.to_str().unwrap_or_default().split(',');
                 words.map(str::trim).any(|word| word.eq_ignore_ascii_case("upgrade"))
@@ -46,6 +46,13 @@ impl Asks {
             Self::Tunnel => status.is_success(),
         }
     }
+}
+
+/// Whether `upgrade` names protocols, and HTTP/2 is none of them.
+fn asks_for_another(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(UPGRADE).iter().map(|value| value.to_str().unwrap_or_default());
+    let mut words = values.flat_map(|value| value.split(',')).map(str::trim);
+    headers.contains_key(UPGRADE) && !words.any(|word| word.eq_ignore_ascii_case("h2c"))
 }
 
 /// Where a tunnel leads: a host and a port, and nothing else (RFC 9110 section 9.3.6).
@@ -91,6 +98,8 @@ mod tests {
         check("GET", h11, &[upgrade], Asks::Answer);
         check("GET", h11, &[connection], Asks::Answer);
         check("GET", h11, &[connection, ("upgrade", "H2C")], Asks::Answer);
+        check("GET", h11, &[connection, ("upgrade", "websocket, h2c")], Asks::Answer);
+        check("GET", h11, &[connection, upgrade, ("upgrade", "h2c,")], Asks::Answer);
         check("GET", Version::HTTP_10, &[connection, upgrade], Asks::Answer);
         check("GET", Version::HTTP_2, &[connection, upgrade], Asks::Answer);
         check("CONNECT", h11, &[], Asks::Tunnel);

@@ -154,6 +154,7 @@ impl Future for ForwardFuture {
         let answer = match this.state.project() {
             StateProj::Calling(call) => match ready!(call.poll(cx)) {
                 Ok(mut response) => {
+                    hop_by_hop::strip_named(response.headers_mut());
                     hop_by_hop::strip(response.headers_mut(), false);
                     response.map(ForwardBody::Endpoint)
                 }

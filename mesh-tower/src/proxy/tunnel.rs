@@ -62,6 +62,7 @@ pub(super) async fn leave(
         Err(error) => reply::failed(&error, told),
         Ok(mut response) => {
             let agreed = asks.is_agreed(response.status());
+            hop_by_hop::strip_named(response.headers_mut());
             hop_by_hop::strip(response.headers_mut(), agreed && asks == Asks::Upgrade);
             if !agreed {
                 return response.map(ForwardBody::Own);

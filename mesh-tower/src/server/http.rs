@@ -2,8 +2,9 @@
 
 use super::connection::Connection;
 use crate::net::Draw;
-use http::{HeaderValue, Request, Response, Version, header};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::service::Service as HyperService;
+use mesh_core::proxy::hop_by_hop::strip_named;
 use mesh_core::proxy::identify;
 use pin_project::pin_project;
 use std::future::Future;
@@ -39,7 +40,7 @@ pub(super) struct PerConnection<S> {
     service: S,
     connection: Arc<Connection>,
     seen: Arc<Seen>,
-    /// Whether requests are given an id that have none: before anybody looks at them, so that all know it.
+    /// Whether requests are made ready to be passed on, and given an id: before anybody looks at them, so that all know it.
     pub(super) identifies: bool,
 }
 
@@ -62,6 +63,7 @@ where
         self.seen.version.store(if is_http2 { 2 } else { 1 }, Ordering::Relaxed);
         request.extensions_mut().insert(Arc::clone(&self.connection));
         if self.identifies {
+            strip_named(request.headers_mut());
             identify(request.headers_mut(), &mut Draw);
         }
         let closing = (!is_http2).then(|| Arc::clone(&self.seen));
@@ -104,6 +106,8 @@ where
         let closes = this.closing.as_ref();
         if closes.is_some_and(|seen| seen.is_draining.load(Ordering::Relaxed))
             && let Ok(response) = &mut answer
+            // What was agreed on is no HTTP any more.
+            && response.status() != StatusCode::SWITCHING_PROTOCOLS
         {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

@@ -330,7 +330,11 @@ impl MeshServer {
         };
         {
             let planned = pin!(WhenWoken::new(plan(acceptor, &mut place, &mut open)));
-            drive(pin!(served), shut_down, (planned, ending()), &seen).await?;
+            let driven = drive(pin!(served), shut_down, (planned, ending()), &seen).await;
+            if driven.is_err() {
+                tunnels.close();
+            }
+            driven?;
         }
         let ended = pin!(tunnels.ended());
         let planned = plan(acceptor, &mut place, &mut open);

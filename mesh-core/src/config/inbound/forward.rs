@@ -114,7 +114,9 @@ pub(super) fn forward(
     match (named, address) {
         (Some(named), _) => {
             reader.refer(&named, fields.own("cluster").map_or(node.span, |e| e.value.span));
-            let host = only_route(&name, ForwardAction::to(named));
+            let mut action = ForwardAction::to(named);
+            action.timeout = Duration::ZERO;
+            let host = only_route(&name, action);
             Some(Application { forward, host, cluster: None, address: None })
         }
         (None, Some(address)) => Some(at(cluster, forward, address)),

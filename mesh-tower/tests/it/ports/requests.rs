@@ -106,7 +106,7 @@ async fn who_is_not_known_is_told_so() {
 async fn headers_of_the_connection_end_with_it_and_others_are_added() {
     let server = mirror().await;
     let ports = ports(&server, WEB);
-    let text = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close, x-hop\r\nx-hop: 1\r\nKeep-Alive: 3\r\nProxy-Connection: x\r\nProxy-Authorization: Basic c2VjcmV0\r\nExpect: 100-continue\r\nTE: trailers, gzip\r\nUpgrade: h2c\r\nAuthorization: Bearer t\r\nContent-Length: 2\r\n\r\nhi";
+    let text = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close, x-hop, x-request-id, X-Mesh-Via\r\nx-hop: 1\r\nKeep-Alive: 3\r\nProxy-Connection: x\r\nProxy-Authorization: Basic c2VjcmV0\r\nExpect: 100-continue\r\nTE: trailers, gzip\r\nUpgrade: h2c\r\nAuthorization: Bearer t\r\nContent-Length: 2\r\n\r\nhi";
     let answer = ports.ask("outbound|web", text).await;
     let (interim, rest) = answer.split_once("\r\n\r\n").unwrap();
     assert_eq!(interim, "HTTP/1.1 100 Continue");
