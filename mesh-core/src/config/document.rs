@@ -205,6 +205,7 @@ pub(super) fn read<'n>(reader: &mut Reader<'_>, roots: &'n [Rc<Node>]) -> Draft<
     }
     virtual_host::check_domains(reader, &draft.hosts);
     check_ports(reader, &draft);
+    check_exits(reader, &draft);
     draft
 }
 
@@ -218,6 +219,18 @@ fn check_ports(reader: &mut Reader<'_>, draft: &Draft<'_>) {
     inbound::check_addresses(reader, &ports);
     let applications = draft.inbound.values().filter_map(|site| site.application.as_ref());
     inbound::check_loops(reader, applications.filter_map(|app| app.address.as_ref()), &ports);
+}
+
+/// Reports ports that lead whoever can reach them to wherever he says, this machine's own services among them.
+fn check_exits(reader: &mut Reader<'_>, draft: &Draft<'_>) {
+    if draft.mode == Mode::Enforce && draft.unknown_hosts == UnknownHosts::Refuse {
+        return;
+    }
+    for site in draft.outbound.values().filter(|site| site.is_open && site.host.is_none()) {
+        let message = "this port is open, and unknown hosts pass: it leads anybody anywhere";
+        let finding = reader.report.add(code::OUTBOUND_OPENED, site.span("open"), message);
+        finding.suggest("name a `cluster`, or list in `egress` where calls may go and leave `unknown_hosts` at refuse");
+    }
 }
 
 /// What a document has under a mapping of names.

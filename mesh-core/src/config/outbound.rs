@@ -68,6 +68,8 @@ pub(super) struct OutboundSite<'n> {
     pub(super) name: Span,
     pub(super) node: &'n Node,
     pub(super) value: Arc<Listener>,
+    /// Whether others than this machine may call through it.
+    pub(super) is_open: bool,
     /// Its routes; `None`: those of the virtual hosts.
     pub(super) host: Option<Arc<VirtualHost>>,
 }
@@ -91,7 +93,7 @@ pub(super) fn outbound<'n>(
     let name: Arc<str> = format!("outbound|{}", entry.key).into();
     let mut listener = Listener::new(Arc::clone(&name));
     listener.address = fields.value("listen").and_then(|(node, _)| address(reader, node));
-    check_open(reader, &fields, listener.address.as_ref());
+    let is_open = check_open(reader, &fields, listener.address.as_ref());
     fields.set(reader, "proxy_protocol", &mut listener.proxy_protocol);
     fields.at_most_one(reader, &CLUSTERS, code::CONFLICTING_KEYS);
     let specifier = route::clusters(reader, &fields);
@@ -128,7 +130,7 @@ pub(super) fn outbound<'n>(
     listener.filter_chains = vec![Arc::new(chain(bytes))];
     let host = specifier.is_some().then(|| only_route(&name, action));
     let value = Arc::new(listener);
-    Some(OutboundSite { name: entry.key_span, node: &entry.value, value, host })
+    Some(OutboundSite { name: entry.key_span, node: &entry.value, value, is_open, host })
 }
 
 /// What the application says is passed on as it is.
@@ -185,15 +187,16 @@ fn need_clusters(reader: &mut Reader<'_>, fields: &Fields<'_>, named: bool) {
     }
 }
 
-/// A port of plaintext for everybody is written as such.
-fn check_open(reader: &mut Reader<'_>, fields: &Fields<'_>, address: Option<&Address>) {
+/// A port of plaintext for everybody is written as such; whether it is.
+fn check_open(reader: &mut Reader<'_>, fields: &Fields<'_>, address: Option<&Address>) -> bool {
     let open: Option<bool> = fields.read(reader, "open");
     let (Some(Address::Socket(address)), Some(entry)) = (address, fields.own("listen")) else {
-        return;
+        return open == Some(true);
     };
     if open != Some(true) && !address.ip().to_canonical().is_loopback() {
         let message = format!("`{address}` lets others than this machine call as this one");
         let finding = reader.report.add(code::OUTBOUND_OPENED, entry.value.span, message);
         finding.suggest(format!("listen on `127.0.0.1:{}`, or write `open: true`", address.port()));
     }
+    open == Some(true)
 }

@@ -130,6 +130,10 @@ fn mistakes_of_outbound() {
     check("listen: \"[::]:1\", open: false", "outbound_opened", "open: true");
     check(&format!("{at}, hash: {{ regex: \"(\" }}, cluster: web"), "missing_key", "");
     good(&outbound("listen: \"0.0.0.0:1\", open: true"));
+    let open = outbound("listen: \"0.0.0.0:1\", open: true");
+    for passes in ["mode: observe", "unknown_hosts: passthrough", "unknown_hosts: log"] {
+        told(&format!("{open}{passes}\n"), "outbound_opened", "leads anybody anywhere");
+    }
     good(&outbound("listen: \"[::ffff:127.0.0.1]:1\""));
 }
 
