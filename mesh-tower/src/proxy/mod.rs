@@ -14,7 +14,8 @@
 //! | file | holds |
 //! |---|---|
 //! | `run.rs` | which ports are open |
-//! | `bind.rs` | sockets |
+//! | `bind.rs`, `sockets.rs` | sockets, of ports and without |
+//! | `takeover/` | how another process goes on with them |
 //! | `http.rs` | requests: what is done with their heads, and by whom they are answered |
 //! | `reply.rs` | what a request is told that nobody answered |
 //! | `tunnel.rs` | requests that go on in another protocol, and CONNECT |
@@ -40,10 +41,16 @@ mod bytes;
 mod http;
 mod reply;
 mod run;
+mod sockets;
+#[cfg(unix)]
+mod takeover;
 mod tunnel;
 
 use bytes::ForwardBytes;
 pub use run::{PortState, Proxy, ProxyError, ProxyPort};
+pub use sockets::Sockets;
+#[cfg(unix)]
+pub use takeover::{Handover, Takeover, TakeoverError};
 
 use crate::mesh::Mesh;
 use crate::tcp::RelayOptions;

@@ -2,12 +2,14 @@
 //!
 //! It follows the configuration: a port that is new is opened, one that is gone is closed, and its connections have the
 //! time that those of a changed listener have. One that can't be opened is tried again, every second and whenever the
-//! configuration changes, and told once.
+//! configuration changes, and told once. A port that is another one at the same address goes on with its socket, and who
+//! waits to be accepted there loses nothing.
 
 use super::Forwards;
-use super::bind::{Socket, bind};
+use super::bind::{Socket, WeakSocket, bind};
 use super::bytes::ForwardBytes;
 use super::http::ForwardHttp;
+use super::sockets::{Kept, Sockets};
 use crate::mesh::Mesh;
 use crate::net::Draw;
 use crate::server::MeshServer;
@@ -15,6 +17,7 @@ use futures_util::future::join_all;
 use http::HeaderValue;
 use mesh_core::Random;
 use mesh_core::model::{Address, Forward, ForwardTo, Listener};
+use mesh_core::state::Listeners;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,7 +25,7 @@ use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 /// How long a port that can't be opened waits for the next try.
@@ -64,6 +67,8 @@ struct Ports {
     open: BTreeMap<Arc<str>, Port>,
     /// Those that can't be opened, with the reason.
     failed: BTreeMap<Arc<str>, Failed>,
+    /// Sockets that wait for their ports: of ports that are others now, and those that were handed over.
+    kept: Vec<Kept>,
     is_ending: bool,
 }
 
@@ -74,7 +79,8 @@ struct Port {
     to: ForwardTo,
     bound: Address,
     server: MeshServer,
-    accepting: AbortHandle,
+    socket: WeakSocket,
+    accepting: JoinHandle<()>,
 }
 
 struct Failed {
@@ -132,11 +138,24 @@ impl Proxy {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn open(mesh: &Mesh) -> Result<Self, ProxyError> {
+        Self::open_with(mesh, Sockets::default())
+    }
+
+    /// As [`open`](Self::open), with sockets that listen already, as another process [handed them
+    /// over](super::Takeover): ports of their addresses take them. Those that no port wants are closed.
+    ///
+    /// # Errors
+    /// [`ProxyError::Bind`]: a port can't be opened; none is then.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn open_with(mesh: &Mesh, sockets: Sockets) -> Result<Self, ProxyError> {
         let id = format!("{:08x}", Draw.next_u64() >> 32);
-        let (ports, wake) = (Mutex::default(), Arc::new(Notify::new()));
+        let ports = Ports { kept: sockets.0, ..Ports::default() };
+        let (ports, wake) = (Mutex::new(ports), Arc::new(Notify::new()));
         let inner = Arc::new(Inner { mesh: mesh.clone(), id, ports, wake });
         let mut first = None;
-        inner.settle(&mut |name, listener, source| {
+        inner.open(&mut |name, listener, source| {
             if let (None, Some(address)) = (&first, &listener.address) {
                 first = Some((Arc::clone(name), address.clone(), source));
             }
@@ -146,6 +165,20 @@ impl Proxy {
         }
         follow(&inner);
         Ok(Self(inner))
+    }
+
+    /// The sockets of its ports, for who takes them over: both accept from them until one ends.
+    ///
+    /// Those of a proxy that ends, or has ended, are not among them.
+    #[must_use]
+    pub fn sockets(&self) -> Sockets {
+        let ports = self.0.ports.lock();
+        let open = ports.open.iter().filter(|_| !ports.is_ending);
+        let sockets = open.filter_map(|(name, port)| {
+            let (name, address) = (Arc::clone(name), port.address.clone());
+            Some(Kept { name, address, socket: port.socket.upgrade()? })
+        });
+        Sockets(sockets.collect())
     }
 
     /// The ports, in the order of their names.
@@ -211,36 +244,53 @@ impl Proxy {
 }
 
 impl Inner {
-    /// Makes the ports those of the configuration in force; who can't be opened is told to `failed`, once.
-    fn settle(&self, failed: &mut dyn FnMut(&Arc<str>, &Listener, io::Error)) {
+    /// Closes the ports that the configuration in force does not have, or has otherwise. What ends with them.
+    fn close(&self) -> Vec<JoinHandle<()>> {
+        let mut ports = self.ports.lock();
+        if ports.is_ending {
+            return Vec::new();
+        }
+        let snapshot = self.mesh.snapshot();
+        let wanted: BTreeMap<_, _> = wanted(snapshot.listeners()).collect();
+        ports.failed.retain(|name, failed| {
+            wanted.get(name).is_some_and(|(_, address, _)| **address == failed.address)
+        });
+        let is_gone = |(name, port): (&Arc<str>, &Port)| {
+            let stays = wanted.get(name).is_some_and(|(_, address, forward)| {
+                port.address == **address && port.to == forward.to
+            });
+            (!stays).then(|| Arc::clone(name))
+        };
+        let gone: Vec<_> = ports.open.iter().filter_map(is_gone).collect();
+        let mut ends = Vec::with_capacity(gone.len());
+        for name in gone {
+            let Some(port) = ports.open.remove(&name) else { continue };
+            let socket = port.socket.upgrade();
+            port.accepting.abort();
+            ends.push(port.accepting);
+            let kept = socket.map(|socket| Kept { name, address: port.address, socket });
+            let is_wanted = |kept: &Kept| {
+                wanted.iter().any(|(name, (_, address, _))| kept.is_for(name, address))
+            };
+            ports.kept.extend(kept.filter(is_wanted));
+        }
+        ends
+    }
+
+    /// Opens the ports of the configuration in force that are not open; who can't be is told to `failed`, once.
+    fn open(&self, failed: &mut dyn FnMut(&Arc<str>, &Listener, io::Error)) {
         let mut ports = self.ports.lock();
         if ports.is_ending {
             return;
         }
-        let listeners = Arc::clone(self.mesh.snapshot().listeners());
-        let wanted = listeners.iter().filter_map(|(name, listener)| {
-            let model = listener.model();
-            Some((name, (model, model.address.as_ref()?, model.forward.as_ref()?)))
-        });
-        let wanted: BTreeMap<_, _> = wanted.collect();
-        ports.failed.retain(|name, failed| {
-            wanted.get(name).is_some_and(|(_, address, _)| **address == failed.address)
-        });
-        // Before others are opened, which may be where these were.
-        ports.open.retain(|name, port| {
-            let stays = wanted.get(name).is_some_and(|(_, address, forward)| {
-                port.address == **address && port.to == forward.to
-            });
-            if !stays {
-                port.accepting.abort();
-            }
-            stays
-        });
-        for (name, (model, address, forward)) in wanted {
+        let snapshot = self.mesh.snapshot();
+        for (name, (model, address, forward)) in wanted(snapshot.listeners()) {
             if ports.open.contains_key(name) {
                 continue;
             }
-            match bind(address) {
+            let kept = ports.kept.iter().position(|kept| kept.is_for(name, address));
+            let kept = kept.map(|kept| ports.kept.swap_remove(kept).socket);
+            match kept.map_or_else(|| bind(address), Ok) {
                 Ok(socket) => {
                     ports.failed.remove(name);
                     let port = self.start(name, (address, forward), socket);
@@ -255,6 +305,7 @@ impl Inner {
                 }
             }
         }
+        ports.kept.clear();
         let own = ports.open.values().filter(|port| is_outbound(&port.to));
         self.mesh.shared().own_ports.are(own.map(|port| port.bound.clone()).collect());
     }
@@ -267,6 +318,7 @@ impl Inner {
         socket: Socket,
     ) -> Port {
         let bound = socket.address().unwrap_or_else(|| address.clone());
+        let weak = socket.downgrade();
         let server = self.mesh.server(Arc::clone(name));
         let http = ForwardHttp::new(&self.mesh, name, forward, mark(&self.id, name));
         let bytes = ForwardBytes::new(&self.mesh, name, forward);
@@ -281,7 +333,7 @@ impl Inner {
             };
         });
         let (address, to) = (address.clone(), forward.to.clone());
-        Port { address, to, bound, server, accepting: accepting.abort_handle() }
+        Port { address, to, bound, server, socket: weak, accepting }
     }
 
     fn has_failed(&self) -> bool {
@@ -307,7 +359,7 @@ fn follow(proxy: &Arc<Inner>) {
     let mut progress = proxy.mesh.progress();
     drop(tokio::spawn(async move {
         loop {
-            let Some(again) = settle(&weak) else { return };
+            let Some(again) = settle(&weak).await else { return };
             let again = async {
                 match again {
                     true => tokio::time::sleep(AGAIN).await,
@@ -324,16 +376,34 @@ fn follow(proxy: &Arc<Inner>) {
 }
 
 /// Whether some can't be opened; `None`: the proxy is gone, or ends.
-fn settle(proxy: &Weak<Inner>) -> Option<bool> {
-    let proxy = proxy.upgrade()?;
-    if proxy.ports.lock().is_ending {
-        return None;
+async fn settle(proxy: &Weak<Inner>) -> Option<bool> {
+    let closed = {
+        let proxy = proxy.upgrade()?;
+        if proxy.ports.lock().is_ending {
+            return None;
+        }
+        proxy.close()
+    };
+    // Others may be opened where these were.
+    for closed in closed {
+        let _aborted = closed.await;
     }
-    proxy.settle(&mut |name, listener, error| {
+    let proxy = proxy.upgrade()?;
+    proxy.open(&mut |name, listener, error| {
         let address = listener.address.as_ref().map(ToString::to_string).unwrap_or_default();
         tracing::warn!(target: "mesh::proxy", port = %name, address, "a port can't be opened: {error}");
     });
     Some(proxy.has_failed())
+}
+
+/// The ports of a configuration.
+fn wanted(
+    listeners: &Listeners,
+) -> impl Iterator<Item = (&Arc<str>, (&Listener, &Address, &Forward))> {
+    listeners.iter().filter_map(|(name, listener)| {
+        let model = listener.model();
+        Some((name, (&**model, model.address.as_ref()?, model.forward.as_ref()?)))
+    })
 }
 
 const fn is_outbound(to: &ForwardTo) -> bool {

@@ -71,6 +71,16 @@ pub(super) struct Place {
     open: watch::Sender<usize>,
 }
 
+/// What is waited for, though it has no place yet: who accepts, and who was accepted.
+#[derive(Debug)]
+pub(super) struct Entered(watch::Sender<usize>);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.0.send_modify(|open| *open = open.saturating_sub(1));
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         self.open.send_modify(|open| *open = open.saturating_sub(1));
@@ -118,6 +128,12 @@ impl Drains {
     pub(super) fn new() -> Self {
         let (open, all) = (watch::Sender::new(0), watch::Sender::new(None));
         Self { state: Mutex::default(), open, all }
+    }
+
+    /// The end of the server waits for who has entered.
+    pub(super) fn enter(&self) -> Entered {
+        self.open.send_modify(|open| *open += 1);
+        Entered(self.open.clone())
     }
 
     /// A place for a connection of `chain`, while `listener` is in force. If the chain is another one by
@@ -190,6 +206,15 @@ impl Drains {
             // The sender is here.
             None => std::future::pending().await,
         }
+    }
+
+    /// Waits until the whole server ends, and who has said nothing yet is waited for no longer.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(super) async fn quiet(&self) {
+        let plan = self.ending().await;
+        tokio::time::sleep_until(plan.quiet).await;
     }
 
     /// Waits until no connection is open.

@@ -4,6 +4,7 @@ use super::Ends;
 use mesh_core::model::Address;
 use std::future::Future;
 use std::io;
+use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 #[cfg(unix)]
@@ -56,6 +57,18 @@ impl Listen for UnixListener {
     fn address(&self) -> Option<Address> {
         let address = self.local_addr().ok()?;
         address.as_pathname().map(|path| Address::Unix(path.into()))
+    }
+}
+
+impl<L: Listen> Listen for Arc<L> {
+    type Io = L::Io;
+
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Io, Ends)>> + Send {
+        L::accept(self)
+    }
+
+    fn address(&self) -> Option<Address> {
+        L::address(self)
     }
 }
 

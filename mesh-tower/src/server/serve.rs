@@ -102,6 +102,9 @@ pub enum ServeError {
     /// What came is no HTTP, or the connection broke.
     #[error("the connection ended: {0}")]
     Http(#[source] BoxError),
+    /// The server ended before it had said who it is.
+    #[error("the connection had not been accepted when the server ended")]
+    Silent,
     /// It was drained, and its calls had not ended at the deadline.
     #[error("the connection was closed at the deadline of its drain, with calls in flight")]
     Deadline,
@@ -223,12 +226,16 @@ impl MeshServer {
         let take = |io, ends| {
             let (server, service, bound) = (self.clone(), service.clone(), bound.clone());
             let takers = (service, forwards.clone());
+            let entered = self.0.drains.enter();
             drop(tokio::spawn(async move {
+                let _entered = entered;
                 if let Err(error) = server.connection(io, ends, bound.as_ref(), takers).await {
                     server.0.keeper.failed(&server.0.acceptor, ends, &error);
                 }
             }));
         };
+        // Another process may have the same socket: who has come here is not that one's.
+        let accepting = forwards.as_ref().map(|_| self.0.drains.enter());
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -251,7 +258,7 @@ impl MeshServer {
             let Poll::Ready(Ok((io, ends))) = next else { break };
             take(io, ends);
         }
-        drop(listener);
+        drop((listener, accepting));
         self.0.drains.empty().await;
         Ok(())
     }
@@ -303,7 +310,12 @@ impl MeshServer {
             acceptor.refuse(&error);
             return Err(error.into());
         }
-        let Accepted { io, connection, mut open } = acceptor.accept(io, ends).await?;
+        let accepted = tokio::select! {
+            biased;
+            accepted = acceptor.accept(io, ends) => accepted?,
+            () = self.0.drains.quiet() => return Err(ServeError::Silent),
+        };
+        let Accepted { io, connection, mut open } = accepted;
         let listener = acceptor.listener();
         let mut place = self.0.drains.join(&connection.chain, listener.as_deref(), clock::wall());
         let ending = || self.0.drains.ending();

@@ -4,7 +4,8 @@
 //! any endpoint lives, retries stay within the budget, and nothing is processed twice unasked.
 
 use crate::fixture::{
-    Count, Server, cluster, config, eventually, get, idle, metric, outcome, over_h2, post,
+    Count, Server, bounded, call, cluster, config, eventually, get, idle, metric, outcome, over_h2,
+    post,
 };
 use crate::proxy::{Fault, Proxy};
 use crate::retry::retry;
@@ -84,6 +85,15 @@ struct Ended {
     longest: Duration,
 }
 
+/// Why a call failed, with all that was tried, and whether its head had come.
+async fn told(mesh: &Mesh, request: Request<MeshBody>) -> Result<(), String> {
+    let response = call(mesh, request).await.map_err(|error| format!("head: {error}"))?;
+    let status = response.status();
+    let body = bounded(response.into_body().collect()).await;
+    body.map_err(|error| format!("body of a {status}: {error}"))?;
+    if status == 200 { Ok(()) } else { Err(status.to_string()) }
+}
+
 /// `workers` callers, one call after another, for `duration`.
 async fn load(
     mesh: &Mesh,
@@ -99,12 +109,11 @@ async fn load(
             let mut ended = Ended::default();
             while Instant::now() < end {
                 let begun = Instant::now();
-                let result = outcome(&mesh, make(number.add())).await;
+                let result = told(&mesh, make(number.add())).await;
                 ended.longest = ended.longest.max(begun.elapsed());
                 ended.calls += 1;
-                match result {
-                    Ok((200, _)) => {}
-                    other => ended.failed.push(format!("{other:?}")),
+                if let Err(why) = result {
+                    ended.failed.push(why);
                 }
             }
             ended
