@@ -1,18 +1,19 @@
 //! The admin's pages of a proxy: what it alone knows of them.
 
+use super::takeover::Taken;
 use crate::cli::Failure;
 use crate::output::{self, Logging};
 use mesh_tower::Mesh;
 use mesh_tower::admin::{Admin as Pages, AdminServer};
 use mesh_tower::proxy::{PortState, Proxy};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
 /// The pages, until they are dropped; or none.
 pub(super) struct Admin {
-    _server: Option<AdminServer>,
+    server: Option<AdminServer>,
     drain: watch::Receiver<bool>,
     /// As long as it is there, somebody may ask for a drain.
     _asks: Arc<watch::Sender<bool>>,
@@ -24,15 +25,31 @@ impl Admin {
     pub(super) fn start(
         mesh: &Mesh,
         address: Option<SocketAddr>,
-        logging: Logging,
+        (logging, taken): (Logging, &mut Taken),
     ) -> Result<Self, Failure> {
         let (asks, drain) = watch::channel(false);
         let (asks, proxy) = (Arc::new(asks), Arc::<OnceLock<Proxy>>::default());
         let server = match address {
-            Some(address) => Some(serve(mesh, address, (logging, &asks, &proxy))?),
+            Some(address) => {
+                let pages = pages(mesh, (logging, &asks, &proxy));
+                Some(serve(pages, address, taken.admin(address))?)
+            }
             None => None,
         };
-        Ok(Self { _server: server, drain, _asks: asks, proxy })
+        Ok(Self { server, drain, _asks: asks, proxy })
+    }
+
+    /// The socket that the pages are served on, for who takes it over.
+    pub(super) fn socket(&self) -> Option<TcpListener> {
+        // Without it the other can't serve them until this one has ended.
+        self.server.as_ref().and_then(|server| server.socket().try_clone().ok())
+    }
+
+    /// Ends the pages: another process has them.
+    pub(super) fn stop(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.stop();
+        }
     }
 
     /// The ports are open.
@@ -50,13 +67,9 @@ impl Admin {
 
 type Given<'g> = (Logging, &'g Arc<watch::Sender<bool>>, &'g Arc<OnceLock<Proxy>>);
 
-fn serve(
-    mesh: &Mesh,
-    address: SocketAddr,
-    (logging, asks, proxy): Given<'_>,
-) -> Result<AdminServer, Failure> {
+fn pages(mesh: &Mesh, (logging, asks, proxy): Given<'_>) -> Pages {
     let (asks, proxy, filter) = (Arc::clone(asks), Arc::clone(proxy), logging.clone());
-    let pages = Pages::new(mesh)
+    Pages::new(mesh)
         .on_drain(move || {
             asks.send_replace(true);
         })
@@ -67,8 +80,20 @@ fn serve(
                 let filter = EnvFilter::try_new(level).map_err(|error| error.to_string())?;
                 logging.reload(filter).map_err(|error| error.to_string())
             },
-        );
-    let server = pages.bind(address).map_err(|error| {
+        )
+}
+
+/// Serves them at `address`, on the socket of who was there before, if there is one.
+fn serve(
+    pages: Pages,
+    address: SocketAddr,
+    taken: Option<TcpListener>,
+) -> Result<AdminServer, Failure> {
+    let served = match taken {
+        Some(socket) => pages.serve(socket),
+        None => pages.bind(address),
+    };
+    let server = served.map_err(|error| {
         let message =
             format!("the admin can't listen at {address}: {error}; choose another address");
         Failure::new("listener", message)

@@ -11,7 +11,9 @@
 mod access_log;
 mod admin;
 mod drain;
+mod running;
 mod signals;
+mod takeover;
 mod wrap;
 
 use crate::cli::Failure;
@@ -21,6 +23,7 @@ use admin::Admin;
 use mesh_tower::Mesh;
 use mesh_tower::observe::AccessLog;
 use mesh_tower::proxy::Proxy;
+use running::{Running, tell};
 use sd_notify::NotifyState;
 use signals::{Came, Signals};
 use std::ffi::OsString;
@@ -47,6 +50,10 @@ pub(crate) struct Arguments {
     /// Where the admin's pages are served, on a thread of their own: `127.0.0.1:9901`.
     #[arg(long, value_name = "ADDR")]
     admin: Option<SocketAddr>,
+    /// A socket through which a new process, started with the same arguments, goes on with the ports of this one, which
+    /// then drains and ends: no connection is lost.
+    #[arg(long, value_name = "SOCKET", conflicts_with = "command")]
+    takeover: Option<PathBuf>,
     #[command(flatten)]
     access_log: AccessLogArguments,
     /// A command that is run once the ports are open. The proxy ends with it, and with its exit code.
@@ -77,7 +84,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
             builder
         }
     };
-    builder.enable_all().build().map_err(failed)?.block_on(serve(arguments, logging))
+    let runtime = builder.enable_all().build().map_err(failed)?;
+    let code = runtime.block_on(serve(arguments, logging));
+    // What a thread waits for outside of it (a file, a name) is waited for no longer.
+    runtime.shutdown_background();
+    code
 }
 
 /// Says what is wrong with files as `mesh check` does, and that they have no ports.
@@ -98,42 +109,59 @@ fn check(arguments: &Arguments) -> Result<(), Failure> {
 
 async fn serve(arguments: &Arguments, logging: output::Logging) -> Result<ExitCode, Failure> {
     let mut signals = Signals::new()?;
+    let path = arguments.takeover.as_deref();
+    let mut taken = takeover::ask(path).await?;
     let log = arguments.access_log.open()?;
     let mesh = mesh(arguments, log.clone())?;
-    let mut admin = Admin::start(&mesh, arguments.admin, logging)?;
-    // Who we are may come later than what is to be done.
-    let ready = tokio::select! {
-        ready = mesh.ready() => ready,
-        signal = signals.end() => {
-            return Ok(ExitCode::from(signals::code(signal)));
-        }
-    };
-    ready.map_err(|error| Failure::new("not_ready", error.to_string()))?;
-    let proxy = Proxy::open(&mesh).map_err(|error| Failure::new("listener", error.to_string()))?;
+    let admin = Admin::start(&mesh, arguments.admin, (logging, &mut taken))?;
+    if let Some(signal) = ready(&mesh, log.as_ref(), &mut signals).await? {
+        return Ok(ExitCode::from(signals::code(signal)));
+    }
+    let proxy = Proxy::open_with(&mesh, taken.sockets()?)
+        .map_err(|error| Failure::new("listener", error.to_string()))?;
     admin.opened(&proxy);
     for port in proxy.ports() {
         output::print(&format!("{port}\n"))?;
     }
-    tell(&[NotifyState::Ready]);
-    let mut wrapped = match arguments.command.split_first() {
+    let (has_taken, handover) = taken.done(path).await?;
+    // The service goes on in another process, if it had one.
+    let main = has_taken.then(|| NotifyState::MainPid(std::process::id()));
+    tell(&[NotifyState::Ready].into_iter().chain(main).collect::<Vec<_>>());
+    let wrapped = match arguments.command.split_first() {
         Some((program, arguments)) => Some(Wrapped::start(program, arguments)?),
         None => None,
     };
-    let around = Around { mesh: &mesh, log: log.as_ref(), admin: &mut admin };
-    let end = until_the_end(around, &mut signals, wrapped.as_mut()).await?;
-    tell(&[NotifyState::Stopping]);
-    let draining = drain::all(&mesh, &proxy, (end, wrapped.as_mut()), arguments.drain_timeout);
-    let code = tokio::select! {
-        biased;
-        code = draining => code?,
-        signal = signals.end() => {
-            if let Some(wrapped) = &mut wrapped {
-                wrapped.kill();
+    let mut running = Running { mesh, proxy, log, admin, signals, wrapped, handover };
+    let end = running.until_the_end().await?;
+    if end == End::TakenOver {
+        running.admin.stop();
+    } else {
+        tell(&[NotifyState::Stopping]);
+    }
+    // Who asks now finds nobody, instead of one that has nothing to give.
+    running.handover = None;
+    drain::all(&mut running, end, arguments.drain_timeout).await.map(ExitCode::from)
+}
+
+/// Waits until the mesh is ready: who we are may come later than what is to be done. A signal that ends it before.
+async fn ready(
+    mesh: &Mesh,
+    log: Option<&AccessLog>,
+    signals: &mut Signals,
+) -> Result<Option<i32>, Failure> {
+    let mut ready = std::pin::pin!(mesh.ready());
+    loop {
+        tokio::select! {
+            ready = ready.as_mut() => {
+                return ready.map(|()| None).map_err(|error| Failure::new("not_ready", error.to_string()));
             }
-            signals::code(signal)
+            came = signals.next() => match came {
+                Came::Ending(signal) => return Ok(Some(signal)),
+                Came::Other(signals::HANGUP) => running::read_again(mesh, log),
+                Came::Other(_) => {}
+            }
         }
-    };
-    Ok(ExitCode::from(code))
+    }
 }
 
 fn mesh(arguments: &Arguments, log: Option<AccessLog>) -> Result<Mesh, Failure> {
@@ -157,60 +185,6 @@ enum End {
     Command(Ended),
     /// Somebody, by the admin's pages.
     Admin,
-}
-
-/// What a proxy has beside its ports.
-struct Around<'p> {
-    mesh: &'p Mesh,
-    log: Option<&'p AccessLog>,
-    admin: &'p mut Admin,
-}
-
-async fn until_the_end(
-    Around { mesh, log, admin }: Around<'_>,
-    signals: &mut Signals,
-    mut wrapped: Option<&mut Wrapped>,
-) -> Result<End, Failure> {
-    loop {
-        let ended = async {
-            match &mut wrapped {
-                Some(wrapped) => wrapped.ended().await,
-                None => std::future::pending().await,
-            }
-        };
-        let other = tokio::select! {
-            biased;
-            ended = ended => return Ok(End::Command(ended?)),
-            () = admin.drain() => return Ok(End::Admin),
-            came = signals.next() => match came {
-                Came::Ending(signal) => return Ok(End::Signal(signal)),
-                Came::Other(signal) => signal,
-            },
-        };
-        if other == signals::HANGUP {
-            reload(mesh, log);
-        }
-        if let Some(wrapped) = &wrapped {
-            wrapped.signal(other);
-        }
-    }
-}
-
-/// Reads the configuration again, and tells systemd so (sd_notify(3): `RELOADING=1` comes with the time).
-fn reload(mesh: &Mesh, log: Option<&AccessLog>) {
-    let now = NotifyState::monotonic_usec_now().ok();
-    let reloading: Vec<_> = [NotifyState::Reloading].into_iter().chain(now).collect();
-    tell(&reloading);
-    mesh.reload();
-    if let Some(log) = log {
-        log.reopen();
-    }
-    tell(&[NotifyState::Ready]);
-}
-
-/// Tells systemd, if it wants to know.
-fn tell(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!("systemd can't be told: {error}");
-    }
+    /// Another process has its sockets.
+    TakenOver,
 }

@@ -6,6 +6,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// SIGHUP.
 pub(super) const HANGUP: i32 = 1;
 
+/// SIGINT, of Ctrl-C.
+const INTERRUPT: i32 = 2;
+
+/// SIGQUIT, of Ctrl-\.
+const QUIT: i32 = 3;
+
 /// SIGTERM.
 pub(super) const TERMINATE: i32 = 15;
 
@@ -45,16 +51,10 @@ impl Signals {
         })
     }
 
-    /// Waits for one that ends the proxy.
-    pub(super) async fn end(&mut self) -> i32 {
-        tokio::select! {
-            _ = self.interrupt.recv() => SignalKind::interrupt(),
-            _ = self.terminate.recv() => SignalKind::terminate(),
-        }
-        .as_raw_value()
-    }
-
-    /// Waits for any.
+    /// Waits for the next.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
     pub(super) async fn next(&mut self) -> Came {
         let (ends, kind) = tokio::select! {
             _ = self.interrupt.recv() => (true, SignalKind::interrupt()),
@@ -68,6 +68,11 @@ impl Signals {
     }
 }
 
+/// Whether keys of a terminal send it, to all that run in its foreground.
+pub(super) const fn is_of_keys(signal: i32) -> bool {
+    matches!(signal, INTERRUPT | QUIT)
+}
+
 /// The exit code of who ended by a signal, as shells say it.
 pub(super) fn code(signal: i32) -> u8 {
     u8::try_from(signal).map_or(u8::MAX, |signal| signal.saturating_add(128))
@@ -76,8 +81,8 @@ pub(super) fn code(signal: i32) -> u8 {
 /// How it is called.
 pub(super) fn name(signal: i32) -> String {
     match signal {
-        2 => "SIGINT".to_owned(),
-        15 => "SIGTERM".to_owned(),
+        INTERRUPT => "SIGINT".to_owned(),
+        TERMINATE => "SIGTERM".to_owned(),
         other => other.to_string(),
     }
 }

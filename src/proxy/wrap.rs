@@ -2,8 +2,10 @@
 
 use super::signals;
 use crate::cli::Failure;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, getpgrp, kill_process};
+use rustix::termios::tcgetpgrp;
 use std::ffi::OsString;
+use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use tokio::process::{Child, Command};
@@ -44,8 +46,11 @@ impl Wrapped {
         self.0.wait().await.map(Ended).map_err(failed)
     }
 
-    /// Passes a signal on; to one that has ended, nothing.
+    /// Passes a signal on; to one that has ended, nothing, and nothing that the terminal has given it itself.
     pub(super) fn signal(&self, signal: i32) {
+        if signals::is_of_keys(signal) && is_in_foreground() {
+            return;
+        }
         let pid = self.0.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         if let (Some(pid), Some(signal)) = (pid, Signal::from_named_raw(signal)) {
             // It may have ended just now.
@@ -57,4 +62,10 @@ impl Wrapped {
     pub(super) fn kill(&mut self) {
         let _gone = self.0.start_kill().is_err();
     }
+}
+
+/// Whether keys of the terminal signal all that run with us, the command too: it is in our process group.
+fn is_in_foreground() -> bool {
+    let terminal = File::open("/dev/tty").ok();
+    terminal.is_some_and(|terminal| tcgetpgrp(terminal) == Ok(getpgrp()))
 }

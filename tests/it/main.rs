@@ -31,6 +31,9 @@ mod docs;
 mod environment;
 #[cfg(test)]
 #[cfg(unix)]
+mod life;
+#[cfg(test)]
+#[cfg(unix)]
 mod mistakes;
 #[cfg(test)]
 mod programs;

@@ -11,10 +11,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Answers each request with `text`, after `delay`; ends with the test.
-fn server(text: &'static str, delay: Duration) -> SocketAddr {
+pub(crate) fn server(text: &'static str, delay: Duration) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
@@ -40,28 +40,28 @@ fn server(text: &'static str, delay: Duration) -> SocketAddr {
 }
 
 /// A directory with a `mesh.yaml`, whose ports are sockets in it.
-struct Place(TempDir);
+pub(crate) struct Place(pub(crate) TempDir);
 
 impl Place {
-    fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         let place = Self(tempfile::tempdir().unwrap());
         place.write(text);
         place
     }
 
     /// `DIR` in it is the directory.
-    fn write(&self, text: &str) {
+    pub(crate) fn write(&self, text: &str) {
         let text = text.replace("DIR", &self.0.path().display().to_string());
         let (new, file) = (self.path("mesh.new"), self.path("mesh.yaml"));
         fs::write(&new, format!("version: 1\n{text}")).unwrap();
         fs::rename(new, file).unwrap();
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    fn proxy(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn proxy(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mesh"));
         command.arg("proxy").arg("--config").arg(self.path("mesh.yaml"));
         command.args(arguments).current_dir(self.0.path());
@@ -69,12 +69,12 @@ impl Place {
     }
 
     /// What the port at the socket `name` answers.
-    fn ask(&self, name: &str) -> String {
+    pub(crate) fn ask(&self, name: &str) -> String {
         ask(&self.path(name))
     }
 }
 
-fn ask(socket: &Path) -> String {
+pub(crate) fn ask(socket: &Path) -> String {
     let mut stream = UnixStream::connect(socket).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
@@ -84,8 +84,8 @@ fn ask(socket: &Path) -> String {
 }
 
 /// A proxy that runs; killed when dropped.
-struct Running {
-    child: Child,
+pub(crate) struct Running {
+    pub(crate) child: Child,
     lines: Receiver<String>,
 }
 
@@ -97,7 +97,7 @@ impl Drop for Running {
 }
 
 impl Running {
-    fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = channel();
@@ -109,18 +109,18 @@ impl Running {
 
     /// The next line of standard output.
     #[track_caller]
-    fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         self.lines.recv_timeout(PATIENCE).expect("a line")
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap();
         assert!(sent.success());
     }
 
     #[track_caller]
-    fn ended(&mut self) -> ExitStatus {
+    pub(crate) fn ended(&mut self) -> ExitStatus {
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -132,13 +132,13 @@ impl Running {
     }
 }
 
-fn routes(to: SocketAddr) -> String {
+pub(crate) fn routes(to: SocketAddr) -> String {
     format!(
         "virtual_hosts: {{ a: {{ routes: [{{ cluster: a }}] }} }}\nclusters: {{ a: {{ endpoints: [\"{to}\"] }} }}\n"
     )
 }
 
-const WEB: &str = "outbound: { web: { listen: \"unix:DIR/web.sock\" } }\n";
+pub(crate) const WEB: &str = "outbound: { web: { listen: \"unix:DIR/web.sock\" } }\n";
 
 #[test]
 fn it_says_its_ports_and_passes_on_until_it_is_told_to_end() {
@@ -159,7 +159,7 @@ fn it_says_its_ports_and_passes_on_until_it_is_told_to_end() {
 }
 
 /// What a page of the admin answers.
-fn page(admin: &str, request: &str) -> String {
+pub(crate) fn page(admin: &str, request: &str) -> String {
     let mut stream = TcpStream::connect(admin).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(format!("{request} HTTP/1.1\r\nHost: {admin}\r\n\r\n").as_bytes()).unwrap();
@@ -251,81 +251,6 @@ fn its_file_is_followed_and_read_at_sighup() {
     }
 }
 
-#[test]
-fn a_command_runs_once_the_ports_are_open_and_its_code_is_ours() {
-    let place = Place::new(&(routes(server("hello", Duration::ZERO)) + WEB));
-    let script = "test -S web.sock && echo opened; exit 7";
-    let mut running = Running::start(&mut place.proxy(&["--", "sh", "-c", script]));
-    assert!(running.line().starts_with("outbound|web"));
-    assert_eq!(running.line(), "opened");
-    assert_eq!(running.ended().code(), Some(7));
-    let mut running = Running::start(&mut place.proxy(&["--", "sh", "-c", "kill -9 $$"]));
-    assert_eq!(running.ended().code(), Some(128 + 9));
-}
-
-#[test]
-fn signals_reach_the_command() {
-    let place = Place::new(&(routes(server("hello", Duration::ZERO)) + WEB));
-    let script = "trap 'echo hangup' HUP; trap 'echo user; ' USR1; trap 'echo end; exit 3' TERM; \
-                  echo up; while true; do sleep 0.05; done";
-    let mut running = Running::start(&mut place.proxy(&["--", "sh", "-c", script]));
-    running.line();
-    for (signal, said) in [("", "up"), ("HUP", "hangup"), ("USR1", "user"), ("TERM", "end")] {
-        if !signal.is_empty() {
-            running.signal(signal);
-        }
-        assert_eq!(running.line(), said);
-    }
-    assert_eq!(running.ended().code(), Some(3));
-}
-
-/// The command is a server that calls another through the proxy while it answers, and ends at SIGTERM at once.
-#[test]
-fn the_command_is_told_to_end_after_its_last_request() {
-    let other = server("from the other", Duration::from_millis(500));
-    let text = routes(other)
-        + WEB
-        + "inbound: { app: { listen: \"unix:DIR/app.sock\", mtls: off, allow: [{ from: anyone, match: { prefix: / } }], forward: \"unix:DIR/own.sock\" } }\n";
-    let place = Place::new(&text);
-    let program = place.path("app.py");
-    fs::write(&program, APPLICATION).unwrap();
-    let program = program.display().to_string();
-    let mut running = Running::start(&mut place.proxy(&["--", "python3", &program]));
-    let lines = [running.line(), running.line(), running.line()];
-    assert_eq!(lines[2], "up", "{lines:?}");
-    let socket = place.path("app.sock");
-    let asking = thread::spawn(move || ask(&socket));
-    assert_eq!(running.line(), "asked");
-    running.signal("TERM");
-    assert!(asking.join().unwrap().ends_with("from the other"));
-    assert_eq!(running.line(), "told to end");
-    assert_eq!(running.ended().code(), Some(0));
-}
-
-const APPLICATION: &str = r#"
-import os, signal, socket, sys, threading
-def end(*_):
-    print("told to end", flush=True)
-    os._exit(0)
-signal.signal(signal.SIGTERM, end)
-listener = socket.socket(socket.AF_UNIX)
-listener.bind("own.sock")
-listener.listen()
-print("up", flush=True)
-def serve(client):
-    while b"\r\n\r\n" not in client.recv(65536): pass
-    print("asked", flush=True)
-    other = socket.socket(socket.AF_UNIX)
-    other.connect("web.sock")
-    other.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-    answer = b""
-    while chunk := other.recv(65536): answer += chunk
-    client.sendall(answer)
-    client.close()
-while True:
-    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
-"#;
-
 #[track_caller]
 fn refused(command: &mut Command, code: &str, part: &str) {
     let output = command.output().unwrap();
@@ -355,19 +280,4 @@ fn what_can_not_be_is_told_at_once() {
     refused(nothing.arg("proxy").env_clear(), "wrong_configuration", "MESH_CONFIG");
     let time = place.proxy(&["--drain-timeout", "30"]).output().unwrap();
     assert!(String::from_utf8_lossy(&time.stderr).contains("a number and a unit"), "{time:?}");
-}
-
-#[test]
-fn a_second_signal_ends_it_at_once() {
-    let place = Place::new(&(routes(server("late", PATIENCE)) + WEB));
-    let mut running = Running::start(&mut place.proxy(&[]));
-    running.line();
-    let mut stream = UnixStream::connect(place.path("web.sock")).unwrap();
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-    thread::sleep(Duration::from_millis(200));
-    running.signal("TERM");
-    thread::sleep(Duration::from_millis(200));
-    assert!(running.child.try_wait().unwrap().is_none(), "it waits for what is in flight");
-    running.signal("TERM");
-    assert_eq!(running.ended().code(), Some(128 + 15));
 }

@@ -40,6 +40,8 @@ const REST: Duration = Duration::from_millis(100);
 #[must_use = "dropping it ends the pages"]
 pub struct AdminServer {
     address: SocketAddr,
+    /// The same socket, for who takes it over.
+    socket: TcpListener,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -60,7 +62,7 @@ impl Admin {
     /// When the socket is broken, or no thread can be made.
     pub fn serve(self, listener: TcpListener) -> io::Result<AdminServer> {
         listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
+        let (address, socket) = (listener.local_addr()?, listener.try_clone()?);
         let (stop, stopped) = oneshot::channel();
         let (begun, begins) = mpsc::channel();
         // All of the runtime is that thread's: whoever calls this may be in another, where none may end.
@@ -73,7 +75,7 @@ impl Admin {
         };
         let thread = thread::Builder::new().name("mesh-admin".to_owned()).spawn(run)?;
         begins.recv().map_err(io::Error::other)??;
-        Ok(AdminServer { address, stop: Some(stop), thread: Some(thread) })
+        Ok(AdminServer { address, socket, stop: Some(stop), thread: Some(thread) })
     }
 }
 
@@ -103,6 +105,13 @@ impl AdminServer {
     #[must_use]
     pub const fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The socket that it listens at, which another may [serve](Admin::serve), in this process or in one that
+    /// [takes over](crate::proxy::Takeover).
+    #[must_use]
+    pub const fn socket(&self) -> &TcpListener {
+        &self.socket
     }
 
     /// Ends it: connections are closed, and its address is free when this returns. It waits for the page that is
