@@ -219,6 +219,13 @@ fn check_ports(reader: &mut Reader<'_>, draft: &Draft<'_>) {
     inbound::check_addresses(reader, &ports);
     let applications = draft.inbound.values().filter_map(|site| site.application.as_ref());
     inbound::check_loops(reader, applications.filter_map(|app| app.address.as_ref()), &ports);
+    for site in draft.inbound.values() {
+        let named = site.application.as_ref().and_then(|application| application.named.as_ref());
+        let (Some(named), Some(address)) = (named, &site.value.address) else { continue };
+        let Some(cluster) = draft.clusters.get(&named.0) else { continue };
+        let port = (address, site.span("listen"));
+        inbound::check_loop_of_cluster(reader, named, &cluster.addresses, port);
+    }
 }
 
 /// Reports ports that lead whoever can reach them to wherever he says, this machine's own services among them.

@@ -60,6 +60,8 @@ const OF_ROUTES: [&str; 10] = [
     "transparent_retry",
     "peek_trailers",
 ];
+/// Of them, what means something without a route, too: tunnels have it.
+const OF_TUNNELS: &str = "idle_timeout";
 /// Of them, those that mean something only where there are requests.
 const OF_REQUESTS: [&str; 4] = ["max_stream_duration", "retry", "hedge", "peek_trailers"];
 
@@ -107,7 +109,9 @@ pub(super) fn outbound<'n>(
     route::options(reader, &fields, &mut action);
     let named = !fields.present(&CLUSTERS).is_empty();
     if !named {
-        fields.misplaced(reader, &OF_ROUTES[1..], "without `cluster` or `split`: routes say it");
+        let of_routes = OF_ROUTES[1..].iter().copied().filter(|key| *key != OF_TUNNELS);
+        let of_routes: Vec<_> = of_routes.collect();
+        fields.misplaced(reader, &of_routes, "without `cluster` or `split`: routes say it");
     }
     if bytes {
         need_clusters(reader, &fields, named);

@@ -131,9 +131,10 @@ async fn establish_in_limits(
 ) -> Result<(NetIo, Took), Refusal> {
     shared.take_own(settings)?;
     let permit = OwnPermit { shared: Arc::clone(shared), settings: Arc::clone(settings) };
-    let (raw, took) = establish(shared, settings, purpose).await?;
+    // Before it is dialled: a pool that is closed meanwhile closes it, too.
     let gate = Arc::new(Gate::default());
     shared.watch(&gate);
+    let (raw, took) = establish(shared, settings, purpose).await?;
     gate.call(&Extensions::new());
     settings.limits.connection_opened(&raw.security, gate.calls());
     gate.usable();

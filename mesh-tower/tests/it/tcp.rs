@@ -2,15 +2,18 @@
 
 use crate::fixture::{at, bounded, cluster, config_of, eventually, flags, idle, metric};
 use mesh_core::model::{Address, Cluster, LbAlgorithm, LbPolicy, Protocol};
+use mesh_tower::connector::{Connect, Connecting, TcpConnector};
 use mesh_tower::source::Updates;
 use mesh_tower::testing::MemoryNetwork;
 use mesh_tower::{CallOptions, Mesh, MeshStream};
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 
 /// Answers each connection by what `answer` does with it, until it is dropped.
@@ -237,6 +240,45 @@ async fn a_mesh_that_ends_closes_them_at_its_deadline() {
     });
     let ((), error) = (ended, read.unwrap_err());
     assert_eq!(error.kind(), ErrorKind::ConnectionAborted);
+}
+
+/// Connects once it may.
+#[derive(Debug, Default)]
+struct Late {
+    asked: Arc<Notify>,
+    may: Arc<Notify>,
+}
+
+impl Connect for Late {
+    fn connect<'a>(&'a self, address: &'a Address) -> Connecting<'a> {
+        Box::pin(async move {
+            self.asked.notify_one();
+            self.may.notified().await;
+            TcpConnector.connect(address).await
+        })
+    }
+}
+
+#[tokio::test]
+async fn what_is_dialled_while_the_mesh_ends_is_closed_with_it() {
+    let server = Server::echo().await;
+    let late = Late::default();
+    let (asked, may) = (Arc::clone(&late.asked), Arc::clone(&late.may));
+    let cluster = cluster(|cluster| cluster.protocol = Protocol::Tcp);
+    let update = config_of(cluster, [Address::from(server.address)], |_| {});
+    let mesh = Mesh::builder().config(update).connector(late).build().unwrap();
+    let connecting = tokio::spawn({
+        let mesh = mesh.clone();
+        async move { mesh.connect("a").await }
+    });
+    bounded(asked.notified()).await;
+    bounded(mesh.shutdown(Duration::from_millis(100))).await;
+    may.notify_one();
+    // Either it is told at once, or it has a stream that is closed.
+    if let Ok(mut stream) = bounded(connecting).await.unwrap() {
+        let error = bounded(stream.read_u8()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionAborted);
+    }
 }
 
 /// An endpoint that is removed takes no new connection, and keeps those that it has.

@@ -65,6 +65,8 @@ pub(in crate::config) struct Application {
     pub(in crate::config) cluster: Option<ClusterUpdate>,
     /// Where it is, if that is an address.
     pub(in crate::config) address: Option<(Address, Span)>,
+    /// Which cluster it is, if that is named.
+    pub(in crate::config) named: Option<(Arc<str>, Span)>,
 }
 
 /// Reads the application of the port `entry`, which carries bytes or requests.
@@ -113,11 +115,13 @@ pub(super) fn forward(
     let address = place.and_then(|(node, _)| Some((address(reader, node)?, node.span)));
     match (named, address) {
         (Some(named), _) => {
-            reader.refer(&named, fields.own("cluster").map_or(node.span, |e| e.value.span));
-            let mut action = ForwardAction::to(named);
+            let span = fields.own("cluster").map_or(node.span, |entry| entry.value.span);
+            reader.refer(&named, span);
+            let mut action = ForwardAction::to(Arc::clone(&named));
             action.timeout = Duration::ZERO;
             let host = only_route(&name, action);
-            Some(Application { forward, host, cluster: None, address: None })
+            let named = Some((named, span));
+            Some(Application { forward, host, cluster: None, address: None, named })
         }
         (None, Some(address)) => Some(at(cluster, forward, address)),
         (None, None) => None,
@@ -131,7 +135,8 @@ fn at(cluster: Cluster, forward: Forward, (address, span): (Address, Span)) -> A
     let host = only_route(&cluster.name, action);
     let endpoints = ClusterLoadAssignment::of([Endpoint::new(address.clone())]);
     let cluster = ClusterUpdate::new(Arc::new(cluster), Some(Arc::new(endpoints)));
-    Application { forward, host, cluster: Some(cluster), address: Some((address, span)) }
+    let address = Some((address, span));
+    Application { forward, host, cluster: Some(cluster), address, named: None }
 }
 
 /// A virtual host that takes everything of `name`.
@@ -153,4 +158,21 @@ pub(in crate::config) fn check_loops<'s>(
         let finding = reader.report.add(code::FORWARD_LOOP, *span, message);
         finding.suggest("write where the application itself listens").label(*port, "this port");
     }
+}
+
+/// Reports a port at `address` whose application is a cluster that the port itself is an endpoint of.
+pub(in crate::config) fn check_loop_of_cluster(
+    reader: &mut Reader<'_>,
+    (name, span): &(Arc<str>, Span),
+    endpoints: &[(Address, Span)],
+    (address, port): (&Address, Span),
+) {
+    let Some((own, at)) = endpoints.iter().find(|(endpoint, _)| address.covers(endpoint)) else {
+        return;
+    };
+    let message =
+        format!("`{own}` of the cluster `{name}` is this port itself, not an application");
+    let finding = reader.report.add(code::FORWARD_LOOP, *span, message);
+    let finding = finding.suggest("name a cluster of where the application itself listens");
+    finding.label(*at, "this endpoint").label(port, "this port");
 }

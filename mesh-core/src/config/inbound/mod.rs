@@ -28,7 +28,9 @@ mod rate_limit;
 mod rule;
 
 pub(super) use chains::Mtls;
-pub(super) use forward::{Application, PROXY_PROTOCOLS, check_loops, only_route};
+pub(super) use forward::{
+    Application, PROXY_PROTOCOLS, check_loop_of_cluster, check_loops, only_route,
+};
 
 use super::address::address;
 use super::fields::Fields;
@@ -48,7 +50,7 @@ use jwt::JWT_KIND;
 use options::{FORWARD_CLIENT_CERT, LIMITS, PATH};
 use rate_limit::RATE_LIMIT_KIND;
 use rule::{RULES, Rules};
-use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Whether it carries bytes.
@@ -253,17 +255,28 @@ fn network_rbac(deny: rule::Policies, allow: rule::Policies) -> Vec<Arc<RbacFilt
     denying.into_iter().chain([rbac(RbacAction::Allow, allow)]).collect()
 }
 
-/// Reports ports that listen at the same address.
+/// Reports ports of which the system would open only one: at the same address, or at all and at one.
 pub(super) fn check_addresses(reader: &mut Reader<'_>, ports: &[(&Address, Span)]) {
-    let mut taken: BTreeMap<&Address, Span> = BTreeMap::new();
-    for &(address, span) in ports {
-        let Some(first) = taken.get(address) else {
-            taken.insert(address, span);
-            continue;
-        };
-        let message = format!("`{address}` is listened at already");
-        reader.report.add(code::DUPLICATE_LISTEN, span, message).label(*first, "by this one");
+    for (at, &(address, span)) in ports.iter().enumerate() {
+        let before = ports.iter().take(at).find(|(before, _)| excludes(before, address));
+        if let Some((first, there)) = before {
+            let message = match *first == address {
+                true => format!("`{address}` is listened at already"),
+                false => format!("`{address}` is listened at already, by `{first}`"),
+            };
+            reader.report.add(code::DUPLICATE_LISTEN, span, message).label(*there, "by this one");
+        }
     }
+}
+
+/// Whether nobody can listen at both. All of IPv6 is all of IPv4, too.
+fn excludes(one: &Address, two: &Address) -> bool {
+    let (Address::Socket(first), Address::Socket(second)) = (one, two) else { return one == two };
+    let (ips, same) = ([first.ip(), second.ip()], first.port() == second.port());
+    let [first, second] = ips.map(|ip| ip.to_canonical());
+    let takes =
+        |all: IpAddr, other: IpAddr| all.is_unspecified() && (all.is_ipv6() || other.is_ipv4());
+    same && (first == second || takes(first, second) || takes(second, first))
 }
 
 /// Reports a port that wants an identity where there is none.

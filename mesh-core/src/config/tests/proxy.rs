@@ -124,6 +124,7 @@ fn mistakes_of_outbound() {
     check(&format!("{at}, protocol: http, cluster: db"), "inconsistent_values", "plain TCP");
     check(&format!("{at}, split: {{ web: 1, db: 1 }}"), "inconsistent_values", "`web` speaks HTTP");
     check(&format!("{at}, timeout: 1s"), "misplaced_key", "routes say it");
+    good(&outbound(&format!("{at}, idle_timeout: 5m")));
     check(&format!("{at}, cluster: db, retry: off"), "misplaced_key", "protocol: tcp");
     check(&format!("{at}, cluster: web, split_by: random"), "misplaced_key", "without `split`");
     check("listen: \"0.0.0.0:1\"", "outbound_opened 3:26", "127.0.0.1:1");
@@ -153,6 +154,15 @@ fn mistakes_of_forward() {
         let keys = format!("listen: \"0.0.0.0:8443\", allow: [], forward: \"{forward}\"");
         check(&keys, "forward_loop", "where the application itself listens");
     }
+    let itself = "clusters: { own: { endpoints: [\"127.0.0.9:1\", \"127.0.0.1:8443\"] } }\n";
+    let keys = "listen: \"0.0.0.0:8443\", allow: [], forward: { cluster: own }";
+    told(
+        &(port(keys) + itself),
+        "forward_loop",
+        "`127.0.0.1:8443` of the cluster `own` is this port",
+    );
+    let another = itself.replace("8443", "8444");
+    assert!(read(&(port(keys) + &another)).update.is_some());
     let elsewhere = "listen: \"127.0.0.1:1\", allow: [], forward: \"127.0.0.2:1\"";
     assert!(read(&port(elsewhere)).update.is_some());
 }
@@ -172,4 +182,25 @@ fn ports_listen_in_one_place_each() {
     let text = outbound("listen: \"127.0.0.1:1\"")
         + "inbound: { q: { listen: \"127.0.0.1:1\", mtls: off, allow: [] } }\n";
     told(&text, "duplicate_listen", "listened at already");
+    let two = |one: &str, two: &str| {
+        format!(
+            "inbound: {{ p: {{ listen: \"{one}\", mtls: off, allow: [] }}, q: {{ listen: \"{two}\", mtls: off, allow: [] }} }}\n"
+        )
+    };
+    for (one, other) in [
+        ("0.0.0.0:1", "127.0.0.1:1"),
+        ("127.0.0.1:1", "0.0.0.0:1"),
+        ("[::]:1", "10.0.0.1:1"),
+        ("[::]:1", "0.0.0.0:1"),
+        ("[::ffff:127.0.0.1]:1", "127.0.0.1:1"),
+        ("[::]:1", "[::1]:1"),
+    ] {
+        told(&two(one, other), "duplicate_listen", &format!("by `{one}`"));
+    }
+    for (one, other) in
+        [("0.0.0.0:1", "[::1]:1"), ("0.0.0.0:1", "127.0.0.1:2"), ("127.0.0.1:1", "127.0.0.2:1")]
+    {
+        let text = outbound("listen: \"127.0.0.1:9\"") + &two(one, other);
+        assert!(read(&text).update.is_some(), "{one} {other}");
+    }
 }
