@@ -103,6 +103,58 @@ impl ConfigUpdate {
         Self { origin: Origin::new("code", ""), ..Self::default() }
     }
 
+    /// Adds what a program has itself, whatever its source says: its listeners, and the routes, clusters and secrets
+    /// that those need, in place of the source's of the same names. How calls to unknown hosts are answered, and where
+    /// they may go, is the program's; who it is, unless the source says it.
+    ///
+    /// # Examples
+    /// ```
+    /// use mesh_core::ConfigUpdate;
+    /// use mesh_core::model::Listener;
+    /// use std::sync::Arc;
+    ///
+    /// let mut own = ConfigUpdate::in_code();
+    /// own.listeners.insert("web".into(), Arc::new(Listener::new("web")));
+    /// let mut update = ConfigUpdate::default();
+    /// update.add_own(&own);
+    /// assert!(update.listeners.contains_key("web"));
+    /// ```
+    pub fn add_own(&mut self, own: &Self) {
+        self.mode = own.mode;
+        self.unknown_hosts = own.unknown_hosts;
+        self.egress = Arc::clone(&own.egress);
+        self.identity = self.identity.take().or_else(|| own.identity.clone());
+        own.clusters.iter().for_each(|(name, cluster)| {
+            self.clusters.insert(Arc::clone(name), cluster.clone());
+        });
+        own.listeners.iter().for_each(|(name, listener)| {
+            self.listeners.insert(Arc::clone(name), Arc::clone(listener));
+        });
+        if own.listeners.keys().any(|name| self.absent_listeners.contains_key(name)) {
+            let absent = Arc::make_mut(&mut self.absent_listeners);
+            absent.retain(|name, _| !own.listeners.contains_key(name));
+        }
+        if !own.secrets.is_empty() {
+            let theirs = own.secrets.iter().map(|(name, own)| (Arc::clone(name), own.clone()));
+            Arc::make_mut(&mut self.secrets).extend(theirs);
+        }
+        self.add_hosts(&own.route_configuration.virtual_hosts);
+    }
+
+    /// Adds virtual hosts, in place of those of the same names, for which nobody has to be asked.
+    fn add_hosts(&mut self, hosts: &[Arc<VirtualHost>]) {
+        if hosts.is_empty() {
+            return;
+        }
+        let routes = Arc::make_mut(&mut self.route_configuration);
+        routes.virtual_hosts.retain(|host| !hosts.iter().any(|own| own.name == host.name));
+        routes.virtual_hosts.extend(hosts.iter().cloned());
+        if let Some(answers) = &mut self.on_demand {
+            let served = hosts.iter().map(|host| (Arc::clone(&host.name), Answer::Served));
+            Arc::make_mut(answers).extend(served);
+        }
+    }
+
     /// Takes over what came later than it.
     pub fn merge(&mut self, later: EndpointsUpdate) {
         self.origin = later.origin;

@@ -38,6 +38,7 @@ pub struct Builder {
     runtime: Option<Handle>,
     connector: Arc<dyn Connect>,
     resolver: Option<Arc<dyn Resolve>>,
+    own: Option<ConfigUpdate>,
     classify: Option<Arc<dyn Classify>>,
     policies: Vec<(Arc<str>, Arc<dyn Pick>)>,
     #[cfg(feature = "tls")]
@@ -51,6 +52,7 @@ impl Builder {
     pub(crate) fn new() -> Self {
         Self {
             given: Given::default(),
+            own: None,
             runtime: None,
             connector: Arc::new(TcpConnector),
             resolver: None,
@@ -80,6 +82,14 @@ impl Builder {
     /// the first.
     pub fn source(mut self, source: impl Source) -> Self {
         self.given.source = Some(Box::new(source));
+        self
+    }
+
+    /// What the program has itself, beside whatever its source says ([`ConfigUpdate::add_own`]): the ports of a
+    /// [proxy](crate::proxy) whose names and clusters are a control plane's, for one. It is in force from the start,
+    /// and is not followed.
+    pub fn own(mut self, own: ConfigUpdate) -> Self {
+        self.own = Some(own);
         self
     }
 
@@ -237,7 +247,7 @@ impl Builder {
         let known = mesh_yaml::Known { lb_policies: Arc::clone(&names), has_identity };
         let mut sink = sink.counting(&registry).knowing(Arc::clone(&names));
         let resolver = self.resolver.unwrap_or_else(dns::default_resolver);
-        let opened = given.open(&known)?;
+        let opened = with_own(given.open(&known)?, self.own.as_ref());
         #[cfg(feature = "tls")]
         let credentials = credentials(self.identities, &opened, &runtime, &registry)?;
         let (first, source) = opened;
@@ -262,6 +272,9 @@ impl Builder {
             credentials,
             logs,
         });
+        let ours = self.own.map(Arc::new);
+        sink.interests()
+            .has_listeners(ours.iter().flat_map(|own| own.listeners.keys()).map(Arc::clone));
         sink.interests().count_in(&shared.registry);
         sink.count_in(shared.registry.source());
         let net = Net { shared: Arc::clone(&shared) };
@@ -272,7 +285,13 @@ impl Builder {
         let _entered = runtime.enter();
         let passthrough = Arc::new(Passthrough::new(Arc::clone(&shared), Arc::clone(&resolver)));
         let (of_driver, passing) = (Arc::clone(&shared), Arc::clone(&passthrough));
-        let around = Around { shared: of_driver, passthrough: passing, resolver, source: receiver };
+        let around = Around {
+            shared: of_driver,
+            passthrough: passing,
+            resolver,
+            source: receiver,
+            own: ours,
+        };
         let (mut driver, guard, progress) = Driver::new((updater, state.clone()), around);
         if let Some(first) = first {
             driver.apply_first(first).map_err(BuildError::Apply)?;
@@ -287,6 +306,22 @@ impl Builder {
         }
         Ok(Mesh::new(state, shared, passthrough, progress, guard))
     }
+}
+
+/// What is in force until the source has said something is what the program has itself.
+fn with_own((first, source): First, own: Option<&ConfigUpdate>) -> First {
+    let Some(own) = own else { return (first, source) };
+    let mut first = first.unwrap_or_else(|| {
+        let mut nothing = ConfigUpdate::default();
+        nothing.origin = own.origin.clone();
+        // One that is asked by name may have nothing to say for as long as nobody asks.
+        let by_name = source.as_ref().is_some_and(|source| source.is_on_demand());
+        nothing.is_partial = source.is_some() && !by_name;
+        nothing.on_demand = by_name.then(Arc::default);
+        nothing
+    });
+    first.add_own(own);
+    (Some(first), source)
 }
 
 /// Starts the sources of identities: the program's, or else there is one for what the configuration says.

@@ -71,6 +71,8 @@ pub(crate) struct Around {
     pub(crate) passthrough: Arc<Passthrough>,
     pub(crate) resolver: Arc<dyn Resolve>,
     pub(crate) source: SinkReceiver,
+    /// What the program has itself.
+    pub(crate) own: Option<Arc<ConfigUpdate>>,
 }
 
 /// The driver, before it runs.
@@ -88,6 +90,7 @@ pub(crate) struct Driver {
     /// The newest configuration, while it is refused, and why: endpoints that come meanwhile belong to it,
     /// and with them it may be good.
     refused: Option<(ConfigUpdate, Arc<str>)>,
+    own: Option<Arc<ConfigUpdate>>,
     lines: Lines,
 }
 
@@ -99,7 +102,7 @@ impl Driver {
     ) -> (Self, Guard, watch::Receiver<Progress>) {
         let (stop_sender, stop) = oneshot::channel();
         let (progress, reader) = watch::channel(Progress::default());
-        let Around { shared, passthrough, resolver, source } = around;
+        let Around { shared, passthrough, resolver, source, own } = around;
         let dns = DnsClusters::new(resolver);
         let announcer = Announcer::new(Arc::clone(&shared.registry));
         let (refused, lines) = (None, Lines::default());
@@ -114,6 +117,7 @@ impl Driver {
             progress,
             stop,
             refused,
+            own,
             lines,
         };
         (driver, Guard { stop: parking_lot::Mutex::new(Some(stop_sender)) }, reader)
@@ -176,8 +180,11 @@ impl Driver {
 
     fn source_event(&mut self, event: SourceEvent) {
         match event {
-            SourceEvent::Update(update) => {
+            SourceEvent::Update(mut update) => {
                 self.refused = None;
+                if let Some(own) = &self.own {
+                    update.add_own(own);
+                }
                 self.update(update, None);
             }
             SourceEvent::Endpoints(endpoints) => match self.refused.take() {

@@ -10,6 +10,7 @@
 
 mod access_log;
 mod admin;
+mod configuration;
 mod drain;
 mod running;
 mod signals;
@@ -17,12 +18,13 @@ mod takeover;
 mod wrap;
 
 use crate::cli::Failure;
-use crate::{files, output};
+use crate::output;
 use access_log::AccessLogArguments;
 use admin::Admin;
-use mesh_tower::Mesh;
+use configuration::ConfigurationArguments;
 use mesh_tower::observe::AccessLog;
 use mesh_tower::proxy::Proxy;
+use mesh_tower::{Builder, Mesh};
 use running::{Running, tell};
 use sd_notify::NotifyState;
 use signals::{Came, Signals};
@@ -37,10 +39,8 @@ use wrap::{Ended, Wrapped};
 /// Arguments of `mesh proxy`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// A mesh.yaml, or a file of Envoy's, or a directory; several are one configuration, and followed. Default: what
-    /// MESH_CONFIG names.
-    #[arg(long, value_name = "PATH")]
-    config: Vec<PathBuf>,
+    #[command(flatten)]
+    configuration: ConfigurationArguments,
     /// How long what is in flight has when it ends: `30s`, `2m`.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
     drain_timeout: Duration,
@@ -69,9 +69,7 @@ fn time(text: &str) -> Result<Duration, String> {
 
 /// Passes on until a signal, or the command, ends it.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    if !arguments.config.is_empty() {
-        check(arguments)?;
-    }
+    let mesh = arguments.configuration.builder()?;
     let logging = output::log_reloadable();
     let failed = |error| Failure::new("runtime", format!("can't start: {error}"));
     let workers = arguments.workers.or_else(|| std::thread::available_parallelism().ok());
@@ -85,34 +83,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         }
     };
     let runtime = builder.enable_all().build().map_err(failed)?;
-    let code = runtime.block_on(serve(arguments, logging));
+    let code = runtime.block_on(serve(arguments, mesh, logging));
     // What a thread waits for outside of it (a file, a name) is waited for no longer.
     runtime.shutdown_background();
     code
 }
 
-/// Says what is wrong with files as `mesh check` does, and that they have no ports.
-fn check(arguments: &Arguments) -> Result<(), Failure> {
-    let configuration = files::configuration(&arguments.config)?;
-    let Some(update) = &configuration.update else {
-        output::in_force(configuration)?;
-        return Ok(());
-    };
-    let mut listeners = update.listeners.values();
-    if !listeners.any(|listener| listener.forward.is_some() && listener.address.is_some()) {
-        let message = "the configuration has no port to open: add `outbound`, or `listen` and \
-                       `forward` to a port of `inbound`";
-        return Err(Failure::new("no_ports", message));
-    }
-    Ok(())
-}
-
-async fn serve(arguments: &Arguments, logging: output::Logging) -> Result<ExitCode, Failure> {
+async fn serve(
+    arguments: &Arguments,
+    mesh: Builder,
+    logging: output::Logging,
+) -> Result<ExitCode, Failure> {
     let mut signals = Signals::new()?;
     let path = arguments.takeover.as_deref();
     let mut taken = takeover::ask(path).await?;
     let log = arguments.access_log.open()?;
-    let mesh = mesh(arguments, log.clone())?;
+    let mesh = build(mesh, log.clone())?;
     let admin = Admin::start(&mesh, arguments.admin, (logging, &mut taken))?;
     if let Some(signal) = ready(&mesh, log.as_ref(), &mut signals).await? {
         return Ok(ExitCode::from(signals::code(signal)));
@@ -120,6 +106,9 @@ async fn serve(arguments: &Arguments, logging: output::Logging) -> Result<ExitCo
     let proxy = Proxy::open_with(&mesh, taken.sockets()?)
         .map_err(|error| Failure::new("listener", error.to_string()))?;
     admin.opened(&proxy);
+    if proxy.ports().is_empty() {
+        return Err(configuration::no_ports());
+    }
     for port in proxy.ports() {
         output::print(&format!("{port}\n"))?;
     }
@@ -164,12 +153,7 @@ async fn ready(
     }
 }
 
-fn mesh(arguments: &Arguments, log: Option<AccessLog>) -> Result<Mesh, Failure> {
-    let mut builder = Mesh::builder();
-    builder = match &*arguments.config {
-        [] => builder.environment(),
-        paths => paths.iter().fold(builder, |builder, path| builder.file(path)),
-    };
+fn build(mut builder: Builder, log: Option<AccessLog>) -> Result<Mesh, Failure> {
     if let Some(log) = log {
         builder = builder.access_log(log);
     }

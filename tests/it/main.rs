@@ -25,6 +25,9 @@ mod check;
 #[cfg(test)]
 mod console;
 #[cfg(test)]
+#[cfg(unix)]
+mod control_plane;
+#[cfg(test)]
 mod docs;
 #[cfg(test)]
 #[cfg(unix)]

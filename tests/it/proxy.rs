@@ -68,6 +68,11 @@ impl Place {
         command
     }
 
+    /// The same to who asks for another host than `a`.
+    pub(crate) fn ask_for(&self, name: &str, host: &str) -> String {
+        ask_for(&self.path(name), host)
+    }
+
     /// What the port at the socket `name` answers.
     pub(crate) fn ask(&self, name: &str) -> String {
         ask(&self.path(name))
@@ -75,9 +80,14 @@ impl Place {
 }
 
 pub(crate) fn ask(socket: &Path) -> String {
+    ask_for(socket, "a")
+}
+
+fn ask_for(socket: &Path, host: &str) -> String {
     let mut stream = UnixStream::connect(socket).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
@@ -252,7 +262,7 @@ fn its_file_is_followed_and_read_at_sighup() {
 }
 
 #[track_caller]
-fn refused(command: &mut Command, code: &str, part: &str) {
+pub(crate) fn refused(command: &mut Command, code: &str, part: &str) {
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");

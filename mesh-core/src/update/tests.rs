@@ -88,3 +88,31 @@ fn a_route_by_header_leads_to_every_cluster() {
     let update = whole().virtual_host(VirtualHost::of("any").unwrap().route(route));
     check(&update, &["any"], "any | asked both far near rated unused |  | a b d");
 }
+
+/// What a program has itself is there, whatever its source says, and nobody is asked for it.
+#[test]
+fn what_a_program_has_itself_comes_first() {
+    let listener = |name: &str| Arc::new(Listener::new(name));
+    let named = |name: &str| Arc::new(VirtualHost::new(name, Vec::new()));
+    let mut own =
+        ConfigUpdate::in_code().cluster(Cluster::new("a"), [SocketAddr::from(([127, 0, 0, 1], 1))]);
+    own.listeners.insert("web".into(), listener("web"));
+    Arc::make_mut(&mut own.route_configuration).virtual_hosts = vec![named("outbound|p")];
+    own.unknown_hosts = UnknownHosts::Passthrough;
+    let mut update =
+        ConfigUpdate::in_code().cluster(Cluster::new("a"), [SocketAddr::from(([127, 0, 0, 1], 2))]);
+    update = update.cluster(Cluster::new("b"), [SocketAddr::from(([127, 0, 0, 1], 3))]);
+    update.absent_listeners = Arc::new([("web".into(), "no".into())].into());
+    update.on_demand = Some(Arc::default());
+    Arc::make_mut(&mut update.route_configuration).virtual_hosts =
+        vec![named("c"), named("outbound|p")];
+    let origin = update.origin.clone();
+    update.add_own(&own);
+    assert_eq!(update.clusters["a"], own.clusters["a"]);
+    assert!(update.clusters.contains_key("b") && update.absent_listeners.is_empty());
+    assert!(update.listeners.contains_key("web") && update.origin == origin);
+    let hosts: Vec<_> = update.route_configuration.virtual_hosts.iter().map(|h| &*h.name).collect();
+    assert_eq!(hosts, ["c", "outbound|p"]);
+    assert_eq!(update.on_demand.unwrap()["outbound|p"], Answer::Served);
+    assert_eq!(update.unknown_hosts, UnknownHosts::Passthrough);
+}

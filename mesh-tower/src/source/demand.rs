@@ -149,6 +149,8 @@ struct State {
 /// The listeners that servers ask for. They stay wanted: a server ends with its program.
 #[derive(Default)]
 struct Wanted {
+    /// Those that the program has itself.
+    own: BTreeSet<Arc<str>>,
     known: BTreeSet<Arc<str>>,
     fresh: Vec<Arc<str>>,
 }
@@ -253,7 +255,7 @@ impl Interests {
     /// [`TooManyListeners`]: servers ask for [`MAX_LISTENERS`] already.
     pub(crate) fn want_listener(&self, name: &str) -> Result<(), TooManyListeners> {
         let mut listeners = self.listeners.lock();
-        if listeners.known.contains(name) {
+        if listeners.known.contains(name) || listeners.own.contains(name) {
             return Ok(());
         }
         if listeners.known.len() >= MAX_LISTENERS {
@@ -265,6 +267,11 @@ impl Interests {
         drop(listeners);
         self.listener_arrived.notify_one();
         Ok(())
+    }
+
+    /// The program has these listeners itself: no source is asked for them.
+    pub(crate) fn has_listeners(&self, names: impl Iterator<Item = Arc<str>>) {
+        self.listeners.lock().own = names.collect();
     }
 
     /// A call is made to `authority`.
