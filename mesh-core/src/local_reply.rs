@@ -207,9 +207,11 @@ impl Reason {
             | Self::MaxStreamDuration
             | Self::Attempt(Failure::PerTryTimeout) => StatusCode::GATEWAY_TIMEOUT,
             Self::IdleTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::Attempt(Failure::Protocol(ProtocolFailure::InvalidRequest)) => {
-                StatusCode::BAD_REQUEST
-            }
+            // The caller's own fault.
+            Self::Attempt(
+                Failure::Protocol(ProtocolFailure::InvalidRequest)
+                | Failure::Reset { reason: ResetReason::RequestBody, .. },
+            ) => StatusCode::BAD_REQUEST,
             Self::Attempt(Failure::Protocol(_)) => StatusCode::BAD_GATEWAY,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         }

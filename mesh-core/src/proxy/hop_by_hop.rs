@@ -2,7 +2,9 @@
 //!
 //! - `connection` and what it names; `keep-alive`, `proxy-connection`, `transfer-encoding`, `upgrade`.
 //! - `te` stays as `trailers`, which says that who asked can take them (gRPC asks for it).
-//! - `expect: 100-continue` has been answered by who took the request (Envoy does the same).
+//! - `expect: 100-continue` has been answered by who took the request (Envoy does the same); what else is expected is
+//!   for the server (RFC 9110 section 10.1.1).
+//! - A body in another coding than `chunked` (RFC 9112 section 7) can't be passed on without it: [`UnknownCoding`].
 //! - `proxy-authorization` and `proxy-authenticate` are between a client and its proxy.
 //!
 //! What `connection` names goes before anything is added to a head ([`strip_named`]): a caller must not take off what a
@@ -32,11 +34,25 @@ pub fn strip_named(headers: &mut HeaderMap) {
     }
 }
 
-/// Takes the others off. With a `transfer-encoding` a `content-length` means nothing (RFC 9112 section 6.3). `upgrades`: the message asks for another protocol, or agrees to it.
-pub fn strip(headers: &mut HeaderMap, upgrades: bool) {
+/// Somebody sends a body in a coding of the connection's that is not spoken here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the transfer coding `{0}` is not spoken here, only `chunked` is")]
+#[expect(clippy::exhaustive_structs, reason = "there is nothing else to say")]
+pub struct UnknownCoding(
+    /// What `transfer-encoding` says.
+    pub String,
+);
+
+/// Takes the others off. With a `transfer-encoding` a `content-length` means nothing (RFC 9112 section 6.3).
+/// `upgrades`: the message asks for another protocol, or agrees to it.
+///
+/// # Errors
+/// [`UnknownCoding`]: of a request 501 (RFC 9112 section 6.1), of an answer 502.
+pub fn strip(headers: &mut HeaderMap, upgrades: bool) -> Result<(), UnknownCoding> {
     if !headers.iter().any(|(name, value)| is_hop_by_hop(name, value)) {
-        return;
+        return Ok(());
     }
+    check_coding(headers)?;
     let upgrade = if upgrades { headers.remove(UPGRADE) } else { None };
     if headers.contains_key(TRANSFER_ENCODING) {
         headers.remove(CONTENT_LENGTH);
@@ -48,12 +64,14 @@ pub fn strip(headers: &mut HeaderMap, upgrades: bool) {
         HTTP2_SETTINGS,
         TRANSFER_ENCODING,
         UPGRADE,
-        EXPECT,
         PROXY_AUTHORIZATION,
         PROXY_AUTHENTICATE,
     ];
     for name in fixed {
         headers.remove(name);
+    }
+    if headers.get(EXPECT).is_some_and(is_continue) {
+        headers.remove(EXPECT);
     }
     if headers.contains_key(TE) {
         let takes_trailers = headers.get_all(TE).iter().any(takes_trailers);
@@ -66,13 +84,22 @@ pub fn strip(headers: &mut HeaderMap, upgrades: bool) {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, upgrade);
     }
+    Ok(())
+}
+
+fn check_coding(headers: &HeaderMap) -> Result<(), UnknownCoding> {
+    let values = headers.get_all(TRANSFER_ENCODING).iter();
+    let mut unknown = values.filter(|value| !value.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    unknown.next().map_or(Ok(()), |value| {
+        Err(UnknownCoding(String::from_utf8_lossy(value.as_bytes()).into_owned()))
+    })
 }
 
 /// One look at the lengths of names; most heads have none of them.
 fn is_hop_by_hop(name: &HeaderName, value: &HeaderValue) -> bool {
     match name.as_str().len() {
         2 => *name == TE && value != "trailers",
-        6 => *name == EXPECT,
+        6 => *name == EXPECT && is_continue(value),
         7 => *name == UPGRADE,
         10 => *name == CONNECTION || *name == KEEP_ALIVE,
         14 => *name == HTTP2_SETTINGS,
@@ -82,6 +109,10 @@ fn is_hop_by_hop(name: &HeaderName, value: &HeaderValue) -> bool {
         19 => *name == PROXY_AUTHORIZATION,
         _ => false,
     }
+}
+
+fn is_continue(value: &HeaderValue) -> bool {
+    value.as_bytes().eq_ignore_ascii_case(b"100-continue")
 }
 
 /// What `connection` names.
@@ -115,7 +146,7 @@ mod tests {
         };
         let mut headers = lines(came);
         strip_named(&mut headers);
-        strip(&mut headers, upgrades);
+        strip(&mut headers, upgrades).unwrap();
         assert_eq!(headers, lines(left), "{came:?}");
     }
 
@@ -128,6 +159,25 @@ mod tests {
         check(&["keep-alive: timeout=5", "transfer-encoding: chunked"], false, &[]);
         check(&["proxy-connection: keep-alive", "proxy-authorization: Basic x"], false, &[]);
         check(&["expect: 100-continue", "content-length: 3"], false, &["content-length: 3"]);
+        check(&["expect: a-miracle", "keep-alive: 1"], false, &["expect: a-miracle"]);
+    }
+
+    #[test]
+    fn rfc9112_7_a_body_is_not_passed_on_without_its_coding() {
+        for (coding, is_known) in [
+            ("chunked", true),
+            ("Chunked", true),
+            ("gzip, chunked", false),
+            ("chunked, chunked", false),
+            ("identity", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(TRANSFER_ENCODING, coding.parse().unwrap());
+            let stripped = strip(&mut headers, false);
+            let unknown = (!is_known).then(|| UnknownCoding(coding.to_owned()));
+            assert_eq!(stripped.err(), unknown, "{coding}");
+            assert_eq!(headers.is_empty(), is_known, "{coding}");
+        }
     }
 
     #[test]

@@ -2,12 +2,14 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`cookies`] | the crumbs of HTTP/2, made one header |
 //! | [`hop_by_hop`] | headers that are of one connection, and end with it (RFC 9110 section 7.6.1) |
 //! | [`hops`] | the ports that a request has passed, and that it passes none twice |
 //! | [`upgrade`] | which requests ask for another protocol, or for a tunnel |
 //!
 //! Headers are edited in place; time and chance are arguments. What it does not do: routes, policies, bodies.
 
+pub mod cookies;
 pub mod hop_by_hop;
 pub mod hops;
 pub mod upgrade;

@@ -123,6 +123,8 @@ impl H1Connection {
             self.give_back();
             return Err(SendError::invalid(reason, request));
         }
+        let length = request.body().size_hint().exact();
+        head::state_length(&mut request, length);
         self.core.calls.fetch_add(1, Ordering::Relaxed);
         self.core.gate.call(request.extensions());
         self.core.gate.unread(false);

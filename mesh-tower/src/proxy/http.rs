@@ -13,8 +13,9 @@ use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use mesh_core::head::is_grpc_content_type;
 use mesh_core::model::Forward;
+use mesh_core::proxy::hop_by_hop::{self, UnknownCoding};
 use mesh_core::proxy::upgrade::Asks;
-use mesh_core::proxy::{hop_by_hop, hops, note_scheme};
+use mesh_core::proxy::{cookies, hops, note_scheme};
 use pin_project::pin_project;
 use std::convert::Infallible;
 use std::future::Future;
@@ -82,7 +83,13 @@ impl Service<Request<RequestBody<Incoming>>> for ForwardHttp {
             let reply = reply::refused(StatusCode::LOOP_DETECTED, round.to_string(), told);
             return ForwardFuture::ready(reply);
         }
-        let leaving = prepare(&mut parts, asks);
+        let leaving = match prepare(&mut parts, asks) {
+            Ok(leaving) => leaving,
+            Err(unknown) => {
+                let reply = reply::refused(StatusCode::NOT_IMPLEMENTED, unknown.to_string(), told);
+                return ForwardFuture::ready(reply);
+            }
+        };
         if asks != Asks::Answer {
             let leaving = leaving.unwrap_or_default();
             let request = Request::from_parts(parts, MeshBody::new(body));
@@ -101,17 +108,36 @@ impl Service<Request<RequestBody<Incoming>>> for ForwardHttp {
 
 /// Makes a head what it is on the next connection. `Some`: what of the one that it came on has to be known, if it goes
 /// on in another protocol.
-fn prepare(parts: &mut Parts, asks: Asks) -> Option<Leaving> {
+fn prepare(parts: &mut Parts, asks: Asks) -> Result<Option<Leaving>, UnknownCoding> {
     let connection = parts.extensions.get::<Arc<Connection>>().cloned();
     let leaving = (asks != Asks::Answer).then(|| Leaving::take(parts, connection.clone()));
-    hop_by_hop::strip(&mut parts.headers, asks == Asks::Upgrade);
+    hop_by_hop::strip(&mut parts.headers, asks == Asks::Upgrade)?;
+    if parts.version == Version::HTTP_2 {
+        cookies::join(&mut parts.headers);
+    }
     note_scheme(&mut parts.headers, connection.as_ref().is_some_and(|c| c.is_tls()));
     // What is known of the connection that it came on is not for the one that it goes on.
     parts.extensions.clear();
     if let Some(connection) = connection {
         parts.extensions.insert(peer_of(&connection));
     }
-    leaving
+    Ok(leaving)
+}
+
+/// Makes the head of an answer what it is on the connection of who asked. `agreed`: it is the last one of HTTP there.
+///
+/// # Errors
+/// What is answered in its place.
+pub(super) fn take_back<B>(
+    response: &mut Response<B>,
+    agreed: bool,
+    told: Told,
+) -> Result<(), Response<ForwardBody>> {
+    // RFC 9110 section 6.2: the version is that of who speaks.
+    *response.version_mut() = Version::HTTP_11;
+    hop_by_hop::strip_named(response.headers_mut());
+    hop_by_hop::strip(response.headers_mut(), agreed)
+        .map_err(|unknown| reply::refused(StatusCode::BAD_GATEWAY, unknown.to_string(), told))
 }
 
 /// Who sends it, for hash policies.
@@ -153,11 +179,10 @@ impl Future for ForwardFuture {
         let this = self.project();
         let answer = match this.state.project() {
             StateProj::Calling(call) => match ready!(call.poll(cx)) {
-                Ok(mut response) => {
-                    hop_by_hop::strip_named(response.headers_mut());
-                    hop_by_hop::strip(response.headers_mut(), false);
-                    response.map(ForwardBody::Endpoint)
-                }
+                Ok(mut response) => match take_back(&mut response, false, *this.told) {
+                    Ok(()) => response.map(ForwardBody::Endpoint),
+                    Err(reply) => reply,
+                },
                 Err(error) => reply::failed(&error, *this.told),
             },
             StateProj::Leaving(becoming) => ready!(becoming.as_mut().poll(cx)),

@@ -1,6 +1,6 @@
 //! Requests that go on in another protocol, and CONNECT: what they agree on is carried by a task of its own.
 
-use super::http::Port;
+use super::http::{Port, take_back};
 use super::relay_options;
 use super::reply::{self, ForwardBody, Told};
 use crate::MeshBody;
@@ -12,7 +12,6 @@ use http::uri::{PathAndQuery, Scheme};
 use http::{Request, Response, StatusCode, Uri};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use mesh_core::proxy::hop_by_hop;
 use mesh_core::proxy::upgrade::{Asks, tunnel_target};
 use std::io;
 use std::sync::Arc;
@@ -62,8 +61,9 @@ pub(super) async fn leave(
         Err(error) => reply::failed(&error, told),
         Ok(mut response) => {
             let agreed = asks.is_agreed(response.status());
-            hop_by_hop::strip_named(response.headers_mut());
-            hop_by_hop::strip(response.headers_mut(), agreed && asks == Asks::Upgrade);
+            if let Err(reply) = take_back(&mut response, agreed && asks == Asks::Upgrade, told) {
+                return reply;
+            }
             if !agreed {
                 return response.map(ForwardBody::Own);
             }
