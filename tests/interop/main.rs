@@ -25,6 +25,7 @@ mod go;
 mod go_server;
 mod grpc_mtls;
 mod grpcio;
+mod habits;
 mod istiod;
 mod mtls;
 mod nginx;

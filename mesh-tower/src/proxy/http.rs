@@ -125,19 +125,11 @@ fn prepare(parts: &mut Parts, asks: Asks) -> Result<Option<Leaving>, UnknownCodi
 }
 
 /// Makes the head of an answer what it is on the connection of who asked. `agreed`: it is the last one of HTTP there.
-///
-/// # Errors
-/// What is answered in its place.
-pub(super) fn take_back<B>(
-    response: &mut Response<B>,
-    agreed: bool,
-    told: Told,
-) -> Result<(), Response<ForwardBody>> {
+pub(super) fn take_back<B>(response: &mut Response<B>, agreed: bool) -> Result<(), UnknownCoding> {
     // RFC 9110 section 6.2: the version is that of who speaks.
     *response.version_mut() = Version::HTTP_11;
     hop_by_hop::strip_named(response.headers_mut());
     hop_by_hop::strip(response.headers_mut(), agreed)
-        .map_err(|unknown| reply::refused(StatusCode::BAD_GATEWAY, unknown.to_string(), told))
 }
 
 /// Who sends it, for hash policies.
@@ -179,9 +171,9 @@ impl Future for ForwardFuture {
         let this = self.project();
         let answer = match this.state.project() {
             StateProj::Calling(call) => match ready!(call.poll(cx)) {
-                Ok(mut response) => match take_back(&mut response, false, *this.told) {
+                Ok(mut response) => match take_back(&mut response, false) {
                     Ok(()) => response.map(ForwardBody::Endpoint),
-                    Err(reply) => reply,
+                    Err(unknown) => reply::unreadable(&unknown, *this.told),
                 },
                 Err(error) => reply::failed(&error, *this.told),
             },

@@ -11,6 +11,7 @@ use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use mesh_core::outcome::http_to_grpc;
+use mesh_core::proxy::hop_by_hop::UnknownCoding;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -98,6 +99,12 @@ pub(super) fn refused(status: StatusCode, text: String, told: Told) -> Response<
         true => of_grpc(http_to_grpc(status), &text),
         false => plain(status, text),
     }
+}
+
+/// An answer that can't be passed on.
+#[cold]
+pub(super) fn unreadable(unknown: &UnknownCoding, told: Told) -> Response<ForwardBody> {
+    refused(StatusCode::BAD_GATEWAY, unknown.to_string(), told)
 }
 
 fn plain(status: StatusCode, mut text: String) -> Response<ForwardBody> {

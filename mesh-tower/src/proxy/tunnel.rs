@@ -61,8 +61,8 @@ pub(super) async fn leave(
         Err(error) => reply::failed(&error, told),
         Ok(mut response) => {
             let agreed = asks.is_agreed(response.status());
-            if let Err(reply) = take_back(&mut response, agreed && asks == Asks::Upgrade, told) {
-                return reply;
+            if let Err(unknown) = take_back(&mut response, agreed && asks == Asks::Upgrade) {
+                return reply::unreadable(&unknown, told);
             }
             if !agreed {
                 return response.map(ForwardBody::Own);
