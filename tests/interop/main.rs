@@ -13,6 +13,7 @@
 
 mod ads;
 mod answers;
+mod bodies;
 #[path = "../../mesh-xds/tests/it/certificates.rs"]
 mod certificates;
 mod client;

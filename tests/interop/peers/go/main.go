@@ -38,6 +38,8 @@ func main() {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/seen", seen)
 	mux.HandleFunc("/echo", echo)
+	mux.HandleFunc("/sink", sink)
+	mux.HandleFunc("/source/", source)
 	mux.HandleFunc("/calls", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, calls.Load()) })
 	go func() { log.Fatal((&http.Server{Handler: mux, Protocols: protocols}).Serve(web)) }()
 	fmt.Printf("listening %d %d\n", web.Addr().(*net.TCPAddr).Port, rpc.Addr().(*net.TCPAddr).Port)
