@@ -6,3 +6,4 @@ mod life;
 mod requests;
 mod rounds;
 mod tunnels;
+mod wire;

@@ -14,7 +14,7 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 
 /// Answers with what it was asked, a line each: version, method, target, headers; then the body and its trailers.
-async fn mirror() -> Server {
+pub(super) async fn mirror() -> Server {
     Server::start(|request| async move {
         let (parts, body) = request.into_parts();
         let body = body.collect().await.unwrap();
@@ -38,14 +38,14 @@ async fn mirror() -> Server {
 }
 
 /// One cluster `a` of HTTP, and these ports.
-fn ports(server: &Server, rest: &str) -> Ports {
+pub(super) fn ports(server: &Server, rest: &str) -> Ports {
     let address = server.address;
     Ports::open(&format!(
         "virtual_hosts: {{ a: {{ routes: [{{ cluster: a }}] }} }}\nclusters: {{ a: {{ endpoints: [\"{address}\"] }} }}\n{rest}"
     ))
 }
 
-const WEB: &str = "outbound: { web: { listen: \"127.0.0.1:1\" } }\n";
+pub(super) const WEB: &str = "outbound: { web: { listen: \"127.0.0.1:1\" } }\n";
 
 fn application(server: &Server) -> String {
     let address = server.address;
@@ -55,7 +55,11 @@ fn application(server: &Server) -> String {
 }
 
 /// What a client of HTTP/2 gets.
-async fn over_http2(ports: &Ports, name: &str, request: Request<MeshBody>) -> Response<Bytes> {
+pub(super) async fn over_http2(
+    ports: &Ports,
+    name: &str,
+    request: Request<MeshBody>,
+) -> Response<Bytes> {
     let stream = TcpStream::connect(ports.port(name)).await.unwrap();
     let made = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
     let (mut send, connection) = made.await.unwrap();
