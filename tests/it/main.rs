@@ -45,6 +45,9 @@ mod programs;
 mod proxy;
 #[cfg(test)]
 #[cfg(unix)]
+mod restart;
+#[cfg(test)]
+#[cfg(unix)]
 mod shell;
 // Not under cfg(test), where clippy's rules differ: examples are held to the same here as by themselves.
 mod examples;
