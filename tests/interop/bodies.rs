@@ -121,7 +121,7 @@ fn mesh() -> Command {
 }
 
 /// A program of `peers/bodies`.
-fn script(interpreter: &str, name: &str) -> Command {
+pub(crate) fn script(interpreter: &str, name: &str) -> Command {
     let interpreter = match interpreter {
         "node" => "node".into(),
         _ => installed(interpreter),
