@@ -49,6 +49,7 @@ pub mod local_reply;
 pub mod model;
 pub mod outcome;
 pub mod outlier;
+pub mod overload;
 pub mod proxy;
 pub mod random;
 pub mod rbac;

@@ -71,6 +71,8 @@ flags! {
     NoFilterConfigFound = "NFCF", "no_filter_config_found";
     /// The cluster is overloaded, and sheds this share of its load.
     DropOverload = "DO", "drop_overload";
+    /// The process is near its limits, and refuses what comes.
+    OverloadManager = "OM", "overload_manager";
 }
 
 impl fmt::Display for ResponseFlag {

@@ -6,6 +6,7 @@
 //! | [`head`] | limits of a head, which host it names, and what its caller may not say |
 //! | [`client_address`] | who made a request, behind proxies |
 //! | [`path`] | the one path of all its spellings |
+//! | [`flood`] | whether a connection of HTTP/2 carries work, or only costs |
 //! | `refusal.rs` | what a server answers by itself |
 //! | `opening.rs` | where a listener lets in who proves nothing |
 //! | [`streams`] | which requests of a connection of HTTP/2 get tasks of their own |
@@ -15,6 +16,7 @@
 
 mod chain_match;
 pub mod client_address;
+pub mod flood;
 pub mod head;
 mod opening;
 pub mod path;

@@ -76,6 +76,11 @@ pub enum Refusal {
     /// The caller's deadline passed.
     #[error("the caller's deadline passed")]
     DeadlineExceeded,
+    /// The process is near its memory limit ([`Overload`](crate::overload::Overload)).
+    #[error(
+        "the server is near its memory limit and takes no requests: try again later, or elsewhere"
+    )]
+    Overloaded,
 }
 
 /// What is wrong with the host of a request (gRFC A41; RFC 9112 section 3.2; RFC 9113 section 8.3.1).
@@ -115,6 +120,7 @@ impl Refusal {
             // gRFC A36: a route of a server has the action `non_forwarding_action`.
             Self::Route(_) => "forwarding_route",
             Self::DeadlineExceeded => "deadline_exceeded",
+            Self::Overloaded => "overloaded",
         }
     }
 
@@ -132,9 +138,11 @@ impl Refusal {
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Route(RouteError::NoVirtualHost | RouteError::NoRoute) => StatusCode::NOT_FOUND,
             Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
-            Self::NoListener | Self::ChainGone | Self::NotHttp | Self::Route(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::NoListener
+            | Self::ChainGone
+            | Self::NotHttp
+            | Self::Route(_)
+            | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -154,9 +162,11 @@ impl Refusal {
             }
             Self::Route(RouteError::NoVirtualHost | RouteError::NoRoute) => grpc::UNIMPLEMENTED,
             Self::DeadlineExceeded => grpc::DEADLINE_EXCEEDED,
-            Self::NoListener | Self::ChainGone | Self::NotHttp | Self::Route(_) => {
-                grpc::UNAVAILABLE
-            }
+            Self::NoListener
+            | Self::ChainGone
+            | Self::NotHttp
+            | Self::Route(_)
+            | Self::Overloaded => grpc::UNAVAILABLE,
         }
     }
 
@@ -169,6 +179,7 @@ impl Refusal {
                 Some(ResponseFlag::NoFilterConfigFound)
             }
             Self::DeadlineExceeded => Some(ResponseFlag::DurationTimeout),
+            Self::Overloaded => Some(ResponseFlag::OverloadManager),
             Self::Host(_) | Self::Path(_) | Self::Timeout | Self::BodyBroken => {
                 Some(ResponseFlag::DownstreamProtocolError)
             }
@@ -185,7 +196,11 @@ impl Refusal {
     pub const fn ends_connection(&self) -> bool {
         matches!(
             self,
-            Self::NoListener | Self::ChainGone | Self::BodyTooLarge { .. } | Self::BodyBroken
+            Self::NoListener
+                | Self::ChainGone
+                | Self::BodyTooLarge { .. }
+                | Self::BodyBroken
+                | Self::Overloaded
         )
     }
 }

@@ -154,4 +154,12 @@ const FLAGS: [(Flag, Text); Flag::ALL.len()] = [
             "The category in the error's text; `mesh_drops_total`; who sets the share, and the load of the endpoints.",
         ],
     ),
+    (
+        Flag::OverloadManager,
+        [
+            "The server's process is near its memory limit, and refuses requests before it is ended for it.",
+            "More work than memory, a limit of the control group that is too low, clients that hold much and read nothing.",
+            "`mesh_overload_used_percent` and `mesh_overload_refusing` of the server; the limit of its control group.",
+        ],
+    ),
 ];
