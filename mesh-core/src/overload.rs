@@ -11,8 +11,13 @@
 //!            used < 85 % of the limit
 //! ```
 //!
-//! Readings are arguments. Without a limit, or without a reading, nothing is refused.
+//! An allocator may keep for itself what was freed, so that memory stays used when the work that needed it is long
+//! gone. So memory has a second way back: when it has not grown for a second, work is taken again, which may use what
+//! was freed, and is refused as soon as it needs more ([`Overload::STEP`]). From 97 % on there is only the first way.
+//!
+//! Readings are arguments, and so is the time. Without a limit, or without a reading, nothing is refused.
 
+use crate::time::Timestamp;
 use std::fmt;
 use std::time::Duration;
 
@@ -54,7 +59,12 @@ impl Reading {
     /// What is used, in whole per cent of the limit.
     #[must_use]
     pub fn per_cent(self) -> u64 {
-        let used = u128::from(self.used) * 100 / u128::from(self.limit.max(1));
+        self.parts(100)
+    }
+
+    /// What is used, where the limit has so many parts.
+    fn parts(self, parts: u64) -> u64 {
+        let used = u128::from(self.used) * u128::from(parts) / u128::from(self.limit.max(1));
         u64::try_from(used).unwrap_or(u64::MAX)
     }
 }
@@ -117,6 +127,16 @@ pub struct Overload {
     thresholds: Thresholds,
     refuses: [bool; Resource::ALL.len()],
     readings: [Option<Reading>; Resource::ALL.len()],
+    memory: Memory,
+}
+
+/// How memory goes on once it was refused.
+#[derive(Clone, Copy, Debug, Default)]
+struct Memory {
+    /// While it is refused: the most that was used, in per cent of a per cent, and since when.
+    most: (u64, Timestamp),
+    /// While it is taken although more is used than the threshold: so much was, in per cent of a per cent.
+    stays: Option<u64>,
 }
 
 impl Overload {
@@ -126,10 +146,20 @@ impl Overload {
     /// How long until the next one where more than half of a limit is used.
     pub const NEAR: Duration = Duration::from_millis(50);
 
+    /// How long memory must not have grown, for work to be taken that may use what was freed.
+    pub const QUIET: Duration = Duration::from_secs(1);
+
+    /// How much memory may grow then, in per cent of the limit, before work is refused again.
+    pub const STEP: u64 = 2;
+
+    /// From how many per cent on memory has to fall before work is taken again.
+    pub const LAST: u64 = 97;
+
     /// Nothing is refused.
     #[must_use]
     pub const fn new(thresholds: Thresholds) -> Self {
-        Self { thresholds, refuses: [false; 2], readings: [None; 2] }
+        let memory = Memory { most: (0, Timestamp::ZERO), stays: None };
+        Self { thresholds, refuses: [false; 2], readings: [None; 2], memory }
     }
 
     /// Takes in a reading; `None`: nobody knows, or there is no limit. What changes by it.
@@ -137,15 +167,19 @@ impl Overload {
         &mut self,
         resource: Resource,
         reading: Option<Reading>,
+        now: Timestamp,
     ) -> Option<Change> {
         let per_cent = reading.map_or(0, Reading::per_cent);
-        let refuses = &mut self.refuses[resource as usize];
-        let threshold = if *refuses { self.thresholds.resume } else { self.thresholds.refuse };
-        let now = per_cent >= u64::from(threshold);
+        let before = self.refuses[resource as usize];
+        let threshold = if before { self.thresholds.resume } else { self.thresholds.refuse };
+        let is_over = per_cent >= u64::from(threshold);
+        let refuses = match (resource, reading) {
+            (Resource::Memory, Some(reading)) => self.memory.refuses(before, is_over, reading, now),
+            _ => is_over,
+        };
         self.readings[resource as usize] = reading;
-        let is_new = *refuses != now;
-        *refuses = now;
-        is_new.then_some(Change { resource, refuses: now, reading })
+        self.refuses[resource as usize] = refuses;
+        (before != refuses).then_some(Change { resource, refuses, reading })
     }
 
     /// Whether connections are refused.
@@ -166,11 +200,47 @@ impl Overload {
         self.readings[resource as usize]
     }
 
+    /// How many connections may be accepted until the next reading, each of which may need a second one; `None`: any
+    /// number.
+    #[must_use]
+    pub fn room(&self) -> Option<u64> {
+        let Reading { used, limit } = self.reading(Resource::Descriptors)?;
+        let most = u128::from(limit) * u128::from(self.thresholds.refuse) / 100;
+        Some(u64::try_from(most).unwrap_or(limit).saturating_sub(used) / 2)
+    }
+
     /// How long until the next reading: near a limit it is sooner.
     #[must_use]
     pub fn again(&self) -> Duration {
         let most = self.readings.iter().flatten().map(|reading| reading.per_cent()).max();
         if most.is_some_and(|most| most >= 50) { Self::NEAR } else { Self::AT_EASE }
+    }
+}
+
+impl Memory {
+    /// Whether work is refused: by the thresholds `is_over`, and it was `before`.
+    fn refuses(&mut self, before: bool, is_over: bool, reading: Reading, now: Timestamp) -> bool {
+        let used = reading.parts(10_000);
+        if !is_over {
+            self.stays = None;
+            return false;
+        }
+        if !before {
+            let is_within = self.stays.is_some_and(|stays| used <= stays + Overload::STEP * 100);
+            if !is_within {
+                self.most = (used, now);
+            }
+            return !is_within;
+        }
+        if used > self.most.0 {
+            self.most = (used, now);
+        }
+        let is_quiet = now.saturating_duration_since(self.most.1) >= Overload::QUIET;
+        let resumes = is_quiet && used < Overload::LAST * 100;
+        if resumes {
+            self.stays = Some(used);
+        }
+        !resumes
     }
 }
 
@@ -191,12 +261,39 @@ mod tests {
         Some(Reading { used, limit: 1000 })
     }
 
+    const NOW: Timestamp = Timestamp::ZERO;
+
+    /// Whether requests are refused, by what is used each half second.
+    #[track_caller]
+    fn check(used: &[u64], expected: &[u8]) {
+        let (mut overload, mut now) = (Overload::default(), NOW);
+        let refused = used.iter().map(|used| {
+            now = now + Duration::from_millis(500);
+            overload.handle_reading(Resource::Memory, of(*used), now);
+            u8::from(overload.refuses_requests())
+        });
+        assert_eq!(refused.collect::<Vec<_>>(), expected, "{used:?}");
+    }
+
+    #[test]
+    fn memory_that_does_not_grow_may_be_what_was_freed() {
+        check(&[910, 910, 910, 910, 910], &[1, 1, 0, 0, 0]);
+        check(&[910, 920, 930, 930, 930, 950, 951], &[1, 1, 1, 1, 0, 0, 1]);
+        // It may grow by no more than a step each time, and not to the end.
+        check(
+            &[910, 905, 905, 930, 930, 930, 960, 970, 970, 970, 969],
+            &[1, 1, 0, 1, 1, 0, 1, 1, 1, 1, 0],
+        );
+        // Who was at ease again begins anew.
+        check(&[910, 910, 910, 800, 899, 900], &[1, 1, 0, 0, 0, 1]);
+    }
+
     #[test]
     fn work_is_refused_from_one_threshold_to_another() {
         let mut overload = Overload::default();
         let readings = [500, 899, 900, 880, 1200, 850, 849, 899, 900];
         let refused = readings.map(|used| {
-            let change = overload.handle_reading(Resource::Memory, of(used));
+            let change = overload.handle_reading(Resource::Memory, of(used), NOW);
             assert_eq!(overload.refuses_requests(), overload.refuses_connections());
             let told = change.map(|change| change.refuses);
             (overload.refuses_requests(), told)
@@ -217,29 +314,34 @@ mod tests {
             ]
         );
         // Who does not know how it is refuses nothing.
-        let change = overload.handle_reading(Resource::Memory, None).unwrap();
+        let change = overload.handle_reading(Resource::Memory, None, NOW).unwrap();
         assert!(!change.refuses && !overload.refuses_requests());
     }
 
     #[test]
     fn descriptors_are_those_of_connections() {
         let mut overload = Overload::default();
-        let change = overload.handle_reading(Resource::Descriptors, of(950)).unwrap();
+        let change = overload.handle_reading(Resource::Descriptors, of(950), NOW).unwrap();
         assert_eq!(
             change.to_string(),
             "new connections are refused for want of file descriptors (950 of 1000, 95 %)"
         );
         assert!(overload.refuses_connections() && !overload.refuses_requests());
         assert_eq!(overload.reading(Resource::Descriptors), of(950));
+        assert_eq!(overload.room(), Some(0));
+        overload.handle_reading(Resource::Descriptors, of(100), NOW);
+        assert_eq!(overload.room(), Some(400));
+        overload.handle_reading(Resource::Descriptors, None, NOW);
+        assert_eq!(overload.room(), None);
     }
 
     #[test]
     fn near_a_limit_it_is_looked_at_more_often() {
         let mut overload = Overload::default();
         assert_eq!(overload.again(), Overload::AT_EASE);
-        overload.handle_reading(Resource::Memory, of(499));
+        overload.handle_reading(Resource::Memory, of(499), NOW);
         assert_eq!(overload.again(), Overload::AT_EASE);
-        overload.handle_reading(Resource::Descriptors, of(500));
+        overload.handle_reading(Resource::Descriptors, of(500), NOW);
         assert_eq!(overload.again(), Overload::NEAR);
     }
 

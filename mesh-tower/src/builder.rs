@@ -9,6 +9,7 @@ use crate::mesh::Mesh;
 use crate::net::{Classify, Draw, Net, Settings, Shared};
 use crate::observe::registry::Registry;
 use crate::observe::{AccessLog, access_log};
+use crate::overload::{self, OverloadLimits};
 use crate::passthrough::Passthrough;
 use crate::source::environment::{First, Variables};
 use crate::source::{EnvironmentError, Rejected, Sink, Source, learnt, mesh_yaml};
@@ -46,6 +47,7 @@ pub struct Builder {
     seed: u64,
     settings: Settings,
     access_logs: access_log::Given,
+    overload: Option<OverloadLimits>,
 }
 
 impl Builder {
@@ -63,6 +65,7 @@ impl Builder {
             seed: fastrand::u64(..),
             settings: Settings::default(),
             access_logs: access_log::Given::default(),
+            overload: None,
         }
     }
 
@@ -220,6 +223,25 @@ impl Builder {
         self
     }
 
+    /// Refuses connections and requests at servers of the mesh while the process is near a limit of its memory or its
+    /// file descriptors: fewer are served then, and not none. Requests are answered 503 (flag `OM`), connections are
+    /// closed. Default: not; `mesh proxy` does.
+    pub fn overload(mut self, limits: OverloadLimits) -> Self {
+        self.overload = Some(limits);
+        self
+    }
+
+    #[cfg(feature = "tls")]
+    const fn has_identity(&self) -> bool {
+        self.identities.own.is_some()
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[expect(clippy::unused_self, reason = "with TLS it depends")]
+    const fn has_identity(&self) -> bool {
+        false
+    }
+
     /// Makes the mesh and starts its background task.
     ///
     /// # Errors
@@ -227,6 +249,7 @@ impl Builder {
     /// background task.
     #[expect(clippy::disallowed_methods, reason = "the driver is a task, and so is what feeds it")]
     pub fn build(self) -> Result<Mesh, BuildError> {
+        let has_identity = self.has_identity();
         let Self { given, runtime, .. } = self;
         let (own, runtime) = match runtime.map_or_else(Handle::try_current, Ok) {
             Ok(handle) => (None, handle),
@@ -240,10 +263,6 @@ impl Builder {
         let (sink, receiver) = Sink::channel();
         let names: Arc<BTreeSet<Arc<str>>> =
             Arc::new(self.policies.iter().map(|(name, _)| Arc::clone(name)).collect());
-        #[cfg(feature = "tls")]
-        let has_identity = self.identities.own.is_some();
-        #[cfg(not(feature = "tls"))]
-        let has_identity = false;
         let known = mesh_yaml::Known { lb_policies: Arc::clone(&names), has_identity };
         let mut sink = sink.counting(&registry).knowing(Arc::clone(&names));
         let resolver = self.resolver.unwrap_or_else(dns::default_resolver);
@@ -299,7 +318,7 @@ impl Builder {
         if let Some(source) = source {
             feed(source, sink, &runtime);
         }
-        runtime.spawn(learnt::run(Arc::downgrade(&shared)));
+        watch(&runtime, &shared, self.overload);
         match own {
             Some(own) => own.run(driver).map_err(BuildError::Runtime)?,
             None => drop(runtime.spawn(driver.run())),
@@ -338,6 +357,15 @@ fn credentials(
     }
     let given = given.with(source.as_deref());
     Ok(crate::identity::Credentials::start(given, runtime, registry))
+}
+
+/// Starts what looks at the mesh until it ends.
+#[expect(clippy::disallowed_methods, reason = "what is looked at now and then is a task")]
+fn watch(runtime: &Handle, shared: &Arc<Shared>, limits: Option<OverloadLimits>) {
+    runtime.spawn(learnt::run(Arc::downgrade(shared)));
+    if let Some(limits) = limits {
+        runtime.spawn(overload::watch(Arc::downgrade(shared), limits));
+    }
 }
 
 /// Runs the source of configuration until the mesh ends.

@@ -24,7 +24,7 @@ use admin::Admin;
 use configuration::ConfigurationArguments;
 use mesh_tower::observe::AccessLog;
 use mesh_tower::proxy::Proxy;
-use mesh_tower::{Builder, Mesh};
+use mesh_tower::{Builder, Mesh, OverloadLimits};
 use running::{Running, tell};
 use sd_notify::NotifyState;
 use signals::{Came, Signals};
@@ -47,6 +47,10 @@ pub(crate) struct Arguments {
     /// How many threads carry traffic. Default: as many as the process may use CPUs, its control group's quota counted.
     #[arg(long, value_name = "N")]
     workers: Option<NonZeroUsize>,
+    /// How much memory it may use, `512MiB`: near it, requests and connections are refused. Default: the limits of its
+    /// control group and of the process.
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    memory_limit: Option<u64>,
     /// Where the admin's pages are served, on a thread of their own: `127.0.0.1:9901`.
     #[arg(long, value_name = "ADDR")]
     admin: Option<SocketAddr>,
@@ -64,6 +68,17 @@ pub(crate) struct Arguments {
 fn time(text: &str) -> Result<Duration, String> {
     mesh_core::config::duration(text).ok_or_else(|| {
         "write a number and a unit, at most a year: `500ms`, `30s`, `2m`, `1h`".to_owned()
+    })
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("B", 0), ("", 0)];
+    let parsed = units.into_iter().find_map(|(unit, shift)| {
+        let number: u64 = text.strip_suffix(unit)?.trim_end().parse().ok()?;
+        number.checked_mul(1 << shift).filter(|bytes| *bytes > 0)
+    });
+    parsed.ok_or_else(|| {
+        "write a number of bytes and a unit: `65536KiB`, `512MiB`, `2GiB`".to_owned()
     })
 }
 
@@ -98,7 +113,9 @@ async fn serve(
     let path = arguments.takeover.as_deref();
     let mut taken = takeover::ask(path).await?;
     let log = arguments.access_log.open()?;
-    let mesh = build(mesh, log.clone())?;
+    let limits = OverloadLimits::new();
+    let limits = arguments.memory_limit.map_or(limits, |bytes| limits.memory(bytes));
+    let mesh = build(mesh.overload(limits), log.clone())?;
     let admin = Admin::start(&mesh, arguments.admin, (logging, &mut taken))?;
     if let Some(signal) = ready(&mesh, log.as_ref(), &mut signals).await? {
         return Ok(ExitCode::from(signals::code(signal)));

@@ -75,7 +75,9 @@ pub struct Frames {
     /// How many were.
     opened: u64,
     /// What spent the last point.
-    last: Flood,
+    spent: Option<Flood>,
+    /// What carried nothing last.
+    last: Option<Flood>,
     /// Until when points were given back.
     settled: Timestamp,
 }
@@ -124,7 +126,8 @@ impl Frames {
             written: 0,
             stream: 0,
             opened: 0,
-            last: Flood::Unknown,
+            spent: None,
+            last: None,
             settled: now,
         }
     }
@@ -179,6 +182,12 @@ impl Frames {
         self.points < 0 || self.resets < 0
     }
 
+    /// What carried nothing last: where somebody else finds that it is too much, it was this.
+    #[must_use]
+    pub const fn last(&self) -> Option<Flood> {
+        self.last
+    }
+
     /// How many streams were opened.
     #[must_use]
     pub const fn opened(&self) -> u64 {
@@ -212,7 +221,10 @@ impl Frames {
         if self.resets < 0 {
             return Err(Flood::Resets);
         }
-        if self.points < 0 { Err(self.last) } else { Ok(()) }
+        match self.spent {
+            Some(last) if self.points < 0 => Err(last),
+            _ => Ok(()),
+        }
     }
 
     const fn earn(&mut self, points: i32) {
@@ -236,7 +248,10 @@ impl Frames {
                 self.resets = (self.resets + 1).min(Self::RESETS);
             }
             2 => self.spend(Flood::Priorities, Self::USELESS),
-            3 => self.resets = self.resets.saturating_sub(2),
+            3 => {
+                self.resets = self.resets.saturating_sub(2);
+                self.last = Some(Flood::Resets);
+            }
             4 if flags & ACK == 0 => self.spend(Flood::Settings, Self::COSTLY),
             6 if flags & ACK == 0 => self.spend(Flood::Pings, Self::USELESS),
             8 => self.spend(Flood::WindowUpdates, Self::USELESS),
@@ -248,7 +263,7 @@ impl Frames {
 
     const fn spend(&mut self, what: Flood, points: i32) {
         self.points = self.points.saturating_sub(points);
-        self.last = what;
+        (self.spent, self.last) = (Some(what), Some(what));
     }
 }
 

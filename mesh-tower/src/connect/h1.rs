@@ -39,8 +39,9 @@ use tokio_util::sync::ReusableBoxFuture;
 /// Most headers of a response. hyper's own limit of 100 is one that real servers pass.
 const MAX_HEADERS: usize = 512;
 
-/// hyper's default for its buffer, which bounds a head too.
-const MAX_BUFFER: usize = 400 << 10;
+/// How much of an answer is read ahead of who reads it (hyper's own: 400 KiB, two or three times for each client that
+/// reads nothing). It bounds a head, too.
+const MAX_BUFFER: usize = 64 << 10;
 
 type Sent = Result<Response<Incoming>, TrySendError<Request<Outgoing>>>;
 

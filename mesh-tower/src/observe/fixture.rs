@@ -129,6 +129,8 @@ pub(super) fn busy() -> Busy {
     mesh.connected(true);
     mesh.stale(Some(WallTime::from_unix_seconds(1_600_000_000)));
     mesh.snapshot_swapped();
+    let reading = mesh_core::overload::Reading { used: 1, limit: 2 };
+    mesh.overload().read(mesh_core::overload::Resource::Memory, Some(reading));
     let source = registry.source();
     source.read_from(Arc::new(Xds));
     source.acknowledged(LDS, Duration::from_millis(2));
@@ -152,6 +154,7 @@ fn port(registry: &Arc<Registry>) -> (Arc<PortCells>, port::Active) {
     certificate.uris.push("spiffe://shop.example/cart".into());
     let active = port.accepted(&mesh_core::identity::Peer::Certified(Arc::new(certificate)));
     port.drained(port::Drained::Revoked);
+    port.broken(port::Broken::Silent);
     port.failed(port::HandshakeFailure::Expired);
     port.refused(port::Refusal::Rbac);
     port.denied(&"mtls".into(), &"p".into(), false);

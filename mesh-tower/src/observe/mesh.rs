@@ -8,9 +8,10 @@ use super::egress::EgressLog;
 use super::names::{Metric, label_values};
 use super::registry::{Value, Visit};
 use mesh_core::WallTime;
+use mesh_core::overload::{Reading, Resource};
 use mesh_core::update::Origin;
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 
 label_values! {
     /// What became of a configuration (label `outcome` of `mesh_config_updates_total`).
@@ -34,9 +35,88 @@ pub(crate) struct MeshCells {
     stale: AtomicU64,
     swaps: AtomicU64,
     egress: EgressLog,
+    overload: OverloadCells,
 }
 
 const UNKNOWN: u8 = 2;
+
+/// What the process uses of its limits, and what is refused because of it, by resource. Servers look here, too.
+pub(crate) struct OverloadCells {
+    resources: [ResourceCells; Resource::ALL.len()],
+    /// How many connections may be accepted before it is read again.
+    room: AtomicI64,
+}
+
+impl Default for OverloadCells {
+    fn default() -> Self {
+        Self { resources: Default::default(), room: AtomicI64::new(i64::MAX) }
+    }
+}
+
+#[derive(Default)]
+struct ResourceCells {
+    /// Per cent of the limit, and one; 0: there is no limit, or nobody reads.
+    used: AtomicU64,
+    refuses: AtomicBool,
+    begun: AtomicU64,
+}
+
+impl OverloadCells {
+    fn of(&self, resource: Resource) -> &ResourceCells {
+        &self.resources[resource as usize]
+    }
+
+    /// A resource was read.
+    pub(crate) fn read(&self, resource: Resource, reading: Option<Reading>) {
+        let used = reading.map_or(0, |reading| reading.per_cent().saturating_add(1));
+        self.of(resource).used.store(used, Ordering::Relaxed);
+    }
+
+    /// Work is refused from now on for want of it, or is not any more.
+    pub(crate) fn turn(&self, resource: Resource, refuses: bool) {
+        self.of(resource).refuses.store(refuses, Ordering::Relaxed);
+        self.of(resource).begun.fetch_add(u64::from(refuses), Ordering::Relaxed);
+    }
+
+    /// How much of a limit is used, in per cent; `None`: there is none, or nobody reads.
+    pub(crate) fn used(&self, resource: Resource) -> Option<u64> {
+        self.of(resource).used.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    /// Whether work is refused for want of it.
+    pub(crate) fn refuses(&self, resource: Resource) -> bool {
+        self.of(resource).refuses.load(Ordering::Relaxed)
+    }
+
+    /// So many connections may be accepted before it is read again; `None`: any number.
+    pub(crate) fn room(&self, connections: Option<u64>) {
+        let room = connections.map_or(i64::MAX, |room| i64::try_from(room).unwrap_or(i64::MAX));
+        self.room.store(room, Ordering::Relaxed);
+    }
+
+    /// Whether a connection is to be taken; it is counted then.
+    pub(crate) fn takes_connection(&self) -> bool {
+        let refuses = Resource::ALL.into_iter().any(|resource| self.refuses(resource));
+        !refuses && self.room.fetch_sub(1, Ordering::Relaxed) > 0
+    }
+
+    /// Whether requests are refused.
+    pub(crate) fn refuses_requests(&self) -> bool {
+        self.refuses(Resource::Memory)
+    }
+
+    fn visit(&self, metric: Metric, visit: &mut Visit<'_>) {
+        for resource in Resource::ALL {
+            let Some(used) = self.used(resource) else { continue };
+            let value = match metric {
+                Metric::OverloadUsed => used,
+                Metric::OverloadRefusing => u64::from(self.refuses(resource)),
+                _ => self.of(resource).begun.load(Ordering::Relaxed),
+            };
+            visit(&[resource.as_str()], Value::Number(value));
+        }
+    }
+}
 
 impl Default for MeshCells {
     fn default() -> Self {
@@ -48,6 +128,7 @@ impl Default for MeshCells {
             stale: AtomicU64::new(0),
             swaps: AtomicU64::new(0),
             egress: EgressLog::default(),
+            overload: OverloadCells::default(),
         }
     }
 }
@@ -88,6 +169,11 @@ impl MeshCells {
     /// Calls to destinations that no virtual host serves.
     pub(crate) const fn egress(&self) -> &EgressLog {
         &self.egress
+    }
+
+    /// What the process uses of its limits.
+    pub(crate) const fn overload(&self) -> &OverloadCells {
+        &self.overload
     }
 
     /// A snapshot was published.
@@ -132,6 +218,9 @@ impl MeshCells {
                 0 => {}
                 since => visit(&[], Value::Number(since)),
             },
+            Metric::OverloadUsed | Metric::OverloadRefusing | Metric::OverloadBegun => {
+                self.overload.visit(metric, visit);
+            }
             Metric::SnapshotSwaps => visit(&[], number(&self.swaps)),
             Metric::EgressCalls => self.egress.visit(|outcome, rule, calls| {
                 visit(&[outcome, rule], Value::Number(calls));

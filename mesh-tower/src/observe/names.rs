@@ -163,6 +163,12 @@ metrics! {
         "Files and resources whose newest version is refused; their last good one stays in force.";
     SourceConnected: Mesh Gauge "mesh_config_source_connected" "{source}" []
         "1 while the source of configuration can be reached, 0 while it can't.";
+    OverloadUsed: Mesh Gauge "mesh_overload_used_percent" "{percent}" [resource]
+        "How much of a limit the process uses; left out without a limit.";
+    OverloadRefusing: Mesh Gauge "mesh_overload_refusing" "{state}" [resource]
+        "1 while servers refuse work for want of a resource.";
+    OverloadBegun: Mesh Counter "mesh_overload_begun_total" "{time}" [resource]
+        "Times that servers began to refuse work for want of a resource.";
     SnapshotSwaps: Mesh Counter "mesh_snapshot_swaps_total" "{snapshot}" []
         "Snapshots that were published.";
     EgressCalls: Mesh Counter "mesh_egress_calls_total" "{call}" [outcome rule]
@@ -217,13 +223,18 @@ metrics! {
         "Connections that ended before their TLS handshake did, by why.";
     ServerConnectionsRefused: Port Counter "mesh_server_connections_refused_total" "{connection}"
         [listener reason]
-        "Connections that the configuration of a server refused, by why.";
+        "Connections that a server refused because of its configuration, or for want of room, by why.";
     ServerNetworkRbac: Port Counter "mesh_server_network_rbac_total" "{connection}"
         [listener chain outcome policy]
         "Connections that network RBAC denied, by policy (`none`: no policy allowed it); would_deny: its shadow rules would.";
     ServerDrained: Port Counter "mesh_server_connections_drained_total" "{connection}"
         [listener reason]
         "Connections that a server told to take no new requests, by why.";
+    ServerBroken: Port Counter "mesh_server_connections_broken_total" "{connection}"
+        [listener reason]
+        "Connections that ended before their time, by why.";
+    ServerUnborn: Port Counter "mesh_server_streams_refused_total" "{stream}" [listener]
+        "Streams of HTTP/2 that were opened and became no request: their head was far too large or malformed, or they were reset at once. Counted when their connection ends.";
     ServerPeerConnections: Port Counter "mesh_server_peer_connections_total" "{connection}"
         [listener security peer]
         "Connections that a server accepted, by how they are secured and who connected; at most 100 peers by name, further ones as `other`.";

@@ -77,6 +77,52 @@ label_values! {
         Over = "over",
         /// Who connects is not allowed to (network RBAC).
         Rbac = "rbac",
+        /// The process is near a limit.
+        Overloaded = "overloaded",
+        /// The system has no descriptor, or no memory, for it.
+        NoRoom = "no_room",
+    }
+}
+
+label_values! {
+    /// Why a connection ended before its time (label `reason`).
+    pub(crate) enum Broken {
+        /// Nothing came that begins a request or a connection.
+        Silent = "silent",
+        /// A head of HTTP/1.1 did not come in time, or the next one on an idle connection.
+        HeadTimeout = "head_timeout",
+        /// A head of HTTP/1.1 is too large.
+        HeadTooLarge = "head_too_large",
+        /// What came is no HTTP/1.1.
+        BadRequest = "bad_request",
+        /// What came is no HTTP/2.
+        Protocol = "protocol",
+        /// Streams are reset by who opens them.
+        ResetFlood = "reset_flood",
+        /// Too many PING.
+        PingFlood = "ping_flood",
+        /// Too many SETTINGS.
+        SettingsFlood = "settings_flood",
+        /// Too many DATA without data.
+        EmptyDataFlood = "empty_data_flood",
+        /// Too many WINDOW_UPDATE.
+        WindowUpdateFlood = "window_update_flood",
+        /// Too many PRIORITY.
+        PriorityFlood = "priority_flood",
+        /// Too many CONTINUATION, or a head in them that is far too large.
+        ContinuationFlood = "continuation_flood",
+        /// Too many frames of unknown types.
+        UnknownFlood = "unknown_flood",
+        /// Another limit of HTTP/2.
+        Excessive = "excessive",
+        /// The client does not read.
+        WriteStalled = "write_stalled",
+        /// The client left in the middle.
+        Closed = "closed",
+        /// Its drain ended first.
+        Deadline = "deadline",
+        /// Something else.
+        Other = "other",
     }
 }
 
@@ -105,6 +151,8 @@ pub(crate) struct PortCells {
     failed: [AtomicU64; HandshakeFailure::ALL.len()],
     refused: [AtomicU64; Refusal::ALL.len()],
     drained: [AtomicU64; Drained::ALL.len()],
+    broken: [AtomicU64; Broken::ALL.len()],
+    unborn: AtomicU64,
     /// By outcome, filter chain and policy.
     policies: Refusals,
     active: AtomicU64,
@@ -130,6 +178,8 @@ impl PortCells {
             failed,
             refused: zeroes(),
             drained: zeroes(),
+            broken: zeroes(),
+            unborn: AtomicU64::new(0),
             policies: Refusals::default(),
             active,
             peers: Peers::default(),
@@ -168,6 +218,16 @@ impl PortCells {
     /// A connection was told to take no new requests.
     pub(crate) fn drained(&self, why: Drained) {
         self.drained[why as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A connection ended before its time.
+    pub(crate) fn broken(&self, why: Broken) {
+        self.broken[why as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many streams were opened and became no requests.
+    pub(crate) fn unborn(&self, streams: u64) {
+        self.unborn.fetch_add(streams, Ordering::Relaxed);
     }
 
     /// Gives `visit` all series of `metric`. Reasons that never occurred are left out.
@@ -209,6 +269,11 @@ impl PortCells {
                 let texts = Drained::ALL.iter().map(|reason| reason.as_str());
                 reasons(&mut texts.zip(&self.drained));
             }
+            Metric::ServerBroken => {
+                let texts = Broken::ALL.iter().map(|reason| reason.as_str());
+                reasons(&mut texts.zip(&self.broken));
+            }
+            Metric::ServerUnborn => visit(&[name], Value::Number(number(&self.unborn))),
             Metric::ServerActive => visit(&[name], Value::Number(number(&self.active))),
             _ => {}
         }

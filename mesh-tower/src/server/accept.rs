@@ -21,7 +21,7 @@ use super::layer::name_of;
 use super::open::OpenConnection;
 use crate::clock;
 use crate::mesh::Mesh;
-use crate::observe::port::{Drained, PortCells};
+use crate::observe::port::{Broken, Drained, PortCells, Refusal};
 use crate::tcp::Proxied;
 #[cfg(feature = "tls")]
 use crate::tls::server::{self, HandshakeError, ServerTls};
@@ -154,6 +154,21 @@ impl Acceptor {
     /// Counts a connection that is told to end.
     pub(super) fn drained(&self, why: Drained) {
         self.0.cells.drained(why);
+    }
+
+    /// Counts a connection that ended before its time.
+    pub(super) fn broken(&self, why: Broken) {
+        self.0.cells.broken(why);
+    }
+
+    /// Counts streams that were opened and became no requests.
+    pub(super) fn unborn(&self, streams: u64) {
+        self.0.cells.unborn(streams);
+    }
+
+    /// Counts a connection that is refused before it is looked at.
+    pub(super) fn turned_away(&self, why: Refusal) {
+        self.0.cells.refused(why);
     }
 
     /// Counts a connection that is not accepted.

@@ -1,11 +1,16 @@
-//! [`HeadTimer`]: how long a head of HTTP/1.1 may take, the wait for it included.
+//! [`HeadTimer`]: how long a head of HTTP/1.1 may take, the wait for it included; how long a connection may say
+//! nothing at all; and how long a client may take none of what is written.
 //!
 //! hyper makes a timer for each head and drops it when the head is there. One of the runtime's would be entered and
 //! taken out again for each request, under its locks. Here all of a connection's are one number, and one timer of
 //! the runtime looks at it: it sleeps as long as a head may take, so no head is ever looked at too late, and an
 //! idle connection wakes twice in that time.
+//!
+//! hyper waits for ever for the first byte, and for the rest of the preface of HTTP/2; and it waits for ever for a
+//! client that does not read. Those two are numbers beside the first, and the same timer looks at them.
 
 use hyper::rt::{Sleep, Timer};
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,6 +20,9 @@ use std::time::{Duration, Instant};
 
 /// How long a head may take (hyper's own default).
 pub(super) const HEAD: Duration = Duration::from_secs(30);
+
+/// How long a client may take none of the bytes that wait for it (nginx: `send_timeout`).
+pub(super) const STALL: Duration = Duration::from_secs(60);
 
 /// The timer of one connection's heads. Clones are the same.
 #[derive(Clone, Debug)]
@@ -26,7 +34,34 @@ struct Shared {
     /// When the head that is waited for is late, in nanoseconds from the origin; 0: none is waited for.
     late_at: AtomicU64,
     is_late: AtomicBool,
+    /// It has not been said what is spoken.
+    is_silent: AtomicBool,
+    /// Since when the client has taken nothing of what waits for it, in nanoseconds from the origin; 0: nothing waits.
+    stalled_since: AtomicU64,
 }
+
+/// Why a connection ends that hyper would keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Late {
+    /// Nothing came that begins a request or a connection.
+    Silent,
+    /// The client does not read.
+    Stalled,
+}
+
+impl fmt::Display for Late {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Silent => write!(f, "nothing came within {} s", HEAD.as_secs()),
+            Self::Stalled => {
+                let limit = STALL.as_secs();
+                write!(f, "the client took nothing for {limit} s of what was written to it")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Late {}
 
 /// hyper's, of the head that it waits for.
 struct Head(Arc<Shared>);
@@ -35,32 +70,74 @@ impl HeadTimer {
     pub(super) fn new() -> Self {
         let origin = tokio::time::Instant::now().into_std();
         let (late_at, is_late) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self(Arc::new(Shared { origin, late_at, is_late }))
+        let (is_silent, stalled_since) = (AtomicBool::new(true), AtomicU64::new(0));
+        Self(Arc::new(Shared { origin, late_at, is_late, is_silent, stalled_since }))
+    }
+
+    /// It is known what is spoken.
+    pub(super) fn begun(&self) {
+        self.0.is_silent.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether something waits to be taken by the client, who has taken nothing now.
+    pub(super) fn stalls(&self, stalls: bool) {
+        let since = &self.0.stalled_since;
+        match (stalls, since.load(Ordering::Relaxed)) {
+            (false, 0) | (true, 1..) => {}
+            (false, _) => since.store(0, Ordering::Relaxed),
+            (true, 0) => since.store(self.0.since_origin(self.now()), Ordering::Relaxed),
+        }
     }
 
     /// A head is waited for, until then.
     fn expect(&self, deadline: Instant) {
-        let late_at = deadline.saturating_duration_since(self.0.origin).as_nanos();
-        let late_at = u64::try_from(late_at).unwrap_or(u64::MAX).max(1);
-        self.0.late_at.store(late_at, Ordering::Relaxed);
+        self.0.late_at.store(self.0.since_origin(deadline), Ordering::Relaxed);
     }
 
-    /// Looks at heads as long as it is polled, before hyper is, in the same task. It never ends.
-    pub(super) async fn look(self) -> std::convert::Infallible {
+    /// Looks at them as long as it is polled, before hyper is, in the same task. Of heads hyper is told; it ends with
+    /// what hyper does not look at.
+    pub(super) async fn look(self) -> Late {
         let shared = &*self.0;
         loop {
-            let late_at = shared.late_at.load(Ordering::Relaxed);
             let now = tokio::time::Instant::now();
-            let next = match late_at {
-                // Whoever begins to wait from now on is not late before that.
-                0 => now + HEAD,
-                _ => (shared.origin + Duration::from_nanos(late_at)).into(),
-            };
-            if next <= now {
-                shared.is_late.store(true, Ordering::Relaxed);
-                std::future::pending::<()>().await;
+            // Whoever begins to wait from now on is not late before that.
+            let mut next = now + HEAD;
+            if let Some(late_at) = shared.at(&shared.late_at) {
+                if late_at <= now {
+                    shared.is_late.store(true, Ordering::Relaxed);
+                    // hyper ends it.
+                    std::future::pending::<()>().await;
+                }
+                next = late_at;
+            }
+            if shared.is_silent.load(Ordering::Relaxed) {
+                let late_at = tokio::time::Instant::from(shared.origin) + HEAD;
+                if late_at <= now {
+                    return Late::Silent;
+                }
+                next = next.min(late_at);
+            }
+            if let Some(since) = shared.at(&shared.stalled_since) {
+                if since + STALL <= now {
+                    return Late::Stalled;
+                }
+                next = next.min(since + STALL);
             }
             tokio::time::sleep_until(next).await;
+        }
+    }
+}
+
+impl Shared {
+    fn since_origin(&self, at: Instant) -> u64 {
+        let nanos = at.saturating_duration_since(self.origin).as_nanos();
+        u64::try_from(nanos).unwrap_or(u64::MAX).max(1)
+    }
+
+    fn at(&self, cell: &AtomicU64) -> Option<tokio::time::Instant> {
+        match cell.load(Ordering::Relaxed) {
+            0 => None,
+            nanos => Some((self.origin + Duration::from_nanos(nanos)).into()),
         }
     }
 }
@@ -109,6 +186,7 @@ mod tests {
     /// When heads are late that are waited for at these seconds, until they are there at those.
     async fn late(heads: &[(u64, u64)]) -> Option<u64> {
         let (start, timer) = (tokio::time::Instant::now(), HeadTimer::new());
+        timer.begun();
         let (mut look, mut head) = (pin!(timer.clone().look()), None::<Pin<Box<dyn Sleep>>>);
         for second in 0..200 {
             // As a connection does: first who looks, then hyper.
@@ -141,5 +219,42 @@ mod tests {
         assert_eq!(late(&[(0, 29), (31, 500)]).await, Some(61));
         // One that is waited for anew before the last one was given up.
         assert_eq!(late(&[(0, 500), (10, 500)]).await, Some(40));
+    }
+
+    /// When a connection ends that is told so.
+    async fn ends(tell: impl Fn(&HeadTimer, u64)) -> Option<(u64, Late)> {
+        let (start, timer) = (tokio::time::Instant::now(), HeadTimer::new());
+        let mut look = pin!(timer.clone().look());
+        for second in 0..400 {
+            tell(&timer, second);
+            let mut cx = Context::from_waker(Waker::noop());
+            if let Poll::Ready(late) = look.as_mut().poll(&mut cx) {
+                return Some((start.elapsed().as_secs(), late));
+            }
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        None
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_says_nothing_or_reads_nothing_is_let_go() {
+        assert_eq!(ends(|_, _| {}).await, Some((30, Late::Silent)));
+        let begun = |timer: &HeadTimer, second| {
+            if second == 29 {
+                timer.begun();
+            }
+        };
+        assert_eq!(ends(begun).await, None);
+        let stalls = |timer: &HeadTimer, second| {
+            timer.begun();
+            // That it still does is no news.
+            timer.stalls(second >= 7);
+        };
+        assert_eq!(ends(stalls).await, Some((67, Late::Stalled)));
+        let reads_now_and_then = |timer: &HeadTimer, second: u64| {
+            timer.begun();
+            timer.stalls(!second.is_multiple_of(59));
+        };
+        assert_eq!(ends(reads_now_and_then).await, None);
     }
 }

@@ -10,7 +10,7 @@ use pin_project::pin_project;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use tower_service::Service;
 
@@ -20,12 +20,18 @@ pub(super) struct Seen {
     /// 0: no request so far; else 1 or 2.
     version: AtomicU8,
     is_draining: AtomicBool,
+    requests: AtomicU64,
 }
 
 impl Seen {
     /// Whether a request came over HTTP/2.
     pub(super) fn is_http2(&self) -> bool {
         self.version.load(Ordering::Relaxed) == 2
+    }
+
+    /// How many requests have come.
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
     }
 
     /// From now on answers over HTTP/1.1 say that they are the last.
@@ -61,6 +67,8 @@ where
     fn call(&self, mut request: Request<B>) -> Self::Future {
         let is_http2 = request.version() == Version::HTTP_2;
         self.seen.version.store(if is_http2 { 2 } else { 1 }, Ordering::Relaxed);
+        // The connection's task alone counts.
+        self.seen.requests.store(self.seen.requests() + 1, Ordering::Relaxed);
         request.extensions_mut().insert(Arc::clone(&self.connection));
         if self.identifies {
             strip_named(request.headers_mut());

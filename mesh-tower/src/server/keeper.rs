@@ -162,7 +162,10 @@ impl Keeper {
             | ServeError::Http(_) => {
                 tracing::debug!(target: "mesh::server", %listener, remote, "{error}");
             }
-            ServeError::Accept(_) | ServeError::Silent | ServeError::Deadline => {
+            ServeError::Accept(_)
+            | ServeError::Flood(_)
+            | ServeError::Silent
+            | ServeError::Deadline => {
                 tracing::info!(target: "mesh::server", %listener, remote, "{error}");
             }
         }

@@ -12,16 +12,21 @@
 //! | `http.rs` | the user's service, as one connection's requests come to it |
 //! | `streams.rs` | who runs the requests of HTTP/2 |
 //! | `tunnels.rs` | what a connection carries that is no longer HTTP |
-//! | `head_timer.rs` | how long a head of HTTP/1.1 may take |
+//! | `head_timer.rs` | how long a head of HTTP/1.1 may take, and a client that says or reads nothing |
+//! | `guarded.rs`, `broken.rs` | who floods a connection; why one ended before its time |
 //! | `when_woken.rs` | what is polled only when it was woken |
 //! | `drain.rs` | how connections end without losing a call |
+//! | `drive.rs` | a connection, run to its end or to that of its drain |
 //! | `keeper.rs` | what changes with the configuration: serving or not, which connections end |
 //! | `listen.rs` | sockets |
 
 mod accept;
 mod accept_error;
+mod broken;
 mod connection;
 mod drain;
+mod drive;
+mod guarded;
 mod head_timer;
 mod hello;
 mod http;

@@ -5,24 +5,28 @@
 //! service by a [`ServerLayer`]: only if a route takes it and the filters let it.
 //!
 //! Bounds: a handshake has the time of its chain; a head, its chain's limits, and 30 s over HTTP/1.1, the
-//! wait on an idle connection included (hyper's default); HTTP/2, 200 streams a connection (hyper's
-//! default). How many connections there are is for the operating system to say.
+//! wait on an idle connection included (hyper's default); the first byte, 30 s; a client that reads nothing, 60 s;
+//! HTTP/2, 200 streams a connection (hyper's default), 64 KiB that wait on each of them, and frames that carry nothing
+//! as [`Frames`](mesh_core::inbound::flood::Frames) says. How many connections there are is for the operating system
+//! to say, or for [`Builder::overload`](crate::Builder::overload).
 
 use super::accept::{Accepted, Acceptor, Ends};
 use super::accept_error::AcceptError;
-use super::drain::{Drains, Place, Plan};
-use super::head_timer::{HEAD, HeadTimer};
+use super::broken;
+use super::drain::{Drains, Plan};
+use super::drive::{drive, plan, until_drained};
+use super::guarded::{Found, Guarded};
+use super::head_timer::{HEAD, HeadTimer, Late};
 use super::http::{PerConnection, Seen};
 use super::keeper::{self, Keeper, ServingMode};
 use super::layer::{AuditSink, RequestBody, ServerLayer};
 use super::listen::{Listen, elsewhere};
-use super::open::OpenConnection;
 use super::streams::{Running, Streams};
 use super::when_woken::WhenWoken;
 use crate::body::BoxError;
 use crate::clock;
 use crate::mesh::Mesh;
-use crate::observe::port::Drained;
+use crate::observe::port::{Drained, Refusal};
 use crate::proxy::Forwards;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -31,10 +35,10 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
+use mesh_core::inbound::flood::Flood;
 use mesh_core::model::Address;
 use mesh_core::model::filter_chain::RequestLimits;
 use pin_project::pin_project;
-use std::convert::Infallible;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -43,7 +47,6 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::Instant;
 use tower_layer::Layer as _;
 use tower_service::Service;
 
@@ -55,6 +58,9 @@ const MAX_WAITING: usize = 4096;
 
 /// What closing may take after the deadline.
 const SLACK: Duration = Duration::from_millis(500);
+
+/// How much waits for a client on a stream of HTTP/2 (hyper's own: 400 KiB, of 200 streams 80 MB).
+const MAX_WAITS: usize = 64 * 1024;
 
 /// The least buffer that hyper takes for HTTP/1.1.
 const MIN_BUFFER: usize = 8192;
@@ -102,6 +108,9 @@ pub enum ServeError {
     /// What came is no HTTP, or the connection broke.
     #[error("the connection ended: {0}")]
     Http(#[source] BoxError),
+    /// It carried nothing, and much of it.
+    #[error("the connection was ended because of what came on it: {0}")]
+    Flood(Flood),
     /// The server ended before it had said who it is.
     #[error("the connection had not been accepted when the server ended")]
     Silent,
@@ -243,9 +252,12 @@ impl MeshServer {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
+                // Closed as soon as it is taken: who waits in a queue does not know that he may go elsewhere.
+                Ok(_) if !self.has_room() => self.0.acceptor.turned_away(Refusal::Overloaded),
                 Ok((io, ends)) => take(io, ends),
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
+                    self.0.acceptor.turned_away(Refusal::NoRoom);
                     tracing::warn!(target: "mesh::server", listener = %self.0.acceptor.name(), "no connection can be accepted: {error}");
                     tokio::time::sleep(REST).await;
                 }
@@ -288,7 +300,31 @@ impl MeshServer {
         self.connection(io, ends, None, (service, None)).await
     }
 
+    /// Serves a connection, and counts it if it breaks.
     async fn connection<I, S, B>(
+        &self,
+        io: I,
+        ends: Ends,
+        bound: Option<&Address>,
+        takers: (S, Option<Forwards>),
+    ) -> Result<(), ServeError>
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Service<Request<RequestBody<Incoming>>, Response = Response<B>>,
+        S: Clone + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let served = self.run(io, ends, bound, takers).await;
+        if let Some(reason) = served.as_ref().err().and_then(broken::reason) {
+            self.0.acceptor.broken(reason);
+        }
+        served
+    }
+
+    async fn run<I, S, B>(
         &self,
         io: I,
         ends: Ends,
@@ -334,6 +370,8 @@ impl MeshServer {
         let heads = HeadTimer::new();
         let streams = Streams::default();
         let builder = builder(limits, heads.clone(), streams.clone());
+        let found = Found::default();
+        let io = Guarded::new(io, heads.clone(), found.clone());
         let served = builder.serve_connection_with_upgrades(TokioIo::new(io), service);
         let served =
             Served { heads: WhenWoken::new(heads.look()), running: Running::new(streams), served };
@@ -343,10 +381,11 @@ impl MeshServer {
         {
             let planned = pin!(WhenWoken::new(plan(acceptor, &mut place, &mut open)));
             let driven = drive(pin!(served), shut_down, (planned, ending()), &seen).await;
+            acceptor.unborn(found.opened().saturating_sub(seen.requests()));
             if driven.is_err() {
                 tunnels.close();
             }
-            driven?;
+            driven.map_err(|error| broken::found(error, &found))?;
         }
         let ended = pin!(tunnels.ended());
         let planned = plan(acceptor, &mut place, &mut open);
@@ -354,6 +393,10 @@ impl MeshServer {
         // Nobody is left, or they are told.
         tunnels.close();
         ended
+    }
+
+    fn has_room(&self) -> bool {
+        self.0.mesh.shared().registry.mesh().overload().takes_connection()
     }
 
     fn elsewhere(&self, bound: &Address) -> Option<Arc<str>> {
@@ -400,14 +443,18 @@ struct Served<T, C> {
     served: C,
 }
 
-impl<T: Future<Output = Infallible>, C: Future> Future for Served<T, C> {
+impl<T, C> Future for Served<T, C>
+where
+    T: Future<Output = Late>,
+    C: Future<Output = Result<(), BoxError>>,
+{
     type Output = C::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
         let this = self.project();
         match this.heads.poll(cx) {
             Poll::Pending => this.running.poll(cx, |cx| this.served.poll(cx)),
-            Poll::Ready(never) => match never {},
+            Poll::Ready(late) => Poll::Ready(Err(late.into())),
         }
     }
 }
@@ -422,83 +469,10 @@ fn builder(limits: RequestLimits, heads: HeadTimer, streams: Streams) -> auto::B
     if limits.max_headers != RequestLimits::default().max_headers {
         http1.max_headers(usize::try_from(limits.max_headers).unwrap_or(usize::MAX));
     }
-    builder.http2().max_header_list_size(limits.max_header_bytes);
+    // What is larger than its chain allows, and not twice as large, is answered by us, with a reason; the rest by h2.
+    let heads = limits.max_header_bytes.saturating_mul(2);
+    builder.http2().max_header_list_size(heads).max_send_buf_size(MAX_WAITS);
     builder
-}
-
-/// Runs a connection to its end, or to that of its drain, which `shut_down` begins; the end of the whole
-/// server may come while it is drained for another reason.
-async fn drive<F: Future<Output = Result<(), BoxError>>>(
-    mut served: Pin<&mut F>,
-    shut_down: impl FnOnce(Pin<&mut F>),
-    (drained, ending): (Pin<&mut impl Future<Output = Plan>>, impl Future<Output = Plan>),
-    seen: &Seen,
-) -> Result<(), ServeError> {
-    let plan = tokio::select! {
-        biased;
-        done = served.as_mut() => return done.map_err(ServeError::Http),
-        plan = drained => plan,
-    };
-    seen.drain();
-    let mut quiet = pin!(tokio::time::sleep_until(plan.quiet));
-    let done = poll_fn(|cx| {
-        if let Poll::Ready(done) = served.as_mut().poll(cx) {
-            return Poll::Ready(Some(done));
-        }
-        // HTTP/2 has a way to say so that loses nothing, whenever it is said.
-        if seen.is_http2() || quiet.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(None);
-        }
-        Poll::Pending
-    });
-    if let Some(done) = done.await {
-        return done.map_err(ServeError::Http);
-    }
-    shut_down(served.as_mut());
-    tokio::select! {
-        biased;
-        done = served => done.map_err(ServeError::Http),
-        () = until(plan.deadline) => Err(ServeError::Deadline),
-        () = async { until(ending.await.deadline).await } => Err(ServeError::Deadline),
-    }
-}
-
-/// Waits until a connection is to end, and counts that.
-async fn plan(acceptor: &Acceptor, place: &mut Place, open: &mut OpenConnection) -> Plan {
-    let plan = tokio::select! {
-        biased;
-        plan = place.drained() => plan,
-        why = open.outlived() => Plan::of(why),
-    };
-    acceptor.drained(plan.why);
-    plan
-}
-
-/// Runs what has no way to say that it ends: to its end, or to the deadline of its drain.
-async fn until_drained(
-    running: Pin<&mut impl Future<Output = ()>>,
-    drained: impl Future<Output = Plan>,
-    ending: impl Future<Output = Plan>,
-) -> Result<(), ServeError> {
-    let deadline = async {
-        let plan = drained.await;
-        tokio::select! {
-            () = until(plan.deadline) => {}
-            () = async { until(ending.await.deadline).await } => {}
-        }
-    };
-    tokio::select! {
-        biased;
-        () = running => Ok(()),
-        () = deadline => Err(ServeError::Deadline),
-    }
-}
-
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// Whether only the connection that was to be accepted is lost.

@@ -1,5 +1,6 @@
 //! Servers: who gets in, when connections end, and what is told of it.
 
+mod abuse;
 pub(crate) mod ca;
 mod drain;
 mod heads;

@@ -25,7 +25,8 @@ fn documented() -> impl Iterator<Item = (&'static str, &'static str)> {
         Some((cells.next()?, cells.next()?))
     });
     // What is about servers, identities and access logs is fed where those are tested.
-    let elsewhere = ["mesh_server_", "mesh_identity_", "mesh_egress_", "mesh_access_log_"];
+    let elsewhere =
+        ["mesh_overload_", "mesh_server_", "mesh_identity_", "mesh_egress_", "mesh_access_log_"];
     all.filter(move |(name, _)| {
         !name.contains("_xds_") && !elsewhere.iter().any(|start| name.starts_with(start))
     })

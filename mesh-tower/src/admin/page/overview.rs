@@ -13,7 +13,7 @@ use crate::admin::html::Page;
 use crate::admin::pages::{self, Answered};
 use crate::admin::service::Admin;
 use crate::admin::view::{
-    self, ClusterView, ConfigurationView, IdentityView, ListenerView, SplitView,
+    self, ClusterView, ConfigurationView, IdentityView, ListenerView, OverloadView, SplitView,
 };
 use serde_json::{Value, json};
 
@@ -26,6 +26,7 @@ const MAX_ENDPOINTS: usize = 50;
 struct Overview {
     ready: Result<(), String>,
     configuration: ConfigurationView,
+    overload: Vec<OverloadView>,
     clusters: Vec<ClusterView>,
     splits: Vec<SplitView>,
     identities: Vec<IdentityView>,
@@ -38,6 +39,7 @@ pub(in crate::admin) fn answer(admin: &Admin, asked: &Asked) -> Answered {
     let overview = Overview {
         ready: ready::state(admin),
         configuration: ConfigurationView::of(&admin.mesh, &snapshot),
+        overload: view::overload(&admin.mesh),
         clusters: view::clusters(&snapshot),
         splits: view::splits(&snapshot),
         identities: view::identities(&admin.mesh),
@@ -52,7 +54,7 @@ pub(in crate::admin) fn answer(admin: &Admin, asked: &Asked) -> Answered {
 impl Overview {
     fn page(&self) -> String {
         let mut page = Page::new("mesh");
-        sections::state(&mut page, &self.ready, &self.configuration);
+        sections::state(&mut page, &self.ready, &self.configuration, &self.overload);
         sections::clusters(&mut page, &self.clusters);
         sections::splits(&mut page, &self.splits);
         sections::limits(&mut page, &self.clusters);
@@ -68,12 +70,22 @@ impl Overview {
             "ready": self.ready.is_ok(),
             "why": self.ready.as_ref().err(),
             "configuration": configuration(&self.configuration),
+            "overload": self.overload.iter().map(overload).collect::<Value>(),
             "clusters": self.clusters.iter().map(clusters::detailed).collect::<Value>(),
             "splits": self.splits.iter().map(split).collect::<Value>(),
             "identities": self.identities.iter().map(identity).collect::<Value>(),
             "listeners": self.listeners.iter().map(listeners::detailed).collect::<Value>(),
         })
     }
+}
+
+/// How much of a limit is used.
+fn overload(view: &OverloadView) -> Value {
+    json!({
+        "resource": view.resource.as_str(),
+        "used_percent": view.used,
+        "refuses": view.refuses,
+    })
 }
 
 /// Which configuration is in force.

@@ -7,6 +7,7 @@ mod configuration;
 mod endpoint;
 mod identity;
 mod listener;
+mod overload;
 mod split;
 
 pub(super) use cluster::{BreakerView, ClusterView, clusters};
@@ -14,4 +15,5 @@ pub(super) use configuration::{ConfigurationView, in_force};
 pub(super) use endpoint::EndpointView;
 pub(super) use identity::{IdentityView, RootView, identities};
 pub(super) use listener::{ListenerView, listeners};
+pub(super) use overload::{OverloadView, overload};
 pub(super) use split::{SplitView, splits};

@@ -78,6 +78,9 @@ impl Gate {
     ) -> Result<Option<Response<Bytes>>, Refusal> {
         let connection = parts.extensions.get::<Arc<Connection>>();
         let connection = scope.connection.insert(connection.cloned().ok_or(Refusal::NoConnection)?);
+        if self.listening.mesh.shared().registry.mesh().overload().refuses_requests() {
+            return Err(Refusal::Overloaded);
+        }
         let chain = self.listening.chain(connection)?;
         let http = chain.http().ok_or(Refusal::NotHttp)?;
         if chain.compiled.model().until.is_some_and(|until| until <= clock::wall()) {

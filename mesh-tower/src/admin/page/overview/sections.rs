@@ -5,13 +5,19 @@ use super::{MAX_CLUSTERS, MAX_ENDPOINTS};
 use crate::admin::html::{Cell, Page};
 use crate::admin::page::certs::left;
 use crate::admin::view::{
-    ClusterView, ConfigurationView, EndpointView, IdentityView, ListenerView, SplitView,
+    ClusterView, ConfigurationView, EndpointView, IdentityView, ListenerView, OverloadView,
+    SplitView,
 };
 use crate::clock;
 use crate::server::ServingMode;
 use mesh_core::WallTime;
 
-pub(super) fn state(page: &mut Page, ready: &Result<(), String>, view: &ConfigurationView) {
+pub(super) fn state(
+    page: &mut Page,
+    ready: &Result<(), String>,
+    view: &ConfigurationView,
+    overload: &[OverloadView],
+) {
     page.table(["what", "is"]);
     match ready {
         Ok(()) => page.row([Cell::of("ready"), Cell::judged("yes", true)]),
@@ -31,6 +37,11 @@ pub(super) fn state(page: &mut Page, ready: &Result<(), String>, view: &Configur
         page.row([Cell::of(name), Cell::of(text)]);
     }
     page.row([Cell::of("applied so far"), Cell::of(&view.generation.to_string())]);
+    for view in overload {
+        let refused = if view.refuses { ": work is refused" } else { "" };
+        let (name, text) = (view.resource.as_str(), format!("{} % used{refused}", view.used));
+        page.row([Cell::of(name), Cell::judged(&text, !view.refuses)]);
+    }
     if let Some(why) = &view.refused {
         page.row([Cell::of("a newer one was refused"), Cell::judged(why, false)]);
     }

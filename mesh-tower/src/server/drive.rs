@@ -1,0 +1,91 @@
+//! How a connection is run: to its end, or to that of its drain.
+
+use super::accept::Acceptor;
+use super::drain::{Place, Plan};
+use super::http::Seen;
+use super::open::OpenConnection;
+use super::serve::ServeError;
+use crate::body::BoxError;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use tokio::time::Instant;
+
+/// Runs a connection to its end, or to that of its drain, which `shut_down` begins; the end of the whole
+/// server may come while it is drained for another reason.
+pub(super) async fn drive<F: Future<Output = Result<(), BoxError>>>(
+    mut served: Pin<&mut F>,
+    shut_down: impl FnOnce(Pin<&mut F>),
+    (drained, ending): (Pin<&mut impl Future<Output = Plan>>, impl Future<Output = Plan>),
+    seen: &Seen,
+) -> Result<(), ServeError> {
+    let plan = tokio::select! {
+        biased;
+        done = served.as_mut() => return done.map_err(ServeError::Http),
+        plan = drained => plan,
+    };
+    seen.drain();
+    let mut quiet = pin!(tokio::time::sleep_until(plan.quiet));
+    let done = poll_fn(|cx| {
+        if let Poll::Ready(done) = served.as_mut().poll(cx) {
+            return Poll::Ready(Some(done));
+        }
+        // HTTP/2 has a way to say so that loses nothing, whenever it is said.
+        if seen.is_http2() || quiet.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        Poll::Pending
+    });
+    if let Some(done) = done.await {
+        return done.map_err(ServeError::Http);
+    }
+    shut_down(served.as_mut());
+    tokio::select! {
+        biased;
+        done = served => done.map_err(ServeError::Http),
+        () = until(plan.deadline) => Err(ServeError::Deadline),
+        () = async { until(ending.await.deadline).await } => Err(ServeError::Deadline),
+    }
+}
+
+/// Waits until a connection is to end, and counts that.
+pub(super) async fn plan(
+    acceptor: &Acceptor,
+    place: &mut Place,
+    open: &mut OpenConnection,
+) -> Plan {
+    let plan = tokio::select! {
+        biased;
+        plan = place.drained() => plan,
+        why = open.outlived() => Plan::of(why),
+    };
+    acceptor.drained(plan.why);
+    plan
+}
+
+/// Runs what has no way to say that it ends: to its end, or to the deadline of its drain.
+pub(super) async fn until_drained(
+    running: Pin<&mut impl Future<Output = ()>>,
+    drained: impl Future<Output = Plan>,
+    ending: impl Future<Output = Plan>,
+) -> Result<(), ServeError> {
+    let deadline = async {
+        let plan = drained.await;
+        tokio::select! {
+            () = until(plan.deadline) => {}
+            () = async { until(ending.await.deadline).await } => {}
+        }
+    };
+    tokio::select! {
+        biased;
+        () = running => Ok(()),
+        () = deadline => Err(ServeError::Deadline),
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
