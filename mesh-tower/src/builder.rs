@@ -251,14 +251,7 @@ impl Builder {
     pub fn build(self) -> Result<Mesh, BuildError> {
         let has_identity = self.has_identity();
         let Self { given, runtime, .. } = self;
-        let (own, runtime) = match runtime.map_or_else(Handle::try_current, Ok) {
-            Ok(handle) => (None, handle),
-            Err(_) => {
-                let own = OwnRuntime::new().map_err(BuildError::Runtime)?;
-                let handle = own.runtime.handle().clone();
-                (Some(own), handle)
-            }
-        };
+        let (own, runtime) = runtime_or_own(runtime)?;
         let registry = Registry::new();
         let (sink, receiver) = Sink::channel();
         let names: Arc<BTreeSet<Arc<str>>> =
@@ -357,6 +350,16 @@ fn credentials(
     }
     let given = given.with(source.as_deref());
     Ok(crate::identity::Credentials::start(given, runtime, registry))
+}
+
+/// The runtime that was given, or the current one, or one of our own.
+fn runtime_or_own(given: Option<Handle>) -> Result<(Option<OwnRuntime>, Handle), BuildError> {
+    if let Ok(handle) = given.map_or_else(Handle::try_current, Ok) {
+        return Ok((None, handle));
+    }
+    let own = OwnRuntime::new().map_err(BuildError::Runtime)?;
+    let handle = own.runtime.handle().clone();
+    Ok((Some(own), handle))
 }
 
 /// Starts what looks at the mesh until it ends.

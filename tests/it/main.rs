@@ -3,6 +3,9 @@
 #![expect(clippy::duplicate_mod, reason = "examples share modules, and all examples are in here")]
 
 #[cfg(test)]
+#[cfg(target_os = "linux")]
+mod abuse;
+#[cfg(test)]
 mod ads;
 #[cfg(test)]
 #[cfg(unix)]
