@@ -168,7 +168,7 @@ async fn one_of_three(fault: Fault) {
     // Few calls, as on a busy machine, have a small budget for retries; nothing else may fail them.
     let refused = metric(&mesh, "mesh_retries_total", &[("outcome", "budget_exhausted")]);
     assert!(
-        ended.failed.len() as u64 <= refused as u64,
+        ended.failed.len() as u64 <= refused,
         "{fault:?}: {} of {} failed, {refused} for want of a budget: {some:?}",
         ended.failed.len(),
         ended.calls
