@@ -1,17 +1,29 @@
 #!/usr/bin/env python3
-"""mesh proxy beside Envoy, nginx and HAProxy, as a plain hop: one worker each, the same machine, the same run.
+"""mesh proxy beside Envoy, nginx and HAProxy, as a hop: one worker each, the same machine, the same run.
 
-    tests/interop/install                                  # Envoy and nginx
+    tests/interop/install                                  # Envoy, nginx, the gRPC server
     apt-get install nghttp2-client haproxy
     cargo build --release
-    benches/proxies/compare.py [--rounds 5] [--seconds 3]
+    benches/proxies/compare.py [--rounds 5] [--seconds 3] [--only http1 mtls …] [--quick]
 
-The proxy has one processor to itself; the client (h2load) and the server behind (nginx, one worker) share another. Rounds
-are interleaved, and what is printed are medians: requests a second of the proxy's own processor time, that time for each
-request, p50 and p99 as the client sees them, and the proxy's resident memory after its rounds. `none` is no proxy.
+The proxy has one processor to itself; the client (h2load) and the server behind (nginx, one worker; for gRPC grpc-go)
+share another. Rounds are interleaved, and what is printed are medians, as a table of Markdown: requests a second, those
+for each second of the proxy's own processor, its time for each request, p50 and p99 over those without a proxy in the
+same round, and the proxy's resident memory. `none` is no proxy, `again` the same once more: how far they are apart is what
+the machine adds.
+
+| kind | what |
+|---|---|
+| `http1` | HTTP/1.1, answers of 1 KiB |
+| `http2` | HTTP/2 with 16 streams each, asked over HTTP/1.1 behind |
+| `mtls` | HTTP/1.1 in plaintext to the proxy, mutual TLS 1.3 from there: a sidecar's outbound. `none` is plaintext |
+| `grpc` | unary calls of 1 KiB there and back, 16 streams each |
+| `tcp` | bytes: the requests of `http1` over kept connections, of which the proxy knows nothing |
+| `tcp-new` | the same, a connection for each, by a client in Python: its rate is the client's, the time of the processor is the proxy's |
 """
 
 import argparse
+import json
 import os
 import pathlib
 import re
@@ -22,9 +34,10 @@ import subprocess
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-PEERS = ROOT / "tests/interop/.peers"
-DEBIAN = PEERS / "debian"
+import hops
+
+ROOT = hops.ROOT
+KINDS = ["http1", "http2", "mtls", "grpc", "tcp", "tcp-new"]
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -89,89 +102,18 @@ class Running:
             self.process.wait()
 
 
-def nginx(place, name, port, site):
-    config = place / f"{name}.conf"
-    config.write_text(f"""
-daemon off; user root; worker_processes 1; pid {place}/{name}.pid; error_log {place}/{name}.log crit;
-events {{ worker_connections 4096; }}
-http {{
-  access_log off; keepalive_requests 1000000000;
-  client_body_temp_path {place}/{name}-b; proxy_temp_path {place}/{name}-p; fastcgi_temp_path {place}/{name}-f;
-  uwsgi_temp_path {place}/{name}-u; scgi_temp_path {place}/{name}-s;
-  {site}
-}}""")
-    return [DEBIAN / "usr/sbin/nginx", "-p", place, "-c", config, "-e", place / f"{name}.log"]
-
-
-def commands(place, server, mesh):
-    """The proxies by name: how each is started, before `server`, and where it listens."""
-    ports = {name: free_port() for name in ("mesh", "envoy", "nginx", "haproxy")}
-    (place / "mesh.yaml").write_text(f"""version: 1
-clusters: {{ site: {{ endpoints: ["127.0.0.1:{server}"], protocol: http1, circuit_breakers: {{ max_requests: 100000, max_pending_requests: 100000, max_connections: 100000 }} }} }}
-outbound: {{ web: {{ listen: "127.0.0.1:{ports['mesh']}", cluster: site }} }}
-""")
-    (place / "envoy.yaml").write_text(f"""
-static_resources:
-  listeners:
-  - address: {{ socket_address: {{ address: 127.0.0.1, port_value: {ports['envoy']} }} }}
-    filter_chains:
-    - filters:
-      - name: http
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: hop
-          codec_type: AUTO
-          http2_protocol_options: {{ max_concurrent_streams: 1000 }}
-          route_config: {{ virtual_hosts: [ {{ name: a, domains: ["*"], routes: [ {{ match: {{ prefix: / }}, route: {{ cluster: site }} }} ] }} ] }}
-          http_filters: [ {{ name: router, typed_config: {{ "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }} }} ]
-  clusters:
-  - name: site
-    type: STATIC
-    circuit_breakers: {{ thresholds: [ {{ max_requests: 100000, max_pending_requests: 100000, max_connections: 100000 }} ] }}
-    load_assignment: {{ cluster_name: site, endpoints: [ {{ lb_endpoints: [ {{ endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {server} }} }} }} }} ] }} ] }}
-""")
-    (place / "haproxy.cfg").write_text(f"""
-global
-  nbthread 1
-  maxconn 4000
-defaults
-  mode http
-  timeout connect 5s
-  timeout client 60s
-  timeout server 60s
-  http-reuse always
-frontend f
-  bind 127.0.0.1:{ports['haproxy']}
-  default_backend b
-backend b
-  server s 127.0.0.1:{server}
-""")
-    site = f"""upstream site {{ server 127.0.0.1:{server}; keepalive 256; }}
-  server {{ listen 127.0.0.1:{ports['nginx']} http2; listen 127.0.0.1:{ports['nginx'] + 0}; location / {{
-    proxy_pass http://site; proxy_http_version 1.1; proxy_set_header Connection ""; }} }}"""
-    # nginx of Debian 12 speaks HTTP/2 or HTTP/1.1 at a port without TLS, not both.
-    site = site.replace(f" http2; listen 127.0.0.1:{ports['nginx']};", ";")
-    return {
-        "mesh": ([mesh, "proxy", "--workers", "1", "--config", place / "mesh.yaml"], ports["mesh"]),
-        "envoy": ([PEERS / "venv/bin/envoy", "-c", place / "envoy.yaml", "--concurrency", "1",
-                   "--use-dynamic-base-id", "-l", "off"], ports["envoy"]),
-        "nginx": (nginx(place, "proxy", ports["nginx"], site), ports["nginx"]),
-        "haproxy": (["haproxy", "-db", "-f", place / "haproxy.cfg"],
-                    ports["haproxy"]),
-    }
-
-
-def milliseconds(text):
-    number, unit = re.fullmatch(r"([\d.]+)(us|ms|s)", text).groups()
-    return float(number) * {"us": 1e-3, "ms": 1, "s": 1e3}[unit]
-
-
-def load(h2load, port, connections, seconds, http2):
+def load(port, connections, seconds, kind, place):
     """Requests a second, and the p50 and p99 of single requests in ms."""
+    if kind == "tcp-new":
+        return load_of_connections(port, connections, seconds)
     with tempfile.NamedTemporaryFile("r") as log:
-        protocol = ["-m", "16"] if http2 else ["--h1"]
-        command = ["taskset", "-c", "1", h2load, *protocol, "-c", connections, "-t", 1, "-D", seconds,
-                   "--warm-up-time", "1", f"--log-file={log.name}", f"http://127.0.0.1:{port}/1k"]
+        protocol = ["-m", "16"] if kind in ("http2", "grpc") else ["--h1"]
+        path = "1k"
+        if kind == "grpc":
+            protocol += ["-d", place / "message", "-H", "content-type: application/grpc", "-H", "te: trailers"]
+            path = "mesh.interop.Peer/Unary"
+        command = ["taskset", "-c", "1", "h2load", *protocol, "-c", connections, "-t", 1, "-D", seconds,
+                   "--warm-up-time", "1", f"--log-file={log.name}", f"http://127.0.0.1:{port}/{path}"]
         output = subprocess.run([str(part) for part in command], capture_output=True, text=True,
                                 timeout=seconds + 30).stdout
         times = sorted(int(line.split("\t")[2]) for line in log if line.split("\t")[1] == "200")
@@ -182,52 +124,108 @@ def load(h2load, port, connections, seconds, http2):
     return rate, times[len(times) // 2] / 1e3, times[len(times) * 99 // 100] / 1e3
 
 
+def load_of_connections(port, connections, seconds):
+    """The same with a connection for each request, which h2load does not make."""
+    client = pathlib.Path(__file__).with_name("connect.py")
+    command = ["taskset", "-c", "1", "python3", client, port, connections, seconds]
+    output = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=seconds + 60)
+    if output.returncode or output.stderr:
+        raise SystemExit(f"connections failed:\n{output.stderr}")
+    times = sorted(json.loads(output.stdout))
+    return len(times) / seconds, times[len(times) // 2] / 1e3, times[len(times) * 99 // 100] / 1e3
+
+
+class Section:
+    """All proxies for one kind of traffic, running."""
+
+    def __init__(self, kind, place, server, mesh):
+        self.kind, self.place, self.running = kind, place, {}
+        server, self.direct = server
+        carried = "tcp" if kind == "tcp-new" else kind
+        for name in hops.NAMES:
+            port = free_port()
+            command = hops.command(name, place, carried, port, server, mesh)
+            if command:
+                self.running[name] = Running(command, port, 0)
+        self.idle = {name: resident(one.process.pid) for name, one in self.running.items()}
+
+    def end(self):
+        for one in self.running.values():
+            one.end()
+
+    def turn(self, name, connections, seconds):
+        one = self.running.get(name)
+        if not one:
+            return (*load(self.direct, connections, seconds, self.kind, self.place), 0)
+        before, begun = cpu_seconds(one.process.pid), time.monotonic()
+        measured = load(one.port, connections, seconds, self.kind, self.place)
+        spent = (cpu_seconds(one.process.pid) - before) / (time.monotonic() - begun)
+        return (*measured, spent)
+
+    def measure(self, connections, rounds, seconds):
+        turns = {name: [] for name in ["none", *self.running, "again"]}
+        for _ in range(rounds):
+            for name, taken in turns.items():
+                taken.append(self.turn(name, connections, seconds))
+        for name, taken in turns.items():
+            rate, p50, p99, spent = (statistics.median(column) for column in zip(*taken))
+            added = [[mine[at] - none[at] for mine, none in zip(taken, turns["none"])] for at in (1, 2)]
+            cells = [name, connections, f"{rate:.0f}"]
+            if name in self.running:
+                memory = resident(self.running[name].process.pid)
+                cells += [f"{rate / spent:.0f}", f"{spent / rate * 1e6:.1f}"]
+                cells += [f"{statistics.median(one):+.2f}" for one in added]
+                cells += [f"{self.idle[name]:.1f}", f"{memory:.1f}"]
+            else:
+                cells += ["", "", f"{p50:.2f}", f"{p99:.2f}", "", ""]
+            print("|", " | ".join(map(str, cells)), "|", flush=True)
+
+
+def grpc_server():
+    """grpc-go's, and the port of its gRPC."""
+    server = subprocess.Popen(["taskset", "-c", "1", hops.PEERS / "go-peer"], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, text=True)
+    return server, int(server.stdout.readline().split()[2])
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=3)
-    parser.add_argument("--mesh", default=ROOT / "target/release/mesh")
+    parser.add_argument("--quick", action="store_true", help="one round of a second with 16 connections")
+    parser.add_argument("--only", nargs="*", default=KINDS, choices=KINDS)
+    parser.add_argument("--mesh", type=pathlib.Path, default=ROOT / "target/release/mesh")
     parser.add_argument("--connections", type=int, nargs="*", default=[1, 16, 64, 256])
     given = parser.parse_args()
-    h2load = "h2load"
+    if given.quick:
+        given.rounds, given.seconds, given.connections = 1, 1, [16]
     place = pathlib.Path(tempfile.mkdtemp(prefix="mesh-proxies-"))
-    running = {}
+    go = None
+    behind = None
     try:
         (place / "1k").write_bytes(b"x" * 1024)
-        server = free_port()
-        site = f"server {{ listen 127.0.0.1:{server}; root {place}; default_type text/plain; }}"
-        behind = Running(nginx(place, "behind", server, site), server, 1)
-        running["behind"] = behind
-        hops = commands(place, server, given.mesh)
-        for name, (command, port) in hops.items():
-            running[name] = Running(command, port, 0)
-        idle = {name: resident(running[name].process.pid) for name in hops}
-        for http2 in (False, True):
-            print(f"\n{'HTTP/2, 16 streams each' if http2 else 'HTTP/1.1'}, 1 KiB answers")
-            print(f"{'proxy':8} {'conns':>5} {'req/s':>8} {'req/CPU s':>10} {'us CPU':>7} {'p50 ms':>7} {'p99 ms':>7} {'RSS MiB':>8}")
-            for connections in given.connections:
-                rows = {}
-                for _ in range(given.rounds):
-                    for name in ([] if http2 else ["none"]) + list(hops):
-                        if http2 and name in ("nginx", "haproxy"):
-                            continue  # Neither takes both versions at one port without TLS.
-                        port = server if name == "none" else hops[name][1]
-                        pid = None if name == "none" else running[name].process.pid
-                        before = cpu_seconds(pid) if pid else 0
-                        begun = time.monotonic()
-                        rate, p50, p99 = load(h2load, port, connections, given.seconds, http2)
-                        spent = (cpu_seconds(pid) - before) / (time.monotonic() - begun) if pid else 0
-                        rows.setdefault(name, []).append((rate, spent, p50, p99))
-                for name, rounds in rows.items():
-                    rate, spent, p50, p99 = (statistics.median(column) for column in zip(*rounds))
-                    own = "" if name == "none" else f"{rate / spent:10.0f} {spent / rate * 1e6:7.1f}"
-                    memory = "" if name == "none" else f"{resident(running[name].process.pid):8.1f}"
-                    print(f"{name:8} {connections:5} {rate:8.0f} {own:>18} {p50:7.2f} {p99:7.2f} {memory:>8}", flush=True)
-        print("\nresident memory before the first request, MiB:",
-              ", ".join(f"{name} {size:.1f}" for name, size in idle.items()))
+        (place / "message").write_bytes(b"\0" + (1027).to_bytes(4, "big") + b"\x0a\x80\x08" + b"x" * 1024)
+        hops.certificates(place, given.mesh)
+        plain, http2, secured, closing = (free_port() for _ in range(4))
+        behind = Running(hops.behind(place, plain, http2, secured, closing), plain, 1)
+        go, rpc = grpc_server()
+        for kind in given.only:
+            # What is asked through a proxy, and what without one.
+            servers = {"http2": (plain, http2), "mtls": (secured, plain), "grpc": (rpc, rpc), "tcp-new": (closing, closing)}
+            section = Section(kind, place, servers.get(kind, (plain, plain)), given.mesh)
+            try:
+                print(f"\n{kind}\n\n| proxy | connections | req/s | req/CPU s | µs CPU | p50, ms | p99, ms | idle, MiB | after, MiB |")
+                print("|---|--:|--:|--:|--:|--:|--:|--:|--:|")
+                for connections in given.connections:
+                    section.measure(connections, given.rounds, given.seconds)
+            finally:
+                section.end()
     finally:
-        for one in running.values():
-            one.end()
+        if behind:
+            behind.end()
+        if go:
+            go.kill()
+            go.wait()
         shutil.rmtree(place, ignore_errors=True)
 
 
