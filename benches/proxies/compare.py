@@ -28,9 +28,11 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -39,6 +41,11 @@ import hops
 ROOT = hops.ROOT
 KINDS = ["http1", "http2", "mtls", "grpc", "tcp", "tcp-new"]
 TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def ends_in_order():
+    """SIGTERM ends what was started, too."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by a signal"))
 
 
 def free_port():
@@ -89,8 +96,11 @@ class Running:
         self.process = subprocess.Popen(
             ["taskset", "-c", str(cpu), *map(str, command)],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        if port:
+        try:
             listens(port, command)
+        except SystemExit:
+            self.end()
+            raise
 
     def end(self):
         for pid in reversed(processes(self.process.pid)):
@@ -142,11 +152,15 @@ class Section:
         self.kind, self.place, self.running = kind, place, {}
         server, self.direct = server
         carried = "tcp" if kind == "tcp-new" else kind
-        for name in hops.NAMES:
-            port = free_port()
-            command = hops.command(name, place, carried, port, server, mesh)
-            if command:
-                self.running[name] = Running(command, port, 0)
+        try:
+            for name in hops.NAMES:
+                port = free_port()
+                command = hops.command(name, place, carried, port, server, mesh)
+                if command:
+                    self.running[name] = Running(command, port, 0)
+        except SystemExit:
+            self.end()
+            raise
         self.idle = {name: resident(one.process.pid) for name, one in self.running.items()}
 
     def end(self):
@@ -197,6 +211,7 @@ def main():
     parser.add_argument("--mesh", type=pathlib.Path, default=ROOT / "target/release/mesh")
     parser.add_argument("--connections", type=int, nargs="*", default=[1, 16, 64, 256])
     given = parser.parse_args()
+    ends_in_order()
     if given.quick:
         given.rounds, given.seconds, given.connections = 1, 1, [16]
     place = pathlib.Path(tempfile.mkdtemp(prefix="mesh-proxies-"))

@@ -22,7 +22,7 @@ import tempfile
 import time
 
 import hops
-from compare import Running, free_port, resident
+from compare import Running, ends_in_order, free_port, resident
 
 REQUEST = b"GET /1k HTTP/1.1\r\nhost: a\r\n\r\n"
 # Connections from one address: the system has some 28,000 ports for it.
@@ -143,6 +143,7 @@ def main():
     parser.add_argument("--requests", type=int, default=1_000_000)
     parser.add_argument("--mesh", type=pathlib.Path, default=hops.ROOT / "target/release/mesh")
     given = parser.parse_args()
+    ends_in_order()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if most < given.connections + 1000:
