@@ -6,7 +6,7 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -145,11 +145,24 @@ impl Network {
     }
 }
 
-/// A disk of `size` at `path`, which exists.
-pub(crate) fn small_disk(path: &Path, size: &str) {
-    run(Command::new("mount")
-        .args(["-t", "tmpfs", "-o", &format!("size={size}"), "soak"])
-        .arg(path));
+/// A small disk, there until it is dropped: a directory that is one can't be removed.
+#[derive(Debug)]
+pub(crate) struct Disk(PathBuf);
+
+impl Disk {
+    /// A disk of `size` at `path`, which exists.
+    pub(crate) fn mount(path: &Path, size: &str) -> Self {
+        let size = format!("size={size}");
+        run(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "soak"]).arg(path));
+        Self(path.to_owned())
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Who writes on it may be ending still: it goes with its last file.
+        let _unmounted = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
 }
 
 fn ip(arguments: &[&str]) {

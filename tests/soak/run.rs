@@ -4,7 +4,7 @@ use crate::calls::Calls;
 use crate::faults::{Broken, Fault, Needs};
 use crate::lines::{FORMAT, Filed, Piped};
 use crate::load::Load;
-use crate::network::{self, Network};
+use crate::network::{Disk, Network};
 use crate::place::{BACKENDS, Place};
 use crate::process::{Figures, PATIENCE, Process};
 use crate::settings::Settings;
@@ -28,6 +28,7 @@ pub(crate) struct World {
     pub(crate) near_log: Piped,
     pub(crate) far_log: Filed,
     pub(crate) network: Network,
+    _disk: Option<Disk>,
     pub(crate) place: Place,
     settings: Settings,
 }
@@ -37,9 +38,7 @@ impl World {
         let network = if namespaces { Network::lay() } else { Network::none() };
         let place = Place::new(network.address(), settings.keep);
         println!("in {}", place.directory().display());
-        if namespaces {
-            network::small_disk(&place.path("disk"), DISK);
-        }
+        let disk = namespaces.then(|| Disk::mount(&place.path("disk"), DISK));
         let backends = std::array::from_fn(|at| Some(backend(&network, &place, at)));
         let ads = ads(settings, &network, &place);
         let far_log = place.path("disk/app.log");
@@ -70,7 +69,7 @@ impl World {
         }
         let (far_log, settings) = (Filed::new(&far_log), settings.clone());
         let ads = Some(ads);
-        Self { near, far, ads, backends, near_log, far_log, network, place, settings }
+        Self { near, far, ads, backends, near_log, far_log, network, _disk: disk, place, settings }
     }
 
     pub(crate) fn backend(&mut self, at: usize) -> &mut Process {
