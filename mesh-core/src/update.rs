@@ -104,8 +104,8 @@ impl ConfigUpdate {
     }
 
     /// Adds what a program has itself, whatever its source says: its listeners, and the routes, clusters and secrets
-    /// that those need, in place of the source's of the same names. How calls to unknown hosts are answered, and where
-    /// they may go, is the program's; who it is, unless the source says it.
+    /// that those need, in place of the source's of the same names. What it says of its mode, of unknown hosts and of
+    /// where calls may go comes first, if it is not the default; who it is, unless the source says it.
     ///
     /// # Examples
     /// ```
@@ -120,9 +120,16 @@ impl ConfigUpdate {
     /// assert!(update.listeners.contains_key("web"));
     /// ```
     pub fn add_own(&mut self, own: &Self) {
-        self.mode = own.mode;
-        self.unknown_hosts = own.unknown_hosts;
-        self.egress = Arc::clone(&own.egress);
+        // What is as if nothing had been said is the source's to say.
+        if own.mode != Mode::default() {
+            self.mode = own.mode;
+        }
+        if own.unknown_hosts != UnknownHosts::default() {
+            self.unknown_hosts = own.unknown_hosts;
+        }
+        if *own.egress != Egress::default() {
+            self.egress = Arc::clone(&own.egress);
+        }
         self.identity = self.identity.take().or_else(|| own.identity.clone());
         own.clusters.iter().for_each(|(name, cluster)| {
             self.clusters.insert(Arc::clone(name), cluster.clone());

@@ -114,6 +114,24 @@ fn the_environment_may_name_the_control_plane() {
     refused(&mut proxy(&["--outbound", "0.0.0.0:1"]), "invalid_outbound", "lets others");
 }
 
+/// A port by an argument is one more: what the file says of unknown hosts holds.
+#[test]
+fn a_port_beside_those_of_a_file_changes_nothing_else() {
+    let other = server("passed", Duration::ZERO);
+    let text = routes(server("one", Duration::ZERO)) + "unknown_hosts: passthrough\n";
+    let place = Place::new(&text);
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let running = Running::start(&mut place.proxy(&["--outbound", &free.to_string()]));
+    running.line();
+    let ask = |url: &str| crate::proxy::page(&free.to_string(), &format!("GET {url}"));
+    assert!(ask("http://a/").contains("one"));
+    assert!(
+        ask(&format!("http://{other}/")).contains("passed"),
+        "{}",
+        ask(&format!("http://{other}/"))
+    );
+}
+
 #[test]
 fn what_the_control_plane_has_is_in_no_file() {
     let place = Place::new(&routes(server("one", Duration::ZERO)));

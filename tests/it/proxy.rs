@@ -172,7 +172,11 @@ fn it_says_its_ports_and_passes_on_until_it_is_told_to_end() {
 pub(crate) fn page(admin: &str, request: &str) -> String {
     let mut stream = TcpStream::connect(admin).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(format!("{request} HTTP/1.1\r\nHost: {admin}\r\n\r\n").as_bytes()).unwrap();
+    stream
+        .write_all(
+            format!("{request} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n").as_bytes(),
+        )
+        .unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer

@@ -116,3 +116,14 @@ fn what_a_program_has_itself_comes_first() {
     assert_eq!(update.on_demand.unwrap()["outbound|p"], Answer::Served);
     assert_eq!(update.unknown_hosts, UnknownHosts::Passthrough);
 }
+
+/// A program that says nothing of it leaves what its source says of unknown hosts.
+#[test]
+fn what_a_program_does_not_say_is_its_sources() {
+    let mut update = ConfigUpdate::in_code();
+    (update.mode, update.unknown_hosts) = (Mode::Observe, UnknownHosts::Log);
+    Arc::make_mut(&mut update.egress).learn = Some(std::path::Path::new("list").into());
+    let before = update.clone();
+    update.add_own(&ConfigUpdate::in_code());
+    assert_eq!(update, before);
+}
