@@ -6,6 +6,8 @@ use rustix::process::{Pid, Signal, getpgrp, kill_process};
 use rustix::termios::tcgetpgrp;
 use std::ffi::OsString;
 use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use tokio::process::{Child, Command};
@@ -65,7 +67,12 @@ impl Wrapped {
 }
 
 /// Whether keys of the terminal signal all that run with us, the command too: it is in our process group.
+///
+/// The terminal is one of the three, or `/dev/tty`, which some containers don't have.
 fn is_in_foreground() -> bool {
-    let terminal = File::open("/dev/tty").ok();
-    terminal.is_some_and(|terminal| tcgetpgrp(terminal) == Ok(getpgrp()))
+    let is_ours = |terminal: BorrowedFd<'_>| tcgetpgrp(terminal) == Ok(getpgrp());
+    is_ours(io::stdin().as_fd())
+        || is_ours(io::stdout().as_fd())
+        || is_ours(io::stderr().as_fd())
+        || File::open("/dev/tty").is_ok_and(|terminal| is_ours(terminal.as_fd()))
 }

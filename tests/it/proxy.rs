@@ -96,7 +96,7 @@ fn ask_for(socket: &Path, host: &str) -> String {
 /// A proxy that runs; killed when dropped.
 pub(crate) struct Running {
     pub(crate) child: Child,
-    lines: Receiver<String>,
+    pub(crate) lines: Receiver<String>,
 }
 
 impl Drop for Running {
