@@ -16,6 +16,12 @@ mod test;
 
 use std::process::ExitCode;
 
+/// What a burst needed is given back a second later (`.cargo/config.toml`), and not kept for ever: near its limit a
+/// proxy would refuse work for memory that nobody uses.
+#[cfg(all(feature = "jemalloc", not(target_env = "msvc")))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     cli::run()
 }

@@ -110,7 +110,8 @@ def idle(name, command, port, count, tls):
         time.sleep(1)
         before = resident(running.process.pid)
         held = hold(port, count, tls)
-        time.sleep(1)
+        # They are idle, and not just silent for a moment.
+        time.sleep(5)
         after = resident(running.process.pid)
         for stream in held:
             stream.close()

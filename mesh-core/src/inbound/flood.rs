@@ -138,6 +138,12 @@ impl Frames {
         !matches!(self.state, State::Preface(_))
     }
 
+    /// Whether it has turned out to be HTTP/2.
+    #[must_use]
+    pub const fn is_http2(&self) -> bool {
+        matches!(self.state, State::Head(..) | State::Payload(_))
+    }
+
     /// Takes in what was read. `true`: points are used up, and [`settle`](Self::settle) says what follows.
     pub fn read(&mut self, mut bytes: &[u8]) -> bool {
         while !bytes.is_empty() {

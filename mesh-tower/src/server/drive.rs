@@ -11,14 +11,23 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use tokio::time::Instant;
 
+/// How a connection goes on that was run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// It does not.
+    Done,
+    /// It has been silent for so long that it rests.
+    Rests,
+}
+
 /// Runs a connection to its end, or to that of its drain, which `shut_down` begins; the end of the whole
 /// server may come while it is drained for another reason.
-pub(super) async fn drive<F: Future<Output = Result<(), BoxError>>>(
+pub(super) async fn drive<F: Future<Output = Result<End, BoxError>>>(
     mut served: Pin<&mut F>,
     shut_down: impl FnOnce(Pin<&mut F>),
     (drained, ending): (Pin<&mut impl Future<Output = Plan>>, impl Future<Output = Plan>),
     seen: &Seen,
-) -> Result<(), ServeError> {
+) -> Result<End, ServeError> {
     let plan = tokio::select! {
         biased;
         done = served.as_mut() => return done.map_err(ServeError::Http),

@@ -6,6 +6,7 @@
 //! who reads nothing.
 
 use super::head_timer::HeadTimer;
+use super::rest::Spoken;
 use crate::clock;
 use mesh_core::inbound::flood::{Flood, Frames};
 use parking_lot::Mutex;
@@ -62,7 +63,21 @@ impl<I> Guarded<I> {
         Self { io, frames: Frames::new(clock::now()), timer, found, is_begun: false, last: None }
     }
 
+    /// What the client speaks; `None`: that is not known yet.
+    pub(super) const fn spoken(&self) -> Option<Spoken> {
+        if !self.frames.is_begun() {
+            None
+        } else if self.frames.is_http2() {
+            Some(Spoken::Http2)
+        } else {
+            Some(Spoken::Http1)
+        }
+    }
+
     fn came(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if !bytes.is_empty() {
+            self.timer.heard();
+        }
         let is_low = self.frames.read(bytes);
         self.found.0.opened.store(self.frames.opened(), Ordering::Relaxed);
         if !self.is_begun && self.frames.is_begun() {

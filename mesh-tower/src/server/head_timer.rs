@@ -21,6 +21,9 @@ use std::time::{Duration, Instant};
 /// How long a head may take (hyper's own default).
 pub(super) const HEAD: Duration = Duration::from_secs(30);
 
+/// How long a connection of HTTP/1.1 is silent before it rests.
+pub(super) const REST: Duration = Duration::from_secs(1);
+
 /// How long a client may take none of the bytes that wait for it (nginx: `send_timeout`).
 pub(super) const STALL: Duration = Duration::from_secs(60);
 
@@ -38,6 +41,19 @@ struct Shared {
     is_silent: AtomicBool,
     /// Since when the client has taken nothing of what waits for it, in nanoseconds from the origin; 0: nothing waits.
     stalled_since: AtomicU64,
+    /// Something came since a head is waited for.
+    has_heard: AtomicBool,
+    /// No head has come since what serves the connection began: part of one is there.
+    is_begun: AtomicBool,
+}
+
+/// What looking has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// The connection is to end.
+    Late(Late),
+    /// It has been silent for so long that hyper need not wait for it.
+    Rests,
 }
 
 /// Why a connection ends that hyper would keep.
@@ -71,7 +87,32 @@ impl HeadTimer {
         let origin = tokio::time::Instant::now().into_std();
         let (late_at, is_late) = (AtomicU64::new(0), AtomicBool::new(false));
         let (is_silent, stalled_since) = (AtomicBool::new(true), AtomicU64::new(0));
-        Self(Arc::new(Shared { origin, late_at, is_late, is_silent, stalled_since }))
+        let (has_heard, is_begun) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self(Arc::new(Shared {
+            origin,
+            late_at,
+            is_late,
+            is_silent,
+            stalled_since,
+            has_heard,
+            is_begun,
+        }))
+    }
+
+    /// Something serves the connection from now on, for part of a head is there.
+    pub(super) fn serves(&self) {
+        self.0.is_begun.store(true, Ordering::Relaxed);
+    }
+
+    /// Something came.
+    pub(super) fn heard(&self) {
+        self.0.has_heard.store(true, Ordering::Relaxed);
+    }
+
+    /// When a connection is late that has not said what it speaks; `None`: it has.
+    pub(super) fn silent_until(&self) -> Option<tokio::time::Instant> {
+        let is_silent = self.0.is_silent.load(Ordering::Relaxed);
+        is_silent.then(|| tokio::time::Instant::from(self.0.origin) + HEAD)
     }
 
     /// It is known what is spoken.
@@ -91,35 +132,42 @@ impl HeadTimer {
 
     /// A head is waited for, until then.
     fn expect(&self, deadline: Instant) {
+        self.0.has_heard.store(false, Ordering::Relaxed);
         self.0.late_at.store(self.0.since_origin(deadline), Ordering::Relaxed);
     }
 
     /// Looks at them as long as it is polled, before hyper is, in the same task. Of heads hyper is told; it ends with
-    /// what hyper does not look at.
-    pub(super) async fn look(self) -> Late {
+    /// what hyper does not look at. `rests`: a connection that is silent for [`REST`] is to be found, too.
+    pub(super) async fn look(self, rests: bool) -> Seen {
         let shared = &*self.0;
         loop {
             let now = tokio::time::Instant::now();
             // Whoever begins to wait from now on is not late before that.
-            let mut next = now + HEAD;
+            let mut next = now + if rests { REST } else { HEAD };
             if let Some(late_at) = shared.at(&shared.late_at) {
                 if late_at <= now {
                     shared.is_late.store(true, Ordering::Relaxed);
                     // hyper ends it.
                     std::future::pending::<()>().await;
                 }
-                next = late_at;
+                next = next.min(late_at);
+                if rests && shared.is_quiet() {
+                    let rests_at = late_at - (HEAD - REST);
+                    if rests_at <= now {
+                        return Seen::Rests;
+                    }
+                    next = next.min(rests_at);
+                }
             }
-            if shared.is_silent.load(Ordering::Relaxed) {
-                let late_at = tokio::time::Instant::from(shared.origin) + HEAD;
+            if let Some(late_at) = self.silent_until() {
                 if late_at <= now {
-                    return Late::Silent;
+                    return Seen::Late(Late::Silent);
                 }
                 next = next.min(late_at);
             }
             if let Some(since) = shared.at(&shared.stalled_since) {
                 if since + STALL <= now {
-                    return Late::Stalled;
+                    return Seen::Late(Late::Stalled);
                 }
                 next = next.min(since + STALL);
             }
@@ -129,6 +177,13 @@ impl HeadTimer {
 }
 
 impl Shared {
+    /// Whether nothing of a request is there, nor of an answer.
+    fn is_quiet(&self) -> bool {
+        !self.has_heard.load(Ordering::Relaxed)
+            && !self.is_begun.load(Ordering::Relaxed)
+            && self.at(&self.stalled_since).is_none()
+    }
+
     fn since_origin(&self, at: Instant) -> u64 {
         let nanos = at.saturating_duration_since(self.origin).as_nanos();
         u64::try_from(nanos).unwrap_or(u64::MAX).max(1)
@@ -174,6 +229,7 @@ impl Future for Head {
 impl Drop for Head {
     fn drop(&mut self) {
         self.0.late_at.store(0, Ordering::Relaxed);
+        self.0.is_begun.store(false, Ordering::Relaxed);
     }
 }
 
@@ -187,7 +243,7 @@ mod tests {
     async fn late(heads: &[(u64, u64)]) -> Option<u64> {
         let (start, timer) = (tokio::time::Instant::now(), HeadTimer::new());
         timer.begun();
-        let (mut look, mut head) = (pin!(timer.clone().look()), None::<Pin<Box<dyn Sleep>>>);
+        let (mut look, mut head) = (pin!(timer.clone().look(false)), None::<Pin<Box<dyn Sleep>>>);
         for second in 0..200 {
             // As a connection does: first who looks, then hyper.
             let mut cx = Context::from_waker(Waker::noop());
@@ -224,16 +280,75 @@ mod tests {
     /// When a connection ends that is told so.
     async fn ends(tell: impl Fn(&HeadTimer, u64)) -> Option<(u64, Late)> {
         let (start, timer) = (tokio::time::Instant::now(), HeadTimer::new());
-        let mut look = pin!(timer.clone().look());
+        let mut look = pin!(timer.clone().look(false));
         for second in 0..400 {
             tell(&timer, second);
             let mut cx = Context::from_waker(Waker::noop());
-            if let Poll::Ready(late) = look.as_mut().poll(&mut cx) {
+            if let Poll::Ready(Seen::Late(late)) = look.as_mut().poll(&mut cx) {
                 return Some((start.elapsed().as_secs(), late));
             }
             tokio::time::advance(Duration::from_secs(1)).await;
         }
         None
+    }
+
+    /// When a connection rests that is told so.
+    async fn rests(
+        tell: impl Fn(&HeadTimer, u64, &mut Option<Pin<Box<dyn Sleep>>>),
+    ) -> Option<u64> {
+        let (start, timer) = (tokio::time::Instant::now(), HeadTimer::new());
+        timer.begun();
+        let (mut look, mut head) = (pin!(timer.clone().look(true)), None);
+        for second in 0..29 {
+            tell(&timer, second, &mut head);
+            let mut cx = Context::from_waker(Waker::noop());
+            if look.as_mut().poll(&mut cx) == Poll::Ready(Seen::Rests) {
+                return Some(start.elapsed().as_secs());
+            }
+            tokio::time::advance(REST).await;
+        }
+        None
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_silent_between_two_requests_rests() {
+        let waits = |timer: &HeadTimer| Some(timer.sleep(HEAD));
+        let at = |from| {
+            move |timer: &HeadTimer, second, head: &mut Option<_>| {
+                if second == from {
+                    *head = waits(timer);
+                }
+            }
+        };
+        assert_eq!(rests(at(0)).await, Some(1));
+        assert_eq!(rests(at(7)).await, Some(8));
+        // No head is waited for: a request is there.
+        assert_eq!(rests(|_, _, _| {}).await, None);
+        // Part of the next head is.
+        let heard = |timer: &HeadTimer, second, head: &mut Option<_>| {
+            at(3)(timer, second, head);
+            timer.heard();
+        };
+        assert_eq!(rests(heard).await, None);
+        // And was before it was waited for.
+        let begun = |timer: &HeadTimer, second, head: &mut Option<_>| {
+            if second == 0 {
+                timer.serves();
+            }
+            at(3)(timer, second, head);
+            // It is there, and one more is waited for.
+            if second == 9 {
+                *head = None;
+                *head = waits(timer);
+            }
+        };
+        assert_eq!(rests(begun).await, Some(10));
+        // Part of an answer.
+        let stalls = |timer: &HeadTimer, second, head: &mut Option<_>| {
+            at(3)(timer, second, head);
+            timer.stalls(second < 12);
+        };
+        assert_eq!(rests(stalls).await, Some(12));
     }
 
     #[tokio::test(start_paused = true)]

@@ -50,6 +50,9 @@ pub(super) struct PerConnection<S> {
     pub(super) identifies: bool,
 }
 
+// The service is called, and nowhere pinned.
+impl<S> Unpin for PerConnection<S> {}
+
 impl<S> PerConnection<S> {
     pub(super) const fn new(service: S, connection: Arc<Connection>, seen: Arc<Seen>) -> Self {
         Self { service, connection, seen, identifies: false }

@@ -26,6 +26,11 @@ impl<I> Rewind<I> {
     pub(super) const fn new(read: Bytes, io: I) -> Self {
         Self { read, io }
     }
+
+    /// The stream, and what is still to be read before it.
+    pub(super) fn into_parts(self) -> (Bytes, I) {
+        (self.read, self.io)
+    }
 }
 
 impl<I> fmt::Debug for AcceptedIo<I> {

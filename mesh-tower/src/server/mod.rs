@@ -15,6 +15,7 @@
 //! | `head_timer.rs` | how long a head of HTTP/1.1 may take, and a client that says or reads nothing |
 //! | `guarded.rs`, `broken.rs` | who floods a connection; why one ended before its time |
 //! | `when_woken.rs` | what is polled only when it was woken |
+//! | `serving.rs`, `rest.rs` | a connection of HTTP, from its first byte on; who is silent, and small |
 //! | `drain.rs` | how connections end without losing a call |
 //! | `drive.rs` | a connection, run to its end or to that of its drain |
 //! | `keeper.rs` | what changes with the configuration: serving or not, which connections end |
@@ -35,7 +36,9 @@ mod keeper;
 mod layer;
 mod listen;
 mod open;
+mod rest;
 mod serve;
+mod serving;
 mod streams;
 mod tunnels;
 #[cfg(feature = "tls")]

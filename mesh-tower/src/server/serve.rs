@@ -4,8 +4,8 @@
 //! own. Each request carries an `Arc<`[`Connection`](super::Connection)`>` in its extensions, and reaches the
 //! service by a [`ServerLayer`]: only if a route takes it and the filters let it.
 //!
-//! Bounds: a handshake has the time of its chain; a head, its chain's limits, and 30 s over HTTP/1.1, the
-//! wait on an idle connection included (hyper's default); the first byte, 30 s; a client that reads nothing, 60 s;
+//! Bounds: a handshake has the time of its chain; a head, its chain's limits, and 30 s over HTTP/1.1 from its first byte
+//! on (hyper's default); the first byte, 30 s; an idle connection of HTTP/1.1, an hour; a client that reads nothing, 60 s;
 //! HTTP/2, 200 streams a connection (hyper's default), 64 KiB that wait on each of them, and frames that carry nothing
 //! as [`Frames`](mesh_core::inbound::flood::Frames) says. How many connections there are is for the operating system
 //! to say, or for [`Builder::overload`](crate::Builder::overload).
@@ -14,15 +14,14 @@ use super::accept::{Accepted, Acceptor, Ends};
 use super::accept_error::AcceptError;
 use super::broken;
 use super::drain::{Drains, Plan};
-use super::drive::{drive, plan, until_drained};
-use super::guarded::{Found, Guarded};
-use super::head_timer::{HEAD, HeadTimer, Late};
+use super::drive::{plan, until_drained};
+use super::guarded::Found;
+use super::head_timer::HeadTimer;
 use super::http::{PerConnection, Seen};
 use super::keeper::{self, Keeper, ServingMode};
 use super::layer::{AuditSink, RequestBody, ServerLayer};
 use super::listen::{Listen, elsewhere};
-use super::streams::{Running, Streams};
-use super::when_woken::WhenWoken;
+use super::serving::Serving;
 use crate::body::BoxError;
 use crate::clock;
 use crate::mesh::Mesh;
@@ -33,18 +32,14 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
-use hyper_util::server::conn::auto;
 use mesh_core::inbound::flood::Flood;
 use mesh_core::model::Address;
-use mesh_core::model::filter_chain::RequestLimits;
-use pin_project::pin_project;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower_layer::Layer as _;
@@ -58,12 +53,6 @@ const MAX_WAITING: usize = 4096;
 
 /// What closing may take after the deadline.
 const SLACK: Duration = Duration::from_millis(500);
-
-/// How much waits for a client on a stream of HTTP/2 (hyper's own: 400 KiB, of 200 streams 80 MB).
-const MAX_WAITS: usize = 64 * 1024;
-
-/// The least buffer that hyper takes for HTTP/1.1.
-const MIN_BUFFER: usize = 8192;
 
 /// A server for one listener of the configuration. Clones are the same.
 ///
@@ -238,7 +227,8 @@ impl MeshServer {
             let entered = self.0.drains.enter();
             drop(tokio::spawn(async move {
                 let _entered = entered;
-                if let Err(error) = server.connection(io, ends, bound.as_ref(), takers).await {
+                let served = server.run(io, ends, bound.as_ref(), takers).await;
+                if let Err(error) = server.counted(served) {
                     server.0.keeper.failed(&server.0.acceptor, ends, &error);
                 }
             }));
@@ -297,33 +287,18 @@ impl MeshServer {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        self.connection(io, ends, None, (service, None)).await
+        self.counted(self.run(io, ends, None, (service, None)).await)
     }
 
-    /// Serves a connection, and counts it if it breaks.
-    async fn connection<I, S, B>(
-        &self,
-        io: I,
-        ends: Ends,
-        bound: Option<&Address>,
-        takers: (S, Option<Forwards>),
-    ) -> Result<(), ServeError>
-    where
-        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        S: Service<Request<RequestBody<Incoming>>, Response = Response<B>>,
-        S: Clone + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Into<BoxError>,
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
-        let served = self.run(io, ends, bound, takers).await;
+    /// Counts a connection that broke.
+    fn counted(&self, served: Result<(), ServeError>) -> Result<(), ServeError> {
         if let Some(reason) = served.as_ref().err().and_then(broken::reason) {
             self.0.acceptor.broken(reason);
         }
         served
     }
 
+    /// Serves a connection.
     async fn run<I, S, B>(
         &self,
         io: I,
@@ -346,50 +321,46 @@ impl MeshServer {
             acceptor.refuse(&error);
             return Err(error.into());
         }
-        let accepted = tokio::select! {
-            biased;
-            accepted = acceptor.accept(io, ends) => accepted?,
-            () = self.0.drains.quiet() => return Err(ServeError::Silent),
+        let accepted = async {
+            tokio::select! {
+                biased;
+                accepted = acceptor.accept(io, ends) => accepted.map_err(ServeError::from),
+                () = self.0.drains.quiet() => Err(ServeError::Silent),
+            }
         };
-        let Accepted { io, connection, mut open } = accepted;
+        // A handshake needs much for a moment, and a connection may live for long: its memory is given back.
+        let Accepted { io, connection, mut open } = Box::pin(accepted).await?;
         let listener = acceptor.listener();
         let mut place = self.0.drains.join(&connection.chain, listener.as_deref(), clock::wall());
-        let ending = || self.0.drains.ending();
         if let (None, Some(Forwards { bytes: Some(bytes) })) = (connection.chain.http(), &forwards)
         {
-            let carried = pin!(bytes.carry(io, &connection));
+            let mut carried = Box::pin(bytes.carry(io, &connection));
             let plan = plan(acceptor, &mut place, &mut open);
-            return until_drained(carried, plan, ending()).await;
+            return until_drained(carried.as_mut(), plan, self.0.drains.ending()).await;
         }
-        let limits = connection.chain.http().map(|http| http.model().limits).unwrap_or_default();
         let seen = Arc::new(Seen::default());
         let service = self.0.layer.load().layer(service);
         let tunnels = connection.tunnels.clone();
+        let limits = connection.chain.http().map(|http| http.model().limits).unwrap_or_default();
         let mut service = PerConnection::new(service, connection, Arc::clone(&seen));
         service.identifies = forwards.is_some();
-        let heads = HeadTimer::new();
-        let streams = Streams::default();
-        let builder = builder(limits, heads.clone(), streams.clone());
         let found = Found::default();
-        let io = Guarded::new(io, heads.clone(), found.clone());
-        let served = builder.serve_connection_with_upgrades(TokioIo::new(io), service);
-        let served =
-            Served { heads: WhenWoken::new(heads.look()), running: Running::new(streams), served };
-        let shut_down = |served: Pin<&mut Served<_, auto::UpgradeableConnection<'_, _, _, _>>>| {
-            served.project().served.graceful_shutdown();
+        let serving = Serving {
+            limits,
+            seen: &seen,
+            heads: HeadTimer::new(),
+            found: found.clone(),
+            ending: || self.0.drains.ending(),
         };
-        {
-            let planned = pin!(WhenWoken::new(plan(acceptor, &mut place, &mut open)));
-            let driven = drive(pin!(served), shut_down, (planned, ending()), &seen).await;
-            acceptor.unborn(found.opened().saturating_sub(seen.requests()));
-            if driven.is_err() {
-                tunnels.close();
-            }
-            driven.map_err(|error| broken::found(error, &found))?;
+        let served = serving.serve(io, service, plan(acceptor, &mut place, &mut open)).await;
+        acceptor.unborn(found.opened().saturating_sub(seen.requests()));
+        if served.is_err() {
+            tunnels.close();
         }
+        served.map_err(|error| broken::found(error, &found))?;
         let ended = pin!(tunnels.ended());
         let planned = plan(acceptor, &mut place, &mut open);
-        let ended = until_drained(ended, planned, ending()).await;
+        let ended = until_drained(ended, planned, self.0.drains.ending()).await;
         // Nobody is left, or they are told.
         tunnels.close();
         ended
@@ -430,49 +401,6 @@ impl WeakServer {
     pub(crate) fn upgrade(&self) -> Option<MeshServer> {
         self.0.upgrade().map(MeshServer)
     }
-}
-
-/// A connection, and what it does itself in hyper's place: it looks at its heads, first, so that hyper sees what it
-/// says, and runs its requests.
-#[pin_project]
-struct Served<T, C> {
-    #[pin]
-    heads: WhenWoken<T>,
-    running: Running,
-    #[pin]
-    served: C,
-}
-
-impl<T, C> Future for Served<T, C>
-where
-    T: Future<Output = Late>,
-    C: Future<Output = Result<(), BoxError>>,
-{
-    type Output = C::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
-        let this = self.project();
-        match this.heads.poll(cx) {
-            Poll::Pending => this.running.poll(cx, |cx| this.served.poll(cx)),
-            Poll::Ready(late) => Poll::Ready(Err(late.into())),
-        }
-    }
-}
-
-/// hyper's settings for a chain's limits.
-fn builder(limits: RequestLimits, heads: HeadTimer, streams: Streams) -> auto::Builder<Streams> {
-    let mut builder = auto::Builder::new(streams);
-    let head = usize::try_from(limits.max_header_bytes).unwrap_or(usize::MAX);
-    let mut http1 = builder.http1();
-    http1.timer(heads).header_read_timeout(HEAD).max_buf_size(head.max(MIN_BUFFER));
-    // hyper's own, for which it needs no memory.
-    if limits.max_headers != RequestLimits::default().max_headers {
-        http1.max_headers(usize::try_from(limits.max_headers).unwrap_or(usize::MAX));
-    }
-    // What is larger than its chain allows, and not twice as large, is answered by us, with a reason; the rest by h2.
-    let heads = limits.max_header_bytes.saturating_mul(2);
-    builder.http2().max_header_list_size(heads).max_send_buf_size(MAX_WAITS);
-    builder
 }
 
 /// Whether only the connection that was to be accepted is lost.

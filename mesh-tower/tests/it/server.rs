@@ -6,6 +6,7 @@ mod drain;
 mod heads;
 mod many;
 mod ready;
+mod rest;
 mod services;
 pub(crate) mod world;
 

@@ -1,6 +1,6 @@
 //! Connections, handshakes and tunnels.
 
-use super::world::{Case, World, at, check, connect};
+use super::world::{Case, World, at, check, connect, get};
 use std::io::{Read, Write};
 
 const FAILED: &str = "mesh_server_handshakes_failed_total{";
@@ -18,6 +18,30 @@ fn connections_that_come_and_go() {
             drop(connect(port));
         }
     });
+}
+
+/// Not an attack, but what there is most of: each costs a few KiB, and not what a request needs.
+#[test]
+fn connections_that_are_idle() {
+    const COUNT: u64 = 600;
+    let world = World::new(&[]);
+    for port in [world.outbound, world.inbound] {
+        let asked = |count| -> Vec<_> {
+            let one = |_| {
+                let mut kept = None;
+                assert_eq!(get(port, &mut kept), Ok(200));
+                kept
+            };
+            (0..count).map(one).collect()
+        };
+        // What the first ones need once is not theirs.
+        drop(asked(20));
+        let before = world.resident();
+        let _held = asked(COUNT);
+        world.eventually("they rest", |world| {
+            world.resident().saturating_sub(before) < COUNT * 16 * 1024
+        });
+    }
 }
 
 /// A ClientHello of which the rest never comes.

@@ -1,0 +1,297 @@
+//! A connection of HTTP, from its first byte to its end.
+//!
+//! ```text
+//!            something came           HTTP/2, or HTTP/1.1
+//!  Rest ──────────────────────> hyper serves it ──> it has ended
+//!   ^                               │
+//!   └────── silent for a second ────┘  HTTP/1.1
+//! ```
+//!
+//! What serves has memory of its own, which is given back with it: a connection that rests is small.
+
+use super::drain::Plan;
+use super::drive::{End, drive};
+use super::guarded::{Found, Guarded};
+use super::head_timer::{self, HEAD, HeadTimer, Late};
+use super::http::{PerConnection, Seen};
+use super::io::{AcceptedIo, Rewind};
+use super::rest::{Rest, Spoken};
+use super::serve::ServeError;
+use super::streams::{Running, Streams};
+use super::when_woken::WhenWoken;
+use crate::body::BoxError;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::Service;
+use hyper_util::rt::TokioIo;
+use mesh_core::model::filter_chain::RequestLimits;
+use pin_project::pin_project;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, timeout_at};
+
+/// How long a connection of HTTP/1.1 may rest (Envoy: `common_http_protocol_options.idle_timeout`, its default).
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// How much waits for a client on a stream of HTTP/2 (hyper's own: 400 KiB, of 200 streams 80 MB).
+const MAX_WAITS: usize = 64 * 1024;
+
+/// The least buffer that hyper takes for HTTP/1.1.
+const MIN_BUFFER: usize = 8192;
+
+/// What a connection of HTTP is served with.
+pub(super) struct Serving<'c, E> {
+    pub(super) limits: RequestLimits,
+    pub(super) seen: &'c Seen,
+    pub(super) heads: HeadTimer,
+    pub(super) found: Found,
+    /// Tells when the whole server ends.
+    pub(super) ending: E,
+}
+
+/// The bytes of a connection, as hyper reads them.
+type Io<I> = TokioIo<Rewind<Guarded<AcceptedIo<I>>>>;
+
+/// A connection that was silent, to go on with when something comes.
+struct Silent<I, S> {
+    io: Guarded<AcceptedIo<I>>,
+    service: PerConnection<S>,
+    /// What came after all.
+    came: Bytes,
+}
+
+impl<E, F> Serving<'_, E>
+where
+    E: Fn() -> F,
+    F: Future<Output = Plan>,
+{
+    /// Serves it to its end, or to that of its drain.
+    pub(super) async fn serve<I, S, B>(
+        &self,
+        io: AcceptedIo<I>,
+        mut service: PerConnection<S>,
+        drained: impl Future<Output = Plan>,
+    ) -> Result<(), ServeError>
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        PerConnection<S>: Service<Request<Incoming>, Response = Response<B>>,
+        <PerConnection<S> as Service<Request<Incoming>>>::Future: Send + 'static,
+        <PerConnection<S> as Service<Request<Incoming>>>::Error: Into<BoxError>,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let mut rest = Rest::new(Guarded::new(io, self.heads.clone(), self.found.clone()));
+        let mut drained = pin!(Planned { future: WhenWoken::new(drained), plan: None });
+        loop {
+            let Some(spoken) = self.begins(&mut rest, drained.as_mut()).await? else {
+                return Ok(());
+            };
+            let mut io = rest.into_io();
+            // What serves is on the heap as long as it does.
+            if spoken == Spoken::Http2 {
+                return Box::pin(self.http2(io, service, drained)).await;
+            }
+            let mut rests = true;
+            let silent = loop {
+                let served = Box::pin(self.http1(io, service, drained.as_mut(), rests)).await?;
+                let Some(silent) = served else { return Ok(()) };
+                if silent.came.is_empty() {
+                    break silent;
+                }
+                // The beginning of a request was there already. That happens once.
+                (io, service, rests) = (Rewind::new(silent.came, silent.io), silent.service, false);
+            };
+            (rest, service) = (Rest::new(silent.io), silent.service);
+        }
+    }
+
+    /// Waits until there is something to be served; `None`: there will be nothing.
+    async fn begins<I>(
+        &self,
+        rest: &mut Rest<AcceptedIo<I>>,
+        mut drained: Pin<&mut Planned<impl Future<Output = Plan>>>,
+    ) -> Result<Option<Spoken>, ServeError>
+    where
+        I: AsyncRead + AsyncWrite + Unpin,
+    {
+        let silent_until = self.heads.silent_until();
+        let until = silent_until.unwrap_or_else(|| Instant::now() + IDLE);
+        if drained.plan.is_none() {
+            let begun = tokio::select! {
+                biased;
+                begun = timeout_at(until, rest.begins()) => Some(begun),
+                _plan = drained.as_mut() => None,
+            };
+            match begun {
+                Some(Ok(begun)) => return begun.map_err(|error| ServeError::Http(error.into())),
+                Some(Err(_)) if silent_until.is_some() => {
+                    return Err(ServeError::Http(Late::Silent.into()));
+                }
+                Some(Err(_)) => return Ok(None),
+                None => {}
+            }
+        }
+        // A request may be on its way: what answers it says that it is the last.
+        let plan = drained.await;
+        self.seen.drain();
+        match timeout_at(plan.quiet, rest.begins()).await {
+            Ok(begun) => begun.map_err(|error| ServeError::Http(error.into())),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Serves a connection of HTTP/1.1; `Some`: until it was silent for a while, if it may rest.
+    async fn http1<I, S, B>(
+        &self,
+        io: Rewind<Guarded<AcceptedIo<I>>>,
+        service: PerConnection<S>,
+        drained: Pin<&mut Planned<impl Future<Output = Plan>>>,
+        rests: bool,
+    ) -> Result<Option<Silent<I, S>>, ServeError>
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        PerConnection<S>: Service<Request<Incoming>, Response = Response<B>>,
+        <PerConnection<S> as Service<Request<Incoming>>>::Error: Into<BoxError>,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let mut builder = http1::Builder::new();
+        let head = usize::try_from(self.limits.max_header_bytes).unwrap_or(usize::MAX);
+        builder.timer(self.heads.clone()).header_read_timeout(HEAD);
+        builder.max_buf_size(head.max(MIN_BUFFER));
+        // hyper's own, for which it needs no memory.
+        if self.limits.max_headers != RequestLimits::default().max_headers {
+            builder.max_headers(usize::try_from(self.limits.max_headers).unwrap_or(usize::MAX));
+        }
+        let served = builder.serve_connection(TokioIo::new(io), service).with_upgrades();
+        self.heads.serves();
+        let heads = WhenWoken::new(self.heads.clone().look(rests));
+        let mut served = pin!(Http1 { heads, served: Some(served) });
+        let shut_down = |served: Pin<&mut Http1<_, http1::UpgradeableConnection<Io<I>, _>>>| {
+            if let Some(served) = served.project().served {
+                Pin::new(served).graceful_shutdown();
+            }
+        };
+        let plans = (drained, (self.ending)());
+        if drive(served.as_mut(), shut_down, plans, self.seen).await? == End::Done {
+            return Ok(None);
+        }
+        let parts = served.project().served.take().and_then(|served| served.into_parts());
+        Ok(parts.map(|parts| {
+            // What was read first was read long ago.
+            let (_read, io) = parts.io.into_inner().into_parts();
+            Silent { io, service: parts.service, came: parts.read_buf }
+        }))
+    }
+
+    async fn http2<I, S, B>(
+        &self,
+        io: Rewind<Guarded<AcceptedIo<I>>>,
+        service: PerConnection<S>,
+        drained: Pin<&mut Planned<impl Future<Output = Plan>>>,
+    ) -> Result<(), ServeError>
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        PerConnection<S>: Service<Request<Incoming>, Response = Response<B>>,
+        <PerConnection<S> as Service<Request<Incoming>>>::Future: Send + 'static,
+        <PerConnection<S> as Service<Request<Incoming>>>::Error: Into<BoxError>,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let streams = Streams::default();
+        let mut builder = http2::Builder::new(streams.clone());
+        // What is larger than its chain allows, and not twice as large, is answered by us, with a reason; the rest by h2.
+        let heads = self.limits.max_header_bytes.saturating_mul(2);
+        builder.max_header_list_size(heads).max_send_buf_size(MAX_WAITS);
+        let served = builder.serve_connection(TokioIo::new(io), service);
+        let heads = WhenWoken::new(self.heads.clone().look(false));
+        let served = pin!(Http2 { heads, running: Running::new(streams), served });
+        let shut_down = |served: Pin<&mut Http2<_, http2::Connection<Io<I>, _, _>>>| {
+            served.project().served.graceful_shutdown();
+        };
+        drive(served, shut_down, (drained, (self.ending)()), self.seen).await.map(drop)
+    }
+}
+
+/// When the connection is to end, as often as it is asked.
+#[pin_project]
+struct Planned<F> {
+    #[pin]
+    future: WhenWoken<F>,
+    plan: Option<Plan>,
+}
+
+impl<F: Future<Output = Plan>> Future for Planned<F> {
+    type Output = Plan;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Plan> {
+        let this = self.project();
+        let plan = match this.plan {
+            Some(plan) => *plan,
+            None => *this.plan.insert(ready!(this.future.poll(cx))),
+        };
+        Poll::Ready(plan)
+    }
+}
+
+/// A connection of HTTP/1.1, and what it does itself in hyper's place: it looks at its heads, first, so that hyper sees
+/// what it says.
+#[pin_project]
+struct Http1<T, C> {
+    #[pin]
+    heads: WhenWoken<T>,
+    /// `None`: it rests.
+    served: Option<C>,
+}
+
+impl<T, C> Future for Http1<T, C>
+where
+    T: Future<Output = head_timer::Seen>,
+    C: Future<Output = hyper::Result<()>> + Unpin,
+{
+    type Output = Result<End, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        match this.heads.poll(cx) {
+            Poll::Ready(head_timer::Seen::Late(late)) => return Poll::Ready(Err(late.into())),
+            Poll::Ready(head_timer::Seen::Rests) => return Poll::Ready(Ok(End::Rests)),
+            Poll::Pending => {}
+        }
+        let Some(served) = this.served else { return Poll::Pending };
+        Pin::new(served).poll(cx).map_ok(|()| End::Done).map_err(Into::into)
+    }
+}
+
+/// One of HTTP/2: it runs its requests, too.
+#[pin_project]
+struct Http2<T, C> {
+    #[pin]
+    heads: WhenWoken<T>,
+    running: Running,
+    #[pin]
+    served: C,
+}
+
+impl<T, C> Future for Http2<T, C>
+where
+    T: Future<Output = head_timer::Seen>,
+    C: Future<Output = hyper::Result<()>>,
+{
+    type Output = Result<End, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(head_timer::Seen::Late(late)) = this.heads.poll(cx) {
+            return Poll::Ready(Err(late.into()));
+        }
+        let served = this.running.poll(cx, |cx| this.served.poll(cx));
+        served.map_ok(|()| End::Done).map_err(Into::into)
+    }
+}

@@ -1,0 +1,213 @@
+//! Connections of HTTP/1.1 that are silent for a while, of which hyper holds nothing then, and go on.
+
+use super::world::{chain, serving};
+use crate::fixture::{bounded, metric};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use mesh_tower::server::{Ends, MeshServer, RequestBody, ServeError};
+use mesh_tower::{Mesh, MeshBody};
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+use tower::Service;
+
+const REQUEST: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+
+/// Says what it was asked for, and becomes what it is asked to.
+#[derive(Clone, Copy)]
+struct Says;
+
+impl Service<Request<RequestBody<Incoming>>> for Says {
+    type Response = Response<MeshBody>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<RequestBody<Incoming>>) -> Self::Future {
+        let upgrades = request.headers().contains_key("upgrade");
+        let mut response = Response::new(MeshBody::full(Bytes::from(request.uri().to_string())));
+        if upgrades {
+            let becomes = hyper::upgrade::on(&mut request);
+            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+            *response.body_mut() = MeshBody::empty();
+            response.headers_mut().insert("upgrade", "echo".parse().unwrap());
+            response.headers_mut().insert("connection", "upgrade".parse().unwrap());
+            tokio::spawn(async move {
+                let mut io = TokioIo::new(becomes.await.unwrap());
+                let mut said = [0; 5];
+                io.read_exact(&mut said).await.unwrap();
+                io.write_all(&said).await.unwrap();
+            });
+        }
+        ready(Ok(response))
+    }
+}
+
+struct Caller {
+    mesh: Mesh,
+    server: MeshServer,
+    client: DuplexStream,
+    served: JoinHandle<Result<(), ServeError>>,
+}
+
+impl Caller {
+    fn new() -> Self {
+        let mesh = Mesh::builder().config(serving(vec![chain("plain", |_| {})])).build().unwrap();
+        let (client, io) = duplex(4096);
+        let server = mesh.server("web");
+        let ends = Ends { local: None, remote: None };
+        let serving = server.clone();
+        let served = tokio::spawn(async move { serving.serve_connection(io, ends, Says).await });
+        Self { mesh, server, client, served }
+    }
+
+    async fn say(&mut self, what: &str) {
+        self.client.write_all(what.as_bytes()).await.unwrap();
+    }
+
+    /// What comes, up to its end.
+    async fn hear(&mut self, end: &str) -> String {
+        let mut heard = Vec::new();
+        while !heard.ends_with(end.as_bytes()) {
+            let mut piece = [0; 1024];
+            let read = bounded(self.client.read(&mut piece)).await.unwrap();
+            assert!(read > 0, "{}", String::from_utf8_lossy(&heard));
+            heard.extend_from_slice(&piece[..read]);
+        }
+        String::from_utf8(heard).unwrap()
+    }
+
+    async fn ended(mut self) -> Result<(), ServeError> {
+        assert_eq!(bounded(self.client.read(&mut [0; 8])).await.unwrap(), 0, "nothing more");
+        bounded(self.served).await.unwrap()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_goes_on_after_any_silence() {
+    let mut caller = Caller::new();
+    for (at, silence) in [0, 2, 20, 50, 1800, 3590].into_iter().enumerate() {
+        sleep(Duration::from_secs(silence)).await;
+        caller.say(&format!("GET /{at} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+        let answer = caller.hear(&format!("\r\n\r\n/{at}")).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert!(!answer.contains("connection: close"), "{answer}");
+    }
+    let mesh = caller.mesh.clone();
+    drop(caller);
+    assert_eq!(metric(&mesh, "mesh_server_connections_broken_total", &[]), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_byte_by_byte_after_it_is_whole() {
+    let mut caller = Caller::new();
+    for _ in 0..3 {
+        for byte in REQUEST.chars() {
+            caller.say(&byte.to_string()).await;
+            // Slower than a connection comes to rest; faster than a head is late.
+            sleep(Duration::from_millis(1010)).await;
+        }
+        caller.hear("\r\n\r\n/").await;
+        sleep(Duration::from_secs(5)).await;
+    }
+}
+
+/// A head has its 30 s from its first byte, wherever that comes.
+#[tokio::test(start_paused = true)]
+async fn a_head_that_does_not_end_is_late_all_the_same() {
+    for (first, from) in [("", 0), (REQUEST, 0), (REQUEST, 10)] {
+        let mut caller = Caller::new();
+        caller.say(first).await;
+        if !first.is_empty() {
+            caller.hear("\r\n\r\n/").await;
+        }
+        sleep(Duration::from_secs(from)).await;
+        let start = Instant::now();
+        caller.say("GET / HTTP/1.1\r\n").await;
+        assert!(caller.ended().await.is_err());
+        assert_eq!(start.elapsed().as_secs(), 30, "{first:?}, {from}");
+    }
+    // Part of it came with the request before.
+    let mut caller = Caller::new();
+    let start = Instant::now();
+    caller.say(&format!("{REQUEST}GET /")).await;
+    caller.hear("\r\n\r\n/").await;
+    assert!(caller.ended().await.is_err());
+    assert!(start.elapsed().as_secs() <= 31, "{:?}", start.elapsed());
+    // And is the beginning of one that ends in time.
+    let mut caller = Caller::new();
+    caller.say(&format!("{REQUEST}GET /ab")).await;
+    caller.hear("\r\n\r\n/").await;
+    sleep(Duration::from_secs(5)).await;
+    caller.say("c HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    caller.hear("\r\n\r\n/abc").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_an_hour_it_is_closed_without_a_word() {
+    let mut caller = Caller::new();
+    caller.say(REQUEST).await;
+    caller.hear("\r\n\r\n/").await;
+    let (mesh, start) = (caller.mesh.clone(), Instant::now());
+    let ended = timeout(Duration::from_secs(7200), caller.client.read(&mut [0; 8])).await;
+    assert_eq!(ended.unwrap().unwrap(), 0);
+    caller.ended().await.unwrap();
+    assert!((3600..3603).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    assert_eq!(metric(&mesh, "mesh_server_connections_broken_total", &[]), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_while_it_rests_ends_it() {
+    let mut caller = Caller::new();
+    caller.say(REQUEST).await;
+    caller.hear("\r\n\r\n/").await;
+    sleep(Duration::from_secs(5)).await;
+    caller.client.shutdown().await.unwrap();
+    caller.ended().await.unwrap();
+}
+
+/// Drained while it rests, it is told with the answer to what comes in time, and closed otherwise.
+#[tokio::test(start_paused = true)]
+async fn it_is_drained_as_one_that_does_not_rest() {
+    for asks in [false, true] {
+        let mut caller = Caller::new();
+        caller.say(REQUEST).await;
+        caller.hear("\r\n\r\n/").await;
+        sleep(Duration::from_secs(5)).await;
+        let (server, start) = (caller.server.clone(), Instant::now());
+        let drained = tokio::spawn(async move { server.drain(Duration::from_secs(20)).await });
+        sleep(Duration::from_millis(500)).await;
+        if asks {
+            caller.say(REQUEST).await;
+            let answer = caller.hear("\r\n\r\n/").await;
+            assert!(answer.contains("connection: close\r\n"), "{answer}");
+        }
+        caller.ended().await.unwrap();
+        bounded(drained).await.unwrap();
+        assert!(start.elapsed() <= Duration::from_secs(2), "{:?}", start.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_may_become_another_protocol() {
+    let mut caller = Caller::new();
+    caller.say(REQUEST).await;
+    caller.hear("\r\n\r\n/").await;
+    sleep(Duration::from_secs(5)).await;
+    caller.say("GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\nhe").await;
+    let answer = caller.hear("\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+    // As long as it likes: it is no HTTP any more.
+    sleep(Duration::from_secs(100)).await;
+    caller.say("llo").await;
+    assert_eq!(caller.hear("hello").await, "hello");
+}
