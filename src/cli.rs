@@ -7,7 +7,7 @@
 
 #[cfg(unix)]
 use crate::proxy;
-use crate::{ads, certs, check, explain, schema, shell, test};
+use crate::{ads, certs, check, explain, iptables, schema, shell, test};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::fmt;
 use std::process::ExitCode;
@@ -30,6 +30,8 @@ enum Command {
     Check(check::Arguments),
     /// Tells what becomes of a request and why, or what a code means.
     Explain(explain::Arguments),
+    /// Prints the rules that lead connections to the ports of `capture`, for a shell, or what takes them away.
+    Iptables(iptables::Arguments),
     /// Compares what becomes of requests with what is expected.
     Test(test::Arguments),
     /// Passes on what comes to the ports of a configuration, beside or around a service in any language.
@@ -77,6 +79,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Certs(arguments) => certs::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Iptables(arguments) => iptables::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Completions(arguments) => shell::completions(&arguments, Cli::command()),
         Command::Man(arguments) => shell::man(&arguments, Cli::command()),

@@ -7,6 +7,7 @@ mod cli;
 mod diagnostics;
 mod explain;
 mod files;
+mod iptables;
 mod output;
 #[cfg(unix)]
 mod proxy;

@@ -77,7 +77,7 @@ pub(crate) async fn start(
     drop(tokio::spawn(async move {
         while let Ok((stream, remote)) = listener.accept().await {
             counts.connections.fetch_add(1, Ordering::Relaxed);
-            let ends = Ends { local: Some(address), remote: Some(remote) };
+            let ends = Ends { local: Some(address), remote: Some(remote), ..Ends::default() };
             let (server, counts) = (server.clone(), Arc::clone(&counts));
             drop(tokio::spawn(async move {
                 // Whoever called sees that there is no answer.

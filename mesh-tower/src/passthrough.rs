@@ -13,12 +13,14 @@ use crate::dns::Resolve;
 use crate::net::Shared;
 use crate::observe::events::{CloseReason, Security};
 use crate::observe::registry::Registry;
+use crate::proxy::Captured;
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Uri};
 use mesh_core::egress::{CompiledEgress, EgressVerdict};
 use mesh_core::model::{Address, ConnectionOptions, TlsPolicy};
 use mesh_core::outcome::{ConnectFailure, Failure, Overflow, ProtocolFailure};
+use mesh_core::update::UnknownHosts;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fmt;
@@ -66,7 +68,7 @@ impl Passthrough {
         if let Some(uri) = with_host(&request) {
             *request.uri_mut() = uri;
         }
-        match self.origin(request.uri(), egress) {
+        match self.origin(&request, egress) {
             Ok(origin) => Ok(origin.pool.send(&origin.settings, request)),
             Err(failure) => Err(unsent(failure, request)),
         }
@@ -81,7 +83,7 @@ impl Passthrough {
         if let Some(uri) = with_host(&request) {
             *request.uri_mut() = uri;
         }
-        match self.origin(request.uri(), egress) {
+        match self.origin(&request, egress) {
             Ok(origin) => Ok(origin.pool.open(&origin.settings, request)),
             Err(failure) => Err(unsent(failure, request)),
         }
@@ -102,8 +104,14 @@ impl Passthrough {
         }
     }
 
-    fn origin(&self, uri: &Uri, egress: &Arc<CompiledEgress>) -> Result<Arc<OriginPool>, Failure> {
-        let Some(authority) = uri.authority() else {
+    fn origin(
+        &self,
+        request: &Request<MeshBody>,
+        egress: &Arc<CompiledEgress>,
+    ) -> Result<Arc<OriginPool>, Failure> {
+        let uri = request.uri();
+        let captured = captured(request, egress);
+        let Some(authority) = captured.as_ref().or_else(|| uri.authority()) else {
             return Err(Failure::Protocol(ProtocolFailure::InvalidRequest));
         };
         if uri.scheme_str().is_some_and(|scheme| scheme != "http") {
@@ -164,6 +172,14 @@ impl Passthrough {
         let address = Address::Socket(SocketAddr::from(([0, 0, 0, 0], port)));
         OriginPool { pool: EndpointPool::new(address), settings: Arc::new(settings) }
     }
+}
+
+/// Where a captured request goes that no rule of `egress` holds back: where its connection was meant to go (Envoy:
+/// `ORIGINAL_DST`). With rules it is its name that was allowed, and so its name says where it goes.
+fn captured(request: &Request<MeshBody>, egress: &CompiledEgress) -> Option<Authority> {
+    let Captured(original) = request.extensions().get()?;
+    let holds_back = egress.unknown_hosts() == UnknownHosts::Refuse;
+    (!holds_back).then(|| Authority::try_from(original.to_string()).ok()).flatten()
 }
 
 #[cold]

@@ -14,6 +14,7 @@
 mod ads;
 mod answers;
 mod bodies;
+mod capture;
 #[path = "../../mesh-xds/tests/it/certificates.rs"]
 mod certificates;
 mod client;

@@ -85,7 +85,8 @@ impl Served {
             loop {
                 let (io, remote) = socket.accept().await.unwrap();
                 let (server, says) = (accepts.clone(), Arc::clone(&says));
-                let ends = Ends { local: io.local_addr().ok(), remote: Some(remote) };
+                let ends =
+                    Ends { local: io.local_addr().ok(), remote: Some(remote), ..Ends::default() };
                 tokio::spawn(async move {
                     let service = tower::service_fn(answer);
                     let served = server.serve_connection::<TcpStream, _, _>(io, ends, service);

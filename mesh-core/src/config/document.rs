@@ -206,6 +206,7 @@ pub(super) fn read<'n>(reader: &mut Reader<'_>, roots: &'n [Rc<Node>]) -> Draft<
     virtual_host::check_domains(reader, &draft.hosts);
     check_ports(reader, &draft);
     check_exits(reader, &draft);
+    outbound::check_captures(reader, draft.outbound.values());
     draft
 }
 

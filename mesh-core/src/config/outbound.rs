@@ -12,11 +12,11 @@ use super::inbound::{PROTOCOL, PROTOCOLS, only_route};
 use super::node::{Entry, Node, Span};
 use super::route::{self, CLUSTER_KEYS, FORWARD_KEYS};
 use super::shape::{Key, Kind, Shape, key};
-use super::value::word;
+use super::value::{Value, word};
 use super::{code, reader::Reader};
 use crate::model::filter_chain::{EscapedSlashes, ForwardClientCert};
 use crate::model::{
-    Address, ClusterSpecifier, FilterChain, Forward, ForwardAction, ForwardTo,
+    Address, Capture, ClusterSpecifier, FilterChain, Forward, ForwardAction, ForwardTo,
     HttpConnectionManager, Listener, Protocol, VirtualHost,
 };
 use std::collections::BTreeMap;
@@ -37,11 +37,17 @@ const PORT_KEYS: &[Key] = &[
         "http, or tcp: bytes. Default tcp before clusters of `protocol: tcp`, else http.",
     ),
     key(
+        "capture",
+        Kind::Either(&[Kind::Flag, Kind::OneOrMany(&CAPTURED_PORT)]),
+        "Connections that the system leads here (`mesh iptables`), though they were made to others: those to these ports, or with true those that no other port captures. Their original destination takes the place of an authority for bytes, and that of an unknown host. Linux. Default false.",
+    ),
+    key(
         "proxy_protocol",
         Kind::Flag,
         "Each connection begins with a header of the PROXY protocol, version 1 or 2; one without is closed. Default false.",
     ),
 ];
+const CAPTURED_PORT: Kind = Kind::Count { least: 1, most: 65_535 };
 static OUTBOUND: Shape = Shape::new("outbound", &[PORT_KEYS, CLUSTER_KEYS, FORWARD_KEYS]);
 /// One port.
 pub(super) static OUTBOUND_KIND: Kind = Kind::Mapping(&OUTBOUND);
@@ -97,6 +103,7 @@ pub(super) fn outbound<'n>(
     listener.address = fields.value("listen").and_then(|(node, _)| address(reader, node));
     let is_open = check_open(reader, &fields, listener.address.as_ref());
     fields.set(reader, "proxy_protocol", &mut listener.proxy_protocol);
+    listener.capture = fields.read::<Captured>(reader, "capture").and_then(|captured| captured.0);
     fields.at_most_one(reader, &CLUSTERS, code::CONFLICTING_KEYS);
     let specifier = route::clusters(reader, &fields);
     if fields.own("split").is_none() {
@@ -114,7 +121,7 @@ pub(super) fn outbound<'n>(
         fields.misplaced(reader, &of_routes, "without `cluster` or `split`: routes say it");
     }
     if bytes {
-        need_clusters(reader, &fields, named);
+        need_clusters(reader, &fields, named || listener.capture.is_some());
         fields.misplaced(reader, &OF_REQUESTS, "on a port of `protocol: tcp`");
     }
     let to = match specifier {
@@ -135,6 +142,61 @@ pub(super) fn outbound<'n>(
     let host = specifier.is_some().then(|| only_route(&name, action));
     let value = Arc::new(listener);
     Some(OutboundSite { name: entry.key_span, node: &entry.value, value, is_open, host })
+}
+
+/// What `capture` says.
+struct Captured(Option<Capture>);
+
+impl Value for Captured {
+    fn read(reader: &mut Reader<'_>, node: &Node, kind: &'static Kind) -> Option<Self> {
+        if reader.is_word(node, "true") || reader.is_word(node, "false") {
+            let all = bool::read(reader, node, kind)?;
+            return Some(Self(all.then_some(Capture::Rest)));
+        }
+        let ports: Vec<u16> = Value::read(reader, node, kind)?;
+        if ports.is_empty() {
+            let message = "no ports: nothing is captured";
+            let finding = reader.report.add(code::INCONSISTENT_VALUES, node.span, message);
+            finding.suggest(
+                "list ports, write `true` for all that no other port captures, or leave it out",
+            );
+            return None;
+        }
+        Some(Self(Some(Capture::Ports(ports))))
+    }
+}
+
+/// Reports two ports that capture the same, for one family of addresses.
+pub(super) fn check_captures<'n>(
+    reader: &mut Reader<'_>,
+    sites: impl Iterator<Item = &'n OutboundSite<'n>>,
+) {
+    let mut seen: BTreeMap<(bool, Option<u16>), Span> = BTreeMap::new();
+    for site in sites {
+        let (Some(capture), Some(address)) = (&site.value.capture, &site.value.address) else {
+            continue;
+        };
+        let span = site.span("capture");
+        let Address::Socket(address) = address else {
+            let message = "connections are captured by TCP ports, and this one is a Unix socket";
+            let finding = reader.report.add(code::INCONSISTENT_VALUES, span, message);
+            finding.suggest("listen on `127.0.0.1:15001`, or leave `capture` out");
+            continue;
+        };
+        let ports: Vec<Option<u16>> = match capture {
+            Capture::Rest => vec![None],
+            Capture::Ports(ports) => ports.iter().copied().map(Some).collect(),
+        };
+        for port in ports {
+            let Some(before) = seen.insert((address.is_ipv6(), port), span) else { continue };
+            let message = match port {
+                Some(port) => format!("connections to port {port} are captured already"),
+                None => "all that is not captured elsewhere is captured already".to_owned(),
+            };
+            let finding = reader.report.add(code::INCONSISTENT_VALUES, span, message);
+            finding.suggest("let each port be captured once").label(before, "by this one");
+        }
+    }
 }
 
 /// What the application says is passed on as it is.
@@ -187,7 +249,7 @@ fn need_clusters(reader: &mut Reader<'_>, fields: &Fields<'_>, named: bool) {
     if !named {
         let message = "a port of `protocol: tcp` names where its bytes go: they have no authority";
         let finding = reader.report.add(code::MISSING_KEY, fields.span(), message);
-        finding.suggest("write `cluster: NAME`, or `split: { … }`");
+        finding.suggest("write `cluster: NAME`, or `split: { … }`, or `capture` connections of which the destination is known");
     }
 }
 

@@ -48,6 +48,12 @@ impl Cidr {
         })
     }
 
+    /// The first of the addresses.
+    #[must_use]
+    pub const fn address(&self) -> IpAddr {
+        self.address
+    }
+
     /// How many bits the addresses share.
     #[must_use]
     pub const fn prefix_len(&self) -> u8 {

@@ -20,10 +20,23 @@ pub struct Listener {
     /// Whether each connection begins with a header of the PROXY protocol, of either version, which says where it
     /// comes from (Envoy: the listener filter `proxy_protocol`). One without is closed. Default: no.
     pub proxy_protocol: bool,
+    /// Which connections are led to it that were made to others; `None`: those that are made to it alone (Envoy:
+    /// `use_original_dst`).
+    pub capture: Option<Capture>,
     /// What holds for which connections. The most specific one counts, as Envoy matches them.
     pub filter_chains: Vec<Arc<FilterChain>>,
     /// What holds for all others; `None`: they are closed.
     pub default_filter_chain: Option<Arc<FilterChain>>,
+}
+
+/// Which connections to others are led to a listener: what the rules say that `mesh iptables` prints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "closed: some, or the rest")]
+pub enum Capture {
+    /// Those to these ports, of any address.
+    Ports(Vec<u16>),
+    /// Those to any port that no other listener captures.
+    Rest,
 }
 
 /// Where `mesh proxy` sends what a listener takes.
@@ -45,7 +58,8 @@ pub enum ForwardTo {
     Application(Arc<str>),
     /// Others, for the application: by the routes of this authority, whatever requests say.
     Authority(Arc<str>),
-    /// Others, for the application: by the authority of each request. Bytes have none.
+    /// Others, for the application: by the authority of each request. Bytes have none; captured ones go by the address
+    /// that they were meant for, in its place.
     EachAuthority,
 }
 
@@ -81,6 +95,7 @@ impl Listener {
             address: None,
             forward: None,
             proxy_protocol: false,
+            capture: None,
             filter_chains: Vec::new(),
             default_filter_chain: None,
         }

@@ -1,7 +1,8 @@
-//! What a proxy does with the heads of what passes through it, and nobody else does.
+//! What a proxy does with the heads of what passes through it, how that comes to it, and nobody else does.
 //!
 //! | module | what |
 //! |---|---|
+//! | [`capture`] | rules of the system that lead connections to a proxy which were made to others |
 //! | [`cookies`] | the crumbs of HTTP/2, made one header |
 //! | [`hop_by_hop`] | headers that are of one connection, and end with it (RFC 9110 section 7.6.1) |
 //! | [`hops`] | the ports that a request has passed, and that it passes none twice |
@@ -9,6 +10,7 @@
 //!
 //! Headers are edited in place; time and chance are arguments. What it does not do: routes, policies, bodies.
 
+pub mod capture;
 pub mod cookies;
 pub mod hop_by_hop;
 pub mod hops;

@@ -1,5 +1,6 @@
 //! [`ForwardHttp`]: requests that are passed on.
 
+use super::capture::Captured;
 use super::reply::{self, ForwardBody, Told};
 use super::tunnel::{self, Leaving};
 use crate::client::{Client, MeshFuture, MeshService};
@@ -120,6 +121,9 @@ fn prepare(parts: &mut Parts, asks: Asks) -> Result<Option<Leaving>, UnknownCodi
     parts.extensions.clear();
     if let Some(connection) = connection {
         parts.extensions.insert(peer_of(&connection));
+        if let Some(original) = connection.original {
+            parts.extensions.insert(Captured(original));
+        }
     }
     Ok(leaving)
 }

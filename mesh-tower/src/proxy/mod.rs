@@ -38,6 +38,7 @@
 
 mod bind;
 mod bytes;
+mod capture;
 mod http;
 mod reply;
 mod run;
@@ -47,6 +48,7 @@ mod takeover;
 mod tunnel;
 
 use bytes::ForwardBytes;
+pub(crate) use capture::Captured;
 pub use run::{PortState, Proxy, ProxyError, ProxyPort};
 pub use sockets::Sockets;
 #[cfg(unix)]

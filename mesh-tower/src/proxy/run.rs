@@ -8,6 +8,7 @@
 use super::Forwards;
 use super::bind::{Socket, WeakSocket, bind};
 use super::bytes::ForwardBytes;
+use super::capture::Capturing;
 use super::http::ForwardHttp;
 use super::sockets::{Kept, Sockets};
 use crate::mesh::Mesh;
@@ -77,6 +78,7 @@ struct Port {
     /// As it was configured.
     address: Address,
     to: ForwardTo,
+    captures: bool,
     bound: Address,
     server: MeshServer,
     socket: WeakSocket,
@@ -256,8 +258,10 @@ impl Inner {
             wanted.get(name).is_some_and(|(_, address, _)| **address == failed.address)
         });
         let is_gone = |(name, port): (&Arc<str>, &Port)| {
-            let stays = wanted.get(name).is_some_and(|(_, address, forward)| {
-                port.address == **address && port.to == forward.to
+            let stays = wanted.get(name).is_some_and(|(model, address, forward)| {
+                port.address == **address
+                    && port.to == forward.to
+                    && port.captures == model.capture.is_some()
             });
             (!stays).then(|| Arc::clone(name))
         };
@@ -293,7 +297,7 @@ impl Inner {
             match kept.map_or_else(|| bind(address), Ok) {
                 Ok(socket) => {
                     ports.failed.remove(name);
-                    let port = self.start(name, (address, forward), socket);
+                    let port = self.start(name, (model, address, forward), socket);
                     ports.open.insert(Arc::clone(name), port);
                 }
                 Err(error) => {
@@ -314,26 +318,30 @@ impl Inner {
     fn start(
         &self,
         name: &Arc<str>,
-        (address, forward): (&Address, &Forward),
+        (model, address, forward): (&Listener, &Address, &Forward),
         socket: Socket,
     ) -> Port {
+        let captures = model.capture.is_some();
         let bound = socket.address().unwrap_or_else(|| address.clone());
         let weak = socket.downgrade();
         let server = self.mesh.server(Arc::clone(name));
         let http = ForwardHttp::new(&self.mesh, name, forward, mark(&self.id, name));
-        let bytes = ForwardBytes::new(&self.mesh, name, forward);
+        let bytes = ForwardBytes::new(&self.mesh, name, forward, captures);
         let forwards = Some(Forwards { bytes });
         let serving = server.clone();
         let accepting = tokio::spawn(async move {
             // It ends when it is drained.
             let _ended = match socket {
+                Socket::Tcp(listener) if captures => {
+                    serving.accept_all(Capturing(listener), http, forwards).await
+                }
                 Socket::Tcp(listener) => serving.accept_all(listener, http, forwards).await,
                 #[cfg(unix)]
                 Socket::Unix(listener) => serving.accept_all(listener, http, forwards).await,
             };
         });
         let (address, to) = (address.clone(), forward.to.clone());
-        Port { address, to, bound, server, socket: weak, accepting }
+        Port { address, to, captures, bound, server, socket: weak, accepting }
     }
 
     fn has_failed(&self) -> bool {

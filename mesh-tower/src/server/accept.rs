@@ -74,6 +74,8 @@ pub struct Ends {
     pub local: Option<SocketAddr>,
     /// The other; `None`: it has no IP address.
     pub remote: Option<SocketAddr>,
+    /// Where the other meant to connect, where the system led it here (Linux: REDIRECT); `None`: here.
+    pub original: Option<SocketAddr>,
 }
 
 /// A connection that was accepted.
@@ -234,6 +236,7 @@ impl Acceptor {
         let chain = Arc::clone(begun.chain);
         let mut connection = Connection::new(Arc::clone(&self.0.name), chain);
         (connection.local, connection.remote) = (ends.local, ends.remote);
+        connection.original = ends.original;
         connection.direct_remote = direct_remote;
         connection.server_name = Arc::clone(&begun.server_name);
         connection
@@ -379,7 +382,7 @@ async fn proxied<I: AsyncRead + Unpin>(
     let waited_for = "the client has not sent a whole header of the PROXY protocol";
     match within(longest(listener), started, waited_for, Proxied::read(io)).await? {
         Ok(Proxied { ends: Some((source, destination)) }) => {
-            Ok(Ends { local: Some(destination), remote: Some(source) })
+            Ok(Ends { local: Some(destination), remote: Some(source), ..ends })
         }
         // The proxy itself: its health checks.
         Ok(Proxied { ends: None }) => Ok(ends),

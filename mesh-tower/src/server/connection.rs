@@ -26,6 +26,8 @@ pub struct Connection {
     pub local: Option<SocketAddr>,
     /// The other end, by the PROXY protocol if the connection began with it; `None`: it has no IP address.
     pub remote: Option<SocketAddr>,
+    /// Where the other end meant to connect, where the system led it here; `None`: here.
+    pub original: Option<SocketAddr>,
     /// The socket's other end, which differs from `remote` only behind a proxy.
     pub(crate) direct_remote: Option<SocketAddr>,
     /// The server name of the TLS handshake; empty without one.
@@ -85,6 +87,7 @@ impl Connection {
             certificates: Arc::new([]),
             local: None,
             remote: None,
+            original: None,
             direct_remote: None,
             server_name: Arc::from(""),
             alpn: None,

@@ -37,7 +37,7 @@ impl Listen for TcpListener {
         // late, and not wrong.
         let _late = stream.set_nodelay(true);
         let local = stream.local_addr().ok();
-        Ok((stream, Ends { local, remote: Some(remote) }))
+        Ok((stream, Ends { local, remote: Some(remote), original: None }))
     }
 
     fn address(&self) -> Option<Address> {

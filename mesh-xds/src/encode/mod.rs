@@ -25,6 +25,7 @@
 //! | RouteConfiguration `mesh` | `mode: observe`, `unknown_hosts: passthrough` | [`ConfigUpdate`] |
 //! | Listener | `forward: {to: "application", authority: "inbound\|web", idle_timeout: "3600s"}` (`to`: or `authority`, `each_authority`) | [`Listener::forward`](mesh_core::model::Listener::forward) |
 //! | Listener | `proxy_protocol: true` | what its connections begin with |
+//! | Listener | `capture: "rest"`, `"5432 6379"` | [`Listener::capture`](mesh_core::model::Listener::capture) |
 //! | FilterChain | `until: "1700000000s"`, `max_body_bytes: "1024"` | [`FilterChain::until`](mesh_core::model::FilterChain::until), in seconds since 1970; [`RequestLimits`](mesh_core::model::filter_chain::RequestLimits) |
 //! | VirtualHost | `own_domains: 2` | the domains after these are for Envoy, which compares ports |
 //! | VirtualHost, Route | `retry_policy: { num_retries: 0, retry_on, back_off: { base_interval, max_interval }, retry_after: [header], host_selection_max_attempts: 0 }` | no retries (gRPC refuses 0); a back-off that Envoy refuses; headers that may be dates |

@@ -1,7 +1,7 @@
 //! A server's listener: an inbound socket listener with filter chains (gRFC A36).
 //!
 //! Its routes are in it, so that nothing has to be asked for beside it but secrets. Words that Envoy does not
-//! have are in the chain's `metadata`: `until`, `max_body_bytes`; and in the listener's: `forward`, `proxy_protocol`.
+//! have are in the chain's `metadata`: `until`, `max_body_bytes`; and in the listener's: `forward`, `proxy_protocol`, `capture`.
 
 use super::tls::{certificate_authorities, identity};
 use super::words::Words;
@@ -23,8 +23,8 @@ use mesh_core::model::filter_chain::{
     ClientAddress, EscapedSlashes, ForwardClientCert, SourceType, TransportProtocol,
 };
 use mesh_core::model::{
-    Cidr, DownstreamTls, FilterChain, FilterChainMatch, Forward, ForwardTo, HttpConnectionManager,
-    Listener, RbacFilter,
+    Capture, Cidr, DownstreamTls, FilterChain, FilterChainMatch, Forward, ForwardTo,
+    HttpConnectionManager, Listener, RbacFilter,
 };
 use std::time::Duration;
 
@@ -39,6 +39,16 @@ pub fn server_listener(model: &Listener) -> pb::Listener {
         words.set("forward", forward_words(forward));
     }
     words.differs("proxy_protocol", model.proxy_protocol, &false);
+    if let Some(capture) = &model.capture {
+        let ports = match capture {
+            Capture::Rest => "rest".to_owned(),
+            Capture::Ports(ports) => {
+                let ports: Vec<_> = ports.iter().map(ToString::to_string).collect();
+                ports.join(" ")
+            }
+        };
+        words.set("capture", ports.as_str());
+    }
     pb::Listener {
         name: model.name.to_string(),
         address: model.address.as_ref().map(super::endpoints::address),

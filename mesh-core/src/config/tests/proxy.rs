@@ -4,7 +4,7 @@ use super::port::{port, told};
 use super::*;
 use crate::head::RequestHead;
 use crate::model::{
-    Address, ClusterSpecifier, ForwardAction, ForwardTo, Listener, Protocol, ProxyProtocol,
+    Address, Capture, ClusterSpecifier, ForwardAction, ForwardTo, Listener, Protocol, ProxyProtocol,
     RouteAction, TlsPolicy,
 };
 use crate::random::SplitMix64;
@@ -136,6 +136,41 @@ fn mistakes_of_outbound() {
         told(&format!("{open}{passes}\n"), "outbound_opened", "leads anybody anywhere");
     }
     good(&outbound("listen: \"[::ffff:127.0.0.1]:1\""));
+}
+
+#[test]
+fn what_a_port_captures() {
+    let of = |keys: &str| {
+        let loaded = read(&outbound(&format!("listen: \"127.0.0.1:1\", {keys}")));
+        let update = loaded.update.unwrap_or_else(|| panic!("{keys}: {:?}", loaded.diagnostics));
+        listener(&update, "outbound|p").capture.clone()
+    };
+    assert_eq!(of("capture: true"), Some(Capture::Rest));
+    assert_eq!(of("capture: false"), None);
+    assert_eq!(of("open: false"), None);
+    assert_eq!(of("capture: 80"), Some(Capture::Ports(vec![80])));
+    assert_eq!(of("capture: [80, 65535]"), Some(Capture::Ports(vec![80, 65_535])));
+    // Bytes go where they were meant to.
+    assert_eq!(of("capture: 443, protocol: tcp"), Some(Capture::Ports(vec![443])));
+    let check = |keys: &str, code: &str, part: &str| {
+        told(&outbound(&format!("listen: \"127.0.0.1:1\", {keys}")), code, part);
+    };
+    check("capture: 0", "out_of_range", "");
+    check("capture: [80, 65536]", "out_of_range", "");
+    check("capture: []", "inconsistent_values", "nothing is captured");
+    check("capture: some", "wrong_type", "");
+    check("capture: [80, 80]", "inconsistent_values", "port 80 are captured already");
+    let unix = outbound("listen: \"unix:/s\", capture: true");
+    told(&unix, "inconsistent_values", "this one is a Unix socket");
+    let two = |one: &str, other: &str, address: &str| {
+        format!(
+            "version: 1\noutbound: {{ p: {{ listen: \"127.0.0.1:1\", capture: {one} }}, q: {{ listen: \"{address}:2\", capture: {other} }} }}\n"
+        )
+    };
+    told(&two("true", "true", "127.0.0.1"), "inconsistent_values", "is captured already");
+    told(&two("[1, 2]", "2", "127.0.0.1"), "inconsistent_values", "port 2 are captured already");
+    good(&two("true", "true", "[::1]"));
+    good(&two("true", "[80]", "127.0.0.1"));
 }
 
 #[test]

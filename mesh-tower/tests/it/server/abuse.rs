@@ -28,7 +28,7 @@ fn connect(length: usize) -> (Mesh, DuplexStream, JoinHandle<Result<(), ServeErr
         let body = MeshBody::full(Bytes::from(vec![b'x'; length]));
         Ok::<_, Infallible>(Response::new(body))
     });
-    let ends = Ends { local: None, remote: None };
+    let ends = Ends::default();
     let served = tokio::spawn(async move { server.serve_connection(io, ends, service).await });
     (mesh, client, served)
 }

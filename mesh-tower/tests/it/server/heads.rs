@@ -20,7 +20,7 @@ fn connect() -> (Mesh, DuplexStream) {
         Ok::<_, Infallible>(Response::new(MeshBody::full("ok")))
     });
     tokio::spawn(async move {
-        let ends = Ends { local: None, remote: None };
+        let ends = Ends::default();
         server.serve_connection(io, ends, service).await
     });
     (mesh, client)

@@ -64,7 +64,7 @@ impl Caller {
         let mesh = Mesh::builder().config(serving(vec![chain("plain", |_| {})])).build().unwrap();
         let (client, io) = duplex(4096);
         let server = mesh.server("web");
-        let ends = Ends { local: None, remote: None };
+        let ends = Ends::default();
         let serving = server.clone();
         let served = tokio::spawn(async move { serving.serve_connection(io, ends, Says).await });
         Self { mesh, server, client, served }

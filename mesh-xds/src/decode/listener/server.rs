@@ -20,7 +20,7 @@ use crate::decode::common::{Walk, type_name};
 use crate::decode::{Context, FieldError, Ignored, words};
 use envoy_types::pb::envoy::config::listener::v3 as pb;
 use mesh_core::inbound::check_matches;
-use mesh_core::model::{FilterChain, Forward, ForwardTo, Listener};
+use mesh_core::model::{Capture, FilterChain, Forward, ForwardTo, Listener};
 use pb::listener_filter::ConfigType;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -54,6 +54,7 @@ fn listener(walk: &mut Walk, message: &pb::Listener, context: &Context) -> XdsSe
     words::read(walk, message.metadata.as_ref(), |walk, words| {
         words.within(walk, "forward", |walk, words| found.forward = forward(walk, words));
         found.proxy_protocol = words.flag(walk, "proxy_protocol").unwrap_or_default();
+        found.capture = capture(walk, words);
     });
     let mut chains = Chains { names: BTreeSet::new(), context, listener: &found.name.clone() };
     let mut routes = Vec::new();
@@ -90,6 +91,22 @@ fn listener(walk: &mut Walk, message: &pb::Listener, context: &Context) -> XdsSe
         walk.error_at("filter_chains", format_args!("{duplicate} (gRFC A36)"));
     }
     XdsServer::new(Arc::new(found), routes)
+}
+
+/// Which connections to others are led to it.
+fn capture(walk: &mut Walk, words: &mut Words<'_>) -> Option<Capture> {
+    let said = words.text(walk, "capture")?;
+    if said == "rest" {
+        return Some(Capture::Rest);
+    }
+    let ports: Result<Vec<u16>, _> = said.split(' ').map(str::parse).collect();
+    match ports {
+        Ok(ports) if !ports.contains(&0) => Some(Capture::Ports(ports)),
+        _ => {
+            walk.error_at("capture", "it is `rest`, or ports with a space between them");
+            None
+        }
+    }
 }
 
 /// Where `mesh proxy` sends what the listener takes.

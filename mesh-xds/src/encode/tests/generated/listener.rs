@@ -9,7 +9,7 @@ use mesh_core::model::filter_chain::{
 use mesh_core::model::secret::SecretSource;
 use mesh_core::model::tls::{DownstreamTls, TlsIdentity, TlsRoots, ValidationSecret};
 use mesh_core::model::{
-    Address, Cidr, FilterChain, Forward, ForwardTo, HttpConnectionManager, HttpFilter,
+    Address, Capture, Cidr, FilterChain, Forward, ForwardTo, HttpConnectionManager, HttpFilter,
     HttpFilterConfig, HttpFilterOverride, Listener, Permission, Policy, Principal, Rbac,
     RbacAction, RbacFilter, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
 };
@@ -36,6 +36,10 @@ impl Draw {
             }
             listener.forward = Some(forward);
             listener.proxy_protocol = self.coin();
+            listener.capture = self.some(|draw| match draw.coin() {
+                true => Capture::Rest,
+                false => Capture::Ports(vec![1 + u16::try_from(draw.below(60_000)).unwrap(), 5432]),
+            });
         }
         for number in 0..self.below(3) {
             let mut chain = self.chain(&format!("chain-{number}"));
