@@ -35,10 +35,10 @@ pub(crate) struct Arguments {
 
 fn block(text: &str) -> Result<Cidr, String> {
     let (address, prefix) = text.split_once('/').map_or((text, None), |(a, p)| (a, Some(p)));
-    let address: IpAddr = address.parse().map_err(|_| format!("`{address}` is no IP address"))?;
+    let address: IpAddr = address.parse().map_err(|error| format!("`{address}`: {error}"))?;
     let most = if address.is_ipv4() { 32 } else { 128 };
     let prefix = prefix.map_or(Ok(most), |prefix| {
-        prefix.parse().map_err(|_| format!("`{prefix}` is no number of bits"))
+        prefix.parse().map_err(|error| format!("`{prefix}` is no number of bits: {error}"))
     })?;
     Cidr::new(address, prefix).map_err(|error| error.to_string())
 }
