@@ -10,6 +10,8 @@ unknown_hosts: passthrough
 virtual_hosts:
   reviews: { domains: ["reviews:*", reviews], routes: [{ cluster: reviews }] }
   db: { domains: ["10.9.0.66:7777"], routes: [{ cluster: db }] }
+  # A pattern is of names: bytes that were meant for an address are none of its.
+  pattern: { domains: ["10.9.*"], routes: [{ cluster: reviews }] }
 clusters:
   reviews: { endpoints: ["127.0.0.1:9001"] }
   db: { endpoints: ["127.0.0.1:9002"], protocol: tcp }
@@ -30,6 +32,7 @@ a port of a cluster: db heard hello
 an address of a cluster: db heard hello
 any other address: far heard hello
 a port that is excluded: far heard hello
+a tunnel, by a proxy elsewhere: far heard hello
 the proxy itself: 200 far for reviews
 to the port itself, HTTP: 200 reviews for reviews
 to the port itself, bytes: closed

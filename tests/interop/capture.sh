@@ -49,6 +49,7 @@ ask 'a port of a cluster' bytes 10.9.0.66 5432
 ask 'an address of a cluster' bytes 10.9.0.66 7777
 ask 'any other address' bytes 10.9.0.5 7777
 ask 'a port that is excluded' bytes 10.9.0.5 22
+ask 'a tunnel, by a proxy elsewhere' connect 10.9.0.66 3128 '[fd09::5]:22'
 printf 'the proxy itself: '
 python3 capture.py http 10.9.0.5 80 reviews
 printf 'to the port itself, HTTP: '

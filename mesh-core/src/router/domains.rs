@@ -118,6 +118,13 @@ impl DomainIndex {
         self.find_lowered(&lowered)
     }
 
+    /// Whether a pattern without a `*` serves `authority`, in lower case.
+    pub(super) fn has_exact(&self, authority: &str) -> bool {
+        let authority = authority.as_bytes();
+        let host = port_start(authority).map_or(authority, |port| &authority[..port]);
+        self.with_port.exact(authority).or_else(|| self.any_port.exact(host)).is_some()
+    }
+
     fn find_lowered(&self, authority: &[u8]) -> Option<DomainPlace> {
         let Some(port) = port_start(authority) else {
             return self.any_port.find(authority).or(self.any);

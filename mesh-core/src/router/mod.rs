@@ -250,6 +250,12 @@ impl Router {
         Ok(Self { configuration: config.clone(), domains, hosts: hosts.into(), targets })
     }
 
+    /// Whether a virtual host has just this domain, with its port or without, and no pattern that it fits.
+    #[must_use]
+    pub fn has_domain(&self, authority: &str) -> bool {
+        self.domains.has_exact(authority)
+    }
+
     /// Decides about a request. Runtime fractions share one draw of `random`; a split takes another.
     ///
     /// # Errors

@@ -102,6 +102,23 @@ impl<A: Attach> Snapshot<A> {
         self.by_routes(head, random, true)
     }
 
+    /// Decides what becomes of bytes that were meant for an address, which is the authority of `head`: only a domain
+    /// that is just that takes them, for patterns are of names.
+    ///
+    /// # Errors
+    /// As [`route`](Self::route).
+    pub fn route_address(
+        &self,
+        head: &RequestHead<'_>,
+        random: &mut impl Random,
+    ) -> Result<Routing<A>, Reason> {
+        let is_known = self.mode == Mode::Observe || self.applied_at.is_none();
+        if is_known || self.router.has_domain(head.authority) {
+            return self.route(head, random);
+        }
+        self.leave(head)
+    }
+
     /// Decides what becomes of a request by the routes of `authority`, whatever it says of itself. It goes there or
     /// nowhere: also where the mesh only observes, and where unknown hosts may pass.
     ///

@@ -61,6 +61,11 @@ impl<L: Leaf> MeshService<L> {
         Self(self.0.routed_as(authority))
     }
 
+    /// Calls go to addresses: only a domain that is the address itself takes one.
+    pub(crate) fn routed_by_address(self) -> Self {
+        Self(self.0.routed_by_address())
+    }
+
     /// See [`HashSource::ChannelId`](mesh_core::model::HashSource::ChannelId): its calls, and those of
     /// its clones, have one of their own.
     pub(crate) fn into_own_channel(self) -> Self {

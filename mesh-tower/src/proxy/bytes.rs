@@ -39,7 +39,7 @@ impl ForwardBytes {
         let own = MeshService::new(mesh.clone(), mesh.transport().own_connections());
         let (own, each) = match forward.authority() {
             Some(by) => (own.routed_as(Arc::clone(by)), false),
-            None if captures => (own, true),
+            None if captures => (own.routed_by_address(), true),
             None => return None,
         };
         let (mesh, listener) = (mesh.clone(), Arc::clone(listener));

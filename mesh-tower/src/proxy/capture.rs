@@ -19,13 +19,18 @@ impl Listen for Capturing {
 
     async fn accept(&self) -> io::Result<(TcpStream, Ends)> {
         let (stream, mut ends) = Listen::accept(&*self.0).await?;
-        ends.original = original(&stream).filter(|original| Some(*original) != ends.local);
+        let own = ends.local.map(canonical);
+        ends.original = original(&stream).map(canonical).filter(|one| Some(*one) != own);
         Ok((stream, ends))
     }
 
     fn address(&self) -> Option<Address> {
         self.0.address()
     }
+}
+
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// Where a connection was meant to go; `None`: here, or nobody knows.

@@ -1,5 +1,6 @@
 //! Requests that go on in another protocol, and CONNECT: what they agree on is carried by a task of its own.
 
+use super::capture::Captured;
 use super::http::{Port, take_back};
 use super::relay_options;
 use super::reply::{self, ForwardBody, Told};
@@ -52,6 +53,8 @@ pub(super) async fn leave(
             Ok(uri) => *request.uri_mut() = uri,
             Err(text) => return reply::refused(StatusCode::BAD_REQUEST, text, told),
         }
+        // It says itself where it goes, wherever the proxy was that it was meant for.
+        let _meant = request.extensions_mut().remove::<Captured>();
         // What follows a request for a tunnel is no body of it.
         *request.body_mut() = MeshBody::empty();
         request.extensions_mut().insert(leaving.proxied());

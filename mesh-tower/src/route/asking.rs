@@ -4,7 +4,7 @@
 //! left. That is not the common path: each authority is asked for once.
 
 use super::future::RouteFuture;
-use super::{RouteService, options_of};
+use super::{By, RouteService, options_of};
 use crate::MeshBody;
 use crate::body::BoxError;
 use crate::clock;
@@ -42,7 +42,10 @@ pub(super) type Asking<C, P, R> = Pin<Box<dyn Future<Output = RouteFuture<C, P, 
 impl<S, L> RouteService<S, L> {
     /// Whether the source has still to be asked for the authority of `request`.
     pub(super) fn must_ask<B>(&self, snapshot: &Snapshot<Net>, request: &Request<B>) -> bool {
-        self.mesh.shared().interests.is_open() && !snapshot.has_answer(self.authority(request))
+        // Nobody is asked what an address is.
+        !matches!(self.by, By::Address)
+            && self.mesh.shared().interests.is_open()
+            && !snapshot.has_answer(self.authority(request))
     }
 }
 

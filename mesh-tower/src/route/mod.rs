@@ -54,8 +54,18 @@ pub(crate) struct RouteService<S, L> {
     leaf: L,
     /// What all clones have in common, for hash policies by `channel_id`.
     channel_id: u64,
-    /// The authority by whose routes all calls go; `None`: each by its own.
-    by: Option<Arc<str>>,
+    by: By,
+}
+
+/// By whose routes calls go.
+#[derive(Clone, Debug)]
+enum By {
+    /// Each by those of its own authority.
+    Own,
+    /// Each by those of its own authority, an address, if a virtual host has just that.
+    Address,
+    /// All by those of this authority.
+    Authority(Arc<str>),
 }
 
 impl<S, L> RouteService<S, L> {
@@ -63,13 +73,21 @@ impl<S, L> RouteService<S, L> {
     #[must_use]
     pub(crate) fn new(mesh: Mesh, inner: S, leaf: L) -> Self {
         let channel_id = mesh.shared().channel_id;
-        Self { mesh, inner, leaf, channel_id, by: None }
+        Self { mesh, inner, leaf, channel_id, by: By::Own }
     }
 
     /// All calls go by the routes of `authority`, whatever they say of themselves.
     #[must_use]
     pub(crate) fn routed_as(mut self, authority: Arc<str>) -> Self {
-        self.by = Some(authority);
+        self.by = By::Authority(authority);
+        self
+    }
+
+    /// Calls go to addresses, of which patterns of virtual hosts were not meant to speak: only a domain that is the
+    /// address itself takes one.
+    #[must_use]
+    pub(crate) fn routed_by_address(mut self) -> Self {
+        self.by = By::Address;
         self
     }
 
@@ -134,8 +152,9 @@ where
         let mut head = head_of(&request);
         head.channel_id = Some(self.channel_id);
         let routing = match &self.by {
-            None => snapshot.route(&head, &mut Draw),
-            Some(authority) => snapshot.route_as(authority, &head, &mut Draw),
+            By::Own => snapshot.route(&head, &mut Draw),
+            By::Address => snapshot.route_address(&head, &mut Draw),
+            By::Authority(authority) => snapshot.route_as(authority, &head, &mut Draw),
         };
         match routing {
             Ok(Routing::Forward(target, set_cookies)) => {
@@ -200,7 +219,10 @@ impl<S, L> RouteService<S, L> {
 
     /// The authority by whose routes a request goes.
     fn authority<'a, B>(&'a self, request: &'a Request<B>) -> &'a str {
-        self.by.as_deref().unwrap_or_else(|| authority_of(request))
+        match &self.by {
+            By::Authority(authority) => authority,
+            By::Own | By::Address => authority_of(request),
+        }
     }
 
     /// What the source of configuration says to it.

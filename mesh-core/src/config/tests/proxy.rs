@@ -4,8 +4,8 @@ use super::port::{port, told};
 use super::*;
 use crate::head::RequestHead;
 use crate::model::{
-    Address, Capture, ClusterSpecifier, ForwardAction, ForwardTo, Listener, Protocol, ProxyProtocol,
-    RouteAction, TlsPolicy,
+    Address, Capture, ClusterSpecifier, ForwardAction, ForwardTo, Listener, Protocol,
+    ProxyProtocol, RouteAction, TlsPolicy,
 };
 use crate::random::SplitMix64;
 use crate::router::{Decision, Router};

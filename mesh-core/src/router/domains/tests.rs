@@ -179,3 +179,23 @@ proptest! {
         prop_assert_eq!(found, naive(&domains, &authority), "{:?} {}", domains, authority);
     }
 }
+
+#[test]
+fn an_exact_domain_is_not_a_pattern_that_fits() {
+    let index =
+        index(&parse(&["*", "10.9.*", "*.5:80", "10.1.2.3:5432", "10.1.2.4", "[fd00::1]:80"]));
+    for (authority, expected) in [
+        ("10.1.2.3:5432", true),
+        ("10.1.2.3:80", false),
+        ("10.1.2.3", false),
+        ("10.1.2.4:1", true),
+        ("10.1.2.4", true),
+        ("10.9.0.1:80", false),
+        ("10.0.0.5:80", false),
+        ("[fd00::1]:80", true),
+        ("[fd00::1]:81", false),
+        ("", false),
+    ] {
+        assert_eq!(index.has_exact(authority), expected, "{authority}");
+    }
+}
