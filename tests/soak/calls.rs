@@ -1,7 +1,6 @@
 //! What became of each call, and what explains it.
 
-use crate::lines::Lines;
-use crate::place::SILENCE;
+use crate::lines::{CALLED_FROM, Lines};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -36,7 +35,7 @@ impl Kind {
 #[derive(Clone, Debug)]
 pub(crate) struct Failed {
     pub(crate) kind: Kind,
-    /// Its `x-request-id`.
+    /// Its `x-request-id`, or the address of a byte stream.
     pub(crate) id: String,
     /// What the caller saw.
     pub(crate) how: String,
@@ -65,10 +64,6 @@ pub(crate) enum Explained {
     Far(String),
     /// It is the backend's own answer, or end of a stream, passed on as it came: nothing of ours failed.
     Backend,
-    /// A byte stream, which has no line: it has a flag in the metrics, which have to have as many.
-    Counted,
-    /// A byte stream that lasted for its idle timeout at least: who ends it for that counts no flag.
-    Silent,
     Not,
 }
 
@@ -108,9 +103,14 @@ impl Calls {
         }
     }
 
-    /// A new `x-request-id`.
-    pub(crate) fn id(&self) -> String {
-        format!("soak-{}", self.next.fetch_add(1, Relaxed))
+    /// A new `x-request-id`, or an address for a byte stream.
+    pub(crate) fn id(&self, kind: Kind) -> String {
+        let next = self.next.fetch_add(1, Relaxed);
+        let [.., a, b, c] = next.to_be_bytes();
+        match kind {
+            Kind::Bytes => format!("{CALLED_FROM}{a}.{b}.{c}:{}", 1 + (next >> 24)),
+            _ => format!("soak-{next}"),
+        }
     }
 
     /// From now on there is this fault; `quiet` where neither this one nor the one before may cost a call.
@@ -172,8 +172,6 @@ fn explain(failed: &Failed, near: &Lines, far: &Lines) -> Explained {
         _ if failed.own => Explained::Backend,
         // What ends in order, too early, ends so for everybody on the way.
         Kind::Bytes | Kind::Upgrade if failed.ended_early && of_backends => Explained::Backend,
-        Kind::Bytes if failed.took >= SILENCE => Explained::Silent,
-        Kind::Bytes => Explained::Counted,
         _ => Explained::Not,
     }
 }

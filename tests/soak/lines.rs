@@ -11,10 +11,12 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 /// What a line has, in this order.
-pub(crate) const FORMAT: &str =
-    "line %REQ(X-REQUEST-ID)% %MESH(side)% %RESPONSE_FLAGS% %RESPONSE_CODE% %MESH(reason)%";
+pub(crate) const FORMAT: &str = "line %REQ(X-REQUEST-ID)% %MESH(side)% %RESPONSE_FLAGS% %RESPONSE_CODE% %MESH(reason)% %DOWNSTREAM_REMOTE_ADDRESS%";
 
-/// Flags by `x-request-id`.
+/// What the addresses begin with that callers of byte streams say to have (the PROXY protocol): each stream has its own.
+pub(crate) const CALLED_FROM: &str = "10.";
+
+/// Flags by `x-request-id`, or by the address of a byte stream.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
     flags: Mutex<HashMap<String, String>>,
@@ -34,7 +36,9 @@ impl Lines {
         if flag == "-" {
             return;
         }
-        let rest: Vec<_> = words.collect();
+        let mut rest: Vec<_> = words.collect();
+        // Byte streams are known by the address that their caller says to have.
+        let id = rest.pop().filter(|remote| remote.starts_with(CALLED_FROM)).unwrap_or(id);
         let text = format!("{flag} ({side} {})", rest.join(" "));
         // A request that is passed on has two lines. That of the client knows more.
         let mut flags = self.flags.lock();

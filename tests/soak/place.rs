@@ -122,10 +122,10 @@ impl Place {
             "version: 1
 identity: {{ cert: certs/web.pem, key: certs/web-key.pem, roots: certs/ca.pem }}
 clusters:
-  db: {{ endpoints: [{}], protocol: tcp, lb: least_request, connect_timeout: 1s, outlier_detection: {OUTLIERS} }}
+  db: {{ endpoints: [{}], protocol: tcp, proxy_protocol: v2, lb: least_request, connect_timeout: 1s, outlier_detection: {OUTLIERS} }}
 outbound:
   web: {{ listen: \"{web}\" }}
-  bytes: {{ listen: \"{bytes}\", cluster: db, idle_timeout: {}s }}
+  bytes: {{ listen: \"{bytes}\", cluster: db, proxy_protocol: true, idle_timeout: {}s }}
 ",
             db.join(", "),
             SILENCE.as_secs(),
@@ -148,7 +148,7 @@ outbound:
             );
             text += &format!(
                 "  app{at}: {{ listen: \"{app}\", handshake_timeout: 3s, allow: [{{ from: \"spiffe://soak.test/web\", match: {{ prefix: / }} }}], forward: {{ cluster: http{at} }} }}\n  \
-                db{at}: {{ protocol: tcp, listen: \"{db}\", handshake_timeout: 3s, allow: [{{ from: \"spiffe://soak.test/web\" }}], forward: {{ cluster: bytes{at}, idle_timeout: 10s }} }}\n"
+                db{at}: {{ protocol: tcp, proxy_protocol: true, listen: \"{db}\", handshake_timeout: 3s, allow: [{{ from: \"spiffe://soak.test/web\" }}], forward: {{ cluster: bytes{at}, idle_timeout: 10s }} }}\n"
             );
         }
         text + &clusters

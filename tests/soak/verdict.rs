@@ -5,7 +5,7 @@
 //! | nobody crashes | both proxies, and whoever was not killed by a fault, are there to the end; told to end, both proxies exit with 0; nothing says that it panicked |
 //! | nothing leaks | without load, within 30 s: [`DESCRIPTORS`] and [`THREADS`] over what there was before the load; memory at most [`MEMORY_TIMES`] of that of the warm-up and [`MEMORY_KIB`] over that |
 //! | every call ends by its deadline | none takes [`SLACK`] longer than its limit |
-//! | every failed call is explained | by a flag in its answer or in the line of one of both proxies; of byte streams, which have no line, the metrics have as many with a flag, but for those that their idle timeout ends. A backend's own answer, or end of a stream, that is passed on as it came needs none |
+//! | every failed call is explained | by a flag in its answer or in the line of one of both proxies; a byte stream is known in lines by the address that it says to have. A backend's own answer, or end of a stream, that is passed on as it came needs none |
 //! | what is not on the way of calls costs none | no call fails while there are only such faults ([`Fault::may_cost`](crate::faults::Fault::may_cost)) |
 
 use crate::calls::{Calls, Explained, Failed, Kind};
@@ -126,7 +126,6 @@ impl Verdict {
         wrong.extend(late(calls));
         wrong.extend(told(explained, "nothing explains", |_, why| *why == Explained::Not));
         wrong.extend(told(explained, "nothing may cost", |failed, _| failed.quiet));
-        wrong.extend(self.uncounted(explained));
         if wrong.is_empty() {
             println!("\ngood: {} calls in {} s", calls.count(), self.seconds);
             return ExitCode::SUCCESS;
@@ -139,28 +138,18 @@ impl Verdict {
         ExitCode::FAILURE
     }
 
-    /// Byte streams that broke have a flag at one of both proxies, at least.
-    fn uncounted(&self, explained: &[(Failed, Explained)]) -> Option<String> {
-        let [web, app] = &self.pages;
-        let flagged = flagged(web, "outbound|bytes") + flagged(app, "inbound|db");
-        let broke = explained.iter().filter(|(_, why)| *why == Explained::Counted).count() as u64;
-        (broke > flagged).then(|| {
-            format!("{broke} byte streams broke, and the metrics have {flagged} with a flag")
-        })
-    }
-
     fn tell_calls(calls: &Calls, explained: &[(Failed, Explained)]) {
         println!(
-            "\n| calls | all | failed | longest, ms | flag in the answer | in the line of `web` | of `app` | a backend's own | counted | silent for too long | unexplained |"
+            "\n| calls | all | failed | longest, ms | flag in the answer | in the line of `web` | of `app` | a backend's own | unexplained |"
         );
-        println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
+        println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|");
         for kind in Kind::ALL {
             let counts = calls.of(kind);
             let of = |is: fn(&Explained) -> bool| {
                 explained.iter().filter(|(failed, why)| failed.kind == kind && is(why)).count()
             };
             println!(
-                "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+                "| {} | {} | {} | {} | {} | {} | {} | {} | {} |",
                 kind.name(),
                 counts.all.load(Relaxed),
                 counts.failed.load(Relaxed),
@@ -169,8 +158,6 @@ impl Verdict {
                 of(|why| matches!(why, Explained::Near(_))),
                 of(|why| matches!(why, Explained::Far(_))),
                 of(|why| *why == Explained::Backend),
-                of(|why| *why == Explained::Counted),
-                of(|why| *why == Explained::Silent),
                 of(|why| *why == Explained::Not),
             );
         }
@@ -235,14 +222,4 @@ fn told(
         told.push(format!("{what}: {} more", all.len() - TOLD));
     }
     told
-}
-
-/// How many byte streams have a flag in the metrics of a proxy: those of its virtual hosts called so.
-fn flagged(page: &str, hosts: &str) -> u64 {
-    let lines = page.lines().filter(|line| {
-        line.starts_with("mesh_calls_total{")
-            && line.contains(&format!("virtual_host=\"{hosts}"))
-            && !line.contains("response_flag=\"\"")
-    });
-    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }

@@ -77,6 +77,10 @@ impl HeaderOperator {
 
     fn field<'r>(&self, field: &Field, record: &Record<'r>, query: bool) -> Value<'r> {
         match field {
+            // A connection of bytes is no request.
+            Field::Method | Field::Path | Field::Authority | Field::Scheme if record.is_bytes => {
+                Value::Absent
+            }
             Field::Method => Value::text(record.request.method.as_str()),
             Field::Path => path(record, query),
             Field::Authority => Value::text(record.request.authority),
@@ -108,6 +112,9 @@ impl HeaderOperator {
 
 /// The path of the request.
 pub(super) fn path<'r>(record: &Record<'r>, query: bool) -> Value<'r> {
+    if record.is_bytes {
+        return Value::Absent;
+    }
     let path = record.request.path_and_query.as_bytes();
     Value::Bytes(if query { path } else { without_query(path) }).unless_empty()
 }

@@ -88,6 +88,7 @@ fn millis(duration: Duration) -> u64 {
 /// What needs no parameter.
 fn plain<'r>(name: Name, record: &Record<'r>) -> Value<'r> {
     match name {
+        Name::Protocol if record.is_bytes => Value::Absent,
         Name::Protocol => Value::text(protocol(record.protocol)),
         Name::ResponseFlags | Name::ResponseFlagsLong if record.flags.is_empty() => Value::Absent,
         Name::ResponseFlags => Value::Shown(Shown::Flags(record.flags)),

@@ -29,7 +29,7 @@ impl Side {
     }
 }
 
-/// What is known of one call, or of one request that was served, when it is over.
+/// What is known of one call, of one request that was served, or of a connection of bytes, when it is over.
 ///
 /// Everything is borrowed, and nothing is looked at before a format asks for it. A text that is empty is as good as
 /// none.
@@ -38,6 +38,8 @@ impl Side {
 pub struct Record<'a> {
     /// Who writes the line.
     pub side: Side,
+    /// It is a connection of bytes: there is no request and no status, and of `request` the headers alone say something.
+    pub is_bytes: bool,
     /// When it began.
     pub start: WallTime,
     /// The nanoseconds of that second, below 1,000,000,000.
@@ -117,6 +119,7 @@ impl<'a> Record<'a> {
     pub const fn new(side: Side, request: RequestHead<'a>) -> Self {
         Self {
             side,
+            is_bytes: false,
             start: WallTime::from_unix_seconds(0),
             start_nanos: 0,
             duration: Duration::ZERO,

@@ -6,6 +6,7 @@
 //! | [`cookies`] | the crumbs of HTTP/2, made one header |
 //! | [`hop_by_hop`] | headers that are of one connection, and end with it (RFC 9110 section 7.6.1) |
 //! | [`hops`] | the ports that a request has passed, and that it passes none twice |
+//! | [`stream`] | how a stream of bytes ended, and what that is called |
 //! | [`upgrade`] | which requests ask for another protocol, or for a tunnel |
 //!
 //! Headers are edited in place; time and chance are arguments. What it does not do: routes, policies, bodies.
@@ -14,6 +15,7 @@ pub mod capture;
 pub mod cookies;
 pub mod hop_by_hop;
 pub mod hops;
+pub mod stream;
 pub mod upgrade;
 
 use crate::random::Random;

@@ -133,6 +133,27 @@ impl<R> MeshResponseBody<R> {
         let _told_by_whoever_reads = upstream.end(Reason::Attempt(failure.clone()));
     }
 
+    /// So many bytes went over, to the endpoint and back: what the access log says.
+    pub(crate) fn carried(&mut self, there: u64, back: u64) {
+        let Inner::Upstream(upstream) = &mut self.0 else { return };
+        if let Some(line) = upstream.line() {
+            line.carried(there, back);
+        }
+    }
+
+    /// It ends before its end, and the endpoint is not to blame.
+    #[cold]
+    pub(crate) fn cut_off(&mut self, reason: Reason) {
+        let Inner::Upstream(upstream) = &mut self.0 else { return };
+        if let Reason::Attempt(Failure::Cancelled { .. }) = reason {
+            // As a body that is dropped.
+            upstream.over = true;
+            (upstream.attempt, upstream.call, upstream.passing) = (None, None, None);
+        } else {
+            let _told_by_the_caller = upstream.end(reason);
+        }
+    }
+
     /// It is over, and nothing was wrong with it.
     pub(crate) fn ended(&mut self) {
         if let Inner::Upstream(upstream) = &mut self.0 {
@@ -142,6 +163,15 @@ impl<R> MeshResponseBody<R> {
 }
 
 impl<R> Upstream<R> {
+    /// What the access log will say of the call.
+    fn line(&mut self) -> Option<&mut CallLine> {
+        match (&mut self.call, &mut self.passing) {
+            (Some(call), _) => call.line(),
+            (None, Some(passing)) => passing.line(),
+            (None, None) => None,
+        }
+    }
+
     fn complete(&mut self, now: Timestamp) {
         self.over = true;
         self.passing = None;
@@ -236,15 +266,6 @@ where
                 self.complete(clock::now());
                 Poll::Ready(None)
             }
-        }
-    }
-
-    /// What the access log will say of the call.
-    fn line(&mut self) -> Option<&mut CallLine> {
-        match (&mut self.call, &mut self.passing) {
-            (Some(call), _) => call.line(),
-            (None, Some(passing)) => passing.line(),
-            (None, None) => None,
         }
     }
 

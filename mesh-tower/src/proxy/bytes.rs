@@ -1,15 +1,20 @@
 //! [`ForwardBytes`]: connections of bytes that are passed on.
 
+use super::carrying::Carrying;
 use super::http::peer_of;
 use super::relay_options;
 use crate::MeshBody;
 use crate::client::MeshService;
+use crate::clock;
 use crate::error::Error;
 use crate::mesh::Mesh;
+use crate::net::Draw;
+use crate::observe::access_log::{Cut, OfPort, StreamLine};
 use crate::server::{AcceptedIo, Connection};
-use crate::tcp::{MeshStream, OwnLeaf, Proxied, RelayEnd, relay};
-use http::{Method, Request, Uri};
+use crate::tcp::{MeshStream, OwnLeaf, Proxied, RelayEnd};
+use http::{HeaderMap, Method, Request, Uri};
 use mesh_core::model::Forward;
+use mesh_core::proxy::identify;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -47,12 +52,12 @@ impl ForwardBytes {
     }
 
     /// Carries what a client and an endpoint say to each other, until both have ended.
-    pub(crate) async fn carry<I>(&self, mut client: AcceptedIo<I>, connection: &Connection)
+    pub(crate) async fn carry<I>(&self, mut client: AcceptedIo<I>, connection: &Arc<Connection>)
     where
         I: AsyncRead + AsyncWrite + Unpin,
     {
-        let listener = &self.0.listener;
-        if self.0.each && connection.original.is_none() {
+        let Port { mesh, listener, each, .. } = &*self.0;
+        if *each && connection.original.is_none() {
             let remote = connection.remote.map(|remote| remote.to_string());
             tracing::info!(
                 target: "mesh::proxy", %listener, remote,
@@ -60,22 +65,44 @@ impl ForwardBytes {
             );
             return;
         }
-        let mut endpoint = match self.connect(connection).await {
+        let (line, id) = self.line(connection);
+        let endpoint = match self.connect(connection, id).await {
             Ok(endpoint) => endpoint,
             Err(error) => {
                 let remote = connection.remote.map(|remote| remote.to_string());
                 tracing::info!(target: "mesh::proxy", %listener, remote, "{error}");
+                if let Some(line) = line {
+                    let (flag, reason) = (Some(error.response_flag()), Some(error.code()));
+                    let details = error.reason().to_string();
+                    let cut = Cut { flag, reason, details: Some(&details), policy: None };
+                    line.write((0, 0), cut, clock::now());
+                }
                 return;
             }
         };
-        let options = relay_options(&self.0.mesh, listener);
-        let relayed = relay(&mut client, &mut endpoint, options).await;
+        let mut carrying = Carrying::new(endpoint, line);
+        let relayed = carrying.relay(&mut client, relay_options(mesh, listener)).await;
         if !matches!(relayed.end, RelayEnd::Complete) {
             tracing::debug!(target: "mesh::proxy", %listener, end = ?relayed.end, "a stream ended");
         }
     }
 
-    async fn connect(&self, connection: &Connection) -> Result<MeshStream, Error> {
+    /// The port's line of a connection, and the id that both of its lines have. Without a log there is neither.
+    fn line(&self, connection: &Arc<Connection>) -> (Option<StreamLine>, HeaderMap) {
+        let logs = &self.0.mesh.shared().logs;
+        let mut headers = HeaderMap::new();
+        if logs.server.is_some() || logs.client.is_some() {
+            identify(&mut headers, &mut Draw);
+        }
+        let line = |log| StreamLine::new(log, connection, &headers, clock::now());
+        (logs.server.as_ref().map(line), headers)
+    }
+
+    async fn connect(
+        &self,
+        connection: &Arc<Connection>,
+        headers: HeaderMap,
+    ) -> Result<MeshStream, Error> {
         let mut request = Request::new(MeshBody::empty());
         *request.method_mut() = Method::CONNECT;
         // It is routed by the port; a request has a URI.
@@ -83,7 +110,9 @@ impl ForwardBytes {
             Some(original) => uri_of(original),
             None => Uri::from_static("http://bytes/"),
         };
+        *request.headers_mut() = headers;
         request.extensions_mut().insert(peer_of(connection));
+        request.extensions_mut().insert(OfPort(Arc::clone(connection)));
         let ends = connection.remote.zip(connection.local);
         request.extensions_mut().insert(Proxied { ends });
         MeshStream::of_bytes(self.0.own.clone().call(request).await?)

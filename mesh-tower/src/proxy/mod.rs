@@ -39,6 +39,7 @@
 mod bind;
 mod bytes;
 mod capture;
+mod carrying;
 mod http;
 mod reply;
 mod run;

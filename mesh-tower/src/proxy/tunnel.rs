@@ -1,13 +1,14 @@
 //! Requests that go on in another protocol, and CONNECT: what they agree on is carried by a task of its own.
 
 use super::capture::Captured;
+use super::carrying::Carrying;
 use super::http::{Port, take_back};
 use super::relay_options;
 use super::reply::{self, ForwardBody, Told};
 use crate::MeshBody;
 use crate::error::Error;
 use crate::server::{Connection, Tunnel};
-use crate::tcp::{MeshStream, Proxied, RelayEnd, relay};
+use crate::tcp::{MeshStream, Proxied, RelayEnd};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
 use http::{Request, Response, StatusCode, Uri};
@@ -114,9 +115,10 @@ fn carry(
     let mut tunnel = connection.tunnel();
     drop(tokio::spawn(async move {
         let carried = async {
-            let (client, mut endpoint) =
+            let (client, endpoint) =
                 tokio::try_join!(async { upgrade.await.map_err(io::Error::other) }, endpoint)?;
-            Ok::<_, io::Error>(relay(&mut TokioIo::new(client), &mut endpoint, options).await)
+            let mut carrying = Carrying::new(endpoint, None);
+            Ok::<_, io::Error>(carrying.relay(&mut TokioIo::new(client), options).await)
         };
         told(carried, &mut tunnel).await;
     }));

@@ -21,6 +21,8 @@ use super::layer::name_of;
 use super::open::OpenConnection;
 use crate::clock;
 use crate::mesh::Mesh;
+use crate::net::Draw;
+use crate::observe::access_log::{Cut, StreamLine};
 use crate::observe::port::{Broken, Drained, PortCells, Refusal};
 use crate::tcp::Proxied;
 #[cfg(feature = "tls")]
@@ -28,8 +30,10 @@ use crate::tls::server::{self, HandshakeError, ServerTls};
 #[cfg(feature = "tls")]
 use crate::tls::server_watch::{Evidence, Watched};
 use bytes::Bytes;
+use http::HeaderMap;
 use mesh_core::inbound::{CompiledFilterChain, CompiledListener, ConnectionFacts};
 use mesh_core::model::filter_chain::TransportProtocol;
+use mesh_core::proxy::identify;
 use mesh_core::rbac::{self, AuditRecord};
 use std::fmt;
 use std::future::Future;
@@ -196,8 +200,11 @@ impl Acceptor {
         over(chain)?;
         let begun = Begun { listener: &listener, chain, beginning, server_name, started };
         let secured = self.secure(io, (direct_remote, ends), begun).await?;
-        let connection = secured.connection;
-        self.allowed(&connection)?;
+        let mut connection = secured.connection;
+        match self.allowed(&connection) {
+            Ok(policy) => connection.policy = policy,
+            Err(error) => return Err(self.denied(connection, error, started)),
+        }
         let open = OpenConnection::new(self.0.cells.accepted(&connection.peer));
         #[cfg(feature = "tls")]
         let open = self.looked_after(open, secured.evidence);
@@ -244,16 +251,20 @@ impl Acceptor {
 
     /// Asks network RBAC. Both enforcement types of Envoy's come to this one time: nothing that policies see changes
     /// while a connection lasts, and no byte of the application's was read yet.
-    fn allowed(&self, connection: &Connection) -> Result<(), AcceptError> {
+    fn allowed(&self, connection: &Connection) -> Result<Option<Arc<str>>, AcceptError> {
         let filters = connection.chain.network_rbac();
         if filters.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
+        let mut policy: Option<&Arc<str>> = None;
         let chain = &connection.chain.model().name;
         let facts = connection.facts();
         let mut request = rbac::Request::of_connection(&facts);
         request.time = Some(clock::wall());
         let allowed = rbac::decide(filters, &request, |filter, decision| {
+            if let Some(enforced) = &decision.enforced {
+                policy = enforced.policy;
+            }
             for verdict in decision.enforced.iter().filter(|verdict| verdict.audited) {
                 let name = filter.stat_prefixes().0;
                 let record = AuditRecord::new(clock::wall(), name, &request, verdict);
@@ -265,11 +276,31 @@ impl Acceptor {
                 tracing::debug!(target: "mesh::server", %chain, %policy, "shadow rules deny");
             }
         });
-        allowed.map_err(|denied| {
+        allowed.map(|()| policy.cloned()).map_err(|denied| {
             self.0.cells.denied(chain, &name_of(denied.policy.as_ref()), false);
             let peer = connection.peer.name().into();
             AcceptError::Denied { chain: Arc::clone(chain), peer, denied }
         })
+    }
+
+    /// Writes the line of a connection of bytes that is denied. One of HTTP has lines for its requests, and has none.
+    #[cold]
+    fn denied(&self, connection: Connection, error: AcceptError, started: Instant) -> AcceptError {
+        let log = self.0.mesh.shared().logs.server.as_ref();
+        if let (AcceptError::Denied { denied, .. }, Some(log), None) =
+            (&error, log, connection.chain.http())
+        {
+            let mut headers = HeaderMap::new();
+            identify(&mut headers, &mut Draw);
+            let now = clock::now();
+            let started = now - started.elapsed();
+            let line = StreamLine::new(log, &Arc::new(connection), &headers, started);
+            let (details, policy) =
+                (denied.response_code_details(), name_of(denied.policy.as_ref()));
+            let (reason, details, policy) = (Some("rbac_denied"), Some(&*details), Some(&*policy));
+            line.write((0, 0), Cut { flag: None, reason, details, policy }, now);
+        }
+        error
     }
 
     /// Secures the connection as its chain says.

@@ -41,6 +41,8 @@ pub struct Connection {
     pub(crate) listener: Arc<str>,
     /// The chain that it got then. Its requests look for the one of the same name that is in force.
     pub(crate) chain: Arc<CompiledFilterChain>,
+    /// The policy of network RBAC that let it in; `None`: there was none that did.
+    pub(crate) policy: Option<Arc<str>>,
     /// What its requests have in common, made by the first of them.
     made: Made,
     /// What it carries that is no longer HTTP.
@@ -94,6 +96,7 @@ impl Connection {
             own_uris: Arc::new([]),
             listener,
             chain,
+            policy: None,
             made: Made::default(),
             tunnels: Tunnels::default(),
         }

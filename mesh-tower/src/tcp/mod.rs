@@ -9,7 +9,8 @@
 //!
 //! - An endpoint that can't be reached is passed over, and another is tried at once, a bounded number of times.
 //! - It counts as in flight, against `max_requests` and for load balancing, until it ends; and as a connection.
-//! - Metrics count it as a call with status 200 once it is connected, and with a flag when it was not, or broke.
+//! - Metrics count it as a call with status 200 once it is connected, and with a flag when it was not, or broke,
+//!   or was ended for its silence ([`StreamEnd`]).
 //!
 //! What it can't do is go on elsewhere: bytes that were sent are sent.
 //!
@@ -21,6 +22,7 @@ mod relay;
 mod stream;
 
 pub(crate) use leaf::OwnLeaf;
+pub use mesh_core::proxy::stream::StreamEnd;
 pub use proxied::Proxied;
 pub use relay::{RelayEnd, RelayOptions, Relayed, relay};
 pub use stream::MeshStream;

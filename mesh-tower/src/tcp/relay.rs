@@ -2,6 +2,7 @@
 
 use crate::clock;
 use mesh_core::Timestamp;
+use mesh_core::proxy::stream::StreamEnd;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -73,6 +74,19 @@ pub enum RelayEnd {
     FirstBroke(io::Error),
     /// The second stream broke.
     SecondBroke(io::Error),
+}
+
+impl RelayEnd {
+    /// The same, where the first stream is a client's, and the second leads to an endpoint.
+    #[must_use]
+    pub const fn of_client(&self) -> StreamEnd {
+        match self {
+            Self::Complete => StreamEnd::Complete,
+            Self::Idle => StreamEnd::Idle,
+            Self::FirstBroke(_) => StreamEnd::Client,
+            Self::SecondBroke(_) => StreamEnd::Endpoint,
+        }
+    }
 }
 
 /// Passes bytes on both ways until both streams have ended, one breaks, or nothing goes over for too long.

@@ -9,6 +9,7 @@ use hyper_util::rt::TokioIo;
 use mesh_core::local_reply::Reason;
 use mesh_core::model::Address;
 use mesh_core::outcome::{Failure, Processed, ResetReason};
+use mesh_core::proxy::stream::StreamEnd;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::mem;
@@ -31,6 +32,9 @@ pub struct MeshStream {
     /// What it counts as, until it ends.
     body: MeshResponseBody<OwnBody>,
     endpoint: Option<Address>,
+    /// Bytes that the endpoint has got, and that came from it.
+    written: u64,
+    read: u64,
 }
 
 enum Io {
@@ -53,12 +57,16 @@ trait Duplex: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
 
 impl MeshStream {
+    const fn new(io: Io, body: MeshResponseBody<OwnBody>, endpoint: Option<Address>) -> Self {
+        Self { io, body, endpoint, written: 0, read: 0 }
+    }
+
     /// The connection that an answer to CONNECT is.
     pub(crate) fn of_bytes(response: Response<MeshResponseBody<OwnBody>>) -> Result<Self, Error> {
         let mut body = response.into_body();
         let endpoint = body.endpoint().cloned();
         match body.inner_mut().map(|body| mem::replace(body, OwnBody::Taken)) {
-            Some(OwnBody::Bytes(io)) => Ok(Self { io: Io::Own(io), body, endpoint }),
+            Some(OwnBody::Bytes(io)) => Ok(Self::new(Io::Own(io), body, endpoint)),
             // A local reply, which calls of clusters do not get.
             _ => Err(Error::new(Reason::UnknownCluster, Station::default())),
         }
@@ -70,7 +78,7 @@ impl MeshStream {
         match body.inner_mut().map(|body| mem::replace(body, OwnBody::Taken)) {
             Some(OwnBody::Upgraded(upgrade)) => {
                 let upgraded = upgrade.await.map_err(io::Error::other)?;
-                Ok(Self { io: Io::Upgraded(TokioIo::new(upgraded)), body, endpoint })
+                Ok(Self::new(Io::Upgraded(TokioIo::new(upgraded)), body, endpoint))
             }
             _ => Err(io::ErrorKind::NotConnected.into()),
         }
@@ -82,6 +90,33 @@ impl MeshStream {
         self.endpoint.as_ref()
     }
 
+    /// How many bytes the endpoint has got, and how many came from it.
+    #[must_use]
+    pub const fn carried(&self) -> (u64, u64) {
+        (self.written, self.read)
+    }
+
+    /// Says how it ended, for metrics and the access log, where a read or a write of it has not said that already: who
+    /// passes bytes on knows more than the stream does. Without it, it ended well.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(mesh: &mesh_tower::Mesh, mut client: tokio::net::TcpStream) -> Result<(), mesh_tower::Error> {
+    /// use mesh_tower::tcp::{RelayOptions, relay};
+    ///
+    /// let mut endpoint = mesh.connect("orders-db").await?;
+    /// let relayed = relay(&mut client, &mut endpoint, RelayOptions::new()).await;
+    /// endpoint.ended(relayed.end.of_client());
+    /// # Ok(()) }
+    /// ```
+    pub fn ended(&mut self, end: StreamEnd) {
+        self.body.carried(self.written, self.read);
+        match end.reason() {
+            None => self.body.ended(),
+            Some(reason) => self.body.cut_off(reason),
+        }
+    }
+
     fn io<T>(
         &mut self,
         with: impl FnOnce(Pin<&mut dyn Duplex>) -> Poll<io::Result<T>>,
@@ -89,15 +124,23 @@ impl MeshStream {
         let done = with(self.io.duplex());
         if let Poll::Ready(Err(_)) = &done {
             let (reason, processed) = (ResetReason::ConnectionTermination, Processed::Maybe);
+            self.body.carried(self.written, self.read);
             self.body.broke(&Failure::Reset { reason, processed });
         }
         done
+    }
+
+    const fn wrote(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = &written {
+            self.written += *bytes as u64;
+        }
+        written
     }
 }
 
 impl Drop for MeshStream {
     fn drop(&mut self) {
-        self.body.ended();
+        self.ended(StreamEnd::Complete);
     }
 }
 
@@ -107,7 +150,10 @@ impl AsyncRead for MeshStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.io(|stream| stream.poll_read(cx, buf))
+        let before = buf.filled().len();
+        let read = self.io(|stream| stream.poll_read(cx, buf));
+        self.read += buf.filled().len().saturating_sub(before) as u64;
+        read
     }
 }
 
@@ -117,7 +163,8 @@ impl AsyncWrite for MeshStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.io(|stream| stream.poll_write(cx, buf))
+        let written = self.io(|stream| stream.poll_write(cx, buf));
+        self.wrote(written)
     }
 
     fn poll_write_vectored(
@@ -125,7 +172,8 @@ impl AsyncWrite for MeshStream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.io(|stream| stream.poll_write_vectored(cx, bufs))
+        let written = self.io(|stream| stream.poll_write_vectored(cx, bufs));
+        self.wrote(written)
     }
 
     fn is_write_vectored(&self) -> bool {

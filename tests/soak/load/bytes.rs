@@ -9,8 +9,17 @@ use tokio::net::TcpStream;
 /// Rounds of a stream.
 const ROUNDS: usize = 5;
 
-pub(super) async fn stream(address: SocketAddr, random: &mut fastrand::Rng) -> Result<(), Seen> {
-    let stream = dial(address).await?;
+/// `from`: the address that it says to have, by which its lines are known.
+pub(super) async fn stream(
+    address: SocketAddr,
+    from: &str,
+    random: &mut fastrand::Rng,
+) -> Result<(), Seen> {
+    let mut stream = dial(address).await?;
+    let (from, port) = from.split_once(':').unwrap();
+    let header = format!("PROXY TCP4 {from} 127.0.0.1 {port} {}\r\n", address.port());
+    let said = stream.write_all(header.as_bytes()).await;
+    said.map_err(|error| Seen::broke(format!("can't begin: {error}")))?;
     rounds(stream, random).await
 }
 

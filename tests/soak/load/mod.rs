@@ -87,11 +87,11 @@ impl Caller {
     async fn run(mut self) {
         let mut http = http::Connection::new(self.kind, self.address);
         while !self.stop.load(Relaxed) {
-            let (id, now) = (self.calls.id(), self.calls.now());
+            let (id, now) = (self.calls.id(self.kind), self.calls.now());
             let begun = Instant::now();
             let call = async {
                 match self.kind {
-                    Kind::Bytes => bytes::stream(self.address, &mut self.random).await,
+                    Kind::Bytes => bytes::stream(self.address, &id, &mut self.random).await,
                     Kind::Upgrade => bytes::upgraded(self.address, &id, &mut self.random).await,
                     _ => http.call(&id, &mut self.random).await,
                 }

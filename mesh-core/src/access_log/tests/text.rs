@@ -33,6 +33,22 @@ fn envoys_default_format_gives_envoys_line() {
     assert_eq!(Format::text(DEFAULT_TEXT).unwrap(), Format::default_text());
 }
 
+/// Envoy's TCP proxy writes the same: there is no request, and no status.
+#[test]
+fn a_connection_of_bytes_has_nothing_that_only_requests_have() {
+    let world = World::new();
+    let bytes = |record: &mut Record<'_>| {
+        (record.is_bytes, record.status, record.response_after) = (true, None, None);
+        record.response_headers = None;
+        record.flags = &[ResponseFlag::StreamIdleTimeout];
+    };
+    let format = concat!(
+        "%REQ(:METHOD)% %REQ(:PATH)% %REQ(:AUTHORITY)% %REQ(:SCHEME)% %PATH% %PROTOCOL% %RESPONSE_CODE% ",
+        "%RESPONSE_FLAGS% %BYTES_RECEIVED% %DURATION% %RESPONSE_DURATION% %UPSTREAM_HOST%"
+    );
+    check_of(&world, format, bytes, "- - - - - - 0 SI 154 226 - 10.0.2.2:80");
+}
+
 /// Istio: `meshConfig.accessLogFormat`, default.
 #[test]
 fn istios_default_format_is_read() {

@@ -2,6 +2,7 @@
 
 use super::line::{Came, Line, Logging, Received, VIA_UPSTREAM};
 use super::peer::PeerSlot;
+use super::stream::OfPort;
 use crate::MeshBody;
 use crate::error::Error;
 use crate::inbound_context::Inbound;
@@ -27,6 +28,8 @@ pub(crate) struct CallLine {
     /// Who the endpoints of its attempts proved to be.
     peers: SmallVec<[(AttemptId, PeerSlot); 1]>,
     peer: Option<PeerSlot>,
+    /// It is the connection of bytes that came on this one.
+    bytes: Option<OfPort>,
 }
 
 /// Where a call went.
@@ -85,7 +88,8 @@ impl CallLine {
             Received::Counted(bytes) => MeshBody::counted(body, Arc::clone(bytes)),
             Received::Known(_) => body,
         };
-        Box::new(Self { line, grpc, peers: SmallVec::new(), peer: None })
+        let bytes = request.extensions_mut().remove();
+        Box::new(Self { line, grpc, peers: SmallVec::new(), peer: None, bytes })
     }
 
     /// The slot in which an attempt is told who its endpoint proved to be.
@@ -121,6 +125,11 @@ impl CallLine {
     /// The whole body of a local reply goes out.
     pub(crate) const fn sends_whole(&mut self, bytes: usize) {
         self.line.sent = bytes as u64;
+    }
+
+    /// What it has become has carried so many bytes, to the endpoint and back.
+    pub(crate) fn carried(&mut self, there: u64, back: u64) {
+        (self.line.received, self.line.sent) = (Received::Known(there), back);
     }
 
     /// The call was answered, with this code.
@@ -217,6 +226,9 @@ impl CallLine {
         (record.transport_failure, record.phases) = (failure.as_deref(), &phases);
         (record.own_uris, record.own_identity) = (&own, own.first().copied());
         record.peer_identity = self.peer.as_ref().and_then(PeerSlot::peer);
+        if let Some(bytes) = &self.bytes {
+            bytes.tell(&mut record);
+        }
         line.logging.log.write(record);
     }
 }

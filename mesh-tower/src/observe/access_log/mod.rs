@@ -13,8 +13,8 @@
 //! - With one, a call keeps its report ([`CallReport`](super::CallReport)) until its line is written, the headers
 //!   that the format names, and counts the bytes of its bodies.
 //!
-//! Calls that are answered by their route or refused have lines, and so have those that pass by every policy.
-//! Byte streams ([`tcp`](crate::tcp)) have none.
+//! Calls that are answered by their route or refused have lines, and so have those that pass by every policy, and
+//! connections of bytes that a port passes on. Those of a program's own ([`Mesh::connect`](crate::Mesh::connect)) have none.
 //!
 //! | file | holds |
 //! |---|---|
@@ -24,6 +24,7 @@
 //! | `given.rs` | which log is of which side |
 //! | `line.rs` | what a line is made of, of both sides |
 //! | `call.rs` | the line of a call |
+//! | `stream.rs` | the line of a connection of bytes to a port |
 //! | `peer.rs` | who the endpoint of an attempt proved to be |
 
 mod builder;
@@ -33,6 +34,7 @@ mod line;
 mod peer;
 mod queue;
 mod sink;
+mod stream;
 mod writer;
 
 pub use builder::AccessLogBuilder;
@@ -44,6 +46,7 @@ pub(crate) use peer::PeerSlot;
 pub(super) use queue::counted;
 pub(super) use queue::{State, visit};
 pub use sink::AccessLogSink;
+pub(crate) use stream::{Cut, OfPort, StreamLine};
 
 use crate::net::Draw;
 use mesh_core::access_log::{AccessLogFilter, Format, Record, Side};

@@ -3,6 +3,8 @@
 mod bytes;
 mod kit;
 mod life;
+#[cfg(unix)]
+mod lines;
 mod requests;
 mod rounds;
 mod tunnels;
