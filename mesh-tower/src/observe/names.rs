@@ -235,6 +235,8 @@ metrics! {
         "Connections that ended before their time, by why.";
     ServerUnborn: Port Counter "mesh_server_streams_refused_total" "{stream}" [listener]
         "Streams of HTTP/2 that were opened and became no request: their head was far too large or malformed, or they were reset at once. Counted when their connection ends.";
+    ServerStalled: Port Counter "mesh_server_streams_stalled_total" "{stream}" [listener]
+        "Streams of HTTP/2 that were reset because their client took nothing of their answer for too long.";
     ServerPeerConnections: Port Counter "mesh_server_peer_connections_total" "{connection}"
         [listener security peer]
         "Connections that a server accepted, by how they are secured and who connected; at most 100 peers by name, further ones as `other`.";

@@ -141,6 +141,8 @@ label_values! {
         Revoked = "revoked",
         /// The client does not verify any more.
         Untrusted = "untrusted",
+        /// It had no requests for too long.
+        Idle = "idle",
     }
 }
 
@@ -153,6 +155,7 @@ pub(crate) struct PortCells {
     drained: [AtomicU64; Drained::ALL.len()],
     broken: [AtomicU64; Broken::ALL.len()],
     unborn: AtomicU64,
+    stalled: Arc<AtomicU64>,
     /// By outcome, filter chain and policy.
     policies: Refusals,
     active: AtomicU64,
@@ -180,6 +183,7 @@ impl PortCells {
             drained: zeroes(),
             broken: zeroes(),
             unborn: AtomicU64::new(0),
+            stalled: Arc::default(),
             policies: Refusals::default(),
             active,
             peers: Peers::default(),
@@ -230,6 +234,11 @@ impl PortCells {
         self.unborn.fetch_add(streams, Ordering::Relaxed);
     }
 
+    /// Where streams are counted that are reset because their client takes nothing of their answer.
+    pub(crate) const fn stalled(&self) -> &Arc<AtomicU64> {
+        &self.stalled
+    }
+
     /// Gives `visit` all series of `metric`. Reasons that never occurred are left out.
     pub(super) fn visit(&self, metric: Metric, visit: &mut Visit<'_>) {
         let name = &*self.name;
@@ -274,6 +283,7 @@ impl PortCells {
                 reasons(&mut texts.zip(&self.broken));
             }
             Metric::ServerUnborn => visit(&[name], Value::Number(number(&self.unborn))),
+            Metric::ServerStalled => visit(&[name], Value::Number(number(&self.stalled))),
             Metric::ServerActive => visit(&[name], Value::Number(number(&self.active))),
             _ => {}
         }

@@ -21,8 +21,7 @@ use super::layer::name_of;
 use super::open::OpenConnection;
 use crate::clock;
 use crate::mesh::Mesh;
-use crate::net::Draw;
-use crate::observe::access_log::{Cut, StreamLine};
+use crate::observe::access_log::StreamLine;
 use crate::observe::port::{Broken, Drained, PortCells, Refusal};
 use crate::tcp::Proxied;
 #[cfg(feature = "tls")]
@@ -30,15 +29,14 @@ use crate::tls::server::{self, HandshakeError, ServerTls};
 #[cfg(feature = "tls")]
 use crate::tls::server_watch::{Evidence, Watched};
 use bytes::Bytes;
-use http::HeaderMap;
 use mesh_core::inbound::{CompiledFilterChain, CompiledListener, ConnectionFacts};
 use mesh_core::model::filter_chain::TransportProtocol;
-use mesh_core::proxy::identify;
 use mesh_core::rbac::{self, AuditRecord};
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -167,6 +165,11 @@ impl Acceptor {
         self.0.cells.broken(why);
     }
 
+    /// Where streams are counted that are reset for their client's silence.
+    pub(super) fn stalled(&self) -> &Arc<AtomicU64> {
+        self.0.cells.stalled()
+    }
+
     /// Counts streams that were opened and became no requests.
     pub(super) fn unborn(&self, streams: u64) {
         self.0.cells.unborn(streams);
@@ -203,7 +206,13 @@ impl Acceptor {
         let mut connection = secured.connection;
         match self.allowed(&connection) {
             Ok(policy) => connection.policy = policy,
-            Err(error) => return Err(self.denied(connection, error, started)),
+            Err(error) => {
+                let log = self.0.mesh.shared().logs.server.as_ref();
+                if let (Some(log), AcceptError::Denied { denied, .. }) = (log, &error) {
+                    StreamLine::denied(log, connection, denied, started.elapsed());
+                }
+                return Err(error);
+            }
         }
         let open = OpenConnection::new(self.0.cells.accepted(&connection.peer));
         #[cfg(feature = "tls")]
@@ -281,26 +290,6 @@ impl Acceptor {
             let peer = connection.peer.name().into();
             AcceptError::Denied { chain: Arc::clone(chain), peer, denied }
         })
-    }
-
-    /// Writes the line of a connection of bytes that is denied. One of HTTP has lines for its requests, and has none.
-    #[cold]
-    fn denied(&self, connection: Connection, error: AcceptError, started: Instant) -> AcceptError {
-        let log = self.0.mesh.shared().logs.server.as_ref();
-        if let (AcceptError::Denied { denied, .. }, Some(log), None) =
-            (&error, log, connection.chain.http())
-        {
-            let mut headers = HeaderMap::new();
-            identify(&mut headers, &mut Draw);
-            let now = clock::now();
-            let started = now - started.elapsed();
-            let line = StreamLine::new(log, &Arc::new(connection), &headers, started);
-            let (details, policy) =
-                (denied.response_code_details(), name_of(denied.policy.as_ref()));
-            let (reason, details, policy) = (Some("rbac_denied"), Some(&*details), Some(&*policy));
-            line.write((0, 0), Cut { flag: None, reason, details, policy }, now);
-        }
-        error
     }
 
     /// Secures the connection as its chain says.

@@ -2,13 +2,18 @@
 
 use super::accept::Acceptor;
 use super::drain::{Place, Plan};
+use super::head_timer::HEAD;
 use super::http::Seen;
 use super::open::OpenConnection;
 use super::serve::ServeError;
+use super::serving::IDLE;
+use super::streams::Counts;
 use crate::body::BoxError;
+use crate::observe::port::Drained;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::Poll;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// How a connection goes on that was run.
@@ -71,6 +76,40 @@ pub(super) async fn plan(
     acceptor.drained(plan.why);
     plan
 }
+
+/// The same, also for a connection that has no requests for too long.
+pub(super) async fn plan_or_idle(
+    acceptor: &Acceptor,
+    plan: impl Future<Output = Plan>,
+    idle: impl Future<Output = ()>,
+) -> Plan {
+    tokio::select! {
+        biased;
+        plan = plan => plan,
+        () = idle => {
+            acceptor.drained(Drained::Idle);
+            Plan::within(HEAD, Drained::Idle)
+        }
+    }
+}
+
+/// Waits until a connection of HTTP/2 has had no request for [`IDLE`].
+pub(super) async fn idle(seen: &Seen, streams: &Counts) {
+    let (mut before, mut since) = ((0, false), Instant::now());
+    loop {
+        tokio::time::sleep(LOOKS).await;
+        let now = (seen.requests(), streams.live() > 0);
+        // What was there at the last look has ended since.
+        if now != before || now.1 {
+            (before, since) = (now, Instant::now());
+        } else if since.elapsed() >= IDLE {
+            return;
+        }
+    }
+}
+
+/// How often it is looked whether it has any.
+const LOOKS: Duration = Duration::from_secs(300);
 
 /// Runs what has no way to say that it ends: to its end, or to the deadline of its drain.
 pub(super) async fn until_drained(

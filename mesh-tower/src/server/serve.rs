@@ -346,6 +346,7 @@ impl MeshServer {
         service.identifies = forwards.is_some();
         let found = Found::default();
         let serving = Serving {
+            acceptor,
             limits,
             seen: &seen,
             heads: HeadTimer::new(),

@@ -9,8 +9,9 @@
 //!
 //! What serves has memory of its own, which is given back with it: a connection that rests is small.
 
+use super::accept::Acceptor;
 use super::drain::Plan;
-use super::drive::{End, drive};
+use super::drive::{End, drive, idle, plan_or_idle};
 use super::guarded::{Found, Guarded};
 use super::head_timer::{self, HEAD, HeadTimer, Late};
 use super::http::{PerConnection, Seen};
@@ -31,13 +32,14 @@ use mesh_core::model::filter_chain::RequestLimits;
 use pin_project::pin_project;
 use std::future::Future;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 
-/// How long a connection of HTTP/1.1 may rest (Envoy: `common_http_protocol_options.idle_timeout`, its default).
-const IDLE: Duration = Duration::from_secs(3600);
+/// How long a connection may have no request (Envoy: `common_http_protocol_options.idle_timeout`, its default).
+pub(super) const IDLE: Duration = Duration::from_secs(3600);
 
 /// How much waits for a client on a stream of HTTP/2 (hyper's own: 400 KiB, of 200 streams 80 MB).
 const MAX_WAITS: usize = 64 * 1024;
@@ -47,6 +49,7 @@ const MIN_BUFFER: usize = 8192;
 
 /// What a connection of HTTP is served with.
 pub(super) struct Serving<'c, E> {
+    pub(super) acceptor: &'c Acceptor,
     pub(super) limits: RequestLimits,
     pub(super) seen: &'c Seen,
     pub(super) heads: HeadTimer,
@@ -204,7 +207,8 @@ where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let streams = Streams::default();
+        let streams = Streams::new(self.acceptor.stalled());
+        let counts = Arc::clone(streams.counts());
         let mut builder = http2::Builder::new(streams.clone());
         // What is larger than its chain allows, and not twice as large, is answered by us, with a reason; the rest by h2.
         let heads = self.limits.max_header_bytes.saturating_mul(2);
@@ -215,7 +219,9 @@ where
         let shut_down = |served: Pin<&mut Http2<_, http2::Connection<Io<I>, _, _>>>| {
             served.project().served.graceful_shutdown();
         };
-        drive(served, shut_down, (drained, (self.ending)()), self.seen).await.map(drop)
+        let planned = plan_or_idle(self.acceptor, drained, idle(self.seen, &counts));
+        let planned = pin!(WhenWoken::new(planned));
+        drive(served, shut_down, (planned, (self.ending)()), self.seen).await.map(drop)
     }
 }
 

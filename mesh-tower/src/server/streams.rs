@@ -19,6 +19,8 @@
 //!   for the [`POLLS`]th time in vain.
 //! - The requests of a service that is slow, or mostly waits, get tasks at once ([`TaskOdds`]).
 //!
+//! A request whose client takes nothing of its answer is reset (`streams/slot.rs`).
+//!
 //! A service that panics ends its own request, as in a task. Requests that wait when the connection is dropped are
 //! dropped with it.
 //!
@@ -26,19 +28,22 @@
 //! them, for the earliest ([`poll_deadline`]): most end long before, and a timer of its own for each would be made,
 //! entered and taken out again for nothing.
 
+mod slot;
+
+pub(super) use slot::{Counts, part, waits};
+
 use crate::clock;
 use hyper::rt::Executor;
 use mesh_core::Timestamp;
 use mesh_core::inbound::streams::{StreamTurn, TaskOdds};
 use parking_lot::Mutex;
-use pin_project::pin_project;
-use std::any::Any;
+use slot::{Run, Slot};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker, ready};
 use tokio::time::Sleep;
@@ -51,7 +56,23 @@ const PLACES: usize = 256;
 
 /// hyper's executor for one connection. Clones are the same.
 #[derive(Clone, Default)]
-pub(super) struct Streams(Arc<Shared>);
+pub(super) struct Streams {
+    shared: Arc<Shared>,
+    counts: Arc<Counts>,
+}
+
+impl Streams {
+    /// Those that are reset because their client takes nothing are counted in `stalled`.
+    pub(super) fn new(stalled: &Arc<AtomicU64>) -> Self {
+        let counts = Arc::new(Counts::new(Arc::clone(stalled)));
+        Self { shared: Arc::default(), counts }
+    }
+
+    /// What is counted of them.
+    pub(super) const fn counts(&self) -> &Arc<Counts> {
+        &self.counts
+    }
+}
 
 /// What wakers know of their connection.
 #[derive(Default)]
@@ -118,76 +139,35 @@ struct Flag {
 
 type Work = Pin<Box<dyn Run>>;
 
-/// A request, in memory that can be used again.
-trait Run: Future<Output = ()> + Send {
-    /// Takes `work`, an `Option` of a request; `false`: it is one of another type.
-    fn refill(self: Pin<&mut Self>, work: &mut dyn Any) -> bool;
-
-    /// Drops what is left of it.
-    fn clear(self: Pin<&mut Self>);
-
-    /// Whether there is nothing in it.
-    fn is_empty(&self) -> bool;
-}
-
-#[pin_project]
-struct Slot<F>(#[pin] Option<F>);
-
-impl<F: Future<Output = ()>> Future for Slot<F> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.project().0.as_pin_mut().map_or(Poll::Ready(()), |work| work.poll(cx))
-    }
-}
-
-impl<F: Future<Output = ()> + Send + 'static> Run for Slot<F> {
-    fn refill(self: Pin<&mut Self>, work: &mut dyn Any) -> bool {
-        let work = work.downcast_mut::<Option<F>>().and_then(Option::take);
-        let fits = work.is_some();
-        if fits {
-            self.project().0.set(work);
-        }
-        fits
-    }
-
-    fn clear(self: Pin<&mut Self>) {
-        self.project().0.set(None);
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.is_none()
-    }
-}
-
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     fn execute(&self, work: F) {
         // Who is not called by the connection can't know when it would be run.
-        if !self.0.is_polled_here() {
-            return task(work);
+        if !self.shared.is_polled_here() {
+            return task(Slot::new(work, &self.counts));
         }
         let mut work = Some(work);
-        here(|state| state.take_in(&mut work, &self.0));
+        here(|state| state.take_in(&mut work, self));
         if let Some(work) = work {
-            task(work);
+            task(Slot::new(work, &self.counts));
         }
     }
 }
 
 impl State {
     /// Takes a request in; `work` stays where it is if it needs a task.
-    fn take_in<F>(&mut self, work: &mut Option<F>, shared: &Arc<Shared>)
+    fn take_in<F>(&mut self, work: &mut Option<F>, streams: &Streams)
     where
         F: Future<Output = ()> + Send + 'static,
     {
         if self.odds.take_task() {
             return;
         }
-        let Some(at) = self.place(shared) else { return };
+        let Some(at) = self.place(&streams.shared) else { return };
         let Some(place) = self.places.get_mut(at) else { return };
         let fits = place.work.as_mut().is_some_and(|kept| kept.as_mut().refill(work));
         if !fits {
-            place.work = Some(Box::pin(Slot(work.take())));
+            let slot = |work| -> Work { Box::pin(Slot::new(work, &streams.counts)) };
+            place.work = work.take().map(slot);
         }
         (place.polls, place.deadline) = (0, Timestamp::MAX);
         place.flag.is_ready.store(true, Ordering::Relaxed);
@@ -349,7 +329,7 @@ impl Running {
         cx: &mut Context<'_>,
         connection: impl FnOnce(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        let shared = &*self.streams.0;
+        let shared = &*self.streams.shared;
         // Before it is looked what is ready: who becomes so afterwards wakes this task.
         if !self.task.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
             shared.0.lock().task = Some(cx.waker().clone());

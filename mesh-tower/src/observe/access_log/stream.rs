@@ -5,13 +5,18 @@
 //! joins them. There is no request, so there is neither method nor status (Envoy: the access log of its TCP proxy).
 
 use super::line::{Came, Line, Logging, Received};
+use crate::clock;
+use crate::net::Draw;
 use crate::server::Connection;
 use http::{HeaderMap, Method, Uri, Version};
 use mesh_core::Timestamp;
 use mesh_core::access_log::{Record, Side};
 use mesh_core::local_reply::ResponseFlag;
+use mesh_core::proxy::identify;
+use mesh_core::rbac::Denied;
 use smallvec::SmallVec;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The connection that a call passes on: an extension of its request.
 #[derive(Clone, Debug)]
@@ -56,6 +61,27 @@ impl StreamLine {
         let came = Came { method, uri, version: Version::HTTP_11, headers };
         let line = Line::new(logging, came, started);
         Self { line, of: OfPort(Arc::clone(connection)) }
+    }
+
+    /// Writes the line of one that policies have denied after so long. One of HTTP has lines for its requests, and none
+    /// for itself.
+    #[cold]
+    pub(crate) fn denied(
+        logging: &Arc<Logging>,
+        connection: Connection,
+        denied: &Denied,
+        after: Duration,
+    ) {
+        if connection.chain.http().is_some() {
+            return;
+        }
+        let (now, mut headers) = (clock::now(), HeaderMap::new());
+        identify(&mut headers, &mut Draw);
+        let line = Self::new(logging, &Arc::new(connection), &headers, now - after);
+        let details = denied.response_code_details();
+        let policy = Some(denied.policy.as_deref().unwrap_or("none"));
+        let (reason, details) = (Some("rbac_denied"), Some(&*details));
+        line.write((0, 0), Cut { flag: None, reason, details, policy }, now);
     }
 
     /// Writes it: so many bytes came, and so many went back.

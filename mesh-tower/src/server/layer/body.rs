@@ -2,6 +2,7 @@
 
 use super::live::Live;
 use crate::body::BoxError;
+use crate::server::streams;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
@@ -67,14 +68,20 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.project();
         let mut body = match this.kind.project() {
-            KindProj::Local(bytes) => return Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
+            KindProj::Local(bytes) => {
+                streams::part(bytes.as_ref().map_or(0, Bytes::len));
+                return Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b))));
+            }
             KindProj::Service(body) => body,
         };
         let Some(scope) = this.live.scope() else { return Poll::Ready(None) };
         let polled = scope.within(|| body.as_mut().poll_frame(cx));
         let frame = match polled {
             Poll::Pending => match scope.poll_deadline(cx) {
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    streams::waits();
+                    return Poll::Pending;
+                }
                 Poll::Ready(()) => match scope.cut_off() {
                     Some(trailers) => Some(Ok(Frame::trailers(trailers))),
                     None => Some(Err(CutOff.into())),
@@ -82,6 +89,7 @@ where
             },
             Poll::Ready(Some(Ok(mut frame))) => {
                 scope.sends(&frame);
+                streams::part(frame.data_ref().map_or(0, Bytes::len));
                 match frame.trailers_mut() {
                     Some(trailers) => scope.trailers(trailers),
                     None if body.is_end_stream() => {}

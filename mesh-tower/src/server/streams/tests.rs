@@ -198,7 +198,7 @@ async fn who_waits_is_dropped_with_its_connection() {
     let (mut running, _log) = new();
     let held = Arc::new(());
     let own = Arc::clone(&held);
-    let shared = Arc::downgrade(&running.streams.0);
+    let shared = Arc::downgrade(&running.streams.shared);
     turn(&mut running, |streams| {
         // As hyper's requests do, it holds the executor.
         let streams = streams.clone();

@@ -4,7 +4,10 @@
 use super::world::{chain, serving};
 use crate::fixture::{bounded, metric};
 use bytes::Bytes;
+use h2::client::{Connection, SendRequest};
 use http::{Request, Response};
+use http_body::Frame;
+use http_body_util::StreamBody;
 use hyper::body::Incoming;
 use mesh_tower::server::{Ends, RequestBody, ServeError};
 use mesh_tower::{Mesh, MeshBody};
@@ -87,6 +90,119 @@ async fn who_reads_slowly_is_served() {
     }
     assert!(length > 64 << 10);
     bounded(served).await.unwrap().unwrap();
+    assert_eq!(metric(&mesh, BROKEN, &[]), 0);
+}
+
+/// A connection of HTTP/2 to a server that answers with `body`, whose client opens windows of `window` bytes.
+async fn http2(
+    window: u32,
+    body: impl Fn() -> MeshBody + Clone + Send + Sync + 'static,
+) -> (Mesh, SendRequest<Bytes>, Connection<DuplexStream, Bytes>) {
+    let mesh = Mesh::builder().config(serving(vec![chain("plain", |_| {})])).build().unwrap();
+    let (client, io) = duplex(4096);
+    let server = mesh.server("web");
+    let service = tower::service_fn(move |_: Request<RequestBody<Incoming>>| {
+        let body = body();
+        async move { Ok::<_, Infallible>(Response::new(body)) }
+    });
+    let ends = Ends { local: None, remote: None };
+    tokio::spawn(async move { server.serve_connection(io, ends, service).await });
+    let mut builder = h2::client::Builder::new();
+    let (send, connection) = builder.initial_window_size(window).handshake(client).await.unwrap();
+    (mesh, send, connection)
+}
+
+/// Asks, and reads the whole answer.
+async fn ask(send: &mut SendRequest<Bytes>) -> Result<usize, h2::Error> {
+    let request = Request::get("http://x/").body(()).unwrap();
+    let mut body = send.send_request(request, true)?.0.await?.into_body();
+    let mut length = 0;
+    while let Some(data) = body.data().await {
+        let data = data?;
+        length += data.len();
+        body.flow_control().release_capacity(data.len())?;
+    }
+    Ok(length)
+}
+
+/// What comes of `asked` while `connection` runs.
+async fn with<T>(
+    connection: &mut Connection<DuplexStream, Bytes>,
+    asked: impl Future<Output = T>,
+) -> T {
+    tokio::select! {
+        ended = connection => panic!("{ended:?}"),
+        answer = asked => answer,
+    }
+}
+
+const STALLED: &str = "mesh_server_streams_stalled_total";
+
+/// The same for whoever is run by the connection, and for whoever has a task of its own.
+#[tokio::test(start_paused = true)]
+async fn a_stream_whose_client_opens_no_window_is_reset_and_others_go_on() {
+    for waits in [false, true] {
+        let body = move || match waits {
+            false => MeshBody::full(Bytes::from_static(&[b'x'; 1000])),
+            true => in_parts(Duration::from_millis(1)),
+        };
+        let (mesh, mut send, mut connection) = http2(0, body).await;
+        let start = Instant::now();
+        let mut second = send.clone();
+        let both = async {
+            let late = async {
+                tokio::time::sleep(Duration::from_secs(10)).await;
+                (ask(&mut second).await.unwrap_err(), start.elapsed().as_secs())
+            };
+            let first = async { (ask(&mut send).await.unwrap_err(), start.elapsed().as_secs()) };
+            tokio::join!(first, late)
+        };
+        let (first, late) = with(&mut connection, both).await;
+        for ((error, lasted), expected) in [(first, 60), (late, 70)] {
+            assert_eq!(error.reason(), Some(h2::Reason::CANCEL), "{error}");
+            assert_eq!(lasted, expected);
+        }
+        assert_eq!(metric(&mesh, STALLED, &[]), 2);
+        connection.set_initial_window_size(65_535).unwrap();
+        assert_eq!(with(&mut connection, ask(&mut send)).await.unwrap(), 1000);
+        assert_eq!(metric(&mesh, STALLED, &[]), 2);
+    }
+}
+
+/// A thousand bytes in ten parts, with a pause before each.
+fn in_parts(pause: Duration) -> MeshBody {
+    let parts = futures_util::stream::unfold(0, move |part| async move {
+        tokio::time::sleep(pause).await;
+        let frame = Frame::data(Bytes::from_static(&[b'x'; 100]));
+        (part < 10).then(|| (Ok::<_, mesh_tower::BoxError>(frame), part + 1))
+    });
+    MeshBody::new(StreamBody::new(parts))
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_the_application_is_not_stalled() {
+    let (mesh, mut send, mut connection) =
+        http2(65_535, || in_parts(Duration::from_secs(900))).await;
+    assert_eq!(with(&mut connection, ask(&mut send)).await.unwrap(), 1000);
+    assert_eq!(metric(&mesh, STALLED, &[]), 0);
+}
+
+/// One that has a request is not idle, however long that takes: the body here lasts for 2 h 45 min.
+#[tokio::test(start_paused = true)]
+async fn a_connection_without_requests_is_told_to_end() {
+    let (mesh, mut send, mut connection) =
+        http2(65_535, || in_parts(Duration::from_secs(900))).await;
+    let start = Instant::now();
+    assert_eq!(with(&mut connection, ask(&mut send)).await.unwrap(), 1000);
+    let answered = start.elapsed().as_secs();
+    assert_eq!(answered, 11 * 900);
+    let drained = || metric(&mesh, "mesh_server_connections_drained_total", &[("reason", "idle")]);
+    assert_eq!(drained(), 0);
+    // GOAWAY, and no error.
+    connection.await.unwrap();
+    let idle = start.elapsed().as_secs() - answered;
+    assert!((3600..=3900).contains(&idle), "{idle}");
+    assert_eq!(drained(), 1);
     assert_eq!(metric(&mesh, BROKEN, &[]), 0);
 }
 
