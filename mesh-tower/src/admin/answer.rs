@@ -1,6 +1,7 @@
 //! [`Answer`]: what a page says, before it is an HTTP response.
 
 use crate::body::MeshBody;
+use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde_json::Value;
 
@@ -16,6 +17,8 @@ pub(super) struct Answer {
     /// The methods that the page takes, when it does not take that of the request.
     allow: Option<&'static str>,
     pub(super) content: String,
+    /// In its place, where it is no text.
+    bytes: Option<Bytes>,
 }
 
 impl Answer {
@@ -41,7 +44,13 @@ impl Answer {
 
     /// A content of this type.
     pub(super) fn of(kind: &'static str, content: impl Into<String>) -> Self {
-        Self { status: StatusCode::OK, kind, allow: None, content: content.into() }
+        Self { status: StatusCode::OK, kind, allow: None, content: content.into(), bytes: None }
+    }
+
+    /// What is for programs.
+    #[cfg(all(feature = "profile", unix, not(target_env = "musl")))]
+    pub(super) fn bytes(content: Vec<u8>) -> Self {
+        Self { bytes: Some(content.into()), ..Self::of("application/octet-stream", "") }
     }
 
     /// A refusal, in one sentence.
@@ -64,8 +73,9 @@ impl Answer {
     /// As an HTTP response to a request of this method. RFC 9110 9.3.2: that to HEAD has the same head, and no
     /// content.
     pub(super) fn into_response(self, method: &Method) -> Response<MeshBody> {
-        let length = self.content.len();
-        let content = if method == Method::HEAD { String::new() } else { self.content };
+        let content = self.bytes.unwrap_or_else(|| self.content.into());
+        let length = content.len();
+        let content = if method == Method::HEAD { Bytes::new() } else { content };
         let mut response = Response::new(MeshBody::full(content));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();

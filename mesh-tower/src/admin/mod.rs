@@ -17,6 +17,7 @@
 //! | `/explain?url=…` | why a request goes where it goes; `method`, `header=name:value` | text, json |
 //! | `/configurations` | the last configurations that were applied or refused | text, json |
 //! | `/logging` | the filter of the log; POST with `level=…` changes it | text |
+//! | `/cpu_profile` | POST: a profile of the CPU (feature `profile`) | pprof |
 //! | `/drain` | POST: the program ends | text |
 //!
 //! Rules:
@@ -26,8 +27,7 @@
 //! - Envoy's formats are Envoy's: its own types read them. What Envoy has no word for is in `format=mesh`.
 //! - Nothing here is on the path of calls.
 //!
-//! What it does not do: a profile of the CPU (none is to be had without `unsafe` and signals), or keep anything: who
-//! wants the past asks Prometheus.
+//! What it does not do: keep anything. Who wants the past asks Prometheus.
 
 mod answer;
 mod asked;
@@ -44,4 +44,4 @@ mod service;
 mod view;
 
 pub use serve::AdminServer;
-pub use service::Admin;
+pub use service::{Admin, Responding};

@@ -22,7 +22,7 @@ pub(super) type Answered = Result<Answer, String>;
 
 type Answers = fn(&Admin, &Asked) -> Answered;
 
-const PAGES: [Page; 14] = [
+const PAGES: [Page; 15] = [
     reads("/", "an overview", page::overview::answer),
     reads("/ready", "whether calls can be made", page::ready::answer),
     reads("/live", "whether the process answers", page::ready::live),
@@ -54,12 +54,24 @@ const PAGES: [Page; 14] = [
         change: Some(page::logging::change),
     },
     Page {
+        path: page::cpu_profile::PATH,
+        what: "POST: a profile of the CPU, for `go tool pprof` (seconds=1 to 60)",
+        read: None,
+        change: Some(takes_its_time),
+    },
+    Page {
         path: "/drain",
         what: "POST: the program ends",
         read: None,
         change: Some(page::drain::change),
     },
 ];
+
+/// A page that can't be answered at once: [`Admin::respond`] has it.
+fn takes_its_time(_: &Admin, _: &Asked) -> Answered {
+    let why = "this page takes its time, and this server wants its answers at once: `Admin::respond` has it";
+    Ok(Answer::refused(StatusCode::NOT_IMPLEMENTED, why))
+}
 
 const fn reads(path: &'static str, what: &'static str, read: Answers) -> Page {
     Page { path, what, read: Some(read), change: None }

@@ -4,10 +4,11 @@
 //! when somebody looks.
 //!
 //! Bounds: [`MAX_CONNECTIONS`] at a time; the next waits until one has ended. A connection is for one request, over
-//! HTTP/1.1, with a head of at most [`MAX_HEAD`] bytes, and ends after [`Admin::timeout`]: one that asks and does not
+//! HTTP/1.1, with a head of at most [`MAX_HEAD`] bytes, and ends after [`Admin::timeout`], where it asks for a profile a minute later: one that asks and does not
 //! read, or does not ask, keeps its place no longer. Bodies are not read.
 
 use super::origin::Ends;
+use super::page::cpu_profile;
 use super::service::Admin;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -17,6 +18,8 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -150,16 +153,24 @@ async fn accept(admin: Admin, listener: tokio::net::TcpListener, local: SocketAd
 
 fn serve(admin: Admin, stream: TcpStream, ends: Ends) -> impl Future<Output = ()> {
     let patience = admin.options.patience;
+    let profiles = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&profiles);
     let answer = service_fn(move |mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(ends);
-        let response = admin.answer(request);
-        async { Ok::<_, Infallible>(response) }
+        asked.store(request.uri().path() == cpu_profile::PATH, Ordering::Relaxed);
+        let response = admin.respond(request);
+        async { Ok::<_, Infallible>(response.await) }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(patience).keep_alive(false);
     http.max_buf_size(MAX_HEAD);
     async move {
-        match timeout(patience, http.serve_connection(TokioIo::new(stream), answer)).await {
+        let mut served = pin!(http.serve_connection(TokioIo::new(stream), answer));
+        let mut ended = timeout(patience, served.as_mut()).await;
+        if ended.is_err() && profiles.load(Ordering::Relaxed) {
+            ended = timeout(cpu_profile::LONGEST, served).await;
+        }
+        match ended {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(target: "mesh::admin", "a connection: {error}"),
             Err(_elapsed) => tracing::debug!(target: "mesh::admin", "a connection takes too long"),

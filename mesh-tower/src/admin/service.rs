@@ -4,12 +4,14 @@ use super::answer::Answer;
 use super::asked::Asked;
 use super::options::{Logging, Options};
 use super::origin::{self, Origin};
+use super::page::cpu_profile;
 use super::pages;
 use crate::body::MeshBody;
 use crate::mesh::Mesh;
 use http::{Request, Response, StatusCode};
 use std::convert::Infallible;
-use std::future::{Ready, ready};
+use std::future::{Future, ready};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
@@ -18,7 +20,7 @@ use tower_service::Service;
 
 /// The admin pages of a mesh. Clones are the same.
 ///
-/// It is a tower service with whole answers, for any server; [`bind`](Self::bind) and [`serve`](Self::serve) run one on
+/// It is a tower service, for any server; [`bind`](Self::bind) and [`serve`](Self::serve) run one on
 /// a thread of its own. Who may change something is told from the request's extensions: served by
 /// [`Mesh::server`](crate::Mesh::server), from who has proven what; under a server of another kind nobody may.
 ///
@@ -41,6 +43,9 @@ pub struct Admin {
     pub(super) options: Options,
     pub(super) state: Arc<State>,
 }
+
+/// An answer that may take its time.
+pub type Responding = Pin<Box<dyn Future<Output = Response<MeshBody>> + Send>>;
 
 /// What the pages keep.
 #[derive(Debug, Default)]
@@ -126,7 +131,8 @@ impl Admin {
         self
     }
 
-    /// Answers a request, whose body is not looked at.
+    /// Answers a request at once, whose body is not looked at. `/cpu_profile` takes its time: [`respond`](Self::respond)
+    /// has it.
     #[must_use]
     pub fn answer<B>(&self, request: Request<B>) -> Response<MeshBody> {
         let (head, _unread) = request.into_parts();
@@ -135,6 +141,22 @@ impl Admin {
             Err(why) => Answer::refused(StatusCode::FORBIDDEN, why),
         };
         answer.into_response(&head.method)
+    }
+
+    /// Answers a request, whose body is not looked at.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a profile that is being taken ends.
+    pub fn respond<B>(&self, request: Request<B>) -> Responding {
+        let (head, _unread) = request.into_parts();
+        let is_allowed = || origin::may_read(&head).and_then(|()| Origin::of(&head).may_change());
+        if cpu_profile::is_asked(&head) && is_allowed().is_ok() {
+            let asked = Asked::new(&head);
+            let answer =
+                async move { cpu_profile::take(&asked).await.into_response(&asked.method) };
+            return Box::pin(answer);
+        }
+        Box::pin(ready(self.answer(Request::from_parts(head, ()))))
     }
 
     /// The program was asked to end.
@@ -150,13 +172,14 @@ impl Admin {
 impl<B> Service<Request<B>> for Admin {
     type Response = Response<MeshBody>;
     type Error = Infallible;
-    type Future = Ready<Result<Self::Response, Infallible>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        ready(Ok(self.answer(request)))
+        let response = self.respond(request);
+        Box::pin(async { Ok(response.await) })
     }
 }

@@ -4,6 +4,7 @@
 mod envoy;
 #[cfg(feature = "tls-aws-lc")]
 mod identity;
+mod profile;
 mod server;
 mod states;
 

@@ -48,6 +48,7 @@ async fn server(then: Then) -> SocketAddr {
 /// Closes a connection by a reset.
 fn reset(stream: TcpStream) {
     set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+    drop(stream);
 }
 
 struct World {
