@@ -148,7 +148,10 @@ impl<R> MeshResponseBody<R> {
         if let Reason::Attempt(Failure::Cancelled { .. }) = reason {
             // As a body that is dropped.
             upstream.over = true;
-            (upstream.attempt, upstream.call, upstream.passing) = (None, None, None);
+            (upstream.attempt, upstream.call) = (None, None);
+            if let Some(passing) = upstream.passing.take() {
+                passing.cut_off(&reason);
+            }
         } else {
             let _told_by_the_caller = upstream.end(reason);
         }
@@ -189,6 +192,9 @@ impl<R> Upstream<R> {
     fn end(&mut self, reason: Reason) -> Error {
         self.over = true;
         self.timer = None;
+        if let Some(passing) = self.passing.take() {
+            passing.cut_off(&reason);
+        }
         let (Some(mut call), Some(attempt)) = (self.call.take(), self.attempt.take()) else {
             return Error::new(reason, Station::default());
         };

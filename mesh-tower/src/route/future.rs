@@ -145,6 +145,16 @@ impl Passing {
         Self { cells: self.cells.take(), started: self.started, code, line: self.line.take() }
     }
 
+    /// The body of the answer, or what it has become, ended before its end.
+    #[cold]
+    pub(crate) fn cut_off(mut self, reason: &Reason) {
+        self.code.flag = Some(reason.flag());
+        if let Some(line) = self.line.take() {
+            let station = Station { attempts: 1, ..Station::default() };
+            line.failed(&Error::new(reason.clone(), station), clock::now());
+        }
+    }
+
     /// What the access log will say of the call.
     pub(crate) fn line(&mut self) -> Option<&mut CallLine> {
         self.line.as_deref_mut()

@@ -105,7 +105,7 @@ async fn http2(
         let body = body();
         async move { Ok::<_, Infallible>(Response::new(body)) }
     });
-    let ends = Ends { local: None, remote: None };
+    let ends = Ends::default();
     tokio::spawn(async move { server.serve_connection(io, ends, service).await });
     let mut builder = h2::client::Builder::new();
     let (send, connection) = builder.initial_window_size(window).handshake(client).await.unwrap();
