@@ -2,9 +2,16 @@
 //!
 //! - HTTP/1.1: `connection: upgrade` with `upgrade: PROTOCOL` (RFC 9110 section 7.8). The answer 101 agrees; any other
 //!   is an answer like all others.
+//! - HTTP/2: extended CONNECT with `:protocol` (RFC 8441; RFC 9220 for HTTP/3). It is made the request of HTTP/1.1
+//!   that asks for the same ([`Extended`]), before any policy sees it, as Envoy does.
 //! - `CONNECT host:port` (RFC 9110 section 9.3.6). An answer of 2xx agrees. Its target always has a port.
 
-use http::header::{CONNECTION, HeaderMap, UPGRADE};
+use crate::random::Random;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use http::header::{
+    CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE,
+};
 use http::uri::Authority;
 use http::{Method, StatusCode, Uri, Version};
 
@@ -47,6 +54,56 @@ impl Asks {
         }
     }
 }
+
+/// That a request came as an extended CONNECT over HTTP/2 (RFC 8441), and is one of HTTP/1.1 now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a mark")]
+pub struct Extended;
+
+impl Extended {
+    /// Makes the head of an extended CONNECT for `protocol` that of an upgrade. A WebSocket of HTTP/1.1 wants a key,
+    /// which has no meaning over HTTP/2 (RFC 8441 section 5): it is made by `random`.
+    ///
+    /// # Errors
+    /// [`BadProtocol`]: the name is none, or one of HTTP/2 itself; nothing is changed then.
+    pub fn read(
+        method: &mut Method,
+        headers: &mut HeaderMap,
+        protocol: &str,
+        random: &mut impl Random,
+    ) -> Result<Self, BadProtocol> {
+        let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~/".contains(c);
+        let is_name = !protocol.is_empty() && protocol.chars().all(is_token);
+        if !is_name || protocol.eq_ignore_ascii_case("h2c") {
+            return Err(BadProtocol);
+        }
+        let name = HeaderValue::from_str(protocol).map_err(|_no_text| BadProtocol)?;
+        *method = Method::GET;
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, name);
+        if protocol.eq_ignore_ascii_case("websocket") {
+            let bytes = [random.next_u64().to_ne_bytes(), random.next_u64().to_ne_bytes()].concat();
+            if let Ok(key) = HeaderValue::from_str(&BASE64.encode(bytes)) {
+                headers.insert(SEC_WEBSOCKET_KEY, key);
+            }
+        }
+        Ok(Self)
+    }
+
+    /// Makes the head of the answer 101 what agrees over HTTP/2.
+    pub fn agree(self, status: &mut StatusCode, headers: &mut HeaderMap) {
+        *status = StatusCode::OK;
+        for name in [CONNECTION, UPGRADE, SEC_WEBSOCKET_ACCEPT] {
+            headers.remove(name);
+        }
+    }
+}
+
+/// Why an extended CONNECT is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the `:protocol` of CONNECT is none that a connection of HTTP/1.1 can become")]
+#[expect(clippy::exhaustive_structs, reason = "there is one reason")]
+pub struct BadProtocol;
 
 /// Whether `upgrade` names protocols, and HTTP/2 is none of them.
 fn asks_for_another(headers: &HeaderMap) -> bool {
@@ -104,6 +161,40 @@ mod tests {
         check("GET", Version::HTTP_2, &[connection, upgrade], Asks::Answer);
         check("CONNECT", h11, &[], Asks::Tunnel);
         check("CONNECT", Version::HTTP_2, &[], Asks::Tunnel);
+    }
+
+    #[test]
+    fn rfc8441_an_extended_connect_is_an_upgrade() {
+        use crate::random::SplitMix64;
+        let mut random = SplitMix64::new(1);
+        for (protocol, has_key) in
+            [("websocket", true), ("WebSocket", true), ("connect-udp", false)]
+        {
+            let (mut method, mut headers) = (Method::CONNECT, HeaderMap::new());
+            headers.insert("sec-websocket-version", HeaderValue::from_static("13"));
+            let extended = Extended::read(&mut method, &mut headers, protocol, &mut random);
+            let extended = extended.unwrap();
+            assert_eq!(Asks::of(&method, Version::HTTP_11, &headers), Asks::Upgrade);
+            assert_eq!(
+                (method, &headers["upgrade"]),
+                (Method::GET, &HeaderValue::from_str(protocol).unwrap())
+            );
+            let key = headers.get("sec-websocket-key").map(|key| BASE64.decode(key).unwrap().len());
+            assert_eq!(key, has_key.then_some(16), "RFC 6455 section 4.1: 16 bytes");
+            let mut status = StatusCode::SWITCHING_PROTOCOLS;
+            headers.insert("sec-websocket-accept", HeaderValue::from_static("x"));
+            extended.agree(&mut status, &mut headers);
+            assert_eq!(status, StatusCode::OK);
+            for gone in ["connection", "upgrade", "sec-websocket-accept"] {
+                assert!(!headers.contains_key(gone), "{gone}");
+            }
+            assert!(headers.contains_key("sec-websocket-version"));
+        }
+        for protocol in ["", "h2c", "a b", "a,b", "\u{e4}"] {
+            let (mut method, mut headers) = (Method::CONNECT, HeaderMap::new());
+            let read = Extended::read(&mut method, &mut headers, protocol, &mut random);
+            assert_eq!((read, method, headers.len()), (Err(BadProtocol), Method::CONNECT, 0));
+        }
     }
 
     #[test]

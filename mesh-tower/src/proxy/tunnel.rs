@@ -14,7 +14,7 @@ use http::uri::{PathAndQuery, Scheme};
 use http::{Request, Response, StatusCode, Uri};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use mesh_core::proxy::upgrade::{Asks, tunnel_target};
+use mesh_core::proxy::upgrade::{Asks, Extended, tunnel_target};
 use std::io;
 use std::sync::Arc;
 use tower_service::Service;
@@ -25,11 +25,14 @@ pub(super) struct Leaving {
     connection: Option<Arc<Connection>>,
     /// What the connection becomes; `None`: it can't become anything.
     upgrade: Option<OnUpgrade>,
+    /// It is a stream of HTTP/2, and not the connection.
+    extended: Option<Extended>,
 }
 
 impl Leaving {
     pub(super) fn take(parts: &mut Parts, connection: Option<Arc<Connection>>) -> Self {
-        Self { connection, upgrade: parts.extensions.remove() }
+        let (upgrade, extended) = (parts.extensions.remove(), parts.extensions.remove());
+        Self { connection, upgrade, extended }
     }
 
     fn proxied(&self) -> Proxied {
@@ -72,7 +75,12 @@ pub(super) async fn leave(
                 return response.map(ForwardBody::Own);
             }
             let (parts, body) = response.into_parts();
-            let response = Response::from_parts(parts, ForwardBody::empty());
+            let mut response = Response::from_parts(parts, ForwardBody::empty());
+            if let Some(extended) = leaving.extended {
+                let mut status = response.status();
+                extended.agree(&mut status, response.headers_mut());
+                *response.status_mut() = status;
+            }
             match asks {
                 Asks::Tunnel => match MeshStream::of_bytes(Response::new(body)) {
                     Ok(stream) => carry(&port, leaving, async { Ok(stream) }),
@@ -109,7 +117,7 @@ fn carry(
     leaving: Leaving,
     endpoint: impl Future<Output = io::Result<MeshStream>> + Send + 'static,
 ) {
-    let Leaving { connection, upgrade } = leaving;
+    let Leaving { connection, upgrade, .. } = leaving;
     let (Some(connection), Some(upgrade)) = (connection, upgrade) else { return };
     let options = relay_options(&port.mesh, &port.listener);
     let mut tunnel = connection.tunnel();

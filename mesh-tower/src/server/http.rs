@@ -2,10 +2,12 @@
 
 use super::connection::Connection;
 use crate::net::Draw;
-use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use hyper::ext::Protocol;
 use hyper::service::Service as HyperService;
 use mesh_core::proxy::hop_by_hop::strip_named;
-use mesh_core::proxy::identify;
+use mesh_core::proxy::upgrade::Extended;
+use mesh_core::proxy::{cookies, identify};
 use pin_project::pin_project;
 use std::future::Future;
 use std::pin::Pin;
@@ -74,11 +76,27 @@ where
         self.seen.requests.store(self.seen.requests() + 1, Ordering::Relaxed);
         request.extensions_mut().insert(Arc::clone(&self.connection));
         if self.identifies {
+            if is_http2 && *request.method() == Method::CONNECT {
+                extended(&mut request);
+            }
             strip_named(request.headers_mut());
             identify(request.headers_mut(), &mut Draw);
         }
         let closing = (!is_http2).then(|| Arc::clone(&self.seen));
         Answer { state: State::Asked(self.service.clone(), Some(request)), closing }
+    }
+}
+
+/// An extended CONNECT is the upgrade that it stands for, for all who look at it. One that is none stays CONNECT.
+#[cold]
+fn extended<B>(request: &mut Request<B>) {
+    let Some(protocol) = request.extensions_mut().remove::<Protocol>() else { return };
+    let mut method = Method::CONNECT;
+    let read = Extended::read(&mut method, request.headers_mut(), protocol.as_str(), &mut Draw);
+    if let Ok(extended) = read {
+        cookies::join(request.headers_mut());
+        (*request.method_mut(), *request.version_mut()) = (method, Version::HTTP_11);
+        request.extensions_mut().insert(extended);
     }
 }
 

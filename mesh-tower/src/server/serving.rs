@@ -213,6 +213,9 @@ where
         // What is larger than its chain allows, and not twice as large, is answered by us, with a reason; the rest by h2.
         let heads = self.limits.max_header_bytes.saturating_mul(2);
         builder.max_header_list_size(heads).max_send_buf_size(MAX_WAITS);
+        if service.identifies {
+            builder.enable_connect_protocol();
+        }
         let served = builder.serve_connection(TokioIo::new(io), service);
         let heads = WhenWoken::new(self.heads.clone().look(false));
         let served = pin!(Http2 { heads, running: Running::new(streams), served });

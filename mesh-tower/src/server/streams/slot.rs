@@ -10,7 +10,6 @@
 
 use super::poll_deadline;
 use crate::clock;
-use crate::server::head_timer::STALL;
 use mesh_core::Timestamp;
 use pin_project::{pin_project, pinned_drop};
 use std::any::Any;
@@ -22,6 +21,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Sleep;
+
+/// How long a client may take nothing of an answer over HTTP/2 (Envoy: `stream_idle_timeout`, its default): who reads a
+/// stream slowly on purpose, as clients of gRPC do, may well pause.
+const STALL: Duration = Duration::from_secs(300);
 
 /// What is counted of the streams of a connection.
 #[derive(Debug, Default)]

@@ -217,6 +217,55 @@ async fn tunnels_over_http2_are_streams() {
     assert_eq!(flags(&ports.mesh), "-:3");
 }
 
+/// RFC 8441: a WebSocket is a stream of HTTP/2, and an upgrade of HTTP/1.1 behind.
+#[tokio::test]
+async fn upgrades_over_http2_are_streams() {
+    let server = echo().await;
+    let address = server.address;
+    let inbound = format!(
+        "inbound: {{ web: {{ listen: \"127.0.0.1:2\", mtls: off, allow: [{{ from: anyone, match: {{ path: /chat, method: GET }} }}], forward: \"{address}\" }} }}\n"
+    );
+    let ports = ports(address, &(WEB.to_owned() + &inbound));
+    for port in ["outbound|web", "web"] {
+        let stream = TcpStream::connect(ports.port(port)).await.unwrap();
+        let made = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+        let (mut send, connection) = made.handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let ask = |path: &str, protocol: &'static str| {
+            let uri = format!("http://a{path}");
+            let mut ask = Request::connect(uri).body(MeshBody::empty()).unwrap();
+            ask.extensions_mut().insert(hyper::ext::Protocol::from_static(protocol));
+            ask
+        };
+        // By the answer to it, the settings of the server have come.
+        let first = Request::get("http://a/chat").body(MeshBody::empty()).unwrap();
+        let first = bounded(send.send_request(first)).await.unwrap();
+        assert_eq!(first.status(), StatusCode::UPGRADE_REQUIRED, "{port}");
+        for _ in 0..2 {
+            let response = bounded(send.send_request(ask("/chat", "echo"))).await.unwrap();
+            assert_eq!(response.status(), StatusCode::OK, "{port}");
+            assert_eq!(response.headers()["x-agreed"], "yes");
+            assert!(!response.headers().contains_key(header::UPGRADE));
+            let mut io = TokioIo::new(bounded(hyper::upgrade::on(response)).await.unwrap());
+            bounded(io.write_all(b"over a stream")).await.unwrap();
+            let mut said = [0; 13];
+            bounded(io.read_exact(&mut said)).await.unwrap();
+            assert_eq!(&said, b"over a stream");
+            io.shutdown().await.unwrap();
+            let mut rest = Vec::new();
+            bounded(io.read_to_end(&mut rest)).await.unwrap();
+            assert!(rest.is_empty());
+        }
+        // Who does not agree answers as ever; and policies see the request that it stands for.
+        let refused = bounded(send.send_request(ask("/chat", "other"))).await.unwrap();
+        assert_eq!(refused.status(), StatusCode::UPGRADE_REQUIRED);
+        let elsewhere = bounded(send.send_request(ask("/other", "echo"))).await.unwrap();
+        let expected = if port == "web" { StatusCode::FORBIDDEN } else { StatusCode::OK };
+        assert_eq!(elsewhere.status(), expected);
+    }
+    idle(&ports.mesh).await;
+}
+
 /// Whoever goes away takes what was made for him along.
 #[tokio::test]
 async fn who_goes_away_while_it_is_agreed_leaves_nothing() {
