@@ -1,16 +1,17 @@
 //! Arguments and exit codes. One file per subcommand.
 //!
-//! Exit codes of those that answer: 0 for yes, 1 for no (`check`: mistakes, `explain`: the request is refused, `test`: a
-//! difference), 2 when the question could not be put (wrong usage, a file that can't be read, a code that
+//! Exit codes of those that answer: 0 for yes, 1 for no (`call`: an error status or no response, `check`: mistakes, `explain`: the request is refused,
+//! `test`: a difference), 2 when the question could not be put (wrong usage, a file that can't be read, a code that
 //! does not exist; for `explain` and `test` a configuration with mistakes). A failure ends with its code in brackets.
 //! `mesh proxy … -- COMMAND` exits with the command's own code, or 128 and the number of the signal that ended it.
 
 #[cfg(unix)]
 use crate::proxy;
-use crate::{ads, certs, check, explain, iptables, schema, shell, test};
+use crate::{ads, call, certs, check, explain, iptables, schema, shell, test};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::fmt;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// A service mesh without proxies.
 #[derive(Debug, Parser)]
@@ -24,6 +25,8 @@ struct Cli {
 enum Command {
     /// Serves configuration files to Envoy and gRPC, as an xDS control plane.
     Ads(ads::Arguments),
+    /// Makes a call as a program of the mesh would, and tells what became of it and why.
+    Call(call::Arguments),
     /// Makes certificates for trying things out, and tells what is in one.
     Certs(certs::Arguments),
     /// Checks configuration files as a whole, and says what is wrong where.
@@ -43,6 +46,13 @@ enum Command {
     Completions(shell::CompletionsArguments),
     /// Prints the manual page, or writes one for each command.
     Man(shell::ManArguments),
+}
+
+/// A length of time, as arguments have it.
+pub(crate) fn time(text: &str) -> Result<Duration, String> {
+    mesh_core::config::duration(text).ok_or_else(|| {
+        "write a number and a unit, at most a year: `500ms`, `30s`, `2m`, `1h`".to_owned()
+    })
 }
 
 /// Why a subcommand could not do its work.
@@ -76,6 +86,7 @@ impl From<std::io::Error> for Failure {
 pub(crate) fn run() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Ads(arguments) => ads::run(&arguments),
+        Command::Call(arguments) => call::run(&arguments),
         Command::Certs(arguments) => certs::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),

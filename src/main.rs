@@ -1,6 +1,7 @@
 //! `mesh`, the command line tool. Wiring only: deleting it takes nothing from users of the library.
 
 mod ads;
+mod call;
 mod certs;
 mod check;
 mod cli;

@@ -14,6 +14,7 @@ use crate::tcp::{self, MeshStream};
 use crate::transport::Transport;
 use futures_util::future::join_all;
 use mesh_core::WallTime;
+use mesh_core::explain::{self, Explained};
 use mesh_core::local_reply::Reason;
 use mesh_core::state::{self, DirectRoute};
 use parking_lot::Mutex;
@@ -174,6 +175,24 @@ impl Mesh {
         options: CallOptions,
     ) -> Result<MeshStream, Error> {
         tcp::connect(self, cluster, self.0.byte_route.as_ref(), options).await
+    }
+
+    /// What becomes of `request`, and why, by the configuration in force and by what was learnt of endpoints until now:
+    /// what `mesh explain` says. Nothing is sent, and nothing is counted.
+    ///
+    /// It has values that the configuration gives to headers; [`Explained::redact`] takes them out.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # fn example(mesh: &mesh_tower::Mesh) -> Result<(), Box<dyn std::error::Error>> {
+    /// use mesh_core::explain::Request;
+    ///
+    /// println!("{}", mesh.explain(&Request::new("http://reviews/1")?));
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn explain(&self, request: &explain::Request) -> Explained {
+        explain::explain(&self.0.state.snapshot(), request)
     }
 
     /// Has files of configuration read again, and the mesh's own identity asked for anew, without waiting for either:

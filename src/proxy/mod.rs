@@ -17,7 +17,7 @@ mod signals;
 mod takeover;
 mod wrap;
 
-use crate::cli::Failure;
+use crate::cli::{Failure, time};
 use crate::output;
 use access_log::AccessLogArguments;
 use admin::Admin;
@@ -63,12 +63,6 @@ pub(crate) struct Arguments {
     /// A command that is run once the ports are open. The proxy ends with it, and with its exit code.
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
-}
-
-fn time(text: &str) -> Result<Duration, String> {
-    mesh_core::config::duration(text).ok_or_else(|| {
-        "write a number and a unit, at most a year: `500ms`, `30s`, `2m`, `1h`".to_owned()
-    })
 }
 
 fn size(text: &str) -> Result<u64, String> {

@@ -17,6 +17,9 @@ mod ads_files;
 mod ads_tls;
 #[cfg(test)]
 #[cfg(unix)]
+mod call;
+#[cfg(test)]
+#[cfg(unix)]
 mod certificates;
 #[cfg(test)]
 mod certs;

@@ -30,6 +30,30 @@ impl Explained {
             Conclusion::Passthrough(_) | Conclusion::Refused(_) => {}
         }
     }
+
+    /// The same, and takes out what the request itself has in headers that commonly prove who sends it: for an
+    /// explanation that others than the asker may read.
+    pub fn redact_credentials(&mut self) {
+        for miss in &mut self.routing.near_misses {
+            if let Mismatch::Header { actual: Some(actual), wanted } = &mut miss.mismatch
+                && carries_credentials(wanted.name.as_str())
+            {
+                REDACTED.clone_into(actual);
+            }
+        }
+        for (name, value) in &mut self.request.headers {
+            if carries_credentials(name.as_str()) {
+                *value = HeaderValue::from_static(REDACTED);
+            }
+        }
+        if let Conclusion::Forward(forward) = &mut self.conclusion {
+            let edits = forward.parts.iter_mut().flat_map(|part| &mut part.request_edits);
+            for edit in edits.filter(|edit| carries_credentials(edit.name.as_str())) {
+                edit.before.fill(HeaderValue::from_static(REDACTED));
+            }
+        }
+        self.redact();
+    }
 }
 
 fn forwarded(forward: &mut Forward, known: &HeaderMap) {

@@ -43,6 +43,12 @@ impl Request {
         Ok(Self { method: Method::GET, headers: HeaderMap::new(), peer: None, url })
     }
 
+    /// The URL, as it was given or with the scheme that it is taken to have.
+    #[must_use]
+    pub const fn url(&self) -> &Uri {
+        &self.url
+    }
+
     /// The authority: the URL's without userinfo, else the header `host`.
     #[must_use]
     pub fn authority(&self) -> &str {

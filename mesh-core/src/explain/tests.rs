@@ -309,3 +309,22 @@ clusters: { v1: { endpoints: ['10.0.0.1:80'] } }
     assert!(ask("shop/", true).contains("\"mine\""));
     assert!(ask("shop/moved", true).contains("http://shop/there"));
 }
+
+#[test]
+fn credentials_of_the_request_are_redacted_where_others_may_read() {
+    let text = "version: 1
+virtual_hosts:
+  shop:
+    routes:
+      - { match: { headers: { authorization: secret1 } }, cluster: v1 }
+      - { headers: { request: { append: { cookie: theirs } } }, cluster: v1 }
+clusters: { v1: { endpoints: ['10.0.0.1:80'] } }
+";
+    let headers = [("authorization", "secret2"), ("cookie", "secret3"), ("x-mine", "mine")];
+    let mut explained = explain(&snapshot_of(text), &request("shop/", &headers));
+    assert!(explained.to_string().contains("secret2"));
+    explained.redact_credentials();
+    let told = format!("{explained}{}", explained.to_json());
+    assert!(!told.contains("secret") && !told.contains("theirs"), "{told}");
+    assert!(told.contains("`[redacted]`, wanted: `[redacted]`"), "{told}");
+}

@@ -14,6 +14,7 @@ use crate::error::{Error, Station};
 use crate::inbound_context::{self, Inbound};
 use crate::net::{Draw, Net, Settings};
 use crate::observe::code::Code;
+use crate::observe::connection::ConnectionSlots;
 use crate::observe::events::RetryOutcome;
 use crate::observe::report::BodyTime;
 use crate::observe::{AttemptOutcome, AttemptReport, CallReport, Phase, Phases, ServerTime};
@@ -60,6 +61,8 @@ pub(super) struct Drive {
     /// Who the last attempt went to, for errors.
     last: Option<Address>,
     report: Option<Box<CallReport>>,
+    /// Where the attempts of a call that is reported are told what they are sent on.
+    connections: Option<Box<ConnectionSlots>>,
 }
 
 /// The call itself spent time, which counts and is reported.
@@ -126,6 +129,7 @@ impl Drive {
             previous: SmallVec::new(),
             last: None,
             report,
+            connections: None,
         }
     }
 
@@ -153,8 +157,9 @@ impl Drive {
             request = request.map(|body| MeshBody::watched(body, activity.clone()));
             self.activity.push((id, activity));
         }
-        if let Some(line) = self.scope.as_mut().and_then(CallScope::line) {
-            request.extensions_mut().insert(line.slot(id));
+        if self.keeps_report() {
+            let slots = self.connections.get_or_insert_default();
+            request.extensions_mut().insert(slots.slot(id, now));
         }
         let counts = self.machine.counts();
         let deadline = self.machine.attempt_deadline(id);
@@ -225,9 +230,6 @@ impl Drive {
         let endpoint = answer.scope.in_flight().endpoint();
         self.previous.push(endpoint.id());
         let action = self.outcome(id, &outcome, now);
-        if let Some(line) = self.scope.as_mut().and_then(CallScope::line) {
-            line.ended(id);
-        }
         if action != Action::Commit(id) || self.keeps_report() {
             let started = answer.scope.begun();
             let mut report = AttemptReport::new(AttemptOutcome::of(&outcome));
@@ -237,6 +239,7 @@ impl Drive {
             report.started = started.saturating_duration_since(self.began);
             report.duration = now.saturating_duration_since(started);
             report.phases = answer.phases;
+            report.connection = self.connections.as_ref().and_then(|slots| slots.of(id));
             report.server = ServerTime::of(&answer.head.headers);
             self.report.get_or_insert_default().attempts.push(report);
         }
@@ -260,9 +263,6 @@ impl Drive {
             self.saved.give_back(*request);
         }
         self.count_failure(error, address.as_ref());
-        if let Some(line) = self.scope.as_mut().and_then(CallScope::line) {
-            line.ended(id);
-        }
         let outcome = Outcome::Failed(error.failure.clone());
         let action = self.outcome(id, &outcome, now);
         let mut report = AttemptReport::new(AttemptOutcome::of(&outcome));
@@ -271,6 +271,7 @@ impl Drive {
         report.started = error.started.saturating_duration_since(self.began);
         report.duration = now.saturating_duration_since(error.started);
         report.phases = error.phases;
+        report.connection = self.connections.as_ref().and_then(|slots| slots.of(id));
         self.report.get_or_insert_default().attempts.push(report);
         action
     }
@@ -301,6 +302,8 @@ impl Drive {
         report.endpoint = Some(place.address.clone());
         report.started = place.started.saturating_duration_since(self.began);
         report.duration = now.saturating_duration_since(place.started);
+        report.connection =
+            self.connections.as_ref().and_then(|slots| slots.of_begun(place.started));
         self.last = Some(place.address);
         self.report.get_or_insert_default().attempts.push(report);
     }

@@ -6,6 +6,8 @@ use super::io::{Gate, NetIo};
 use super::lanes::{Permit, Refusal, Took};
 use super::shared::Shared;
 use super::{BoxedIo, Kind, PoolSettings, h1, h2, raw};
+#[cfg(feature = "tls")]
+use crate::observe::TlsReport;
 use crate::observe::events::{CloseReason, Security};
 #[cfg(feature = "tls")]
 use crate::tls::client_watch::{Evidence, Retire};
@@ -27,6 +29,8 @@ pub(super) struct Attempt {
     security: Security,
     /// Of the time that it takes, the handshake of TLS.
     handshake: Duration,
+    #[cfg(feature = "tls")]
+    tls: Option<Arc<TlsReport>>,
     #[cfg(feature = "tls")]
     evidence: Option<Evidence>,
 }
@@ -57,6 +61,8 @@ impl Attempt {
             told: false,
             security: Security::Plaintext,
             handshake: Duration::ZERO,
+            #[cfg(feature = "tls")]
+            tls: None,
             #[cfg(feature = "tls")]
             evidence: None,
         }
@@ -102,7 +108,7 @@ impl Attempt {
         (self.security, self.handshake) = (raw.security, raw.handshake);
         #[cfg(feature = "tls")]
         if let Some(secured) = raw.secured {
-            self.evidence = Some(secured.evidence);
+            (self.tls, self.evidence) = (Some(secured.tls), Some(secured.evidence));
             let agreed = secured.agreed.as_deref();
             self.go_over(alpn::agreed(settings.speaks, self.kind, agreed));
             let made = self.speak(raw.io).await;
@@ -145,7 +151,10 @@ impl Attempt {
         self.told = true;
         let shared = Arc::clone(&self.shared);
         self.settings.limits.connection_opened(&self.security, made.gate().calls());
-        made.gate().secured(&self.security);
+        #[cfg(feature = "tls")]
+        if let Some(tls) = self.tls.take() {
+            made.gate().secured(tls);
+        }
         #[cfg(feature = "tls")]
         self.watch(&made);
         drop(self);

@@ -127,7 +127,7 @@ impl H1Connection {
         let length = request.body().size_hint().exact();
         head::state_length(&mut request, length);
         self.core.calls.fetch_add(1, Ordering::Relaxed);
-        self.core.gate.call(request.extensions());
+        self.core.gate.call(http::Version::HTTP_11, request.extensions());
         self.core.gate.unread(false);
         let sent = Arc::clone(&self.core.request_sent);
         let sent = self.send.try_send_request(request.map(|body| Outgoing::new(body, sent)));

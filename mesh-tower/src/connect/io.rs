@@ -9,12 +9,12 @@ use super::PoolLimits;
 use super::dial::BoxedIo;
 use super::lanes::Permit;
 use super::own::OwnPermit;
-use crate::observe::access_log::PeerSlot;
-use crate::observe::events::{CloseReason, Security};
+use crate::observe::connection::{ConnectionReport, ConnectionSlot, TlsReport};
+use crate::observe::events::CloseReason;
 #[cfg(feature = "tls")]
 use crate::tls::client_refused::NotSecured;
 use futures_util::task::AtomicWaker;
-use http::Extensions;
+use http::{Extensions, Version};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -36,8 +36,8 @@ pub(super) struct Gate {
     why: AtomicU8,
     /// Calls that were sent on it.
     calls: Arc<AtomicU64>,
-    /// Who the endpoint proved to be, if it did.
-    peer: OnceLock<Arc<str>>,
+    /// How the mesh secured it, if it did.
+    tls: OnceLock<Arc<TlsReport>>,
     reads: AtomicU32,
     reader: AtomicWaker,
     writer: AtomicWaker,
@@ -106,19 +106,20 @@ impl Gate {
         self.unread.store(unread, Ordering::Relaxed);
     }
 
-    /// Who the endpoint proved to be, before the first call.
-    pub(super) fn secured(&self, security: &Security) {
-        if let Security::Tls(peer) | Security::MutualTls(peer) = security
-            && !peer.is_empty()
-        {
-            self.peer.get_or_init(|| Arc::clone(peer));
-        }
+    /// How it is secured, before the first call.
+    #[cfg(feature = "tls")]
+    pub(super) fn secured(&self, tls: Arc<TlsReport>) {
+        self.tls.get_or_init(|| tls);
     }
 
-    /// A call is sent on it, with these extensions.
-    pub(super) fn call(&self, extensions: &Extensions) {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        PeerSlot::tell(extensions, self.peer.get());
+    /// A call is sent on it in this version of HTTP, with these extensions.
+    pub(super) fn call(&self, version: Version, extensions: &Extensions) {
+        let before = self.calls.fetch_add(1, Ordering::Relaxed);
+        ConnectionSlot::tell(extensions, || ConnectionReport {
+            version,
+            reused: before > 0,
+            tls: self.tls.get().cloned(),
+        });
     }
 
     /// How many were.

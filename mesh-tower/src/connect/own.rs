@@ -20,7 +20,7 @@ use super::{PoolLimits, PoolSettings, SendError, Speaks};
 use crate::MeshBody;
 use crate::tcp::Proxied;
 use bytes::Bytes;
-use http::{Extensions, Method, Request, Response};
+use http::{Extensions, Method, Request, Response, Version};
 use mesh_core::outcome::{ConnectFailure, Failure, Overflow, ProtocolFailure};
 use std::future::Future;
 use std::pin::Pin;
@@ -135,7 +135,7 @@ async fn establish_in_limits(
     let gate = Arc::new(Gate::default());
     shared.watch(&gate);
     let (raw, took) = establish(shared, settings, purpose).await?;
-    gate.call(&Extensions::new());
+    gate.call(Version::HTTP_11, &Extensions::new());
     settings.limits.connection_opened(&raw.security, gate.calls());
     gate.usable();
     Ok((NetIo::own(raw.io, gate, permit), took))

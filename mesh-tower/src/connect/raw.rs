@@ -3,6 +3,8 @@
 use super::lanes::Refusal;
 use super::shared::Shared;
 use super::{BoxedIo, PoolSettings, dial};
+#[cfg(feature = "tls")]
+use crate::observe::TlsReport;
 use crate::observe::events::Security;
 #[cfg(feature = "tls")]
 use crate::tls::client::{ClientTls, Late, Secured, To};
@@ -34,6 +36,7 @@ pub(super) struct Raw {
 pub(super) struct Handshake {
     /// What was agreed on by ALPN.
     pub(super) agreed: Option<Vec<u8>>,
+    pub(super) tls: Arc<TlsReport>,
     pub(super) evidence: Evidence,
     /// What the endpoint may still say of us.
     pub(super) late: Late,
@@ -107,9 +110,9 @@ async fn secure(
     let begun = Instant::now();
     let hostname = shared.hostname();
     let to = To { address: shared.address(), hostname: hostname.as_deref(), offers };
-    let Secured { io, agreed, security, evidence, late } =
+    let Secured { io, agreed, security, tls, evidence, late } =
         tls.secure(io, to).await.map_err(not_secured)?;
-    let secured = Some(Handshake { agreed, evidence, late });
+    let secured = Some(Handshake { agreed, tls, evidence, late });
     Ok(Raw { io, security, handshake: begun.elapsed(), secured })
 }
 

@@ -33,6 +33,7 @@ mod cell;
 mod changes;
 pub(crate) mod cluster;
 pub(crate) mod code;
+pub(crate) mod connection;
 pub(crate) mod decisions;
 mod drops;
 mod egress;
@@ -62,6 +63,7 @@ mod trace_context;
 
 pub use access_log::{AccessLog, AccessLogBuilder, AccessLogCounts, AccessLogSink};
 pub use changes::{Changed, Changes, Names};
+pub use connection::{ConnectionReport, TlsReport};
 pub use egress::{EgressDestination, MAX_DESTINATIONS, allow_list};
 pub use history::{ConfigurationOutcome, ConfigurationRecord, MAX_CONFIGURATIONS};
 pub use phases::{Phase, Phases};

@@ -5,6 +5,7 @@
 //! response's extensions, and an error always carries it. A report that nobody asked for costs
 //! nothing; one without attempts allocates nothing.
 
+use super::connection::ConnectionReport;
 use super::phases::{Phase, Phases};
 use super::server_time::ServerTime;
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -85,6 +86,8 @@ pub struct AttemptReport {
     pub duration: Duration,
     /// Its phases.
     pub phases: Phases,
+    /// What it was sent on; `None`: it was not, or over a transport of the program's.
+    pub connection: Option<ConnectionReport>,
     /// Where the time of its server went, as that says; `None`: it does not say. The wire's is what is left
     /// of `duration`.
     pub server: Option<ServerTime>,
@@ -117,6 +120,7 @@ impl AttemptReport {
             started: Duration::ZERO,
             duration: Duration::ZERO,
             phases: Phases::new(),
+            connection: None,
             server: None,
         }
     }

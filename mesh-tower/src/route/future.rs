@@ -8,8 +8,10 @@ use crate::endpoint::MeshResponseBody;
 use crate::error::{Error, Station};
 use crate::observe::access_log::{CallLine, Ended};
 use crate::observe::code::Code;
+use crate::observe::connection::ConnectionSlot;
 use crate::observe::span::ThinSpan;
 use crate::observe::target::{CallRecord, TargetCells};
+use crate::observe::{AttemptOutcome, AttemptReport, CallReport};
 use bytes::Bytes;
 use http::Response;
 use http_body::Body;
@@ -47,6 +49,8 @@ pub(crate) struct Passing {
     started: Timestamp,
     code: Code,
     line: Option<Box<CallLine>>,
+    /// Where it is told what it is sent on, if its caller wants a report.
+    connection: Option<ConnectionSlot>,
 }
 
 impl Drop for Passing {
@@ -135,14 +139,32 @@ impl Passing {
     ) -> Self {
         let flag = Some(ResponseFlag::DownstreamConnectionTermination);
         let code = Code { status: None, grpc_status: None, flag };
-        Self { cells: Some(cells), started, code, line }
+        Self { cells: Some(cells), started, code, line, connection: None }
     }
 
     /// The one that counts from now on; what is left here counts nothing.
     fn take(&mut self) -> Self {
         let code =
             Code { flag: self.code.flag.filter(|_| self.code.status.is_none()), ..self.code };
-        Self { cells: self.cells.take(), started: self.started, code, line: self.line.take() }
+        let (cells, line) = (self.cells.take(), self.line.take());
+        Self { cells, started: self.started, code, line, connection: None }
+    }
+
+    /// There will be a report; the slot is for the request's extensions.
+    #[cold]
+    pub(super) fn reported(&mut self) -> ConnectionSlot {
+        self.connection.get_or_insert_default().clone()
+    }
+
+    /// The report of its one attempt, if its caller wants one.
+    fn report(&mut self, outcome: impl FnOnce() -> AttemptOutcome) -> Option<CallReport> {
+        let connection = self.connection.take()?.told();
+        let duration = clock::now().saturating_duration_since(self.started);
+        let mut attempt = AttemptReport::new(outcome());
+        (attempt.duration, attempt.connection) = (duration, connection);
+        let mut report = CallReport::new();
+        (report.duration, report.attempts) = (duration, vec![attempt]);
+        Some(report)
     }
 
     /// The body of the answer, or what it has become, ended before its end.
@@ -165,10 +187,17 @@ impl Passing {
         result: Result<Response<R>, SendError>,
     ) -> Result<Response<MeshResponseBody<R>>, Error> {
         match result {
-            Ok(response) => {
+            Ok(mut response) => {
                 self.code.status = Some(response.status());
                 if let Some(line) = &mut self.line {
                     line.response(response.status(), response.headers(), clock::now());
+                }
+                let outcome = || AttemptOutcome::Response {
+                    status: response.status(),
+                    grpc_status: mesh_core::outcome::grpc_status(response.headers()),
+                };
+                if let Some(report) = self.report(outcome) {
+                    response.extensions_mut().insert(report);
                 }
                 let passing = self.take();
                 Ok(response.map(|body| MeshResponseBody::passthrough(body, passing)))
@@ -178,9 +207,10 @@ impl Passing {
                 if let Some(line) = self.line.take() {
                     line.unsent(&failure, clock::now());
                 }
+                let report = self.report(|| AttemptOutcome::Failed(failure.clone()));
                 drop(self.take());
                 let error = Error::new(Reason::Attempt(failure), Station::default());
-                Err(error.with_source(source))
+                Err(error.with_source(source).with_report(report))
             }
         }
     }

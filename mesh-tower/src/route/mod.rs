@@ -189,9 +189,7 @@ where
                 if let Some(verdict) = verdict {
                     self.leaves(&head, verdict);
                 }
-                let cells = Arc::clone(self.mesh.unrouted());
-                cells.call_started();
-                let passing = Passing::new(cells, started, line);
+                let (request, passing) = self.passing(request, started, line);
                 RouteFuture::passthrough(self.leaf.passthrough(request, &egress), passing, span)
             }
             Err(reason) => {
@@ -210,6 +208,22 @@ where
 }
 
 impl<S, L> RouteService<S, L> {
+    /// A call passes by every policy: what is measured of it, and how it is told what it is sent on.
+    fn passing(
+        &self,
+        mut request: Request<MeshBody>,
+        started: Timestamp,
+        line: Option<Box<CallLine>>,
+    ) -> (Request<MeshBody>, Passing) {
+        let cells = Arc::clone(self.mesh.unrouted());
+        cells.call_started();
+        let mut passing = Passing::new(cells, started, line);
+        if options_of(&request).report || self.mesh.shared().settings.report {
+            request.extensions_mut().insert(passing.reported());
+        }
+        (request, passing)
+    }
+
     /// A call to a host that no virtual host serves leaves, or not.
     #[cold]
     fn leaves(&self, head: &RequestHead<'_>, verdict: EgressVerdict) {

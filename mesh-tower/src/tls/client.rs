@@ -14,6 +14,7 @@ use super::client_watch::{Evidence, Watched};
 use crate::clock;
 use crate::connect::BoxedIo;
 use crate::identity::{Credentials, crypto};
+use crate::observe::TlsReport;
 use crate::observe::events::Security;
 use arc_swap::ArcSwap;
 use mesh_core::WallTime;
@@ -26,7 +27,7 @@ use parking_lot::Mutex;
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, SignatureScheme};
+use rustls::{ClientConfig, ProtocolVersion, SignatureScheme};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -66,6 +67,7 @@ pub(crate) struct Secured {
     /// What was agreed on by ALPN.
     pub(crate) agreed: Option<Vec<u8>>,
     pub(crate) security: Security,
+    pub(crate) tls: Arc<TlsReport>,
     pub(crate) evidence: Evidence,
     /// What the peer may still say of us.
     pub(crate) late: Late,
@@ -242,8 +244,20 @@ fn secured(
     };
     let showed = shows.showed(now);
     let peer = Peer::Certified(Arc::new(certificate.names.clone()));
-    let (name, theirs) = (Arc::from(peer.name()), certificate.validity.not_after);
+    let (name, theirs): (Arc<str>, _) = (Arc::from(peer.name()), certificate.validity.not_after);
     let shown = shows.own.as_ref().filter(|_| showed.asked);
+    let suite = connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
+    let tls = Arc::new(TlsReport {
+        version: match connection.protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+            Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+            _ => "",
+        },
+        cipher: suite.unwrap_or_default(),
+        mutual: shown.is_some(),
+        peer: Arc::clone(&name),
+        peer_until: theirs,
+    });
     let (security, until) = match shown {
         Some(own) => (Security::MutualTls(name), theirs.min(own.certificate().validity.not_after)),
         None => (Security::Tls(name), theirs),
@@ -252,7 +266,7 @@ fn secured(
     let evidence = Evidence { verifier, chain, expected, until };
     let (io, word) = SecureIo::new(stream, showed.clone());
     let late = Late { word, showed };
-    Ok(Secured { io: Box::new(io), agreed, security, evidence, late })
+    Ok(Secured { io: Box::new(io), agreed, security, tls, evidence, late })
 }
 
 /// Shows who we are, and notes that it was asked for.

@@ -4,8 +4,10 @@ use crate::fixture::{Server, bounded, call, flags, metric, over_h2, reply, text}
 use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use mesh_core::outcome::{ConnectFailure, Failure};
 use mesh_core::update::UnknownHosts;
-use mesh_tower::{Mesh, MeshBody};
+use mesh_tower::observe::{AttemptOutcome, CallReport};
+use mesh_tower::{CallOptions, Mesh, MeshBody};
 use tower::ServiceExt;
 
 /// A server that gives back method, path, headers and body as text.
@@ -145,4 +147,30 @@ async fn a_shutdown_waits_for_calls_that_pass_through() {
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     bounded(mesh.shutdown(std::time::Duration::from_secs(30))).await;
     assert_eq!(bounded(slow).await.unwrap(), "late");
+}
+
+#[tokio::test]
+async fn a_call_that_passes_has_a_report_where_it_is_asked_for() {
+    let (mesh, server) = (Mesh::builder().build().unwrap(), mirror().await);
+    let reported = |mut request: Request<MeshBody>| {
+        request.extensions_mut().insert(CallOptions::new().report());
+        request
+    };
+    let silent = call(&mesh, to(&server, "/")).await.unwrap();
+    assert!(silent.extensions().get::<CallReport>().is_none());
+    drop(silent.into_body().collect().await.unwrap());
+    let response = call(&mesh, reported(over_h2(to(&server, "/")))).await.unwrap();
+    let report = response.extensions().get::<CallReport>().unwrap();
+    let [attempt] = &*report.attempts else { panic!("{report:?}") };
+    let status = http::StatusCode::OK;
+    assert_eq!(attempt.outcome, AttemptOutcome::Response { status, grpc_status: None });
+    let connection = attempt.connection.as_ref().unwrap();
+    assert_eq!((connection.version, connection.reused), (http::Version::HTTP_2, false));
+
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let request = Request::get(format!("http://{closed}/")).body(MeshBody::empty()).unwrap();
+    let error = call(&mesh, reported(request)).await.unwrap_err();
+    let [attempt] = &*error.report().unwrap().attempts else { panic!("{error:?}") };
+    let refused = AttemptOutcome::Failed(Failure::Connect(ConnectFailure::Refused));
+    assert_eq!((&attempt.outcome, &attempt.connection), (&refused, &None));
 }

@@ -47,9 +47,14 @@ async fn a_report_tells_every_attempt_with_endpoint_outcome_and_times() {
             policy.back_off.max_interval = Duration::from_secs(4);
         }),
     );
-    for _ in 0..2 {
+    for round in 0..2 {
         let response = call(&mesh, reported("/")).await.unwrap();
         let report = response.extensions().get::<CallReport>().unwrap().clone();
+        for attempt in &report.attempts {
+            let connection = attempt.connection.as_ref().unwrap();
+            assert_eq!(connection.version, http::Version::HTTP_2);
+            assert_eq!((connection.reused, &connection.tls), (round > 0, &None));
+        }
         // Round robin: both calls begin at the first.
         assert_eq!(attempts(&report), ["1 503", "2 200"]);
         let last = report.attempts.last().unwrap();

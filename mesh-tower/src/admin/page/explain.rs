@@ -15,12 +15,12 @@ use crate::admin::asked::{Asked, Format};
 use crate::admin::pages::Answered;
 use crate::admin::service::Admin;
 use http::{HeaderName, HeaderValue, Method};
-use mesh_core::explain::{Request, explain};
+use mesh_core::explain::Request;
 
 pub(in crate::admin) fn answer(admin: &Admin, asked: &Asked) -> Answered {
     let format = asked.format(Format::Text, &[Format::Text, Format::Json])?;
     let request = request(asked)?;
-    let mut explained = explain(&admin.mesh.snapshot(), &request);
+    let mut explained = admin.mesh.explain(&request);
     if !admin.options.header_values {
         explained.redact();
     }

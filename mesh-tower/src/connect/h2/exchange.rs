@@ -99,7 +99,7 @@ impl Lease {
             return Err(NotStarted::Gone(Box::new(request)));
         }
         connection.retire_if_used_up();
-        connection.gate.call(request.extensions());
+        connection.gate.call(http::Version::HTTP_2, request.extensions());
         if let Err(reason) =
             head::prepare_h2(&mut request, &connection.scheme, connection.shared.address())
         {

@@ -1,7 +1,6 @@
 //! [`CallLine`]: the line of a call.
 
 use super::line::{Came, Line, Logging, Received, VIA_UPSTREAM};
-use super::peer::PeerSlot;
 use super::stream::OfPort;
 use crate::MeshBody;
 use crate::error::Error;
@@ -12,7 +11,6 @@ use http::{HeaderMap, Request, StatusCode};
 use http_body::{Body as _, Frame};
 use mesh_core::Timestamp;
 use mesh_core::access_log::{Attempt, Side};
-use mesh_core::call::AttemptId;
 use mesh_core::local_reply::{Reason, ResponseFlag};
 use mesh_core::model::Address;
 use mesh_core::outcome::Failure;
@@ -25,9 +23,6 @@ use std::time::Duration;
 pub(crate) struct CallLine {
     line: Box<Line>,
     grpc: bool,
-    /// Who the endpoints of its attempts proved to be.
-    peers: SmallVec<[(AttemptId, PeerSlot); 1]>,
-    peer: Option<PeerSlot>,
     /// It is the connection of bytes that came on this one.
     bytes: Option<OfPort>,
 }
@@ -89,20 +84,7 @@ impl CallLine {
             Received::Known(_) => body,
         };
         let bytes = request.extensions_mut().remove();
-        Box::new(Self { line, grpc, peers: SmallVec::new(), peer: None, bytes })
-    }
-
-    /// The slot in which an attempt is told who its endpoint proved to be.
-    pub(crate) fn slot(&mut self, id: AttemptId) -> PeerSlot {
-        let slot = PeerSlot::default();
-        self.peers.push((id, slot.clone()));
-        slot
-    }
-
-    /// This attempt ended; if none follows, it is the one whose peer counts.
-    pub(crate) fn ended(&mut self, id: AttemptId) {
-        let slot = self.peers.iter().find(|(of, _)| *of == id);
-        self.peer = slot.map(|(_, slot)| slot.clone());
+        Box::new(Self { line, grpc, bytes })
     }
 
     /// The head of the response.
@@ -225,12 +207,18 @@ impl CallLine {
         (record.attempt, record.attempts) = (attempts, &listed);
         (record.transport_failure, record.phases) = (failure.as_deref(), &phases);
         (record.own_uris, record.own_identity) = (&own, own.first().copied());
-        record.peer_identity = self.peer.as_ref().and_then(PeerSlot::peer);
+        record.peer_identity = last.and_then(peer);
         if let Some(bytes) = &self.bytes {
             bytes.tell(&mut record);
         }
         line.logging.log.write(record);
     }
+}
+
+/// Who the endpoint of an attempt proved to be.
+fn peer(report: &AttemptReport) -> Option<&str> {
+    let tls = report.connection.as_ref()?.tls.as_ref()?;
+    Some(&*tls.peer).filter(|peer| !peer.is_empty())
 }
 
 /// Phases by their names.

@@ -31,7 +31,6 @@ mod builder;
 mod call;
 mod given;
 mod line;
-mod peer;
 mod queue;
 mod sink;
 mod stream;
@@ -41,7 +40,6 @@ pub use builder::AccessLogBuilder;
 pub(crate) use call::{CallLine, Ended, Way};
 pub(crate) use given::{Given, Logs};
 pub(crate) use line::{Came, DIRECT_RESPONSE, Line, Logging, Received, VIA_UPSTREAM};
-pub(crate) use peer::PeerSlot;
 #[cfg(test)]
 pub(super) use queue::counted;
 pub(super) use queue::{State, visit};
