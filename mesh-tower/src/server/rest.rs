@@ -11,10 +11,15 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::ready;
-use tokio::io::{AsyncRead, ReadBuf};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::timeout;
 
 /// The preface of HTTP/2 has so many bytes, and what is none is known by fewer.
 const FIRST: usize = 24;
+
+/// How long closing one may take.
+const CLOSE: Duration = Duration::from_secs(1);
 
 /// What a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +45,15 @@ impl<I> Rest<I> {
     /// The connection, of which everything that came is still to be read.
     pub(super) fn into_io(self) -> Rewind<Guarded<I>> {
         Rewind::new(Bytes::copy_from_slice(&self.first[..self.came]), self.io)
+    }
+}
+
+impl<I: AsyncWrite + Unpin> Rest<I> {
+    /// Ends it as hyper does: over TLS the client is told, so that it is not taken for an attack.
+    pub(super) async fn close(mut self) {
+        let shut_down = poll_fn(|cx| Pin::new(&mut self.io).poll_shutdown(cx));
+        // Who takes nothing is not waited for.
+        let _late = timeout(CLOSE, shut_down).await;
     }
 }
 

@@ -93,6 +93,7 @@ where
         let mut drained = pin!(Planned { future: WhenWoken::new(drained), plan: None });
         loop {
             let Some(spoken) = self.begins(&mut rest, drained.as_mut()).await? else {
+                rest.close().await;
                 return Ok(());
             };
             let mut io = rest.into_io();

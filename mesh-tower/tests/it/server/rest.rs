@@ -1,6 +1,8 @@
 //! Connections of HTTP/1.1 that are silent for a while, of which hyper holds nothing then, and go on.
 
-use super::world::{chain, serving};
+use super::FRIEND;
+use super::ca::Ca;
+use super::world::{World, chain, mutual, secured, serving};
 use crate::fixture::{bounded, metric};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -13,6 +15,7 @@ use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tower::Service;
@@ -210,4 +213,22 @@ async fn it_may_become_another_protocol() {
     sleep(Duration::from_secs(100)).await;
     caller.say("llo").await;
     assert_eq!(caller.hear("hello").await, "hello");
+}
+
+/// Over TLS, an end without a word looks like somebody who cuts the connection.
+#[tokio::test]
+async fn over_tls_the_client_is_told_that_it_ends() {
+    let world = World::new(Ca::new("ours"), vec![mutual(|_| {})]).await;
+    let tls = world.client(Some(&world.ca.issue(FRIEND)));
+    let io = TcpStream::connect(world.address).await.unwrap();
+    let mut client = secured(io, tls).await.unwrap();
+    client.write_all(REQUEST.as_bytes()).await.unwrap();
+    assert!(bounded(client.read(&mut [0; 1024])).await.unwrap() > 0);
+    // It comes to rest within two.
+    sleep(Duration::from_secs(3)).await;
+    let server = world.server.clone();
+    let drained = tokio::spawn(async move { server.drain(Duration::from_secs(1)).await });
+    // rustls has an error for an end without `close_notify`.
+    assert_eq!(bounded(client.read(&mut [0; 1024])).await.unwrap(), 0);
+    bounded(drained).await.unwrap();
 }
