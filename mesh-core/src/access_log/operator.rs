@@ -59,6 +59,9 @@ impl Operator {
 }
 
 fn path<'r>(source: PathSource, record: &Record<'r>, query: bool) -> Value<'r> {
+    if record.is_bytes {
+        return Value::Absent;
+    }
     let original = match source {
         PathSource::Path => Value::Absent,
         PathSource::Original | PathSource::OriginalOrPath => header::original_path(record, query),
