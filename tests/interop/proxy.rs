@@ -148,6 +148,8 @@ fn files_pass_byte_by_byte() {
     }
 }
 
+const ALL_BUT_ONE: &str = "145 tests, 144 passed, 0 skipped, 1 failed";
+
 /// The one that is left: a port that speaks HTTP/1.1 too answers 400 to what is neither's beginning, and closes.
 #[test]
 #[ignore = "needs h2spec and Node: tests/interop/install"]
@@ -156,11 +158,18 @@ fn h2spec_finds_nothing_but_a_port_of_both_versions() {
     let server = Peer::that_says_its_ports(&mut script("node", "server.mjs"));
     let around = Around::of("proxy-h2spec", server.ports[0]);
     for port in [WEB, OPEN] {
-        let mut command = Command::new(installed("h2spec"));
-        command.args(["-h", "127.0.0.1", "-p", &around.port(port).to_string()]);
-        let output = command.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(said.contains("145 tests, 144 passed, 0 skipped, 1 failed"), "{port}: {said}");
+        let mut said = String::new();
+        // A malformed request may be answered 400 before its stream is reset (RFC 9113 section 8.1.1), which h2spec takes
+        // for an answer: on a busy machine that comes first now and then.
+        for _ in 0..3 {
+            let mut command = Command::new(installed("h2spec"));
+            command.args(["-h", "127.0.0.1", "-p", &around.port(port).to_string()]);
+            said = String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned();
+            if said.contains(ALL_BUT_ONE) {
+                break;
+            }
+        }
+        assert!(said.contains(ALL_BUT_ONE), "{port}: {said}");
         let failed: Vec<_> = said.lines().filter(|line| line.contains('×')).collect();
         assert!(
             failed.iter().all(|line| line.contains("Sends invalid connection preface")),
