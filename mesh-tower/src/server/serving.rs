@@ -58,6 +58,22 @@ pub(super) struct Serving<'c, E> {
     pub(super) ending: E,
 }
 
+/// What hyper asks of a service that answers with bodies of `B`, in one word.
+pub(super) trait Answers<B>:
+    Service<Request<Incoming>, Response = Response<B>, Error: Into<BoxError>, Future: Send + 'static>
+{
+}
+
+impl<S, B> Answers<B> for S where
+    S: Service<
+            Request<Incoming>,
+            Response = Response<B>,
+            Error: Into<BoxError>,
+            Future: Send + 'static,
+        >
+{
+}
+
 /// The bytes of a connection, as hyper reads them.
 type Io<I> = TokioIo<Rewind<Guarded<AcceptedIo<I>>>>;
 
@@ -83,11 +99,8 @@ where
     ) -> Result<(), ServeError>
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        PerConnection<S>: Service<Request<Incoming>, Response = Response<B>>,
-        <PerConnection<S> as Service<Request<Incoming>>>::Future: Send + 'static,
-        <PerConnection<S> as Service<Request<Incoming>>>::Error: Into<BoxError>,
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
+        PerConnection<S>: Answers<B>,
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let mut rest = Rest::new(Guarded::new(io, self.heads.clone(), self.found.clone()));
         let mut drained = pin!(Planned { future: WhenWoken::new(drained), plan: None });
@@ -160,10 +173,8 @@ where
     ) -> Result<Option<Silent<I, S>>, ServeError>
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        PerConnection<S>: Service<Request<Incoming>, Response = Response<B>>,
-        <PerConnection<S> as Service<Request<Incoming>>>::Error: Into<BoxError>,
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
+        PerConnection<S>: Answers<B>,
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let mut builder = http1::Builder::new();
         let head = usize::try_from(self.limits.max_header_bytes).unwrap_or(usize::MAX);
@@ -202,11 +213,8 @@ where
     ) -> Result<(), ServeError>
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        PerConnection<S>: Service<Request<Incoming>, Response = Response<B>>,
-        <PerConnection<S> as Service<Request<Incoming>>>::Future: Send + 'static,
-        <PerConnection<S> as Service<Request<Incoming>>>::Error: Into<BoxError>,
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
+        PerConnection<S>: Answers<B>,
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let streams = Streams::new(self.acceptor.stalled());
         let counts = Arc::clone(streams.counts());
