@@ -16,10 +16,17 @@
 //! What it doesn't do: promise anything. Network file systems and bind-mounted files send no events;
 //! who needs to know reads now and then as well.
 
+#[cfg(target_os = "linux")]
+mod inotify;
+#[cfg(not(target_os = "linux"))]
+mod portable;
+
 use super::directory::{MAX_FILES, is_listed};
-use notify::event::{AccessKind, AccessMode, EventKind};
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+#[cfg(target_os = "linux")]
+use inotify::Watcher;
 use parking_lot::Mutex;
+#[cfg(not(target_os = "linux"))]
+use portable::Watcher;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::fs;
@@ -33,10 +40,19 @@ const MAX_LINKS: usize = 40;
 /// Watches the places that some paths lead through.
 pub(crate) struct Watch {
     /// `None`: the system has no more watches to give.
-    watcher: Option<RecommendedWatcher>,
+    watcher: Option<Watcher>,
     /// The directories that are watched, and which ones these were.
     directories: BTreeMap<PathBuf, Identity>,
     shared: Arc<Shared>,
+}
+
+/// What a watcher tells.
+#[derive(Clone, Copy, Debug)]
+enum Told<'a> {
+    /// Of a name in a directory, or of a directory itself.
+    Of(&'a Path),
+    /// Something happened somewhere.
+    Something,
 }
 
 #[derive(Debug, Default)]
@@ -59,7 +75,7 @@ impl Watch {
     pub(crate) fn new() -> Self {
         let shared = Arc::<Shared>::default();
         let seen = shared.clone();
-        let watcher = notify::recommended_watcher(move |event| seen.handle_event(&event));
+        let watcher = Watcher::new(move |told| seen.handle(told));
         let watcher = watcher.map_err(|error| {
             tracing::warn!(%error, "files cannot be watched: changes are found by reading them");
         });
@@ -98,7 +114,7 @@ impl Watch {
             if self.directories.contains_key(&directory) {
                 continue;
             }
-            match watcher.watch(&directory, RecursiveMode::NonRecursive) {
+            match watcher.watch(&directory) {
                 Ok(()) => {
                     self.directories.insert(directory, identity);
                 }
@@ -110,20 +126,14 @@ impl Watch {
 
 impl Shared {
     /// Called on the watcher's own thread.
-    fn handle_event(&self, event: &notify::Result<notify::Event>) {
-        let counts = match event {
-            Ok(event) if event.need_rescan() => true,
-            Ok(event) => !is_reading(event.kind) && self.concerns(&event.paths),
-            Err(_) => true,
+    fn handle(&self, told: Told<'_>) {
+        let counts = match told {
+            Told::Of(path) => self.places.lock().concern(path),
+            Told::Something => true,
         };
         if counts {
             self.happened.notify_one();
         }
-    }
-
-    fn concerns(&self, paths: &[PathBuf]) -> bool {
-        let places = self.places.lock();
-        paths.iter().any(|path| places.concern(path))
     }
 }
 
@@ -156,15 +166,6 @@ impl Places {
             || in_listed(path)
             || self.listed.contains(path)
             || self.names.iter().any(|name| name.parent() == Some(path))
-    }
-}
-
-/// Whether an event only tells that somebody read, as we do ourselves.
-const fn is_reading(kind: EventKind) -> bool {
-    match kind {
-        EventKind::Access(AccessKind::Close(AccessMode::Write)) => false,
-        EventKind::Access(_) => true,
-        _ => false,
     }
 }
 
@@ -289,29 +290,22 @@ mod tests {
 
     #[test]
     fn only_changes_of_the_places_count() {
-        use notify::event::{CreateKind, DataChange, ModifyKind};
         let shared = Shared::default();
         shared.places.lock().names.insert("/etc/mesh/mesh.yaml".into());
         shared.places.lock().listed.insert("/etc/mesh.d".into());
-        let event = |kind, path: &str| Ok(notify::Event::new(kind).add_path(path.into()));
-        let heard = |event| {
-            shared.handle_event(&event);
+        let heard = |told| {
+            shared.handle(told);
             futures_util::FutureExt::now_or_never(shared.happened.notified()).is_some()
         };
-        let modify = EventKind::Modify(ModifyKind::Data(DataChange::Any));
-        let create = EventKind::Create(CreateKind::File);
-        let open = EventKind::Access(AccessKind::Open(AccessMode::Any));
-        let written = EventKind::Access(AccessKind::Close(AccessMode::Write));
-        assert!(heard(event(modify, "/etc/mesh/mesh.yaml")));
-        assert!(heard(event(written, "/etc/mesh/mesh.yaml")));
-        assert!(heard(event(create, "/etc/mesh")));
-        assert!(heard(Err(notify::Error::generic("overflow"))));
-        assert!(heard(event(create, "/etc/mesh.d/new.yaml")));
-        assert!(heard(event(create, "/etc/mesh.d")));
-        assert!(!heard(event(create, "/etc/mesh.d/.new.yaml.swp")));
-        assert!(!heard(event(create, "/etc/mesh.d/below/new.yaml")));
-        assert!(!heard(event(open, "/etc/mesh/mesh.yaml")));
-        assert!(!heard(event(create, "/etc/mesh/other.log")));
-        assert!(!heard(event(modify, "/etc")));
+        let of = |path| Told::Of(Path::new(path));
+        assert!(heard(of("/etc/mesh/mesh.yaml")));
+        assert!(heard(of("/etc/mesh")));
+        assert!(heard(Told::Something));
+        assert!(heard(of("/etc/mesh.d/new.yaml")));
+        assert!(heard(of("/etc/mesh.d")));
+        assert!(!heard(of("/etc/mesh.d/.new.yaml.swp")));
+        assert!(!heard(of("/etc/mesh.d/below/new.yaml")));
+        assert!(!heard(of("/etc/mesh/other.log")));
+        assert!(!heard(of("/etc")));
     }
 }
