@@ -8,6 +8,7 @@
 use super::address::address;
 use super::cluster::ClusterSite;
 use super::fields::Fields;
+use super::inbound::options::{self, LIMITS};
 use super::inbound::{PROTOCOL, PROTOCOLS, only_route};
 use super::node::{Entry, Node, Span};
 use super::route::{self, CLUSTER_KEYS, FORWARD_KEYS};
@@ -46,6 +47,11 @@ const PORT_KEYS: &[Key] = &[
         Kind::Flag,
         "Each connection begins with a header of the PROXY protocol, version 1 or 2; one without is closed. Default false.",
     ),
+    key(
+        "limits",
+        Kind::Mapping(&LIMITS),
+        "What a request may be like, and how long silence may last.",
+    ),
 ];
 const CAPTURED_PORT: Kind = Kind::Count { least: 1, most: 65_535 };
 static OUTBOUND: Shape = Shape::new("outbound", &[PORT_KEYS, CLUSTER_KEYS, FORWARD_KEYS]);
@@ -69,7 +75,7 @@ const OF_ROUTES: [&str; 10] = [
 /// Of them, what means something without a route, too: tunnels have it.
 const OF_TUNNELS: &str = "idle_timeout";
 /// Of them, those that mean something only where there are requests.
-const OF_REQUESTS: [&str; 4] = ["max_stream_duration", "retry", "hedge", "peek_trailers"];
+const OF_REQUESTS: [&str; 5] = ["max_stream_duration", "retry", "hedge", "peek_trailers", "limits"];
 
 /// A port with the places that lints point at.
 pub(super) struct OutboundSite<'n> {
@@ -138,7 +144,8 @@ pub(super) fn outbound<'n>(
         action.idle_timeout = None;
     }
     listener.forward = Some(forward);
-    listener.filter_chains = vec![Arc::new(chain(bytes))];
+    let http = (!bytes).then(|| requests(reader, &fields));
+    listener.filter_chains = vec![Arc::new(FilterChain::new("plaintext", http))];
     let host = specifier.is_some().then(|| only_route(&name, action));
     let value = Arc::new(listener);
     Some(OutboundSite { name: entry.key_span, node: &entry.value, value, is_open, host })
@@ -200,15 +207,13 @@ pub(super) fn check_captures<'n>(
 }
 
 /// What the application says is passed on as it is.
-fn chain(bytes: bool) -> FilterChain {
-    let http = (!bytes).then(|| {
-        let mut http = HttpConnectionManager::serving(Vec::new());
-        (http.path.normalize, http.path.merge_slashes) = (false, false);
-        http.path.escaped_slashes = EscapedSlashes::Keep;
-        http.forward_client_cert = ForwardClientCert::Sanitize;
-        Arc::new(http)
-    });
-    FilterChain::new("plaintext", http)
+fn requests(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Arc<HttpConnectionManager> {
+    let mut http = HttpConnectionManager::serving(Vec::new());
+    options::limits(reader, fields, &mut http);
+    (http.path.normalize, http.path.merge_slashes) = (false, false);
+    http.path.escaped_slashes = EscapedSlashes::Keep;
+    http.forward_client_cert = ForwardClientCert::Sanitize;
+    Arc::new(http)
 }
 
 /// Whether the port carries bytes: as it says, or as its clusters do.

@@ -90,6 +90,8 @@ pub struct HttpConnectionManager {
     pub http_filters: Vec<HttpFilter>,
     /// What a request may be like.
     pub limits: RequestLimits,
+    /// How long connections and streams may be silent.
+    pub timeouts: ConnectionTimeouts,
     /// What is done with the path before anything looks at it.
     pub path: PathNormalization,
     /// What is done with `x-forwarded-client-cert`.
@@ -137,6 +139,26 @@ pub struct RequestLimits {
 impl Default for RequestLimits {
     fn default() -> Self {
         Self { max_header_bytes: 60 * 1024, max_headers: 100, max_body_bytes: None }
+    }
+}
+
+/// How long connections and streams may be silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectionTimeouts {
+    /// How long a connection may have no request (Envoy: `common_http_protocol_options.idle_timeout`). Default an hour,
+    /// as Envoy's; `None`: no limit. It is seen within a second over HTTP/1.1, and within a twelfth of it over HTTP/2.
+    pub idle: Option<Duration>,
+    /// How long a client may take nothing of an answer over HTTP/2 by opening no window for it (Envoy:
+    /// `stream_flush_timeout`), and a second more for each KiB that was sent before. Default five minutes, as Envoy's
+    /// `stream_idle_timeout`, which it is by default; `None`: no limit.
+    pub stream_flush: Option<Duration>,
+}
+
+impl Default for ConnectionTimeouts {
+    fn default() -> Self {
+        let minutes = |minutes: u64| Some(Duration::from_secs(minutes * 60));
+        Self { idle: minutes(60), stream_flush: minutes(5) }
     }
 }
 
@@ -235,6 +257,7 @@ impl HttpConnectionManager {
             route_configuration,
             http_filters,
             limits: RequestLimits::default(),
+            timeouts: ConnectionTimeouts::default(),
             path: PathNormalization::default(),
             forward_client_cert: ForwardClientCert::default(),
             xff_num_trusted_hops: 0,

@@ -6,7 +6,6 @@ use super::head_timer::HEAD;
 use super::http::Seen;
 use super::open::OpenConnection;
 use super::serve::ServeError;
-use super::serving::IDLE;
 use super::streams::Counts;
 use crate::body::BoxError;
 use crate::observe::port::Drained;
@@ -93,23 +92,27 @@ pub(super) async fn plan_or_idle(
     }
 }
 
-/// Waits until a connection of HTTP/2 has had no request for [`IDLE`].
-pub(super) async fn idle(seen: &Seen, streams: &Counts) {
+/// Waits until a connection of HTTP/2 has had no request for so long.
+pub(super) async fn idle(after: Option<Duration>, seen: &Seen, streams: &Counts) {
+    let Some(after) = after else { return std::future::pending().await };
     let (mut before, mut since) = ((0, false), Instant::now());
     loop {
-        tokio::time::sleep(LOOKS).await;
+        tokio::time::sleep((after / LOOKS).max(SHORTEST_LOOK)).await;
         let now = (seen.requests(), streams.live() > 0);
         // What was there at the last look has ended since.
         if now != before || now.1 {
             (before, since) = (now, Instant::now());
-        } else if since.elapsed() >= IDLE {
+        } else if since.elapsed() >= after {
             return;
         }
     }
 }
 
-/// How often it is looked whether it has any.
-const LOOKS: Duration = Duration::from_secs(300);
+/// How often it is looked in that time whether it has any.
+const LOOKS: u32 = 12;
+
+/// At most so often.
+const SHORTEST_LOOK: Duration = Duration::from_millis(100);
 
 /// Runs what has no way to say that it ends: to its end, or to the deadline of its drain.
 pub(super) async fn until_drained(

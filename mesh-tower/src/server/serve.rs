@@ -5,7 +5,8 @@
 //! service by a [`ServerLayer`]: only if a route takes it and the filters let it.
 //!
 //! Bounds: a handshake has the time of its chain; a head, its chain's limits, and 30 s over HTTP/1.1 from its first byte
-//! on (hyper's default); the first byte, 30 s; an idle connection of HTTP/1.1, an hour; a client that reads nothing, 60 s;
+//! on (hyper's default); the first byte, 30 s; an idle connection, an hour or as its chain says; a client that reads
+//! nothing, 60 s; a stream of HTTP/2 whose client takes nothing, five minutes or as its chain says;
 //! HTTP/2, 200 streams a connection (hyper's default), 64 KiB that wait on each of them, and frames that carry nothing
 //! as [`Frames`](mesh_core::inbound::flood::Frames) says. How many connections there are is for the operating system
 //! to say, or for [`Builder::overload`](crate::Builder::overload).
@@ -341,13 +342,16 @@ impl MeshServer {
         let seen = Arc::new(Seen::default());
         let service = self.0.layer.load().layer(service);
         let tunnels = connection.tunnels.clone();
-        let limits = connection.chain.http().map(|http| http.model().limits).unwrap_or_default();
+        let http = connection.chain.http();
+        let of = http.map(|http| (http.model().limits, http.model().timeouts));
+        let (limits, timeouts) = of.unwrap_or_default();
         let mut service = PerConnection::new(service, connection, Arc::clone(&seen));
         service.identifies = forwards.is_some();
         let found = Found::default();
         let serving = Serving {
             acceptor,
             limits,
+            timeouts,
             seen: &seen,
             heads: HeadTimer::new(),
             found: found.clone(),

@@ -13,7 +13,7 @@ use super::accept::Acceptor;
 use super::drain::Plan;
 use super::drive::{End, drive, idle, plan_or_idle};
 use super::guarded::{Found, Guarded};
-use super::head_timer::{self, HEAD, HeadTimer, Late};
+use super::head_timer::{self, HEAD, HeadTimer, Late, REST};
 use super::http::{PerConnection, Seen};
 use super::io::{AcceptedIo, Rewind};
 use super::rest::{Rest, Spoken};
@@ -28,7 +28,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
 use hyper_util::rt::TokioIo;
-use mesh_core::model::filter_chain::RequestLimits;
+use mesh_core::model::filter_chain::{ConnectionTimeouts, RequestLimits};
 use pin_project::pin_project;
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -37,9 +37,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
-
-/// How long a connection may have no request (Envoy: `common_http_protocol_options.idle_timeout`, its default).
-pub(super) const IDLE: Duration = Duration::from_secs(3600);
 
 /// How much waits for a client on a stream of HTTP/2 (hyper's own: 400 KiB, of 200 streams 80 MB).
 const MAX_WAITS: usize = 64 * 1024;
@@ -51,6 +48,7 @@ const MIN_BUFFER: usize = 8192;
 pub(super) struct Serving<'c, E> {
     pub(super) acceptor: &'c Acceptor,
     pub(super) limits: RequestLimits,
+    pub(super) timeouts: ConnectionTimeouts,
     pub(super) seen: &'c Seen,
     pub(super) heads: HeadTimer,
     pub(super) found: Found,
@@ -137,21 +135,14 @@ where
     where
         I: AsyncRead + AsyncWrite + Unpin,
     {
-        let silent_until = self.heads.silent_until();
-        let until = silent_until.unwrap_or_else(|| Instant::now() + IDLE);
         if drained.plan.is_none() {
             let begun = tokio::select! {
                 biased;
-                begun = timeout_at(until, rest.begins()) => Some(begun),
+                begun = self.begins_in_time(rest) => Some(begun),
                 _plan = drained.as_mut() => None,
             };
-            match begun {
-                Some(Ok(begun)) => return begun.map_err(|error| ServeError::Http(error.into())),
-                Some(Err(_)) if silent_until.is_some() => {
-                    return Err(ServeError::Http(Late::Silent.into()));
-                }
-                Some(Err(_)) => return Ok(None),
-                None => {}
+            if let Some(begun) = begun {
+                return begun;
             }
         }
         // A request may be on its way: what answers it says that it is the last.
@@ -159,6 +150,29 @@ where
         self.seen.drain();
         match timeout_at(plan.quiet, rest.begins()).await {
             Ok(begun) => begun.map_err(|error| ServeError::Http(error.into())),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// The same, of one that is not drained.
+    async fn begins_in_time<I>(
+        &self,
+        rest: &mut Rest<AcceptedIo<I>>,
+    ) -> Result<Option<Spoken>, ServeError>
+    where
+        I: AsyncRead + AsyncWrite + Unpin,
+    {
+        let silent_until = self.heads.silent_until();
+        // One that rests was silent for a while before.
+        let before = if silent_until.is_some() { Duration::ZERO } else { REST };
+        let idle_until =
+            self.timeouts.idle.map(|idle| Instant::now() + idle.saturating_sub(before));
+        let Some(until) = silent_until.into_iter().chain(idle_until).min() else {
+            return rest.begins().await.map_err(|error| ServeError::Http(error.into()));
+        };
+        match timeout_at(until, rest.begins()).await {
+            Ok(begun) => begun.map_err(|error| ServeError::Http(error.into())),
+            Err(_) if Some(until) == silent_until => Err(ServeError::Http(Late::Silent.into())),
             Err(_) => Ok(None),
         }
     }
@@ -216,7 +230,7 @@ where
         PerConnection<S>: Answers<B>,
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        let streams = Streams::new(self.acceptor.stalled());
+        let streams = Streams::new(self.acceptor.stalled(), self.timeouts.stream_flush);
         let counts = Arc::clone(streams.counts());
         let mut builder = http2::Builder::new(streams.clone());
         // What is larger than its chain allows, and not twice as large, is answered by us, with a reason; the rest by h2.
@@ -231,7 +245,8 @@ where
         let shut_down = |served: Pin<&mut Http2<_, http2::Connection<Io<I>, _, _>>>| {
             served.project().served.graceful_shutdown();
         };
-        let planned = plan_or_idle(self.acceptor, drained, idle(self.seen, &counts));
+        let idle = idle(self.timeouts.idle, self.seen, &counts);
+        let planned = plan_or_idle(self.acceptor, drained, idle);
         let planned = pin!(WhenWoken::new(planned));
         drive(served, shut_down, (planned, (self.ending)()), self.seen).await.map(drop)
     }

@@ -46,6 +46,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker, ready};
+use std::time::Duration;
 use tokio::time::Sleep;
 
 /// How often a request is polled in vain before it gets a task.
@@ -62,9 +63,9 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    /// Those that are reset because their client takes nothing are counted in `stalled`.
-    pub(super) fn new(stalled: &Arc<AtomicU64>) -> Self {
-        let counts = Arc::new(Counts::new(Arc::clone(stalled)));
+    /// Those that are reset because their client takes nothing for `flush` are counted in `stalled`.
+    pub(super) fn new(stalled: &Arc<AtomicU64>, flush: Option<Duration>) -> Self {
+        let counts = Arc::new(Counts::new(Arc::clone(stalled), flush));
         Self { shared: Arc::default(), counts }
     }
 

@@ -19,6 +19,7 @@ use envoy_types::pb::envoy::extensions::filters::network::rbac::v3::Rbac as Netw
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
     CommonTlsContext, DownstreamTlsContext,
 };
+use envoy_types::pb::google::protobuf;
 use mesh_core::model::filter_chain::{
     ClientAddress, EscapedSlashes, ForwardClientCert, SourceType, TransportProtocol,
 };
@@ -126,7 +127,7 @@ fn filter_chain(model: &FilterChain) -> pb::FilterChain {
     }
 }
 
-fn network_filter(name: &str, config: envoy_types::pb::google::protobuf::Any) -> pb::Filter {
+fn network_filter(name: &str, config: protobuf::Any) -> pb::Filter {
     let config_type = Some(pb::filter::ConfigType::TypedConfig(config));
     pb::Filter { name: name.to_owned(), config_type }
 }
@@ -199,6 +200,11 @@ fn transport_socket(model: &DownstreamTls) -> TransportSocket {
     }
 }
 
+/// Without a limit, to Envoy, is zero.
+fn timeout(limit: Option<Duration>) -> Option<protobuf::Duration> {
+    duration(limit.unwrap_or_default())
+}
+
 fn manager(model: &HttpConnectionManager) -> hcm::HttpConnectionManager {
     use kinds::{ForwardClientCertDetails as Details, PathWithEscapedSlashesAction as Slashes};
     let routes = &model.route_configuration;
@@ -228,9 +234,11 @@ fn manager(model: &HttpConnectionManager) -> hcm::HttpConnectionManager {
         common_http_protocol_options: Some(
             envoy_types::pb::envoy::config::core::v3::HttpProtocolOptions {
                 max_headers_count: uint32(limits.max_headers.max(1)),
+                idle_timeout: timeout(model.timeouts.idle),
                 ..Default::default()
             },
         ),
+        stream_flush_timeout: timeout(model.timeouts.stream_flush),
         normalize_path: flag(model.path.normalize),
         merge_slashes: model.path.merge_slashes,
         path_with_escaped_slashes_action: slashes.into(),

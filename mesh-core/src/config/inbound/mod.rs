@@ -21,7 +21,7 @@ mod chains;
 mod ext_authz;
 mod forward;
 mod jwt;
-mod options;
+pub(super) mod options;
 mod peers;
 mod permission;
 mod rate_limit;
@@ -113,7 +113,11 @@ static INBOUND: Shape = Shape::new(
             RATE_LIMIT_KIND,
             "How many requests are taken in how much time, of those that nothing before it refuses; beyond it 429, or RESOURCE_EXHAUSTED. Default no limit.",
         ),
-        key("limits", Kind::Mapping(&LIMITS), "What a request may be like."),
+        key(
+            "limits",
+            Kind::Mapping(&LIMITS),
+            "What a request may be like, and how long silence may last.",
+        ),
         key(
             "path",
             Kind::Mapping(&PATH),

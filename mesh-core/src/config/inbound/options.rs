@@ -6,13 +6,14 @@ use super::super::shape::{Kind, Shape, key, words};
 use super::super::value::word;
 use crate::model::HttpConnectionManager;
 use crate::model::filter_chain::{EscapedSlashes, ForwardClientCert};
+use std::time::Duration;
 
 /// The largest head that can be allowed: that of Envoy (`max_request_headers_kb` up to 8192).
 const LARGEST_HEAD: i64 = 8192 * 1024;
 /// The most headers that can be allowed: HTTP/2's table and `http::HeaderMap` hold no more.
 const MOST_HEADERS: i64 = 32_768;
 
-pub(super) static LIMITS: Shape = Shape::new(
+pub(in crate::config) static LIMITS: Shape = Shape::new(
     "limits",
     &[&[
         key(
@@ -29,6 +30,16 @@ pub(super) static LIMITS: Shape = Shape::new(
             "max_body_bytes",
             Kind::Count { least: 0, most: i64::MAX },
             "The most bytes of a body, counted as it comes; beyond it 413. Default no limit.",
+        ),
+        key(
+            "idle_timeout",
+            Kind::TIME,
+            "A connection without requests for this long is closed; 0s: never. Default 1h.",
+        ),
+        key(
+            "stream_flush_timeout",
+            Kind::TIME,
+            "HTTP/2: an answer of which its client takes nothing for this long, by opening no window for it, is reset; 0s: never. Default 5m.",
         ),
     ]],
 );
@@ -75,13 +86,25 @@ pub(super) fn read(reader: &mut Reader<'_>, fields: &Fields<'_>, http: &mut Http
     fields.set(reader, "xff_num_trusted_hops", &mut http.xff_num_trusted_hops);
 }
 
-fn limits(reader: &mut Reader<'_>, fields: &Fields<'_>, http: &mut HttpConnectionManager) {
+/// Reads `limits`.
+pub(in crate::config) fn limits(
+    reader: &mut Reader<'_>,
+    fields: &Fields<'_>,
+    http: &mut HttpConnectionManager,
+) {
     let Some((node, kind)) = fields.value("limits") else { return };
     let Some(fields) = Fields::open(reader, node, kind) else { return };
     fields.set(reader, "max_header_bytes", &mut http.limits.max_header_bytes);
     fields.set(reader, "max_headers", &mut http.limits.max_headers);
     let body: Option<i64> = fields.read(reader, "max_body_bytes");
     http.limits.max_body_bytes = body.and_then(|bytes| u64::try_from(bytes).ok());
+    let mut time = |name: &str, to: &mut Option<Duration>| {
+        if let Some(time) = fields.read::<Duration>(reader, name) {
+            *to = Some(time).filter(|time| !time.is_zero());
+        }
+    };
+    time("idle_timeout", &mut http.timeouts.idle);
+    time("stream_flush_timeout", &mut http.timeouts.stream_flush);
 }
 
 fn path(reader: &mut Reader<'_>, fields: &Fields<'_>, http: &mut HttpConnectionManager) {

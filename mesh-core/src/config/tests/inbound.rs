@@ -103,6 +103,10 @@ fn a_strict_port() {
     assert_eq!(names, ["deny", "allow"]);
     assert_eq!((http.limits.max_header_bytes, http.limits.max_headers), (8192, 50));
     assert_eq!(http.limits.max_body_bytes, Some(1 << 20));
+    assert_eq!(
+        (http.timeouts.idle, http.timeouts.stream_flush),
+        (Some(Duration::from_secs(90)), None)
+    );
     assert!(http.path.normalize && !http.path.merge_slashes);
     assert_eq!(http.path.escaped_slashes, EscapedSlashes::UnescapeAndForward);
     assert_eq!(http.forward_client_cert, ForwardClientCert::AppendForward);

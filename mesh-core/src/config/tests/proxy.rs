@@ -203,6 +203,20 @@ fn mistakes_of_forward() {
 }
 
 #[test]
+fn limits_of_a_port_of_outbound() {
+    let text = outbound("listen: \"127.0.0.1:1\", limits: { max_headers: 7, idle_timeout: 0s }");
+    let update = read(&text).update.unwrap();
+    let port = update.listeners.values().next().unwrap();
+    let http = port.filter_chains[0].http.as_ref().unwrap();
+    assert_eq!((http.limits.max_headers, http.timeouts.idle), (7, None));
+    assert_eq!(http.timeouts.stream_flush, Some(Duration::from_secs(300)));
+    let bytes = outbound(
+        "listen: \"127.0.0.1:1\", capture: true, protocol: tcp, limits: { max_headers: 7 }",
+    );
+    told(&bytes, "misplaced_key", "`limits`");
+}
+
+#[test]
 fn mistakes_of_ports_of_bytes() {
     let check = |keys: &str, code: &str, part: &str| told(&port(keys), code, part);
     let bytes = |keys: &str| format!("protocol: tcp, {keys}");

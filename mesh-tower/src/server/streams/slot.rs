@@ -2,8 +2,8 @@
 //!
 //! A client of HTTP/2 opens the window of each stream itself. Where he opens none, hyper waits for ever, holds what the
 //! application has said, and asks its body no more. So who gives parts of a body says so here ([`part`], [`waits`]): when
-//! a request waits after its body gave something, it waits for its client. If nothing more was taken of it for [`STALL`],
-//! and for a second more for each KiB of the part before, the stream is reset; others of its connection go on.
+//! a request waits after its body gave something, it waits for its client. If nothing more was taken of it for the
+//! `stream_flush` of its chain, and for a second more for each KiB of the part before, the stream is reset; others of its connection go on.
 //!
 //! What it does not see: the last part of a body that h2 has taken as a whole. It is at most what h2 keeps for a stream,
 //! and the request is over by then.
@@ -22,10 +22,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Sleep;
 
-/// How long a client may take nothing of an answer over HTTP/2 (Envoy: `stream_idle_timeout`, its default): who reads a
-/// stream slowly on purpose, as clients of gRPC do, may well pause.
-const STALL: Duration = Duration::from_secs(300);
-
 /// What is counted of the streams of a connection.
 #[derive(Debug, Default)]
 pub(in crate::server) struct Counts {
@@ -33,11 +29,14 @@ pub(in crate::server) struct Counts {
     live: AtomicUsize,
     /// Those of the whole port that were reset because their client took nothing.
     stalled: Arc<AtomicU64>,
+    /// How long a client may take nothing of an answer: who reads a stream slowly on purpose, as clients of gRPC do,
+    /// may well pause.
+    flush: Option<Duration>,
 }
 
 impl Counts {
-    pub(in crate::server) fn new(stalled: Arc<AtomicU64>) -> Self {
-        Self { live: AtomicUsize::new(0), stalled }
+    pub(in crate::server) fn new(stalled: Arc<AtomicU64>, flush: Option<Duration>) -> Self {
+        Self { live: AtomicUsize::new(0), stalled, flush }
     }
 
     /// How many are not over.
@@ -128,7 +127,7 @@ impl<F: Future<Output = ()>> Future for Slot<F> {
         let polled = work.poll(cx);
         let said = SAID.replace(outer);
         if polled.is_pending() {
-            if this.stall.poll(said, cx).is_pending() {
+            if this.stall.poll(said, this.counts.flush, cx).is_pending() {
                 return Poll::Pending;
             }
             this.counts.stalled.fetch_add(1, Ordering::Relaxed);
@@ -169,7 +168,7 @@ impl<F> PinnedDrop for Slot<F> {
 
 impl Stall {
     /// Ready: the client has taken nothing for too long.
-    fn poll(&mut self, said: Said, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(&mut self, said: Said, flush: Option<Duration>, cx: &mut Context<'_>) -> Poll<()> {
         match said {
             Said::Nothing => {}
             Said::Waits => (self.since, self.timer) = (None, None),
@@ -178,8 +177,8 @@ impl Stall {
                 (self.since, self.timer) = (Some(clock::now()), None);
             }
         }
-        let Some(since) = self.since else { return Poll::Pending };
-        let at = since + STALL + Duration::from_secs((self.before >> 10) as u64);
+        let Some((since, flush)) = self.since.zip(flush) else { return Poll::Pending };
+        let at = since + flush + Duration::from_secs((self.before >> 10) as u64);
         if self.timer.is_none()
             && let Some(polled) = poll_deadline(cx, at)
         {

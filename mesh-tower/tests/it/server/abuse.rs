@@ -9,9 +9,12 @@ use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::StreamBody;
 use hyper::body::Incoming;
+use mesh_core::model::HttpConnectionManager;
+use mesh_core::model::filter_chain::ConnectionTimeouts;
 use mesh_tower::server::{Ends, RequestBody, ServeError};
 use mesh_tower::{Mesh, MeshBody};
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
@@ -98,7 +101,19 @@ async fn http2(
     window: u32,
     body: impl Fn() -> MeshBody + Clone + Send + Sync + 'static,
 ) -> (Mesh, SendRequest<Bytes>, Connection<DuplexStream, Bytes>) {
-    let mesh = Mesh::builder().config(serving(vec![chain("plain", |_| {})])).build().unwrap();
+    http2_with(window, body, |_| {}).await
+}
+
+/// The same, of a chain with these timeouts.
+async fn http2_with(
+    window: u32,
+    body: impl Fn() -> MeshBody + Clone + Send + Sync + 'static,
+    timeouts: impl FnOnce(&mut ConnectionTimeouts),
+) -> (Mesh, SendRequest<Bytes>, Connection<DuplexStream, Bytes>) {
+    let mut http = HttpConnectionManager::serving(Vec::new());
+    timeouts(&mut http.timeouts);
+    let chain = chain("plain", |chain| chain.http = Some(Arc::new(http)));
+    let mesh = Mesh::builder().config(serving(vec![chain])).build().unwrap();
     let (client, io) = duplex(4096);
     let server = mesh.server("web");
     let service = tower::service_fn(move |_: Request<RequestBody<Incoming>>| {
@@ -204,6 +219,31 @@ async fn a_connection_without_requests_is_told_to_end() {
     assert!((3600..=3900).contains(&idle), "{idle}");
     assert_eq!(drained(), 1);
     assert_eq!(metric(&mesh, BROKEN, &[]), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn both_times_are_the_chains() {
+    let body = || MeshBody::full(Bytes::from_static(&[b'x'; 1000]));
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    for (flush, expected) in [(seconds(7), Some(7)), (None, None)] {
+        let (_mesh, mut send, mut connection) =
+            http2_with(0, body, |timeouts| timeouts.stream_flush = flush).await;
+        let start = Instant::now();
+        let asked = tokio::time::timeout(Duration::from_secs(3000), ask(&mut send));
+        let answer = with(&mut connection, asked).await;
+        let reset = answer.ok().map(|answer| answer.unwrap_err().reason());
+        assert_eq!(reset, expected.map(|_| Some(h2::Reason::CANCEL)));
+        assert_eq!(start.elapsed().as_secs(), expected.unwrap_or(3000));
+    }
+    for (idle, expected) in [(seconds(24), Some(24..=28)), (None, None)] {
+        let (_mesh, _send, connection) =
+            http2_with(65_535, body, |timeouts| timeouts.idle = idle).await;
+        let start = Instant::now();
+        let ended = tokio::time::timeout(Duration::from_secs(100_000), connection).await;
+        assert_eq!(ended.is_ok(), expected.is_some());
+        let lasted = start.elapsed().as_secs();
+        assert!(expected.unwrap_or(100_000..=100_000).contains(&lasted), "{lasted}");
+    }
 }
 
 #[tokio::test]

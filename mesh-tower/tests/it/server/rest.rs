@@ -8,10 +8,13 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use mesh_core::model::HttpConnectionManager;
+use mesh_core::model::filter_chain::ConnectionTimeouts;
 use mesh_tower::server::{Ends, MeshServer, RequestBody, ServeError};
 use mesh_tower::{Mesh, MeshBody};
 use std::convert::Infallible;
 use std::future::{Ready, ready};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -64,7 +67,14 @@ struct Caller {
 
 impl Caller {
     fn new() -> Self {
-        let mesh = Mesh::builder().config(serving(vec![chain("plain", |_| {})])).build().unwrap();
+        Self::of(ConnectionTimeouts::default())
+    }
+
+    fn of(timeouts: ConnectionTimeouts) -> Self {
+        let mut http = HttpConnectionManager::serving(Vec::new());
+        http.timeouts = timeouts;
+        let chain = chain("plain", |chain| chain.http = Some(Arc::new(http)));
+        let mesh = Mesh::builder().config(serving(vec![chain])).build().unwrap();
         let (client, io) = duplex(4096);
         let server = mesh.server("web");
         let ends = Ends::default();
@@ -166,6 +176,41 @@ async fn after_an_hour_it_is_closed_without_a_word() {
     caller.ended().await.unwrap();
     assert!((3600..3603).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
     assert_eq!(metric(&mesh, "mesh_server_connections_broken_total", &[]), 0);
+}
+
+/// How long one of HTTP/1.1 lasts after its request, which began `before` seconds after it.
+async fn lasts(before: u64, idle: Option<u64>) -> Option<u64> {
+    let mut timeouts = ConnectionTimeouts::default();
+    timeouts.idle = idle.map(Duration::from_secs);
+    let mut caller = Caller::of(timeouts);
+    sleep(Duration::from_secs(before)).await;
+    caller.say(REQUEST).await;
+    caller.hear("\r\n\r\n/").await;
+    let start = Instant::now();
+    let ended = timeout(Duration::from_secs(100_000), caller.client.read(&mut [0; 8])).await;
+    ended.ok().map(|read| {
+        assert_eq!(read.unwrap(), 0);
+        start.elapsed().as_secs()
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_long_it_is_kept_is_the_chains() {
+    for (before, idle, expected) in
+        [(0, Some(10), Some(10)), (5, Some(10), Some(10)), (0, Some(0), Some(1)), (0, None, None)]
+    {
+        let lasted = lasts(before, idle).await;
+        let close = |(lasted, expected): (u64, u64)| lasted.abs_diff(expected) <= 1;
+        assert_eq!(lasted.is_some(), expected.is_some(), "{before} {idle:?}: {lasted:?}");
+        assert!(lasted.zip(expected).is_none_or(close), "{before} {idle:?}: {lasted:?}");
+    }
+    // Before its first request, too.
+    let mut timeouts = ConnectionTimeouts::default();
+    timeouts.idle = Some(Duration::from_secs(10));
+    let (mut caller, start) = (Caller::of(timeouts), Instant::now());
+    assert_eq!(caller.client.read(&mut [0; 8]).await.unwrap(), 0);
+    caller.ended().await.unwrap();
+    assert_eq!(start.elapsed().as_secs(), 10);
 }
 
 #[tokio::test(start_paused = true)]

@@ -62,7 +62,7 @@ super::table! {
         Used http_filters: "gRFC A39";
         Ignored add_user_agent: "";
         Ignored tracing: "";
-        Used common_http_protocol_options: "max_headers_count";
+        Used common_http_protocol_options: "max_headers_count, idle_timeout";
         Ignored http1_safe_max_connection_duration: "";
         Ignored http_protocol_options: "";
         Ignored http2_protocol_options: "";
@@ -71,8 +71,8 @@ super::table! {
         Ignored server_header_transformation: "";
         Ignored scheme_header_transformation: "";
         Used max_request_headers_kb: "1 to 8192";
-        Ignored stream_idle_timeout: "";
-        Ignored stream_flush_timeout: "";
+        Used stream_idle_timeout: "as what `stream_flush_timeout` is by default, and nothing else";
+        Used stream_flush_timeout: "of streams of HTTP/2 whose client opens no window";
         Ignored request_timeout: "";
         Ignored request_headers_timeout: "";
         Ignored drain_timeout: "";

@@ -17,11 +17,12 @@ use crate::decode::common::{self, Walk, ignored, refused};
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as pb;
 use mesh_core::model::RouteConfiguration;
 use mesh_core::model::filter_chain::{
-    ClientAddress, EscapedSlashes, ForwardClientCert, HttpConnectionManager, PathNormalization,
-    RequestLimits,
+    ClientAddress, ConnectionTimeouts, EscapedSlashes, ForwardClientCert, HttpConnectionManager,
+    PathNormalization, RequestLimits,
 };
 use pb::http_connection_manager::{ForwardClientCertDetails, PathWithEscapedSlashesAction};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A manager, and the route configuration that it names; its own routes are empty until that is there.
 pub(super) fn decode(
@@ -36,6 +37,7 @@ pub(super) fn decode(
     });
     let filters = filter::filters(walk, &message.http_filters);
     let limits = limits(walk, message);
+    let timeouts = timeouts(walk, message);
     let path = path(walk, message);
     let forward = common::enumeration::<ForwardClientCertDetails>(
         walk,
@@ -52,6 +54,7 @@ pub(super) fn decode(
     };
     let mut manager = HttpConnectionManager::new(routes, filters);
     manager.limits = limits;
+    manager.timeouts = timeouts;
     manager.path = path;
     manager.xff_num_trusted_hops = message.xff_num_trusted_hops;
     manager.client_address = client_address(message);
@@ -86,7 +89,6 @@ fn limits(walk: &mut Walk, message: &pb::HttpConnectionManager) -> RequestLimits
     walk.at("common_http_protocol_options", |walk| {
         const CONNECTION: &str = "how long connections live is the server's own setting";
         ignored!(walk, options, {
-            idle_timeout: CONNECTION,
             max_connection_duration: CONNECTION,
             max_connection_duration_jitter: CONNECTION,
             max_stream_duration: "the caller's deadline counts, and the application's own",
@@ -100,6 +102,24 @@ fn limits(walk: &mut Walk, message: &pb::HttpConnectionManager) -> RequestLimits
         }
     });
     limits
+}
+
+/// Zero is no limit, to Envoy; a stream's own counts before that of idle streams.
+fn timeouts(walk: &mut Walk, message: &pb::HttpConnectionManager) -> ConnectionTimeouts {
+    let mut timeouts = ConnectionTimeouts::default();
+    let limit = |time: Duration| Some(time).filter(|time| !time.is_zero());
+    if let Some(options) = &message.common_http_protocol_options {
+        walk.at("common_http_protocol_options", |walk| {
+            let idle = common::duration(walk, "idle_timeout", options.idle_timeout.as_ref());
+            timeouts.idle = idle.map_or(timeouts.idle, limit);
+        });
+    }
+    let idle = message.stream_idle_timeout.as_ref();
+    let idle = common::duration(walk, "stream_idle_timeout", idle);
+    let flush = message.stream_flush_timeout.as_ref();
+    let flush = common::duration(walk, "stream_flush_timeout", flush);
+    timeouts.stream_flush = flush.or(idle).map_or(timeouts.stream_flush, limit);
+    timeouts
 }
 
 /// Envoy's defaults: nothing is done.
@@ -147,8 +167,6 @@ fn without_effect(walk: &mut Walk, message: &pb::HttpConnectionManager) {
         server_name: HEADER,
         server_header_transformation: HEADER,
         scheme_header_transformation: "the scheme is the connection's",
-        stream_idle_timeout: SERVER,
-        stream_flush_timeout: SERVER,
         request_timeout: "the caller's deadline counts",
         request_headers_timeout: SERVER,
         drain_timeout: SERVER,

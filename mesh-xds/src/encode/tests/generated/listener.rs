@@ -101,6 +101,10 @@ impl Draw {
         let mut http = HttpConnectionManager::new(Arc::new(routes), filters.into());
         http.limits.max_header_bytes = 1024 * (1 + self.below(8192));
         http.limits.max_headers = 1 + self.below(1000);
+        let time =
+            |coin, seconds: u32| (coin && seconds > 0).then(|| Duration::from_secs(seconds.into()));
+        http.timeouts.idle = time(self.coin(), self.below(7200));
+        http.timeouts.stream_flush = time(self.coin(), self.below(7200));
         if self.ours() {
             http.limits.max_body_bytes = Some(u64::MAX - u64::from(self.below(9)));
         }

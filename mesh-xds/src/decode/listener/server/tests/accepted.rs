@@ -284,6 +284,29 @@ fn connection_managers() {
         |m| m.limits.max_headers = 7,
         &[],
     );
+    check_http(
+        |m| m.common_http_protocol_options.get_or_insert_default().idle_timeout = secs(7),
+        |m| m.timeouts.idle = Some(Duration::from_secs(7)),
+        &[],
+    );
+    check_http(
+        |m| m.common_http_protocol_options.get_or_insert_default().idle_timeout = secs(0),
+        |m| m.timeouts.idle = None,
+        &[],
+    );
+    for (idle, flush, expected) in [
+        (secs(0), None, None),
+        (secs(9), None, Some(9)),
+        (secs(0), secs(8), Some(8)),
+        (secs(9), secs(0), None),
+        (None, None, Some(300)),
+    ] {
+        check_http(
+            |m| (m.stream_idle_timeout, m.stream_flush_timeout) = (idle, flush),
+            |m| m.timeouts.stream_flush = expected.map(Duration::from_secs),
+            &[],
+        );
+    }
     check_http(|m| m.normalize_path = yes(), |m| m.path.normalize = true, &[]);
     check_http(|m| m.merge_slashes = true, |m| m.path.merge_slashes = true, &[]);
     for (action, expected) in [

@@ -270,6 +270,16 @@ fn connection_managers() {
         "common_http_protocol_options.max_headers_count",
         "0",
     );
+    fn negative() -> Option<envoy_types::pb::google::protobuf::Duration> {
+        Some(envoy_types::pb::google::protobuf::Duration { seconds: -1, nanos: 0 })
+    }
+    refused(|m| m.stream_idle_timeout = negative(), "stream_idle_timeout", "no duration");
+    refused(|m| m.stream_flush_timeout = negative(), "stream_flush_timeout", "no duration");
+    refused(
+        |m| m.common_http_protocol_options.get_or_insert_default().idle_timeout = negative(),
+        "common_http_protocol_options.idle_timeout",
+        "no duration",
+    );
     refused(|m| m.forward_client_cert_details = 9, "forward_client_cert_details", "9");
     refused(|m| m.path_with_escaped_slashes_action = 9, "path_with_escaped_slashes_action", "9");
     refused(|m| m.http_filters.clear(), "http_filters", "router");
