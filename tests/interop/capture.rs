@@ -36,6 +36,7 @@ a tunnel, by a proxy elsewhere: far heard hello
 the proxy itself: 200 far for reviews
 to the port itself, HTTP: 200 reviews for reviews
 to the port itself, bytes: closed
+its line: 1
 refused, HTTP: 404
 refused, bytes: closed
 rules that are left: 0

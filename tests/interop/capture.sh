@@ -34,7 +34,7 @@ serve "$far" :: 22 bytes far
 sh rules
 # Once more is the same.
 sh rules
-"$mesh" proxy --config "$place/mesh.yaml" >proxy.log 2>&1 & echo $! >>pids
+"$mesh" proxy --config "$place/mesh.yaml" --access-log "$place/lines.log" >proxy.log 2>&1 & echo $! >>pids
 ask() { # WHAT HOW ADDRESS PORT [NAME]
   printf '%s: ' "$1"
   shift
@@ -56,6 +56,9 @@ printf 'to the port itself, HTTP: '
 python3 capture.py http 127.0.0.1 15001 reviews
 printf 'to the port itself, bytes: '
 python3 capture.py bytes 127.0.0.1 15003
+# A line is written a moment after it is over.
+sleep 1
+echo "its line: $(grep -c ' 0 NR .*it_was_not_captured' lines.log || true)"
 sed -i 's/^unknown_hosts: passthrough/unknown_hosts: refuse/' mesh.yaml
 kill -HUP "$(tail -n 1 pids)"
 sleep 1

@@ -3,17 +3,20 @@
 //! - HTTP/1.1: `connection: upgrade` with `upgrade: PROTOCOL` (RFC 9110 section 7.8). The answer 101 agrees; any other
 //!   is an answer like all others.
 //! - HTTP/2: extended CONNECT with `:protocol` (RFC 8441; RFC 9220 for HTTP/3). It is made the request of HTTP/1.1
-//!   that asks for the same ([`Extended`]), before any policy sees it, as Envoy does.
+//!   that asks for the same ([`Extended`]), before any policy sees it, as Envoy does; towards an endpoint of HTTP/2 it
+//!   is made one again ([`Extends`]).
 //! - `CONNECT host:port` (RFC 9110 section 9.3.6). An answer of 2xx agrees. Its target always has a port.
 
 use crate::random::Random;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use http::header::{
-    CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    UPGRADE,
 };
 use http::uri::Authority;
 use http::{Method, StatusCode, Uri, Version};
+use sha1_smol::Sha1;
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,12 +60,15 @@ impl Asks {
 
 /// That a request came as an extended CONNECT over HTTP/2 (RFC 8441), and is one of HTTP/1.1 now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "a mark")]
-pub struct Extended;
+pub struct Extended {
+    /// It came with a key, of which the answer is the caller's affair.
+    has_key: bool,
+}
 
 impl Extended {
     /// Makes the head of an extended CONNECT for `protocol` that of an upgrade. A WebSocket of HTTP/1.1 wants a key,
-    /// which has no meaning over HTTP/2 (RFC 8441 section 5): it is made by `random`.
+    /// which has no meaning over HTTP/2 (RFC 8441 section 5): it is made by `random`. Envoy passes one on that its own
+    /// caller has sent over HTTP/1.1, who waits for the answer to it.
     ///
     /// # Errors
     /// [`BadProtocol`]: the name is none, or one of HTTP/2 itself; nothing is changed then.
@@ -81,23 +87,76 @@ impl Extended {
         *method = Method::GET;
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, name);
-        if protocol.eq_ignore_ascii_case("websocket") {
+        let has_key = headers.contains_key(SEC_WEBSOCKET_KEY);
+        if protocol.eq_ignore_ascii_case("websocket") && !has_key {
             let bytes = [random.next_u64().to_ne_bytes(), random.next_u64().to_ne_bytes()].concat();
             if let Ok(key) = HeaderValue::from_str(&BASE64.encode(bytes)) {
                 headers.insert(SEC_WEBSOCKET_KEY, key);
             }
         }
-        Ok(Self)
+        Ok(Self { has_key })
     }
 
     /// Makes the head of the answer 101 what agrees over HTTP/2.
     pub fn agree(self, status: &mut StatusCode, headers: &mut HeaderMap) {
         *status = StatusCode::OK;
-        for name in [CONNECTION, UPGRADE, SEC_WEBSOCKET_ACCEPT] {
+        for name in [CONNECTION, UPGRADE] {
             headers.remove(name);
+        }
+        if !self.has_key {
+            headers.remove(SEC_WEBSOCKET_ACCEPT);
         }
     }
 }
+
+/// An upgrade of HTTP/1.1 that goes on as an extended CONNECT, to an endpoint of HTTP/2 (RFC 8441).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extends {
+    upgrade: HeaderValue,
+    protocol: Box<str>,
+    /// Of a WebSocket: what the caller wants an answer to.
+    key: Option<HeaderValue>,
+}
+
+impl Extends {
+    /// Makes the head of an upgrade that of an extended CONNECT; `None`: it is none, and nothing is changed. Of several
+    /// protocols the first is asked for, which is what the caller prefers (RFC 9110 section 7.8).
+    pub fn write(method: &mut Method, headers: &mut HeaderMap) -> Option<Self> {
+        let words = headers.get(UPGRADE)?.to_str().ok()?;
+        let protocol = words.split(',').map(str::trim).next().filter(|word| !word.is_empty())?;
+        let (upgrade, protocol) = (HeaderValue::from_str(protocol).ok()?, protocol.into());
+        *method = Method::CONNECT;
+        for name in [CONNECTION, UPGRADE] {
+            headers.remove(name);
+        }
+        let key = headers.get(SEC_WEBSOCKET_KEY).cloned();
+        Some(Self { upgrade, protocol, key })
+    }
+
+    /// What is asked for: `:protocol`.
+    #[must_use]
+    pub fn protocol(&self) -> &str {
+        &self.protocol
+    }
+
+    /// Makes the head of an answer that agrees that of HTTP/1.1. The answer to the key of a WebSocket is made here: an
+    /// endpoint of HTTP/2 has none (RFC 8441 section 5; RFC 6455 section 4.2.2).
+    pub fn agree(&self, status: &mut StatusCode, headers: &mut HeaderMap) {
+        *status = StatusCode::SWITCHING_PROTOCOLS;
+        headers.remove(CONTENT_LENGTH);
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, self.upgrade.clone());
+        let Some(key) = &self.key else { return };
+        let mut hashed = Sha1::from(key.as_bytes());
+        hashed.update(WEBSOCKET);
+        if let Ok(accept) = HeaderValue::from_str(&BASE64.encode(hashed.digest().bytes())) {
+            headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+        }
+    }
+}
+
+/// What is hashed with a key (RFC 6455 section 1.3).
+const WEBSOCKET: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// Why an extended CONNECT is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -194,6 +253,62 @@ mod tests {
             let (mut method, mut headers) = (Method::CONNECT, HeaderMap::new());
             let read = Extended::read(&mut method, &mut headers, protocol, &mut random);
             assert_eq!((read, method, headers.len()), (Err(BadProtocol), Method::CONNECT, 0));
+        }
+    }
+
+    /// As Envoy passes it on: the caller behind it waits for the answer to his own key.
+    #[test]
+    fn a_key_that_came_over_http2_stays() {
+        let mut random = crate::random::SplitMix64::new(1);
+        let (mut method, mut headers) = (Method::CONNECT, HeaderMap::new());
+        headers.insert("sec-websocket-key", HeaderValue::from_static("mine"));
+        let extended = Extended::read(&mut method, &mut headers, "websocket", &mut random).unwrap();
+        assert_eq!(headers["sec-websocket-key"], "mine");
+        let mut answer = HeaderMap::new();
+        answer.insert("sec-websocket-accept", HeaderValue::from_static("yours"));
+        let mut status = StatusCode::SWITCHING_PROTOCOLS;
+        extended.agree(&mut status, &mut answer);
+        assert_eq!(answer["sec-websocket-accept"], "yours");
+    }
+
+    #[track_caller]
+    fn extends(headers: &[(&'static str, &'static str)], protocol: &str, answer: &[(&str, &str)]) {
+        let mut asked = HeaderMap::new();
+        for (name, value) in headers {
+            asked.append(*name, HeaderValue::from_static(value));
+        }
+        let mut method = Method::GET;
+        let extends = Extends::write(&mut method, &mut asked).unwrap();
+        assert_eq!((method, extends.protocol()), (Method::CONNECT, protocol));
+        for gone in ["connection", "upgrade"] {
+            assert!(!asked.contains_key(gone), "{gone}");
+        }
+        let (mut status, mut said) = (StatusCode::OK, HeaderMap::new());
+        said.insert("content-length", HeaderValue::from_static("0"));
+        extends.agree(&mut status, &mut said);
+        assert_eq!(status, StatusCode::SWITCHING_PROTOCOLS);
+        let mut said: Vec<_> =
+            said.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        said.sort_unstable();
+        assert_eq!(said, answer);
+    }
+
+    #[test]
+    fn rfc8441_an_upgrade_is_an_extended_connect() {
+        let upgrade = ("connection", "upgrade");
+        let agreed = |protocol| [upgrade, ("upgrade", protocol)];
+        extends(&[upgrade, ("upgrade", "mine/1")], "mine/1", &agreed("mine/1"));
+        extends(&[upgrade, ("upgrade", "b, a")], "b", &agreed("b"));
+        // RFC 6455 section 1.3.
+        let websocket =
+            [upgrade, ("upgrade", "websocket"), ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")];
+        let accept = ("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        extends(&websocket, "websocket", &[upgrade, accept, ("upgrade", "websocket")]);
+        for (name, value) in [("upgrade", ""), ("upgrade", " ,"), ("other", "x")] {
+            let (mut method, mut headers) = (Method::GET, HeaderMap::new());
+            headers.insert(name, HeaderValue::from_static(value));
+            assert_eq!(Extends::write(&mut method, &mut headers), None);
+            assert_eq!((method, headers.len()), (Method::GET, 1));
         }
     }
 

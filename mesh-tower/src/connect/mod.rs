@@ -25,7 +25,8 @@
 //!   Attempt (dial, handshake) ── opened ── driver task of the connection ── closed
 //! ```
 //!
-//! What is not HTTP, or may not stay so, has a connection of its own (`own.rs`, `own_http.rs`), in the same limits.
+//! What is not HTTP, or may not stay so, has a connection of its own (`own.rs`, `own_http.rs`), in the same limits; an
+//! upgrade to an endpoint of HTTP/2 is a stream of a shared one (`own_h2.rs`).
 //!
 //! It does not choose endpoints, retry by policy, or time calls out.
 
@@ -42,6 +43,7 @@ mod io;
 mod lanes;
 mod net_body;
 mod own;
+mod own_h2;
 mod own_http;
 mod own_ports;
 mod raw;
@@ -58,6 +60,7 @@ pub(crate) use endpoint_pool::{Connections, EndpointPool};
 pub(crate) use io::NetIo;
 pub use net_body::{NetBody, NetBodyError};
 pub(crate) use own::{Opened, Opening};
+pub(crate) use own_h2::H2Stream;
 pub(crate) use own_http::OwnBody;
 pub(crate) use own_ports::{OwnPorts, ToOthers};
 pub(crate) use sending::Sending;

@@ -1,7 +1,8 @@
 //! [`Opening`]: a connection of one caller's own: for what is not HTTP, and for what may not stay so.
 //!
 //! CONNECT opens a byte stream, which is the answer's body. Any other request is sent over HTTP/1.1 on it, and is
-//! answered, or agreed to be an upgrade ([`own_http`](super::own_http)).
+//! answered, or agreed to be an upgrade ([`own_http`](super::own_http)). Where the cluster speaks HTTP/2, that is a
+//! stream of a connection that calls share ([`own_h2`](super::own_h2)).
 //!
 //! It is in the same limits as those that calls share, and is counted with them. Nobody waits in a queue for it:
 //! where there is no room it fails, as in Envoy's TCP proxy. It lives where it is polled, and ends when its stream is
@@ -13,6 +14,7 @@ use super::Kind;
 use super::alpn;
 use super::io::{Gate, NetIo};
 use super::lanes::{Refusal, Took};
+use super::own_h2;
 use super::own_http::{self, OwnBody};
 use super::raw::{self, Raw};
 use super::shared::Shared;
@@ -21,7 +23,7 @@ use crate::MeshBody;
 use crate::tcp::Proxied;
 use bytes::Bytes;
 use http::{Extensions, Method, Request, Response, Version};
-use mesh_core::outcome::{ConnectFailure, Failure, Overflow, ProtocolFailure};
+use mesh_core::outcome::{ConnectFailure, Failure, Overflow};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -83,9 +85,9 @@ pub(super) fn open(
 ) -> Opening {
     Box::pin(async move {
         let bytes = *request.method() == Method::CONNECT;
-        // HTTP/2 has no way to hand a connection over.
+        // HTTP/2 has no way to hand a connection over: a stream of it is as good.
         if !bytes && settings.speaks == Speaks::Http2 {
-            return Err(not_http1(request));
+            return own_h2::ask(&shared, &settings, request).await;
         }
         let purpose = Purpose { bytes, preface: preface(&settings, &request) };
         match establish_in_limits(&shared, &settings, &purpose).await {
@@ -99,14 +101,6 @@ pub(super) fn open(
             }
         }
     })
-}
-
-#[cold]
-fn not_http1(request: Request<MeshBody>) -> SendError {
-    let failure = Failure::Protocol(ProtocolFailure::VersionUnsupported);
-    let why =
-        "the cluster speaks HTTP/2, which has no upgrades: give it `protocol: auto` or `http1`";
-    SendError::new(failure).with_request(request).with_source(why)
 }
 
 /// What a connection is made for.

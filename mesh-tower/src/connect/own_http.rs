@@ -7,7 +7,8 @@ use super::failure;
 use super::h1::{self, Outgoing};
 use super::head;
 use super::io::NetIo;
-use super::net_body::NetBodyError;
+use super::net_body::{NetBody, NetBodyError};
+use super::own_h2::H2Stream;
 use super::shared::Shared;
 use super::{PoolSettings, SendError};
 use crate::MeshBody;
@@ -31,8 +32,12 @@ pub(crate) enum OwnBody {
     Bytes(Box<NetIo>),
     /// The server did not agree to anything else.
     Http(Incoming),
+    /// The same, over HTTP/2.
+    Net(NetBody),
     /// The server agreed: the connection is what comes of this.
     Upgraded(OnUpgrade),
+    /// The server agreed over HTTP/2.
+    Stream(Box<H2Stream>),
     /// It was taken out.
     Taken,
 }
@@ -88,7 +93,8 @@ impl Body for OwnBody {
             Self::Http(body) => Pin::new(body)
                 .poll_frame(cx)
                 .map(|frame| frame.map(|f| f.map_err(NetBodyError::h1))),
-            Self::Bytes(_) | Self::Upgraded(_) | Self::Taken => Poll::Ready(None),
+            Self::Net(body) => Pin::new(body).poll_frame(cx),
+            Self::Bytes(_) | Self::Upgraded(_) | Self::Stream(_) | Self::Taken => Poll::Ready(None),
         }
     }
 
@@ -96,14 +102,18 @@ impl Body for OwnBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Http(body) => body.is_end_stream(),
-            Self::Bytes(_) | Self::Upgraded(_) | Self::Taken => false,
+            Self::Net(body) => body.is_end_stream(),
+            Self::Bytes(_) | Self::Upgraded(_) | Self::Stream(_) | Self::Taken => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Http(body) => body.size_hint(),
-            Self::Bytes(_) | Self::Upgraded(_) | Self::Taken => SizeHint::default(),
+            Self::Net(body) => body.size_hint(),
+            Self::Bytes(_) | Self::Upgraded(_) | Self::Stream(_) | Self::Taken => {
+                SizeHint::default()
+            }
         }
     }
 }
@@ -113,7 +123,9 @@ impl fmt::Debug for OwnBody {
         f.write_str(match self {
             Self::Bytes(_) => "Bytes",
             Self::Http(_) => "Http",
+            Self::Net(_) => "Net",
             Self::Upgraded(_) => "Upgraded",
+            Self::Stream(_) => "Stream",
             Self::Taken => "Taken",
         })
     }

@@ -13,12 +13,16 @@ use crate::observe::access_log::{Cut, OfPort, StreamLine};
 use crate::server::{AcceptedIo, Connection};
 use crate::tcp::{MeshStream, OwnLeaf, Proxied, RelayEnd};
 use http::{HeaderMap, Method, Request, Uri};
+use mesh_core::local_reply::Reason;
 use mesh_core::model::Forward;
 use mesh_core::proxy::identify;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
+
+/// Why a connection is closed that was made to the port itself.
+const NOT_CAPTURED: &str = "it was not captured, so nobody knows where it was meant to go: a port with a `cluster` takes it";
 
 /// Passes connections on. Clones are the same.
 #[derive(Clone)]
@@ -57,27 +61,24 @@ impl ForwardBytes {
         I: AsyncRead + AsyncWrite + Unpin,
     {
         let Port { mesh, listener, each, .. } = &*self.0;
-        if *each && connection.original.is_none() {
-            let remote = connection.remote.map(|remote| remote.to_string());
-            tracing::info!(
-                target: "mesh::proxy", %listener, remote,
-                "a connection was closed: it was not captured, so nobody knows where it was meant to go"
-            );
-            return;
-        }
         let (line, id) = self.line(connection);
+        let refuse = |line: Option<StreamLine>, (flag, reason), details: &str| {
+            let remote = connection.remote.map(|remote| remote.to_string());
+            tracing::info!(target: "mesh::proxy", %listener, remote, "a connection was closed: {details}");
+            if let Some(line) = line {
+                let (flag, reason, details) = (Some(flag), Some(reason), Some(details));
+                line.write((0, 0), Cut { flag, reason, details, policy: None }, clock::now());
+            }
+        };
+        if *each && connection.original.is_none() {
+            let why = Reason::NoRoute;
+            return refuse(line, (why.flag(), why.code()), NOT_CAPTURED);
+        }
         let endpoint = match self.connect(connection, id).await {
             Ok(endpoint) => endpoint,
             Err(error) => {
-                let remote = connection.remote.map(|remote| remote.to_string());
-                tracing::info!(target: "mesh::proxy", %listener, remote, "{error}");
-                if let Some(line) = line {
-                    let (flag, reason) = (Some(error.response_flag()), Some(error.code()));
-                    let details = error.reason().to_string();
-                    let cut = Cut { flag, reason, details: Some(&details), policy: None };
-                    line.write((0, 0), cut, clock::now());
-                }
-                return;
+                let details = error.reason().to_string();
+                return refuse(line, (error.response_flag(), error.code()), &details);
             }
         };
         let mut carrying = Carrying::new(endpoint, line);

@@ -1,6 +1,6 @@
 //! [`MeshStream`]: a byte stream to an endpoint, which counts until it ends.
 
-use crate::connect::{NetIo, OwnBody};
+use crate::connect::{H2Stream, NetIo, OwnBody};
 use crate::endpoint::MeshResponseBody;
 use crate::error::{Error, Station};
 use http::Response;
@@ -40,6 +40,7 @@ pub struct MeshStream {
 enum Io {
     Own(Box<NetIo>),
     Upgraded(TokioIo<Upgraded>),
+    Stream(Box<H2Stream>),
 }
 
 impl Io {
@@ -48,6 +49,7 @@ impl Io {
         match self {
             Self::Own(io) => Pin::new(&mut **io),
             Self::Upgraded(io) => Pin::new(io),
+            Self::Stream(io) => Pin::new(&mut **io),
         }
     }
 }
@@ -80,6 +82,7 @@ impl MeshStream {
                 let upgraded = upgrade.await.map_err(io::Error::other)?;
                 Ok(Self::new(Io::Upgraded(TokioIo::new(upgraded)), body, endpoint))
             }
+            Some(OwnBody::Stream(stream)) => Ok(Self::new(Io::Stream(stream), body, endpoint)),
             _ => Err(io::ErrorKind::NotConnected.into()),
         }
     }
@@ -180,6 +183,7 @@ impl AsyncWrite for MeshStream {
         match &self.io {
             Io::Own(io) => io.is_write_vectored(),
             Io::Upgraded(io) => io.is_write_vectored(),
+            Io::Stream(io) => io.is_write_vectored(),
         }
     }
 

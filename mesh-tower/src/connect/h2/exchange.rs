@@ -9,8 +9,9 @@ use crate::connect::net_body::NetBody;
 use crate::{BoxError, MeshBody};
 use bytes::Bytes;
 use h2::client::ResponseFuture;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 use http_body::{Body, Frame};
+use mesh_core::outcome::{Failure, ProtocolFailure};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -85,6 +86,13 @@ enum Opening {
     Begun(Option<Bytes>, Option<Bytes>),
 }
 
+#[cold]
+fn no_extended_connect(request: Request<MeshBody>) -> SendError {
+    let failure = Failure::Protocol(ProtocolFailure::VersionUnsupported);
+    let why = "the endpoint takes no extended CONNECT (RFC 8441: SETTINGS_ENABLE_CONNECT_PROTOCOL)";
+    SendError::new(failure).with_request(request).with_source(why)
+}
+
 impl Lease {
     /// Sends the head and what is there of the body, and pumps the rest.
     pub(in crate::connect) fn start(
@@ -104,6 +112,9 @@ impl Lease {
             head::prepare_h2(&mut request, &connection.scheme, connection.shared.address())
         {
             return Err(NotStarted::Failed(SendError::invalid(reason, request)));
+        }
+        if *request.method() == Method::CONNECT && !connection.takes(&request) {
+            return Err(NotStarted::Failed(no_extended_connect(request)));
         }
         let length = request.body().size_hint().exact();
         head::state_length(&mut request, length);

@@ -13,6 +13,8 @@ use super::shared::Shared;
 use crate::observe::events::CloseReason;
 use bytes::Bytes;
 use h2::client::SendRequest;
+use h2::ext::Protocol;
+use http::Request;
 use http::uri::Scheme;
 use mesh_core::model::TlsPolicy;
 use std::sync::Arc;
@@ -120,6 +122,12 @@ impl H2Connection {
     pub(super) fn is_dead(&self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
         !matches!(self.send.clone().poll_ready(&mut cx), Poll::Ready(Ok(())))
+    }
+
+    /// Whether its peer has said that it takes a CONNECT like this one (RFC 8441 section 3).
+    fn takes<B>(&self, connect: &Request<B>) -> bool {
+        let extended = connect.extensions().get::<Protocol>().is_some();
+        !extended || self.send.is_extended_connect_protocol_enabled()
     }
 
     fn reserve(&self) -> bool {

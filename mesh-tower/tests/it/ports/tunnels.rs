@@ -2,10 +2,13 @@
 
 use super::kit::{Ports, until};
 use crate::fixture::{Server, bounded, eventually, flags, idle, metric};
+use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use mesh_tower::MeshBody;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -263,6 +266,125 @@ async fn upgrades_over_http2_are_streams() {
         let expected = if port == "web" { StatusCode::FORBIDDEN } else { StatusCode::OK };
         assert_eq!(elsewhere.status(), expected);
     }
+    idle(&ports.mesh).await;
+}
+
+/// An endpoint of HTTP/2 that agrees to whatever is asked for by extended CONNECT, and says everything back; but not to
+/// `no`, and to nothing where `takes` is not so.
+async fn echo_over_http2(takes: bool) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = hyper::service::service_fn(|mut request: Request<Incoming>| async move {
+        let protocol = request.extensions().get::<hyper::ext::Protocol>().cloned();
+        let mut response = Response::new(Full::<Bytes>::default());
+        let Some(protocol) = protocol.filter(|protocol| protocol.as_str() != "no") else {
+            *response.status_mut() = StatusCode::IM_A_TEAPOT;
+            *response.body_mut() = Full::from("no tea");
+            return Ok::<_, Infallible>(response);
+        };
+        tokio::spawn(async move {
+            let mut io = TokioIo::new(hyper::upgrade::on(&mut request).await.unwrap());
+            let (mut reader, mut writer) = tokio::io::split(&mut io);
+            let _gone = tokio::io::copy(&mut reader, &mut writer).await;
+            let _gone = writer.shutdown().await;
+        });
+        response.headers_mut().insert("x-protocol", protocol.as_str().parse().unwrap());
+        Ok(response)
+    });
+    tokio::spawn(async move {
+        for _ in 0..16 {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            if takes {
+                builder.enable_connect_protocol();
+            }
+            tokio::spawn(builder.serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    address
+}
+
+fn over_http2(server: SocketAddr) -> Ports {
+    Ports::open(&format!(
+        "virtual_hosts: {{ a: {{ routes: [{{ cluster: a, timeout: 200ms }}] }} }}\nclusters: {{ a: {{ protocol: http2, endpoints: [\"{server}\"] }} }}\n{WEB}"
+    ))
+}
+
+/// RFC 8441: an endpoint of HTTP/2 gets a stream, of a connection that all share.
+#[tokio::test]
+async fn an_upgrade_reaches_endpoints_of_http2() {
+    let ports = over_http2(echo_over_http2(true).await);
+    let (mut first, head) = connected(&ports, "outbound|web", ASK).await;
+    let head = head.to_ascii_lowercase();
+    assert!(head.starts_with("http/1.1 101 "), "{head}");
+    for line in ["connection: upgrade", "upgrade: echo", "x-protocol: echo"] {
+        assert!(head.contains(&format!("\r\n{line}\r\n")), "{head}");
+    }
+    echoes(&mut first).await;
+    // The example of RFC 6455 section 1.3.
+    let websocket = "Upgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
+    let ask = ASK.replace("Upgrade: echo", websocket);
+    let (mut second, head) = connected(&ports, "outbound|web", &ask).await;
+    let accept = "\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
+    assert!(head.contains(accept) && head.contains("x-protocol: websocket"), "{head}");
+    echoes(&mut second).await;
+    // The route's timeout is for the answer, not for what it has become.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    echoes(&mut first).await;
+    assert_eq!(metric(&ports.mesh, "mesh_connections_active", &[]), 1);
+    assert_eq!(metric(&ports.mesh, "mesh_attempts_active", &[]), 2);
+    for stream in [&mut first, &mut second] {
+        stream.shutdown().await.unwrap();
+        let mut rest = Vec::new();
+        bounded(stream.read_to_end(&mut rest)).await.unwrap();
+        assert!(rest.is_empty());
+    }
+    idle(&ports.mesh).await;
+    assert_eq!(flags(&ports.mesh), "-:2");
+}
+
+/// From a stream to a stream.
+#[tokio::test]
+async fn an_extended_connect_reaches_endpoints_of_http2() {
+    let ports = over_http2(echo_over_http2(true).await);
+    let stream = TcpStream::connect(ports.port("outbound|web")).await.unwrap();
+    let made = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    let (mut send, connection) = made.handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let first = Request::get("http://a/").body(MeshBody::empty()).unwrap();
+    assert_eq!(bounded(send.send_request(first)).await.unwrap().status(), 418);
+    let mut ask = Request::connect("http://a/chat").body(MeshBody::empty()).unwrap();
+    ask.extensions_mut().insert(hyper::ext::Protocol::from_static("websocket"));
+    let response = bounded(send.send_request(ask)).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.headers()["x-protocol"], "websocket");
+    assert!(!response.headers().contains_key("sec-websocket-accept"));
+    let mut io = TokioIo::new(bounded(hyper::upgrade::on(response)).await.unwrap());
+    bounded(io.write_all(b"over two streams")).await.unwrap();
+    let mut said = [0; 16];
+    bounded(io.read_exact(&mut said)).await.unwrap();
+    assert_eq!(&said, b"over two streams");
+    // Who drops it resets it, at the endpoint too.
+    drop((io, send));
+    idle(&ports.mesh).await;
+}
+
+#[tokio::test]
+async fn endpoints_of_http2_may_not_agree() {
+    let ports = over_http2(echo_over_http2(true).await);
+    let (mut stream, head) =
+        connected(&ports, "outbound|web", &ASK.replace("Upgrade: echo", "Upgrade: no")).await;
+    assert!(head.starts_with("HTTP/1.1 418 "), "{head}");
+    assert_eq!(until(&mut stream, "tea").await, "no tea");
+    let with_body = ASK.replace("\r\n\r\n", "\r\nContent-Length: 1\r\n\r\nx");
+    let (mut stream, head) = connected(&ports, "outbound|web", &with_body).await;
+    assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
+    assert!(until(&mut stream, "http1`").await.contains("protocol: http1"));
+    let ports = over_http2(echo_over_http2(false).await);
+    let (mut stream, head) = connected(&ports, "outbound|web", ASK).await;
+    assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
+    let said = until(&mut stream, "PROTOCOL)").await;
+    assert!(said.contains("takes no extended CONNECT"), "{said}");
     idle(&ports.mesh).await;
 }
 
