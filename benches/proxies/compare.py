@@ -9,8 +9,8 @@
 The proxy has one processor to itself; the client (h2load) and the server behind (nginx, one worker; for gRPC grpc-go)
 share another. Rounds are interleaved, and what is printed are medians, as a table of Markdown: requests a second, those
 for each second of the proxy's own processor, its time for each request, p50 and p99 over those without a proxy in the
-same round, and the proxy's resident memory. `none` is no proxy, `again` the same once more: how far they are apart is what
-the machine adds.
+same round, and the proxy's resident memory, in brackets what of it is its own, and not read from its program. `none` is no
+proxy, `again` the same once more: how far they are apart is what the machine adds.
 
 | kind | what |
 |---|---|
@@ -81,13 +81,23 @@ def cpu_seconds(pid):
     return total / TICKS
 
 
-def resident(pid):
+def kibibytes(pid, what):
+    """What the kernel counts of a process and its children: `Rss`, `Anonymous`."""
     total = 0
     for one in processes(pid):
-        for line in pathlib.Path(f"/proc/{one}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
+        for line in pathlib.Path(f"/proc/{one}/smaps_rollup").read_text().splitlines():
+            if line.startswith(f"{what}:"):
                 total += int(line.split()[1])
-    return total / 1024
+    return total
+
+
+def resident(pid):
+    return kibibytes(pid, "Rss") / 1024
+
+
+def memory(pid):
+    """MiB that are resident, and in brackets those of them that are the process's own, and not read from its program."""
+    return f"{resident(pid):.1f} ({kibibytes(pid, 'Anonymous') / 1024:.1f})"
 
 
 class Running:
@@ -161,7 +171,7 @@ class Section:
         except SystemExit:
             self.end()
             raise
-        self.idle = {name: resident(one.process.pid) for name, one in self.running.items()}
+        self.idle = {name: memory(one.process.pid) for name, one in self.running.items()}
 
     def end(self):
         for one in self.running.values():
@@ -186,10 +196,9 @@ class Section:
             added = [[mine[at] - none[at] for mine, none in zip(taken, turns["none"])] for at in (1, 2)]
             cells = [name, connections, f"{rate:.0f}"]
             if name in self.running:
-                memory = resident(self.running[name].process.pid)
                 cells += [f"{rate / spent:.0f}", f"{spent / rate * 1e6:.1f}"]
                 cells += [f"{statistics.median(one):+.2f}" for one in added]
-                cells += [f"{self.idle[name]:.1f}", f"{memory:.1f}"]
+                cells += [self.idle[name], memory(self.running[name].process.pid)]
             else:
                 cells += ["", "", f"{p50:.2f}", f"{p99:.2f}", "", ""]
             print("|", " | ".join(map(str, cells)), "|", flush=True)
@@ -229,7 +238,7 @@ def main():
             servers = {"http2": (plain, http2), "mtls": (secured, plain), "grpc": (rpc, rpc), "tcp-new": (closing, closing)}
             section = Section(kind, place, servers.get(kind, (plain, plain)), given.mesh)
             try:
-                print(f"\n{kind}\n\n| proxy | connections | req/s | req/CPU s | µs CPU | p50, ms | p99, ms | idle, MiB | after, MiB |")
+                print(f"\n{kind}\n\n| proxy | connections | req/s | req/CPU s | µs CPU | p50, ms | p99, ms | idle, MiB (own) | after, MiB (own) |")
                 print("|---|--:|--:|--:|--:|--:|--:|--:|--:|")
                 for connections in given.connections:
                     section.measure(connections, given.rounds, given.seconds)
