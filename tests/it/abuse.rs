@@ -5,7 +5,7 @@
 //! table of docs/abuse.md:
 //!
 //! ```sh
-//! MESH_ABUSE_SECONDS=20 cargo test --release --test it abuse -- --nocapture --test-threads 1
+//! MESH_BINARY=target/release/mesh MESH_ABUSE_SECONDS=20 cargo test --test it abuse -- --nocapture --test-threads 1
 //! ```
 
 mod connections;

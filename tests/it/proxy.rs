@@ -42,6 +42,11 @@ pub(crate) fn server(text: &'static str, delay: Duration) -> SocketAddr {
 /// A directory with a `mesh.yaml`, whose ports are sockets in it.
 pub(crate) struct Place(pub(crate) TempDir);
 
+/// The binary that is tested: `MESH_BINARY`, such as a release build to measure, or the one that was built with the tests.
+pub(crate) fn binary() -> PathBuf {
+    std::env::var_os("MESH_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_mesh").into(), PathBuf::from)
+}
+
 impl Place {
     pub(crate) fn new(text: &str) -> Self {
         let place = Self(tempfile::tempdir().unwrap());
@@ -62,7 +67,7 @@ impl Place {
     }
 
     pub(crate) fn proxy(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mesh"));
+        let mut command = Command::new(binary());
         command.arg("proxy").arg("--config").arg(self.path("mesh.yaml"));
         command.args(arguments).current_dir(self.0.path());
         command

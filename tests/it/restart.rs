@@ -5,7 +5,7 @@
 //! ```
 
 use crate::ads::Ads;
-use crate::proxy::{Place, Running, ask, routes, server};
+use crate::proxy::{Place, Running, ask, binary, routes, server};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::client::legacy::Client;
@@ -13,7 +13,6 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,10 +22,6 @@ use std::time::{Duration, Instant};
 /// Requests in a second, of all callers.
 const RATE: u32 = 2_000;
 const CALLERS: u32 = 16;
-
-fn binary() -> PathBuf {
-    std::env::var_os("MESH_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_mesh").into(), PathBuf::from)
-}
 
 fn duration() -> Duration {
     let seconds = std::env::var("MESH_RESTART_SECONDS").ok().and_then(|text| text.parse().ok());

@@ -1,6 +1,6 @@
 //! A proxy, an application behind it, a client that behaves, and what is measured meanwhile.
 
-use crate::proxy::{PATIENCE, Place, Running, page};
+use crate::proxy::{PATIENCE, Place, Running, binary, page};
 use parking_lot::Mutex;
 use std::fmt::Write as _;
 use std::fs;
@@ -130,7 +130,7 @@ impl World {
         let all = "[{ from: anyone, match: { prefix: / } }]";
         let text = PORTS.replace("APP", &app).replace("ALL", all).replace("HOST", &host());
         let place = Place::new(&text);
-        let certs = Command::new(env!("CARGO_BIN_EXE_mesh"))
+        let certs = Command::new(binary())
             .args(["certs", "new", "--out", "certs", "web"])
             .current_dir(place.0.path())
             .output()
