@@ -146,6 +146,12 @@ impl Overload {
     /// How long until the next one where more than half of a limit is used.
     pub const NEAR: Duration = Duration::from_millis(50);
 
+    /// How fast memory may grow, in bytes a second: the next reading is before what is left could be used.
+    pub const FASTEST: u64 = 1 << 30;
+
+    /// No reading is sooner after another.
+    pub const SOONEST: Duration = Duration::from_millis(10);
+
     /// How long memory must not have grown, for work to be taken that may use what was freed.
     pub const QUIET: Duration = Duration::from_secs(1);
 
@@ -204,16 +210,26 @@ impl Overload {
     /// number.
     #[must_use]
     pub fn room(&self) -> Option<u64> {
-        let Reading { used, limit } = self.reading(Resource::Descriptors)?;
-        let most = u128::from(limit) * u128::from(self.thresholds.refuse) / 100;
-        Some(u64::try_from(most).unwrap_or(limit).saturating_sub(used) / 2)
+        Some(self.left(Resource::Descriptors)? / 2)
     }
 
     /// How long until the next reading: near a limit it is sooner.
     #[must_use]
     pub fn again(&self) -> Duration {
         let most = self.readings.iter().flatten().map(|reading| reading.per_cent()).max();
-        if most.is_some_and(|most| most >= 50) { Self::NEAR } else { Self::AT_EASE }
+        let again = if most.is_some_and(|most| most >= 50) { Self::NEAR } else { Self::AT_EASE };
+        let left = self.left(Resource::Memory).map(|bytes| {
+            let millis = bytes.saturating_mul(1000) / Self::FASTEST;
+            Duration::from_millis(millis).max(Self::SOONEST)
+        });
+        left.map_or(again, |left| left.min(again))
+    }
+
+    /// How much may be used until work is refused; `None`: any amount.
+    fn left(&self, resource: Resource) -> Option<u64> {
+        let Reading { used, limit } = self.reading(resource)?;
+        let most = u128::from(limit) * u128::from(self.thresholds.refuse) / 100;
+        Some(u64::try_from(most).unwrap_or(limit).saturating_sub(used))
     }
 }
 
@@ -339,10 +355,20 @@ mod tests {
     fn near_a_limit_it_is_looked_at_more_often() {
         let mut overload = Overload::default();
         assert_eq!(overload.again(), Overload::AT_EASE);
-        overload.handle_reading(Resource::Memory, of(499), NOW);
+        let mib = |used: u64| Some(Reading { used: used << 20, limit: 1000 << 20 });
+        overload.handle_reading(Resource::Memory, mib(499), NOW);
         assert_eq!(overload.again(), Overload::AT_EASE);
         overload.handle_reading(Resource::Descriptors, of(500), NOW);
         assert_eq!(overload.again(), Overload::NEAR);
+        // A process that grows by 1 GiB a second has used them before that.
+        for (used, millis) in [(849, 49), (874, 25), (895, 10), (990, 10)] {
+            overload.handle_reading(Resource::Memory, mib(used), NOW);
+            assert_eq!(overload.again(), Duration::from_millis(millis), "{used}");
+        }
+        // Of a small limit little is left from the beginning.
+        let small = Some(Reading { used: 20 << 20, limit: 44 << 20 });
+        overload.handle_reading(Resource::Memory, small, NOW);
+        assert_eq!(overload.again(), Duration::from_millis(19));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Work that is refused before the process is ended for what it uses: what `mesh_core::overload` decides, by readings
 //! of the system.
 //!
-//! One task reads, four times a second, and twenty times where more than half of a limit is used. What it finds is in
-//! the metrics, where servers look at each connection and each request: a load of a flag or two.
+//! One task reads, four times a second and up to a hundred times near a limit. What it finds is in the metrics,
+//! where servers look at each connection and each request: a load of a flag or two.
 //!
 //! | file | holds |
 //! |---|---|
