@@ -8,13 +8,15 @@ import time
 
 def answer(stream, kind, name):
     with stream:
+        if kind == "first":
+            return stream.sendall(f"{name} spoke first".encode())
         said = stream.recv(4096)
         if kind == "http":
             host = [line.split(b": ", 1)[1] for line in said.split(b"\r\n") if line.lower().startswith(b"host: ")]
             body = f"{name} for {host[0].decode() if host else '-'}".encode()
             stream.sendall(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
         elif said:
-            stream.sendall(f"{name} heard {said.decode()}".encode())
+            stream.sendall(f"{name} heard ".encode() + said)
 
 
 def serve(address, port, kind, name):
@@ -44,15 +46,17 @@ def ask(kind, address, port, name=""):
         if b" 200 " not in head:
             return head.decode()
         kind = "bytes"
-    stream.sendall(b"hello" if kind == "bytes" else f"GET / HTTP/1.1\r\nhost: {name}\r\nconnection: close\r\n\r\n".encode())
+    said = {"bytes": b"hello", "tls": b"\x16\x03\x01", "silence": b""}
+    http = f"GET / HTTP/1.1\r\nhost: {name}\r\nconnection: close\r\n\r\n".encode()
+    stream.sendall(said.get(kind, http))
     heard = b""
     try:
         while part := stream.recv(4096):
             heard += part
     except ConnectionResetError:
         pass
-    if kind == "bytes":
-        return heard.decode() or "closed"
+    if kind in said:
+        return repr(heard)[2:-1] or "closed"
     head, _, body = heard.decode().partition("\r\n\r\n")
     status = head.split(" ")[1] if " " in head else "-"
     return f"{status} {body}" if status == "200" else status

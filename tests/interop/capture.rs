@@ -20,6 +20,7 @@ outbound:
   web6: { listen: "[::1]:15001", capture: true }
   db: { listen: "127.0.0.1:15002", capture: 5432, protocol: tcp, cluster: db }
   bytes: { listen: "127.0.0.1:15003", capture: [7777], protocol: tcp }
+  any: { listen: "127.0.0.1:15004", capture: [9998, 9999], protocol: detect, detect_timeout: 500ms }
 "#;
 
 const EXPECTED: &str = "\
@@ -31,14 +32,20 @@ a name that nobody knows, IPv6: 200 far for far.example
 a port of a cluster: db heard hello
 an address of a cluster: db heard hello
 any other address: far heard hello
+found to be HTTP: 200 reviews for reviews
+found to be bytes: far heard hello
+found to be TLS: far heard \\x16\\x03\\x01
+found to wait: far spoke first
 a port that is excluded: far heard hello
 a tunnel, by a proxy elsewhere: far heard hello
 the proxy itself: 200 far for reviews
 to the port itself, HTTP: 200 reviews for reviews
 to the port itself, bytes: closed
-its line: 1
+to the port itself, found to be bytes: closed
+their lines: 2
 refused, HTTP: 404
 refused, bytes: closed
+refused, found to be bytes: closed
 rules that are left: 0
 captured no more: 200 far for reviews
 ";

@@ -30,6 +30,8 @@ serve "$far" :: 80 http far
 serve "$far" :: 5432 bytes far
 serve "$far" :: 7777 bytes far
 serve "$far" :: 22 bytes far
+serve "$far" :: 9999 bytes far
+serve "$far" :: 9998 first far
 "$mesh" iptables --config "$place/mesh.yaml" --user 0 --exclude-port 22 >rules
 sh rules
 # Once more is the same.
@@ -48,6 +50,10 @@ ask 'a name that nobody knows, IPv6' http fd09::5 80 far.example
 ask 'a port of a cluster' bytes 10.9.0.66 5432
 ask 'an address of a cluster' bytes 10.9.0.66 7777
 ask 'any other address' bytes 10.9.0.5 7777
+ask 'found to be HTTP' http 10.9.0.66 9999 reviews
+ask 'found to be bytes' bytes 10.9.0.5 9999
+ask 'found to be TLS' tls 10.9.0.5 9999
+ask 'found to wait' silence 10.9.0.5 9998
 ask 'a port that is excluded' bytes 10.9.0.5 22
 ask 'a tunnel, by a proxy elsewhere' connect 10.9.0.66 3128 '[fd09::5]:22'
 printf 'the proxy itself: '
@@ -56,14 +62,17 @@ printf 'to the port itself, HTTP: '
 python3 capture.py http 127.0.0.1 15001 reviews
 printf 'to the port itself, bytes: '
 python3 capture.py bytes 127.0.0.1 15003
-# A line is written a moment after it is over.
+printf 'to the port itself, found to be bytes: '
+python3 capture.py bytes 127.0.0.1 15004
+# They are written a moment after it is over.
 sleep 1
-echo "its line: $(grep -c ' 0 NR .*it_was_not_captured' lines.log || true)"
+echo "their lines: $(grep -c ' 0 NR .*it_was_not_captured' lines.log || true)"
 sed -i 's/^unknown_hosts: passthrough/unknown_hosts: refuse/' mesh.yaml
 kill -HUP "$(tail -n 1 pids)"
 sleep 1
 ask 'refused, HTTP' http 10.9.0.5 80 far.example
 ask 'refused, bytes' bytes 10.9.0.5 7777
+ask 'refused, found to be bytes' bytes 10.9.0.5 9999
 "$mesh" iptables --config "$place/mesh.yaml" --user 0 --undo | sh
 { iptables-save -t nat; ip6tables-save -t nat; } >after
 echo "rules that are left: $(grep -c MESH after || true)"

@@ -222,8 +222,13 @@ fn check_ports(reader: &mut Reader<'_>, draft: &Draft<'_>) {
     inbound::check_loops(reader, applications.filter_map(|app| app.address.as_ref()), &ports);
     for site in draft.inbound.values() {
         let named = site.application.as_ref().and_then(|application| application.named.as_ref());
-        let (Some(named), Some(address)) = (named, &site.value.address) else { continue };
+        let Some(named) = named else { continue };
         let Some(cluster) = draft.clusters.get(&named.0) else { continue };
+        if site.value.chains().any(|chain| chain.detect.is_some()) {
+            let protocol = cluster.value.cluster.protocol;
+            inbound::check_speaks_http(reader, named, (protocol, cluster.key_span("protocol")));
+        }
+        let Some(address) = &site.value.address else { continue };
         let port = (address, site.span("listen"));
         inbound::check_loop_of_cluster(reader, named, &cluster.addresses, port);
     }

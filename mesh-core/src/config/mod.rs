@@ -42,6 +42,7 @@ mod node;
 mod outbound;
 mod outlier;
 mod parse;
+mod protocol;
 mod reader;
 mod reference;
 mod refused;

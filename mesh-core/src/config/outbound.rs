@@ -2,18 +2,19 @@
 //!
 //! A port routes by the authority of each request, through the virtual hosts, unless it names a cluster or a split:
 //! then everything that comes goes there, and the port's options of forwarding hold for it. Bytes have no authority,
-//! so a port of them always names one. It becomes a [`Listener`] of Envoy's that takes everything in plaintext: who
+//! so a port of them always names one, or captures connections, of which the destination is known. It becomes a [`Listener`] of Envoy's that takes everything in plaintext: who
 //! can reach it is the application. So it listens on this machine alone, unless it says that it is open.
 
 use super::address::address;
 use super::cluster::ClusterSite;
 use super::fields::Fields;
+use super::inbound::only_route;
 use super::inbound::options::{self, LIMITS};
-use super::inbound::{PROTOCOL, PROTOCOLS, only_route};
 use super::node::{Entry, Node, Span};
+use super::protocol::{DETECT_TIMEOUT_KEY, PROTOCOL, Speaks, cannot_detect};
 use super::route::{self, CLUSTER_KEYS, FORWARD_KEYS};
 use super::shape::{Key, Kind, Shape, key};
-use super::value::{Value, word};
+use super::value::Value;
 use super::{code, reader::Reader};
 use crate::model::filter_chain::{EscapedSlashes, ForwardClientCert};
 use crate::model::{
@@ -35,8 +36,9 @@ const PORT_KEYS: &[Key] = &[
     key(
         "protocol",
         PROTOCOL,
-        "http, or tcp: bytes. Default tcp before clusters of `protocol: tcp`, else http.",
+        "http, or tcp: bytes; or with `capture` detect: what is not HTTP are bytes. Default tcp before clusters of `protocol: tcp`, else http.",
     ),
+    DETECT_TIMEOUT_KEY,
     key(
         "capture",
         Kind::Either(&[Kind::Flag, Kind::OneOrMany(&CAPTURED_PORT)]),
@@ -115,7 +117,9 @@ pub(super) fn outbound<'n>(
     if fields.own("split").is_none() {
         fields.misplaced(reader, &["split_by"], "without `split`");
     }
-    let bytes = carries_bytes(reader, &fields, specifier.as_ref(), clusters);
+    let captures = listener.capture.is_some();
+    let speaks = speaks(reader, &fields, captures, (specifier.as_ref(), clusters));
+    let bytes = speaks == Speaks::Bytes;
     let mut action = ForwardAction::new(
         specifier.clone().unwrap_or_else(|| ClusterSpecifier::Cluster(Arc::from(""))),
     );
@@ -127,7 +131,7 @@ pub(super) fn outbound<'n>(
         fields.misplaced(reader, &of_routes, "without `cluster` or `split`: routes say it");
     }
     if bytes {
-        need_clusters(reader, &fields, named || listener.capture.is_some());
+        need_clusters(reader, &fields, named || captures);
         fields.misplaced(reader, &OF_REQUESTS, "on a port of `protocol: tcp`");
     }
     let to = match specifier {
@@ -144,8 +148,10 @@ pub(super) fn outbound<'n>(
         action.idle_timeout = None;
     }
     listener.forward = Some(forward);
-    let http = (!bytes).then(|| requests(reader, &fields));
-    listener.filter_chains = vec![Arc::new(FilterChain::new("plaintext", http))];
+    let http = (speaks != Speaks::Bytes).then(|| requests(reader, &fields));
+    let mut chain = FilterChain::new("plaintext", http);
+    chain.detect = speaks.detects();
+    listener.filter_chains = vec![Arc::new(chain)];
     let host = specifier.is_some().then(|| only_route(&name, action));
     let value = Arc::new(listener);
     Some(OutboundSite { name: entry.key_span, node: &entry.value, value, is_open, host })
@@ -216,13 +222,18 @@ fn requests(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Arc<HttpConnectionM
     Arc::new(http)
 }
 
-/// Whether the port carries bytes: as it says, or as its clusters do.
-fn carries_bytes(
+/// What the port carries: as it says, or as its clusters do.
+fn speaks(
     reader: &mut Reader<'_>,
     fields: &Fields<'_>,
-    specifier: Option<&ClusterSpecifier>,
-    clusters: &BTreeMap<Arc<str>, ClusterSite<'_>>,
-) -> bool {
+    captures: bool,
+    (specifier, clusters): (Option<&ClusterSpecifier>, &BTreeMap<Arc<str>, ClusterSite<'_>>),
+) -> Speaks {
+    let said = Speaks::read(reader, fields);
+    if let Some(detected @ Speaks::Detected(_)) = said {
+        check_detects(reader, fields, captures);
+        return detected;
+    }
     let names: Vec<&Arc<str>> = match specifier {
         Some(ClusterSpecifier::Cluster(name)) => vec![name],
         Some(ClusterSpecifier::Split(split)) => {
@@ -232,9 +243,10 @@ fn carries_bytes(
     };
     let known: Vec<_> = names.into_iter().filter_map(|name| clusters.get(name)).collect();
     let speaks_bytes = |site: &&ClusterSite<'_>| site.value.cluster.protocol == Protocol::Tcp;
-    let said = fields.value("protocol");
-    let said = said.and_then(|(node, kind)| word(reader, node, kind, &PROTOCOLS));
-    let bytes = said.unwrap_or_else(|| known.iter().copied().any(|site| speaks_bytes(&site)));
+    let bytes = match said {
+        Some(said) => said == Speaks::Bytes,
+        None => known.iter().copied().any(|site| speaks_bytes(&site)),
+    };
     for site in known.into_iter().filter(|site| speaks_bytes(site) != bytes) {
         let name = &site.value.cluster.name;
         let (message, suggestion) = if bytes {
@@ -247,7 +259,22 @@ fn carries_bytes(
         let finding = reader.report.add(code::INCONSISTENT_VALUES, place, message);
         finding.suggest(suggestion).label(site.key_span("protocol"), "this cluster");
     }
-    bytes
+    if bytes { Speaks::Bytes } else { Speaks::Http }
+}
+
+/// A port that finds out what it carries knows where both go by the connection alone.
+fn check_detects(reader: &mut Reader<'_>, fields: &Fields<'_>, captures: bool) {
+    let wrong = if !fields.present(&CLUSTERS).is_empty() {
+        ("a cluster takes either HTTP or bytes", "leave `protocol` out: the cluster says it")
+    } else if !captures {
+        (
+            "bytes have no authority to go by",
+            "`capture` connections, of which the destination is known, or write `protocol: http`",
+        )
+    } else {
+        return;
+    };
+    cannot_detect(reader, fields.own("protocol"), wrong);
 }
 
 fn need_clusters(reader: &mut Reader<'_>, fields: &Fields<'_>, named: bool) {

@@ -11,6 +11,7 @@ use crate::identity::{Peer, PeerCertificate, SpiffeId};
 use crate::inbound::{CompiledFilterChain, CompiledListener, ConnectionFacts};
 use crate::model::filter_chain::TransportProtocol;
 use crate::model::{HttpFilterConfig, RateLimitScope, RbacAction, RbacFilter, TokenBucket};
+use crate::proxy::detect::Beginning;
 use crate::rbac::{CompiledRbac, Connection, Near, Request};
 use http::{HeaderMap, Method};
 
@@ -62,6 +63,8 @@ pub struct ExplainedInbound {
     pub port: Arc<str>,
     /// The connection's chain, and how it is secured; `None`: it is closed.
     pub chain: Option<(Arc<str>, &'static str)>,
+    /// Where the port finds out what its connections carry: what becomes of one that is not HTTP.
+    pub not_http: Option<String>,
     /// What each filter says, until one refuses.
     pub filters: Vec<ExplainedFilter>,
     /// What it ends in.
@@ -102,6 +105,7 @@ pub fn explain_inbound(listener: &CompiledListener, request: &InboundRequest) ->
     let mut explained = ExplainedInbound {
         port: Arc::clone(&listener.model().name),
         chain: None,
+        not_http: None,
         filters: Vec::new(),
         conclusion: InboundConclusion::Allowed,
     };
@@ -117,6 +121,11 @@ pub fn explain_inbound(listener: &CompiledListener, request: &InboundRequest) ->
         Some(_) => "TLS",
     };
     explained.chain = Some((Arc::clone(&chain.model().name), word));
+    explained.not_http =
+        chain.detection().map(|detection| match detection.decide(Beginning::Other) {
+            Ok(_) => "passed on as bytes, by the same rules".to_owned(),
+            Err(needs) => format!("refused: {needs}"),
+        });
     match (secured, &peer) {
         (Some(_), Peer::Plaintext) => {
             explained.conclusion =
@@ -260,6 +269,9 @@ impl fmt::Display for ExplainedInbound {
             write!(f, ", chain `{chain}`: {secured}")?;
         }
         writeln!(f)?;
+        if let Some(becomes) = &self.not_http {
+            writeln!(f, "not HTTP    {becomes}")?;
+        }
         for filter in &self.filters {
             writeln!(f, "{:<11} {}", filter.name, filter.says)?;
             for near in &filter.near {
@@ -295,6 +307,7 @@ impl ExplainedInbound {
         crate::Json(json!({
             "port": *self.port,
             "chain": self.chain.as_ref().map(|(name, secured)| json!({ "name": **name, "secured": secured })),
+            "not_http": self.not_http,
             "filters": filters,
             "conclusion": conclusion,
             "by": why,

@@ -6,6 +6,7 @@
 //! | [`head`] | limits of a head, which host it names, and what its caller may not say |
 //! | [`client_address`] | who made a request, behind proxies |
 //! | [`path`] | the one path of all its spellings |
+//! | `detect.rs` | what becomes of connections of which it was to be found out whether they are HTTP |
 //! | [`flood`] | whether a connection of HTTP/2 carries work, or only costs |
 //! | `refusal.rs` | what a server answers by itself |
 //! | `opening.rs` | where a listener lets in who proves nothing |
@@ -16,6 +17,7 @@
 
 mod chain_match;
 pub mod client_address;
+mod detect;
 pub mod flood;
 pub mod head;
 mod opening;
@@ -26,6 +28,7 @@ pub mod streams;
 mod tests;
 
 pub use chain_match::{ConnectionFacts, DuplicateMatch, check_matches};
+pub use detect::{Carries, Detection, NeedsRequests};
 pub use opening::{Opening, OpeningKind, openings};
 pub use refusal::{HostRefused, Refusal};
 
@@ -58,6 +61,7 @@ pub struct CompiledFilterChain {
     model: Arc<FilterChain>,
     network_rbac: Box<[CompiledRbacFilter]>,
     http: Option<Arc<CompiledHttp>>,
+    detection: Option<Detection>,
 }
 
 /// What is done with requests, compiled.
@@ -195,10 +199,13 @@ impl CompiledFilterChain {
             None => CompiledHttp::compile(http, before).map(Arc::new),
         });
         let http = http.transpose()?;
+        let detects = model.http.as_ref().zip(model.detect);
+        let detection = detects.map(|(http, timeout)| Detection::compile(timeout, http));
         Ok(Self {
             model: Arc::clone(model),
             network_rbac: network_rbac.collect::<Result<_, _>>()?,
             http,
+            detection: detection.transpose()?,
         })
     }
 
@@ -218,6 +225,12 @@ impl CompiledFilterChain {
     #[must_use]
     pub fn http(&self) -> Option<&CompiledHttp> {
         self.http.as_deref()
+    }
+
+    /// How it is found out whether a connection is one of HTTP; `None`: it is, if there is [`http`](Self::http).
+    #[must_use]
+    pub const fn detection(&self) -> Option<&Detection> {
+        self.detection.as_ref()
     }
 }
 

@@ -26,6 +26,11 @@ pub struct FilterChain {
     pub network_rbac: Vec<Arc<RbacFilter>>,
     /// What is done with requests; `None`: bytes are passed on as they are.
     pub http: Option<Arc<HttpConnectionManager>>,
+    /// With `http`, on a port that passes on what it takes: connections that are not HTTP are passed on as bytes, if what
+    /// `http` asks for can be asked of them ([`Detection`](crate::inbound::Detection)). It is how long their first
+    /// bytes are waited for. `None`: all of them are HTTP. Default `None` (Envoy: `http_inspector`, with chains by
+    /// `application_protocols`; Istio: ports without a protocol).
+    pub detect: Option<Duration>,
     /// When this chain ends by itself, after which it takes no connection and no request; `None`:
     /// never. Ours: what opens a port for a while (`mtls: permissive`) says until when.
     pub until: Option<WallTime>,
@@ -228,6 +233,7 @@ impl FilterChain {
             handshake_timeout: Duration::from_secs(15),
             network_rbac: Vec::new(),
             http,
+            detect: None,
             until: None,
         }
     }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`capture`] | rules of the system that lead connections to a proxy which were made to others |
 //! | [`cookies`] | the crumbs of HTTP/2, made one header |
+//! | [`detect`] | what a connection carries, by its first bytes |
 //! | [`hop_by_hop`] | headers that are of one connection, and end with it (RFC 9110 section 7.6.1) |
 //! | [`hops`] | the ports that a request has passed, and that it passes none twice |
 //! | [`stream`] | how a stream of bytes ended, and what that is called |
@@ -13,6 +14,7 @@
 
 pub mod capture;
 pub mod cookies;
+pub mod detect;
 pub mod hop_by_hop;
 pub mod hops;
 pub mod stream;

@@ -77,6 +77,8 @@ label_values! {
         Over = "over",
         /// Who connects is not allowed to (network RBAC).
         Rbac = "rbac",
+        /// It is not HTTP, and what is asked for can't be asked of bytes.
+        NotHttp = "not_http",
         /// The process is near a limit.
         Overloaded = "overloaded",
         /// The system has no descriptor, or no memory, for it.

@@ -31,7 +31,7 @@ use crate::tls::server_watch::{Evidence, Watched};
 use bytes::Bytes;
 use mesh_core::inbound::{CompiledFilterChain, CompiledListener, ConnectionFacts};
 use mesh_core::model::filter_chain::TransportProtocol;
-use mesh_core::rbac::{self, AuditRecord};
+use mesh_core::rbac::{self, AuditRecord, CompiledRbacFilter};
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -204,12 +204,14 @@ impl Acceptor {
         let begun = Begun { listener: &listener, chain, beginning, server_name, started };
         let secured = self.secure(io, (direct_remote, ends), begun).await?;
         let mut connection = secured.connection;
-        match self.allowed(&connection) {
+        match self.allowed(&connection, connection.chain.network_rbac()) {
             Ok(policy) => connection.policy = policy,
             Err(error) => {
                 let log = self.0.mesh.shared().logs.server.as_ref();
-                if let (Some(log), AcceptError::Denied { denied, .. }) = (log, &error) {
-                    StreamLine::denied(log, connection, denied, started.elapsed());
+                if let (Some(log), AcceptError::Denied { denied, .. }) = (log, &error)
+                    && connection.chain.http().is_none()
+                {
+                    StreamLine::denied(log, &Arc::new(connection), denied, started.elapsed());
                 }
                 return Err(error);
             }
@@ -260,8 +262,11 @@ impl Acceptor {
 
     /// Asks network RBAC. Both enforcement types of Envoy's come to this one time: nothing that policies see changes
     /// while a connection lasts, and no byte of the application's was read yet.
-    fn allowed(&self, connection: &Connection) -> Result<Option<Arc<str>>, AcceptError> {
-        let filters = connection.chain.network_rbac();
+    pub(super) fn allowed(
+        &self,
+        connection: &Connection,
+        filters: &[CompiledRbacFilter],
+    ) -> Result<Option<Arc<str>>, AcceptError> {
         if filters.is_empty() {
             return Ok(None);
         }
@@ -372,7 +377,7 @@ impl Acceptor {
         };
         let alpn = stream.get_ref().1.alpn_protocol();
         connection.alpn = alpn.map(|name| String::from_utf8_lossy(name).into());
-        let io = AcceptedIo(Kind::Tls(Box::new(stream)));
+        let io = AcceptedIo(Kind::Tls(Box::new(Rewind::new(Bytes::new(), stream))));
         Ok(Secured { io, connection, evidence: Some(evidence) })
     }
 }

@@ -4,6 +4,7 @@ use crate::observe::port::{HandshakeFailure, PortCells, Refusal};
 #[cfg(feature = "tls")]
 use crate::tls::server_refused::{ClientRefusal, ClientRefused};
 use mesh_core::WallTime;
+use mesh_core::inbound::NeedsRequests;
 use mesh_core::rbac::Denied;
 use std::io;
 use std::sync::Arc;
@@ -46,6 +47,18 @@ pub enum AcceptError {
         peer: Arc<str>,
         /// By which policy.
         denied: Denied,
+    },
+    /// It is not HTTP, on a port that finds that out, and what the port asks for can't be asked of bytes.
+    #[error(
+        "the filter chain `{chain}` takes HTTP alone, because {needs}; the connection {came}: let the client speak HTTP, or give what is not HTTP a port of `protocol: tcp`"
+    )]
+    NotHttp {
+        /// The chain.
+        chain: Arc<str>,
+        /// How the connection began.
+        came: &'static str,
+        /// What can't be asked.
+        needs: NeedsRequests,
     },
     /// The listener asks for a header of the PROXY protocol, and the connection does not begin with one.
     #[error(
@@ -114,6 +127,7 @@ impl AcceptError {
             Self::NoChain { .. } => cells.refused(Refusal::NoChain),
             Self::Over { .. } => cells.refused(Refusal::Over),
             Self::Denied { .. } => cells.refused(Refusal::Rbac),
+            Self::NotHttp { .. } => cells.refused(Refusal::NotHttp),
             Self::NoProxyHeader { .. } => cells.failed(HandshakeFailure::NoProxyHeader),
             Self::NotTls { .. } => cells.failed(HandshakeFailure::NotTls),
             Self::TimedOut { .. } => cells.failed(HandshakeFailure::Timeout),

@@ -13,7 +13,18 @@ pub struct AcceptedIo<I>(pub(super) Kind<I>);
 pub(super) enum Kind<I> {
     Plain(Rewind<I>),
     #[cfg(feature = "tls")]
-    Tls(Box<tokio_rustls::server::TlsStream<Rewind<I>>>),
+    Tls(Box<Rewind<tokio_rustls::server::TlsStream<Rewind<I>>>>),
+}
+
+impl<I> AcceptedIo<I> {
+    /// What was read of it is read again, before what is still to come.
+    pub(super) fn put_back(&mut self, read: Bytes) {
+        match &mut self.0 {
+            Kind::Plain(io) => io.put_back(read),
+            #[cfg(feature = "tls")]
+            Kind::Tls(io) => io.put_back(read),
+        }
+    }
 }
 
 /// A stream whose first bytes were read already, and are read again.
@@ -25,6 +36,14 @@ pub(super) struct Rewind<I> {
 impl<I> Rewind<I> {
     pub(super) const fn new(read: Bytes, io: I) -> Self {
         Self { read, io }
+    }
+
+    fn put_back(&mut self, read: Bytes) {
+        if self.read.is_empty() {
+            self.read = read;
+        } else if !read.is_empty() {
+            self.read = [read, std::mem::take(&mut self.read)].concat().into();
+        }
     }
 
     /// The stream, and what is still to be read before it.

@@ -15,6 +15,7 @@
 //! | `head_timer.rs` | how long a head of HTTP/1.1 may take, and a client that says or reads nothing |
 //! | `guarded.rs`, `broken.rs` | who floods a connection; why one ended before its time |
 //! | `when_woken.rs` | what is polled only when it was woken |
+//! | `detect.rs` | what a connection carries, where its port finds that out |
 //! | `serving.rs`, `rest.rs` | a connection of HTTP, from its first byte on; who is silent, and small |
 //! | `drain.rs` | how connections end without losing a call |
 //! | `drive.rs` | a connection, run to its end or to that of its drain |
@@ -25,6 +26,7 @@ mod accept;
 mod accept_error;
 mod broken;
 mod connection;
+mod detect;
 mod drain;
 mod drive;
 mod guarded;

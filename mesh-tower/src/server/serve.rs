@@ -322,19 +322,19 @@ impl MeshServer {
             acceptor.refuse(&error);
             return Err(error.into());
         }
+        let bytes = forwards.as_ref().and_then(|forwards| forwards.bytes.as_ref());
         let accepted = async {
             tokio::select! {
                 biased;
-                accepted = acceptor.accept(io, ends) => accepted.map_err(ServeError::from),
+                accepted = acceptor.accept_for(io, ends, bytes) => accepted.map_err(ServeError::from),
                 () = self.0.drains.quiet() => Err(ServeError::Silent),
             }
         };
         // A handshake needs much for a moment, and a connection may live for long: its memory is given back.
-        let Accepted { io, connection, mut open } = Box::pin(accepted).await?;
+        let (Accepted { io, connection, mut open }, bytes) = Box::pin(accepted).await?;
         let listener = acceptor.listener();
         let mut place = self.0.drains.join(&connection.chain, listener.as_deref(), clock::wall());
-        if let (None, Some(Forwards { bytes: Some(bytes) })) = (connection.chain.http(), &forwards)
-        {
+        if let Some(bytes) = bytes {
             let mut carried = Box::pin(bytes.carry(io, &connection));
             let plan = plan(acceptor, &mut place, &mut open);
             return until_drained(carried.as_mut(), plan, self.0.drains.ending()).await;

@@ -1,7 +1,7 @@
 //! A server's listener: an inbound socket listener with filter chains (gRFC A36).
 //!
 //! Its routes are in it, so that nothing has to be asked for beside it but secrets. Words that Envoy does not
-//! have are in the chain's `metadata`: `until`, `max_body_bytes`; and in the listener's: `forward`, `proxy_protocol`, `capture`.
+//! have are in the chain's `metadata`: `until`, `detect`, `max_body_bytes`; and in the listener's: `forward`, `proxy_protocol`, `capture`.
 
 use super::tls::{certificate_authorities, identity};
 use super::words::Words;
@@ -103,6 +103,9 @@ fn filter_chain(model: &FilterChain) -> pb::FilterChain {
     let mut words = Words::default();
     if let Some(until) = model.until {
         words.set("until", Duration::from_secs(until.as_unix_seconds()));
+    }
+    if let Some(timeout) = model.detect {
+        words.set("detect", timeout);
     }
     let rbac = model.network_rbac.iter().enumerate();
     let mut filters: Vec<_> = rbac

@@ -55,8 +55,8 @@ pub(in crate::config) struct Security {
 
 /// What a port carries, and what is done with it.
 pub(in crate::config) enum Carried {
-    /// Requests.
-    Http(Arc<HttpConnectionManager>),
+    /// Requests; with a time, what is not HTTP is found out within it, and carried as bytes.
+    Http(Arc<HttpConnectionManager>, Option<Duration>),
     /// Bytes: who may connect is all that can be said of them.
     Bytes(Vec<Arc<RbacFilter>>),
 }
@@ -102,12 +102,12 @@ impl Security {
         handshake: Option<Duration>,
     ) -> Vec<Arc<FilterChain>> {
         let chain = |name: &str| {
-            let mut chain = match carried {
-                Carried::Http(http) => FilterChain::new(name, Some(Arc::clone(http))),
-                Carried::Bytes(_) => FilterChain::new(name, None),
-            };
-            if let Carried::Bytes(network_rbac) = carried {
-                chain.network_rbac.clone_from(network_rbac);
+            let mut chain = FilterChain::new(name, None);
+            match carried {
+                Carried::Http(http, detect) => {
+                    (chain.http, chain.detect) = (Some(Arc::clone(http)), *detect);
+                }
+                Carried::Bytes(network_rbac) => chain.network_rbac.clone_from(network_rbac),
             }
             chain.handshake_timeout = handshake.unwrap_or(chain.handshake_timeout);
             chain

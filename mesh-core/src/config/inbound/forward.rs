@@ -176,3 +176,18 @@ pub(in crate::config) fn check_loop_of_cluster(
     let finding = finding.suggest("name a cluster of where the application itself listens");
     finding.label(*at, "this endpoint").label(port, "this port");
 }
+
+/// Reports a port that takes HTTP besides bytes, before a cluster that takes none.
+pub(in crate::config) fn check_speaks_http(
+    reader: &mut Reader<'_>,
+    (name, span): &(Arc<str>, Span),
+    (protocol, key): (Protocol, Span),
+) {
+    if protocol == Protocol::Tcp {
+        let message = format!("`{name}` speaks plain TCP, and the port takes HTTP, too");
+        let finding = reader.report.add(code::INCONSISTENT_VALUES, *span, message);
+        finding
+            .suggest("write `protocol: tcp` for the port, or leave `protocol` of the cluster out");
+        finding.label(key, "this cluster");
+    }
+}

@@ -29,14 +29,14 @@ mod rule;
 
 pub(super) use chains::Mtls;
 pub(super) use forward::{
-    Application, PROXY_PROTOCOLS, check_loop_of_cluster, check_loops, only_route,
+    Application, PROXY_PROTOCOLS, check_loop_of_cluster, check_loops, check_speaks_http, only_route,
 };
 
 use super::address::address;
 use super::fields::Fields;
 use super::node::{Entry, Node, Span};
+use super::protocol::{DETECT_TIMEOUT_KEY, PROTOCOL, Speaks, cannot_detect};
 use super::shape::{Kind, Shape, key, words};
-use super::value::word;
 use super::{code, reader::Reader};
 use crate::model::http_filter::{ExtAuthz, JwtAuthn};
 use crate::model::{
@@ -53,10 +53,6 @@ use rule::{RULES, Rules};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Whether it carries bytes.
-pub(super) const PROTOCOLS: [(&str, bool); 2] = [("http", false), ("tcp", true)];
-pub(super) const PROTOCOL: Kind = Kind::Word(&words(&PROTOCOLS));
-
 /// Keys that mean something only where there are requests.
 const OF_REQUESTS: [&str; 7] = [
     "jwt",
@@ -67,6 +63,12 @@ const OF_REQUESTS: [&str; 7] = [
     "forward_client_cert",
     "xff_num_trusted_hops",
 ];
+
+/// Why bytes would go nowhere, and the way out.
+const NOWHERE: (&str, &str) = (
+    "the program that serves has no use for bytes",
+    "say where they go: `forward: \"127.0.0.1:8080\"`, or write `protocol: http`",
+);
 
 static INBOUND: Shape = Shape::new(
     "inbound",
@@ -79,8 +81,9 @@ static INBOUND: Shape = Shape::new(
         key(
             "protocol",
             PROTOCOL,
-            "http, or tcp: bytes, of which only `from` of rules is asked. Default http.",
+            "http, or tcp: bytes, of which only `from` of rules is asked; or detect: what is not HTTP are bytes, and refused where anything but `from` is asked for. Default http.",
         ),
+        DETECT_TIMEOUT_KEY,
         key(
             "forward",
             FORWARD_KIND,
@@ -174,8 +177,12 @@ pub(super) fn inbound<'n>(
     let fields = Fields::open(reader, &entry.value, &INBOUND_KIND)?;
     let mut listener = Listener::new(&*entry.key);
     listener.address = fields.value("listen").and_then(|(node, _)| address(reader, node));
-    let bytes = carries_bytes(reader, &fields);
+    let speaks = Speaks::read(reader, &fields).unwrap_or(Speaks::Http);
+    let bytes = speaks == Speaks::Bytes;
     let application = forward::forward(reader, &fields, (entry, bytes));
+    if speaks.detects().is_some() && fields.own("forward").is_none() {
+        cannot_detect(reader, fields.own("protocol"), NOWHERE);
+    }
     listener.forward = application.as_ref().map(|application| application.forward.clone());
     fields.set(reader, "proxy_protocol", &mut listener.proxy_protocol);
     let security = chains::security(reader, &fields, entry);
@@ -201,7 +208,7 @@ pub(super) fn inbound<'n>(
         Carried::Bytes(network_rbac(deny.policies.clone(), allow.policies.clone()))
     } else {
         carried.http_filters = filters(deny.policies.clone(), allow.policies.clone(), asking);
-        Carried::Http(Arc::new(carried))
+        Carried::Http(Arc::new(carried), speaks.detects())
     };
     let handshake = fields.read(reader, "handshake_timeout");
     let security = security?;
@@ -214,12 +221,6 @@ pub(super) fn inbound<'n>(
     let (name, node) = (entry.key_span, &*entry.value);
     let value = Arc::new(listener);
     Some(InboundSite { name, node, value, security, deny, allow, rate_limit_by, application })
-}
-
-/// Whether a port carries bytes, and not requests.
-fn carries_bytes(reader: &mut Reader<'_>, fields: &Fields<'_>) -> bool {
-    let protocol = fields.value("protocol");
-    protocol.and_then(|(node, kind)| word(reader, node, kind, &PROTOCOLS)).unwrap_or_default()
 }
 
 /// What is asked of those that the rules let in.

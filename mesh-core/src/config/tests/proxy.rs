@@ -2,11 +2,14 @@
 
 use super::port::{port, told};
 use super::*;
+use crate::explain::{InboundRequest, explain_inbound};
 use crate::head::RequestHead;
+use crate::inbound::{Carries, CompiledListener};
 use crate::model::{
     Address, Capture, ClusterSpecifier, ForwardAction, ForwardTo, Listener, Protocol,
     ProxyProtocol, RouteAction, TlsPolicy,
 };
+use crate::proxy::detect::Beginning;
 use crate::random::SplitMix64;
 use crate::router::{Decision, Router};
 use std::time::Duration;
@@ -103,6 +106,109 @@ fn of_bytes_only_who_connects_is_asked() {
     let cluster = &update.clusters["inbound|bytes"].cluster;
     let expected = (Protocol::Tcp, Some(ProxyProtocol::V1));
     assert_eq!((cluster.protocol, cluster.proxy_protocol), expected);
+}
+
+#[test]
+fn what_a_port_carries_is_found_out() {
+    let update = update();
+    let chain = |name: &str| Arc::clone(&listener(&update, name).filter_chains[0]);
+    let any = chain("any");
+    assert_eq!(any.detect, Some(Duration::from_secs(2)));
+    // It is judged as HTTP, until it turns out to be bytes.
+    assert!(any.http.is_some() && any.network_rbac.is_empty());
+    assert_eq!(update.clusters["inbound|any"].cluster.protocol, Protocol::Auto);
+    let captured = chain("outbound|any");
+    assert_eq!(captured.detect, Some(Duration::from_secs(5)));
+    assert!(captured.http.is_some());
+    for declared in ["bytes", "web", "outbound|web", "outbound|captured"] {
+        assert_eq!(chain(declared).detect, None, "{declared}");
+    }
+}
+
+/// What becomes of bytes at a port of these keys: the number of filters that are asked, or why they are refused.
+#[track_caller]
+fn bytes_at(keys: &str) -> String {
+    let text = port(&format!("protocol: detect, forward: \"127.0.0.1:1\", {keys}"));
+    let loaded = read(&text);
+    let update = loaded.update.unwrap_or_else(|| panic!("{keys}: {:?}", loaded.diagnostics));
+    let compiled = CompiledListener::compile(&update.listeners["web"], None).unwrap();
+    let told = compiled.chains().iter().map(|chain| {
+        match chain.detection().unwrap().decide(Beginning::Other) {
+            Ok(Carries::Bytes(filters)) => filters.len().to_string(),
+            Ok(Carries::Requests) => "requests".to_owned(),
+            Err(needs) => needs.to_string(),
+        }
+    });
+    told.collect::<Vec<_>>().join("; ")
+}
+
+#[test]
+fn bytes_pass_where_only_from_is_asked() {
+    assert_eq!(bytes_at("allow: []"), "1");
+    let from = "deny: [{ from: { ip: 10.0.0.0/8 } }], allow: [{ from: authenticated }]";
+    assert_eq!(bytes_at(from), "2");
+    assert_eq!(bytes_at(&format!("{from}, proxy_protocol: true")), "2");
+    // A permissive port is two chains.
+    assert_eq!(bytes_at(&format!("{from}, mtls: permissive")), "2; 2");
+    assert_eq!(bytes_at(&format!("{from}, forward_client_cert: sanitize")), "2");
+    let path = "match: { prefix: /admin }";
+    assert_eq!(
+        bytes_at(&format!("deny: [{{ {path} }}], allow: [{{ from: anyone }}]")),
+        "the policy `deny[0]` of `deny` looks at requests"
+    );
+    assert_eq!(
+        bytes_at(&format!("allow: [{{ from: anyone }}, {{ name: some, from: anyone, {path} }}]")),
+        "the policy `some` of `allow` looks at requests"
+    );
+    let all = "allow: [{ from: anyone }]";
+    for (more, why) in [
+        ("rate_limit: { requests: 1, per: 1s }", "`rate_limit` is asked about requests"),
+        ("limits: { max_body_bytes: 5 }", "there are limits of requests"),
+    ] {
+        assert_eq!(bytes_at(&format!("{all}, {more}")), why);
+    }
+}
+
+#[test]
+fn what_becomes_of_bytes_is_explained() {
+    let explained = |keys: &str| {
+        let update = read(&port(&format!("mtls: off, forward: \"127.0.0.1:1\", {keys}"))).update;
+        let compiled = CompiledListener::compile(&update.unwrap().listeners["web"], None).unwrap();
+        explain_inbound(&compiled, &InboundRequest::new("/")).to_string()
+    };
+    let all = "allow: [{ from: anyone }]";
+    assert!(!explained(all).contains("not HTTP"));
+    let passed = explained(&format!("{all}, protocol: detect"));
+    assert!(passed.contains("\nnot HTTP    passed on as bytes, by the same rules\n"), "{passed}");
+    let limited = explained(&format!("{all}, protocol: detect, limits: {{ max_headers: 5 }}"));
+    assert!(limited.contains("\nnot HTTP    refused: there are limits of requests\n"), "{limited}");
+}
+
+#[test]
+fn mistakes_of_ports_that_find_out() {
+    let check = |keys: &str, code: &str, part: &str| told(&port(keys), code, part);
+    let all = "allow: [{ from: anyone }]";
+    check(&format!("{all}, protocol: detect"), "inconsistent_values", "forward: ");
+    let forward = "forward: \"127.0.0.1:1\"";
+    let late = format!("{all}, {forward}, detect_timeout: 1s");
+    check(&late, "misplaced_key", "protocol: detect");
+    check(&format!("{late}, protocol: tcp"), "misplaced_key", "protocol: detect");
+    check(&format!("{all}, {forward}, protocol: detekt"), "unknown_word", "did you mean `detect`");
+    let zero = format!("{all}, {forward}, protocol: detect, detect_timeout: 0s");
+    check(&zero, "out_of_range", "");
+    let proxied = "forward: { address: \"1.2.3.4:5\", proxy_protocol: v1 }";
+    check(&format!("{all}, protocol: detect, {proxied}"), "misplaced_key", "protocol: tcp");
+    let cluster = format!("{all}, protocol: detect, forward: {{ cluster: db }}");
+    let bytes = "clusters: { db: { endpoints: [\"127.0.0.1:2\"], protocol: tcp } }\n";
+    told(&(port(&cluster) + bytes), "inconsistent_values", "takes HTTP, too");
+
+    let check = |keys: &str, code: &str, part: &str| told(&outbound(keys), code, part);
+    let at = "listen: \"127.0.0.1:1\"";
+    check(&format!("{at}, protocol: detect"), "inconsistent_values", "`capture`");
+    let cluster = format!("{at}, protocol: detect, capture: 80, cluster: web");
+    check(&cluster, "inconsistent_values", "leave `protocol` out");
+    check(&format!("{at}, detect_timeout: 1s"), "misplaced_key", "protocol: detect");
+    good(&outbound(&format!("{at}, protocol: detect, detect_timeout: 1s, capture: [80]")));
 }
 
 /// A document with clusters for HTTP and for bytes, and the port `p` of `outbound` of these keys.

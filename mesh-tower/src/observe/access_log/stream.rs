@@ -63,25 +63,31 @@ impl StreamLine {
         Self { line, of: OfPort(Arc::clone(connection)) }
     }
 
-    /// Writes the line of one that policies have denied after so long. One of HTTP has lines for its requests, and none
-    /// for itself.
+    /// Writes the line of one that policies have denied after so long.
     #[cold]
     pub(crate) fn denied(
         logging: &Arc<Logging>,
-        connection: Connection,
+        connection: &Arc<Connection>,
         denied: &Denied,
         after: Duration,
     ) {
-        if connection.chain.http().is_some() {
-            return;
-        }
-        let (now, mut headers) = (clock::now(), HeaderMap::new());
-        identify(&mut headers, &mut Draw);
-        let line = Self::new(logging, &Arc::new(connection), &headers, now - after);
         let details = denied.response_code_details();
         let policy = Some(denied.policy.as_deref().unwrap_or("none"));
         let (reason, details) = (Some("rbac_denied"), Some(&*details));
-        line.write((0, 0), Cut { flag: None, reason, details, policy }, now);
+        Self::refused(logging, connection, Cut { flag: None, reason, details, policy }, after);
+    }
+
+    /// Writes the line of one that was not passed on. One of HTTP has lines for its requests, and none for itself.
+    #[cold]
+    pub(crate) fn refused(
+        logging: &Arc<Logging>,
+        connection: &Arc<Connection>,
+        cut: Cut<'_>,
+        after: Duration,
+    ) {
+        let (now, mut headers) = (clock::now(), HeaderMap::new());
+        identify(&mut headers, &mut Draw);
+        Self::new(logging, connection, &headers, now - after).write((0, 0), cut, now);
     }
 
     /// Writes it: so many bytes came, and so many went back.

@@ -53,6 +53,7 @@ fn words(walk: &mut Walk, message: &pb::FilterChain, chain: &mut FilterChain) {
         if let Some(until) = words.time(walk, "until", Duration::ZERO) {
             chain.until = Some(WallTime::from_unix_seconds(until.as_secs()));
         }
+        chain.detect = words.time(walk, "detect", Duration::from_millis(1));
         let Some(text) = words.text(walk, "max_body_bytes") else { return };
         match (text.parse(), &mut chain.http) {
             (Ok(most), Some(http)) => Arc::make_mut(http).limits.max_body_bytes = Some(most),

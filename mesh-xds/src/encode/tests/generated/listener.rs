@@ -85,6 +85,7 @@ impl Draw {
         chain.http = Some(Arc::new(http));
         if self.ours() {
             chain.until = Some(WallTime::from_unix_seconds(1_800_000_000));
+            chain.detect = self.some(|draw| draw.time() + Duration::from_millis(1));
         }
         chain
     }
