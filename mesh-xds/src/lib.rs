@@ -47,7 +47,7 @@ pub mod tls;
 mod tls_labels;
 
 pub use resource::{
-    EndpointSource, HttpConnectionManager, HttpFilter, Resource, RouteSource, XdsCluster,
-    XdsEndpoints, XdsListener, XdsRouteConfiguration, XdsServer,
+    EndpointSource, HttpConnectionManager, HttpFilter, Resource, RouteSource, XdsChainRoutes,
+    XdsCluster, XdsEndpoints, XdsListener, XdsPort, XdsRouteConfiguration, XdsServer,
 };
 pub use resource_type::ResourceType;

@@ -45,6 +45,32 @@ pub struct XdsListener {
     /// What a server does by it (gRFC A36), or everything that is wrong with it for a server: then none can
     /// serve by it. `None`: it is not for servers.
     pub server: Option<Result<Arc<XdsServer>, Vec<FieldError>>>,
+    /// The port that a proxy opens by it, or everything that is wrong with it for one: then none is opened. `None`: it
+    /// is none, or nobody wants to know ([`Context::ports`](crate::decode::Context::ports)).
+    pub proxy: Option<Result<Arc<XdsPort>, Vec<FieldError>>>,
+}
+
+/// A port of a proxy (Envoy: a listener with an address).
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct XdsPort {
+    /// The listener; its chains have no routes yet.
+    pub listener: Arc<Listener>,
+    /// Where the routes of each of [`Listener::chains`] are.
+    pub routes: Vec<XdsChainRoutes>,
+}
+
+/// The routes of a filter chain.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct XdsChainRoutes {
+    /// Where they are. Of a chain that passes bytes on there is one, which takes everything.
+    pub source: RouteSource,
+    /// `common_http_protocol_options.max_stream_duration`, for routes that say nothing (gRFC A31).
+    pub max_stream_duration: Option<Duration>,
+    /// After how long a silence bytes, upgraded requests and tunnels end; `None`: never. Default: one hour (Envoy:
+    /// `TcpProxy.idle_timeout`).
+    pub idle_timeout: Option<Duration>,
 }
 
 /// What a server does by a listener (gRFC A36).
@@ -161,7 +187,7 @@ impl XdsListener {
     /// A listener of this name, without HTTP.
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>) -> Self {
-        Self { name: name.into(), http: None, is_api: false, port: None, server: None }
+        Self { name: name.into(), http: None, is_api: false, port: None, server: None, proxy: None }
     }
 }
 
@@ -175,6 +201,23 @@ impl XdsServer {
     /// The route configurations that it names.
     pub fn route_names(&self) -> impl Iterator<Item = &Arc<str>> {
         self.routes.iter().flatten()
+    }
+}
+
+impl XdsPort {
+    /// A listener, and where the routes of its chains are.
+    #[must_use]
+    pub const fn new(listener: Arc<Listener>, routes: Vec<XdsChainRoutes>) -> Self {
+        Self { listener, routes }
+    }
+}
+
+impl XdsChainRoutes {
+    /// Routes that are there.
+    #[must_use]
+    pub const fn new(source: RouteSource) -> Self {
+        let idle_timeout = Some(Duration::from_secs(3600));
+        Self { source, max_stream_duration: None, idle_timeout }
     }
 }
 

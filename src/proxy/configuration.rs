@@ -14,8 +14,9 @@ use std::path::{Path, PathBuf};
 /// Arguments that say what is configured where.
 #[derive(Debug, clap::Args)]
 pub(super) struct ConfigurationArguments {
-    /// A mesh.yaml, or a file of Envoy's, or a directory; several are one configuration, and followed. Default: what
-    /// GRPC_XDS_BOOTSTRAP, GRPC_XDS_BOOTSTRAP_CONFIG or MESH_CONFIG names, the first that is set.
+    /// A mesh.yaml, or a file of Envoy's, or a directory; several are one configuration, and followed. The listeners of
+    /// Envoy's files are ports. Default: what GRPC_XDS_BOOTSTRAP, GRPC_XDS_BOOTSTRAP_CONFIG or MESH_CONFIG names, the
+    /// first that is set.
     #[arg(long, value_name = "PATH")]
     config: Vec<PathBuf>,
     /// A port that is opened beside those of the configuration, and sends each request where its authority leads:
@@ -141,6 +142,7 @@ fn has_ports(update: &ConfigUpdate) -> Result<(), Failure> {
 /// There is nothing to do.
 pub(super) fn no_ports() -> Failure {
     let message = "the configuration has no port to open: add `outbound`, or `listen` and \
-                   `forward` to a port of `inbound`, or give --outbound";
+                   `forward` to a port of `inbound`; or listeners with an address, in a file of \
+                   Envoy's; or give --outbound";
     Failure::new("no_ports", message)
 }

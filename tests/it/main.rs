@@ -40,6 +40,9 @@ mod docs;
 mod environment;
 #[cfg(test)]
 #[cfg(unix)]
+mod envoy_ports;
+#[cfg(test)]
+#[cfg(unix)]
 mod life;
 #[cfg(test)]
 #[cfg(unix)]

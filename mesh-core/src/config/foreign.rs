@@ -13,6 +13,7 @@ pub use super::node::{Content, Entry, Node, Span, shorten};
 use super::code::{self, CodeExplanation};
 use super::diagnostic::{Diagnostic, Report};
 use super::{Bounds, Document, parse, suggest};
+use crate::inbound::{CompiledListener, ListenerError};
 use crate::lb::{Balancer, EjectedBits};
 use crate::model::{ClusterLoadAssignment, LbAlgorithm};
 use crate::router::{CompiledHashPolicy, Router};
@@ -94,6 +95,16 @@ pub fn refused(update: &ConfigUpdate) -> Vec<String> {
     let compiled = Router::compile(&update.route_configuration, &slots, None);
     let mut refused: Vec<String> =
         compiled.err().iter().flatten().map(ToString::to_string).collect();
+    for (name, listener) in &update.listeners {
+        let errors = CompiledListener::compile(listener, None).err().unwrap_or_default();
+        refused.extend(errors.iter().map(|error| format!("listener `{name}`: {error}")));
+        for chain in listener.chains() {
+            let Some(forward) = &chain.forward else { continue };
+            let compiled = Router::compile(&forward.routes, &slots, None);
+            let errors = ListenerError::of_routes(chain, compiled.err().unwrap_or_default());
+            refused.extend(errors.iter().map(|error| format!("listener `{name}`: {error}")));
+        }
+    }
     let (nobody, none) = (ClusterLoadAssignment::default(), EjectedBits::default());
     for (name, update) in &update.clusters {
         let policy = &update.cluster.lb_policy;

@@ -64,6 +64,25 @@ pub struct CompiledFilterChain {
     detection: Option<Detection>,
 }
 
+/// A request that a chain with routes of its own has let pass: by which of them it goes on
+/// ([`Snapshot::route_chain`](crate::state::Snapshot::route_chain)).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct HandedOn {
+    /// The chain.
+    pub chain: Arc<CompiledFilterChain>,
+    /// The number of the route that it found; `None`: none was looked for, as for bytes.
+    pub route: Option<u32>,
+}
+
+impl HandedOn {
+    /// Handed on by `chain`, by this route.
+    #[must_use]
+    pub const fn new(chain: Arc<CompiledFilterChain>, route: Option<u32>) -> Self {
+        Self { chain, route }
+    }
+}
+
 /// What is done with requests, compiled.
 #[derive(Debug)]
 pub struct CompiledHttp {
@@ -101,6 +120,15 @@ pub enum ListenerErrorKind {
     /// A route.
     #[error(transparent)]
     Route(#[from] CompileError),
+}
+
+impl ListenerError {
+    /// What is wrong with the routes that `chain` sends by.
+    pub(crate) fn of_routes(chain: &FilterChain, errors: Vec<CompileError>) -> Vec<Self> {
+        let of_chain =
+            |error: CompileError| Self { chain: Some(chain.name.clone()), kind: error.into() };
+        errors.into_iter().map(of_chain).collect()
+    }
 }
 
 fn within(chain: &Option<Arc<str>>) -> String {

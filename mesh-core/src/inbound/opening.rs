@@ -118,6 +118,8 @@ mod tests {
             (ForwardTo::EachAuthority, false),
             (ForwardTo::Authority("outbound|a".into()), false),
             (ForwardTo::Application("inbound|a".into()), true),
+            (ForwardTo::Chain { outbound: true }, false),
+            (ForwardTo::Chain { outbound: false }, true),
         ] {
             let mut listener = Listener::new("l");
             listener.filter_chains = vec![Arc::new(FilterChain::new("c", None))];

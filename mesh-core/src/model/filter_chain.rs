@@ -3,7 +3,9 @@
 use super::http_filter::{HttpFilter, HttpFilterOverride};
 use super::rbac::RbacFilter;
 use super::tls::DownstreamTls;
-use super::{Cidr, Domain, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost};
+use super::{
+    ChainForward, Cidr, Domain, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
+};
 use crate::time::WallTime;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +33,9 @@ pub struct FilterChain {
     /// bytes are waited for. `None`: all of them are HTTP. Default `None` (Envoy: `http_inspector`, with chains by
     /// `application_protocols`; Istio: ports without a protocol).
     pub detect: Option<Duration>,
+    /// Where a proxy sends what passes, if its listener leaves that to its chains
+    /// ([`ForwardTo::Chain`](super::ForwardTo::Chain)); `None`: nowhere.
+    pub forward: Option<Arc<ChainForward>>,
     /// When this chain ends by itself, after which it takes no connection and no request; `None`:
     /// never. Ours: what opens a port for a while (`mtls: permissive`) says until when.
     pub until: Option<WallTime>,
@@ -234,6 +239,7 @@ impl FilterChain {
             network_rbac: Vec::new(),
             http,
             detect: None,
+            forward: None,
             until: None,
         }
     }
@@ -251,6 +257,36 @@ impl HttpConnectionManager {
             ..RouteConfiguration::default()
         };
         Self::new(Arc::new(routes), http_filters)
+    }
+
+    /// The same before `routes`, by which what passes is sent on: it asks the filters, and leaves all else to them.
+    ///
+    /// Its own routes match as they do and say the same of filters; each hands on what it takes. What they add to
+    /// headers, redirect or answer, they do themselves, after the filters.
+    #[must_use]
+    pub fn before(mut self, routes: &RouteConfiguration) -> Self {
+        let hands_on = |route: &Arc<Route>| {
+            let mut own = Route::new(
+                Arc::clone(&route.name),
+                route.matcher.clone(),
+                RouteAction::NonForwarding,
+            );
+            own.filters = route.filters.clone();
+            Arc::new(own)
+        };
+        let hosts = routes.virtual_hosts.iter().map(|host| {
+            let mut own = VirtualHost::new(Arc::clone(&host.name), host.domains.clone());
+            own.routes = host.routes.iter().map(hands_on).collect();
+            own.filters = host.filters.clone();
+            Arc::new(own)
+        });
+        let own = RouteConfiguration {
+            name: Arc::clone(&routes.name),
+            virtual_hosts: hosts.collect(),
+            ..RouteConfiguration::default()
+        };
+        self.route_configuration = Arc::new(own);
+        self
     }
 
     /// One with these routes and these filters.

@@ -1,6 +1,7 @@
 //! Ports that serve (Envoy: `config.listener.v3.Listener`; gRFC A36).
 
 use super::Address;
+use super::RouteConfiguration;
 use super::filter_chain::{FilterChain, HttpConnectionManager};
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,7 +53,10 @@ pub struct Forward {
 
 /// To whom `mesh proxy` sends what a listener takes: by which routes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "closed: here, there, or as each request says")]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "closed: here, there, or as each request or chain says"
+)]
 pub enum ForwardTo {
     /// The application beside the proxy: by the routes of this authority, whatever requests say.
     Application(Arc<str>),
@@ -61,28 +65,72 @@ pub enum ForwardTo {
     /// Others, for the application: by the authority of each request. Bytes have none; captured ones go by the address
     /// that they were meant for, in its place.
     EachAuthority,
+    /// As the filter chain of the connection says: by routes of its own ([`FilterChain::forward`]), as in Envoy.
+    Chain {
+        /// Whether it is what the application calls, and not what calls it (Envoy: `traffic_direction`).
+        outbound: bool,
+    },
 }
+
+/// Where `mesh proxy` sends what a filter chain takes, when its listener leaves that to its chains.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct ChainForward {
+    /// The routes, by the authority of each request. Bytes go by one that takes everything.
+    pub routes: Arc<RouteConfiguration>,
+    /// As [`Forward::idle_timeout`], of what this chain takes. Default: one hour.
+    pub idle_timeout: Option<Duration>,
+}
+
+impl ChainForward {
+    /// Sends it by these routes.
+    #[must_use]
+    pub const fn new(routes: Arc<RouteConfiguration>) -> Self {
+        Self { routes, idle_timeout: Some(DEFAULT_IDLE_TIMEOUT) }
+    }
+}
+
+/// Of byte streams (Envoy: `TcpProxy.idle_timeout`).
+const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 
 impl Forward {
     /// Sends it there.
     #[must_use]
     pub const fn new(to: ForwardTo) -> Self {
-        Self { to, idle_timeout: Some(Duration::from_secs(3600)) }
+        Self { to, idle_timeout: Some(DEFAULT_IDLE_TIMEOUT) }
     }
 
-    /// The authority whose routes take all of it; `None`: each request's own.
+    /// The authority whose routes take all of it; `None`: each request's own, by all routes or by those of its chain.
     #[must_use]
     pub const fn authority(&self) -> Option<&Arc<str>> {
         match &self.to {
             ForwardTo::Application(authority) | ForwardTo::Authority(authority) => Some(authority),
-            ForwardTo::EachAuthority => None,
+            ForwardTo::EachAuthority | ForwardTo::Chain { .. } => None,
         }
     }
 
     /// Whether it is what the application calls, and not what calls it.
     #[must_use]
     pub const fn is_outbound(&self) -> bool {
-        !matches!(self.to, ForwardTo::Application(_))
+        self.to.is_outbound()
+    }
+
+    /// Whether its filter chains say where what they take goes.
+    #[must_use]
+    pub const fn is_by_chain(&self) -> bool {
+        matches!(self.to, ForwardTo::Chain { .. })
+    }
+}
+
+impl ForwardTo {
+    /// Whether it is what the application calls, and not what calls it.
+    #[must_use]
+    pub const fn is_outbound(&self) -> bool {
+        match self {
+            Self::Application(_) => false,
+            Self::Authority(_) | Self::EachAuthority => true,
+            Self::Chain { outbound } => *outbound,
+        }
     }
 }
 

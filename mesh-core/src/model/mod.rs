@@ -52,7 +52,7 @@ pub use http_filter::{
 };
 pub use identity::{IdentityConfig, IdentityFiles, IdentityOrigin};
 pub use lb_policy::{LbAlgorithm, LbPolicy, SlowStart};
-pub use listener::{Capture, Forward, ForwardTo, Listener};
+pub use listener::{Capture, ChainForward, Forward, ForwardTo, Listener};
 pub use locality::Locality;
 pub use matcher::{
     Fraction, HeaderMatcher, PathMatcher, QueryParameterMatcher, RegexPattern, StringMatcher,

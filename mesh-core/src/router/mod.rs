@@ -87,6 +87,8 @@ struct Host {
     compiled: Arc<CompiledVirtualHost>,
     /// The number of its first target.
     first_target: u32,
+    /// The number of its first route, counted through all virtual hosts.
+    first_route: u32,
 }
 
 /// What becomes of a request.
@@ -227,7 +229,7 @@ impl Router {
         let table = || table.get_or_init(|| Arc::new(ClusterTable::new(clusters))).clone();
 
         let mut hosts = Vec::with_capacity(config.virtual_hosts.len());
-        let mut targets = 0u32;
+        let (mut targets, mut routes) = (0u32, 0u32);
         for model in &config.virtual_hosts {
             let old = reusable.get(&Arc::as_ptr(model)).copied();
             let old = old.filter(|old| old.still_holds(model, clusters)).cloned();
@@ -236,9 +238,11 @@ impl Router {
                     .map(Arc::new)
             });
             let Some(compiled) = compiled else { continue };
-            let first_target = targets;
+            let (first_target, first_route) = (targets, routes);
             targets = targets.saturating_add(compiled.targets);
-            hosts.push(Host { compiled, first_target });
+            routes =
+                routes.saturating_add(u32::try_from(compiled.routes.len()).unwrap_or(u32::MAX));
+            hosts.push(Host { compiled, first_target, first_route });
         }
         if targets > MAX_TARGETS {
             let mut scope = Scope { errors: &mut errors, virtual_host: None, route: None };
@@ -269,7 +273,38 @@ impl Router {
         let host = &self.hosts[place.host as usize];
         let mut request = Request::new(head, random);
         let route = host.compiled.find(&mut request, |_, _| {}).ok_or(RouteError::NoRoute)?;
-        let first = host.first_target;
+        Self::decide(host.first_target, route, head, random)
+    }
+
+    /// Decides about a request that the route of this number has taken already: it is not matched again. Routes are
+    /// counted from 0, through all virtual hosts in the order of the configuration.
+    ///
+    /// # Errors
+    /// [`RouteError`] says what the request lacks; [`RouteError::NoRoute`]: there is no such route.
+    pub fn take<'r>(
+        &'r self,
+        route: u32,
+        head: &RequestHead<'_>,
+        random: &mut impl Random,
+    ) -> Result<Decision<'r>, RouteError> {
+        let after = self.hosts.partition_point(|host| host.first_route <= route);
+        let host = after.checked_sub(1).and_then(|at| self.hosts.get(at));
+        let found = host.and_then(|host| {
+            let within = usize::try_from(route - host.first_route).ok()?;
+            Some((host.first_target, host.compiled.routes.get(within)?))
+        });
+        let (first, route) = found.ok_or(RouteError::NoRoute)?;
+        Self::decide(first, route, head, random)
+    }
+
+    /// What becomes of a request that `route` has taken, whose virtual host's targets begin with `first`.
+    #[inline]
+    fn decide<'r>(
+        first: u32,
+        route: &'r Arc<CompiledRoute>,
+        head: &RequestHead<'_>,
+        random: &mut impl Random,
+    ) -> Result<Decision<'r>, RouteError> {
         match &route.action {
             CompiledAction::Forward(forward) => {
                 let mut set_cookies = Vec::new();

@@ -41,6 +41,7 @@ mod secrets;
 mod securities;
 mod slots;
 mod snapshot;
+mod tables;
 mod target;
 mod updater;
 

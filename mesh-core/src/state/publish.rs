@@ -3,8 +3,9 @@
 use super::address_filter::AddressFilter;
 use super::attach::TargetLabels;
 use super::prepare::Prepared;
-use super::snapshot::{Listeners, TargetSlot, Targets};
-use super::updater::Entry;
+use super::snapshot::{TargetSlot, Targets};
+use super::tables::Tables;
+use super::updater::{Built, Entry};
 use super::{
     Applied, Attach, LiveCluster, LiveEndpoint, Picker, ReplyTarget, Snapshot, Target, Updater,
 };
@@ -94,8 +95,7 @@ impl<A: Attach> Updater<A> {
     pub(super) fn publish_snapshot(
         &mut self,
         before: &Arc<Snapshot<A>>,
-        router: Option<Router>,
-        listeners: Option<Listeners>,
+        Built { router, tables, listeners }: Built,
         update: &ConfigUpdate,
         now: Timestamp,
     ) {
@@ -113,6 +113,9 @@ impl<A: Attach> Updater<A> {
                 (Arc::clone(&before.router), targets, Arc::clone(&before.clusters))
             }
         };
+        let tables = tables.map(|routers| {
+            Arc::new(Tables::new(&routers, |router| self.targets(router, &clusters)))
+        });
         let known = &before.egress;
         // Who only observes lets everything pass.
         let unknown_hosts = match update.mode {
@@ -126,6 +129,7 @@ impl<A: Attach> Updater<A> {
         let snapshot = Snapshot {
             router,
             targets,
+            tables: tables.unwrap_or_else(|| Arc::clone(&before.tables)),
             clusters,
             origin: update.origin.clone(),
             mode: update.mode,

@@ -1,9 +1,10 @@
 //! [`Snapshot`]: the routes and clusters in force.
 
+use super::tables::Tables;
 use super::{Attach, LiveCluster, ReplyTarget, Target};
 use crate::egress::{CompiledEgress, EgressVerdict};
 use crate::head::RequestHead;
-use crate::inbound::CompiledListener;
+use crate::inbound::{CompiledFilterChain, CompiledListener};
 use crate::local_reply::Reason;
 use crate::outcome::{Failure, ProtocolFailure};
 use crate::random::Random;
@@ -30,12 +31,23 @@ pub(super) enum TargetSlot<A: Attach> {
     UnknownCluster,
 }
 
+impl<A: Attach> TargetSlot<A> {
+    pub(super) const fn forward(&self) -> Option<&Arc<Target<A>>> {
+        match self {
+            Self::Forward(target) => Some(target),
+            Self::Reply(_) | Self::UnknownCluster => None,
+        }
+    }
+}
+
 /// The routes and clusters in force: what one call sees, from its start to its end.
 #[derive(Debug)]
 pub struct Snapshot<A: Attach> {
     /// Shared by snapshots that differ in something else: it may index 10,000 domains.
     pub(super) router: Arc<Router>,
     pub(super) targets: Targets<A>,
+    /// The routes of ports whose filter chains have some of their own.
+    pub(super) tables: Arc<Tables<A>>,
     pub(super) clusters: Arc<BTreeMap<Arc<str>, Arc<LiveCluster<A>>>>,
     pub(super) origin: Origin,
     pub(super) mode: Mode,
@@ -71,6 +83,7 @@ impl<A: Attach> Snapshot<A> {
         Self {
             router: Arc::default(),
             targets: Arc::new([]),
+            tables: Arc::default(),
             clusters: Arc::default(),
             origin: Origin::default(),
             mode: Mode::default(),
@@ -133,6 +146,37 @@ impl<A: Attach> Snapshot<A> {
         self.by_routes(&RequestHead { authority, ..*head }, random, false)
     }
 
+    /// Decides what becomes of a request, or of bytes, that `chain` of `listener` has let pass: by the chain's own
+    /// routes. It goes there or nowhere. `taken`: the number of the route that the chain found for it
+    /// ([`Router::take`]), which is not looked for again, so that it goes where its filters were asked for; `None`:
+    /// none was, or the chain is not the one in force any more.
+    ///
+    /// # Errors
+    /// As [`route`](Self::route); [`Reason::NoVirtualHost`] where the chain has no routes, or is gone.
+    pub fn route_chain(
+        &self,
+        (listener, chain): (&str, &Arc<CompiledFilterChain>),
+        taken: Option<u32>,
+        head: &RequestHead<'_>,
+        random: &mut impl Random,
+    ) -> Result<Routing<A>, Reason> {
+        self.configured()?;
+        let (table, is_same) = self.tables.of(listener, chain).ok_or(Reason::NoVirtualHost)?;
+        let decision = match taken.filter(|_| is_same) {
+            Some(route) => table.router.take(route, head, random),
+            None => table.router.route(head, random),
+        };
+        routing(decision.map_err(Reason::from)?, &table.targets, head)
+    }
+
+    fn configured(&self) -> Result<(), Reason> {
+        match (self.applied_at, self.ended) {
+            (Some(_), _) => Ok(()),
+            (None, true) => Err(Reason::ShutDown),
+            (None, false) => Err(Reason::NotConfigured),
+        }
+    }
+
     /// `leaves`: what no virtual host takes may go where it points.
     #[inline]
     fn by_routes(
@@ -141,29 +185,9 @@ impl<A: Attach> Snapshot<A> {
         random: &mut impl Random,
         leaves: bool,
     ) -> Result<Routing<A>, Reason> {
-        if self.applied_at.is_none() {
-            return Err(if self.ended { Reason::ShutDown } else { Reason::NotConfigured });
-        }
+        self.configured()?;
         match self.router.route(head, random) {
-            Ok(Decision::Forward { target, set_cookies, .. }) => {
-                match self.targets.get(target as usize) {
-                    Some(TargetSlot::Forward(target)) => {
-                        Ok(Routing::Forward(Arc::clone(target), set_cookies))
-                    }
-                    _ => Err(Reason::UnknownCluster),
-                }
-            }
-            Ok(
-                ref decision @ (Decision::Redirect { target, .. }
-                | Decision::DirectResponse { target, .. }),
-            ) => match self.targets.get(target as usize) {
-                Some(TargetSlot::Reply(target)) => {
-                    Ok(Routing::Reply(Arc::clone(target), reply(decision, head)))
-                }
-                _ => Err(Reason::NoRoute),
-            },
-            // gRFC A36: such a route is for servers.
-            Ok(Decision::NonForwarding { .. }) => Err(Reason::NoRoute),
+            Ok(decision) => routing(decision, &self.targets, head),
             Err(error) => match Reason::from(error) {
                 Reason::NoVirtualHost if leaves => self.leave(head),
                 reason => Err(reason),
@@ -234,14 +258,6 @@ impl<A: Attach> Snapshot<A> {
         self.clusters.values()
     }
 
-    /// Every pair of a route and a cluster that it forwards to, in the order of the configuration.
-    pub fn targets(&self) -> impl Iterator<Item = &Arc<Target<A>>> {
-        self.targets.iter().filter_map(|slot| match slot {
-            TargetSlot::Forward(target) => Some(target),
-            TargetSlot::Reply(_) | TargetSlot::UnknownCluster => None,
-        })
-    }
-
     /// What is known of each secret that a cluster of it names.
     #[must_use]
     pub const fn secrets(&self) -> &Arc<Secrets> {
@@ -285,6 +301,31 @@ impl<A: Attach> Snapshot<A> {
     #[must_use]
     pub const fn applied_at(&self) -> Option<Timestamp> {
         self.applied_at
+    }
+}
+
+/// What is behind a decision.
+#[inline]
+fn routing<A: Attach>(
+    decision: Decision<'_>,
+    targets: &Targets<A>,
+    head: &RequestHead<'_>,
+) -> Result<Routing<A>, Reason> {
+    match decision {
+        Decision::Forward { target, set_cookies, .. } => {
+            let target = targets.get(target as usize).and_then(TargetSlot::forward);
+            let target = target.ok_or(Reason::UnknownCluster)?;
+            Ok(Routing::Forward(Arc::clone(target), set_cookies))
+        }
+        ref decision @ (Decision::Redirect { target, .. }
+        | Decision::DirectResponse { target, .. }) => match targets.get(target as usize) {
+            Some(TargetSlot::Reply(target)) => {
+                Ok(Routing::Reply(Arc::clone(target), reply(decision, head)))
+            }
+            _ => Err(Reason::NoRoute),
+        },
+        // gRFC A36: such a route is for servers.
+        Decision::NonForwarding { .. } => Err(Reason::NoRoute),
     }
 }
 

@@ -10,4 +10,5 @@ mod publish;
 mod reconcile;
 mod refused;
 mod secrets;
+mod tables;
 mod targets;

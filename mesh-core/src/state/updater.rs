@@ -7,6 +7,7 @@ use super::overflow::OverflowWatch;
 use super::prepare::Prepared;
 use super::slots::{FreeSlots, Slots};
 use super::snapshot::Listeners;
+use super::tables::{self, Routers};
 use super::{
     Applied, ApplyError, Attach, EndpointSet, LiveCluster, LiveEndpoint, Mesh, Picker, Snapshot,
 };
@@ -51,8 +52,14 @@ pub struct Updater<A: Attach> {
     pub(super) seed: u64,
 }
 
-/// What can fail, built: clusters, and what else changes.
-type Built<A> = (Vec<Prepared<A>>, Option<Router>, Option<Listeners>);
+/// What can fail and is not a cluster's, built; `None`: it does not change.
+#[derive(Default)]
+pub(super) struct Built {
+    pub(super) router: Option<Router>,
+    /// The routes of filter chains.
+    pub(super) tables: Option<Routers>,
+    pub(super) listeners: Option<Listeners>,
+}
 
 /// A cluster as the writer sees it.
 #[derive(Debug)]
@@ -133,7 +140,7 @@ impl<A: Attach> Updater<A> {
                 return Err(error);
             }
         };
-        let (prepared, router, listeners) = built;
+        let (prepared, built) = built;
 
         let (routes_changed, secrets_changed) = (!same_routes, !same_secrets);
         let mut applied = Applied { routes_changed, secrets_changed, ..Applied::default() };
@@ -142,17 +149,17 @@ impl<A: Attach> Updater<A> {
         for prepared in prepared {
             gone.extend(self.commit(prepared, &mut applied, now));
         }
-        applied.listeners_changed = listeners.is_some();
+        applied.listeners_changed = built.listeners.is_some();
         let settings_changed = before.mode != update.mode
             || (self.config.unknown_hosts, &self.config.egress)
                 != (update.unknown_hosts, &update.egress)
             || before.on_demand != update.on_demand
             || before.absent_listeners != update.absent_listeners
             || secrets_changed
-            || listeners.is_some()
+            || built.listeners.is_some()
             || before.origin != update.origin;
-        if router.is_some() || settings_changed {
-            self.publish_snapshot(&before, router, listeners, &update, now);
+        if built.router.is_some() || settings_changed {
+            self.publish_snapshot(&before, built, &update, now);
         }
         // Or it would count as held by a call below.
         drop(before);
@@ -171,7 +178,7 @@ impl<A: Attach> Updater<A> {
         before: &Snapshot<A>,
         same_routes: bool,
         now: Timestamp,
-    ) -> Result<Built<A>, ApplyError> {
+    ) -> Result<(Vec<Prepared<A>>, Built), ApplyError> {
         let listeners = listeners::next(&before.listeners, &mut update.listeners)?;
         let mut prepared = Vec::new();
         for (name, cluster) in &mut update.clusters {
@@ -180,12 +187,21 @@ impl<A: Attach> Updater<A> {
         let membership_changed = prepared.iter().any(|prepared| prepared.is_new)
             || self.entries.keys().any(|name| !update.clusters.contains_key(name));
         let aggregates_changed = prepared.iter().any(|prepared| self.changes_children(prepared));
-        if same_routes && !membership_changed && !aggregates_changed {
-            return Ok((prepared, None, listeners));
+        let same_targets = !membership_changed && !aggregates_changed;
+        let mut built = Built { listeners, ..Built::default() };
+        if same_routes && same_targets && built.listeners.is_none() {
+            return Ok((prepared, built));
         }
         let slots = Slots::new(&self.entries, prepared.iter().map(|p| &*p.entry.live), update);
-        let router = Router::compile(&update.route_configuration, &slots, Some(&before.router));
-        Ok((prepared, Some(router.map_err(ApplyError::Routes)?), listeners))
+        if !same_routes || !same_targets {
+            let router = Router::compile(&update.route_configuration, &slots, Some(&before.router));
+            built.router = Some(router.map_err(ApplyError::Routes)?);
+        }
+        if built.listeners.is_some() || !same_targets {
+            let listeners = built.listeners.as_ref().unwrap_or(&before.listeners);
+            built.tables = Some(tables::compile(listeners, &slots, before)?);
+        }
+        Ok((prepared, built))
     }
 
     /// Whether targets of the cluster have other children now.
@@ -229,7 +245,7 @@ impl<A: Attach> Updater<A> {
             let before = self.mesh.snapshot.load_full();
             let mut config = std::mem::take(&mut self.config);
             config.origin = origin.clone();
-            self.publish_snapshot(&before, None, None, &config, now);
+            self.publish_snapshot(&before, Built::default(), &config, now);
             self.config = config;
         }
         Ok(applied)

@@ -12,6 +12,7 @@ use crate::route::{RouteFuture, RouteService};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
+use mesh_core::inbound::HandedOn;
 use mesh_core::state::DirectRoute;
 use pin_project::pin_project;
 use std::fmt;
@@ -64,6 +65,11 @@ impl<L: Leaf> MeshService<L> {
     /// Calls go to addresses: only a domain that is the address itself takes one.
     pub(crate) fn routed_by_address(self) -> Self {
         Self(self.0.routed_by_address())
+    }
+
+    /// Calls go by the routes of the filter chain of `listener` that has handed them on.
+    pub(crate) fn routed_by_chain(self, listener: Arc<str>, handed: HandedOn) -> Self {
+        Self(self.0.routed_by_chain(listener, handed))
     }
 
     /// See [`HashSource::ChannelId`](mesh_core::model::HashSource::ChannelId): its calls, and those of

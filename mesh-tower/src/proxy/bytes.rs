@@ -13,6 +13,7 @@ use crate::observe::access_log::{Cut, OfPort, StreamLine};
 use crate::server::{AcceptedIo, Connection};
 use crate::tcp::{MeshStream, OwnLeaf, Proxied, RelayEnd};
 use http::{HeaderMap, Method, Request, Uri};
+use mesh_core::inbound::HandedOn;
 use mesh_core::local_reply::Reason;
 use mesh_core::model::Forward;
 use mesh_core::proxy::identify;
@@ -32,6 +33,8 @@ struct Port {
     mesh: Mesh,
     listener: Arc<str>,
     own: MeshService<OwnLeaf>,
+    /// Whether each goes by the routes of the filter chain that it got.
+    by_chain: bool,
     /// Whether each goes where it was meant to go, by the routes of that address.
     each: bool,
 }
@@ -48,11 +51,13 @@ impl ForwardBytes {
         let own = MeshService::new(mesh.clone(), mesh.transport().own_connections());
         let (own, each) = match forward.authority() {
             Some(by) => (own.routed_as(Arc::clone(by)), false),
+            None if forward.is_by_chain() => (own, false),
             None if captures => (own.routed_by_address(), true),
             None => return None,
         };
         let (mesh, listener) = (mesh.clone(), Arc::clone(listener));
-        Some(Self(Arc::new(Port { mesh, listener, own, each })))
+        let by_chain = forward.is_by_chain();
+        Some(Self(Arc::new(Port { mesh, listener, own, by_chain, each })))
     }
 
     /// Carries what a client and an endpoint say to each other, until both have ended.
@@ -82,7 +87,8 @@ impl ForwardBytes {
             }
         };
         let mut carrying = Carrying::new(endpoint, line);
-        let relayed = carrying.relay(&mut client, relay_options(mesh, listener)).await;
+        let options = relay_options(mesh, (listener, &connection.chain.model().name));
+        let relayed = carrying.relay(&mut client, options).await;
         if !matches!(relayed.end, RelayEnd::Complete) {
             tracing::debug!(target: "mesh::proxy", %listener, end = ?relayed.end, "a stream ended");
         }
@@ -116,7 +122,15 @@ impl ForwardBytes {
         request.extensions_mut().insert(OfPort(Arc::clone(connection)));
         let ends = connection.remote.zip(connection.local);
         request.extensions_mut().insert(Proxied { ends });
-        MeshStream::of_bytes(self.0.own.clone().call(request).await?)
+        let own = self.0.own.clone();
+        let mut own = match self.0.by_chain {
+            true => {
+                let handed = HandedOn::new(Arc::clone(&connection.chain), None);
+                own.routed_by_chain(Arc::clone(&self.0.listener), handed)
+            }
+            false => own,
+        };
+        MeshStream::of_bytes(own.call(request).await?)
     }
 }
 

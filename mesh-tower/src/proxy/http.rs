@@ -13,6 +13,7 @@ use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use mesh_core::head::is_grpc_content_type;
+use mesh_core::inbound::HandedOn;
 use mesh_core::model::Forward;
 use mesh_core::proxy::hop_by_hop::{self, UnknownCoding};
 use mesh_core::proxy::upgrade::Asks;
@@ -35,11 +36,33 @@ pub(super) struct Port {
     /// The listener's name.
     pub(super) listener: Arc<str>,
     client: Client,
-    pub(super) own: MeshService<OwnLeaf>,
+    own: MeshService<OwnLeaf>,
     /// What its requests carry from here on.
     mark: HeaderValue,
     /// Whether it is for what the application calls.
     pub(super) outbound: bool,
+    /// Whether it takes CONNECT. Where the application is asked there is nobody else; and a route of Envoy's that
+    /// does not say so is none for CONNECT, whose bytes no filter sees.
+    pub(super) tunnels: bool,
+}
+
+impl Port {
+    /// The stack of a connection of its own, for what a chain with routes of its own has handed on, or any other.
+    pub(super) fn own(&self, handed: Option<HandedOn>) -> MeshService<OwnLeaf> {
+        let own = self.own.clone();
+        match handed {
+            Some(handed) => own.routed_by_chain(Arc::clone(&self.listener), handed),
+            None => own,
+        }
+    }
+
+    fn client(&self, handed: Option<HandedOn>) -> Client {
+        let client = self.client.clone();
+        match handed {
+            Some(handed) => client.routed_by_chain(Arc::clone(&self.listener), handed),
+            None => client,
+        }
+    }
 }
 
 impl ForwardHttp {
@@ -63,6 +86,7 @@ impl ForwardHttp {
             own,
             mark,
             outbound: forward.is_outbound(),
+            tunnels: forward.is_outbound() && !forward.is_by_chain(),
         }))
     }
 }
@@ -84,6 +108,7 @@ impl Service<Request<RequestBody<Incoming>>> for ForwardHttp {
             let reply = reply::refused(StatusCode::LOOP_DETECTED, round.to_string(), told);
             return ForwardFuture::ready(reply);
         }
+        let handed = parts.extensions.remove::<HandedOn>();
         let leaving = match prepare(&mut parts, asks) {
             Ok(leaving) => leaving,
             Err(unknown) => {
@@ -94,15 +119,15 @@ impl Service<Request<RequestBody<Incoming>>> for ForwardHttp {
         if asks != Asks::Answer {
             let leaving = leaving.unwrap_or_default();
             let request = Request::from_parts(parts, MeshBody::new(body));
-            let becoming = tunnel::leave(Arc::clone(&self.0), (asks, request), leaving, told);
+            let becoming =
+                tunnel::leave(Arc::clone(&self.0), (asks, request), (leaving, handed), told);
             return ForwardFuture { state: State::Leaving(Box::pin(becoming)), told };
         }
         if !self.0.outbound {
             // gRPC is told by its content type.
             parts.version = Version::HTTP_11;
         }
-        let mut client = self.0.client.clone();
-        let call = client.call(Request::from_parts(parts, body));
+        let call = self.0.client(handed).call(Request::from_parts(parts, body));
         ForwardFuture { state: State::Calling(call), told }
     }
 }

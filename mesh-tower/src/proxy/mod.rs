@@ -2,7 +2,7 @@
 //!
 //! A service that can't link the mesh has it beside it. What it calls it calls through a port of `outbound`; who calls
 //! it comes through a port of `inbound`, which knows who that is, and asks whether he may. [`Proxy`] opens the ports
-//! that the configuration has, and follows it.
+//! that the configuration has, and follows it. Those of Envoy's files send by routes that their filter chains have.
 //!
 //! ```text
 //!             ┌ by the authority of each request ── virtual hosts ┐
@@ -65,11 +65,16 @@ pub(crate) struct Forwards {
     pub(crate) bytes: Option<ForwardBytes>,
 }
 
-/// How bytes of a listener are passed on, as the configuration says now.
-fn relay_options(mesh: &Mesh, listener: &str) -> RelayOptions {
+/// How bytes that a chain of a listener takes are passed on, as the configuration says now.
+fn relay_options(mesh: &Mesh, (listener, chain): (&str, &str)) -> RelayOptions {
     let snapshot = mesh.snapshot();
-    let listener = snapshot.listeners().get(listener);
-    let forward = listener.and_then(|listener| listener.model().forward.as_ref());
     let options = RelayOptions::new();
-    forward.map_or(options, |forward| options.idle_timeout(forward.idle_timeout))
+    let Some(listener) = snapshot.listeners().get(listener) else { return options };
+    let own = listener.chain(chain).and_then(|chain| chain.model().forward.as_ref());
+    let idle = match (own, &listener.model().forward) {
+        (Some(own), _) => own.idle_timeout,
+        (None, Some(forward)) => forward.idle_timeout,
+        (None, None) => return options,
+    };
+    options.idle_timeout(idle)
 }

@@ -189,7 +189,7 @@ impl Proxy {
         let ports = self.0.ports.lock();
         let open = ports.open.iter().map(|(name, port)| ProxyPort {
             name: Arc::clone(name),
-            outbound: is_outbound(&port.to),
+            outbound: port.to.is_outbound(),
             address: port.bound.clone(),
             state: PortState::Open,
         });
@@ -238,7 +238,7 @@ impl Proxy {
     async fn drain_side(&self, outbound: bool, deadline: Duration) {
         let servers: Vec<MeshServer> = {
             let ports = self.0.ports.lock();
-            let side = ports.open.values().filter(|port| is_outbound(&port.to) == outbound);
+            let side = ports.open.values().filter(|port| port.to.is_outbound() == outbound);
             side.map(|port| port.server.clone()).collect()
         };
         join_all(servers.iter().map(|server| server.drain(deadline))).await;
@@ -310,7 +310,10 @@ impl Inner {
             }
         }
         ports.kept.clear();
-        let own = ports.open.values().filter(|port| is_outbound(&port.to));
+        let is_own =
+            |port: &&Port| matches!(port.to, ForwardTo::Authority(_) | ForwardTo::EachAuthority);
+        // What Envoy's routes lead to is what they say, a port of the same proxy as well.
+        let own = ports.open.values().filter(is_own);
         self.mesh.shared().own_ports.are(own.map(|port| port.bound.clone()).collect());
     }
 
@@ -412,10 +415,6 @@ fn wanted(
         let model = listener.model();
         Some((name, (&**model, model.address.as_ref()?, model.forward.as_ref()?)))
     })
-}
-
-const fn is_outbound(to: &ForwardTo) -> bool {
-    !matches!(to, ForwardTo::Application(_))
 }
 
 /// What requests carry that have passed the port `name`: visible, and without what separates marks.

@@ -14,6 +14,7 @@ use http::uri::{PathAndQuery, Scheme};
 use http::{Request, Response, StatusCode, Uri};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use mesh_core::inbound::HandedOn;
 use mesh_core::proxy::upgrade::{Asks, Extended, tunnel_target};
 use std::io;
 use std::sync::Arc;
@@ -45,12 +46,12 @@ impl Leaving {
 pub(super) async fn leave(
     port: Arc<Port>,
     (asks, mut request): (Asks, Request<MeshBody>),
-    leaving: Leaving,
+    (leaving, handed): (Leaving, Option<HandedOn>),
     told: Told,
 ) -> Response<ForwardBody> {
     if asks == Asks::Tunnel {
-        if !port.outbound {
-            let text = "the application takes requests, and no tunnels".to_owned();
+        if !port.tunnels {
+            let text = "this port takes requests, and no tunnels".to_owned();
             return reply::refused(StatusCode::METHOD_NOT_ALLOWED, text, told);
         }
         match target(request.uri()) {
@@ -63,8 +64,7 @@ pub(super) async fn leave(
         *request.body_mut() = MeshBody::empty();
         request.extensions_mut().insert(leaving.proxied());
     }
-    let mut own = port.own.clone();
-    match own.call(request).await {
+    match port.own(handed).call(request).await {
         Err(error) => reply::failed(&error, told),
         Ok(mut response) => {
             let agreed = asks.is_agreed(response.status());
@@ -119,7 +119,8 @@ fn carry(
 ) {
     let Leaving { connection, upgrade, .. } = leaving;
     let (Some(connection), Some(upgrade)) = (connection, upgrade) else { return };
-    let options = relay_options(&port.mesh, &port.listener);
+    let chain = &connection.chain.model().name;
+    let options = relay_options(&port.mesh, (&port.listener, chain));
     let mut tunnel = connection.tunnel();
     drop(tokio::spawn(async move {
         let carried = async {

@@ -42,8 +42,8 @@ pub(super) type Asking<C, P, R> = Pin<Box<dyn Future<Output = RouteFuture<C, P, 
 impl<S, L> RouteService<S, L> {
     /// Whether the source has still to be asked for the authority of `request`.
     pub(super) fn must_ask<B>(&self, snapshot: &Snapshot<Net>, request: &Request<B>) -> bool {
-        // Nobody is asked what an address is.
-        !matches!(self.by, By::Address)
+        // Nobody is asked what an address is, nor for routes that a port has itself.
+        !matches!(self.by, By::Address | By::Chain(..))
             && self.mesh.shared().interests.is_open()
             && !snapshot.has_answer(self.authority(request))
     }

@@ -37,6 +37,7 @@ use mesh_core::Random;
 use mesh_core::Timestamp;
 use mesh_core::egress::EgressVerdict;
 use mesh_core::head::{Peer, RequestHead};
+use mesh_core::inbound::HandedOn;
 use mesh_core::local_reply::Reason;
 use mesh_core::outcome::{Failure, ProtocolFailure};
 use mesh_core::router::{InvalidRewrite, RequestHash, RewrittenHost};
@@ -66,6 +67,8 @@ enum By {
     Address,
     /// All by those of this authority.
     Authority(Arc<str>),
+    /// By those of a filter chain of this listener, which has handed it on.
+    Chain(Arc<str>, HandedOn),
 }
 
 impl<S, L> RouteService<S, L> {
@@ -88,6 +91,13 @@ impl<S, L> RouteService<S, L> {
     #[must_use]
     pub(crate) fn routed_by_address(mut self) -> Self {
         self.by = By::Address;
+        self
+    }
+
+    /// Calls go by the routes of the filter chain of `listener` that has handed them on.
+    #[must_use]
+    pub(crate) fn routed_by_chain(mut self, listener: Arc<str>, handed: HandedOn) -> Self {
+        self.by = By::Chain(listener, handed);
         self
     }
 
@@ -155,6 +165,10 @@ where
             By::Own => snapshot.route(&head, &mut Draw),
             By::Address => snapshot.route_address(&head, &mut Draw),
             By::Authority(authority) => snapshot.route_as(authority, &head, &mut Draw),
+            By::Chain(listener, handed) => {
+                let chain = (&**listener, &handed.chain);
+                snapshot.route_chain(chain, handed.route, &head, &mut Draw)
+            }
         };
         match routing {
             Ok(Routing::Forward(target, set_cookies)) => {
@@ -235,7 +249,7 @@ impl<S, L> RouteService<S, L> {
     fn authority<'a, B>(&'a self, request: &'a Request<B>) -> &'a str {
         match &self.by {
             By::Authority(authority) => authority,
-            By::Own | By::Address => authority_of(request),
+            By::Own | By::Address | By::Chain(..) => authority_of(request),
         }
     }
 

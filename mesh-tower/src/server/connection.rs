@@ -53,6 +53,8 @@ pub struct Connection {
 struct Made {
     xfcc: OnceLock<Option<HeaderValue>>,
     cells: OnceLock<Arc<PeerCells>>,
+    /// What it carries is passed on, and served by nobody here.
+    passes_on: OnceLock<()>,
 }
 
 /// Why there is no [`Connection::plaintext`].
@@ -82,6 +84,17 @@ pub enum NoConnection {
 }
 
 impl Connection {
+    /// What it carries is passed on from now on.
+    pub(super) fn pass_on(&self) {
+        // Once.
+        let _first = self.made.passes_on.set(()).is_ok();
+    }
+
+    /// Whether what it carries is passed on.
+    pub(super) fn passes_on(&self) -> bool {
+        self.made.passes_on.get().is_some()
+    }
+
     /// A plaintext connection without addresses, accepted by `listener` for `chain`.
     pub(crate) fn new(listener: Arc<str>, chain: Arc<CompiledFilterChain>) -> Self {
         Self {

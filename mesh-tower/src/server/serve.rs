@@ -339,6 +339,9 @@ impl MeshServer {
             let plan = plan(acceptor, &mut place, &mut open);
             return until_drained(carried.as_mut(), plan, self.0.drains.ending()).await;
         }
+        if forwards.is_some() {
+            connection.pass_on();
+        }
         let seen = Arc::new(Seen::default());
         let service = self.0.layer.load().layer(service);
         let tunnels = connection.tunnels.clone();

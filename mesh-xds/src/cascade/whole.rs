@@ -16,10 +16,13 @@
 //! - Header edits of route configurations and `max_stream_duration` of listeners go into virtual hosts,
 //!   where there are several.
 //!
+//! Listeners with an address are ports of `mesh proxy` as well, each with its own routes (`ports.rs`).
+//!
 //! What is named and not there is a [`Note`]; clusters that nothing names stay, as routes may name them by a
 //! header. Pure: nothing is asked for, and nothing is waited for.
 
 mod claims;
+mod ports;
 
 use super::servers::with_all_routes;
 use super::{Key, aggregate, domains};
@@ -27,7 +30,7 @@ use crate::store::{Known, Store};
 use crate::{EndpointSource, HttpConnectionManager, Resource, ResourceType, RouteSource};
 use crate::{XdsListener, XdsRouteConfiguration};
 use claims::Claims;
-use mesh_core::model::{Domain, HeaderMutations, RouteConfiguration};
+use mesh_core::model::{Domain, HeaderMutations, Listener, RouteConfiguration};
 use mesh_core::update::{ClusterUpdate, ConfigUpdate, SecretAnswer};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -68,6 +71,8 @@ pub enum NoteKind {
     Unused(&'static str),
     /// An inbound listener that no server here can serve by, with all that is wrong.
     CanNotServe(Arc<str>),
+    /// A listener that `mesh proxy` can't open as a port: the path of the first field that is wrong, and all that is.
+    NoPort(String, Arc<str>),
 }
 
 impl fmt::Display for Note {
@@ -92,6 +97,7 @@ impl fmt::Display for Note {
             }
             NoteKind::Unused(why) => f.write_str(why),
             NoteKind::CanNotServe(why) => write!(f, "no server can serve by it: {why}"),
+            NoteKind::NoPort(_, why) => write!(f, "no port is opened for it: {why}"),
         }
     }
 }
@@ -109,6 +115,7 @@ pub fn whole(resources: &[Resource]) -> Whole {
     }
     let mut linking = Linking::new(&store);
     let mut of_servers = ConfigUpdate::default();
+    linking.ports(resources, &mut of_servers);
     linking.servers(resources, &mut of_servers);
     let groups = linking.groups(resources);
     linking.clusters_of_routes(&groups);
@@ -192,10 +199,13 @@ impl<'a> Linking<'a> {
     fn servers(&mut self, resources: &'a [Resource], update: &mut ConfigUpdate) {
         for resource in resources {
             let Resource::Listener(listener) = resource else { continue };
+            if update.listeners.contains_key(&listener.name) {
+                continue;
+            }
             let at = (ResourceType::Listener, Arc::clone(&listener.name));
             let server = match (&listener.server, &listener.http) {
                 (Some(Ok(server)), None) => server,
-                (Some(Err(errors)), None) => {
+                (Some(Err(errors)), None) if !matches!(listener.proxy, Some(Err(_))) => {
                     let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
                     self.note(&at, NoteKind::CanNotServe(errors.join("; ").into()));
                     continue;
@@ -211,13 +221,23 @@ impl<'a> Linking<'a> {
                     }
                 }
             });
-            found.secrets().for_each(|name| self.secret(&at, name, update));
-            for name in found.clusters() {
-                if self.look(ResourceType::Cluster, name).is_none() {
-                    self.missing(&at, ResourceType::Cluster, name);
-                }
+            self.listener(&at, &Arc::new(found), update);
+        }
+    }
+
+    /// A listener of a server or of a port, which is in force, with the secrets that it names.
+    fn listener(&mut self, at: &Key, found: &Arc<Listener>, update: &mut ConfigUpdate) {
+        found.secrets().for_each(|name| self.secret(at, name, update));
+        self.clusters_of(at, found.clusters());
+        update.listeners.insert(Arc::clone(&found.name), Arc::clone(found));
+    }
+
+    /// The clusters that `at` names.
+    fn clusters_of<'n>(&mut self, at: &Key, names: impl Iterator<Item = &'n Arc<str>>) {
+        for name in names {
+            if self.look(ResourceType::Cluster, name).is_none() {
+                self.missing(at, ResourceType::Cluster, name);
             }
-            update.listeners.insert(Arc::clone(&listener.name), Arc::new(found));
         }
     }
 
@@ -268,11 +288,7 @@ impl<'a> Linking<'a> {
             // What routes name stands in the routes, if these are a resource of their own.
             let own = (ResourceType::RouteConfiguration, Arc::clone(&group.routes.name));
             let at = if self.used.contains(&own) { own } else { group.at.clone() };
-            for name in group.routes.clusters.iter().flatten() {
-                if self.look(ResourceType::Cluster, name).is_none() {
-                    self.missing(&at, ResourceType::Cluster, name);
-                }
-            }
+            self.clusters_of(&at, group.routes.clusters.iter().flatten());
         }
     }
 
@@ -374,10 +390,15 @@ pub(super) fn add<'a>(
 
 /// One listener: its routes as they are.
 fn alone(group: &Group<'_>) -> RouteConfiguration {
-    let mut routes = RouteConfiguration::clone(&group.routes.model);
+    limited(&group.routes.model, group.max_stream_duration)
+}
+
+/// Routes with the `max_stream_duration` of their listener, where they say nothing.
+fn limited(routes: &RouteConfiguration, longest: Option<Duration>) -> RouteConfiguration {
+    let mut routes = routes.clone();
     let none = HeaderMutations::default();
     for host in &mut routes.virtual_hosts {
-        *host = domains::with_levels(host, &none, group.max_stream_duration);
+        *host = domains::with_levels(host, &none, longest);
     }
     routes
 }

@@ -7,6 +7,7 @@ use envoy_types::pb::envoy::config::core::v3::config_source::ConfigSourceSpecifi
 use envoy_types::pb::envoy::r#type::v3::Percent;
 use envoy_types::pb::google::{self, protobuf::Any};
 use prost::{Message, Name};
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -60,6 +61,17 @@ impl Walk {
                 walk.ignored.push(Ignored { path: walk.path.clone(), reason });
             });
         }
+    }
+
+    /// Takes back what is ignored by one reading of the resource, and does something by another.
+    pub(super) fn keep_ignored(&mut self, keep: impl FnMut(&Ignored) -> bool) {
+        self.ignored.retain(keep);
+    }
+
+    /// What another reading of the whole resource ignores, each once.
+    pub(super) fn add_ignored(&mut self, ignored: Vec<Ignored>) {
+        let known: BTreeSet<String> = self.ignored.iter().map(|one| one.path.clone()).collect();
+        self.ignored.extend(ignored.into_iter().filter(|one| !known.contains(&one.path)));
     }
 
     /// How many errors there are so far.

@@ -16,16 +16,21 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
     self as hcm, http_connection_manager as kinds,
 };
 use envoy_types::pb::envoy::extensions::filters::network::rbac::v3::Rbac as NetworkRbac;
+use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::{
+    TcpProxy, tcp_proxy as tcp,
+};
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
     CommonTlsContext, DownstreamTlsContext,
 };
+use envoy_types::pb::envoy::r#type::v3::{HashPolicy, hash_policy};
 use envoy_types::pb::google::protobuf;
 use mesh_core::model::filter_chain::{
     ClientAddress, EscapedSlashes, ForwardClientCert, SourceType, TransportProtocol,
 };
 use mesh_core::model::{
-    Capture, Cidr, DownstreamTls, FilterChain, FilterChainMatch, Forward, ForwardTo,
-    HttpConnectionManager, Listener, RbacFilter,
+    Capture, ChainForward, Cidr, ClusterSpecifier, DownstreamTls, FilterChain, FilterChainMatch,
+    Forward, ForwardTo, HashSource, HttpConnectionManager, Listener, RbacFilter, RouteAction,
+    SplitCluster,
 };
 use std::time::Duration;
 
@@ -36,7 +41,7 @@ const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 #[must_use]
 pub fn server_listener(model: &Listener) -> pb::Listener {
     let mut words = Words::default();
-    if let Some(forward) = &model.forward {
+    if let Some(forward) = model.forward.as_ref().filter(|forward| !forward.is_by_chain()) {
         words.set("forward", forward_words(forward));
     }
     words.differs("proxy_protocol", model.proxy_protocol, &false);
@@ -57,7 +62,12 @@ pub fn server_listener(model: &Listener) -> pb::Listener {
         default_filter_chain: model.default_filter_chain.as_ref().map(|chain| filter_chain(chain)),
         // gRPC refuses every listener filter, and takes no chain that needs this one.
         listener_filters: if looks_inside(model) { vec![tls_inspector()] } else { Vec::new() },
-        traffic_direction: TrafficDirection::Inbound.into(),
+        traffic_direction: match &model.forward {
+            Some(Forward { to: ForwardTo::Chain { outbound: true }, .. }) => {
+                TrafficDirection::Outbound.into()
+            }
+            _ => TrafficDirection::Inbound.into(),
+        },
         metadata: words.into_metadata(),
         ..pb::Listener::default()
     }
@@ -68,7 +78,8 @@ fn forward_words(model: &Forward) -> Words {
     let to = match &model.to {
         ForwardTo::Application(_) => "application",
         ForwardTo::Authority(_) => "authority",
-        ForwardTo::EachAuthority => "each_authority",
+        // Of chains it is said in their filters.
+        ForwardTo::EachAuthority | ForwardTo::Chain { .. } => "each_authority",
     };
     words.set("to", to);
     if let Some(authority) = model.authority() {
@@ -116,7 +127,15 @@ fn filter_chain(model: &FilterChain) -> pb::FilterChain {
             words.set("max_body_bytes", most.to_string().as_str());
         }
         let name = "envoy.filters.network.http_connection_manager";
-        filters.push(network_filter(name, any(&manager(http))));
+        let mut manager = manager(http);
+        if let Some(forward) = &model.forward {
+            let routes = &forward.routes;
+            let routes = route_configuration(&routes.name, routes);
+            manager.route_specifier = Some(kinds::RouteSpecifier::RouteConfig(routes));
+        }
+        filters.push(network_filter(name, any(&manager)));
+    } else if let Some(forward) = &model.forward {
+        filters.push(network_filter("envoy.filters.network.tcp_proxy", any(&tcp_proxy(forward))));
     }
     pb::FilterChain {
         name: model.name.to_string(),
@@ -127,6 +146,43 @@ fn filter_chain(model: &FilterChain) -> pb::FilterChain {
         transport_socket_connect_timeout: duration(model.handshake_timeout),
         metadata: words.into_metadata(),
         ..pb::FilterChain::default()
+    }
+}
+
+/// Where the bytes of a chain go: by its only route.
+fn tcp_proxy(model: &ChainForward) -> TcpProxy {
+    let hosts = &model.routes.virtual_hosts;
+    let route = hosts.first().and_then(|host| host.routes.first());
+    let action = route.and_then(|route| match &route.action {
+        RouteAction::Forward(action) => Some(action),
+        _ => None,
+    });
+    let hashes = action.iter().flat_map(|action| &action.hash_policy);
+    let by_address = hashes.filter(|policy| policy.source == HashSource::SourceIp);
+    let source_ip = || HashPolicy {
+        policy_specifier: Some(hash_policy::PolicySpecifier::SourceIp(Default::default())),
+    };
+    TcpProxy {
+        stat_prefix: "tcp".to_owned(),
+        // Zero is none, as in Envoy.
+        idle_timeout: duration(model.idle_timeout.unwrap_or_default()),
+        hash_policy: by_address.map(|_| source_ip()).collect(),
+        cluster_specifier: action.and_then(|action| match &action.cluster {
+            ClusterSpecifier::Cluster(name) => {
+                Some(tcp::ClusterSpecifier::Cluster(name.to_string()))
+            }
+            ClusterSpecifier::Split(split) => {
+                let part = |part: &SplitCluster| tcp::weighted_cluster::ClusterWeight {
+                    name: part.cluster.to_string(),
+                    weight: part.weight,
+                    ..Default::default()
+                };
+                let clusters = split.clusters.iter().map(part).collect();
+                Some(tcp::ClusterSpecifier::WeightedClusters(tcp::WeightedCluster { clusters }))
+            }
+            _ => None,
+        }),
+        ..TcpProxy::default()
     }
 }
 

@@ -203,6 +203,7 @@ impl Batch {
                 static_secrets: true,
                 any_certificate_provider: true,
                 all_listeners: true,
+                ports: true,
                 lb_policies,
                 ..Context::default()
             },

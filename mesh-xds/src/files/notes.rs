@@ -70,10 +70,18 @@ pub(super) fn report(reading: &mut Reading<'_>, sites: &Sites, notes: &[Note]) {
                 let message = format!("{}: no server can serve by it: {why}", place.label);
                 reading.report("unused_resource", place.own, message);
             }
+            NoteKind::NoPort(path, why) if is_good => {
+                let span = place.node.map_or(place.own, |node| place::of(node, path));
+                let message = format!("{}: no port is opened for it: {why}", place.label);
+                reading.report("unused_resource", span, message).suggest(
+                    "`mesh proxy` opens the others; leave out or change what is named here",
+                );
+            }
             NoteKind::Shared(..)
             | NoteKind::Taken(..)
             | NoteKind::Unused(_)
-            | NoteKind::CanNotServe(_) => {}
+            | NoteKind::CanNotServe(_)
+            | NoteKind::NoPort(..) => {}
         }
     }
 }

@@ -23,7 +23,7 @@ use mesh_core::identity::xfcc::{X_FORWARDED_CLIENT_CERT, XfccAction};
 use mesh_core::inbound::client_address::{X_FORWARDED_FOR, client_address, forwarded_for};
 use mesh_core::inbound::head::{HeadSurvey, HostAction};
 use mesh_core::inbound::path::{NormalizedPath, PathRefused, normalize};
-use mesh_core::inbound::{CompiledHttp, HostRefused, Refusal};
+use mesh_core::inbound::{CompiledHttp, HandedOn, HostRefused, Refusal};
 use mesh_core::model::HttpConnectionManager;
 use mesh_core::router::{Decision, RouteError};
 use std::sync::Arc;
@@ -155,6 +155,10 @@ pub(super) fn after(parts: &mut Parts, scope: &mut RequestScope) -> Next {
     {
         served.route.edit_request(None, &mut parts.headers);
     }
+    if let Some(chain) = scope.chain.as_ref().filter(|chain| chain.hands_on()) {
+        let handed = HandedOn::new(Arc::clone(&chain.compiled), scope.target);
+        parts.extensions.insert(handed);
+    }
     Next::Service
 }
 
@@ -267,6 +271,12 @@ fn route(
     chain: &ServedChain,
     scope: &mut RequestScope,
 ) -> Result<(), Refusal> {
+    // gRFC A36: a route of a server does not forward.
+    if chain.hands_on()
+        && !scope.connection.as_ref().is_some_and(|connection| connection.passes_on())
+    {
+        return Err(Refusal::Route(RouteError::UnknownCluster));
+    }
     let (target, answer) = {
         let head = head_of(parts, scope.peer(), scope.connection.as_deref());
         let (decision, _) = http.route(&head, &mut Draw).map_err(Refusal::Route)?;
@@ -274,7 +284,6 @@ fn route(
         | Decision::Redirect { target, .. }
         | Decision::DirectResponse { target, .. }) = decision
         else {
-            // gRFC A36: a route of a server does not forward.
             return Err(Refusal::Route(RouteError::UnknownCluster));
         };
         (target, CompiledHttp::answer(&decision, &head))

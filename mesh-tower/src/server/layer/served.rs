@@ -143,6 +143,11 @@ impl ServedChain {
         self.compiled.http()
     }
 
+    /// Whether what passes goes on by routes of the chain.
+    pub(super) fn hands_on(&self) -> bool {
+        self.compiled.model().forward.is_some()
+    }
+
     /// Where the decisions of the filter of this name are counted.
     pub(super) fn filter(&self, name: &Arc<str>) -> Option<&FilterCells> {
         // The name is the chain's own, so nothing has to be compared but where it is.

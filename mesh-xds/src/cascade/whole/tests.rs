@@ -57,6 +57,7 @@ fn shown(resources: &[Resource]) -> (Vec<String>, Vec<String>) {
             NoteKind::Taken(domain, other) => format!("{domain} is {other}'s"),
             NoteKind::Unused(why) => (*why).to_owned(),
             NoteKind::CanNotServe(why) => why.to_string(),
+            NoteKind::NoPort(path, why) => format!("no port, {path}: {why}"),
         };
         format!("{}: {kind}", at.1)
     });

@@ -7,7 +7,8 @@
 //! not be refused for those that nobody asks for.
 //!
 //!
-//! An inbound one is for a server ([`server`], gRFC A36). One that says no direction may be for either.
+//! An inbound one is for a server ([`server`], gRFC A36). One that says no direction may be for either. Where somebody
+//! opens ports ([`Context::ports`]), each socket listener is one as well, as in Envoy.
 
 pub(super) mod filter;
 mod hcm;
@@ -16,17 +17,21 @@ mod server;
 
 use super::common::{self, Walk, ignored, refused};
 use super::{Context, Decoded, FieldError};
-use crate::{HttpConnectionManager, Resource, XdsListener, XdsServer};
+use crate::{HttpConnectionManager, Resource, XdsListener, XdsPort, XdsServer};
 use envoy_types::pb::envoy::config::core::v3::{
     Address, TrafficDirection, address::Address as AddressSpec, socket_address::PortSpecifier,
 };
 use envoy_types::pb::envoy::config::listener::v3 as pb;
 use envoy_types::pb::google::protobuf::Any;
 use prost::Message;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 const MANAGER: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+
+const PORT_ONLY: &str =
+    "for calls by name this can't be: the listener is a port of `mesh proxy` alone";
 
 /// Decodes a listener.
 pub(super) fn decode(body: &[u8], context: &Context) -> Decoded {
@@ -42,13 +47,26 @@ pub(super) fn decode(body: &[u8], context: &Context) -> Decoded {
     let default_name = &listener.name.clone();
     listener.is_api = message.api_listener.is_some();
     listener.port = message.address.as_ref().and_then(port).filter(|_| !listener.is_api);
+    let port = context.ports.then(|| server::decode_proxy(&message, context)).flatten();
+    let mut of_clients = Walk::default();
     listener.http = match &message.api_listener {
-        Some(api) => walk.at("api_listener", |walk| api_listener(walk, api, default_name, context)),
-        None => socket_listener(&mut walk, &message, default_name, context),
+        Some(api) => {
+            of_clients.at("api_listener", |walk| api_listener(walk, api, default_name, context))
+        }
+        None => socket_listener(&mut of_clients, &message, default_name, context),
     };
+    let (errors, ignored) = of_clients.into_parts();
+    if !errors.is_empty() && matches!(port, Some((Ok(_), _))) {
+        // What calls by name can't do, a port can.
+        listener.http = None;
+        errors.iter().for_each(|error| walk.ignored(true, &error.path, PORT_ONLY));
+    } else {
+        walk.take_in(errors, ignored);
+    }
     let is_for_clients = listener.http.is_some() || !may_serve(&message);
     without_effect(&mut walk, &message, is_for_clients);
     listener.server = for_server(&mut walk, &message, &listener, context);
+    listener.proxy = for_proxy(&mut walk, &listener, port);
     if listener.is_api {
         let chains = !message.filter_chains.is_empty() || message.default_filter_chain.is_some();
         walk.ignored(chains, "filter_chains", "calls are made through `api_listener`");
@@ -220,6 +238,28 @@ fn for_server(
         }
         found => Some(found.map(Arc::new)),
     }
+}
+
+/// The port that it is. What its port has a use for is not reported as ignored.
+fn for_proxy(
+    walk: &mut Walk,
+    listener: &XdsListener,
+    port: Option<server::Read<XdsPort>>,
+) -> Option<Result<Arc<XdsPort>, Vec<FieldError>>> {
+    let (port, ignored) = port?;
+    let server = listener.server.as_ref().and_then(|server| server.as_ref().ok());
+    if server.is_some_and(|server| server.listener.forward.is_some()) {
+        // Our own words have said already what is done with it.
+        return None;
+    }
+    if port.is_ok() {
+        let paths: BTreeSet<&str> = ignored.iter().map(|ignored| &*ignored.path).collect();
+        walk.keep_ignored(|known| known.reason == PORT_ONLY || paths.contains(&*known.path));
+        if listener.http.is_none() && server.is_none() {
+            walk.add_ignored(ignored);
+        }
+    }
+    Some(port.map(Arc::new))
 }
 
 /// Whether calls through two managers go the same way: what only a server does is not compared.

@@ -10,17 +10,19 @@ mod chain;
 mod chain_match;
 mod manager;
 mod network;
+mod proxy;
+mod tcp_proxy;
 #[cfg(test)]
 mod tests;
 mod tls;
 
-use crate::XdsServer;
 use crate::decode::address::address;
 use crate::decode::common::{Walk, type_name};
 use crate::decode::{Context, FieldError, Ignored, words};
+use crate::{RouteSource, XdsChainRoutes, XdsServer};
 use envoy_types::pb::envoy::config::listener::v3 as pb;
 use mesh_core::inbound::check_matches;
-use mesh_core::model::{Capture, FilterChain, Forward, ForwardTo, Listener};
+use mesh_core::model::{Capture, FilterChain, Forward, ForwardTo, Listener, RouteConfiguration};
 use pb::listener_filter::ConfigType;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -32,38 +34,70 @@ const TLS_INSPECTOR: &str = "envoy.extensions.filters.listener.tls_inspector.v3.
 /// Sees which protocol plaintext is; a connection is not told apart by it here.
 const HTTP_INSPECTOR: &str = "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector";
 
+/// What came of a listener, or everything that is wrong with it; and what does nothing.
+pub(super) type Read<T> = (Result<T, Vec<FieldError>>, Vec<Ignored>);
+
 /// What a server does by a listener; or everything that is wrong with it for a server. What does nothing is
 /// beside it.
-pub(super) fn decode(
-    message: &pb::Listener,
-    context: &Context,
-) -> (Result<XdsServer, Vec<FieldError>>, Vec<Ignored>) {
+pub(super) fn decode(message: &pb::Listener, context: &Context) -> Read<XdsServer> {
     let mut walk = Walk::default();
-    let server = listener(&mut walk, message, context);
-    let (errors, ignored) = walk.into_parts();
-    match errors.is_empty() {
-        true => (Ok(server), ignored),
-        false => (Err(errors), ignored),
-    }
-}
-
-fn listener(walk: &mut Walk, message: &pb::Listener, context: &Context) -> XdsServer {
-    unsupported(walk, message);
-    let mut found = Listener::new(&*message.name);
-    found.address = address(walk, message.address.as_ref());
-    words::read(walk, message.metadata.as_ref(), |walk, words| {
+    unsupported(&mut walk, message, false);
+    let (mut found, routes) = listener(&mut walk, message, context, false);
+    words::read(&mut walk, message.metadata.as_ref(), |walk, words| {
         words.within(walk, "forward", |walk, words| found.forward = forward(walk, words));
         found.proxy_protocol = words.flag(walk, "proxy_protocol").unwrap_or_default();
         found.capture = capture(walk, words);
     });
-    let mut chains = Chains { names: BTreeSet::new(), context, listener: &found.name.clone() };
+    let (errors, ignored) = walk.into_parts();
+    match errors.is_empty() {
+        true => (Ok(with_routes(found, routes)), ignored),
+        false => (Err(errors), ignored),
+    }
+}
+
+pub(super) use proxy::decode as decode_proxy;
+
+/// A server's listener. Routes that are elsewhere are none until they are there.
+fn with_routes(mut listener: Listener, routes: Vec<XdsChainRoutes>) -> XdsServer {
+    let mut names = Vec::with_capacity(routes.len());
+    let chains = listener.filter_chains.iter_mut().chain(&mut listener.default_filter_chain);
+    for (chain, routes) in chains.zip(routes) {
+        let (own, name) = match routes.source {
+            RouteSource::Inline(routes) => (Arc::clone(&routes.model), None),
+            RouteSource::Rds(name) => {
+                let mut empty = RouteConfiguration::default();
+                empty.name = Arc::clone(&name);
+                (Arc::new(empty), Some(name))
+            }
+        };
+        if let Some(http) = &mut Arc::make_mut(chain).http {
+            Arc::make_mut(http).route_configuration = own;
+        }
+        names.push(name);
+    }
+    XdsServer::new(Arc::new(listener), names)
+}
+
+/// What holds for its connections, and where the routes of each chain are, in the order of
+/// [`Listener::chains`].
+fn listener(
+    walk: &mut Walk,
+    message: &pb::Listener,
+    context: &Context,
+    is_proxy: bool,
+) -> (Listener, Vec<XdsChainRoutes>) {
+    let mut found = Listener::new(&*message.name);
+    found.address = address(walk, message.address.as_ref());
+    let listener = found.name.clone();
+    let reader = Reader { context, listener: &listener, is_proxy };
+    let mut chains = Chains { names: BTreeSet::new(), reader };
     let mut routes = Vec::new();
     for (at, chain) in message.filter_chains.iter().enumerate() {
         walk.at(format_args!("filter_chains[{at}]"), |walk| {
             let place = format!("filter_chains[{at}]");
-            if let Some((chain, rds)) = chains.read(walk, chain, &place) {
+            if let Some((chain, own)) = chains.read(walk, chain, &place) {
                 found.filter_chains.push(Arc::new(chain));
-                routes.push(rds);
+                routes.push(own);
             }
         });
     }
@@ -74,9 +108,9 @@ fn listener(walk: &mut Walk, message: &pb::Listener, context: &Context) -> XdsSe
                 "filter_chain_match",
                 "the default chain is for all that no other chain is for",
             );
-            if let Some((chain, rds)) = chains.read(walk, chain, "default_filter_chain") {
+            if let Some((chain, own)) = chains.read(walk, chain, "default_filter_chain") {
                 found.default_filter_chain = Some(Arc::new(chain));
-                routes.push(rds);
+                routes.push(own);
             }
         });
     }
@@ -90,7 +124,7 @@ fn listener(walk: &mut Walk, message: &pb::Listener, context: &Context) -> XdsSe
     if let Err(duplicate) = check_matches(&found.filter_chains) {
         walk.error_at("filter_chains", format_args!("{duplicate} (gRFC A36)"));
     }
-    XdsServer::new(Arc::new(found), routes)
+    (found, routes)
 }
 
 /// Which connections to others are led to it.
@@ -132,14 +166,19 @@ fn forward(walk: &mut Walk, words: &mut Words<'_>) -> Option<Forward> {
 
 type To = fn(Option<Arc<str>>) -> Option<ForwardTo>;
 
-/// gRFC A36: what a server can't do must not be set.
-fn unsupported(walk: &mut Walk, message: &pb::Listener) {
+/// gRFC A36: what a server can't do must not be set. `is_proxy`: nor what a proxy's port can't.
+fn unsupported(walk: &mut Walk, message: &pb::Listener, is_proxy: bool) {
     let redirected = message.use_original_dst.is_some_and(|used| used.value);
     for (set, field, why) in [
         (
             redirected,
             "use_original_dst",
-            "connections are not redirected here (gRFC A36): leave it out",
+            match is_proxy {
+                true => {
+                    "no other listener takes its connections: leave it out, or `capture` them with a mesh.yaml"
+                }
+                false => "connections are not redirected here (gRFC A36): leave it out",
+            },
         ),
         (
             message.filter_chain_matcher.is_some(),
@@ -164,9 +203,14 @@ fn unsupported(walk: &mut Walk, message: &pb::Listener) {
             };
             match type_name(&any.type_url) {
                 TLS_INSPECTOR => {}
+                proxy::PROXY_PROTOCOL if is_proxy => {}
                 HTTP_INSPECTOR => {
                     walk.ignored(true, "typed_config", "plaintext is not told apart by its protocol");
                 }
+                other if is_proxy => walk.error(format_args!(
+                    "the listener filter `{other}` is not supported: only `{TLS_INSPECTOR}` and `{}` are",
+                    proxy::PROXY_PROTOCOL
+                )),
                 other => walk.error(format_args!(
                     "the listener filter `{other}` is not supported: only `{TLS_INSPECTOR}` is (gRFC \
                      A36 refuses all)"
@@ -176,15 +220,24 @@ fn unsupported(walk: &mut Walk, message: &pb::Listener) {
     }
 }
 
+/// Who reads.
+#[derive(Clone, Copy)]
+struct Reader<'c> {
+    context: &'c Context,
+    /// The listener's name.
+    listener: &'c Arc<str>,
+    /// A proxy, and no server: what comes is passed on.
+    is_proxy: bool,
+}
+
 /// The chains of a listener, as they are read.
 struct Chains<'c> {
     names: BTreeSet<Arc<str>>,
-    context: &'c Context,
-    listener: &'c Arc<str>,
+    reader: Reader<'c>,
 }
 
 impl Chains<'_> {
-    /// One chain, and the route configuration that it names. `None`: it is for no connection, or can't be.
+    /// One chain, and where its routes are. `None`: it is for no connection, or can't be.
     ///
     /// A connection finds its chain by name again when the configuration changes, so two chains never have
     /// the same: one without a name, or with one that is taken, is called after its place.
@@ -193,7 +246,7 @@ impl Chains<'_> {
         walk: &mut Walk,
         message: &pb::FilterChain,
         place: &str,
-    ) -> Option<(FilterChain, Option<Arc<str>>)> {
+    ) -> Option<(FilterChain, XdsChainRoutes)> {
         let mut name: Arc<str> = match message.name.is_empty() {
             true => place.into(),
             false => message.name.as_str().into(),
@@ -202,6 +255,6 @@ impl Chains<'_> {
         while !self.names.insert(Arc::clone(&name)) {
             name = format!("{name} ({place})").into();
         }
-        chain::decode(walk, message, name, self.listener, self.context)
+        chain::decode(walk, message, name, self.reader)
     }
 }

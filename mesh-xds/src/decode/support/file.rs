@@ -19,7 +19,7 @@ super::table! {
         Ignored watchdogs: "it is for the proxy's process";
         Ignored tracing: "tracing is the program's setting";
         Ignored layered_runtime: "there is no runtime: default values count";
-        Ignored admin: "there is no admin interface";
+        Ignored admin: "the admin is `mesh proxy --admin`";
         Ignored overload_manager: "it is for the proxy's process";
         Ignored enable_dispatcher_stats: "metrics are the program's setting";
         Ignored header_prefix: "headers are called x-envoy-…";

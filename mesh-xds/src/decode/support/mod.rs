@@ -12,6 +12,7 @@ mod endpoint;
 mod file;
 pub(super) mod filter;
 pub(super) mod listener;
+pub(super) mod port;
 pub(super) mod rbac;
 pub(super) mod route;
 mod secret;
@@ -50,7 +51,7 @@ pub struct Row {
 /// Every field of the messages that are decoded, and of those that stand around resources in files.
 pub fn rows() -> impl Iterator<Item = &'static Row> {
     let resources = cluster::ROWS.iter().chain(endpoint::ROWS).chain(listener::ROWS);
-    let resources = resources.chain(server::ROWS).chain(rbac::ROWS);
+    let resources = resources.chain(server::ROWS).chain(port::ROWS).chain(rbac::ROWS);
     let resources = resources.chain(filter::ROWS).chain(asking::ROWS);
     resources.chain(route::ROWS).chain(secret::ROWS).chain(file::ROWS)
 }

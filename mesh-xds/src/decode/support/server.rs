@@ -3,7 +3,7 @@
 super::table! {
     "FilterChain" {
         Used filter_chain_match: "";
-        Used filters: "RBAC, then the HttpConnectionManager; others are refused (gRFC A36)";
+        Used filters: "RBAC, then the HttpConnectionManager or of a port TcpProxy; others are refused (gRFC A36)";
         Refused use_proxy_proto: "";
         Used metadata: "the words of `mesh`";
         Used transport_socket: "DownstreamTlsContext and RawBuffer; others are refused";
@@ -62,7 +62,7 @@ super::table! {
         Used http_filters: "gRFC A39";
         Ignored add_user_agent: "";
         Ignored tracing: "";
-        Used common_http_protocol_options: "max_headers_count, idle_timeout";
+        Used common_http_protocol_options: "max_headers_count, idle_timeout; of a port max_stream_duration, too";
         Ignored http1_safe_max_connection_duration: "";
         Ignored http_protocol_options: "";
         Ignored http2_protocol_options: "";

@@ -1,24 +1,24 @@
 //! `FilterChain`: which connections, how they are secured, and what is done with them.
 
-use super::{chain_match, network, tls};
-use crate::decode::Context;
+use super::network::{self, End};
+use super::{Reader, chain_match, tls};
 use crate::decode::common::{self, Walk};
 use crate::decode::words;
+use crate::{RouteSource, XdsChainRoutes};
 use envoy_types::pb::envoy::config::listener::v3 as pb;
 use mesh_core::WallTime;
 use mesh_core::model::FilterChain;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A chain and the route configuration that it names. `None`: it is for no connection, or can't be.
+/// A chain without its routes, and where these are. `None`: it is for no connection, or can't be.
 #[expect(deprecated, reason = "control planes still set `use_proxy_proto`")]
 pub(super) fn decode(
     walk: &mut Walk,
     message: &pb::FilterChain,
     name: Arc<str>,
-    listener: &Arc<str>,
-    context: &Context,
-) -> Option<(FilterChain, Option<Arc<str>>)> {
+    reader: Reader<'_>,
+) -> Option<(FilterChain, XdsChainRoutes)> {
     if message.use_proxy_proto.is_some_and(|used| used.value) {
         walk.error_at("use_proxy_proto", "the proxy protocol is not read: leave it out");
     }
@@ -28,7 +28,7 @@ pub(super) fn decode(
         None => Some(Default::default()),
     };
     chain.tls = walk.at("transport_socket", |walk| {
-        tls::socket(walk, message.transport_socket.as_ref(), context)
+        tls::socket(walk, message.transport_socket.as_ref(), reader.context)
     });
     let timeout = common::duration(
         walk,
@@ -39,12 +39,24 @@ pub(super) fn decode(
     if let Some(timeout) = timeout.filter(|timeout| *timeout > Duration::ZERO) {
         chain.handshake_timeout = timeout;
     }
-    let found = network::filters(walk, &message.filters, listener, context)?;
+    let found = network::filters(walk, &message.filters, reader)?;
     chain.network_rbac = found.rbac;
-    chain.http = Some(Arc::new(found.http));
+    let routes = match found.end {
+        End::Http(manager) => {
+            chain.http = Some(Arc::new(manager.http));
+            let mut routes = XdsChainRoutes::new(manager.routes);
+            routes.max_stream_duration = manager.max_stream_duration;
+            routes
+        }
+        End::Bytes(bytes) => {
+            let mut routes = XdsChainRoutes::new(RouteSource::Inline(Arc::new(bytes.routes)));
+            routes.idle_timeout = bytes.idle_timeout;
+            routes
+        }
+    };
     chain.matcher = matcher?;
     words(walk, message, &mut chain);
-    Some((chain, found.routes))
+    Some((chain, routes))
 }
 
 /// Our own words, for which Envoy has no field.

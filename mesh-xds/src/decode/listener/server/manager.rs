@@ -11,11 +11,10 @@
 //! into `x-forwarded-for`. Control planes that mean that say `use_remote_address: false`, as Istio does.
 
 use super::super::{filter, hcm};
+use super::Reader;
 use crate::RouteSource;
-use crate::decode::Context;
 use crate::decode::common::{self, Walk, ignored, refused};
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as pb;
-use mesh_core::model::RouteConfiguration;
 use mesh_core::model::filter_chain::{
     ClientAddress, ConnectionTimeouts, EscapedSlashes, ForwardClientCert, HttpConnectionManager,
     PathNormalization, RequestLimits,
@@ -24,19 +23,26 @@ use pb::http_connection_manager::{ForwardClientCertDetails, PathWithEscapedSlash
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A manager, and the route configuration that it names; its own routes are empty until that is there.
+/// A manager without its routes, and where these are.
+pub(super) struct Manager {
+    pub(super) http: HttpConnectionManager,
+    pub(super) routes: RouteSource,
+    /// For routes of a proxy that say nothing (gRFC A31).
+    pub(super) max_stream_duration: Option<Duration>,
+}
+
+/// Decodes a manager.
 pub(super) fn decode(
     walk: &mut Walk,
     message: &pb::HttpConnectionManager,
-    listener: &Arc<str>,
-    context: &Context,
-) -> Option<(HttpConnectionManager, Option<Arc<str>>)> {
+    reader: Reader<'_>,
+) -> Option<Manager> {
     without_effect(walk, message);
     refused!(walk, message, {
         original_ip_detection_extensions: "they have to be empty (gRFC A41)",
     });
     let filters = filter::filters(walk, &message.http_filters);
-    let limits = limits(walk, message);
+    let (limits, max_stream_duration) = limits(walk, message, reader.is_proxy);
     let timeouts = timeouts(walk, message);
     let path = path(walk, message);
     let forward = common::enumeration::<ForwardClientCertDetails>(
@@ -44,15 +50,8 @@ pub(super) fn decode(
         "forward_client_cert_details",
         message.forward_client_cert_details,
     );
-    let (routes, name) = match hcm::routes(walk, message, listener, context)? {
-        RouteSource::Inline(routes) => (Arc::clone(&routes.model), None),
-        RouteSource::Rds(name) => {
-            let mut empty = RouteConfiguration::default();
-            empty.name = Arc::clone(&name);
-            (Arc::new(empty), Some(name))
-        }
-    };
-    let mut manager = HttpConnectionManager::new(routes, filters);
+    let routes = hcm::routes(walk, message, reader.listener, reader.context)?;
+    let mut manager = HttpConnectionManager::new(Arc::default(), filters);
     manager.limits = limits;
     manager.timeouts = timeouts;
     manager.path = path;
@@ -65,7 +64,7 @@ pub(super) fn decode(
         ForwardClientCertDetails::SanitizeSet => ForwardClientCert::SanitizeSet,
         ForwardClientCertDetails::AlwaysForwardOnly => ForwardClientCert::AlwaysForwardOnly,
     };
-    Some((manager, name))
+    Some(Manager { http: manager, routes, max_stream_duration })
 }
 
 fn client_address(message: &pb::HttpConnectionManager) -> ClientAddress {
@@ -78,30 +77,44 @@ fn client_address(message: &pb::HttpConnectionManager) -> ClientAddress {
     }
 }
 
-fn limits(walk: &mut Walk, message: &pb::HttpConnectionManager) -> RequestLimits {
+/// What a request may be like, and how long it may take where its route does not say so.
+fn limits(
+    walk: &mut Walk,
+    message: &pb::HttpConnectionManager,
+    is_proxy: bool,
+) -> (RequestLimits, Option<Duration>) {
     let mut limits = RequestLimits::default();
     let kilobytes = message.max_request_headers_kb.as_ref();
     // Envoy: at most 8192, and more than 0.
     if let Some(most) = common::uint32(walk, "max_request_headers_kb", kilobytes, 1..=8192) {
         limits.max_header_bytes = most * 1024;
     }
-    let Some(options) = &message.common_http_protocol_options else { return limits };
+    let Some(options) = &message.common_http_protocol_options else { return (limits, None) };
+    let mut longest = None;
     walk.at("common_http_protocol_options", |walk| {
         const CONNECTION: &str = "how long connections live is the server's own setting";
         ignored!(walk, options, {
             max_connection_duration: CONNECTION,
             max_connection_duration_jitter: CONNECTION,
-            max_stream_duration: "the caller's deadline counts, and the application's own",
             max_response_headers_kb: "responses are the application's",
             headers_with_underscores_action: "headers with underscores are passed on",
             max_requests_per_connection: CONNECTION,
         });
+        let duration = options.max_stream_duration.as_ref();
+        match is_proxy {
+            true => longest = common::duration(walk, "max_stream_duration", duration),
+            false => walk.ignored(
+                duration.is_some(),
+                "max_stream_duration",
+                "the caller's deadline counts, and the application's own",
+            ),
+        }
         let most = options.max_headers_count.as_ref();
         if let Some(most) = common::uint32(walk, "max_headers_count", most, 1..=u32::MAX) {
             limits.max_headers = most;
         }
     });
-    limits
+    (limits, longest)
 }
 
 /// Zero is no limit, to Envoy; a stream's own counts before that of idle streams.

@@ -2,6 +2,7 @@
 
 mod accepted;
 mod fields;
+mod ports;
 mod refused;
 
 use crate::decode::testing::{self, any};
