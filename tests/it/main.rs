@@ -45,6 +45,9 @@ mod life;
 #[cfg(unix)]
 mod mistakes;
 #[cfg(test)]
+#[cfg(unix)]
+mod otlp;
+#[cfg(test)]
 mod programs;
 #[cfg(test)]
 #[cfg(unix)]

@@ -38,6 +38,7 @@ pub(crate) mod decisions;
 mod drops;
 mod egress;
 pub(crate) mod events;
+mod exported;
 #[cfg(test)]
 mod fixture;
 mod histogram;
@@ -47,6 +48,8 @@ pub(crate) mod load;
 pub(crate) mod mesh;
 pub(crate) mod names;
 mod otel;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod peers;
 mod phases;
 pub(crate) mod port;
@@ -66,6 +69,8 @@ pub use changes::{Changed, Changes, Names};
 pub use connection::{ConnectionReport, TlsReport};
 pub use egress::{EgressDestination, MAX_DESTINATIONS, allow_list};
 pub use history::{ConfigurationOutcome, ConfigurationRecord, MAX_CONFIGURATIONS};
+#[cfg(feature = "otlp")]
+pub use otlp::{Otlp, OtlpCounts, OtlpExport};
 pub use phases::{Phase, Phases};
 pub use prometheus::CONTENT_TYPE as PROMETHEUS_CONTENT_TYPE;
 pub use report::{AttemptOutcome, AttemptReport, CallReport};

@@ -10,6 +10,7 @@
 
 use super::access_log;
 use super::cluster::ClusterCells;
+use super::exported::ExportCells;
 use super::histogram::HistogramSnapshot;
 use super::history::History;
 use super::identity::IdentityCells;
@@ -35,6 +36,7 @@ pub(crate) struct Registry {
     history: History,
     servers: Mutex<BTreeMap<Arc<str>, Arc<ListenerCells>>>,
     access_logs: Mutex<Vec<Arc<access_log::State>>>,
+    exported: ExportCells,
 }
 
 /// The value of one series.
@@ -133,6 +135,12 @@ impl Registry {
         }
     }
 
+    /// What became of the telemetry that is sent to a collector.
+    #[cfg_attr(not(any(feature = "otlp", test)), expect(dead_code, reason = "nothing is sent"))]
+    pub(crate) const fn exported(&self) -> &ExportCells {
+        &self.exported
+    }
+
     /// Appends everything as Prometheus text.
     pub(crate) fn prometheus(&self, out: &mut String) {
         super::prometheus::write(self, out);
@@ -166,6 +174,7 @@ impl Registry {
                 let logs = self.access_logs.lock().clone();
                 access_log::visit(&logs, metric, visit);
             }
+            Owner::Telemetry => self.exported.visit(metric, visit),
         }
     }
 
