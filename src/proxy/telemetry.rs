@@ -8,7 +8,7 @@ use mesh_tower::observe::{Otlp, OtlpExport};
 /// Arguments of telemetry.
 #[derive(Debug, clap::Args)]
 pub(super) struct TelemetryArguments {
-    /// Sends metrics to a collector that takes OTLP over gRPC: `http://127.0.0.1:4317`. Default: what
+    /// Sends metrics, and spans of what callers sampled, to a collector that takes OTLP over gRPC: `http://127.0.0.1:4317`. Default: what
     /// OTEL_EXPORTER_OTLP_ENDPOINT names, else nowhere. OpenTelemetry's other variables say the rest.
     #[arg(long, value_name = "URL", value_parser = endpoint)]
     otlp: Option<OtlpEndpoint>,

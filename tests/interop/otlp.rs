@@ -41,7 +41,7 @@ impl Proxy {
         command.args(["--otlp", &format!("http://127.0.0.1:{collector}")]);
         command.env("OTEL_SERVICE_NAME", "shop").env("OTEL_RESOURCE_ATTRIBUTES", "zone=eu%2d1");
         command.env("OTEL_METRIC_EXPORT_INTERVAL", "100");
-        command.env("OTEL_EXPORTER_OTLP_TIMEOUT", "300");
+        command.env("OTEL_EXPORTER_OTLP_TIMEOUT", "300").env("OTEL_BSP_SCHEDULE_DELAY", "100");
         let child = command.stdout(Stdio::null()).spawn().unwrap();
         let proxy = Self(child);
         let until = Instant::now() + PATIENCE;
@@ -81,8 +81,8 @@ fn mode(collector: &Peer, mode: &str) {
 }
 
 /// All that the collector took, oldest first.
-fn taken(collector: &Peer) -> Vec<Value> {
-    let text = ask(collector.ports[0], "GET", "/metrics");
+fn taken(collector: &Peer, page: &str) -> Vec<Value> {
+    let text = ask(collector.ports[0], "GET", page);
     let Value::Array(requests) = serde_json::from_str(&text).unwrap() else { panic!("{text}") };
     requests
 }
@@ -114,7 +114,7 @@ fn calls(request: &Value) -> Option<u64> {
 async fn eventually_calls(collector: &Peer, wanted: u64) -> Value {
     let until = Instant::now() + PATIENCE;
     loop {
-        let taken = taken(collector);
+        let taken = taken(collector, "/metrics");
         if let Some(found) = taken.into_iter().find(|request| calls(request) == Some(wanted)) {
             return found;
         }
@@ -189,7 +189,7 @@ async fn a_collector_that_hangs_is_down_or_busy_costs_no_call() {
     }
     let stats = ask(admin, "GET", "/stats");
     assert!(most <= stats.lines().count() as u64, "one batch: {most}");
-    assert!(taken(&collector).is_empty());
+    assert!(taken(&collector, "/metrics").is_empty());
     // Whoever is busy says when to come again, and is not asked before.
     mode(&collector, "busy");
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -204,4 +204,53 @@ async fn a_collector_that_hangs_is_down_or_busy_costs_no_call() {
         assert!(Instant::now() < until, "nothing is dropped");
         call(port, 20).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Go: tests/interop/install"]
+async fn a_collector_has_the_spans_of_what_its_callers_sampled() {
+    const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+    let (go, collector) = (crate::go::start(), collector());
+    let directory = tempfile::tempdir().unwrap();
+    let [port, admin] = free_ports();
+    let _proxy = Proxy::start(directory.path(), [port, admin], go.ports[0], collector.ports[1]);
+    let mesh = mesh(port, "");
+    let mut seen = Vec::new();
+    for traceparent in [None, Some("00"), Some("01")] {
+        let mut request = get(Version::HTTP_11, "/seen?secret");
+        if let Some(flags) = traceparent {
+            let value = format!("00-{TRACE}-b7ad6b7169203331-{flags}").parse().unwrap();
+            request.headers_mut().insert("traceparent", value);
+        }
+        seen.push(send(&mesh, request).await.json()["headers"]["traceparent"].clone());
+    }
+    assert_eq!(seen[0], Value::Null, "nothing is begun here");
+    assert_eq!(seen[1], format!("00-{TRACE}-b7ad6b7169203331-00"));
+    let until = Instant::now() + PATIENCE;
+    while figure(admin, "mesh_telemetry_exported_total{signal=\"spans\"}") < 2 {
+        assert!(Instant::now() < until, "no spans");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let requests = taken(&collector, "/traces");
+    assert!(!requests.iter().any(|request| request.to_string().contains("secret")));
+    let scopes = requests.iter().map(|request| &request["resourceSpans"][0]);
+    let scopes = scopes.inspect(|resource| {
+        let attributes = &resource["resource"]["attributes"];
+        assert_eq!(attribute(attributes, "service.name"), Some("shop"), "{resource}");
+    });
+    let spans = scopes.filter_map(|resource| resource["scopeSpans"][0]["spans"].as_array());
+    let spans: Vec<_> = spans.flatten().collect();
+    assert_eq!(spans.len(), 2, "{spans:?}");
+    let of = |kind: u64| spans.iter().find(|span| number(&span["kind"]) == kind).unwrap();
+    let (server, client) = (of(2), of(3));
+    assert_eq!((&server["traceId"], &client["traceId"]), (&TRACE.into(), &TRACE.into()));
+    assert_eq!(server["parentSpanId"], "b7ad6b7169203331");
+    assert_eq!(client["parentSpanId"], server["spanId"]);
+    let own = client["spanId"].as_str().unwrap();
+    assert_eq!(seen[2], format!("00-{TRACE}-{own}-01"));
+    assert_eq!(attribute(&server["attributes"], "mesh.listener"), Some("outbound|web"), "{server}");
+    assert_eq!(attribute(&client["attributes"], "mesh.cluster"), Some("app"), "{client}");
+    let time = |span: &Value, key: &str| number(&span[key]);
+    let inside = time(server, "startTimeUnixNano") <= time(client, "startTimeUnixNano");
+    assert!(inside && time(client, "startTimeUnixNano") < time(client, "endTimeUnixNano"));
 }

@@ -8,6 +8,8 @@
 //! - a value that can't be used is an error with the variable's name. OpenTelemetry warns and goes on, and then
 //!   nobody sees why figures are missing; a process that is about to start can say so;
 //! - nothing is exported unless something asks for it: an endpoint, or `OTEL_METRICS_EXPORTER=otlp`;
+//! - spans are made of requests that their callers sampled, and of others only if a share is asked for: what a proxy
+//!   begins, others pay for;
 //! - values of headers are credentials: no error and no `Debug` has them.
 //!
 //! | file | holds |
@@ -15,15 +17,18 @@
 //! | `endpoint.rs` | where a collector is |
 //! | `variables.rs` | what the environment says |
 //! | `retry.rs` | which failures are tried again, and when |
+//! | `sampler.rs` | of which requests spans are made |
 //!
 //! What it does not do: OTLP over HTTP, compression, logs.
 
 mod endpoint;
 mod retry;
+mod sampler;
 mod variables;
 
 pub use endpoint::OtlpEndpoint;
 pub use retry::{is_retryable, pause};
+pub use sampler::Sampler;
 
 use http::HeaderMap;
 use std::time::Duration;
@@ -37,11 +42,21 @@ use std::time::Duration;
 /// let settings = OtlpSettings::to(OtlpEndpoint::parse("http://127.0.0.1:4317").unwrap());
 /// assert_eq!(settings.interval.as_secs(), 60);
 /// ```
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct OtlpSettings {
     /// Who takes metrics; `None`: they are not exported.
     pub metrics: Option<OtlpTarget>,
+    /// Who takes spans; `None`: none are made.
+    pub traces: Option<OtlpTarget>,
+    /// Of which requests spans are made.
+    pub sampler: Sampler,
+    /// How many spans may wait; further ones are dropped. Default: 2,048.
+    pub max_spans: usize,
+    /// How many spans are sent at once. Default: 512.
+    pub span_batch: usize,
+    /// How long a span waits for others at most. Default: 5 s.
+    pub span_delay: Duration,
     /// From one export of metrics to the next. Default: 60 s.
     pub interval: Duration,
     /// Attributes of the resource, each key once. `service.name` and `service.instance.id` are added where they
@@ -80,14 +95,14 @@ impl OtlpSettings {
     /// Exports all that there is to `endpoint`, without headers.
     #[must_use]
     pub fn to(endpoint: OtlpEndpoint) -> Self {
-        let metrics = Some(OtlpTarget::new(endpoint));
-        Self { metrics, interval: INTERVAL, resource: Vec::new() }
+        let target = Some(OtlpTarget::new(endpoint));
+        Self { metrics: target.clone(), traces: target, ..Self::default() }
     }
 
     /// Whether there is nothing to export.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.metrics.is_none()
+        self.metrics.is_none() && self.traces.is_none()
     }
 
     /// An attribute of the resource, in place of one with this key.
@@ -103,6 +118,22 @@ impl OtlpSettings {
     #[must_use]
     pub fn resource(&self, key: &str) -> Option<&str> {
         self.resource.iter().find(|(held, _)| held == key).map(|(_, value)| &**value)
+    }
+}
+
+impl Default for OtlpSettings {
+    /// Nothing is exported.
+    fn default() -> Self {
+        Self {
+            metrics: None,
+            traces: None,
+            sampler: Sampler::default(),
+            max_spans: 2_048,
+            span_batch: 512,
+            span_delay: Duration::from_secs(5),
+            interval: INTERVAL,
+            resource: Vec::new(),
+        }
     }
 }
 

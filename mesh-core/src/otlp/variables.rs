@@ -1,6 +1,6 @@
 //! What the environment says: OpenTelemetry's variables, by a look-up that is an argument.
 
-use super::{INTERVAL, InvalidOtlp, OtlpEndpoint, OtlpSettings, OtlpTarget};
+use super::{InvalidOtlp, OtlpEndpoint, OtlpSettings, OtlpTarget, Sampler};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::ffi::OsString;
 use std::time::Duration;
@@ -9,6 +9,13 @@ const DISABLED: &str = "OTEL_SDK_DISABLED";
 const SERVICE: &str = "OTEL_SERVICE_NAME";
 const RESOURCE: &str = "OTEL_RESOURCE_ATTRIBUTES";
 const INTERVAL_OF_METRICS: &str = "OTEL_METRIC_EXPORT_INTERVAL";
+const SAMPLER: &str = "OTEL_TRACES_SAMPLER";
+const SHARE: &str = "OTEL_TRACES_SAMPLER_ARG";
+const DELAY: &str = "OTEL_BSP_SCHEDULE_DELAY";
+const QUEUE: &str = "OTEL_BSP_MAX_QUEUE_SIZE";
+const BATCH: &str = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE";
+/// The most spans that a variable may let wait.
+const MOST: usize = 65_536;
 /// The attribute that says which service it is.
 const SERVICE_NAME: &str = "service.name";
 /// Where a collector is, if an exporter is asked for and nothing says where.
@@ -35,6 +42,15 @@ const METRICS: Signal = Signal {
     compression: ["OTEL_EXPORTER_OTLP_METRICS_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"],
 };
 
+const TRACES: Signal = Signal {
+    exporter: "OTEL_TRACES_EXPORTER",
+    endpoint: ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"],
+    headers: ["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"],
+    timeout: ["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"],
+    protocol: ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"],
+    compression: ["OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"],
+};
+
 impl OtlpSettings {
     /// What `value` says of OpenTelemetry's variables, as `std::env::var_os` does. `endpoint` is an argument of the
     /// program, and comes before the variables that say where to.
@@ -48,17 +64,21 @@ impl OtlpSettings {
         value: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, InvalidOtlp> {
         let variables = Variables(&value);
-        let mut settings = Self { interval: INTERVAL, ..Self::default() };
+        let mut settings = Self::default();
         let disabled = variables.text(DISABLED)?;
         if disabled.is_some_and(|disabled| disabled.eq_ignore_ascii_case("true")) {
             return Ok(settings);
         }
-        settings.metrics = variables.target(&METRICS, endpoint)?;
+        settings.metrics = variables.target(&METRICS, endpoint.clone())?;
+        settings.traces = variables.target(&TRACES, endpoint)?;
         if settings.is_empty() {
             return Ok(settings);
         }
         if let Some(interval) = variables.time(INTERVAL_OF_METRICS)? {
             settings.interval = interval;
+        }
+        if settings.traces.is_some() {
+            variables.spans(&mut settings)?;
         }
         if let Some(list) = variables.text(RESOURCE)? {
             for (key, value) in pairs(&list).ok_or_else(|| {
@@ -149,6 +169,51 @@ impl Variables<'_> {
             "nothing is compressed: leave it out, or write `none`",
         )?;
         Ok(Some(target))
+    }
+
+    /// Of which requests, and how many wait.
+    fn spans(&self, settings: &mut OtlpSettings) -> Result<(), InvalidOtlp> {
+        settings.sampler = self.sampler()?;
+        if let Some(delay) = self.time(DELAY)? {
+            settings.span_delay = delay;
+        }
+        if let Some(most) = self.count(QUEUE)? {
+            settings.max_spans = most;
+            settings.span_batch = settings.span_batch.min(most);
+        }
+        if let Some(batch) = self.count(BATCH)? {
+            if batch > settings.max_spans {
+                let rule = "a batch must have room in the queue, `OTEL_BSP_MAX_QUEUE_SIZE`";
+                return Err(InvalidOtlp::new(BATCH, &batch.to_string(), rule));
+            }
+            settings.span_batch = batch;
+        }
+        Ok(())
+    }
+
+    fn sampler(&self) -> Result<Sampler, InvalidOtlp> {
+        let share = || {
+            let Some(text) = self.text(SHARE)? else { return Ok(1.0) };
+            let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+            share.ok_or_else(|| InvalidOtlp::new(SHARE, &text, "write a share from 0 to 1: `0.01`"))
+        };
+        match self.text(SAMPLER)?.as_deref() {
+            None | Some("parentbased_always_off") => Ok(Sampler::default()),
+            Some("parentbased_always_on") => Ok(Sampler::share(1.0)),
+            Some("parentbased_traceidratio") => share().map(Sampler::share),
+            Some(other) => {
+                let rule = "callers that have a trace decide: write `parentbased_always_off`, \
+                            `parentbased_always_on` or `parentbased_traceidratio`";
+                Err(InvalidOtlp::new(SAMPLER, other, rule))
+            }
+        }
+    }
+
+    fn count(&self, name: &'static str) -> Result<Option<usize>, InvalidOtlp> {
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        let count = text.parse().ok().filter(|count| (1..=MOST).contains(count));
+        let rule = "write a whole number of spans from 1 to 65536";
+        count.map(Some).ok_or_else(|| InvalidOtlp::new(name, &text, rule))
     }
 
     /// There is one value that can be used.

@@ -11,12 +11,16 @@ label_values! {
     pub(crate) enum Signal {
         /// Points of metrics.
         Metrics = "metrics",
+        /// Spans.
+        Spans = "spans",
     }
 }
 
 label_values! {
     /// Why something was dropped (label `reason` of `mesh_telemetry_dropped_total`).
     pub(crate) enum Lost {
+        /// There was no room for it.
+        QueueFull = "queue_full",
         /// The collector could not be reached, or said that it has trouble, until there was no time left.
         ExportFailed = "export_failed",
         /// It did not answer in time.
@@ -57,6 +61,21 @@ impl ExportCells {
     /// So many wait now, or are on their way.
     pub(crate) fn queued(&self, signal: Signal, items: u64) {
         self.of(signal).queued.store(items, Ordering::Relaxed);
+    }
+
+    /// One more waits; how many those are now.
+    pub(crate) fn entered(&self, signal: Signal) -> u64 {
+        self.of(signal).queued.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// So many that waited do not any more.
+    pub(crate) fn left(&self, signal: Signal, items: u64) {
+        let fewer = |queued: u64| Some(queued.saturating_sub(items));
+        let _always = self
+            .of(signal)
+            .queued
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer)
+            .is_ok();
     }
 
     /// How many of `signal` were exported, how many were dropped, and how many wait.

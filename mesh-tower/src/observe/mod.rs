@@ -12,9 +12,9 @@
 //! - what leaves the configuration leaves the metrics; what stays goes on counting;
 //! - telemetry fails open: nothing here can refuse or delay a call.
 //!
-//! Not here: spans. They go through [`tracing`] where calls are driven: one of target `mesh::call` for
-//! each call and one of target `mesh::attempt` for each attempt, both of level debug, both until the end
-//! of the response body. Without a subscriber that wants them they cost nothing to speak of.
+//! Spans of sampled requests go to a collector, with the feature `otlp`. Others go through [`tracing`] where
+//! calls are driven: one of target `mesh::call` for each call and one of target `mesh::attempt` for each
+//! attempt, both of level debug, both until the end of the response body. Without a subscriber that wants them they cost nothing to speak of.
 //!
 //! # Metrics
 //!
@@ -61,6 +61,7 @@ pub(crate) mod server;
 mod server_time;
 pub(crate) mod source;
 pub(crate) mod span;
+pub(crate) mod spans;
 pub(crate) mod target;
 mod trace_context;
 

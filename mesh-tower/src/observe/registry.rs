@@ -19,10 +19,11 @@ use super::names::{Metric, Owner};
 use super::port::PortCells;
 use super::server::ListenerCells;
 use super::source::SourceCells;
+use super::spans::Spans;
 use super::target::{TargetCells, TargetLabels};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// The live cells of a mesh.
 #[derive(Default)]
@@ -36,7 +37,8 @@ pub(crate) struct Registry {
     history: History,
     servers: Mutex<BTreeMap<Arc<str>, Arc<ListenerCells>>>,
     access_logs: Mutex<Vec<Arc<access_log::State>>>,
-    exported: ExportCells,
+    exported: Arc<ExportCells>,
+    spans: OnceLock<Arc<Spans>>,
 }
 
 /// The value of one series.
@@ -137,8 +139,19 @@ impl Registry {
 
     /// What became of the telemetry that is sent to a collector.
     #[cfg_attr(not(any(feature = "otlp", test)), expect(dead_code, reason = "nothing is sent"))]
-    pub(crate) const fn exported(&self) -> &ExportCells {
+    pub(crate) const fn exported(&self) -> &Arc<ExportCells> {
         &self.exported
+    }
+
+    /// Where spans go; `None`: nobody wants them.
+    pub(crate) fn spans(&self) -> Option<&Arc<Spans>> {
+        self.spans.get()
+    }
+
+    /// Spans go there from now on; false: they go elsewhere already.
+    #[cfg_attr(not(any(feature = "otlp", test)), expect(dead_code, reason = "nothing is sent"))]
+    pub(crate) fn set_spans(&self, spans: Arc<Spans>) -> bool {
+        self.spans.set(spans).is_ok()
     }
 
     /// Appends everything as Prometheus text.

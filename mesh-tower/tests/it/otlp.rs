@@ -1,4 +1,4 @@
-//! Metrics sent to a collector, which is a server of the protocol that OpenTelemetry publishes.
+//! Metrics and spans sent to a collector, which is a server of the protocol that OpenTelemetry publishes.
 
 use crate::fixture::{at, eventually, get, idle, outcome, reply, simple};
 use mesh_core::otlp::{OtlpEndpoint, OtlpSettings};
@@ -11,9 +11,16 @@ use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::
 use opentelemetry_proto::tonic::collector::metrics::v1::{
     ExportMetricsPartialSuccess, ExportMetricsServiceRequest, ExportMetricsServiceResponse,
 };
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::{HistogramDataPoint, number_data_point::Value};
+use opentelemetry_proto::tonic::trace::v1::Span;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -40,6 +47,7 @@ struct Kept {
     /// What it does first; then it takes all.
     acts: VecDeque<Act>,
     taken: Vec<ExportMetricsServiceRequest>,
+    spans: Vec<Span>,
     headers: Vec<String>,
     asked: usize,
 }
@@ -75,6 +83,19 @@ impl MetricsService for Collector {
     }
 }
 
+#[tonic::async_trait]
+impl TraceService for Collector {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        let resources = request.into_inner().resource_spans;
+        let scopes = resources.into_iter().flat_map(|resource| resource.scope_spans);
+        self.0.lock().spans.extend(scopes.flat_map(|scope| scope.spans));
+        Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
 impl Collector {
     async fn start(acts: impl IntoIterator<Item = Act>) -> (Self, SocketAddr) {
         let collector = Self::default();
@@ -84,6 +105,7 @@ impl Collector {
         let server = MetricsServiceServer::new(collector.clone());
         let serve = tonic::transport::Server::builder()
             .add_service(server)
+            .add_service(TraceServiceServer::new(collector.clone()))
             .serve_with_incoming(TcpListenerStream::new(listener));
         tokio::spawn(serve);
         (collector, address)
@@ -293,4 +315,48 @@ async fn without_an_exporter_nothing_is_said_of_it() {
     let export = Otlp::new(OtlpSettings::default()).start(&mesh).unwrap();
     assert_eq!(export.counts(), OtlpCounts::default());
     assert!(!mesh.metrics().prometheus_text().contains("mesh_telemetry_"));
+}
+
+const CALLER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0";
+
+#[tokio::test]
+async fn attempts_of_sampled_traces_are_spans_and_parents() {
+    let (collector, address) = Collector::start([]).await;
+    let network = MemoryNetwork::new();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&seen);
+    let _server = network.serve_fn(at(1), move |request| {
+        let traceparent = request.headers()["traceparent"].to_str().unwrap().to_owned();
+        noted.lock().push(traceparent);
+        async { reply(404, "nothing") }
+    });
+    let mesh = simple(&network, 1, |_| {});
+    let export = Otlp::new(settings(address)).start(&mesh).unwrap();
+    for flag in ["0", "1"] {
+        let mut request = get("/a?secret=1");
+        let value = format!("{CALLER}{flag}").parse().unwrap();
+        request.headers_mut().insert("traceparent", value);
+        assert!(outcome(&mesh, request).await.is_ok());
+    }
+    idle(&mesh).await;
+    export.stop().await;
+    let kept = collector.0.lock();
+    let [span] = &*kept.spans else { panic!("{:?}", kept.spans) };
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    assert_eq!(hex(&span.trace_id), "0af7651916cd43dd8448eb211c80319c");
+    assert_eq!(hex(&span.parent_span_id), "b7ad6b7169203331");
+    let [unsampled, sampled] = <[String; 2]>::try_from(seen.lock().clone()).unwrap();
+    assert_eq!(unsampled, format!("{CALLER}0"), "as it came");
+    let own = format!("00-0af7651916cd43dd8448eb211c80319c-{}-01", hex(&span.span_id));
+    assert_eq!(sampled, own);
+    assert_eq!((&*span.name, span.kind, span.flags), ("GET", 3, 1));
+    assert!(span.start_time_unix_nano < span.end_time_unix_nano);
+    assert_eq!(span.status.as_ref().unwrap().code, 2, "of a client 404 is an error");
+    let attributes: Vec<_> = span.attributes.iter().map(|pair| &*pair.key).collect();
+    for key in ["url.path", "mesh.cluster", "network.peer.address", "http.response.status_code"] {
+        assert!(attributes.contains(&key), "{attributes:?}");
+    }
+    assert!(!format!("{span:?}").contains("secret"), "{span:?}");
+    let text = mesh.metrics().prometheus_text();
+    assert!(text.contains("mesh_telemetry_exported_total{signal=\"spans\"} 1\n"), "{text}");
 }

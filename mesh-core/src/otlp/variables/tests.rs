@@ -26,7 +26,10 @@ fn nothing_is_exported_unless_something_asks_for_it() {
     let asked = metrics(&[("OTEL_METRICS_EXPORTER", "otlp")]);
     assert_eq!(asked.endpoint.to_string(), "http://localhost:4317");
     assert_eq!(asked.timeout, Duration::from_secs(10));
-    assert!(read(&[TO, ("OTEL_METRICS_EXPORTER", "none")]).unwrap().is_empty());
+    let neither = [TO, ("OTEL_METRICS_EXPORTER", "none"), ("OTEL_TRACES_EXPORTER", "none")];
+    assert!(read(&neither).unwrap().is_empty());
+    let spans = read(&neither[..2]).unwrap();
+    assert!(spans.metrics.is_none() && spans.traces.is_some());
     for (value, empty) in [("true", true), ("TRUE", true), ("false", false), ("1", false)] {
         assert_eq!(read(&[TO, ("OTEL_SDK_DISABLED", value)]).unwrap().is_empty(), empty, "{value}");
     }
@@ -106,4 +109,33 @@ fn what_cant_be_used_is_named() {
     );
     // Where nothing is exported, nothing is asked.
     assert!(read(&[("OTEL_EXPORTER_OTLP_TIMEOUT", "ten")]).unwrap().is_empty());
+}
+
+#[test]
+fn callers_decide_of_which_requests_spans_are_made() {
+    let sampler = |set: &[(&str, &str)]| read(&[&[TO], set].concat()).unwrap().sampler;
+    let off = ("OTEL_TRACES_SAMPLER", "parentbased_always_off");
+    let ratio = ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio");
+    assert_eq!((sampler(&[]), sampler(&[off])), (Sampler::default(), Sampler::default()));
+    assert_eq!(sampler(&[("OTEL_TRACES_SAMPLER", "parentbased_always_on")]), Sampler::share(1.0));
+    assert_eq!(sampler(&[ratio, ("OTEL_TRACES_SAMPLER_ARG", "0.25")]), Sampler::share(0.25));
+    assert_eq!(sampler(&[ratio]), Sampler::share(1.0));
+    refused(&[TO, ("OTEL_TRACES_SAMPLER", "always_on")], &["always_on", "parentbased_always_on"]);
+    for share in ["2", "-0.1", "nan", "half"] {
+        refused(&[TO, ratio, ("OTEL_TRACES_SAMPLER_ARG", share)], &["SAMPLER_ARG` is", share]);
+    }
+}
+
+#[test]
+fn spans_that_wait_are_bounded() {
+    let settings = read(&[TO]).unwrap();
+    assert_eq!((settings.max_spans, settings.span_batch), (2_048, 512));
+    assert_eq!(settings.span_delay, Duration::from_secs(5));
+    let (queue, batch) = ("OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE");
+    let settings = read(&[TO, (queue, "100"), ("OTEL_BSP_SCHEDULE_DELAY", "20")]).unwrap();
+    assert_eq!((settings.max_spans, settings.span_batch), (100, 100));
+    assert_eq!(settings.span_delay, Duration::from_millis(20));
+    assert_eq!(read(&[TO, (batch, "7")]).unwrap().span_batch, 7);
+    refused(&[TO, (queue, "0")], &[queue, "from 1 to 65536"]);
+    refused(&[TO, (queue, "10"), (batch, "11")], &[batch, "`11`", "room in the queue"]);
 }

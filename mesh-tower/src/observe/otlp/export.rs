@@ -2,11 +2,11 @@
 
 use super::super::exported::{Lost, Signal};
 use super::super::registry::Registry;
+use super::super::spans::unix_nanos;
 use super::answer::Partial;
 use super::link::{self, Link};
 use super::metrics::{self, Request};
 use super::starts::Starts;
-use crate::clock;
 use crate::net::Draw;
 use mesh_core::Random as _;
 use mesh_core::otlp::OtlpTarget;
@@ -16,9 +16,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 /// How long the last batch may take.
-const LAST: Duration = Duration::from_secs(2);
+pub(super) const LAST: Duration = Duration::from_secs(2);
 /// How long the one before it may go on once the end has come.
-const GRACE: Duration = Duration::from_secs(1);
+pub(super) const GRACE: Duration = Duration::from_secs(1);
 
 /// Sends all metrics at each interval.
 pub(super) struct MetricsExport {
@@ -41,7 +41,7 @@ impl MetricsExport {
     ) -> Self {
         let link = Link::new(target, link::METRICS);
         let starts = Starts::new(unix_nanos());
-        Self { registry, link, interval, resource, starts, warnings: Warnings::default() }
+        Self { registry, link, interval, resource, starts, warnings: Warnings::of("metrics") }
     }
 
     /// Exports until it is stopped, or whoever could stop it is gone, and once more.
@@ -110,8 +110,9 @@ impl MetricsExport {
 }
 
 /// What the log hears: when telemetry is lost and when it comes again, and not each time.
-#[derive(Default)]
-struct Warnings {
+pub(super) struct Warnings {
+    /// Of what.
+    what: &'static str,
     /// The last batch could not be sent.
     failing: bool,
     /// A part of one was refused.
@@ -119,35 +120,36 @@ struct Warnings {
 }
 
 impl Warnings {
-    fn batch(&mut self, target: &OtlpTarget, failed: Option<&str>) {
-        let to = &target.endpoint;
+    /// Of what is exported.
+    pub(super) const fn of(what: &'static str) -> Self {
+        Self { what, failing: false, refused: false }
+    }
+
+    /// A batch was sent, or not.
+    pub(super) fn batch(&mut self, target: &OtlpTarget, failed: Option<&str>) {
+        let (what, to) = (self.what, &target.endpoint);
         match failed {
             Some(error) if !self.failing => tracing::warn!(
                 target: "mesh::otlp", %error,
-                "metrics can't be exported to {to}: they are dropped, and the next ones are tried; \
+                "{what} can't be exported to {to}: they are dropped, and the next ones are tried; \
                  is a collector there that takes OTLP over gRPC?"
             ),
             None if self.failing => {
-                tracing::info!(target: "mesh::otlp", "metrics are exported to {to} again");
+                tracing::info!(target: "mesh::otlp", "{what} are exported to {to} again");
             }
             Some(_) | None => {}
         }
         self.failing = failed.is_some();
     }
 
-    fn refused(&mut self, target: &OtlpTarget, partial: &Partial) {
+    /// A batch was taken, this part of it excepted.
+    pub(super) fn refused(&mut self, target: &OtlpTarget, partial: &Partial) {
         if partial.rejected > 0 && !self.refused {
             self.refused = true;
             tracing::warn!(
                 target: "mesh::otlp", rejected = partial.rejected, message = %partial.message,
-                "{} refuses some points of metrics; this is told once", target.endpoint
+                "{} refuses a part of the {}; this is told once", target.endpoint, self.what
             );
         }
     }
-}
-
-/// Today, in nanoseconds since the Unix epoch.
-fn unix_nanos() -> u64 {
-    let (wall, nanos) = clock::wall_exactly();
-    wall.as_unix_seconds().saturating_mul(1_000_000_000).saturating_add(u64::from(nanos))
 }

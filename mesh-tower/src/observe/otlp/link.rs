@@ -20,6 +20,9 @@ use tonic::{Request, Status};
 /// The method that takes metrics.
 pub(super) const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 
+/// The method that takes spans.
+pub(super) const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+
 /// To one collector, for one signal.
 pub(super) struct Link {
     target: OtlpTarget,

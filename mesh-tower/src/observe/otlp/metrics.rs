@@ -23,9 +23,9 @@ const CUMULATIVE: u64 = 2;
 
 /// What is sent at once.
 pub(super) struct Request {
-    /// `ExportMetricsServiceRequest`.
+    /// `ExportMetricsServiceRequest`, or its like.
     pub(super) message: Bytes,
-    /// Its points.
+    /// Its points, or spans.
     pub(super) items: u64,
 }
 
@@ -116,16 +116,21 @@ impl Writer<'_> {
         Message(&mut message).message(1, |resource| {
             resource.bytes(1, self.resource);
             resource.message(2, |scope| {
-                scope.message(1, |scope| {
-                    scope.text(1, env!("CARGO_PKG_NAME"));
-                    scope.text(2, env!("CARGO_PKG_VERSION"));
-                });
+                own_scope(scope);
                 scope.0.append(&mut self.metrics);
             });
         });
         let items = std::mem::take(&mut self.items);
         self.requests.push(Request { message: message.into(), items });
     }
+}
+
+/// `InstrumentationScope`, the first field of all scopes.
+pub(super) fn own_scope(scope: &mut Message<'_>) {
+    scope.message(1, |scope| {
+        scope.text(1, env!("CARGO_PKG_NAME"));
+        scope.text(2, env!("CARGO_PKG_VERSION"));
+    });
 }
 
 /// A series, by what it is of.

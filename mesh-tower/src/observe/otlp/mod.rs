@@ -12,6 +12,8 @@
 //!   later is tried again, with waits that grow and differ ([`mesh_core::otlp`]).
 //! - What was exported, what was dropped and why, and what waits is counted: `mesh_telemetry_exported_total`,
 //!   `mesh_telemetry_dropped_total`, `mesh_telemetry_queued`.
+//! - Spans are of requests that are sampled ([`Sampler`](mesh_core::otlp::Sampler)); a queue holds those that wait, and
+//!   what finds no room in it is dropped.
 //! - Memory: one encoding of all series, in requests of 1 MiB, and 100 bytes for each series.
 //!
 //! ```text
@@ -21,7 +23,8 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `metrics.rs`, `starts.rs` | cells → requests; since when each series counts |
+//! | `metrics.rs`, `starts.rs`, `export.rs` | cells → requests; since when each series counts; when they are sent |
+//! | `traces.rs` | spans that have ended → requests, and when they are sent |
 //! | `wire.rs` | protobuf |
 //! | `link.rs`, `dial.rs` | requests → answers, connections |
 //! | `answer.rs` | what answers say |
@@ -32,19 +35,22 @@ mod export;
 mod link;
 mod metrics;
 mod starts;
+mod traces;
 mod wire;
 
 use super::exported::Signal;
 use super::registry::Registry;
+use super::spans::Spans;
 use crate::Mesh;
 use crate::net::Draw;
 use export::MetricsExport;
 use mesh_core::Random as _;
-use mesh_core::otlp::OtlpSettings;
+use mesh_core::otlp::{OtlpSettings, OtlpTarget};
 use std::sync::Arc;
 use std::{fmt, io, thread};
 use tokio::runtime;
 use tokio::sync::{oneshot, watch};
+use traces::TracesExport;
 use wire::Message;
 
 /// An exporter of OTLP that has not begun.
@@ -74,7 +80,7 @@ pub struct OtlpExport {
     registry: Arc<Registry>,
 }
 
-/// What became of the points of metrics.
+/// What became of the points of metrics, or of spans.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OtlpCounts {
@@ -105,16 +111,39 @@ impl Otlp {
         let (end, ended) = oneshot::channel();
         let export = OtlpExport { stop, ended, registry: Arc::clone(&registry) };
         let settings = self.0;
-        let Some(target) = settings.metrics.clone() else { return Ok(export) };
-        if target.endpoint.is_secure() && !dial::HAS_TLS {
+        if settings.is_empty() {
+            return Ok(export);
+        }
+        let targets = [&settings.metrics, &settings.traces];
+        let secure = |target: &&OtlpTarget| target.endpoint.is_secure();
+        if let Some(target) = targets.into_iter().flatten().find(secure).filter(|_| !dial::HAS_TLS)
+        {
             let message = format!("{}: built without the feature `tls`", target.endpoint);
             return Err(io::Error::new(io::ErrorKind::Unsupported, message));
         }
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        registry.exported().begun(Signal::Metrics);
-        let metrics = MetricsExport::new(registry, target, settings.interval, resource(&settings));
+        let resource = resource(&settings);
+        let traces = traces(&settings, &registry, &resource);
+        let metrics = settings.metrics.map(|target| {
+            registry.exported().begun(Signal::Metrics);
+            MetricsExport::new(registry, target, settings.interval, resource)
+        });
         let run = move || {
-            runtime.block_on(metrics.run(stopped));
+            let also = stopped.clone();
+            runtime.block_on(async {
+                tokio::join!(
+                    async {
+                        if let Some(metrics) = metrics {
+                            metrics.run(stopped).await;
+                        }
+                    },
+                    async {
+                        if let Some(traces) = traces {
+                            traces.run(also).await;
+                        }
+                    }
+                )
+            });
             // A name that is still being looked up is not waited for.
             runtime.shutdown_background();
             drop(end);
@@ -122,6 +151,24 @@ impl Otlp {
         thread::Builder::new().name("mesh-otlp".to_owned()).spawn(run)?;
         Ok(export)
     }
+}
+
+/// From now on spans are made.
+fn traces(
+    settings: &OtlpSettings,
+    registry: &Arc<Registry>,
+    resource: &[u8],
+) -> Option<TracesExport> {
+    let target = settings.traces.clone()?;
+    let size = (settings.max_spans, settings.span_batch);
+    let (spans, ended) = Spans::new(settings.sampler, size, registry.exported());
+    // Another exporter has them.
+    if !registry.set_spans(spans) {
+        return None;
+    }
+    registry.exported().begun(Signal::Spans);
+    let often = (settings.span_batch, settings.span_delay);
+    Some(TracesExport::new(Arc::clone(registry), target, ended, often, resource.to_vec()))
 }
 
 impl OtlpExport {
@@ -138,7 +185,17 @@ impl OtlpExport {
     /// What became of the points of metrics so far.
     #[must_use]
     pub fn counts(&self) -> OtlpCounts {
-        let [exported, dropped, queued] = self.registry.exported().counts(Signal::Metrics);
+        self.of(Signal::Metrics)
+    }
+
+    /// What became of the spans so far.
+    #[must_use]
+    pub fn span_counts(&self) -> OtlpCounts {
+        self.of(Signal::Spans)
+    }
+
+    fn of(&self, signal: Signal) -> OtlpCounts {
+        let [exported, dropped, queued] = self.registry.exported().counts(signal);
         OtlpCounts { exported, dropped, queued }
     }
 }

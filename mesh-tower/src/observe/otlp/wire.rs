@@ -37,6 +37,12 @@ impl Message<'_> {
         self.0.extend_from_slice(&value.to_le_bytes());
     }
 
+    /// `fixed32`.
+    pub(super) fn fixed32(&mut self, field: u32, value: u32) {
+        self.tag(field, FIXED32);
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
     /// `repeated fixed64`, packed, of `count` values.
     pub(super) fn packed64(&mut self, field: u32, count: usize, values: impl Iterator<Item = u64>) {
         self.tag(field, LENGTH);
@@ -63,6 +69,7 @@ impl Message<'_> {
 const VARINT: u32 = 0;
 const FIXED64: u32 = 1;
 const LENGTH: u32 = 2;
+const FIXED32: u32 = 5;
 
 /// Seven bits a byte, the lowest first, and how many there are.
 fn varint_bytes(mut value: u64) -> ([u8; 10], usize) {
@@ -99,7 +106,7 @@ pub(super) fn fields(message: &Bytes, mut visit: impl FnMut(u64, Field)) -> Opti
             }
             FIXED64 => 8,
             LENGTH => usize::try_from(varint(&mut rest)?).ok()?,
-            5 => 4,
+            FIXED32 => 4,
             _ => return None,
         };
         if length > rest.remaining() {
