@@ -47,6 +47,7 @@ mod json;
 pub mod lb;
 pub mod local_reply;
 pub mod model;
+pub mod otlp;
 pub mod outcome;
 pub mod outlier;
 pub mod overload;

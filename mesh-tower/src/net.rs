@@ -12,6 +12,7 @@ use crate::observe::access_log::Logs;
 use crate::observe::cluster::{ClusterCells, LocalityCells};
 use crate::observe::events::{CloseReason, Security};
 use crate::observe::registry::Registry;
+use crate::observe::spans::Spans;
 use crate::observe::target::{self, TargetCells};
 use crate::route::DIRECT;
 use crate::source::demand::Interests;
@@ -192,6 +193,11 @@ impl NetCluster {
             self.shared.registry.target(&target::TargetLabels { virtual_host, route, cluster })
         };
         Arc::clone(self.direct.get_or_init(make))
+    }
+
+    /// Where spans of attempts go; `None`: nobody wants them.
+    pub(crate) fn spans(&self) -> Option<&Arc<Spans>> {
+        self.shared.registry.spans()
     }
 
     /// Tells the driver that an endpoint crossed a threshold.

@@ -13,6 +13,7 @@ use crate::observe::Phases;
 use crate::observe::access_log::CallLine;
 use crate::observe::cluster::LocalityCells;
 use crate::observe::span::ThinSpan;
+use crate::observe::spans::BegunSpan;
 use crate::options::CallOptions;
 use http::{Request, response};
 use mesh_core::Timestamp;
@@ -63,6 +64,8 @@ pub(crate) struct Attempt {
     pub(crate) started: Timestamp,
     /// When the attempt is given up: a guard dropped at or after it reports a timeout.
     pub(crate) deadline: Option<Timestamp>,
+    /// What a collector is told of it, if it is sampled.
+    pub(crate) traced: Option<Box<BegunSpan>>,
 }
 
 /// One attempt with its endpoint.
@@ -79,6 +82,8 @@ pub(crate) struct Picked {
     /// How long the attempt waited before that for an endpoint to be there.
     pub(crate) waited: Duration,
     pub(crate) deadline: Option<Timestamp>,
+    /// What a collector is told of it, if it is sampled.
+    pub(crate) traced: Option<Box<BegunSpan>>,
 }
 
 /// An attempt that is out, as its call sees it: where it is, so that another goes elsewhere, and so

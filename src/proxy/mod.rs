@@ -15,6 +15,7 @@ mod drain;
 mod running;
 mod signals;
 mod takeover;
+mod telemetry;
 mod wrap;
 
 use crate::cli::{Failure, time};
@@ -22,6 +23,7 @@ use crate::output;
 use access_log::AccessLogArguments;
 use admin::Admin;
 use configuration::ConfigurationArguments;
+use mesh_core::otlp::OtlpSettings;
 use mesh_tower::observe::AccessLog;
 use mesh_tower::proxy::Proxy;
 use mesh_tower::{Builder, Mesh, OverloadLimits};
@@ -34,6 +36,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+use telemetry::TelemetryArguments;
 use wrap::{Ended, Wrapped};
 
 /// Arguments of `mesh proxy`.
@@ -60,6 +63,8 @@ pub(crate) struct Arguments {
     takeover: Option<PathBuf>,
     #[command(flatten)]
     access_log: AccessLogArguments,
+    #[command(flatten)]
+    telemetry: TelemetryArguments,
     /// A command that is run once the ports are open. The proxy ends with it, and with its exit code.
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -78,6 +83,7 @@ fn size(text: &str) -> Result<u64, String> {
 
 /// Passes on until a signal, or the command, ends it.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let telemetry = arguments.telemetry.settings()?;
     let mesh = arguments.configuration.builder()?;
     let logging = output::log_reloadable();
     let failed = |error| Failure::new("runtime", format!("can't start: {error}"));
@@ -92,7 +98,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         }
     };
     let runtime = builder.enable_all().build().map_err(failed)?;
-    let code = runtime.block_on(serve(arguments, mesh, logging));
+    let code = runtime.block_on(serve(arguments, mesh, (logging, telemetry)));
     // What a thread waits for outside of it (a file, a name) is waited for no longer.
     runtime.shutdown_background();
     code
@@ -101,7 +107,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 async fn serve(
     arguments: &Arguments,
     mesh: Builder,
-    logging: output::Logging,
+    (logging, telemetry): (output::Logging, OtlpSettings),
 ) -> Result<ExitCode, Failure> {
     let mut signals = Signals::new()?;
     let path = arguments.takeover.as_deref();
@@ -110,6 +116,7 @@ async fn serve(
     let limits = OverloadLimits::new();
     let limits = arguments.memory_limit.map_or(limits, |bytes| limits.memory(bytes));
     let mesh = build(mesh.overload(limits), log.clone())?;
+    let exporting = telemetry::start(telemetry, &mesh)?;
     let admin = Admin::start(&mesh, arguments.admin, (logging, &mut taken))?;
     if let Some(signal) = ready(&mesh, log.as_ref(), &mut signals).await? {
         return Ok(ExitCode::from(signals::code(signal)));
@@ -140,7 +147,12 @@ async fn serve(
     }
     // Who asks now finds nobody, instead of one that has nothing to give.
     running.handover = None;
-    drain::all(&mut running, end, arguments.drain_timeout).await.map(ExitCode::from)
+    let code = drain::all(&mut running, end, arguments.drain_timeout).await;
+    // What was drained is counted, too.
+    if let Some(exporting) = exporting {
+        exporting.stop().await;
+    }
+    code.map(ExitCode::from)
 }
 
 /// Waits until the mesh is ready: who we are may come later than what is to be done. A signal that ends it before.

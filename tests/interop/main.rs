@@ -34,6 +34,7 @@ mod nginx;
 mod node;
 mod opa;
 mod openssl;
+mod otlp;
 mod polyglot;
 mod process;
 mod promtool;

@@ -48,6 +48,9 @@ mod life;
 #[cfg(unix)]
 mod mistakes;
 #[cfg(test)]
+#[cfg(unix)]
+mod otlp;
+#[cfg(test)]
 mod programs;
 #[cfg(test)]
 #[cfg(unix)]

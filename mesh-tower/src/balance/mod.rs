@@ -126,10 +126,10 @@ fn place(
     if attempt.target.forward().wants_endpoint_hostname() {
         rewrite_host(&mut attempt.request, set, index);
     }
-    let Attempt { request, target, grpc, number, started, deadline, .. } = attempt;
+    let Attempt { request, target, grpc, number, started, deadline, traced, .. } = attempt;
     let in_flight = InFlight::begin(target, endpoint, priority);
     let waited = now.saturating_duration_since(started);
-    Picked { request, in_flight, locality, grpc, number, started: now, waited, deadline }
+    Picked { request, in_flight, locality, grpc, number, started: now, waited, deadline, traced }
 }
 
 /// The attempt found nobody among the endpoints counted.

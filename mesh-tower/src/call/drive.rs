@@ -98,7 +98,7 @@ impl Drive {
         facts.options.timeout = options.timeout;
         facts.options.no_retry = options.no_retry;
         facts.options.wait_for_ready = options.wait_for_ready;
-        let trace = Trace::of(&request, inbound);
+        let trace = Trace::of(&request, inbound, target.cluster().attached().spans());
         let machine = Call::new(&target.call_policy(), facts, started);
         target.cluster().budget().deposit();
         let slots = Slots::new(Arc::clone(&target));
@@ -177,8 +177,10 @@ impl Drive {
             trace: self.trace.as_deref(),
         }
         .write(&mut request);
+        let traced = self.trace.as_ref().and_then(|trace| trace.begin(&mut request, self.grpc));
         Some(Attempt {
             request,
+            traced,
             hash: self.hash.hash,
             previous: self.previous.clone(),
             max_reselect: target.max_reselect(),

@@ -1,12 +1,15 @@
 //! What an attempt tells the next hop: the headers of the table in [`call`](super).
 
 use crate::inbound_context::Inbound;
+use crate::net::Draw;
+use crate::observe::spans::{BegunSpan, SpanKind, Spans};
 use crate::observe::{TraceContext, TraceState};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use mesh_core::Timestamp;
 use mesh_core::call::AttemptCounts;
 use mesh_core::call::deadline::{expected_rq_timeout_ms, grpc_timeout, parse_grpc_timeout};
 use mesh_core::call::headers::AttemptHeaders;
+use std::sync::Arc;
 
 // A static: a constant would be made and dropped for each look-up.
 static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
@@ -32,18 +35,37 @@ pub(super) struct Propagation<'a> {
 pub(super) struct Trace {
     context: TraceContext,
     state: Option<TraceState>,
+    /// Where spans of its attempts go.
+    spans: Option<Arc<Spans>>,
 }
 
 impl Trace {
-    /// `None`: there is none, or the request says it already.
-    pub(super) fn of<B>(request: &Request<B>, inbound: Option<Inbound>) -> Option<Box<Self>> {
+    /// `None`: there is none, or the request says it already and nobody wants spans of it.
+    pub(super) fn of<B>(
+        request: &Request<B>,
+        inbound: Option<Inbound>,
+        spans: Option<&Arc<Spans>>,
+    ) -> Option<Box<Self>> {
+        if request.headers().contains_key(TraceContext::TRACEPARENT) {
+            let (context, state) = spans.and_then(|_| TraceContext::extract(request.headers()))?;
+            let spans = spans.filter(|_| context.is_sampled()).map(Arc::clone);
+            return spans.is_some().then(|| Box::new(Self { context, state, spans }));
+        }
         let own = request.extensions().get::<TraceContext>().copied();
         let context = own.or_else(|| inbound?.trace_context())?;
-        if request.headers().contains_key(TraceContext::TRACEPARENT) {
-            return None;
-        }
         let state = request.extensions().get::<TraceState>().cloned();
-        Some(Box::new(Self { context, state }))
+        let spans = spans.filter(|_| context.is_sampled()).map(Arc::clone);
+        Some(Box::new(Self { context, state, spans }))
+    }
+
+    /// Begins the span of an attempt, which `request` names from now on; `None`: nobody wants it.
+    pub(super) fn begin<B>(&self, request: &mut Request<B>, grpc: bool) -> Option<Box<BegunSpan>> {
+        let spans = self.spans.as_ref()?;
+        let own = (self.context.child(&mut Draw), Some(self.context));
+        let head = (request.method(), request.uri(), request.headers());
+        let span = spans.begin(SpanKind::Client, own, head, grpc);
+        request.headers_mut().insert(TraceContext::TRACEPARENT, span.context().header_value());
+        Some(span)
     }
 }
 
@@ -130,12 +152,12 @@ mod tests {
         let expected = Propagation { expected_timeout: true, ..plain };
         assert_eq!(added(expected, 1, 0), ["x-envoy-expected-rq-timeout-ms: 250"]);
         let context = TraceContext::parse(PARENT.as_bytes()).unwrap();
-        let trace = Trace { context, state: None };
+        let trace = Trace { context, state: None, spans: None };
         let parent = || format!("traceparent: {PARENT}");
         assert_eq!(added(Propagation { trace: Some(&trace), ..plain }, 1, 0), [parent()]);
         let mut headers = HeaderMap::new();
         headers.insert("tracestate", HeaderValue::from_static("a=b"));
-        let trace = Trace { context, state: TraceState::extract(&headers) };
+        let trace = Trace { context, state: TraceState::extract(&headers), spans: None };
         let added_both = added(Propagation { trace: Some(&trace), ..plain }, 1, 0);
         assert_eq!(added_both, [parent(), "tracestate: a=b".to_owned()]);
         let mut which = AttemptHeaders::default();

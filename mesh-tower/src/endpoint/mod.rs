@@ -50,12 +50,28 @@ impl<L: Leaf> Service<Picked> for EndpointService<L> {
     }
 
     fn call(&mut self, picked: Picked) -> Self::Future {
-        let Picked { request, in_flight, locality, grpc, number, started, waited, deadline } =
-            picked;
+        let Picked {
+            request,
+            in_flight,
+            locality,
+            grpc,
+            number,
+            started,
+            waited,
+            deadline,
+            mut traced,
+        } = picked;
+        if let Some(traced) = &mut traced {
+            traced.attempt(
+                in_flight.target().cluster().name(),
+                in_flight.endpoint().address(),
+                number,
+            );
+        }
         let span = attempt_span(&in_flight, number);
         let send = span.in_scope(|| self.leaf.send(&in_flight, request));
         let times = Times { started, waited, deadline };
-        let scope = AttemptScope::new(in_flight, locality, grpc, times, span);
+        let scope = AttemptScope::new(in_flight, locality, grpc, times, (span, traced));
         EndpointFuture::new(send, scope)
     }
 }

@@ -6,6 +6,7 @@ use crate::net::Net;
 use crate::observe::cluster::{AttemptRecord, LocalityCells};
 use crate::observe::code::Code;
 use crate::observe::span::ThinSpan;
+use crate::observe::spans::BegunSpan;
 use crate::observe::{AttemptOutcome, AttemptReport, Phase, Phases};
 use crate::routed::Place;
 use http::{StatusCode, response};
@@ -35,6 +36,8 @@ pub(crate) struct AttemptScope {
     /// When the attempt ended, when that is known: the clock need not be read again.
     ended: Option<Timestamp>,
     span: ThinSpan,
+    /// What a collector is told of it, if it is sampled.
+    traced: Option<Box<BegunSpan>>,
 }
 
 /// The times of an attempt.
@@ -65,11 +68,12 @@ impl AttemptScope {
         locality: Option<Arc<LocalityCells>>,
         grpc: bool,
         times: Times,
-        span: ThinSpan,
+        (span, traced): (ThinSpan, Option<Box<BegunSpan>>),
     ) -> Self {
         let load = locality.as_ref().is_some_and(|locality| locality.attempt_started());
         let (head_at, report, code) = (times.started, Report::Head, Code::default());
-        Self { in_flight, locality, times, head_at, grpc, load, report, code, ended: None, span }
+        let ended = None;
+        Self { in_flight, locality, times, head_at, grpc, load, report, code, ended, span, traced }
     }
 
     /// The span of the attempt.
@@ -275,6 +279,9 @@ impl Drop for AttemptScope {
             }
         }
         self.code.record(&self.span);
+        if let Some(traced) = self.traced.take() {
+            traced.end(self.code, elapsed);
+        }
         if let Some(locality) = &self.locality {
             let body = now.saturating_duration_since(self.head_at);
             let body = self.code.status.map(|_| body);

@@ -5,6 +5,7 @@ use super::cluster::{AttemptRecord, ClusterCells, ClusterReading, LocalityCells,
 use super::code::Code;
 use super::decisions::{FilterCells, FilterOutcome};
 use super::events::{CloseReason, EjectionKind, EjectionOutcome, RetryOutcome, Security};
+use super::exported::{Lost, Signal};
 use super::identity::{IdentityReading, ReadIdentity, RootReading};
 use super::phases::{Phase, Phases};
 use super::port::{self, PortCells};
@@ -144,6 +145,11 @@ pub(super) fn busy() -> Busy {
     filter.count(FilterOutcome::WouldBeLimited);
     let port = port(&registry);
     registry.access_log(&access_log::counted());
+    let exported = registry.exported();
+    exported.begun(Signal::Metrics);
+    exported.exported(Signal::Metrics, 6);
+    exported.lost(Signal::Metrics, Lost::Timeout, 2);
+    exported.queued(Signal::Metrics, 1);
     Busy { registry, target, cluster, locality, state, served, filter, port }
 }
 

@@ -12,9 +12,9 @@
 //! - what leaves the configuration leaves the metrics; what stays goes on counting;
 //! - telemetry fails open: nothing here can refuse or delay a call.
 //!
-//! Not here: spans. They go through [`tracing`] where calls are driven: one of target `mesh::call` for
-//! each call and one of target `mesh::attempt` for each attempt, both of level debug, both until the end
-//! of the response body. Without a subscriber that wants them they cost nothing to speak of.
+//! Spans of sampled requests go to a collector, with the feature `otlp`. Others go through [`tracing`] where
+//! calls are driven: one of target `mesh::call` for each call and one of target `mesh::attempt` for each
+//! attempt, both of level debug, both until the end of the response body. Without a subscriber that wants them they cost nothing to speak of.
 //!
 //! # Metrics
 //!
@@ -38,6 +38,7 @@ pub(crate) mod decisions;
 mod drops;
 mod egress;
 pub(crate) mod events;
+mod exported;
 #[cfg(test)]
 mod fixture;
 mod histogram;
@@ -47,6 +48,8 @@ pub(crate) mod load;
 pub(crate) mod mesh;
 pub(crate) mod names;
 mod otel;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod peers;
 mod phases;
 pub(crate) mod port;
@@ -58,6 +61,7 @@ pub(crate) mod server;
 mod server_time;
 pub(crate) mod source;
 pub(crate) mod span;
+pub(crate) mod spans;
 pub(crate) mod target;
 mod trace_context;
 
@@ -66,6 +70,8 @@ pub use changes::{Changed, Changes, Names};
 pub use connection::{ConnectionReport, TlsReport};
 pub use egress::{EgressDestination, MAX_DESTINATIONS, allow_list};
 pub use history::{ConfigurationOutcome, ConfigurationRecord, MAX_CONFIGURATIONS};
+#[cfg(feature = "otlp")]
+pub use otlp::{Otlp, OtlpCounts, OtlpExport};
 pub use phases::{Phase, Phases};
 pub use prometheus::CONTENT_TYPE as PROMETHEUS_CONTENT_TYPE;
 pub use report::{AttemptOutcome, AttemptReport, CallReport};

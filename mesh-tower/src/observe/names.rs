@@ -51,6 +51,8 @@ pub(crate) enum Owner {
     Identity,
     /// Its access logs.
     AccessLog,
+    /// What is sent to a collector.
+    Telemetry,
 }
 
 macro_rules! metrics {
@@ -260,6 +262,12 @@ metrics! {
         "Lines of access logs that were dropped: there was no room, they could not be written, or nobody writes any more.";
     AccessLogQueued: AccessLog Gauge "mesh_access_log_lines_queued" "{line}" []
         "Lines of access logs that wait to be written.";
+    TelemetryExported: Telemetry Counter "mesh_telemetry_exported_total" "{item}" [signal]
+        "Points of metrics, and spans, that a collector took over OTLP.";
+    TelemetryDropped: Telemetry Counter "mesh_telemetry_dropped_total" "{item}" [signal reason]
+        "Points of metrics, and spans, that no collector took: there was no room, it could not be reached, did not answer in time, or refused them.";
+    TelemetryQueued: Telemetry Gauge "mesh_telemetry_queued" "{item}" [signal]
+        "Points of metrics, and spans, that wait to be exported, or are on their way.";
 }
 
 /// The header by which a server tells how long its application took, and how long it took itself: the form of

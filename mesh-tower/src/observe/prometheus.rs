@@ -19,7 +19,7 @@ const MILLI: u64 = 1_000 * MICRO;
 const SECOND: u64 = 1_000 * MILLI;
 
 /// The upper bounds (label `le`) of exported buckets, in nanoseconds.
-const LE: [u64; 21] = [
+pub(super) const LE: [u64; 21] = [
     MICRO,
     10 * MICRO,
     50 * MICRO,

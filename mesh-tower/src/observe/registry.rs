@@ -10,6 +10,7 @@
 
 use super::access_log;
 use super::cluster::ClusterCells;
+use super::exported::ExportCells;
 use super::histogram::HistogramSnapshot;
 use super::history::History;
 use super::identity::IdentityCells;
@@ -18,10 +19,11 @@ use super::names::{Metric, Owner};
 use super::port::PortCells;
 use super::server::ListenerCells;
 use super::source::SourceCells;
+use super::spans::Spans;
 use super::target::{TargetCells, TargetLabels};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// The live cells of a mesh.
 #[derive(Default)]
@@ -35,6 +37,8 @@ pub(crate) struct Registry {
     history: History,
     servers: Mutex<BTreeMap<Arc<str>, Arc<ListenerCells>>>,
     access_logs: Mutex<Vec<Arc<access_log::State>>>,
+    exported: Arc<ExportCells>,
+    spans: OnceLock<Arc<Spans>>,
 }
 
 /// The value of one series.
@@ -133,6 +137,23 @@ impl Registry {
         }
     }
 
+    /// What became of the telemetry that is sent to a collector.
+    #[cfg_attr(not(any(feature = "otlp", test)), expect(dead_code, reason = "nothing is sent"))]
+    pub(crate) const fn exported(&self) -> &Arc<ExportCells> {
+        &self.exported
+    }
+
+    /// Where spans go; `None`: nobody wants them.
+    pub(crate) fn spans(&self) -> Option<&Arc<Spans>> {
+        self.spans.get()
+    }
+
+    /// Spans go there from now on; false: they go elsewhere already.
+    #[cfg_attr(not(any(feature = "otlp", test)), expect(dead_code, reason = "nothing is sent"))]
+    pub(crate) fn set_spans(&self, spans: Arc<Spans>) -> bool {
+        self.spans.set(spans).is_ok()
+    }
+
     /// Appends everything as Prometheus text.
     pub(crate) fn prometheus(&self, out: &mut String) {
         super::prometheus::write(self, out);
@@ -166,6 +187,7 @@ impl Registry {
                 let logs = self.access_logs.lock().clone();
                 access_log::visit(&logs, metric, visit);
             }
+            Owner::Telemetry => self.exported.visit(metric, visit),
         }
     }
 

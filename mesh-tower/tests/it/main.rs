@@ -39,6 +39,7 @@ mod mtls;
 mod no_answer;
 mod observe_mode;
 mod on_demand;
+mod otlp;
 mod outlier;
 mod ports;
 mod proxy;

@@ -24,9 +24,15 @@ fn documented() -> impl Iterator<Item = (&'static str, &'static str)> {
         let mut cells = line.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`'));
         Some((cells.next()?, cells.next()?))
     });
-    // What is about servers, identities and access logs is fed where those are tested.
-    let elsewhere =
-        ["mesh_overload_", "mesh_server_", "mesh_identity_", "mesh_egress_", "mesh_access_log_"];
+    // What is about servers, identities, access logs and collectors is fed where those are tested.
+    let elsewhere = [
+        "mesh_overload_",
+        "mesh_server_",
+        "mesh_identity_",
+        "mesh_egress_",
+        "mesh_access_log_",
+        "mesh_telemetry_",
+    ];
     all.filter(move |(name, _)| {
         !name.contains("_xds_") && !elsewhere.iter().any(|start| name.starts_with(start))
     })

@@ -93,6 +93,9 @@ impl Gate {
         let trusted = scope.peer().certificate().is_some();
         set_host(parts, survey)?;
         scope.inbound = inbound(parts, survey, trusted, scope.started)?;
+        if let Some(spans) = self.listening.mesh.shared().registry.spans() {
+            scope.trace(spans, parts);
+        }
         if let Some(path) = set_path(parts, model)? {
             return Ok(Some(reply::redirect(path)));
         }

@@ -7,10 +7,11 @@ use super::served::{ServedChain, ServedRoute};
 use crate::clock;
 use crate::inbound_context::Inbound;
 use crate::net::Draw;
-use crate::observe::ServerTime;
 use crate::observe::code::Code;
 use crate::observe::decisions::FilterOutcome;
 use crate::observe::span::ThinSpan;
+use crate::observe::spans::{BegunSpan, SpanKind, Spans};
+use crate::observe::{ServerTime, TraceContext};
 use crate::server::Connection;
 use crate::server::streams::poll_deadline;
 use bytes::Bytes;
@@ -30,6 +31,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::time::Sleep;
 use tracing::field::{Empty, display};
 
@@ -63,6 +65,8 @@ pub(super) struct RequestScope {
     access: Option<Box<AccessLine>>,
     /// Until its end.
     pub(super) span: ThinSpan,
+    /// What a collector is told of it, if it is sampled.
+    traced: Option<Box<BegunSpan>>,
     /// The policy that let it through, or did not, where the log wants it.
     pub(super) policy: Option<Arc<str>>,
     /// Until the caller's deadline; made once the service, or its body, made the caller wait.
@@ -109,6 +113,7 @@ impl RequestScope {
             code: Code::default(),
             access: AccessLine::of(gate, parts, started),
             span: span(gate, parts),
+            traced: None,
             policy: None,
             deadline: None,
             cancelled: false,
@@ -124,6 +129,28 @@ impl RequestScope {
         }
         let timer = || Box::pin(tokio::time::sleep_until(clock::instant(at)));
         self.deadline.get_or_insert_with(timer).as_mut().poll(cx)
+    }
+
+    /// If it is sampled, what it leads to is a child of its span.
+    pub(super) fn trace(&mut self, spans: &Arc<Spans>, parts: &mut Parts) {
+        let caller = self.inbound.trace_context();
+        let Some(own) = spans.sample(caller) else { return };
+        let head = (&parts.method, &parts.uri, &parts.headers);
+        self.traced = Some(spans.begin(SpanKind::Server, (own, caller), head, self.grpc));
+        parts.headers.insert(TraceContext::TRACEPARENT, own.header_value());
+        self.inbound = self.inbound.trace(own);
+    }
+
+    /// A collector is told of it.
+    #[cold]
+    fn tell_traced(&self, mut traced: BegunSpan, duration: Duration) {
+        traced.tell("mesh.listener", &self.gate.listening.listener);
+        if let Some(served) = self.route() {
+            traced.tell("mesh.virtual_host", served.route.virtual_host());
+            traced.tell("mesh.route", served.route.name());
+        }
+        traced.tell("mesh.peer", self.peer().name());
+        traced.end(self.code, duration);
     }
 
     /// Who sent it, as far as it is proven.
@@ -160,7 +187,9 @@ impl RequestScope {
         if let Some(trace) = self.inbound.trace_context() {
             let id = u128::from_be_bytes(trace.trace_id());
             span.record("trace_id", display(format_args!("{id:032x}")));
-            let id = u64::from_be_bytes(trace.span_id());
+            // Of one that is sampled our own span is in there by now.
+            let own = self.traced.as_ref().map(|traced| traced.parent().unwrap_or_default());
+            let id = u64::from_be_bytes(own.unwrap_or_else(|| trace.span_id()));
             span.record("parent_id", display(format_args!("{id:016x}")));
         }
         if let Some(served) = self.route() {
@@ -419,6 +448,9 @@ impl RequestScope {
         if let Some(connection) = &self.connection {
             let cells = &self.gate.listening.cells;
             connection.cells(|| cells.peer(&connection.peer)).count(self.code);
+        }
+        if let Some(traced) = self.traced.take() {
+            self.tell_traced(*traced, duration);
         }
         if let Some(line) = self.access.take() {
             self.span.in_scope(|| line.tell(self, now));
