@@ -41,9 +41,10 @@ pub(super) struct Port {
     mark: HeaderValue,
     /// Whether it is for what the application calls.
     pub(super) outbound: bool,
-    /// Whether it takes CONNECT. Where the application is asked there is nobody else; and a route of Envoy's that
-    /// does not say so is none for CONNECT, whose bytes no filter sees.
-    pub(super) tunnels: bool,
+    /// Whether who calls is the application, by a port of `outbound`: it may know which endpoint failed, and gets
+    /// tunnels. Who calls a port of Envoy's may be anybody, and its routes are none for CONNECT, whose bytes no filter
+    /// sees.
+    pub(super) for_application: bool,
 }
 
 impl Port {
@@ -86,7 +87,7 @@ impl ForwardHttp {
             own,
             mark,
             outbound: forward.is_outbound(),
-            tunnels: forward.is_outbound() && !forward.is_by_chain(),
+            for_application: forward.is_outbound() && !forward.is_by_chain(),
         }))
     }
 }
@@ -102,7 +103,8 @@ impl Service<Request<RequestBody<Incoming>>> for ForwardHttp {
 
     fn call(&mut self, request: Request<RequestBody<Incoming>>) -> ForwardFuture {
         let (mut parts, body) = request.into_parts();
-        let told = Told { grpc: is_grpc_content_type(&parts.headers), local: self.0.outbound };
+        let told =
+            Told { grpc: is_grpc_content_type(&parts.headers), local: self.0.for_application };
         let asks = Asks::of(&parts.method, parts.version, &parts.headers);
         if let Err(round) = hops::pass(&mut parts.headers, &self.0.mark) {
             let reply = reply::refused(StatusCode::LOOP_DETECTED, round.to_string(), told);

@@ -50,7 +50,7 @@ pub(super) async fn leave(
     told: Told,
 ) -> Response<ForwardBody> {
     if asks == Asks::Tunnel {
-        if !port.tunnels {
+        if !port.for_application {
             let text = "this port takes requests, and no tunnels".to_owned();
             return reply::refused(StatusCode::METHOD_NOT_ALLOWED, text, told);
         }
