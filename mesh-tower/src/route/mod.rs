@@ -71,6 +71,24 @@ enum By {
     Chain(Arc<str>, HandedOn),
 }
 
+impl By {
+    fn route(
+        &self,
+        snapshot: &Snapshot<Net>,
+        head: &RequestHead<'_>,
+    ) -> Result<Routing<Net>, Reason> {
+        match self {
+            Self::Own => snapshot.route(head, &mut Draw),
+            Self::Address => snapshot.route_address(head, &mut Draw),
+            Self::Authority(authority) => snapshot.route_as(authority, head, &mut Draw),
+            Self::Chain(listener, handed) => {
+                let chain = (&**listener, &handed.chain);
+                snapshot.route_chain(chain, handed.route, head, &mut Draw)
+            }
+        }
+    }
+}
+
 impl<S, L> RouteService<S, L> {
     /// Hands routed calls to `inner`, and what passes by every policy to `leaf`.
     #[must_use]
@@ -161,16 +179,7 @@ where
         }
         let mut head = head_of(&request);
         head.channel_id = Some(self.channel_id);
-        let routing = match &self.by {
-            By::Own => snapshot.route(&head, &mut Draw),
-            By::Address => snapshot.route_address(&head, &mut Draw),
-            By::Authority(authority) => snapshot.route_as(authority, &head, &mut Draw),
-            By::Chain(listener, handed) => {
-                let chain = (&**listener, &handed.chain);
-                snapshot.route_chain(chain, handed.route, &head, &mut Draw)
-            }
-        };
-        match routing {
+        match self.by.route(&snapshot, &head) {
             Ok(Routing::Forward(target, set_cookies)) => {
                 let options = options_of(&request);
                 let hash = match options.hash {

@@ -317,11 +317,7 @@ impl MeshServer {
         B::Error: Into<BoxError>,
     {
         let acceptor = &self.0.acceptor;
-        if let Some(why) = bound.and_then(|bound| self.elsewhere(bound)) {
-            let error = AcceptError::NotServing { listener: Arc::clone(acceptor.name()), why };
-            acceptor.refuse(&error);
-            return Err(error.into());
-        }
+        self.is_here(bound)?;
         let bytes = forwards.as_ref().and_then(|forwards| forwards.bytes.as_ref());
         let accepted = async {
             tokio::select! {
@@ -376,6 +372,15 @@ impl MeshServer {
 
     fn has_room(&self) -> bool {
         self.0.mesh.shared().registry.mesh().overload().takes_connection()
+    }
+
+    /// Refuses a connection to where the listener is not any more.
+    fn is_here(&self, bound: Option<&Address>) -> Result<(), AcceptError> {
+        let Some(why) = bound.and_then(|bound| self.elsewhere(bound)) else { return Ok(()) };
+        let listener = Arc::clone(self.0.acceptor.name());
+        let error = AcceptError::NotServing { listener, why };
+        self.0.acceptor.refuse(&error);
+        Err(error)
     }
 
     fn elsewhere(&self, bound: &Address) -> Option<Arc<str>> {

@@ -43,14 +43,7 @@ pub(super) fn filters(
     let (mut ends, before) = (0, walk.errors());
     for (at, message) in messages.iter().enumerate() {
         walk.at(format_args!("filters[{at}]"), |walk| {
-            if message.name.is_empty() {
-                walk.error_at("name", "a filter has a name (Envoy: min_len 1)");
-            } else if !names.insert(&message.name) {
-                walk.error_at(
-                    "name",
-                    format_args!("`{}` is there twice: names are unique (gRFC A36)", message.name),
-                );
-            }
+            check_name(walk, &message.name, &mut names);
             let Some(ConfigType::TypedConfig(any)) = &message.config_type else {
                 walk.error_at("typed_config", "a filter has a configuration (gRFC A36)");
                 return;
@@ -104,6 +97,15 @@ pub(super) fn filters(
         walk.error_at("filters", why);
     }
     Some(Filters { rbac, end: end? })
+}
+
+fn check_name<'m>(walk: &mut Walk, name: &'m str, names: &mut BTreeSet<&'m str>) {
+    if name.is_empty() {
+        walk.error_at("name", "a filter has a name (Envoy: min_len 1)");
+    } else if !names.insert(name) {
+        let why = format_args!("`{name}` is there twice: names are unique (gRFC A36)");
+        walk.error_at("name", why);
+    }
 }
 
 fn rbac_filter(walk: &mut Walk, any: &Any) -> Option<RbacFilter> {
