@@ -22,6 +22,7 @@ mod envoy;
 mod envoy_files;
 mod envoy_mtls;
 mod envoy_parts;
+mod envoy_ports;
 mod envoy_sds;
 mod go;
 mod go_server;

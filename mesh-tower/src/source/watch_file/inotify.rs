@@ -58,7 +58,7 @@ impl Watcher {
         Ok(Self { inotify, watched, _alive: alive })
     }
 
-    pub(super) fn watch(&mut self, directory: &Path) -> io::Result<()> {
+    pub(super) fn watch(&self, directory: &Path) -> io::Result<()> {
         // Whoever reads what happens there waits until it is known whose watch it is.
         let mut watched = self.watched.lock();
         let watch = add_watch(&*self.inotify, directory, CHANGES)?;
@@ -66,7 +66,7 @@ impl Watcher {
         Ok(())
     }
 
-    pub(super) fn unwatch(&mut self, directory: &Path) -> io::Result<()> {
+    pub(super) fn unwatch(&self, directory: &Path) -> io::Result<()> {
         let mut watched = self.watched.lock();
         let mut found =
             watched.iter_mut().filter(|(_, names)| names.iter().any(|name| name == directory));
@@ -156,7 +156,7 @@ mod tests {
             let Told::Of(path) = told else { return };
             drop(sender.send(path.file_name().unwrap().to_owned()));
         };
-        let mut watcher = Watcher::new(tell).unwrap();
+        let watcher = Watcher::new(tell).unwrap();
         watcher.watch(place.path()).unwrap();
         // What is told up to the making of a file that marks the end.
         let mut marks = 0;
@@ -201,7 +201,7 @@ mod tests {
             let Told::Of(path) = told else { return };
             drop(sender.send(path.to_owned()));
         };
-        let mut watcher = Watcher::new(tell).unwrap();
+        let watcher = Watcher::new(tell).unwrap();
         for _ in 0..2 {
             fs::create_dir(&directory).unwrap();
             watcher.watch(&directory).unwrap();
