@@ -6,6 +6,8 @@ mod kit;
 mod life;
 #[cfg(unix)]
 mod lines;
+#[cfg(feature = "tls-aws-lc")]
+mod probes;
 mod requests;
 mod rounds;
 #[cfg(feature = "tls-aws-lc")]

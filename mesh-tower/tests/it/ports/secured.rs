@@ -7,11 +7,11 @@ use crate::server::ca::Ca;
 use mesh_tower::Mesh;
 use std::path::Path;
 
-const CLIENT: &str = "spiffe://mesh.example/client";
-const SHOP: &str = "spiffe://mesh.example/shop";
+pub(super) const CLIENT: &str = "spiffe://mesh.example/client";
+pub(super) const SHOP: &str = "spiffe://mesh.example/shop";
 
 /// The line of a `mesh.yaml` that says who it is.
-fn identity(ca: &Ca, directory: &Path, name: &str) -> String {
+pub(super) fn identity(ca: &Ca, directory: &Path, name: &str) -> String {
     let pair = ca.issue(name);
     let own = name.rsplit('/').next().unwrap();
     let file = |kind: &str, text: &str| {
@@ -24,7 +24,7 @@ fn identity(ca: &Ca, directory: &Path, name: &str) -> String {
     format!("identity: {{ cert: \"{cert}\", key: \"{key}\", roots: \"{roots}\" }}\n")
 }
 
-async fn known(mesh: &Mesh) {
+pub(super) async fn known(mesh: &Mesh) {
     let identities = mesh.identities().unwrap().clone();
     eventually("there is an identity", || identities.current().is_ok()).await;
 }
