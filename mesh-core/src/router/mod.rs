@@ -264,6 +264,7 @@ impl Router {
     ///
     /// # Errors
     /// [`RouteError`] says what the request lacks.
+    #[inline]
     pub fn route<'r>(
         &'r self,
         head: &RequestHead<'_>,

@@ -46,13 +46,18 @@ impl Trace {
         inbound: Option<Inbound>,
         spans: Option<&Arc<Spans>>,
     ) -> Option<Box<Self>> {
+        let own = request.extensions().get::<TraceContext>().copied();
+        let own = own.or_else(|| inbound?.trace_context());
+        // Most calls have no trace: their headers are not looked at.
+        if own.is_none() && spans.is_none() {
+            return None;
+        }
         if request.headers().contains_key(TraceContext::TRACEPARENT) {
             let (context, state) = spans.and_then(|_| TraceContext::extract(request.headers()))?;
             let spans = spans.filter(|_| context.is_sampled()).map(Arc::clone);
             return spans.is_some().then(|| Box::new(Self { context, state, spans }));
         }
-        let own = request.extensions().get::<TraceContext>().copied();
-        let context = own.or_else(|| inbound?.trace_context())?;
+        let context = own?;
         let state = request.extensions().get::<TraceState>().cloned();
         let spans = spans.filter(|_| context.is_sampled()).map(Arc::clone);
         Some(Box::new(Self { context, state, spans }))
