@@ -231,6 +231,22 @@ impl StdError for Error {
     }
 }
 
+/// An error and its sources, each once.
+pub(crate) fn with_sources(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            let colon = if text.is_empty() { "" } else { ": " };
+            text.push_str(colon);
+            text.push_str(&said);
+        }
+        next = error.source();
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

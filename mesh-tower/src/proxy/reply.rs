@@ -4,7 +4,7 @@ use crate::body::BoxError;
 use crate::client::ResponseBody;
 use crate::connect::OwnBody;
 use crate::endpoint::MeshResponseBody;
-use crate::error::Error;
+use crate::error::{Error, with_sources};
 use crate::grpc;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName};
@@ -12,7 +12,6 @@ use http::{HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use mesh_core::outcome::http_to_grpc;
 use mesh_core::proxy::hop_by_hop::UnknownCoding;
-use std::error::Error as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -91,19 +90,6 @@ pub(super) fn failed(error: &Error, told: Told) -> Response<ForwardBody> {
     let flag = HeaderValue::from_static(error.response_flag().as_str());
     reply.headers_mut().insert(X_MESH_RESPONSE_FLAG, flag);
     reply
-}
-
-/// What failed, and what is said of it below: "connection refused: … (os error 111)".
-fn with_sources(error: &Error) -> String {
-    let mut text = error.to_string();
-    for source in std::iter::successors(error.source(), |&error| error.source()) {
-        let source = source.to_string();
-        if !text.contains(&source) {
-            text.push_str(": ");
-            text.push_str(&source);
-        }
-    }
-    text
 }
 
 /// A request that can't be passed on.

@@ -33,6 +33,7 @@ mod svid;
 pub use endpoint::InvalidEndpoint;
 
 use super::{IdentitySink, IdentitySource};
+use crate::error::with_sources;
 use crate::net::Draw;
 use bytes::Bytes;
 use endpoint::{VARIABLE, WorkloadEndpoint};
@@ -215,18 +216,7 @@ enum Trouble {
 
 impl Trouble {
     fn unreachable(error: &tonic::transport::Error) -> Self {
-        let mut text = String::new();
-        let mut next: Option<&dyn std::error::Error> = Some(error);
-        while let Some(error) = next {
-            let said = error.to_string();
-            if !text.contains(&said) {
-                let colon = if text.is_empty() { "" } else { ": " };
-                text.push_str(colon);
-                text.push_str(&said);
-            }
-            next = error.source();
-        }
-        Self::Unreachable(text)
+        Self::Unreachable(with_sources(error))
     }
 }
 

@@ -3,8 +3,8 @@
 //! Whom we believe is the system's roots (`SSL_CERT_FILE`, `SSL_CERT_DIR`), as of each connection. No certificate of
 //! ours is shown: a collector of the mesh is reached by a port of `outbound`.
 
+use crate::error::with_sources;
 use mesh_core::otlp::OtlpEndpoint;
-use std::error::Error;
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
 
@@ -24,13 +24,13 @@ pub(super) async fn channel(endpoint: &OtlpEndpoint) -> Result<Channel, String> 
     let agent = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
     let dialed = uri
         .and_then(|uri| uri.user_agent(agent))
-        .map_err(|error| told(&error))?
+        .map_err(|error| with_sources(&error))?
         .connect_timeout(PATIENCE)
         .tcp_keepalive(Some(TCP_KEEPALIVE));
     if endpoint.is_secure() {
         return secure(dialed, endpoint).await;
     }
-    dialed.connect().await.map_err(|error| told(&error))
+    dialed.connect().await.map_err(|error| with_sources(&error))
 }
 
 /// Whether TLS is built in.
@@ -50,7 +50,7 @@ async fn secure(dialed: Endpoint, endpoint: &OtlpEndpoint) -> Result<Channel, St
     let opened =
         opened.map_err(|_elapsed| format!("no connection within {} s", PATIENCE.as_secs()))?;
     let connector = tls::Opened::new(opened?);
-    dialed.connect_with_connector(connector).await.map_err(|error| told(&error))
+    dialed.connect_with_connector(connector).await.map_err(|error| with_sources(&error))
 }
 
 #[cfg(feature = "tls")]
@@ -121,20 +121,4 @@ mod tls {
         }
         Ok(roots)
     }
-}
-
-/// An error and its sources, each once.
-pub(super) fn told(error: &(dyn Error + 'static)) -> String {
-    let mut text = String::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let said = error.to_string();
-        if !text.contains(&said) {
-            let colon = if text.is_empty() { "" } else { ": " };
-            text.push_str(colon);
-            text.push_str(&said);
-        }
-        next = error.source();
-    }
-    text
 }

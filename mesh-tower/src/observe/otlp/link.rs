@@ -6,6 +6,7 @@
 use super::super::exported::Lost;
 use super::answer::{self, Partial};
 use super::dial;
+use crate::error::with_sources;
 use crate::net::Draw;
 use bytes::{Buf as _, BufMut as _, Bytes};
 use http::uri::PathAndQuery;
@@ -70,7 +71,7 @@ impl Link {
                 }
                 Err(Trouble::Status(status)) => {
                     let why = std::error::Error::source(&*status);
-                    let why = why.map_or_else(|| status.message().to_owned(), dial::told);
+                    let why = why.map_or_else(|| status.message().to_owned(), with_sources);
                     let said = format!("{:?}: {why}", status.code());
                     let told = answer::retry_delay(status.details());
                     if !is_retryable(i32::from(status.code()).unsigned_abs(), told.is_some()) {
@@ -99,7 +100,7 @@ impl Link {
         };
         let mut client = Grpc::new(channel);
         let ready = client.ready().await;
-        ready.map_err(|error| Trouble::Unreachable(dial::told(&error)))?;
+        ready.map_err(|error| Trouble::Unreachable(with_sources(&error)))?;
         let mut request = Request::new(message.clone());
         *request.metadata_mut() = MetadataMap::from_headers(self.target.headers.clone());
         let path = PathAndQuery::from_static(self.method);
