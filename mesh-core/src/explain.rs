@@ -199,7 +199,8 @@ fn conclude<A: Attach>(
                 Passthrough::Unlisted(why)
             }
         }),
-        Ok(Routing::Reply(_, reply)) => reply.map_or_else(Conclusion::Refused, Conclusion::Reply),
+        Ok(Routing::Reply(_, Ok(reply))) => Conclusion::Reply(*reply),
+        Ok(Routing::Reply(_, Err(reason))) => Conclusion::Refused(reason),
         Ok(Routing::Forward(..)) => forward(snapshot, chosen, head),
         // The draw met a part of a split that is not there; others may be.
         Err(Reason::UnknownCluster) if chosen.is_some_and(|chosen| chosen.shares.len() > 1) => {

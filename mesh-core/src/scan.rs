@@ -11,30 +11,37 @@ const HIGHS: u64 = 0x8080_8080_8080_8080;
 pub(crate) fn find_either(text: &[u8], a: u8, b: u8) -> Option<usize> {
     // A byte that is zero gives a high bit; only bits above a true one can be false.
     let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
-    let (words, rest) = text.as_chunks::<8>();
-    for (at, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let hits = zeros(word ^ (ONES * u64::from(a))) | zeros(word ^ (ONES * u64::from(b)));
+    let hits =
+        |word: u64| zeros(word ^ (ONES * u64::from(a))) | zeros(word ^ (ONES * u64::from(b)));
+    let first = |hits: u64| hits.trailing_zeros() as usize / 8;
+    let Some(last) = text.last_chunk::<8>() else {
+        return text.iter().position(|byte| *byte == a || *byte == b);
+    };
+    for (at, word) in text.as_chunks::<8>().0.iter().enumerate() {
+        let hits = hits(u64::from_le_bytes(*word));
         if hits != 0 {
-            return Some(at * 8 + hits.trailing_zeros() as usize / 8);
+            return Some(at * 8 + first(hits));
         }
     }
-    let found = rest.iter().position(|byte| *byte == a || *byte == b);
-    found.map(|at| words.len() * 8 + at)
+    // The last eight, some of which were looked at already and are none.
+    let hits = hits(u64::from_le_bytes(*last));
+    (hits != 0).then(|| text.len() - 8 + first(hits))
 }
 
 /// Whether an ASCII capital letter stands anywhere.
 #[inline]
 pub(crate) fn has_capital(text: &[u8]) -> bool {
-    let (words, rest) = text.as_chunks::<8>();
-    let in_words = words.iter().any(|word| {
+    let Some(last) = text.last_chunk::<8>() else {
+        return text.iter().any(u8::is_ascii_uppercase);
+    };
+    let capitals = |word: &[u8; 8]| {
         let word = u64::from_le_bytes(*word);
         let low = word & !HIGHS;
         let from_a = low + ONES * u64::from(0x80 - b'A');
         let above_z = low + ONES * u64::from(0x7f - b'Z');
         from_a & !above_z & !word & HIGHS != 0
-    });
-    in_words || rest.iter().any(u8::is_ascii_uppercase)
+    };
+    text.as_chunks::<8>().0.iter().any(capitals) || capitals(last)
 }
 
 #[cfg(test)]

@@ -105,17 +105,29 @@ impl DomainIndex {
     /// The pattern that serves `authority`.
     ///
     /// Allocates only for an authority of more than 256 bytes with capital letters.
+    #[inline]
     pub(super) fn find(&self, authority: &str) -> Option<DomainPlace> {
-        if self.is_any_alone {
-            return self.any;
+        if self.is_any_alone { self.any } else { self.find_among(authority.as_bytes()) }
+    }
+
+    fn find_among(&self, authority: &[u8]) -> Option<DomainPlace> {
+        // Patterns of any port have neither capitals nor a port: an authority that is one of them letter by letter need
+        // not be looked through. With a digit at its end it most likely has a port, and is none of them.
+        let may_be_exact = authority.last().is_some_and(|last| !last.is_ascii_digit());
+        if may_be_exact && let Some(place) = self.any_port.exact(authority) {
+            return Some(place);
         }
-        let authority = authority.as_bytes();
-        if !scan::has_capital(authority) {
-            return self.find_lowered(authority);
+        if scan::has_capital(authority) {
+            return self.find_with_capitals(authority);
         }
+        self.find_lowered(authority, may_be_exact)
+    }
+
+    #[cold]
+    fn find_with_capitals(&self, authority: &[u8]) -> Option<DomainPlace> {
         let mut lowered: SmallVec<[u8; 256]> = SmallVec::from_slice(authority);
         lowered.make_ascii_lowercase();
-        self.find_lowered(&lowered)
+        self.find_lowered(&lowered, false)
     }
 
     /// Whether a pattern without a `*` serves `authority`, in lower case.
@@ -125,13 +137,16 @@ impl DomainIndex {
         self.with_port.exact(authority).or_else(|| self.any_port.exact(host)).is_some()
     }
 
-    fn find_lowered(&self, authority: &[u8]) -> Option<DomainPlace> {
+    /// `is_not_exact`: no pattern of any port is just `authority`.
+    fn find_lowered(&self, authority: &[u8], is_not_exact: bool) -> Option<DomainPlace> {
         let Some(port) = port_start(authority) else {
-            return self.any_port.find(authority).or(self.any);
+            let exact = if is_not_exact { None } else { self.any_port.exact(authority) };
+            return exact.or_else(|| self.any_port.wildcard(authority)).or(self.any);
         };
         let host = &authority[..port];
         if self.with_port.is_empty() {
-            return self.any_port.find(host).or(self.any);
+            let exact = self.any_port.exact(host);
+            return exact.or_else(|| self.any_port.wildcard(host)).or(self.any);
         }
         let (with_port, any_port) = (&self.with_port, &self.any_port);
         let exact = with_port.exact(authority).or_else(|| any_port.exact(host));
@@ -159,9 +174,9 @@ impl Patterns {
         self.prefix.longest(text, text.len().saturating_sub(1))
     }
 
-    fn find(&self, text: &[u8]) -> Option<DomainPlace> {
-        let wildcard = || self.suffix(text).or_else(|| self.prefix(text)).map(|found| found.place);
-        self.exact(text).or_else(wildcard)
+    /// Of the longest suffix, or else of the longest prefix.
+    fn wildcard(&self, text: &[u8]) -> Option<DomainPlace> {
+        self.suffix(text).or_else(|| self.prefix(text)).map(|found| found.place)
     }
 
     fn is_empty(&self) -> bool {

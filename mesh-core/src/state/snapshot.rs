@@ -71,7 +71,7 @@ pub enum Routing<A: Attach> {
     Forward(Arc<Target<A>>, Vec<HeaderValue>),
     /// It is answered here, by a redirect or a direct response; an error: what the redirect makes of the
     /// request is no location.
-    Reply(Arc<ReplyTarget<A>>, Result<Response<Bytes>, Reason>),
+    Reply(Arc<ReplyTarget<A>>, Result<Box<Response<Bytes>>, Reason>),
     /// It goes where its URI points, and is measured: the mesh only observes, or lets unknown hosts
     /// pass; then what is said of where it goes. `None`: the mesh only observes.
     Passthrough(Option<EgressVerdict>),
@@ -320,7 +320,7 @@ fn routing<A: Attach>(
         ref decision @ (Decision::Redirect { target, .. }
         | Decision::DirectResponse { target, .. }) => match targets.get(target as usize) {
             Some(TargetSlot::Reply(target)) => {
-                Ok(Routing::Reply(Arc::clone(target), reply(decision, head)))
+                Ok(Routing::Reply(Arc::clone(target), reply(decision, head).map(Box::new)))
             }
             _ => Err(Reason::NoRoute),
         },

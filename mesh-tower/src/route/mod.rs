@@ -167,7 +167,7 @@ where
     /// A call that began at `started`.
     fn start(
         &mut self,
-        request: Request<MeshBody>,
+        mut request: Request<MeshBody>,
         started: Timestamp,
         span: ThinSpan,
         line: Option<Box<CallLine>>,
@@ -187,7 +187,6 @@ where
                     None => target.hash(&head, set_cookies, &mut Draw),
                 };
                 drop(snapshot);
-                let mut request = request;
                 if let Err(invalid) = prepare(&mut request, &target) {
                     let error = unsendable(invalid, &target, started, line);
                     return RouteFuture::ready(Err(error), span);
@@ -204,7 +203,7 @@ where
                 options.report |= self.mesh.shared().settings.report;
                 let call = reply::Answered { grpc: head.is_grpc(), options, started, line };
                 drop(snapshot);
-                RouteFuture::ready(call.by(&target, reply, &span), span)
+                RouteFuture::ready(call.by(&target, reply.map(|reply| *reply), &span), span)
             }
             Ok(Routing::Passthrough(verdict)) => {
                 let egress = Arc::clone(snapshot.egress());
