@@ -17,8 +17,10 @@ proxy, `again` the same once more: how far they are apart is what the machine ad
 | `http1` | HTTP/1.1, answers of 1 KiB |
 | `http2` | HTTP/2 with 16 streams each, asked over HTTP/1.1 behind |
 | `mtls` | HTTP/1.1 in plaintext to the proxy, mutual TLS 1.3 from there: a sidecar's outbound. `none` is plaintext |
+| `http2-mtls` | HTTP/2 with 16 streams each in plaintext to the proxy, HTTP/2 over mutual TLS 1.3 from there. `none` is plaintext |
 | `grpc` | unary calls of 1 KiB there and back, 16 streams each |
 | `tcp` | bytes: the requests of `http1` over kept connections, of which the proxy knows nothing |
+| `tcp-mtls` | the same, in mutual TLS 1.3 from the proxy on. `none` is plaintext |
 | `tcp-new` | the same, a connection for each, by a client in Python: its rate is the client's, the time of the processor is the proxy's |
 """
 
@@ -39,7 +41,7 @@ import time
 import hops
 
 ROOT = hops.ROOT
-KINDS = ["http1", "http2", "mtls", "grpc", "tcp", "tcp-new"]
+KINDS = ["http1", "http2", "mtls", "http2-mtls", "grpc", "tcp", "tcp-mtls", "tcp-new"]
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -127,7 +129,7 @@ def load(port, connections, seconds, kind, place):
     if kind == "tcp-new":
         return load_of_connections(port, connections, seconds)
     with tempfile.NamedTemporaryFile("r") as log:
-        protocol = ["-m", "16"] if kind in ("http2", "grpc") else ["--h1"]
+        protocol = ["-m", "16"] if kind in ("http2", "http2-mtls", "grpc") else ["--h1"]
         path = "1k"
         if kind == "grpc":
             protocol += ["-d", place / "message", "-H", "content-type: application/grpc", "-H", "te: trailers"]
@@ -230,12 +232,13 @@ def main():
         (place / "1k").write_bytes(b"x" * 1024)
         (place / "message").write_bytes(b"\0" + (1027).to_bytes(4, "big") + b"\x0a\x80\x08" + b"x" * 1024)
         hops.certificates(place, given.mesh)
-        plain, http2, secured, closing = (free_port() for _ in range(4))
-        behind = Running(hops.behind(place, plain, http2, secured, closing), plain, 1)
+        plain, http2, secured, secured_http2, closing = (free_port() for _ in range(5))
+        behind = Running(hops.behind(place, plain, http2, secured, secured_http2, closing), plain, 1)
         go, rpc = grpc_server()
         for kind in given.only:
             # What is asked through a proxy, and what without one.
-            servers = {"http2": (plain, http2), "mtls": (secured, plain), "grpc": (rpc, rpc), "tcp-new": (closing, closing)}
+            servers = {"http2": (plain, http2), "mtls": (secured, plain), "http2-mtls": (secured_http2, http2), "grpc": (rpc, rpc),
+                       "tcp-mtls": (secured, plain), "tcp-new": (closing, closing)}
             section = Section(kind, place, servers.get(kind, (plain, plain)), given.mesh)
             try:
                 print(f"\n{kind}\n\n| proxy | connections | req/s | req/CPU s | µs CPU | p50, ms | p99, ms | idle, MiB (own) | after, MiB (own) |")

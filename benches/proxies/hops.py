@@ -41,8 +41,8 @@ def certificates(place, mesh):
     (place / "certs/hop-both.pem").write_text(both)
 
 
-def behind(place, plain, http2, secured, closing):
-    """The server: plaintext, the same over HTTP/2, mutual TLS, and one request for each connection."""
+def behind(place, plain, http2, secured, secured_http2, closing):
+    """The server: plaintext, the same over HTTP/2, both with mutual TLS, and one request for each connection."""
     site = f"root {place}; default_type text/plain;"
     tls = f"""ssl_certificate {place}/certs/server.pem; ssl_certificate_key {place}/certs/server-key.pem;
       ssl_client_certificate {place}/certs/ca.pem; ssl_verify_client on; ssl_verify_depth 2; ssl_protocols TLSv1.3;"""
@@ -50,12 +50,18 @@ def behind(place, plain, http2, secured, closing):
   server {{ listen 127.0.0.1:{plain}; {site} }}
   server {{ listen 127.0.0.1:{http2} http2; {site} }}
   server {{ listen 127.0.0.1:{secured} ssl; {site} {tls} }}
+  server {{ listen 127.0.0.1:{secured_http2} ssl http2; {site} {tls} }}
   server {{ listen 127.0.0.1:{closing}; keepalive_requests 1; {site} }}""")
 
 
+def secures(kind):
+    """Whether the proxy speaks mutual TLS to the server."""
+    return kind.endswith("mtls")
+
+
 def mesh_proxy(place, kind, port, server, mesh):
-    protocol = {"tcp": "tcp", "grpc": "http2"}.get(kind, "http1")
-    identity = "identity: { cert: certs/hop.pem, key: certs/hop-key.pem, roots: certs/ca.pem }" if kind == "mtls" else ""
+    protocol = {"tcp": "tcp", "tcp-mtls": "tcp", "grpc": "http2", "http2-mtls": "http2"}.get(kind, "http1")
+    identity = "identity: { cert: certs/hop.pem, key: certs/hop-key.pem, roots: certs/ca.pem }" if secures(kind) else ""
     config = place / f"mesh-{kind}.yaml"
     config.write_text(f"""version: 1
 {identity}
@@ -79,19 +85,21 @@ def envoy(place, kind, port, server):
       - name: tcp
         typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: hop, cluster: site }"""
     more = ""
-    if kind == "grpc":
+    if kind in ("grpc", "http2-mtls"):
         more = """
     typed_extension_protocol_options:
       envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
         "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
         explicit_http_config: { http2_protocol_options: {} }"""
-    if kind == "mtls":
-        more = f"""
+    if secures(kind):
+        alpn = "alpn_protocols: [ h2 ]" if kind == "http2-mtls" else ""
+        more += f"""
     transport_socket:
       name: tls
       typed_config:
         "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
         common_tls_context:
+          {alpn}
           tls_params: {{ tls_minimum_protocol_version: TLSv1_3, tls_maximum_protocol_version: TLSv1_3 }}
           tls_certificates: [ {{ certificate_chain: {{ filename: {place}/certs/hop.pem }}, private_key: {{ filename: {place}/certs/hop-key.pem }} }} ]
           validation_context: {{ trusted_ca: {{ filename: {place}/certs/ca.pem }} }}"""
@@ -101,7 +109,7 @@ static_resources:
   listeners:
   - address: {{ socket_address: {{ address: 127.0.0.1, port_value: {port} }} }}
     filter_chains:
-    - filters:{tcp if kind == "tcp" else http}
+    - filters:{tcp if kind.startswith("tcp") else http}
   clusters:
   - name: site
     type: STATIC
@@ -113,18 +121,19 @@ static_resources:
 
 def nginx_proxy(place, kind, port, server):
     name = f"proxy-{kind}"
-    if kind == "tcp":
-        return nginx(place, name, stream=f"server {{ listen 127.0.0.1:{port}; proxy_pass 127.0.0.1:{server}; }}") if has_stream() else None
+    secured = f"""proxy_ssl_certificate {place}/certs/hop.pem; proxy_ssl_certificate_key {place}/certs/hop-key.pem; proxy_ssl_protocols TLSv1.3;
+      proxy_ssl_trusted_certificate {place}/certs/ca.pem; proxy_ssl_verify on; proxy_ssl_verify_depth 2; proxy_ssl_name server;"""
+    if kind.startswith("tcp"):
+        secured = f"proxy_ssl on; {secured}" if secures(kind) else ""
+        return nginx(place, name, stream=f"server {{ listen 127.0.0.1:{port}; {secured} proxy_pass 127.0.0.1:{server}; }}") if has_stream() else None
     passes = f"proxy_pass http://site; proxy_http_version 1.1; proxy_set_header Connection \"\";"
     listen = f"listen 127.0.0.1:{port};"
-    if kind == "http2":
+    if kind.startswith("http2"):
         return None  # nginx 1.22 asks servers over HTTP/1.1, and takes HTTP/2 without TLS at a port of its own.
     if kind == "grpc":
         listen, passes = f"listen 127.0.0.1:{port} http2;", "grpc_pass grpc://site;"
     if kind == "mtls":
-        passes = f"""proxy_pass https://site; proxy_http_version 1.1; proxy_set_header Connection "";
-      proxy_ssl_certificate {place}/certs/hop.pem; proxy_ssl_certificate_key {place}/certs/hop-key.pem; proxy_ssl_protocols TLSv1.3;
-      proxy_ssl_trusted_certificate {place}/certs/ca.pem; proxy_ssl_verify on; proxy_ssl_verify_depth 2; proxy_ssl_name server;"""
+        passes = f"""proxy_pass https://site; proxy_http_version 1.1; proxy_set_header Connection ""; {secured}"""
     return nginx(place, name, f"""upstream site {{ server 127.0.0.1:{server}; keepalive 256; keepalive_requests 1000000000; }}
   server {{ {listen} location / {{ {passes} }} }}""")
 
@@ -135,16 +144,18 @@ def haproxy(place, kind, port, server):
     bind, to = "", ""
     if kind == "grpc":
         bind, to = " proto h2", " proto h2"
-    if kind == "mtls":
-        to = f" ssl crt {place}/certs/hop-both.pem ca-file {place}/certs/ca.pem verify required verifyhost server ssl-min-ver TLSv1.3"
-    reuse = "" if kind == "tcp" else "http-reuse always"
+    if kind == "http2-mtls":
+        bind, to = " proto h2", " alpn h2"
+    if secures(kind):
+        to += f" ssl crt {place}/certs/hop-both.pem ca-file {place}/certs/ca.pem verify required verifyhost server ssl-min-ver TLSv1.3"
+    reuse = "" if kind.startswith("tcp") else "http-reuse always"
     config = place / f"haproxy-{kind}.cfg"
     config.write_text(f"""
 global
   nbthread 1
   maxconn 4000
 defaults
-  mode {"tcp" if kind == "tcp" else "http"}
+  mode {"tcp" if kind.startswith("tcp") else "http"}
   timeout connect 5s
   timeout client 3600s
   timeout server 3600s

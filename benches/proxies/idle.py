@@ -154,8 +154,8 @@ def main():
     try:
         (place / "1k").write_bytes(b"x" * 1024)
         hops.certificates(place, given.mesh)
-        plain, http2, secured, closing = (free_port() for _ in range(4))
-        behind = Running(hops.behind(place, plain, http2, secured, closing), plain, 1)
+        plain, http2, secured, secured_http2, closing = (free_port() for _ in range(5))
+        behind = Running(hops.behind(place, plain, http2, secured, secured_http2, closing), plain, 1)
         print(f"\nHTTP/1.1, {given.connections} idle connections\n")
         head = "| who | before, MiB | with them, MiB | KiB each | after them, MiB |\n|---|--:|--:|--:|--:|"
         print(head)

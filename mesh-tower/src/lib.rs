@@ -71,6 +71,7 @@ mod call;
 pub mod client;
 mod clock;
 mod connect;
+mod corked;
 pub mod dns;
 mod driver;
 mod endpoint;

@@ -21,6 +21,7 @@ use super::serve::ServeError;
 use super::streams::{Running, Streams};
 use super::when_woken::WhenWoken;
 use crate::body::BoxError;
+use crate::corked::{Cork, Corked, corked};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
@@ -72,8 +73,14 @@ impl<S, B> Answers<B> for S where
 {
 }
 
-/// The bytes of a connection, as hyper reads them.
-type Io<I> = TokioIo<Rewind<Guarded<AcceptedIo<I>>>>;
+/// The bytes of a connection.
+type Bare<I> = Rewind<Guarded<AcceptedIo<I>>>;
+
+/// The same, as hyper reads them of HTTP/1.1.
+type Http1Io<I> = TokioIo<Bare<I>>;
+
+/// Of HTTP/2.
+type Http2Io<I> = TokioIo<Corked<Bare<I>>>;
 
 /// A connection that was silent, to go on with when something comes.
 struct Silent<I, S> {
@@ -202,11 +209,12 @@ where
         self.heads.serves();
         let heads = WhenWoken::new(self.heads.clone().look(rests));
         let mut served = pin!(Http1 { heads, served: Some(served) });
-        let shut_down = |served: Pin<&mut Http1<_, http1::UpgradeableConnection<Io<I>, _>>>| {
-            if let Some(served) = served.project().served {
-                Pin::new(served).graceful_shutdown();
-            }
-        };
+        let shut_down =
+            |served: Pin<&mut Http1<_, http1::UpgradeableConnection<Http1Io<I>, _>>>| {
+                if let Some(served) = served.project().served {
+                    Pin::new(served).graceful_shutdown();
+                }
+            };
         let plans = (drained, (self.ending)());
         if drive(served.as_mut(), shut_down, plans, self.seen).await? == End::Done {
             return Ok(None);
@@ -239,10 +247,11 @@ where
         if service.identifies {
             builder.enable_connect_protocol();
         }
+        let (io, cork) = corked(io);
         let served = builder.serve_connection(TokioIo::new(io), service);
         let heads = WhenWoken::new(self.heads.clone().look(false));
-        let served = pin!(Http2 { heads, running: Running::new(streams), served });
-        let shut_down = |served: Pin<&mut Http2<_, http2::Connection<Io<I>, _, _>>>| {
+        let served = pin!(Http2 { heads, running: Running::new(streams), served, cork });
+        let shut_down = |served: Pin<&mut Http2<_, http2::Connection<Http2Io<I>, _, _>, _>>| {
             served.project().served.graceful_shutdown();
         };
         let idle = idle(self.timeouts.idle, self.seen, &counts);
@@ -304,18 +313,21 @@ where
 
 /// One of HTTP/2: it runs its requests, too.
 #[pin_project]
-struct Http2<T, C> {
+struct Http2<T, C, I> {
     #[pin]
     heads: WhenWoken<T>,
     running: Running,
     #[pin]
     served: C,
+    /// Lets out what it writes.
+    cork: Cork<I>,
 }
 
-impl<T, C> Future for Http2<T, C>
+impl<T, C, I> Future for Http2<T, C, I>
 where
     T: Future<Output = head_timer::Seen>,
     C: Future<Output = hyper::Result<()>>,
+    I: AsyncWrite + Unpin,
 {
     type Output = Result<End, BoxError>;
 
@@ -325,6 +337,12 @@ where
             return Poll::Ready(Err(late.into()));
         }
         let served = this.running.poll(cx, |cx| this.served.poll(cx));
-        served.map_ok(|()| End::Done).map_err(Into::into)
+        // Also what it said last.
+        let out = this.cork.poll_out(cx);
+        match (served, out) {
+            (Poll::Ready(served), _) => Poll::Ready(served.map(|()| End::Done).map_err(Into::into)),
+            (Poll::Pending, Poll::Ready(Err(broken))) => Poll::Ready(Err(broken.into())),
+            (Poll::Pending, _) => Poll::Pending,
+        }
     }
 }

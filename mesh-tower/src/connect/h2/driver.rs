@@ -6,6 +6,7 @@ use crate::connect::io::{Gate, NetIo};
 use crate::connect::lanes::Refusal;
 use crate::connect::shared::Shared;
 use crate::connect::upkeep::{Activity, Due, Upkeep};
+use crate::corked::{Cork, Corked, corked};
 use crate::observe::events::CloseReason;
 use bytes::Bytes;
 use h2::client::{Builder, Connection};
@@ -43,11 +44,15 @@ pub(in crate::connect) async fn handshake(
     shared: &Arc<Shared>,
     settings: &PoolSettings,
 ) -> Result<(Arc<H2Connection>, Driver), Refusal> {
+    let (io, cork) = corked(io);
     let (send, mut connection) =
         builder(&settings.options).handshake(io).await.map_err(|error| failed(Some(error)))?;
     let limit = poll_fn(|cx| {
         if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
             return Poll::Ready(Err(failed(ended.err())));
+        }
+        if let Poll::Ready(Err(error)) = cork.poll_out(cx) {
+            return Poll::Ready(Err(broken(error)));
         }
         match connection.max_concurrent_send_streams() {
             NO_SETTINGS => Poll::Pending,
@@ -61,6 +66,7 @@ pub(in crate::connect) async fn handshake(
         handle: Arc::downgrade(&handle),
         pings: upkeep.as_ref().and_then(|_| connection.ping_pong()),
         connection,
+        cork,
         limit,
         reads: gate.reads(),
         gate,
@@ -86,13 +92,21 @@ fn builder(options: &ConnectionOptions) -> Builder {
 }
 
 fn failed(error: Option<h2::Error>) -> Refusal {
-    let source = error.map(|error| Arc::new(io::Error::other(error)));
-    Refusal { source, ..Refusal::connect(ConnectFailure::Handshake) }
+    match error {
+        Some(error) => broken(io::Error::other(error)),
+        None => Refusal::connect(ConnectFailure::Handshake),
+    }
+}
+
+fn broken(error: io::Error) -> Refusal {
+    Refusal { source: Some(Arc::new(error)), ..Refusal::connect(ConnectFailure::Handshake) }
 }
 
 /// Drives a connection until it is closed.
 pub(in crate::connect) struct Driver {
-    connection: Connection<NetIo, Bytes>,
+    connection: Connection<Corked<NetIo>, Bytes>,
+    /// Lets out what it writes.
+    cork: Cork<NetIo>,
     /// Weak: the calls and the pool keep a connection open, not its own task.
     handle: Weak<H2Connection>,
     limit: usize,
@@ -174,7 +188,10 @@ impl Future for Driver {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if let Poll::Ready(ended) = Pin::new(&mut self.connection).poll(cx) {
+        let ended = Pin::new(&mut self.connection).poll(cx);
+        // Also what it said last.
+        let out = self.cork.poll_out(cx);
+        if let Poll::Ready(ended) = ended {
             if let Err(error) = ended {
                 if error.is_go_away() && error.is_remote() {
                     self.gate.blame_goaway();
@@ -183,6 +200,11 @@ impl Future for Driver {
                 }
                 tracing::debug!(address = %self.shared.address(), %error, "HTTP/2 connection ended");
             }
+            return Poll::Ready(());
+        }
+        if let Poll::Ready(Err(error)) = out {
+            self.gate.blame_unless_ended();
+            tracing::debug!(address = %self.shared.address(), %error, "HTTP/2 connection broke");
             return Poll::Ready(());
         }
         self.publish_limit();

@@ -1,0 +1,179 @@
+//! [`Corked`]: what a connection of HTTP/2 writes in one turn leaves together.
+//!
+//! `h2` hands every DATA frame of 256 bytes and more to its stream at once, with what was before it, so that a call of
+//! 1 KiB is a system call there and one back, and each wakes the peer. Here frames are held until the connection has no
+//! more to say in this turn: whoever polls the connection then calls [`Cork::poll_out`]. Of more than [`HOLD`] bytes
+//! nothing is held, and large frames are never copied.
+//!
+//! Both halves are of one task: the lock is never waited for.
+
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// The most bytes that are held: one record of TLS (RFC 8446 section 5.1).
+const HOLD: usize = 16 * 1024;
+
+/// How many pieces are written together.
+const PIECES: usize = 8;
+
+/// The byte stream of a connection, for who makes frames.
+#[derive(Debug)]
+pub(crate) struct Corked<I>(Arc<Mutex<Held<I>>>);
+
+/// Lets out what the connection has written, for who polls it.
+#[derive(Debug)]
+pub(crate) struct Cork<I>(Arc<Mutex<Held<I>>>);
+
+#[derive(Debug)]
+struct Held<I> {
+    io: I,
+    /// What was taken and is not written; empty, it has no memory.
+    bytes: Vec<u8>,
+    /// How much of it is written.
+    written: usize,
+    /// Something was written that may be held below.
+    is_unflushed: bool,
+}
+
+/// `io`, and who has to call [`Cork::poll_out`] after each turn.
+pub(crate) fn corked<I>(io: I) -> (Corked<I>, Cork<I>) {
+    let held = Held { io, bytes: Vec::new(), written: 0, is_unflushed: false };
+    let held = Arc::new(Mutex::new(held));
+    (Corked(Arc::clone(&held)), Cork(held))
+}
+
+impl<I: AsyncWrite + Unpin> Cork<I> {
+    /// Writes what is held. Pending: the stream takes no more, and wakes the task when it does.
+    ///
+    /// # Errors
+    /// Those of the stream.
+    pub(crate) fn poll_out(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut held = self.0.lock();
+        if held.is_unflushed || !held.is_empty() {
+            held.poll_flush(cx)
+        } else {
+            Poll::Ready(Ok(()))
+        }
+    }
+}
+
+impl<I> Held<I> {
+    const fn is_empty(&self) -> bool {
+        self.bytes.len() == self.written
+    }
+
+    /// Whether there is room for so many more.
+    const fn fits(&self, more: usize) -> bool {
+        self.bytes.len() + more <= HOLD
+    }
+
+    fn hold(&mut self, bytes: &[u8]) {
+        if self.bytes.capacity() == 0 {
+            self.bytes.reserve_exact(HOLD);
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// So many bytes were written; how many of them were not held.
+    fn went(&mut self, written: usize) -> usize {
+        self.is_unflushed = true;
+        let held = written.min(self.bytes.len() - self.written);
+        self.written += held;
+        if self.is_empty() {
+            (self.bytes, self.written) = (Vec::new(), 0);
+        }
+        written - held
+    }
+}
+
+impl<I: AsyncWrite + Unpin> Held<I> {
+    /// Writes what is held, and then `more`; how much of `more` was written, which is something.
+    fn poll_with(&mut self, cx: &mut Context<'_>, more: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        loop {
+            let io = Pin::new(&mut self.io);
+            let written = if self.bytes.is_empty() {
+                ready!(io.poll_write_vectored(cx, more))?
+            } else {
+                let held = std::iter::once(IoSlice::new(&self.bytes[self.written..]));
+                let all: SmallVec<[IoSlice<'_>; PIECES]> =
+                    held.chain(more.iter().copied()).take(PIECES).collect();
+                ready!(io.poll_write_vectored(cx, &all))?
+            };
+            let more = self.went(written);
+            if more > 0 || written == 0 {
+                return Poll::Ready(Ok(more));
+            }
+        }
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.is_empty() {
+            let left = &self.bytes[self.written..];
+            let written = ready!(Pin::new(&mut self.io).poll_write(cx, left))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.went(written);
+        }
+        ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+        self.is_unflushed = false;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<I: AsyncRead + Unpin> AsyncRead for Corked<I> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0.lock().io).poll_read(cx, buf)
+    }
+}
+
+impl<I: AsyncWrite + Unpin> AsyncWrite for Corked<I> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut held = self.0.lock();
+        let all = bufs.iter().map(|buf| buf.len()).sum();
+        if !held.fits(all) {
+            return held.poll_with(cx, bufs);
+        }
+        bufs.iter().for_each(|buf| held.hold(buf));
+        Poll::Ready(Ok(all))
+    }
+
+    /// Nothing: [`Cork::poll_out`] does.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut held = self.0.lock();
+        ready!(held.poll_flush(cx))?;
+        Pin::new(&mut held.io).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+use super::*;
+use proptest::prelude::*;
+use std::collections::VecDeque;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// A stream that takes what it is told to, one number for each write: 0, nothing for now.
+#[derive(Debug, Default)]
+struct Narrow {
+    takes: VecDeque<usize>,
+    out: Vec<u8>,
+    writes: usize,
+    flushes: usize,
+    is_shut: bool,
+    fails: bool,
+}
+
+impl AsyncRead for Narrow {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        buf.put_slice(b"read");
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Narrow {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.fails {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let takes = self.takes.pop_front().unwrap_or(usize::MAX);
+        if takes == 0 {
+            return Poll::Pending;
+        }
+        let before = self.out.len();
+        for buf in bufs {
+            let left = takes - (self.out.len() - before);
+            self.out.extend_from_slice(&buf[..buf.len().min(left)]);
+        }
+        self.writes += 1;
+        Poll::Ready(Ok(self.out.len() - before))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.flushes += 1;
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.is_shut = true;
+        Poll::Ready(Ok(()))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+}
+
+fn with<T>(poll: impl FnOnce(&mut Context<'_>) -> T) -> T {
+    poll(&mut Context::from_waker(futures_util::task::noop_waker_ref()))
+}
+
+fn write(into: &mut Corked<Narrow>, bufs: &[&[u8]]) -> Poll<io::Result<usize>> {
+    let bufs: Vec<IoSlice<'_>> = bufs.iter().map(|buf| IoSlice::new(buf)).collect();
+    with(|cx| Pin::new(into).poll_write_vectored(cx, &bufs))
+}
+
+fn out(cork: &Cork<Narrow>) -> Poll<io::Result<()>> {
+    with(|cx| cork.poll_out(cx))
+}
+
+/// How often it was written to and flushed.
+fn counts(cork: &Cork<Narrow>) -> (usize, usize) {
+    let held = cork.0.lock();
+    (held.io.writes, held.io.flushes)
+}
+
+#[test]
+fn what_is_written_in_a_turn_leaves_at_its_end_in_one_piece() {
+    let (mut io, cork) = corked(Narrow::default());
+    for _ in 0..10 {
+        assert!(matches!(write(&mut io, &[b"head", &[b'x'; 1024]]), Poll::Ready(Ok(1028))));
+        assert!(with(|cx| Pin::new(&mut io).poll_flush(cx)).is_ready());
+    }
+    assert_eq!(counts(&cork), (0, 0));
+    assert!(matches!(out(&cork), Poll::Ready(Ok(()))));
+    let held = cork.0.lock();
+    assert_eq!((held.io.writes, held.io.flushes, held.io.out.len()), (1, 1, 10_280));
+    assert_eq!(held.bytes.capacity(), 0, "a stream that has nothing to say has no memory");
+    drop(held);
+    // Nothing was written since.
+    assert!(matches!(out(&cork), Poll::Ready(Ok(()))));
+    assert_eq!(counts(&cork), (1, 1));
+}
+
+#[test]
+fn more_than_is_held_goes_at_once_with_what_was_before_it() {
+    let (mut io, cork) = corked(Narrow::default());
+    assert!(matches!(write(&mut io, &[&[1; 1000]]), Poll::Ready(Ok(1000))));
+    assert!(matches!(write(&mut io, &[&[2; 9], &[3; HOLD]]), Poll::Ready(Ok(n)) if n == 9 + HOLD));
+    let held = cork.0.lock();
+    assert_eq!((held.io.writes, held.io.out.len()), (1, 1009 + HOLD));
+    assert_eq!((held.io.out[999], held.io.out[1000], held.io.out[1009]), (1, 2, 3));
+    assert!(held.is_empty());
+}
+
+#[test]
+fn a_stream_that_takes_nothing_holds_no_more_than_its_bound() {
+    let narrow = Narrow { takes: VecDeque::from([0; 40]), ..Narrow::default() };
+    let (mut io, cork) = corked(narrow);
+    let taken = (0..30).filter(|_| write(&mut io, &[&[7; 1024]]).is_ready()).count();
+    assert_eq!(taken, HOLD / 1024);
+    assert!(out(&cork).is_pending());
+    assert_eq!(cork.0.lock().bytes.len(), HOLD);
+    cork.0.lock().io.takes.clear();
+    assert!(matches!(out(&cork), Poll::Ready(Ok(()))));
+    assert_eq!(cork.0.lock().io.out, [7; HOLD]);
+}
+
+#[tokio::test]
+async fn shutting_down_says_what_is_held_first() {
+    let (mut io, cork) = corked(Narrow::default());
+    io.write_all(b"goodbye").await.unwrap();
+    assert!(cork.0.lock().io.out.is_empty());
+    io.shutdown().await.unwrap();
+    assert_eq!(cork.0.lock().io.out, b"goodbye");
+    assert!(cork.0.lock().io.is_shut);
+    let mut came = [0; 4];
+    io.read_exact(&mut came).await.unwrap();
+    assert_eq!(&came, b"read");
+}
+
+#[test]
+fn who_lets_it_out_is_told_that_the_stream_broke() {
+    let (mut io, cork) = corked(Narrow { fails: true, ..Narrow::default() });
+    assert!(matches!(write(&mut io, &[b"x"]), Poll::Ready(Ok(1))));
+    let Poll::Ready(Err(error)) = out(&cork) else { panic!("it is broken") };
+    assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+}
+
+proptest! {
+    /// However the stream takes it, and whenever it is let out: every byte, once, in order.
+    #[test]
+    fn every_byte_leaves_once_and_in_order(
+        takes in prop::collection::vec(prop_oneof![Just(0usize), 1usize..40_000], 0..40),
+        frames in prop::collection::vec((prop_oneof![0usize..2000, 0usize..40_000], any::<bool>()), 1..30),
+    ) {
+        let (mut io, cork) = corked(Narrow { takes: takes.into(), ..Narrow::default() });
+        let mut expected = Vec::new();
+        for (at, (len, ends_turn)) in frames.into_iter().enumerate() {
+            let frame: Vec<u8> = (0..len).map(|byte| (byte + at) as u8).collect();
+            expected.extend_from_slice(&frame);
+            let mut left = &frame[..];
+            while !left.is_empty() {
+                let (head, rest) = left.split_at(left.len().min(9));
+                if let Poll::Ready(written) = write(&mut io, &[head, rest]) {
+                    let written = written.unwrap();
+                    prop_assert!(written > 0);
+                    left = &left[written..];
+                }
+                prop_assert!(cork.0.lock().bytes.len() <= HOLD);
+            }
+            if ends_turn {
+                drop(out(&cork));
+            }
+        }
+        while out(&cork).is_pending() {}
+        prop_assert_eq!(&cork.0.lock().io.out, &expected);
+    }
+}
