@@ -124,6 +124,10 @@ class Running:
             self.process.wait()
 
 
+class Failed(Exception):
+    """Calls were answered with errors."""
+
+
 def load(port, connections, seconds, kind, place):
     """Requests a second, and the p50 and p99 of single requests in ms."""
     if kind == "tcp-new":
@@ -141,7 +145,7 @@ def load(port, connections, seconds, kind, place):
         times = sorted(int(line.split("\t")[2]) for line in log if line.split("\t")[1] == "200")
     done, failed = re.search(r"requests: .*?(\d+) succeeded, (\d+) failed", output).groups()
     if int(failed) or not times:
-        raise SystemExit(f"calls failed:\n{output}")
+        raise Failed(f"{failed} of {int(failed) + int(done)} calls failed")
     rate = float(re.search(r"([\d.]+) req/s", output).group(1))
     return rate, times[len(times) // 2] / 1e3, times[len(times) * 99 // 100] / 1e3
 
@@ -190,10 +194,19 @@ class Section:
 
     def measure(self, connections, rounds, seconds):
         turns = {name: [] for name in ["none", *self.running, "again"]}
+        failed = {}
         for _ in range(rounds):
             for name, taken in turns.items():
-                taken.append(self.turn(name, connections, seconds))
+                try:
+                    taken.append(self.turn(name, connections, seconds))
+                except Failed as why:
+                    if name not in self.running:
+                        raise
+                    failed[name] = why
         for name, taken in turns.items():
+            if name in failed:
+                print("|", name, "|", connections, "|", failed[name], "| | | | | | |", flush=True)
+                continue
             rate, p50, p99, spent = (statistics.median(column) for column in zip(*taken))
             added = [[mine[at] - none[at] for mine, none in zip(taken, turns["none"])] for at in (1, 2)]
             cells = [name, connections, f"{rate:.0f}"]
