@@ -60,7 +60,7 @@ impl MeshBody {
     }
 
     /// Takes any body. `MeshBody`, `Empty<Bytes>`, `Full<Bytes>`, `Bytes`-like known types and tonic's
-    /// are recognised; every other costs one allocation.
+    /// are recognised, and so is a body that has ended; every other costs one allocation.
     #[must_use]
     pub fn new<B>(body: B) -> Self
     where
@@ -82,6 +82,8 @@ impl MeshBody {
             return Self(Inner::Tonic(tonic));
         }
         match body {
+            // The body of a GET that is passed on.
+            Some(body) if body.is_end_stream() => Self::empty(),
             Some(body) => Self(Inner::Boxed(body.map_err(Into::into).boxed_unsync())),
             None => Self::empty(),
         }
@@ -246,6 +248,8 @@ mod tests {
         assert!(matches!(MeshBody::new(Empty::<Bytes>::new()).0, Inner::Full(None)));
         assert!(matches!(MeshBody::new(Full::from("x")).0, Inner::Full(Some(_))));
         assert!(matches!(MeshBody::new(MeshBody::full("x")).0, Inner::Full(Some(_))));
+        let ended = http_body_util::Limited::new(Empty::<Bytes>::new(), 1);
+        assert!(matches!(MeshBody::new(ended).0, Inner::Full(None)));
         let stream = http_body_util::StreamBody::new(futures_util::stream::empty::<
             Result<Frame<Bytes>, BoxError>,
         >());
