@@ -1,7 +1,11 @@
 use super::*;
+use bytes::Bytes;
+use http::{Request, Response};
 use proptest::prelude::*;
 use std::collections::VecDeque;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use std::future::{Future, poll_fn};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 /// A stream that takes what it is told to, one number for each write: 0, nothing for now.
 #[derive(Debug, Default)]
@@ -150,6 +154,97 @@ fn who_lets_it_out_is_told_that_the_stream_broke() {
     assert!(matches!(write(&mut io, &[b"x"]), Poll::Ready(Ok(1))));
     let Poll::Ready(Err(error)) = out(&cork) else { panic!("it is broken") };
     assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+}
+
+/// A stream whose writes are counted.
+struct Counted(DuplexStream, Arc<AtomicUsize>);
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+async fn answer(stream: DuplexStream) {
+    let mut connection = h2::server::handshake(stream).await.unwrap();
+    while let Some(Ok((_, mut respond))) = connection.accept().await {
+        respond.send_response(Response::new(()), true).unwrap();
+    }
+}
+
+/// How often a connection over `io` writes for ten requests of 1 KiB that are made at once; `out` is called after each
+/// of its turns.
+async fn writes_of_ten<I>(
+    io: I,
+    writes: Arc<AtomicUsize>,
+    mut out: impl FnMut(&mut Context<'_>) + Send + 'static,
+) -> usize
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut send, mut connection) = h2::client::handshake(io).await.unwrap();
+    let driver = tokio::spawn(poll_fn(move |cx| {
+        let ended = Pin::new(&mut connection).poll(cx);
+        out(cx);
+        ended
+    }));
+    // The beginning has writes of its own.
+    send.send_request(Request::new(()), true).unwrap().0.await.unwrap();
+    let before = writes.load(Ordering::Relaxed);
+    let responses: Vec<_> = (0..10)
+        .map(|_| {
+            let (response, mut body) = send.send_request(Request::new(()), false).unwrap();
+            body.send_data(Bytes::from_static(&[b'x'; 1024]), true).unwrap();
+            response
+        })
+        .collect();
+    for response in responses {
+        assert_eq!(response.await.unwrap().status(), 200);
+    }
+    driver.abort();
+    writes.load(Ordering::Relaxed) - before
+}
+
+/// The second half is why there is a cork: when `h2` writes once a turn by itself, it can go.
+#[tokio::test]
+async fn ten_requests_of_a_turn_are_one_write_and_ten_without_a_cork() {
+    for is_corked in [true, false] {
+        let (near, far) = tokio::io::duplex(1 << 20);
+        let server = tokio::spawn(answer(far));
+        let writes = Arc::new(AtomicUsize::new(0));
+        let io = Counted(near, Arc::clone(&writes));
+        let made = if is_corked {
+            let (io, cork) = corked(io);
+            writes_of_ten(io, writes, move |cx| drop(cork.poll_out(cx))).await
+        } else {
+            writes_of_ten(io, writes, |_| ()).await
+        };
+        assert!(if is_corked { made == 1 } else { made >= 10 }, "{is_corked}: {made} writes");
+        server.abort();
+    }
 }
 
 proptest! {

@@ -336,13 +336,13 @@ where
         if let Poll::Ready(head_timer::Seen::Late(late)) = this.heads.poll(cx) {
             return Poll::Ready(Err(late.into()));
         }
-        let served = this.running.poll(cx, |cx| this.served.poll(cx));
-        // Also what it said last.
-        let out = this.cork.poll_out(cx);
-        match (served, out) {
-            (Poll::Ready(served), _) => Poll::Ready(served.map(|()| End::Done).map_err(Into::into)),
-            (Poll::Pending, Poll::Ready(Err(broken))) => Poll::Ready(Err(broken.into())),
-            (Poll::Pending, _) => Poll::Pending,
-        }
+        this.running.poll(cx, |cx| {
+            let served = this.served.poll(cx).map_ok(|()| End::Done).map_err(Into::into);
+            // Also what it said last, and before requests are run, which takes its time.
+            match this.cork.poll_out(cx) {
+                Poll::Ready(Err(broken)) if served.is_pending() => Poll::Ready(Err(broken.into())),
+                _ => served,
+            }
+        })
     }
 }
