@@ -90,6 +90,8 @@ mod options;
 mod overload;
 mod passthrough;
 mod peer;
+#[cfg(any(feature = "otlp", feature = "spiffe"))]
+mod protobuf;
 pub mod proxy;
 mod ready;
 mod route;

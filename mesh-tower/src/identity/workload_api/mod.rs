@@ -35,13 +35,14 @@ pub use endpoint::InvalidEndpoint;
 use super::{IdentitySink, IdentitySource};
 use crate::error::with_sources;
 use crate::net::Draw;
+use crate::protobuf::Raw;
 use bytes::Bytes;
 use endpoint::{VARIABLE, WorkloadEndpoint};
 use futures_core::future::BoxFuture;
 use http::uri::PathAndQuery;
 use mesh_core::Random as _;
 use mesh_core::identity::{RotationOptions, SpiffeId};
-use message::{FETCH, Messages, Response, SECURITY_HEADER};
+use message::{FETCH, Response, SECURITY_HEADER};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -161,11 +162,12 @@ impl WorkloadIdentity {
         let channel = endpoint.connect().await.map_err(|error| Trouble::unreachable(&error))?;
         let mut client = Grpc::new(channel);
         client.ready().await.map_err(|error| Trouble::unreachable(&error))?;
-        let mut request = tonic::Request::new(());
+        // `X509SVIDRequest` has no fields.
+        let mut request = tonic::Request::new(Bytes::new());
         let (name, value) = SECURITY_HEADER;
         request.metadata_mut().insert(name, tonic::metadata::MetadataValue::from_static(value));
         let path = PathAndQuery::from_static(FETCH);
-        Ok(client.server_streaming(request, path, Messages).await?.into_inner())
+        Ok(client.server_streaming(request, path, Raw).await?.into_inner())
     }
 
     /// Whether it is in force.

@@ -1,6 +1,6 @@
 //! What collectors answer: how much of a request was not taken, and when to come again.
 
-use super::wire::{Field, fields};
+use crate::protobuf::{Field, fields};
 use bytes::Bytes;
 use std::time::Duration;
 
@@ -19,14 +19,17 @@ pub(super) struct Partial {
 pub(super) fn partial(response: &Bytes) -> Partial {
     let mut partial = Partial::default();
     let _read = fields(response, |number, field| {
-        let (1, Field::Bytes(inner)) = (number, field) else { return };
-        let _read = fields(&inner, |number, field| match (number, field) {
-            (1, Field::Number(rejected)) => partial.rejected = rejected,
-            (2, Field::Bytes(text)) => {
-                partial.message = String::from_utf8_lossy(&text).into_owned()
+        let (1, Field::Bytes(inner)) = (number, field) else { return Ok(()) };
+        fields(&inner, |number, field| {
+            match (number, field) {
+                (1, Field::Number(rejected)) => partial.rejected = rejected,
+                (2, Field::Bytes(text)) => {
+                    partial.message = String::from_utf8_lossy(&text).into_owned();
+                }
+                _ => {}
             }
-            _ => {}
-        });
+            Ok(())
+        })
     });
     partial
 }
@@ -35,16 +38,20 @@ pub(super) fn partial(response: &Bytes) -> Partial {
 pub(super) fn retry_delay(details: &[u8]) -> Option<Duration> {
     let mut delay = None;
     let _read = fields(&Bytes::copy_from_slice(details), |number, field| {
-        let (3, Field::Bytes(any)) = (number, field) else { return };
+        let (3, Field::Bytes(any)) = (number, field) else { return Ok(()) };
         let (mut is_retry_info, mut value) = (false, Bytes::new());
-        let _read = fields(&any, |number, field| match (number, field) {
-            (1, Field::Bytes(name)) => is_retry_info = name.ends_with(b"/google.rpc.RetryInfo"),
-            (2, Field::Bytes(bytes)) => value = bytes,
-            _ => {}
-        });
+        fields(&any, |number, field| {
+            match (number, field) {
+                (1, Field::Bytes(name)) => is_retry_info = name.ends_with(b"/google.rpc.RetryInfo"),
+                (2, Field::Bytes(bytes)) => value = bytes,
+                _ => {}
+            }
+            Ok(())
+        })?;
         if is_retry_info {
             delay = Some(duration(&value));
         }
+        Ok(())
     });
     delay
 }
@@ -53,12 +60,15 @@ pub(super) fn retry_delay(details: &[u8]) -> Option<Duration> {
 fn duration(retry_info: &Bytes) -> Duration {
     let (mut seconds, mut nanos) = (0, 0);
     let _read = fields(retry_info, |number, field| {
-        let (1, Field::Bytes(inner)) = (number, field) else { return };
-        let _read = fields(&inner, |number, field| match (number, field) {
-            (1, Field::Number(number)) => seconds = number,
-            (2, Field::Number(number)) => nanos = number,
-            _ => {}
-        });
+        let (1, Field::Bytes(inner)) = (number, field) else { return Ok(()) };
+        fields(&inner, |number, field| {
+            match (number, field) {
+                (1, Field::Number(number)) => seconds = number,
+                (2, Field::Number(number)) => nanos = number,
+                _ => {}
+            }
+            Ok(())
+        })
     });
     match (i64::try_from(seconds), u32::try_from(nanos)) {
         (Ok(_positive), Ok(nanos)) => Duration::from_secs(seconds)

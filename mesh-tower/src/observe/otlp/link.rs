@@ -8,12 +8,12 @@ use super::answer::{self, Partial};
 use super::dial;
 use crate::error::with_sources;
 use crate::net::Draw;
-use bytes::{Buf as _, BufMut as _, Bytes};
+use crate::protobuf::Raw;
+use bytes::Bytes;
 use http::uri::PathAndQuery;
 use mesh_core::otlp::{OtlpTarget, is_retryable, pause};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tonic::client::Grpc;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
@@ -104,46 +104,8 @@ impl Link {
         let mut request = Request::new(message.clone());
         *request.metadata_mut() = MetadataMap::from_headers(self.target.headers.clone());
         let path = PathAndQuery::from_static(self.method);
-        let response = client.unary(request, path, Messages).await;
+        let response = client.unary(request, path, Raw).await;
         let response = response.map_err(|status| Trouble::Status(Box::new(status)))?;
         Ok(answer::partial(response.get_ref()))
-    }
-}
-
-/// How messages are written and read: they are bytes already.
-#[derive(Clone, Copy, Debug, Default)]
-struct Messages;
-
-impl Codec for Messages {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        *self
-    }
-
-    fn decoder(&mut self) -> Self {
-        *self
-    }
-}
-
-impl Encoder for Messages {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, message: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put(message);
-        Ok(())
-    }
-}
-
-impl Decoder for Messages {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
     }
 }
