@@ -38,11 +38,13 @@ struct Held<I> {
     written: usize,
     /// Something was written that may be held below.
     is_unflushed: bool,
+    /// The stream takes nothing of what is too large to be held; it wakes the task that writes it.
+    is_stuck: bool,
 }
 
 /// `io`, and who has to call [`Cork::poll_out`] after each turn.
 pub(crate) fn corked<I>(io: I) -> (Corked<I>, Cork<I>) {
-    let held = Held { io, bytes: Vec::new(), written: 0, is_unflushed: false };
+    let held = Held { io, bytes: Vec::new(), written: 0, is_unflushed: false, is_stuck: false };
     let held = Arc::new(Mutex::new(held));
     (Corked(Arc::clone(&held)), Cork(held))
 }
@@ -54,7 +56,10 @@ impl<I: AsyncWrite + Unpin> Cork<I> {
     /// Those of the stream.
     pub(crate) fn poll_out(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut held = self.0.lock();
-        if held.is_unflushed || !held.is_empty() {
+        if held.is_stuck && held.is_empty() {
+            // A flush, which most streams have no use for, would say that it is not.
+            Poll::Pending
+        } else if held.is_unflushed || !held.is_empty() {
             held.poll_flush(cx)
         } else {
             Poll::Ready(Ok(()))
@@ -96,14 +101,16 @@ impl<I: AsyncWrite + Unpin> Held<I> {
     fn poll_with(&mut self, cx: &mut Context<'_>, more: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         loop {
             let io = Pin::new(&mut self.io);
-            let written = if self.bytes.is_empty() {
-                ready!(io.poll_write_vectored(cx, more))?
+            let polled = if self.bytes.is_empty() {
+                io.poll_write_vectored(cx, more)
             } else {
                 let held = std::iter::once(IoSlice::new(&self.bytes[self.written..]));
                 let all: SmallVec<[IoSlice<'_>; PIECES]> =
                     held.chain(more.iter().copied()).take(PIECES).collect();
-                ready!(io.poll_write_vectored(cx, &all))?
+                io.poll_write_vectored(cx, &all)
             };
+            self.is_stuck = polled.is_pending();
+            let written = ready!(polled)?;
             let more = self.went(written);
             if more > 0 || written == 0 {
                 return Poll::Ready(Ok(more));

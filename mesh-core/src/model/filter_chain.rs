@@ -228,6 +228,15 @@ pub enum ForwardClientCert {
 }
 
 impl FilterChain {
+    /// Whether it lets in the same connections as `other`: by its name, what it is matched by, and its network filters.
+    /// What secures them may differ.
+    #[must_use]
+    pub fn admits_as(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.matcher == other.matcher
+            && self.network_rbac == other.network_rbac
+    }
+
     /// A chain for all connections: plaintext, without any rule, of HTTP.
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>, http: Option<Arc<HttpConnectionManager>>) -> Self {

@@ -3,6 +3,9 @@
 use crate::Random;
 use std::time::Duration;
 
+/// The least wait: whoever says "at once" has a collector that is asked without a pause.
+const LEAST: Duration = Duration::from_millis(100);
+
 /// The first wait, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
 
@@ -20,15 +23,16 @@ pub const fn is_retryable(status: u32, is_told: bool) -> bool {
     }
 }
 
-/// How long to wait before the next try, after so many failures in a row: as long as the collector `told`, else 1 s,
-/// 2 s, 4 s, then 5 s, each shortened by up to a half by chance.
+/// How long to wait before the next try, after so many failures in a row: as long as the collector `told`, but at least
+/// 100 ms, else 1 s, 2 s, 4 s, then 5 s, each shortened by up to a half by chance.
 #[must_use]
 pub fn pause(failures: u32, told: Option<Duration>, random: &mut impl Random) -> Duration {
     let (least, most) = PAUSE;
-    told.unwrap_or_else(|| {
-        let wait = least.saturating_mul(1 << failures.saturating_sub(1).min(8)).min(most);
-        wait - wait.mul_f64(0.5 * random.unit())
-    })
+    if let Some(told) = told {
+        return told.max(LEAST);
+    }
+    let wait = least.saturating_mul(1 << failures.saturating_sub(1).min(8)).min(most);
+    wait - wait.mul_f64(0.5 * random.unit())
 }
 
 #[cfg(test)]
@@ -60,7 +64,8 @@ mod tests {
         let mut random = SplitMix64::new(1);
         let (one, two) = (pause(1, None, &mut random), pause(1, None, &mut random));
         assert!(one != two && one >= Duration::from_millis(500) && one <= Duration::from_secs(1));
-        let told = Duration::from_millis(7);
+        let told = Duration::from_millis(700);
         assert_eq!(pause(9, Some(told), &mut random), told);
+        assert_eq!(pause(9, Some(Duration::ZERO), &mut random), Duration::from_millis(100));
     }
 }

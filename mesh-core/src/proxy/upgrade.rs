@@ -126,7 +126,8 @@ impl Extends {
         let protocol = words.split(',').map(str::trim).next().filter(|word| !word.is_empty())?;
         let (upgrade, protocol) = (HeaderValue::from_str(protocol).ok()?, protocol.into());
         *method = Method::CONNECT;
-        for name in [CONNECTION, UPGRADE] {
+        // What follows is no body, of no length.
+        for name in [CONNECTION, UPGRADE, CONTENT_LENGTH] {
             headers.remove(name);
         }
         let key = headers.get(SEC_WEBSOCKET_KEY).cloned();
@@ -277,10 +278,11 @@ mod tests {
         for (name, value) in headers {
             asked.append(*name, HeaderValue::from_static(value));
         }
+        asked.insert("content-length", HeaderValue::from_static("0"));
         let mut method = Method::GET;
         let extends = Extends::write(&mut method, &mut asked).unwrap();
         assert_eq!((method, extends.protocol()), (Method::CONNECT, protocol));
-        for gone in ["connection", "upgrade"] {
+        for gone in ["connection", "upgrade", "content-length"] {
             assert!(!asked.contains_key(gone), "{gone}");
         }
         let (mut status, mut said) = (StatusCode::OK, HeaderMap::new());

@@ -66,14 +66,19 @@ impl<A: Attach> Tables<A> {
         tables
     }
 
-    /// The table of a chain, and whether the chain is still the one in force.
+    /// The table of a chain, and whether the chain in force says the same. `None`: it is gone, or lets in others now.
     pub(super) fn of(
         &self,
         listener: &str,
         chain: &Arc<CompiledFilterChain>,
     ) -> Option<(&Table<A>, bool)> {
         let entry = self.chains.get(listener)?.get(&chain.model().name)?;
-        Some((&entry.table, Arc::ptr_eq(&entry.chain, chain)))
+        if Arc::ptr_eq(&entry.chain, chain) {
+            return Some((&entry.table, true));
+        }
+        // Its listener was compiled anew, for this chain or for another.
+        let (now, then) = (entry.chain.model(), chain.model());
+        now.admits_as(then).then(|| (&*entry.table, now == then))
     }
 
     /// The targets of all tables.

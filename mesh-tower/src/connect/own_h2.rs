@@ -15,12 +15,14 @@ use http::{Request, Version};
 use http_body::{Body, Frame, SizeHint};
 use mesh_core::outcome::{Failure, ProtocolFailure};
 use mesh_core::proxy::upgrade::Extends;
+use std::convert::Infallible;
+use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::PollSender;
 
 /// The most bytes of a write that are one piece of the stream.
@@ -46,8 +48,8 @@ pub(super) async fn ask(
     };
     asking.version = Version::HTTP_2;
     asking.extensions.insert(Protocol::from(extends.protocol()));
-    let (writes, written) = mpsc::channel(PIECES);
-    let asking = Request::from_parts(asking, MeshBody::new(Written(written)));
+    let ((writes, pieces), (sends, sent_all)) = (mpsc::channel(PIECES), oneshot::channel());
+    let asking = Request::from_parts(asking, MeshBody::new(Written { pieces, _sends: sends }));
     let mut sending = pin!(Sending::start(Kind::H2, shared, settings, asking));
     let sent = sending.as_mut().await;
     let Phases { connect, tls, .. } = sending.phases().unwrap_or_default();
@@ -58,8 +60,9 @@ pub(super) async fn ask(
     let (mut head, reads) = response.into_parts();
     let body = if head.status.is_success() {
         extends.agree(&mut head.status, &mut head.headers);
-        let writes = Some(PollSender::new(writes));
-        OwnBody::Stream(Box::new(H2Stream { reads, rest: Bytes::new(), has_ended: false, writes }))
+        let (writes, sent_all) = (Some(PollSender::new(writes)), Some(sent_all));
+        let (rest, has_ended) = (Bytes::new(), false);
+        OwnBody::Stream(Box::new(H2Stream { reads, rest, has_ended, writes, sent_all }))
     } else {
         OwnBody::Net(reads)
     };
@@ -72,7 +75,8 @@ fn refused(parts: Parts, body: MeshBody, why: &'static str) -> SendError {
     SendError::new(failure).with_request(Request::from_parts(parts, body)).with_source(why)
 }
 
-/// A stream of HTTP/2 as bytes. Shutting it down ends our half; dropping it resets what has not ended.
+/// A stream of HTTP/2 as bytes. Shutting it down ends our half, once all that was written is on its way; dropping it
+/// resets what has not ended.
 pub(crate) struct H2Stream {
     reads: NetBody,
     /// What came, and was not read yet.
@@ -80,6 +84,8 @@ pub(crate) struct H2Stream {
     has_ended: bool,
     /// `None`: our half has ended.
     writes: Option<PollSender<Bytes>>,
+    /// Ends when nothing of it is left to be sent; `None`: that was told.
+    sent_all: Option<oneshot::Receiver<Infallible>>,
 }
 
 impl AsyncRead for H2Stream {
@@ -127,14 +133,23 @@ impl AsyncWrite for H2Stream {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.writes = None;
+        if let Some(sent_all) = &mut self.sent_all {
+            // Nobody ever says anything: the other end is gone.
+            drop(ready!(Pin::new(sent_all).poll(cx)));
+            self.sent_all = None;
+        }
         Poll::Ready(Ok(()))
     }
 }
 
 /// What is written, as the body of the request.
-struct Written(mpsc::Receiver<Bytes>);
+struct Written {
+    pieces: mpsc::Receiver<Bytes>,
+    /// Gone with who sends it.
+    _sends: oneshot::Sender<Infallible>,
+}
 
 impl Body for Written {
     type Data = Bytes;
@@ -144,7 +159,7 @@ impl Body for Written {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        self.0.poll_recv(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+        self.pieces.poll_recv(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
     }
 
     fn size_hint(&self) -> SizeHint {

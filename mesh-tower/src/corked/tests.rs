@@ -135,6 +135,20 @@ fn a_stream_that_takes_nothing_holds_no_more_than_its_bound() {
     assert_eq!(cork.0.lock().io.out, [7; HOLD]);
 }
 
+#[test]
+fn who_takes_nothing_of_what_is_not_held_is_not_flushed() {
+    let narrow = Narrow { takes: VecDeque::from([10, 0, 0]), ..Narrow::default() };
+    let (mut io, cork) = corked(narrow);
+    assert!(matches!(write(&mut io, &[&[7; 2 * HOLD]]), Poll::Ready(Ok(10))));
+    assert!(write(&mut io, &[&[7; 2 * HOLD - 10]]).is_pending());
+    assert!(out(&cork).is_pending());
+    assert_eq!(counts(&cork), (1, 0));
+    cork.0.lock().io.takes.clear();
+    assert!(write(&mut io, &[&[7; 2 * HOLD - 10]]).is_ready());
+    assert!(out(&cork).is_ready());
+    assert_eq!(counts(&cork), (2, 1));
+}
+
 #[tokio::test]
 async fn shutting_down_says_what_is_held_first() {
     let (mut io, cork) = corked(Narrow::default());

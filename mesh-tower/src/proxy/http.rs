@@ -45,6 +45,8 @@ pub(super) struct Port {
     /// tunnels. Who calls a port of Envoy's may be anybody, and its routes are none for CONNECT, whose bytes no filter
     /// sees.
     pub(super) for_application: bool,
+    /// Whether its requests go by the routes of their chain, and nowhere else.
+    by_chain: bool,
 }
 
 impl Port {
@@ -88,6 +90,7 @@ impl ForwardHttp {
             mark,
             outbound: forward.is_outbound(),
             for_application: forward.is_outbound() && !forward.is_by_chain(),
+            by_chain: forward.is_by_chain(),
         }))
     }
 }
@@ -111,6 +114,11 @@ impl Service<Request<RequestBody<Incoming>>> for ForwardHttp {
             return ForwardFuture::ready(reply);
         }
         let handed = parts.extensions.remove::<HandedOn>();
+        if self.0.by_chain && handed.is_none() {
+            let text = "the port has other routes now".to_owned();
+            let reply = reply::refused(StatusCode::SERVICE_UNAVAILABLE, text, told);
+            return ForwardFuture::ready(reply);
+        }
         let leaving = match prepare(&mut parts, asks) {
             Ok(leaving) => leaving,
             Err(unknown) => {

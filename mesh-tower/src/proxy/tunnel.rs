@@ -71,6 +71,13 @@ pub(super) async fn leave(
             if let Err(unknown) = take_back(&mut response, agreed && asks == Asks::Upgrade) {
                 return reply::unreadable(&unknown, told);
             }
+            if !agreed && leaving.extended.is_some() && response.status().is_success() {
+                let status = response.status();
+                let text = format!(
+                    "the endpoint answered {status} and stays with HTTP, which can't be said over HTTP/2: there it would be the other protocol's beginning (RFC 8441)"
+                );
+                return reply::refused(StatusCode::BAD_GATEWAY, text, told);
+            }
             if !agreed {
                 return response.map(ForwardBody::Own);
             }

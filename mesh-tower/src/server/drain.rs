@@ -239,12 +239,13 @@ fn fits(chain: &CompiledFilterChain, listener: Option<&CompiledListener>, today:
 
 fn is_same(one: &CompiledFilterChain, two: &CompiledFilterChain) -> bool {
     let (one, two) = (one.model(), two.model());
-    Arc::ptr_eq(one, two) || (one.name == two.name && one.tls == two.tls)
+    Arc::ptr_eq(one, two) || (one.admits_as(two) && one.tls == two.tls)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mesh_core::model::rbac::RbacFilter;
     use mesh_core::model::tls::DownstreamTls;
     use mesh_core::model::{FilterChain, Listener};
 
@@ -272,6 +273,9 @@ mod tests {
         check(Some(&listener("a", |_| {})), false);
         check(Some(&listener("a", |chain| chain.handshake_timeout = Duration::ZERO)), false);
         check(Some(&listener("b", |_| {})), true);
+        check(Some(&listener("a", |chain| chain.matcher.source_ports = vec![1])), true);
+        let rbac = RbacFilter::default();
+        check(Some(&listener("a", |chain| chain.network_rbac = vec![Arc::new(rbac)])), true);
         check(None, true);
         check(
             Some(&listener("a", |chain| chain.tls = Some(Arc::new(DownstreamTls::mutual())))),

@@ -103,7 +103,10 @@ impl Watch {
         let wanted = places.directories();
         *self.shared.places.lock() = places;
         self.directories.retain(|directory, identity| {
-            let same = wanted.contains(directory) && Identity::of(directory) == Some(*identity);
+            // One that was made again may have the number of the one that went.
+            let same = wanted.contains(directory)
+                && Identity::of(directory) == Some(*identity)
+                && watcher.has(directory);
             if !same && let Err(error) = watcher.unwatch(directory) {
                 tracing::trace!(%error, ?directory, "the watch was gone already");
             }

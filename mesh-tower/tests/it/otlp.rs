@@ -1,6 +1,6 @@
 //! Metrics and spans sent to a collector, which is a server of the protocol that OpenTelemetry publishes.
 
-use crate::fixture::{at, eventually, get, idle, outcome, reply, simple};
+use crate::fixture::{at, bounded, eventually, get, idle, outcome, reply, simple};
 use mesh_core::otlp::{OtlpEndpoint, OtlpSettings};
 use mesh_tower::Mesh;
 use mesh_tower::observe::{Otlp, OtlpCounts, OtlpExport};
@@ -98,17 +98,21 @@ impl TraceService for Collector {
 
 impl Collector {
     async fn start(acts: impl IntoIterator<Item = Act>) -> (Self, SocketAddr) {
-        let collector = Self::default();
-        collector.0.lock().acts.extend(acts);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        (Self::serve(listener, acts), address)
+    }
+
+    fn serve(listener: TcpListener, acts: impl IntoIterator<Item = Act>) -> Self {
+        let collector = Self::default();
+        collector.0.lock().acts.extend(acts);
         let server = MetricsServiceServer::new(collector.clone());
         let serve = tonic::transport::Server::builder()
             .add_service(server)
             .add_service(TraceServiceServer::new(collector.clone()))
             .serve_with_incoming(TcpListenerStream::new(listener));
         tokio::spawn(serve);
-        (collector, address)
+        collector
     }
 
     /// How many points it took.
@@ -238,6 +242,24 @@ async fn what_may_succeed_later_is_tried_again() {
     eventually("it is taken in the end", || export.counts().exported > 0).await;
     let asked = collector.0.lock().asked;
     assert!(asked >= 3, "{asked}");
+    assert_eq!(export.counts().dropped, 0);
+}
+
+/// A collector that is restarted ends connections on which requests are.
+#[tokio::test]
+async fn what_breaks_on_its_way_is_sent_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (mesh, _server) = answered();
+    let export = Otlp::new(settings(address)).start(&mesh).unwrap();
+    for _ in 0..2 {
+        let (stream, _) = bounded(listener.accept()).await.unwrap();
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        let asked = bounded(connection.accept()).await.unwrap().unwrap();
+        drop((connection, asked));
+    }
+    let _collector = Collector::serve(listener, []);
+    eventually("it is taken in the end", || export.counts().exported > 0).await;
     assert_eq!(export.counts().dropped, 0);
 }
 

@@ -113,11 +113,32 @@ fn a_request_goes_by_the_route_that_its_chain_has_found() {
     assert_eq!(found(&world, ("one", &old), Some(0), "/"), Ok("one>a".to_owned()));
     assert_eq!(found(&world, ("one", &old), Some(1), "/x"), Ok("one>b".to_owned()));
     assert_eq!(found(&world, ("one", &old), Some(2), "/x"), Err(Reason::NoRoute));
+    // Another chain comes: of this one nothing has changed.
+    let changed = |change: &dyn Fn(&mut FilterChain)| {
+        let mut update = ports(&[("one", &before)]);
+        let mut listener = Listener::clone(&update.listeners["one"]);
+        let mut chain = FilterChain::clone(&listener.filter_chains[0]);
+        let mut other = FilterChain::new("other", chain.http.clone());
+        other.matcher.source_ports = vec![1];
+        change(&mut chain);
+        listener.filter_chains = vec![Arc::new(chain), Arc::new(other)];
+        update.listeners.insert("one".into(), Arc::new(listener));
+        update
+    };
+    world.apply(changed(&|_| ()), 1).unwrap();
+    assert!(!Arc::ptr_eq(&old, &chain(&world, "one")));
+    assert_eq!(found(&world, ("one", &old), Some(0), "/"), Ok("one>a".to_owned()));
+    // One that lets in others, or others than before, is another chain, whatever its name is.
+    world.apply(changed(&|chain| chain.matcher.source_ports = vec![2]), 2).unwrap();
+    assert_eq!(found(&world, ("one", &old), Some(0), "/"), Err(Reason::NoVirtualHost));
+    let denies = |chain: &mut FilterChain| chain.network_rbac.push(Arc::default());
+    world.apply(changed(&denies), 3).unwrap();
+    assert_eq!(found(&world, ("one", &old), None, "/"), Err(Reason::NoVirtualHost));
     // Numbers of one configuration mean nothing in another.
     let after = table("one", &[("/", "b"), ("/y", "a")]);
-    world.apply(ports(&[("one", &after)]), 1).unwrap();
+    world.apply(ports(&[("one", &after)]), 4).unwrap();
     assert_eq!(found(&world, ("one", &old), Some(1), "/x"), Ok("one>b".to_owned()));
-    world.apply(ports(&[]), 2).unwrap();
+    world.apply(ports(&[]), 5).unwrap();
     assert_eq!(found(&world, ("one", &old), Some(0), "/"), Err(Reason::NoVirtualHost));
 }
 

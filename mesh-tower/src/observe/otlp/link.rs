@@ -70,9 +70,7 @@ impl Link {
                     (error, None)
                 }
                 Err(Trouble::Status(status)) => {
-                    let why = std::error::Error::source(&*status);
-                    let why = why.map_or_else(|| status.message().to_owned(), with_sources);
-                    let said = format!("{:?}: {why}", status.code());
+                    let said = format!("{:?}: {}", status.code(), status.message());
                     let told = answer::retry_delay(status.details());
                     if !is_retryable(i32::from(status.code()).unsigned_abs(), told.is_some()) {
                         return Err((Lost::Rejected, said));
@@ -105,7 +103,11 @@ impl Link {
         *request.metadata_mut() = MetadataMap::from_headers(self.target.headers.clone());
         let path = PathAndQuery::from_static(self.method);
         let response = client.unary(request, path, Raw).await;
-        let response = response.map_err(|status| Trouble::Status(Box::new(status)))?;
+        let response = response.map_err(|status| match std::error::Error::source(&status) {
+            // Nobody said that: the connection broke, or there is none any more.
+            Some(why) => Trouble::Unreachable(with_sources(why)),
+            None => Trouble::Status(Box::new(status)),
+        })?;
         Ok(answer::partial(response.get_ref()))
     }
 }

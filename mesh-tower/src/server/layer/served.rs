@@ -84,8 +84,9 @@ impl Listening {
         if let Some(chain) = chains.iter().find(by_pointer) {
             return Ok(Arc::clone(chain));
         }
-        let name = &connection.chain.model().name;
-        let chain = chains.iter().find(|chain| chain.compiled.model().name == *name);
+        // One that lets in others now may not have let in this one.
+        let accepted = connection.chain.model();
+        let chain = chains.iter().find(|chain| chain.compiled.model().admits_as(accepted));
         let chain = chain.filter(|chain| still_secures(&chain.compiled, &connection.peer));
         chain.cloned().ok_or(Refusal::ChainGone)
     }

@@ -66,6 +66,11 @@ impl Watcher {
         Ok(())
     }
 
+    /// Whether it is watched still: a watch ends with its directory.
+    pub(super) fn has(&self, directory: &Path) -> bool {
+        self.watched.lock().values().flatten().any(|name| name == directory)
+    }
+
     pub(super) fn unwatch(&self, directory: &Path) -> io::Result<()> {
         let mut watched = self.watched.lock();
         let mut found =
@@ -205,11 +210,12 @@ mod tests {
         for _ in 0..2 {
             fs::create_dir(&directory).unwrap();
             watcher.watch(&directory).unwrap();
+            assert!(watcher.has(&directory));
             fs::remove_dir(&directory).unwrap();
             assert_eq!(told.recv_timeout(Duration::from_secs(10)).unwrap(), directory);
             // It may be told more than once.
             while told.recv_timeout(Duration::from_millis(100)).is_ok() {}
-            assert!(watcher.watched.lock().is_empty());
+            assert!(watcher.watched.lock().is_empty() && !watcher.has(&directory));
         }
         assert!(watcher.watch(&directory).is_err());
     }

@@ -25,6 +25,12 @@ impl Watcher {
         self.0.watch(directory, RecursiveMode::NonRecursive).map_err(io::Error::other)
     }
 
+    /// Whether it is watched still: what the system drops, the crate does not tell.
+    #[expect(clippy::unused_self, reason = "of Linux's it is asked")]
+    pub(super) const fn has(&self, _: &Path) -> bool {
+        true
+    }
+
     pub(super) fn unwatch(&mut self, directory: &Path) -> io::Result<()> {
         self.0.unwatch(directory).map_err(io::Error::other)
     }

@@ -13,12 +13,17 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 
-/// Agrees to go on in `echo`, in which everything comes back; refuses all else with 426.
+/// Agrees to go on in `echo`, in which everything comes back; knows nothing of `page`, and refuses all else with 426.
 async fn echo() -> Server {
     Server::start(|mut request| async move {
         let asked = request.headers().get(header::UPGRADE).cloned();
         let mut response = Response::new(Full::default());
+        if asked.as_ref().is_some_and(|asked| asked == "page") {
+            *response.body_mut() = Full::from("a page");
+            return response;
+        }
         if asked.as_ref().is_none_or(|asked| asked != "echo") {
             *response.status_mut() = StatusCode::UPGRADE_REQUIRED;
             *response.body_mut() = Full::from("echo only");
@@ -262,6 +267,9 @@ async fn upgrades_over_http2_are_streams() {
         // Who does not agree answers as ever; and policies see the request that it stands for.
         let refused = bounded(send.send_request(ask("/chat", "other"))).await.unwrap();
         assert_eq!(refused.status(), StatusCode::UPGRADE_REQUIRED);
+        // A good answer in HTTP would be the beginning of the other protocol.
+        let page = bounded(send.send_request(ask("/chat", "page"))).await.unwrap();
+        assert_eq!(page.status(), StatusCode::BAD_GATEWAY);
         let elsewhere = bounded(send.send_request(ask("/other", "echo"))).await.unwrap();
         let expected = if port == "web" { StatusCode::FORBIDDEN } else { StatusCode::OK };
         assert_eq!(elsewhere.status(), expected);
@@ -302,6 +310,53 @@ async fn echo_over_http2(takes: bool) -> SocketAddr {
         }
     });
     address
+}
+
+/// An endpoint of HTTP/2 that says `bye` and ends its half; and how much then comes.
+async fn ends_first() -> (SocketAddr, mpsc::UnboundedReceiver<usize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, came) = mpsc::unbounded_channel();
+    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        let sender = sender.clone();
+        async move {
+            tokio::spawn(async move {
+                let mut io = TokioIo::new(hyper::upgrade::on(&mut request).await.unwrap());
+                io.write_all(b"bye").await.unwrap();
+                io.shutdown().await.unwrap();
+                let mut rest = Vec::new();
+                let _reset = io.read_to_end(&mut rest).await;
+                let _gone = sender.send(rest.len());
+            });
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+        }
+    });
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        builder.enable_connect_protocol();
+        builder.serve_connection(TokioIo::new(stream), service).await
+    });
+    (address, came)
+}
+
+#[tokio::test]
+async fn what_is_said_to_an_endpoint_that_ended_first_arrives() {
+    let (address, mut came) = ends_first().await;
+    let ports = over_http2(address);
+    // Often, because it was a race.
+    for length in [1, 1000, 40_000, 300_000, 300_000] {
+        let (mut stream, head) = connected(&ports, "outbound|web", ASK).await;
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        let mut said = String::new();
+        bounded(stream.read_to_string(&mut said)).await.unwrap();
+        assert_eq!(said, "bye");
+        bounded(stream.write_all(&vec![b'x'; length])).await.unwrap();
+        stream.shutdown().await.unwrap();
+        assert_eq!(bounded(came.recv()).await, Some(length));
+    }
+    idle(&ports.mesh).await;
+    assert_eq!(flags(&ports.mesh), "-:5");
 }
 
 fn over_http2(server: SocketAddr) -> Ports {
