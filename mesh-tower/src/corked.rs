@@ -18,6 +18,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// The most bytes that are held: one record of TLS (RFC 8446 section 5.1).
 const HOLD: usize = 16 * 1024;
 
+/// The memory that is kept between turns: a call of the usual size costs no allocation.
+const KEPT: usize = 2 * 1024;
+
 /// How many pieces are written together.
 const PIECES: usize = 8;
 
@@ -32,7 +35,7 @@ pub(crate) struct Cork<I>(Arc<Mutex<Held<I>>>);
 #[derive(Debug)]
 struct Held<I> {
     io: I,
-    /// What was taken and is not written; empty, it has no memory.
+    /// What was taken and is not written; empty, it has [`KEPT`] bytes of memory at most.
     bytes: Vec<u8>,
     /// How much of it is written.
     written: usize,
@@ -78,8 +81,10 @@ impl<I> Held<I> {
     }
 
     fn hold(&mut self, bytes: &[u8]) {
-        if self.bytes.capacity() == 0 {
-            self.bytes.reserve_exact(HOLD);
+        let length = self.bytes.len() + bytes.len();
+        if length > self.bytes.capacity() {
+            let wanted = if length > KEPT { HOLD } else { KEPT };
+            self.bytes.reserve_exact(wanted - self.bytes.len());
         }
         self.bytes.extend_from_slice(bytes);
     }
@@ -90,7 +95,9 @@ impl<I> Held<I> {
         let held = written.min(self.bytes.len() - self.written);
         self.written += held;
         if self.is_empty() {
-            (self.bytes, self.written) = (Vec::new(), 0);
+            self.written = 0;
+            self.bytes.clear();
+            self.bytes.shrink_to(KEPT);
         }
         written - held
     }

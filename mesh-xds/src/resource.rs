@@ -135,6 +135,9 @@ pub struct XdsRouteConfiguration {
     pub mode: Option<Mode>,
     /// What becomes of authorities without a virtual host, in the same way.
     pub unknown_hosts: Option<UnknownHosts>,
+    /// Why no port may go by it: what is skipped or ignored of it would have kept requests out, or sent them elsewhere.
+    /// Calls go without: they are made by who is trusted with them.
+    pub unguarded: Option<Arc<str>>,
 }
 
 /// A cluster.
@@ -245,7 +248,8 @@ impl XdsRouteConfiguration {
         model: Arc<RouteConfiguration>,
         clusters: Vec<BTreeSet<Arc<str>>>,
     ) -> Self {
-        Self { name: name.into(), model, clusters, mode: None, unknown_hosts: None }
+        let (mode, unknown_hosts, unguarded) = (None, None, None);
+        Self { name: name.into(), model, clusters, mode, unknown_hosts, unguarded }
     }
 }
 

@@ -247,6 +247,19 @@ fn a_port_that_is_taken_is_told() {
     assert!(!ended.status.success() && told.contains(&port.to_string()), "{told}");
 }
 
+/// In Envoy nobody without a certificate would get beyond the first route.
+#[test]
+fn one_whose_routes_would_let_in_more_than_envoy_is_no_port() {
+    let routes = "{ match: { prefix: /, tls_context: { presented: false } }, direct_response: { status: 403 } }, "
+        .to_owned()
+        + &to("/", "one");
+    let place = Place::new(&bootstrap(&[listener("web", &manager("", "a", &routes))], &clusters()));
+    let (told, code) = checked(&place);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("no port is opened for it"), "{told}");
+    assert!(told.contains("routes[0].match.tls_context: the route is skipped"), "{told}");
+}
+
 /// Calls by name don't mind it, for they ask no filters.
 #[test]
 fn a_route_that_speaks_of_a_filter_that_is_not_there_is_told() {

@@ -104,7 +104,7 @@ fn what_is_written_in_a_turn_leaves_at_its_end_in_one_piece() {
     assert!(matches!(out(&cork), Poll::Ready(Ok(()))));
     let held = cork.0.lock();
     assert_eq!((held.io.writes, held.io.flushes, held.io.out.len()), (1, 1, 10_280));
-    assert_eq!(held.bytes.capacity(), 0, "a stream that has nothing to say has no memory");
+    assert!(held.bytes.capacity() <= KEPT, "of one that has nothing to say little is kept");
     drop(held);
     // Nothing was written since.
     assert!(matches!(out(&cork), Poll::Ready(Ok(()))));

@@ -63,6 +63,11 @@ impl Walk {
         }
     }
 
+    /// What was ignored so far.
+    pub(super) fn all_ignored(&self) -> &[Ignored] {
+        &self.ignored
+    }
+
     /// Takes back what is ignored by one reading of the resource, and does something by another.
     pub(super) fn keep_ignored(&mut self, keep: impl FnMut(&Ignored) -> bool) {
         self.ignored.retain(keep);

@@ -24,11 +24,12 @@ impl<'a> Linking<'a> {
             let serves = matches!(listener.server, Some(Ok(_)));
             match &listener.proxy {
                 Some(Ok(port)) => {
-                    let found = Arc::new(self.port(&at, port));
+                    let (found, unguarded) = self.port(&at, port);
+                    let found = Arc::new(found);
                     if serves && !hands_on(&found) {
                         continue;
                     }
-                    match refused(&found) {
+                    match unguarded.or_else(|| refused(&found)) {
                         None => self.listener(&at, &found, update),
                         Some(why) => self.note(&at, NoteKind::NoPort("name".to_owned(), why)),
                     }
@@ -44,16 +45,19 @@ impl<'a> Linking<'a> {
         }
     }
 
-    fn port(&mut self, at: &Key, port: &'a XdsPort) -> Listener {
-        let mut found = (*port.listener).clone();
+    /// A port with its routes; and why it may not go by them.
+    fn port(&mut self, at: &Key, port: &'a XdsPort) -> (Listener, Option<Arc<str>>) {
+        let (mut found, mut unguarded) = ((*port.listener).clone(), None);
         let chains = found.filter_chains.iter_mut().chain(&mut found.default_filter_chain);
         for (chain, own) in chains.zip(&port.routes) {
             if let Some((at, routes)) = self.routes_of(at, own) {
                 self.clusters_of(&at, routes.clusters.iter().flatten());
+                let why = || routes.unguarded.as_ref().map(|why| why_not(own, why));
+                unguarded = unguarded.or_else(why);
                 *chain = Arc::new(with_routes(chain, own, &routes.model));
             }
         }
-        found
+        (found, unguarded)
     }
 
     /// The routes of a chain, and the resource that they stand in.
@@ -75,6 +79,14 @@ impl<'a> Linking<'a> {
                 None
             }
         }
+    }
+}
+
+/// Names the route configuration that is not in the listener.
+fn why_not(own: &XdsChainRoutes, why: &Arc<str>) -> Arc<str> {
+    match &own.source {
+        RouteSource::Inline(_) => Arc::clone(why),
+        RouteSource::Rds(name) => format!("route configuration `{name}`: {why}").into(),
     }
 }
 

@@ -13,7 +13,7 @@ use pb::header_matcher::HeaderMatchSpecifier as Header;
 use pb::route_match::PathSpecifier as Path;
 use std::sync::Arc;
 
-const SKIPPED_CONNECT: &str = "the route is skipped: CONNECT is not routed";
+pub(super) const SKIPPED_CONNECT: &str = "the route is skipped: CONNECT is not routed";
 const SKIPPED_COOKIES: &str =
     "the route is skipped: cookies are not matched by name; match the `cookie` header by regex";
 const SKIPPED_TLS: &str = "the route is skipped: a call has no TLS of a caller to look at";

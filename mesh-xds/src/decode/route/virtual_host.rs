@@ -18,6 +18,9 @@ pub(super) struct Domains {
     names: BTreeMap<Arc<str>, usize>,
 }
 
+/// Why `require_tls` does nothing.
+pub(super) const REQUIRE_TLS: &str = "calls are made within the process, before there is any TLS";
+
 /// Decodes the virtual host at `at`.
 #[expect(deprecated, reason = "control planes still send the old fields: they are reported")]
 pub(super) fn decode(
@@ -32,9 +35,9 @@ pub(super) fn decode(
         route_specifiers: "routes that are made by extensions are not supported",
     });
     ignored!(walk, message, {
-        require_tls: "calls are made within the process, before there is any TLS",
+        require_tls: REQUIRE_TLS,
         virtual_clusters: "they are statistics only",
-        rate_limits: "calls are not limited by a rate",
+        rate_limits: super::NO_RATES,
         cors: "it is for browsers, at a gateway",
         include_attempt_count_in_response: "responses tell nothing of attempts",
         retry_policy_typed_config: "extensions of retry policies are not supported: use `retry_policy`",
