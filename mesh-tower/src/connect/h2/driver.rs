@@ -1,15 +1,15 @@
 //! The task of an HTTP/2 connection: handshake, frames, the peer's limit, clockwork, end.
 
+use super::wire::{Ended, Turned, Wire};
 use super::{H2Connection, calls};
 use crate::connect::PoolSettings;
 use crate::connect::io::{Gate, NetIo};
 use crate::connect::lanes::Refusal;
 use crate::connect::shared::Shared;
 use crate::connect::upkeep::{Activity, Due, Upkeep};
-use crate::corked::{Cork, Corked, corked};
+use crate::corked::corked;
 use crate::observe::events::CloseReason;
-use bytes::Bytes;
-use h2::client::{Builder, Connection};
+use h2::client::Builder;
 use h2::{Ping, PingPong};
 use mesh_core::model::ConnectionOptions;
 use mesh_core::outcome::ConnectFailure;
@@ -61,12 +61,13 @@ pub(in crate::connect) async fn handshake(
     })
     .await?;
     let upkeep = Upkeep::new(&settings.options, true, Instant::now());
-    let handle = Arc::new(H2Connection::new(send, limit, shared, settings, &gate));
+    let pings = upkeep.as_ref().and_then(|_| connection.ping_pong());
+    let wire = Arc::new(Wire::new(connection, cork));
+    let handle = Arc::new(H2Connection::new(send, &wire, limit, shared, settings, &gate));
     let driver = Driver {
         handle: Arc::downgrade(&handle),
-        pings: upkeep.as_ref().and_then(|_| connection.ping_pong()),
-        connection,
-        cork,
+        pings,
+        wire,
         limit,
         reads: gate.reads(),
         gate,
@@ -104,9 +105,7 @@ fn broken(error: io::Error) -> Refusal {
 
 /// Drives a connection until it is closed.
 pub(in crate::connect) struct Driver {
-    connection: Connection<Corked<NetIo>, Bytes>,
-    /// Lets out what it writes.
-    cork: Cork<NetIo>,
+    wire: Arc<Wire>,
     /// Weak: the calls and the pool keep a connection open, not its own task.
     handle: Weak<H2Connection>,
     limit: usize,
@@ -119,8 +118,7 @@ pub(in crate::connect) struct Driver {
 }
 
 impl Driver {
-    fn publish_limit(&mut self) {
-        let limit = self.connection.max_concurrent_send_streams();
+    fn publish_limit(&mut self, limit: usize) {
         if limit == self.limit {
             return;
         }
@@ -149,6 +147,25 @@ impl Driver {
 
     pub(in crate::connect) fn gate(&self) -> &Gate {
         &self.gate
+    }
+
+    fn blame(&self, ended: &Ended) {
+        let address = self.shared.address();
+        match ended {
+            Ended::Http2(Ok(())) => {}
+            Ended::Http2(Err(error)) => {
+                if error.is_go_away() && error.is_remote() {
+                    self.gate.blame_goaway();
+                } else {
+                    self.gate.blame_unless_ended();
+                }
+                tracing::debug!(%address, %error, "HTTP/2 connection ended");
+            }
+            Ended::Broken(error) => {
+                self.gate.blame_unless_ended();
+                tracing::debug!(%address, %error, "HTTP/2 connection broke");
+            }
+        }
     }
 
     fn poll_upkeep(&mut self, cx: &mut Context<'_>) {
@@ -188,26 +205,14 @@ impl Future for Driver {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let ended = Pin::new(&mut self.connection).poll(cx);
-        // Also what it said last.
-        let out = self.cork.poll_out(cx);
-        if let Poll::Ready(ended) = ended {
-            if let Err(error) = ended {
-                if error.is_go_away() && error.is_remote() {
-                    self.gate.blame_goaway();
-                } else {
-                    self.gate.blame_unless_ended();
-                }
-                tracing::debug!(address = %self.shared.address(), %error, "HTTP/2 connection ended");
+        match self.wire.turn(cx) {
+            Turned::On { limit } => self.publish_limit(limit),
+            Turned::Elsewhere => {}
+            Turned::Ended(ended) => {
+                self.blame(&ended);
+                return Poll::Ready(());
             }
-            return Poll::Ready(());
         }
-        if let Poll::Ready(Err(error)) = out {
-            self.gate.blame_unless_ended();
-            tracing::debug!(address = %self.shared.address(), %error, "HTTP/2 connection broke");
-            return Poll::Ready(());
-        }
-        self.publish_limit();
         self.retire_if_dead();
         self.poll_upkeep(cx);
         Poll::Pending
@@ -216,6 +221,7 @@ impl Future for Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
+        self.wire.close();
         if let Some(handle) = self.handle.upgrade() {
             handle.leave();
         }

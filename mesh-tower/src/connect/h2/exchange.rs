@@ -145,7 +145,10 @@ impl Lease {
                 .and_then(|()| stream.send_trailers(trailers)),
             Opening::Begun(first, next) => {
                 match first.map_or(Ok(()), |first| stream.send_data(first, false)) {
-                    Ok(()) => return self.pump(stream, body, next),
+                    Ok(()) => {
+                        self.0.queued();
+                        return self.pump(stream, body, next);
+                    }
                     Err(error) => Err(error),
                 }
             }
@@ -153,6 +156,7 @@ impl Lease {
         if sent.is_err() {
             stream.send_reset(h2::Reason::CANCEL);
         }
+        self.0.queued();
         Exchange::Sent(self)
     }
 

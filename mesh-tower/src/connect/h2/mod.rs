@@ -3,6 +3,7 @@
 mod driver;
 mod exchange;
 mod pump;
+mod wire;
 
 pub(super) use driver::{Driver, handshake};
 pub(super) use exchange::{Exchange, NotStarted, Started};
@@ -20,6 +21,7 @@ use mesh_core::model::TlsPolicy;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
+use wire::Wire;
 
 /// One HTTP/2 connection, as calls share it.
 ///
@@ -28,6 +30,7 @@ use std::task::{Context, Poll, Waker};
 /// call that found it just before.
 pub(super) struct H2Connection {
     send: SendRequest<Bytes>,
+    wire: Arc<Wire>,
     /// Streams in use (low half), and calls so far (high half, wraps).
     state: AtomicU64,
     /// min(what the peer allows, what we allow); 0 once retired.
@@ -57,6 +60,7 @@ const fn calls(state: u64) -> u32 {
 impl H2Connection {
     fn new(
         send: SendRequest<Bytes>,
+        wire: &Arc<Wire>,
         peer_limit: usize,
         shared: &Arc<Shared>,
         settings: &PoolSettings,
@@ -64,6 +68,7 @@ impl H2Connection {
     ) -> Self {
         let connection = Self {
             send,
+            wire: Arc::clone(wire),
             state: AtomicU64::new(0),
             limit: AtomicU32::new(0),
             retired: AtomicBool::new(false),
@@ -145,6 +150,11 @@ impl H2Connection {
                 Err(now) => state = now,
             }
         }
+    }
+
+    /// A request was queued: it goes out in the connection's next turn.
+    fn queued(&self) {
+        self.wire.queued(self.active());
     }
 
     /// Retires a connection that took its last call. Not under the pool's lock.

@@ -133,6 +133,65 @@ mod raw {
     }
 }
 
+/// Nobody but calls is polled here: the connection's own task would let out all of them, and later.
+#[tokio::test(start_paused = true)]
+async fn calls_let_out_what_half_of_them_have_queued() {
+    let (give, mut take) = tokio::sync::mpsc::channel(1);
+    let server = dial(move |_, mut io| {
+        let give = give.clone();
+        async move {
+            raw::handshake(&mut io).await;
+            give.send(io).await.unwrap();
+        }
+    });
+    let bench = Bench::new(Protocol::Http2, server);
+    let mut first = bench.send(get("/"));
+    assert!(poll_times(&mut first, 20).await.is_none());
+    let mut io = take.recv().await.unwrap();
+    assert_eq!(raw::until(&mut io, 1).await, 1);
+    assert_eq!(raw::until(&mut io, 1).now_or_never(), None);
+
+    let mut calls = vec![first];
+    let mut begun = 3;
+    for (silent, of_them) in [(7, 8), (8, 9), (17, 18)] {
+        calls.extend((0..silent).map(|_| bench.send(get("/"))));
+        assert_eq!(raw::until(&mut io, 1).now_or_never(), None, "{silent} of {of_them}");
+        calls.push(bench.send(get("/")));
+        for _ in 0..of_them {
+            assert_eq!(raw::until(&mut io, 1).now_or_never(), Some(begun));
+            begun += 2;
+        }
+    }
+}
+
+/// What ends a connection may come in a call's own turn.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_ends_in_a_calls_turn_is_over() {
+    use tokio::io::AsyncWriteExt;
+    let (give, mut take) = tokio::sync::mpsc::channel(1);
+    let server = dial(move |_, mut io| {
+        let give = give.clone();
+        async move {
+            raw::handshake(&mut io).await;
+            give.send(io).await.unwrap();
+        }
+    });
+    let bench = Bench::new(Protocol::Http2, server);
+    let mut first = bench.send(get("/"));
+    assert!(poll_times(&mut first, 20).await.is_none());
+    let mut io = take.recv().await.unwrap();
+    // DATA on stream 0 is an error of the connection (RFC 9113 section 6.1).
+    io.write_all(&raw::frame(0, 0, 0, b"?")).now_or_never().unwrap().unwrap();
+    let mut calls: Vec<_> = (0..8).map(|_| bench.send(get("/"))).collect();
+    calls.push(first);
+    for call in calls {
+        bounded(call).await.unwrap_err();
+    }
+    assert_eq!(bench.pool.connections().streams, 0);
+    eventually("it is closed", || bench.limits.are_released()).await;
+    assert_eq!(bench.limits.closed(), [CloseReason::Error]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn streams_above_a_goaway_were_not_processed() {
     use tokio::io::AsyncWriteExt;

@@ -46,18 +46,29 @@ async fn listen() -> (TcpListener, Address) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn http2_under_goaways_and_few_streams() {
+    run(Protocol::Http2, http2(4, 40).await, |_| {}).await;
+}
+
+/// So many that calls turn their connection themselves, beside its task and each other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn http2_under_goaways_and_many_streams() {
+    run(Protocol::Http2, http2(100, 400).await, |_| {}).await;
+}
+
+/// A server that takes so many streams at a time, and so many calls on a connection.
+async fn http2(streams: u32, most_calls: u32) -> Address {
     let (listener, address) = listen().await;
     tokio::spawn(async move {
         while let Ok((io, _)) = listener.accept().await {
             io.set_nodelay(true).unwrap();
             tokio::spawn(async move {
                 let mut builder = ::h2::server::Builder::new();
-                builder.max_concurrent_streams(4);
+                builder.max_concurrent_streams(streams);
                 let mut connection = builder.handshake(io).await.unwrap();
                 let mut calls = 0;
                 while let Some(Ok((request, mut reply))) = connection.accept().await {
                     calls += 1;
-                    if calls == 40 {
+                    if calls == most_calls {
                         connection.graceful_shutdown();
                     }
                     tokio::spawn(async move {
@@ -72,7 +83,7 @@ async fn http2_under_goaways_and_few_streams() {
             });
         }
     });
-    run(Protocol::Http2, address, |_| {}).await;
+    address
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
