@@ -33,13 +33,7 @@ fuzz_target!(|text: &str| {
         let pause = asked_for(&policy, &headers, || TODAY, &mut SplitMix64::new(1));
         assert!(pause.is_none_or(|pause| pause <= policy.max_interval * 3 / 2), "{pause:?}");
     }
-    let response = ResponseOutcome {
-        status: http::StatusCode::OK,
-        headers: &headers,
-        trailers: None,
-        grpc: true,
-        class: None,
-    };
+    let response = ResponseOutcome::new(http::StatusCode::OK, &headers, None, true);
     match pushback(&response) {
         Some(Pushback::After(pause)) => assert!(pause <= MAX_PUSHBACK),
         Some(Pushback::Never) => {}

@@ -62,18 +62,31 @@ pub struct ResponseOutcome<'a> {
     pub trailers: Option<&'a HeaderMap>,
     /// Whether the call is gRPC.
     pub grpc: bool,
+    /// The gRPC status in headers (Trailers-Only) or trailers, of a gRPC call; `None`: it has none so far.
+    pub grpc_status: Option<u32>,
     /// What the user's classifier said, when there is one and it decided.
     pub class: Option<Class>,
 }
 
-impl ResponseOutcome<'_> {
-    /// The gRPC status in headers (Trailers-Only) or trailers, of a gRPC call.
+impl<'a> ResponseOutcome<'a> {
+    /// A head, of which no classifier has said anything; of a gRPC call its status is looked for.
     #[must_use]
-    pub fn grpc_status(&self) -> Option<u32> {
-        if !self.grpc {
-            return None;
-        }
-        grpc_status(self.headers).or_else(|| self.trailers.and_then(grpc_status))
+    pub fn new(
+        status: StatusCode,
+        headers: &'a HeaderMap,
+        trailers: Option<&'a HeaderMap>,
+        grpc: bool,
+    ) -> Self {
+        let seen = || grpc_status(headers).or_else(|| trailers.and_then(grpc_status));
+        let grpc_status = if grpc { seen() } else { None };
+        Self { status, headers, trailers, grpc, grpc_status, class: None }
+    }
+
+    /// The same, of which the user's classifier has said this, when there is one and it decided.
+    #[must_use]
+    pub const fn with_class(mut self, class: Option<Class>) -> Self {
+        self.class = class;
+        self
     }
 
     /// The HTTP status, or the one that the gRPC status stands for, or what the classifier decided:
@@ -85,7 +98,7 @@ impl ResponseOutcome<'_> {
             Some(Class::Failure | Class::Retryable) if self.status.as_u16() < 500 => return 500,
             _ => {}
         }
-        match self.grpc_status() {
+        match self.grpc_status {
             Some(status) if self.status == StatusCode::OK => grpc_to_http(status),
             _ => self.status.as_u16(),
         }
@@ -411,12 +424,9 @@ mod tests {
     fn the_observed_code_is_the_grpc_one_under_http_200() {
         let mut headers = HeaderMap::new();
         headers.insert("grpc-status", HeaderValue::from_static("14"));
-        let head = |status, grpc, class| ResponseOutcome {
-            status: StatusCode::from_u16(status).unwrap(),
-            headers: &headers,
-            trailers: None,
-            grpc,
-            class,
+        let head = |status, grpc, class| {
+            let status = StatusCode::from_u16(status).unwrap();
+            ResponseOutcome::new(status, &headers, None, grpc).with_class(class)
         };
         assert_eq!(head(200, true, None).observed_code(), 503);
         assert_eq!(head(200, false, None).observed_code(), 200);

@@ -189,13 +189,7 @@ mod tests {
             map
         };
         let (headers, trailers) = (map(header), map(trailer));
-        pushback(&ResponseOutcome {
-            status: StatusCode::OK,
-            headers: &headers,
-            trailers: Some(&trailers),
-            grpc,
-            class: None,
-        })
+        pushback(&ResponseOutcome::new(StatusCode::OK, &headers, Some(&trailers), grpc))
     }
 
     #[test]

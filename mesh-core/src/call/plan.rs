@@ -83,7 +83,7 @@ impl Call {
             Outcome::Failed(Failure::Reset { .. }) => true,
             Outcome::Failed(_) => false,
             Outcome::Response(response) => matches!(
-                response.grpc_status(),
+                response.grpc_status,
                 Some(grpc::CANCELLED | grpc::INTERNAL | grpc::UNAVAILABLE)
             ),
         };
@@ -103,7 +103,7 @@ impl Call {
         let Outcome::Response(response) = outcome else { return false };
         let limit = self.per_try_timeout.filter(|_| !self.hedge).map(|limit| attempt.since + limit);
         limit.is_some_and(|limit| limit <= now + HEADER_GRACE)
-            && response.grpc_status() == Some(grpc::DEADLINE_EXCEEDED)
+            && response.grpc_status == Some(grpc::DEADLINE_EXCEEDED)
     }
 
     /// Whether the outcome is worth a retry under the policy and what the caller asked for.

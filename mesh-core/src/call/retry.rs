@@ -63,10 +63,21 @@ impl Conditions<'_> {
         response: &ResponseOutcome<'_>,
         policy_headers: impl FnOnce(&HeaderMap) -> bool,
     ) -> bool {
-        // Envoy: a rate limit comes from an upstream Envoy and is looked at before all else.
-        if response.headers.contains_key(&X_ENVOY_RATELIMITED) {
-            return self.on.contains(RetryOn::ENVOY_RATELIMITED);
+        // Envoy: a rate limit comes from an upstream Envoy and counts before all else.
+        let is_rate_limited = || response.headers.contains_key(&X_ENVOY_RATELIMITED);
+        if self.on.contains(RetryOn::ENVOY_RATELIMITED) {
+            return is_rate_limited() || self.after_unlimited(response, policy_headers);
         }
+        // Most responses are worth no retry: looking for the header is for the others.
+        self.after_unlimited(response, policy_headers) && !is_rate_limited()
+    }
+
+    /// The same, of a response that is not rate limited.
+    fn after_unlimited(
+        &self,
+        response: &ResponseOutcome<'_>,
+        policy_headers: impl FnOnce(&HeaderMap) -> bool,
+    ) -> bool {
         if let Some(class) = response.class {
             return class == Class::Retryable;
         }
@@ -150,7 +161,7 @@ fn conditions_met_by(failure: &Failure) -> Option<RetryOn> {
 fn seen_grpc_status(response: &ResponseOutcome<'_>) -> Option<u32> {
     let implied =
         || (response.grpc && response.status != StatusCode::OK).then_some(response.status);
-    response.grpc_status().or_else(|| implied().map(http_to_grpc))
+    response.grpc_status.or_else(|| implied().map(http_to_grpc))
 }
 
 #[cfg(test)]

@@ -252,13 +252,11 @@ impl Event {
     pub(super) fn outcome(&self, grpc: bool) -> Outcome<'_> {
         match &self.failure {
             Some(failure) => Outcome::Failed(failure.clone()),
-            None => Outcome::Response(ResponseOutcome {
-                status: self.status,
-                headers: &self.headers,
-                trailers: self.trailers.as_ref(),
-                grpc,
-                class: self.class,
-            }),
+            None => {
+                let (headers, trailers) = (&self.headers, self.trailers.as_ref());
+                let response = ResponseOutcome::new(self.status, headers, trailers, grpc);
+                Outcome::Response(response.with_class(self.class))
+            }
         }
     }
 }

@@ -218,14 +218,18 @@ impl Drive {
     pub(super) fn answered<R>(&mut self, id: AttemptId, answer: &mut Answer<R>) -> Action {
         let now = answer.scope.head_at();
         let trailers = answer.peeked.as_deref().and_then(Peeked::trailers);
+        let mut grpc_status = answer.scope.grpc_status();
         if let Some(trailers) = trailers {
-            answer.scope.trailers(mesh_core::outcome::grpc_status(trailers), clock::now());
+            let of_trailers = mesh_core::outcome::grpc_status(trailers);
+            answer.scope.trailers(of_trailers, clock::now());
+            grpc_status = grpc_status.or(of_trailers);
         }
         let response = ResponseOutcome {
             status: answer.head.status,
             headers: &answer.head.headers,
             trailers,
             grpc: self.grpc,
+            grpc_status,
             class: answer.class,
         };
         let outcome = Outcome::Response(response);

@@ -276,10 +276,14 @@ where
     }
 
     fn trailers(&mut self, trailers: &http::HeaderMap, now: Timestamp) {
-        let status = mesh_core::outcome::grpc_status(trailers);
         if let Some(line) = self.line() {
             line.trailers(trailers);
         }
+        if self.attempt.as_ref().is_some_and(|attempt| attempt.grpc_status().is_some()) {
+            // In the head, or in these trailers, when they were looked at before the head was handed over.
+            return;
+        }
+        let status = mesh_core::outcome::grpc_status(trailers);
         if let Some(attempt) = &mut self.attempt {
             attempt.trailers(status, now);
         }

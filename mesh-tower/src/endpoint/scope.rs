@@ -163,8 +163,8 @@ impl AttemptScope {
     ) {
         let grpc = self.grpc;
         let (status, headers) = (head.status, &head.headers);
-        let response = ResponseOutcome { status, headers, trailers: None, grpc, class };
-        let grpc_status = response.grpc_status();
+        let response = ResponseOutcome::new(status, headers, None, grpc).with_class(class);
+        let grpc_status = response.grpc_status;
         let pending = grpc && class.is_none() && status == StatusCode::OK && grpc_status.is_none();
         self.report = if pending { Report::Trailers } else { Report::Done };
         self.head_at = now;

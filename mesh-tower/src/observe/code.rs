@@ -31,7 +31,7 @@ impl Code {
         match outcome {
             Outcome::Response(response) => Self {
                 status: Some(response.status),
-                grpc_status: response.grpc_status(),
+                grpc_status: response.grpc_status,
                 flag: None,
             },
             Outcome::Failed(failure) => Self { flag: Some(failure.flag()), ..Self::default() },
@@ -241,7 +241,7 @@ mod tests {
         headers.insert("grpc-status", HeaderValue::from_static("5"));
         let status = StatusCode::OK;
         let (trailers, class) = (None, None);
-        let response = ResponseOutcome { status, headers: &headers, trailers, grpc: true, class };
+        let response = ResponseOutcome::new(status, &headers, trailers, true).with_class(class);
         assert_eq!(Code::of(&Outcome::Response(response)), code(200, Some(5), None));
     }
 

@@ -132,7 +132,7 @@ impl AttemptOutcome {
     pub fn of(outcome: &Outcome<'_>) -> Self {
         match outcome {
             Outcome::Response(response) => {
-                Self::Response { status: response.status, grpc_status: response.grpc_status() }
+                Self::Response { status: response.status, grpc_status: response.grpc_status }
             }
             Outcome::Failed(failure) => Self::Failed(failure.clone()),
         }
@@ -335,13 +335,8 @@ mod tests {
         assert_eq!(outcome.flag(), Some(ResponseFlag::UpstreamRequestTimeout));
         assert_eq!(outcome.code(), Some("per_try_timeout"));
         let headers = http::HeaderMap::new();
-        let response = mesh_core::outcome::ResponseOutcome {
-            status: StatusCode::NOT_FOUND,
-            headers: &headers,
-            trailers: None,
-            grpc: false,
-            class: None,
-        };
+        let status = StatusCode::NOT_FOUND;
+        let response = mesh_core::outcome::ResponseOutcome::new(status, &headers, None, false);
         let outcome = AttemptOutcome::of(&Outcome::Response(response));
         assert_eq!((outcome.flag(), outcome.code()), (None, None));
         assert_eq!(outcome.to_string(), "404");

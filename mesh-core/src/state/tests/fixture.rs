@@ -176,13 +176,8 @@ impl World {
     /// `times` answers of `status` by the endpoint of `a` at a port; whether the driver must wake.
     pub(super) fn answer(&self, number: u16, status: u16, times: u32) -> bool {
         let headers = HeaderMap::new();
-        let response = ResponseOutcome {
-            status: StatusCode::from_u16(status).unwrap(),
-            headers: &headers,
-            trailers: None,
-            grpc: false,
-            class: None,
-        };
+        let status = StatusCode::from_u16(status).unwrap();
+        let response = ResponseOutcome::new(status, &headers, None, false);
         self.outcome(number, &Outcome::Response(response), (times, 0))
     }
 

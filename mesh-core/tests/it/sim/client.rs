@@ -136,13 +136,8 @@ pub(super) fn with_outcome<T>(answer: &Answer, use_it: impl FnOnce(&Outcome<'_>)
                 let name = HeaderName::from_static("x-mesh-retry");
                 headers.insert(name, HeaderValue::from_static("no"));
             }
-            use_it(&Outcome::Response(ResponseOutcome {
-                status: StatusCode::from_u16(*status).unwrap(),
-                headers: &headers,
-                trailers: None,
-                grpc: false,
-                class: None,
-            }))
+            let status = StatusCode::from_u16(*status).unwrap();
+            use_it(&Outcome::Response(ResponseOutcome::new(status, &headers, None, false)))
         }
     }
 }
