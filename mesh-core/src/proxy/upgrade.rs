@@ -47,15 +47,32 @@ impl Asks {
         if upgrades { Self::Upgrade } else { Self::Answer }
     }
 
-    /// Whether an answer of this status agrees to it.
+    /// What an answer of this status says to it; `is_extended`: it is to be said over HTTP/2 (RFC 8441).
     #[must_use]
-    pub fn is_agreed(self, status: StatusCode) -> bool {
-        match self {
+    pub fn answered(self, status: StatusCode, is_extended: bool) -> Answered {
+        let agrees = match self {
             Self::Answer => false,
             Self::Upgrade => status == StatusCode::SWITCHING_PROTOCOLS,
             Self::Tunnel => status.is_success(),
+        };
+        match agrees {
+            true => Answered::Agreed,
+            false if is_extended && status.is_success() => Answered::Unsayable,
+            false => Answered::Plain,
         }
     }
+}
+
+/// What an answer says to a request that asks for another protocol, or for a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "closed by RFC 9110 and RFC 8441")]
+pub enum Answered {
+    /// It agrees.
+    Agreed,
+    /// It is an answer like all others.
+    Plain,
+    /// It stays with HTTP, and is good: over HTTP/2 that would be the other protocol's beginning.
+    Unsayable,
 }
 
 /// That a request came as an extended CONNECT over HTTP/2 (RFC 8441), and is one of HTTP/1.1 now.
@@ -316,17 +333,20 @@ mod tests {
 
     #[test]
     fn who_agrees() {
-        for (asks, status, agreed) in [
-            (Asks::Upgrade, 101, true),
-            (Asks::Upgrade, 200, false),
-            (Asks::Tunnel, 200, true),
-            (Asks::Tunnel, 204, true),
-            (Asks::Tunnel, 101, false),
-            (Asks::Tunnel, 502, false),
-            (Asks::Answer, 101, false),
+        use Answered::{Agreed, Plain, Unsayable};
+        for (asks, status, over_http1, over_http2) in [
+            (Asks::Upgrade, 101, Agreed, Agreed),
+            (Asks::Upgrade, 200, Plain, Unsayable),
+            (Asks::Upgrade, 404, Plain, Plain),
+            (Asks::Tunnel, 200, Agreed, Agreed),
+            (Asks::Tunnel, 204, Agreed, Agreed),
+            (Asks::Tunnel, 101, Plain, Plain),
+            (Asks::Tunnel, 502, Plain, Plain),
+            (Asks::Answer, 101, Plain, Plain),
         ] {
             let status = StatusCode::from_u16(status).unwrap();
-            assert_eq!(asks.is_agreed(status), agreed, "{asks:?} {status}");
+            assert_eq!(asks.answered(status, false), over_http1, "{asks:?} {status}");
+            assert_eq!(asks.answered(status, true), over_http2, "{asks:?} {status}, extended");
         }
     }
 

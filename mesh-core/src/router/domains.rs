@@ -139,13 +139,11 @@ impl DomainIndex {
 
     /// `is_not_exact`: no pattern of any port is just `authority`.
     fn find_lowered(&self, authority: &[u8], is_not_exact: bool) -> Option<DomainPlace> {
-        let Some(port) = port_start(authority) else {
-            let exact = if is_not_exact { None } else { self.any_port.exact(authority) };
-            return exact.or_else(|| self.any_port.wildcard(authority)).or(self.any);
-        };
-        let host = &authority[..port];
-        if self.with_port.is_empty() {
-            let exact = self.any_port.exact(host);
+        let port = port_start(authority);
+        let host = port.map_or(authority, |port| &authority[..port]);
+        if port.is_none() || self.with_port.is_empty() {
+            let is_not_exact = is_not_exact && port.is_none();
+            let exact = if is_not_exact { None } else { self.any_port.exact(host) };
             return exact.or_else(|| self.any_port.wildcard(host)).or(self.any);
         }
         let (with_port, any_port) = (&self.with_port, &self.any_port);

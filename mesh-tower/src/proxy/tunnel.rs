@@ -15,7 +15,7 @@ use http::{Request, Response, StatusCode, Uri};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use mesh_core::inbound::HandedOn;
-use mesh_core::proxy::upgrade::{Asks, Extended, tunnel_target};
+use mesh_core::proxy::upgrade::{Answered, Asks, Extended, tunnel_target};
 use std::io;
 use std::sync::Arc;
 use tower_service::Service;
@@ -67,11 +67,12 @@ pub(super) async fn leave(
     match port.own(handed).call(request).await {
         Err(error) => reply::failed(&error, told),
         Ok(mut response) => {
-            let agreed = asks.is_agreed(response.status());
+            let answered = asks.answered(response.status(), leaving.extended.is_some());
+            let agreed = answered == Answered::Agreed;
             if let Err(unknown) = take_back(&mut response, agreed && asks == Asks::Upgrade) {
                 return reply::unreadable(&unknown, told);
             }
-            if !agreed && leaving.extended.is_some() && response.status().is_success() {
+            if answered == Answered::Unsayable {
                 let status = response.status();
                 let text = format!(
                     "the endpoint answered {status} and stays with HTTP, which can't be said over HTTP/2: there it would be the other protocol's beginning (RFC 8441)"

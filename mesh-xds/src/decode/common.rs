@@ -56,9 +56,18 @@ impl Walk {
 
     /// A field of what is being looked at does nothing here, if `set`.
     pub(super) fn ignored(&mut self, set: bool, field: impl Display, reason: &'static str) {
+        self.pass_over(set, field, reason, false);
+    }
+
+    /// The same, of what guards ports ([`Ignored::guards`]).
+    pub(super) fn unguarded(&mut self, set: bool, field: impl Display, reason: &'static str) {
+        self.pass_over(set, field, reason, true);
+    }
+
+    fn pass_over(&mut self, set: bool, field: impl Display, reason: &'static str, guards: bool) {
         if set {
             self.at(field, |walk| {
-                walk.ignored.push(Ignored { path: walk.path.clone(), reason });
+                walk.ignored.push(Ignored { path: walk.path.clone(), reason, guards });
             });
         }
     }
@@ -95,8 +104,7 @@ impl Walk {
         let errors: Vec<_> =
             errors.map(|e| FieldError { path: join(e.path), message: e.message }).collect();
         let ignored = ignored.into_iter();
-        let ignored: Vec<_> =
-            ignored.map(|i| Ignored { path: join(i.path), reason: i.reason }).collect();
+        let ignored: Vec<_> = ignored.map(|i| Ignored { path: join(i.path), ..i }).collect();
         self.errors.extend(errors);
         self.ignored.extend(ignored);
     }
@@ -350,6 +358,17 @@ macro_rules! ignored {
     };
 }
 
+/// The same, of fields that guard ports.
+macro_rules! unguarded {
+    ($walk:expr, $message:expr, { $($field:ident: $reason:expr),* $(,)? }) => {
+        $($walk.unguarded(
+            $crate::decode::common::IsSet::is_set(&$message.$field),
+            stringify!($field),
+            $reason,
+        );)*
+    };
+}
+
 /// Refuses fields of a message that must not be set, each with the reason.
 macro_rules! refused {
     ($walk:expr, $message:expr, { $($field:ident: $reason:expr),* $(,)? }) => {
@@ -359,4 +378,4 @@ macro_rules! refused {
     };
 }
 
-pub(super) use {ignored, refused};
+pub(super) use {ignored, refused, unguarded};

@@ -99,6 +99,8 @@ pub struct Ignored {
     pub path: String,
     /// Why it does nothing, if that is not plain.
     pub reason: &'static str,
+    /// At a port it would keep requests out, or send them elsewhere: without it, more would be let in.
+    pub guards: bool,
 }
 
 /// Decodes the body of a resource: `value` of its `Any`.

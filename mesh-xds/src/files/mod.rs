@@ -271,7 +271,7 @@ impl Batch {
 }
 
 fn report_ignored(reading: &mut Reading<'_>, node: &Node, label: &str, ignored: &[Ignored]) {
-    for Ignored { path, reason } in ignored {
+    for Ignored { path, reason, .. } in ignored {
         let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
         let what = format!("{label}: {path}: it does nothing here{reason}");
         reading.report("ignored_field", place::of(node, path), what);

@@ -5,7 +5,7 @@
 //! clients alone sets neither; then gRPC calls have Envoy's 15 s too, as they have in Envoy.
 
 use super::{Around, hash, header, retry, rewrite, split};
-use crate::decode::common::{self, Walk, ignored, refused};
+use crate::decode::common::{self, Walk, ignored, refused, unguarded};
 use envoy_types::pb::envoy::config::core::v3::RoutingPriority as PbPriority;
 use envoy_types::pb::envoy::config::route::v3 as pb;
 use mesh_core::model::route::MaxStreamDuration;
@@ -69,14 +69,16 @@ fn without_effect(walk: &mut Walk, message: &pb::RouteAction) {
         early_data_policy: "no request is sent as early data",
         retry_policy_typed_config: "extensions of retry policies are not supported: use `retry_policy`",
         request_mirror_policies: "requests are not mirrored",
-        rate_limits: super::NO_RATES,
-        include_vh_rate_limits: super::NO_RATES,
         cors: "it is for browsers, at a gateway",
         grpc_timeout_offset: "the whole of grpc-timeout is kept",
         upgrade_configs: "upgrades are the client's setting",
         internal_redirect_policy: "redirects are handed to the caller",
         internal_redirect_action: "redirects are handed to the caller",
         max_internal_redirects: "redirects are handed to the caller",
+    });
+    unguarded!(walk, message, {
+        rate_limits: super::NO_RATES,
+        include_vh_rate_limits: super::NO_RATES,
     });
 }
 
@@ -104,7 +106,7 @@ fn cluster(
         Some(Specifier::ClusterSpecifierPlugin(name)) => {
             // One that is not optional is an error where it is listed.
             match around.plugins.get(&**name) {
-                Some(_) => walk.ignored(true, "cluster_specifier_plugin", SKIPPED_PLUGIN),
+                Some(_) => walk.unguarded(true, "cluster_specifier_plugin", SKIPPED_PLUGIN),
                 None => walk.error_at(
                     "cluster_specifier_plugin",
                     format_args!("`{name}` is not in `cluster_specifier_plugins`"),
@@ -115,7 +117,7 @@ fn cluster(
         Some(Specifier::InlineClusterSpecifierPlugin(plugin)) => {
             let field = "inline_cluster_specifier_plugin";
             if plugin.is_optional {
-                walk.ignored(true, field, SKIPPED_PLUGIN);
+                walk.unguarded(true, field, SKIPPED_PLUGIN);
             } else {
                 walk.error_at(
                     field,
@@ -127,7 +129,7 @@ fn cluster(
         }
         None => {
             // gRFC A28: an unknown specifier skips its route.
-            walk.ignored(true, "cluster_specifier", SKIPPED_SPECIFIER);
+            walk.unguarded(true, "cluster_specifier", SKIPPED_SPECIFIER);
             None
         }
     }

@@ -124,20 +124,10 @@ pub(super) fn configuration(
     let mut found = XdsRouteConfiguration::new(name, Arc::new(routes), clusters);
     words::configuration(walk, message.metadata.as_ref(), &mut found);
     let mut ignored = walk.all_ignored()[before..].iter();
-    let unguarded = ignored.find(|ignored| guards(ignored.reason));
+    let unguarded = ignored.find(|ignored| ignored.guards);
     found.unguarded = unguarded.map(|one| format!("{}: {}", one.path, one.reason).into());
     found
 }
-
-/// Whether what is ignored for this reason would keep requests out at a port, or send them elsewhere. (CONNECT is
-/// refused by all ports of Envoy's files.)
-fn guards(reason: &str) -> bool {
-    let is_skipped = reason.starts_with(SKIPPED) && reason != route_match::SKIPPED_CONNECT;
-    is_skipped || [split::PART_FILTERS, virtual_host::REQUIRE_TLS, NO_RATES].contains(&reason)
-}
-
-/// How the reason begins for which a route is skipped.
-const SKIPPED: &str = "the route is skipped: ";
 
 const NO_RATES: &str = "calls are not limited by a rate";
 

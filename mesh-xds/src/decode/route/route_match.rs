@@ -13,7 +13,7 @@ use pb::header_matcher::HeaderMatchSpecifier as Header;
 use pb::route_match::PathSpecifier as Path;
 use std::sync::Arc;
 
-pub(super) const SKIPPED_CONNECT: &str = "the route is skipped: CONNECT is not routed";
+const SKIPPED_CONNECT: &str = "the route is skipped: CONNECT is not routed";
 const SKIPPED_COOKIES: &str =
     "the route is skipped: cookies are not matched by name; match the `cookie` header by regex";
 const SKIPPED_TLS: &str = "the route is skipped: a call has no TLS of a caller to look at";
@@ -52,7 +52,7 @@ pub(in crate::decode) fn decode(walk: &mut Walk, message: &pb::RouteMatch) -> Op
     }
     if methods.as_ref().is_some_and(Vec::is_empty) {
         // An empty list would take every method.
-        walk.ignored(true, "headers", SKIPPED_NO_METHOD);
+        walk.unguarded(true, "headers", SKIPPED_NO_METHOD);
         kept = false;
     }
     found.methods = methods.unwrap_or_default();
@@ -61,7 +61,7 @@ pub(in crate::decode) fn decode(walk: &mut Walk, message: &pb::RouteMatch) -> Op
             use pb::query_parameter_matcher::QueryParameterMatchSpecifier as Query;
             if matches!(parameter.query_parameter_match_specifier, Some(Query::PresentMatch(false)))
             {
-                walk.ignored(true, "present_match", SKIPPED_ABSENT);
+                walk.unguarded(true, "present_match", SKIPPED_ABSENT);
                 kept = false;
             }
             found.query_parameters.extend(matcher::query_parameter(walk, parameter));
@@ -78,16 +78,17 @@ pub(in crate::decode) fn decode(walk: &mut Walk, message: &pb::RouteMatch) -> Op
 fn supported(walk: &mut Walk, message: &pb::RouteMatch) -> bool {
     let connect = matches!(message.path_specifier, Some(Path::ConnectMatcher(_)));
     let unsupported = [
-        (connect, "connect_matcher", SKIPPED_CONNECT),
         (!message.cookies.is_empty(), "cookies", SKIPPED_COOKIES),
         (message.tls_context.is_some(), "tls_context", SKIPPED_TLS),
         (!message.dynamic_metadata.is_empty(), "dynamic_metadata", SKIPPED_METADATA),
         (!message.filter_state.is_empty(), "filter_state", SKIPPED_STATE),
     ];
     for (set, field, reason) in unsupported {
-        walk.ignored(set, field, reason);
+        walk.unguarded(set, field, reason);
     }
-    unsupported.iter().all(|(set, ..)| !set)
+    // A port takes no CONNECT, whatever its routes say.
+    walk.ignored(connect, "connect_matcher", SKIPPED_CONNECT);
+    !connect && unsupported.iter().all(|(set, ..)| !set)
 }
 
 fn path(walk: &mut Walk, specifier: &Path) -> Option<PathMatcher> {
@@ -156,12 +157,12 @@ fn condition(
                 true
             }
             Taken::Unknown => {
-                walk.ignored(true, "name", SKIPPED_METHOD);
+                walk.unguarded(true, "name", SKIPPED_METHOD);
                 false
             }
         },
         name if name.starts_with(':') && name != ":authority" => {
-            walk.ignored(true, "name", SKIPPED_PSEUDO);
+            walk.unguarded(true, "name", SKIPPED_PSEUDO);
             false
         }
         _ => {

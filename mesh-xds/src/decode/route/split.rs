@@ -68,16 +68,14 @@ fn decode_part(walk: &mut Walk, message: &ClusterWeight) -> Option<SplitCluster>
         walk.error_at("name", "a cluster has a name");
     }
     let filters = http_filter::overrides(walk, &message.typed_per_filter_config);
-    walk.ignored(!filters.is_empty(), "typed_per_filter_config", PART_FILTERS);
+    let reason = "filters are a server's, which has no parts";
+    walk.unguarded(!filters.is_empty(), "typed_per_filter_config", reason);
     let headers = header::edits(walk, &header::lists!(message));
     let weight = message.weight.map_or(0, |weight| weight.value);
     let mut part = SplitCluster::new(&*message.name, weight);
     part.headers = headers;
     (weight > 0).then_some(part)
 }
-
-/// Why what a part says of filters does nothing.
-pub(super) const PART_FILTERS: &str = "filters are a server's, which has no parts";
 
 /// The parts of a split.
 pub(super) fn parts(specifier: &ClusterSpecifier) -> Option<&Vec<SplitCluster>> {

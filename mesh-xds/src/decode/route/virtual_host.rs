@@ -4,7 +4,7 @@
 //! "Only unique values for domains are permitted").
 
 use super::{Around, header, retry, rule, words};
-use crate::decode::common::{Walk, ignored, refused};
+use crate::decode::common::{Walk, ignored, refused, unguarded};
 use crate::decode::listener::http_filter;
 use envoy_types::pb::envoy::config::route::v3 as pb;
 use mesh_core::model::{ClusterSpecifier, Domain, RouteAction, Split, VirtualHost};
@@ -17,9 +17,6 @@ pub(super) struct Domains {
     domains: BTreeMap<Domain, usize>,
     names: BTreeMap<Arc<str>, usize>,
 }
-
-/// Why `require_tls` does nothing.
-pub(super) const REQUIRE_TLS: &str = "calls are made within the process, before there is any TLS";
 
 /// Decodes the virtual host at `at`.
 #[expect(deprecated, reason = "control planes still send the old fields: they are reported")]
@@ -35,9 +32,7 @@ pub(super) fn decode(
         route_specifiers: "routes that are made by extensions are not supported",
     });
     ignored!(walk, message, {
-        require_tls: REQUIRE_TLS,
         virtual_clusters: "they are statistics only",
-        rate_limits: super::NO_RATES,
         cors: "it is for browsers, at a gateway",
         include_attempt_count_in_response: "responses tell nothing of attempts",
         retry_policy_typed_config: "extensions of retry policies are not supported: use `retry_policy`",
@@ -45,6 +40,10 @@ pub(super) fn decode(
         per_request_buffer_limit_bytes: "how much of a request is kept is the client's setting",
         request_body_buffer_limit: "how much of a request is kept is the client's setting",
         request_mirror_policies: "requests are not mirrored",
+    });
+    unguarded!(walk, message, {
+        require_tls: "calls are made within the process, before there is any TLS",
+        rate_limits: super::NO_RATES,
     });
     let filters = http_filter::overrides(walk, &message.typed_per_filter_config);
     let name = Arc::from(match message.name.is_empty() {
