@@ -5,7 +5,7 @@
 //! more to say in this turn: whoever polls the connection then calls [`Cork::poll_out`]. Of more than [`HOLD`] bytes
 //! nothing is held, and large frames are never copied.
 //!
-//! Both halves are of one task: the lock is never waited for.
+//! Both halves are used by whoever has the connection's turn, and nobody else: the lock is never waited for.
 
 use parking_lot::Mutex;
 use smallvec::SmallVec;

@@ -39,13 +39,13 @@ pub(super) struct Wire {
     word: AtomicU8,
 }
 
-/// The connection's task has had no turn: before, nobody else has one, as that task is not known.
-const UNBEGUN: u8 = 3;
 const NOTHING: u8 = 0;
 /// The connection's task is to be woken.
 const WAKE: u8 = 1;
 /// The connection is to be dropped.
 const CLOSE: u8 = 2;
+/// The connection's task has had no turn: before, nobody else has one, as that task is not known.
+const UNBEGUN: u8 = 3;
 
 struct Turn {
     /// `None`: it is closed. Behind a `dyn`, so that what holds a connection is no deeper a type by it.

@@ -133,9 +133,8 @@ mod raw {
     }
 }
 
-/// Nobody but calls is polled here: the connection's own task would let out all of them, and later.
-#[tokio::test(start_paused = true)]
-async fn calls_let_out_what_half_of_them_have_queued() {
+/// A connection with one call on it, and its server's end, where nothing was read but the handshake.
+async fn one_call_out() -> (Bench, Sending, DuplexStream) {
     let (give, mut take) = tokio::sync::mpsc::channel(1);
     let server = dial(move |_, mut io| {
         let give = give.clone();
@@ -147,7 +146,14 @@ async fn calls_let_out_what_half_of_them_have_queued() {
     let bench = Bench::new(Protocol::Http2, server);
     let mut first = bench.send(get("/"));
     assert!(poll_times(&mut first, 20).await.is_none());
-    let mut io = take.recv().await.unwrap();
+    let io = take.recv().await.unwrap();
+    (bench, first, io)
+}
+
+/// Nobody but calls is polled here: the connection's own task would let out all of them, and later.
+#[tokio::test(start_paused = true)]
+async fn calls_let_out_what_half_of_them_have_queued() {
+    let (bench, first, mut io) = one_call_out().await;
     assert_eq!(raw::until(&mut io, 1).await, 1);
     assert_eq!(raw::until(&mut io, 1).now_or_never(), None);
 
@@ -168,18 +174,7 @@ async fn calls_let_out_what_half_of_them_have_queued() {
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_ends_in_a_calls_turn_is_over() {
     use tokio::io::AsyncWriteExt;
-    let (give, mut take) = tokio::sync::mpsc::channel(1);
-    let server = dial(move |_, mut io| {
-        let give = give.clone();
-        async move {
-            raw::handshake(&mut io).await;
-            give.send(io).await.unwrap();
-        }
-    });
-    let bench = Bench::new(Protocol::Http2, server);
-    let mut first = bench.send(get("/"));
-    assert!(poll_times(&mut first, 20).await.is_none());
-    let mut io = take.recv().await.unwrap();
+    let (bench, first, mut io) = one_call_out().await;
     // DATA on stream 0 is an error of the connection (RFC 9113 section 6.1).
     io.write_all(&raw::frame(0, 0, 0, b"?")).now_or_never().unwrap().unwrap();
     let mut calls: Vec<_> = (0..8).map(|_| bench.send(get("/"))).collect();
