@@ -1,7 +1,7 @@
 //! What a decider may see of a request: [`RequestHead`], borrowed and never changed.
 
 use crate::scan;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use std::net::SocketAddr;
 
 /// The parts of a request that routing, hashing and authorization look at.
@@ -131,6 +131,19 @@ pub fn port_start(text: &[u8]) -> Option<usize> {
     }
 }
 
+/// How many headers are looked through sooner than a name is hashed.
+const FEW: usize = 4;
+
+/// The first value of `name`. The heads and trailers of answers have a few headers each.
+#[inline]
+#[must_use]
+pub fn first_of<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+    if headers.len() > FEW {
+        return headers.get(name);
+    }
+    headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+}
+
 /// Whether `headers` carry gRPC's content type.
 #[must_use]
 pub fn is_grpc_content_type(headers: &HeaderMap) -> bool {
@@ -138,7 +151,7 @@ pub fn is_grpc_content_type(headers: &HeaderMap) -> bool {
 }
 
 /// Whether a content type is gRPC's.
-pub(crate) fn is_grpc_value(value: &http::HeaderValue) -> bool {
+pub(crate) fn is_grpc_value(value: &HeaderValue) -> bool {
     match value.as_bytes().strip_prefix(b"application/grpc") {
         Some(rest) => matches!(rest.first(), None | Some(b'+' | b';')),
         None => false,
@@ -148,6 +161,21 @@ pub(crate) fn is_grpc_value(value: &http::HeaderValue) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_value_is_found_among_few_and_many() {
+        let name = HeaderName::from_static("x-wanted");
+        let mut headers = HeaderMap::new();
+        for others in 0..2 * FEW {
+            assert_eq!(first_of(&headers, &name), None);
+            let mut with = headers.clone();
+            with.append("x-wanted", HeaderValue::from_static("1"));
+            with.append("x-wanted", HeaderValue::from_static("2"));
+            assert_eq!(first_of(&with, &name), with.get(&name), "among {others}");
+            headers
+                .append(HeaderName::try_from(format!("x-{others}")).unwrap(), name.clone().into());
+        }
+    }
 
     #[test]
     fn path_and_query_are_split_and_the_fragment_dropped() {
@@ -181,7 +209,7 @@ mod tests {
             ("application/json", false),
         ] {
             let mut headers = HeaderMap::new();
-            headers.insert("content-type", http::HeaderValue::from_static(value));
+            headers.insert("content-type", HeaderValue::from_static(value));
             assert_eq!(is_grpc_content_type(&headers), grpc, "{value}");
         }
     }

@@ -3,6 +3,7 @@
 //! The adapter translates what its transport said into an [`Outcome`] once; the call machine (retry
 //! or not), outlier detection (whose fault) and telemetry then read the same value.
 
+use crate::head;
 use http::{HeaderMap, HeaderName, StatusCode};
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,7 +111,7 @@ impl<'a> ResponseOutcome<'a> {
 pub fn grpc_status(headers: &HeaderMap) -> Option<u32> {
     // A static: looked up as text, the name would be parsed each time; as a constant, made and dropped.
     static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-    match headers.get(&GRPC_STATUS)?.as_bytes() {
+    match head::first_of(headers, &GRPC_STATUS)?.as_bytes() {
         [digit @ b'0'..=b'9'] => Some(u32::from(digit - b'0')),
         text => std::str::from_utf8(text).ok()?.parse().ok(),
     }

@@ -13,6 +13,7 @@ use crate::time::Timestamp;
 use arc_swap::ArcSwap;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::Sender;
 use std::task::Waker;
 use std::time::Duration;
@@ -24,6 +25,8 @@ pub struct LiveCluster<A: Attach> {
     name: Arc<str>,
     slot: u32,
     policy: ArcSwap<ClusterPolicy>,
+    /// What of the policy there is at all: most calls find nothing, and need not ask for it.
+    asks: AtomicU8,
     picker: ArcSwap<Picker<A>>,
     breaker: Arc<Breaker>,
     budget: RetryBudget,
@@ -50,7 +53,25 @@ pub struct ClusterPolicy {
     pub hash_policy_first: bool,
 }
 
+/// Bits of what a [`ClusterPolicy`] asks of the call path.
+mod asks {
+    /// Latency is measured.
+    pub(super) const LATENCY: u8 = 1;
+    /// Outcomes are counted.
+    pub(super) const OUTCOMES: u8 = 2;
+    /// Requests are hashed.
+    pub(super) const HASH: u8 = 4;
+}
+
 impl ClusterPolicy {
+    /// The bits of what is asked for.
+    const fn asks(&self) -> u8 {
+        let latency = if self.ewma.is_some() { asks::LATENCY } else { 0 };
+        let outcomes = if self.rules.is_some() { asks::OUTCOMES } else { 0 };
+        let hash = if self.hash_policy.is_empty() { 0 } else { asks::HASH };
+        latency | outcomes | hash
+    }
+
     pub(super) fn new(cluster: &Arc<Cluster>, hash_policy: CompiledHashPolicy) -> Self {
         let ewma = match &cluster.lb_policy.algorithm {
             LbAlgorithm::PeakEwma { decay, failure_penalty, .. } => {
@@ -91,6 +112,7 @@ impl<A: Attach> LiveCluster<A> {
             name: Arc::clone(&cluster.name),
             slot,
             policy: ArcSwap::from_pointee(policy.clone()),
+            asks: AtomicU8::new(policy.asks()),
             picker: ArcSwap::from_pointee(Picker::unknown()),
             breaker,
             budget: RetryBudget::new(&cluster.retry_budget),
@@ -116,6 +138,17 @@ impl<A: Attach> LiveCluster<A> {
     #[must_use]
     pub fn policy(&self) -> impl Deref<Target = Arc<ClusterPolicy>> + use<A> {
         self.policy.load()
+    }
+
+    /// Whether its configuration asks for any of these. A change is seen by calls that begin after it; by
+    /// one that is under way, perhaps.
+    fn asks_for(&self, any: u8) -> bool {
+        self.asks.load(Ordering::Relaxed) & any != 0
+    }
+
+    /// Whether it hashes requests where the route says nothing.
+    pub(crate) fn hashes(&self) -> bool {
+        self.asks_for(asks::HASH)
     }
 
     /// The picker in force: load it afresh for each attempt.
@@ -165,7 +198,6 @@ impl<A: Attach> LiveCluster<A> {
         elapsed: Duration,
         now: Timestamp,
     ) -> bool {
-        let policy = self.policy.load();
         let observation = outcome.observation();
         match outcome {
             Outcome::Failed(Failure::Connect(_)) if observation.is_some() => {
@@ -174,6 +206,10 @@ impl<A: Attach> LiveCluster<A> {
             Outcome::Response(_) => endpoint.answered(),
             Outcome::Failed(_) => {}
         }
+        if !self.asks_for(asks::LATENCY | asks::OUTCOMES) {
+            return false;
+        }
+        let policy = self.policy.load();
         if let Some((decay, penalty)) = policy.ewma {
             record_latency(endpoint, outcome, observation, elapsed, (decay, penalty), now);
         }
@@ -191,7 +227,9 @@ impl<A: Attach> LiveCluster<A> {
     /// Records the head of a gRPC answer whose status is still to come: its latency.
     pub fn record_head(&self, endpoint: &LiveEndpoint<A>, elapsed: Duration, now: Timestamp) {
         endpoint.answered();
-        if let Some((decay, _)) = self.policy.load().ewma {
+        if self.asks_for(asks::LATENCY)
+            && let Some((decay, _)) = self.policy.load().ewma
+        {
             endpoint.ewma().record(elapsed, now, decay);
         }
     }
@@ -209,6 +247,9 @@ impl<A: Attach> LiveCluster<A> {
         elapsed: Duration,
         now: Timestamp,
     ) -> bool {
+        if !self.asks_for(asks::LATENCY | asks::OUTCOMES) {
+            return false;
+        }
         let policy = self.policy.load();
         if let Some((decay, penalty)) = policy.ewma
             && is_failure(observation)
@@ -229,7 +270,9 @@ impl<A: Attach> LiveCluster<A> {
         let cluster = Arc::clone(&policy.cluster);
         self.breaker.set_thresholds(&cluster.circuit_breakers);
         self.budget.set_policy(&cluster.retry_budget);
+        let asks = policy.asks();
         self.policy.store(Arc::new(policy));
+        self.asks.store(asks, Ordering::Relaxed);
         attach.cluster_changed(&self.attached, &cluster);
     }
 

@@ -10,6 +10,7 @@ use crate::random::Random;
 use crate::router::{CompiledForward, CompiledRoute, RequestHash};
 use http::{HeaderMap, HeaderValue};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A route and the cluster that was chosen for it.
 #[derive(Debug)]
@@ -117,6 +118,13 @@ impl<A: Attach> Target<A> {
         policy.is_some_and(|policy| policy.response_headers_match(headers))
     }
 
+    /// What the route gives each call, and each attempt: a first one that has all of it says what all first ones say.
+    #[must_use]
+    pub fn usual_timeouts(&self) -> [Option<Duration>; 2] {
+        let retry = self.forward.retry_policy.as_deref();
+        [Some(self.forward.timeout), retry.and_then(|retry| retry.policy.per_try_timeout)]
+    }
+
     /// Which headers tell the next hop about attempts.
     #[must_use]
     pub fn attempt_headers(&self) -> AttemptHeaders {
@@ -146,6 +154,10 @@ impl<A: Attach> Target<A> {
         mut set_cookies: Vec<HeaderValue>,
         random: &mut impl Random,
     ) -> RequestHash {
+        if self.forward.hash_policy.is_empty() && !self.cluster.hashes() && self.children.is_empty()
+        {
+            return RequestHash::new(None, set_cookies);
+        }
         let cluster = self.cluster.policy();
         let policy = cluster.inputs(&self.forward.hash_policy);
         if policy.is_empty() && !self.children.is_empty() {

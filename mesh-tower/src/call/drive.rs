@@ -173,6 +173,7 @@ impl Drive {
             which: target.attempt_headers(),
             now,
             deadline,
+            usual: target.usual_timeouts(),
             expected_timeout: self.settings.expected_timeout_header,
             trace: self.trace.as_deref(),
         }
@@ -221,7 +222,8 @@ impl Drive {
         let mut grpc_status = answer.scope.grpc_status();
         if let Some(trailers) = trailers {
             let of_trailers = mesh_core::outcome::grpc_status(trailers);
-            answer.scope.trailers(of_trailers, clock::now());
+            let came = answer.peeked.as_deref().and_then(Peeked::ended);
+            answer.scope.trailers(of_trailers, came.unwrap_or(now));
             grpc_status = grpc_status.or(of_trailers);
         }
         let response = ResponseOutcome {

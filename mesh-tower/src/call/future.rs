@@ -279,6 +279,10 @@ where
             let Some(wait) = drive.peeks(answer) else { return Poll::Ready(id) };
             let peeked = answer.peeked.get_or_insert_default();
             let found = peeked.poll_trailers(&mut answer.body, cx).is_ready();
+            if found {
+                // With the head, whose time was read a moment ago.
+                peeked.looked(answer.scope.head_at());
+            }
             if found || !wait || self.peeking.is_some() {
                 return Poll::Ready(id);
             }
@@ -299,6 +303,7 @@ where
         let id = *id;
         let peeked = answer.peeked.get_or_insert_default();
         ready!(peeked.poll_trailers(&mut answer.body, cx));
+        peeked.looked(clock::now());
         if let Some(peeking) = this.peeking.take() {
             *ended = Some(Ok(peeking.1));
         }

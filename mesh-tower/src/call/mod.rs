@@ -17,6 +17,7 @@ mod peek;
 mod propagate;
 mod replay;
 mod saved;
+mod saved_headers;
 mod scope;
 
 pub(crate) use activity::Activity;

@@ -8,6 +8,7 @@ use crate::body::BoxError;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame};
+use mesh_core::Timestamp;
 use smallvec::SmallVec;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -24,6 +25,8 @@ pub(crate) struct Peeked {
     read: usize,
     /// What the body said after them: its end, or an error.
     end: Option<Result<(), BoxError>>,
+    /// When the trailers were here, if they are.
+    ended: Option<Timestamp>,
 }
 
 impl Peeked {
@@ -52,6 +55,16 @@ impl Peeked {
             }
         }
         Poll::Ready(())
+    }
+
+    /// It was looked as far as is worth it, at `now`.
+    pub(super) fn looked(&mut self, now: Timestamp) {
+        self.ended = self.trailers().map(|_| now);
+    }
+
+    /// When the trailers came, if they were found: the answer has ended then, whenever it is read.
+    pub(crate) const fn ended(&self) -> Option<Timestamp> {
+        self.ended
     }
 
     /// The trailers, when they were found.

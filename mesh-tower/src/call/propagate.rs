@@ -10,6 +10,7 @@ use mesh_core::call::AttemptCounts;
 use mesh_core::call::deadline::{expected_rq_timeout_ms, grpc_timeout, parse_grpc_timeout};
 use mesh_core::call::headers::AttemptHeaders;
 use std::sync::Arc;
+use std::time::Duration;
 
 // A static: a constant would be made and dropped for each look-up.
 static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
@@ -24,6 +25,8 @@ pub(super) struct Propagation<'a> {
     pub(super) now: Timestamp,
     /// When an answer to the attempt is worth nothing any more.
     pub(super) deadline: Option<Timestamp>,
+    /// What the route allows a call and an attempt: many say the same then, which HPACK may keep.
+    pub(super) usual: [Option<Duration>; 2],
     /// Whether `x-envoy-expected-rq-timeout-ms` is wanted.
     pub(super) expected_timeout: bool,
     /// The trace that the call belongs to, when the caller has not written it himself.
@@ -80,7 +83,9 @@ impl Propagation<'_> {
         if let Some(deadline) = self.deadline {
             let remaining = deadline.saturating_duration_since(self.now);
             if self.grpc {
-                request.headers_mut().insert(&GRPC_TIMEOUT, grpc_timeout(remaining));
+                let mut timeout = grpc_timeout(remaining);
+                timeout.set_sensitive(!self.usual.contains(&Some(remaining)));
+                request.headers_mut().insert(&GRPC_TIMEOUT, timeout);
             }
             if self.expected_timeout {
                 let millis = expected_rq_timeout_ms(remaining);
@@ -119,7 +124,6 @@ pub(crate) fn caller_deadline(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -138,6 +142,32 @@ mod tests {
     }
 
     #[test]
+    fn a_timeout_that_calls_share_is_one_that_hpack_may_keep() {
+        let now = Timestamp::from_millis(1000);
+        let written = |remaining: u64, usual: [Option<u64>; 2]| {
+            let mut request = Request::new(());
+            let propagation = Propagation {
+                grpc: true,
+                counts: AttemptCounts::default(),
+                which: AttemptHeaders::default(),
+                now,
+                deadline: Some(now + Duration::from_millis(remaining)),
+                usual: usual.map(|millis| millis.map(Duration::from_millis)),
+                expected_timeout: false,
+                trace: None,
+            };
+            propagation.write(&mut request);
+            let value = request.headers()["grpc-timeout"].clone();
+            assert_eq!(value, format!("{remaining}000u"));
+            !value.is_sensitive()
+        };
+        assert!(written(250, [Some(250), None]));
+        assert!(written(250, [Some(900), Some(250)]));
+        assert!(!written(249, [Some(900), Some(250)]), "time went by");
+        assert!(!written(250, [None; 2]), "the caller's own");
+    }
+
+    #[test]
     fn only_what_the_table_says_is_added() {
         let now = Timestamp::from_millis(1000);
         let plain = Propagation {
@@ -146,6 +176,7 @@ mod tests {
             which: AttemptHeaders::default(),
             now,
             deadline: Some(now + Duration::from_millis(250)),
+            usual: [None; 2],
             expected_timeout: false,
             trace: None,
         };

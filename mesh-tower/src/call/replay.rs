@@ -43,13 +43,16 @@ pub(crate) fn keep(mut body: MeshBody, limit: usize) -> (MeshBody, Kept) {
     if body.size_hint().lower() > limit as u64 {
         return (body, Kept::Nothing);
     }
-    let (frames, end) = gather(&mut body, limit);
+    let (mut frames, end) = gather(&mut body, limit);
     let size: usize = frames.iter().map(Piece::len).sum();
+    if let (End::Ended, [Piece::Data(bytes)]) = (&end, &mut frames[..])
+        && size <= limit
+    {
+        let bytes = std::mem::take(bytes);
+        return (MeshBody::full(bytes.clone()), Kept::Full(Some(bytes)));
+    }
     match (end, &frames[..]) {
         (End::Ended, []) => (MeshBody::empty(), Kept::Full(None)),
-        (End::Ended, [Piece::Data(bytes)]) if size <= limit => {
-            (MeshBody::full(bytes.clone()), Kept::Full(Some(bytes.clone())))
-        }
         (End::Ended, _) if size <= limit && frames.iter().all(Piece::is_data) => {
             let bytes = join(&frames, size);
             (MeshBody::full(bytes.clone()), Kept::Full(Some(bytes)))

@@ -1,20 +1,30 @@
 //! The request of a call, between its attempts.
 
 use super::replay::{Kept, keep};
+use super::saved_headers::SavedHeaders;
 use crate::MeshBody;
 use crate::net::Settings;
 use http::header::HOST;
-use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri, Version};
+use http::{Extensions, HeaderValue, Method, Request, Uri, Version};
 
 /// What the next attempt is made from.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct SavedRequest {
-    /// The request itself: before the first attempt, and when a transport gave it back unsent.
-    whole: Option<Request<MeshBody>>,
-    /// What was kept of it when it was sent; in a box, because a future is moved as a whole.
-    copy: Option<Box<Copy>>,
+    state: State,
+    /// A copy was made once. It is not made again of what was given back: its body is that of the copy.
+    copied: bool,
     /// The authority as the call has it, where attempts are given that of their endpoint.
     authority: Option<Box<(Uri, Option<HeaderValue>)>>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The request itself: before the first attempt, and when a transport gave it back unsent.
+    Whole(Request<MeshBody>),
+    /// What was kept of it when it was sent: in its place, which is there and was just looked at.
+    Copy(Copy),
+    /// Nothing.
+    Gone,
 }
 
 #[derive(Debug)]
@@ -22,31 +32,35 @@ struct Copy {
     method: Method,
     uri: Uri,
     version: Version,
-    headers: HeaderMap,
+    headers: SavedHeaders,
     extensions: Extensions,
     body: Kept,
 }
 
 impl SavedRequest {
     pub(super) const fn new(request: Request<MeshBody>) -> Self {
-        Self { whole: Some(request), copy: None, authority: None }
+        Self { state: State::Whole(request), copied: false, authority: None }
     }
 
     /// Whether another attempt can be made.
     pub(super) fn can_resend(&self) -> bool {
-        self.whole.is_some() || self.copy.as_ref().is_some_and(|copy| copy.body.can_resend())
+        match &self.state {
+            State::Whole(_) => true,
+            State::Copy(copy) => copy.body.can_resend(),
+            State::Gone => false,
+        }
     }
 
     /// Whether the whole request body is known to have been here when it was sent.
     pub(super) fn is_complete(&self) -> bool {
-        self.copy.as_ref().is_some_and(|copy| copy.body.is_complete())
+        matches!(&self.state, State::Copy(copy) if copy.body.is_complete())
     }
 
     /// A transport gave the request back: nothing of it was sent. A copy is as good, and cleaner: what
     /// was given back has the headers of its attempt.
     pub(super) fn give_back(&mut self, request: Request<MeshBody>) {
-        if !self.copy.as_ref().is_some_and(|copy| copy.body.can_resend()) {
-            self.whole = Some(request);
+        if !matches!(&self.state, State::Copy(copy) if copy.body.can_resend()) {
+            self.state = State::Whole(request);
         }
     }
 
@@ -67,49 +81,57 @@ impl SavedRequest {
 
     /// The request for the next attempt; with `save`, a copy stays, of a bounded body.
     pub(super) fn take(&mut self, save: bool, settings: &Settings) -> Option<Request<MeshBody>> {
-        let Some(request) = self.whole.take() else {
-            return self.copy.as_deref().and_then(Copy::request);
+        if let State::Copy(copy) = &self.state {
+            return copy.request();
+        }
+        let State::Whole(mut request) = std::mem::replace(&mut self.state, State::Gone) else {
+            return None;
         };
-        if !save || self.copy.is_some() {
+        if !save || self.copied {
             return Some(request);
         }
-        let (mut parts, body) = request.into_parts();
-        let (body, kept) = keep(body, settings.replay_limit);
+        let (body, kept) = keep(std::mem::take(request.body_mut()), settings.replay_limit);
+        *request.body_mut() = body;
         if !matches!(kept, Kept::Nothing) {
-            // RFC 8441: the protocol of an extended CONNECT is one that is read.
-            let extended = parts.extensions.get::<h2::ext::Protocol>().is_some();
-            let unread =
-                settings.ignores_extensions && parts.version == Version::HTTP_2 && !extended;
-            let extensions = if unread {
-                std::mem::take(&mut parts.extensions)
-            } else {
-                parts.extensions.clone()
-            };
-            self.copy = Some(Box::new(Copy {
-                method: parts.method.clone(),
-                uri: parts.uri.clone(),
-                version: parts.version,
-                headers: parts.headers.clone(),
-                extensions,
-                body: kept,
-            }));
+            self.state = State::Copy(Copy::of(&mut request, kept, settings));
+            self.copied = true;
         }
-        Some(Request::from_parts(parts, body))
+        Some(request)
     }
 
     /// Lets go of the copy: no attempt will be made from it.
     pub(super) fn clear(&mut self) {
-        (self.whole, self.copy) = (None, None);
+        self.state = State::Gone;
     }
 }
 
 impl Copy {
+    fn of(request: &mut Request<MeshBody>, body: Kept, settings: &Settings) -> Self {
+        // RFC 8441: the protocol of an extended CONNECT is one that is read.
+        let extended = request.extensions().get::<h2::ext::Protocol>().is_some();
+        let unread =
+            settings.ignores_extensions && request.version() == Version::HTTP_2 && !extended;
+        let extensions = if unread {
+            std::mem::take(request.extensions_mut())
+        } else {
+            request.extensions().clone()
+        };
+        Self {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            headers: SavedHeaders::of(request.headers()),
+            extensions,
+            body,
+        }
+    }
+
     fn request(&self) -> Option<Request<MeshBody>> {
         let mut request = Request::new(self.body.body()?);
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
         *request.version_mut() = self.version;
-        *request.headers_mut() = self.headers.clone();
+        *request.headers_mut() = self.headers.map()?;
         *request.extensions_mut() = self.extensions.clone();
         Some(request)
     }

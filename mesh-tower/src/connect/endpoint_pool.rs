@@ -1,14 +1,15 @@
 //! [`EndpointPool`]: the connections of an endpoint.
 
-use super::PoolSettings;
 use super::own::{self, Opening};
 use super::sending::Sending;
 use super::shared::Shared;
+use super::{Kind, PoolSettings, Speaks};
 use crate::MeshBody;
 use crate::observe::events::CloseReason;
 use http::Request;
 use mesh_core::model::Address;
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// The connections of one endpoint.
@@ -55,8 +56,32 @@ impl EndpointPool {
     /// The head and what is there of the body are sent in this very call when there is room. A body
     /// that is not done then goes on by a task of its own, whether the response is polled or not.
     pub(crate) fn send(&self, settings: &Arc<PoolSettings>, request: Request<MeshBody>) -> Sending {
+        self.send_by(settings.speaks, || settings, request)
+    }
+
+    /// As [`send`](Self::send) with settings that are asked for only when there is no stream of HTTP/2 at once:
+    /// they are for connections that are made. `speaks` is theirs, or was a moment ago.
+    pub(crate) fn send_by<S>(
+        &self,
+        speaks: Speaks,
+        settings: impl FnOnce() -> S,
+        mut request: Request<MeshBody>,
+    ) -> Sending
+    where
+        S: Deref<Target = Arc<PoolSettings>>,
+    {
+        let mut moves = 0;
+        if speaks.lane(&self.shared, &request) == Some(Kind::H2)
+            && let Some(lease) = self.shared.lease()
+        {
+            match Sending::on(lease, request) {
+                Ok(sending) => return sending,
+                Err(gone) => (request, moves) = (*gone, 1),
+            }
+        }
+        let settings = settings();
         match settings.speaks.lane(&self.shared, &request) {
-            Some(kind) => Sending::start(kind, &self.shared, settings, request),
+            Some(kind) => Sending::asking(kind, &self.shared, &settings, request, moves),
             None => Sending::not_http(request),
         }
     }

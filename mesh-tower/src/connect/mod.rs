@@ -188,6 +188,7 @@ impl Kind {
 
 /// Which HTTP the calls of a cluster are sent over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Speaks {
     /// HTTP/1.1.
     Http1,
@@ -196,7 +197,6 @@ pub(crate) enum Speaks {
     /// HTTP/2 for HTTP/2 requests and for gRPC, else HTTP/1.1.
     AsCall,
     /// What the endpoint agreed on, for all calls.
-    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "only TLS has agreements"))]
     AsAgreed,
     /// Not HTTP.
     Bytes,
@@ -210,6 +210,21 @@ impl Speaks {
             model::Protocol::Http2 => Self::Http2,
             model::Protocol::Auto => Self::AsCall,
             model::Protocol::Tcp => Self::Bytes,
+        }
+    }
+
+    /// What `self as u8` was made of.
+    pub(crate) const fn of_byte(byte: u8) -> Self {
+        const HTTP1: u8 = Speaks::Http1 as u8;
+        const HTTP2: u8 = Speaks::Http2 as u8;
+        const AS_CALL: u8 = Speaks::AsCall as u8;
+        const AS_AGREED: u8 = Speaks::AsAgreed as u8;
+        match byte {
+            HTTP1 => Self::Http1,
+            HTTP2 => Self::Http2,
+            AS_CALL => Self::AsCall,
+            AS_AGREED => Self::AsAgreed,
+            _ => Self::Bytes,
         }
     }
 

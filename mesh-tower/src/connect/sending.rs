@@ -1,7 +1,7 @@
 //! [`Sending`]: the future of one attempt, from the pool to the response head.
 
 use super::h1::{self, InFlight};
-use super::h2::{NotStarted, Started};
+use super::h2::{Lease, NotStarted, Started};
 use super::lanes::{Answer, Grant, Refusal};
 use super::net_body::NetBody;
 use super::shared::{Place, Shared, Ticket};
@@ -59,26 +59,47 @@ struct Waiting {
 }
 
 impl Sending {
+    /// Sends the request on a stream of HTTP/2; it comes back if the connection opens none any more.
+    pub(super) fn on(
+        lease: Lease,
+        request: Request<MeshBody>,
+    ) -> Result<Self, Box<Request<MeshBody>>> {
+        let state = match lease.start(request) {
+            Ok(started) => State::H2(started),
+            Err(NotStarted::Gone(request)) => return Err(request),
+            Err(NotStarted::Failed(error)) => State::Failed(Box::new(error)),
+        };
+        Ok(Self { state, phases: None })
+    }
+
+    /// Sends the request on a connection with room, else asks the pool for one.
     pub(super) fn start(
         kind: Kind,
         shared: &Arc<Shared>,
         settings: &Arc<PoolSettings>,
-        request: Request<MeshBody>,
+        mut request: Request<MeshBody>,
     ) -> Self {
-        let state = match kind {
-            Kind::H2 => match shared.lease() {
-                Some(lease) => match lease.start(request) {
-                    Ok(started) => State::H2(started),
-                    Err(NotStarted::Gone(request)) => {
-                        State::ask(Kind::H2, shared, settings, *request, 1)
-                    }
-                    Err(NotStarted::Failed(error)) => State::Failed(Box::new(error)),
-                },
-                None => State::ask(Kind::H2, shared, settings, request, 0),
-            },
-            Kind::H1 => State::ask(Kind::H1, shared, settings, request, 0),
-        };
-        Self { state, phases: None }
+        let mut moves = 0;
+        if kind == Kind::H2
+            && let Some(lease) = shared.lease()
+        {
+            match Self::on(lease, request) {
+                Ok(sending) => return sending,
+                Err(gone) => (request, moves) = (*gone, 1),
+            }
+        }
+        Self::asking(kind, shared, settings, request, moves)
+    }
+
+    /// Asks the pool for a connection; the request was put on `moves` of them before.
+    pub(super) fn asking(
+        kind: Kind,
+        shared: &Arc<Shared>,
+        settings: &Arc<PoolSettings>,
+        request: Request<MeshBody>,
+        moves: u8,
+    ) -> Self {
+        Self { state: State::ask(kind, shared, settings, request, moves), phases: None }
     }
 
     /// The cluster speaks bytes, not HTTP.

@@ -247,9 +247,10 @@ where
                     line.sends(&frame);
                 }
                 match frame.trailers_ref() {
-                    // The clock is read once for both.
+                    // The clock is read once for both, or was when the trailers were looked at.
                     Some(trailers) => {
-                        let now = clock::now();
+                        let ended = self.peeked.as_deref().and_then(Peeked::ended);
+                        let now = ended.unwrap_or_else(clock::now);
                         self.trailers(trailers, now);
                         self.complete(now);
                     }

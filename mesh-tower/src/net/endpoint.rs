@@ -6,17 +6,32 @@
 //! a way that was meant for another, whatever is configured meanwhile.
 
 use crate::MeshBody;
-use crate::connect::{EndpointPool, Opening, PoolSettings, Sending};
+use crate::connect::{EndpointPool, Opening, PoolSettings, Sending, Speaks};
 use arc_swap::{ArcSwap, Guard};
 use http::Request;
 use mesh_core::model::{Address, TlsPolicy};
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 /// One way in which a cluster's connections are secured, and all else that they are made with.
 #[derive(Debug)]
 pub(super) struct Way {
     settings: ArcSwap<PoolSettings>,
+    /// What the settings say of it: all that a call asks for that finds a connection.
+    speaks: AtomicU8,
+}
+
+impl Way {
+    fn new(settings: PoolSettings) -> Self {
+        let speaks = AtomicU8::new(settings.speaks as u8);
+        Self { settings: ArcSwap::from_pointee(settings), speaks }
+    }
+
+    fn set(&self, settings: PoolSettings) {
+        self.speaks.store(settings.speaks as u8, Ordering::Relaxed);
+        self.settings.store(Arc::new(settings));
+    }
 }
 
 /// The ways of a cluster that an endpoint has. Only the writer looks at them.
@@ -32,7 +47,7 @@ impl Ways {
         }
         // A way that no endpoint has is gone, and the connections that its TLS looks after went before it.
         ways.retain(|way| Arc::strong_count(way) > 1);
-        let way = Arc::new(Way { settings: ArcSwap::from_pointee(make()) });
+        let way = Arc::new(Way::new(make()));
         ways.push(Arc::clone(&way));
         way
     }
@@ -41,7 +56,7 @@ impl Ways {
     pub(super) fn renew(&self, make: impl Fn(&PoolSettings) -> PoolSettings) {
         for way in &*self.0.lock() {
             let next = make(&way.settings.load());
-            way.settings.store(Arc::new(next));
+            way.set(next);
         }
     }
 }
@@ -74,8 +89,9 @@ impl NetEndpoint {
         self.pool.open(&self.settings(), request)
     }
 
-    /// As [`EndpointPool::send`].
+    /// As [`EndpointPool::send_by`].
     pub(crate) fn send(&self, request: Request<MeshBody>) -> Sending {
-        self.pool.send(&self.settings(), request)
+        let speaks = Speaks::of_byte(self.way.speaks.load(Ordering::Relaxed));
+        self.pool.send_by(speaks, || self.settings(), request)
     }
 }

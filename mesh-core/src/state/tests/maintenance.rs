@@ -2,7 +2,7 @@
 
 use super::fixture::{World, at, cluster, config};
 use crate::event::Event;
-use crate::model::{Cluster, OutlierDetection, SlowStart};
+use crate::model::{Cluster, LbAlgorithm, LbPolicy, OutlierDetection, SlowStart};
 use std::time::Duration;
 
 /// Two of four may go, for 1 s; sweeps every 10 s.
@@ -103,4 +103,26 @@ fn attention_of_a_cluster_that_is_gone_is_harmless() {
     assert!(world.answer(2, 500, 5));
     world.apply(config([]), 1).unwrap();
     assert_eq!(attention(&mut world, 2), [""; 0]);
+}
+
+/// A call path that finds nothing to do for a cluster does not ask again for each call: it must be told.
+#[test]
+fn switched_on_while_calls_run_outcomes_count_and_latency_is_measured() {
+    const DECAY: Duration = Duration::from_secs(10);
+    let mut world = World::with(cluster("a"), "1 2 3 4");
+    let rtt = Duration::from_millis(30);
+    let estimate = |world: &World| world.endpoint(2).ewma().estimate(at(0), DECAY, (rtt, at(0)));
+    let unmeasured = estimate(&world);
+    assert!(!world.answer(2, 500, 50), "nothing is counted");
+    assert_eq!(estimate(&world).to_bits(), unmeasured.to_bits());
+    let mut measured = watched();
+    let algorithm = LbAlgorithm::PeakEwma {
+        decay: DECAY,
+        default_rtt: rtt,
+        failure_penalty: Duration::from_secs(1),
+    };
+    measured.lb_policy = LbPolicy::new(algorithm);
+    world.apply(config([(measured, Some("1 2 3 4"))]), 1).unwrap();
+    assert!(world.answer(2, 500, 5), "the fifth wakes the driver");
+    assert!(estimate(&world) > 10.0 * unmeasured, "a failure is a second");
 }

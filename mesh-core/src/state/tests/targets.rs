@@ -63,3 +63,25 @@ fn who_says_what_is_hashed() {
     check(Vec::new(), by("cluster"), false, "c");
     check(Vec::new(), by("cluster"), true, "c");
 }
+
+#[test]
+fn a_cluster_that_hashes_from_now_on_is_hashed_by() {
+    let mut world = World::new();
+    let update = |by: Vec<HashPolicy>| {
+        let mut a = cluster("a");
+        a.lb_policy.hash_policy = by;
+        config([(a, Some("1"))])
+    };
+    let hash = |world: &World| {
+        let headers = HeaderMap::new();
+        let head = RequestHead::new(&Method::GET, "a", "/?cluster=c", &headers);
+        world.target("a").unwrap().hash(&head, Vec::new(), &mut SplitMix64::new(1)).hash
+    };
+    world.apply(update(Vec::new()), 0).unwrap();
+    assert_eq!(hash(&world), None);
+    let by = vec![HashPolicy::new(HashSource::QueryParameter("cluster".into()))];
+    world.apply(update(by), 1).unwrap();
+    assert_eq!(hash(&world), Some(xxh64(b"c", 0)));
+    world.apply(update(Vec::new()), 2).unwrap();
+    assert_eq!(hash(&world), None);
+}

@@ -125,8 +125,12 @@ impl Lease {
         let ends = matches!(opening, Opening::Empty);
         // The connection was in order a moment ago: losing the head here takes a GOAWAY or an end that
         // is processed on another thread in between.
-        let (response, stream) = send.send_request(head, ends).map_err(unopened)?;
-        Ok(Started { response, exchange: self.send_body(stream, opening, body) })
+        match send.send_request(head, ends) {
+            Ok((response, stream)) => {
+                Ok(Started { response, exchange: self.send_body(stream, opening, body) })
+            }
+            Err(error) => Err(unopened(error)),
+        }
     }
 
     /// Sends the beginning of the body. A stream that the peer ended meanwhile takes none: the response
@@ -244,9 +248,7 @@ impl Started {
 }
 
 fn respond(response: Response<h2::RecvStream>, exchange: Exchange) -> Response<NetBody> {
-    let length = response
-        .headers()
-        .get(http::header::CONTENT_LENGTH)
+    let length = mesh_core::head::first_of(response.headers(), &http::header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse().ok());
     response.map(|stream| NetBody::h2(stream, exchange, length))
 }
