@@ -9,7 +9,7 @@ use crate::observe::events::CloseReason;
 use http::Request;
 use mesh_core::model::Address;
 use std::fmt;
-use std::ops::Deref;
+use std::ops::{ControlFlow, Deref};
 use std::sync::Arc;
 
 /// The connections of one endpoint.
@@ -65,20 +65,18 @@ impl EndpointPool {
         &self,
         speaks: Speaks,
         settings: impl FnOnce() -> S,
-        mut request: Request<MeshBody>,
+        request: Request<MeshBody>,
     ) -> Sending
     where
         S: Deref<Target = Arc<PoolSettings>>,
     {
-        let mut moves = 0;
-        if speaks.lane(&self.shared, &request) == Some(Kind::H2)
-            && let Some(lease) = self.shared.lease()
-        {
-            match Sending::on(lease, request) {
-                Ok(sending) => return sending,
-                Err(gone) => (request, moves) = (*gone, 1),
-            }
-        }
+        let (request, moves) = match speaks.lane(&self.shared, &request) {
+            Some(Kind::H2) => match Sending::at_once(&self.shared, request) {
+                ControlFlow::Break(sending) => return sending,
+                ControlFlow::Continue(kept) => kept,
+            },
+            Some(Kind::H1) | None => (request, 0),
+        };
         let settings = settings();
         match settings.speaks.lane(&self.shared, &request) {
             Some(kind) => Sending::asking(kind, &self.shared, &settings, request, moves),

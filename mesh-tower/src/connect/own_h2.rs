@@ -6,7 +6,7 @@ use super::own::Opened;
 use super::own_http::OwnBody;
 use super::sending::{Phases, Sending};
 use super::shared::Shared;
-use super::{Kind, NetBody, PoolSettings, SendError};
+use super::{NetBody, PoolSettings, SendError};
 use crate::{BoxError, MeshBody};
 use bytes::{Buf, Bytes};
 use h2::ext::Protocol;
@@ -50,7 +50,7 @@ pub(super) async fn ask(
     asking.extensions.insert(Protocol::from(extends.protocol()));
     let ((writes, pieces), (sends, sent_all)) = (mpsc::channel(PIECES), oneshot::channel());
     let asking = Request::from_parts(asking, MeshBody::new(Written { pieces, _sends: sends }));
-    let mut sending = pin!(Sending::start(Kind::H2, shared, settings, asking));
+    let mut sending = pin!(Sending::over_h2(shared, settings, asking));
     let sent = sending.as_mut().await;
     let Phases { connect, tls, .. } = sending.phases().unwrap_or_default();
     let response = sent.map_err(|error| SendError {

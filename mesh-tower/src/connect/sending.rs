@@ -1,7 +1,7 @@
 //! [`Sending`]: the future of one attempt, from the pool to the response head.
 
 use super::h1::{self, InFlight};
-use super::h2::{Lease, NotStarted, Started};
+use super::h2::{NotStarted, Started};
 use super::lanes::{Answer, Grant, Refusal};
 use super::net_body::NetBody;
 use super::shared::{Place, Shared, Ticket};
@@ -10,6 +10,7 @@ use crate::MeshBody;
 use http::{Request, Response};
 use mesh_core::outcome::{Failure, Processed, ProtocolFailure, ResetReason};
 use std::future::Future;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -59,36 +60,32 @@ struct Waiting {
 }
 
 impl Sending {
-    /// Sends the request on a stream of HTTP/2; it comes back if the connection opens none any more.
-    pub(super) fn on(
-        lease: Lease,
+    /// Sends the request on a connection of HTTP/2 with room; else it comes back, with how many it was put on.
+    pub(super) fn at_once(
+        shared: &Shared,
         request: Request<MeshBody>,
-    ) -> Result<Self, Box<Request<MeshBody>>> {
+    ) -> ControlFlow<Self, (Request<MeshBody>, u8)> {
+        let Some(lease) = shared.lease() else { return ControlFlow::Continue((request, 0)) };
         let state = match lease.start(request) {
             Ok(started) => State::H2(started),
-            Err(NotStarted::Gone(request)) => return Err(request),
+            Err(NotStarted::Gone(request)) => return ControlFlow::Continue((*request, 1)),
             Err(NotStarted::Failed(error)) => State::Failed(Box::new(error)),
         };
-        Ok(Self { state, phases: None })
+        ControlFlow::Break(Self { state, phases: None })
     }
 
-    /// Sends the request on a connection with room, else asks the pool for one.
-    pub(super) fn start(
-        kind: Kind,
+    /// Sends the request on a connection of HTTP/2 with room, else asks the pool for one.
+    pub(super) fn over_h2(
         shared: &Arc<Shared>,
         settings: &Arc<PoolSettings>,
-        mut request: Request<MeshBody>,
+        request: Request<MeshBody>,
     ) -> Self {
-        let mut moves = 0;
-        if kind == Kind::H2
-            && let Some(lease) = shared.lease()
-        {
-            match Self::on(lease, request) {
-                Ok(sending) => return sending,
-                Err(gone) => (request, moves) = (*gone, 1),
+        match Self::at_once(shared, request) {
+            ControlFlow::Break(sending) => sending,
+            ControlFlow::Continue((request, moves)) => {
+                Self::asking(Kind::H2, shared, settings, request, moves)
             }
         }
-        Self::asking(kind, shared, settings, request, moves)
     }
 
     /// Asks the pool for a connection; the request was put on `moves` of them before.
