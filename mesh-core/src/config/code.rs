@@ -307,9 +307,9 @@ codes! {
         "The configuration changed, or the test was written for another one.",
         "The reasons shown; `mesh explain --config FILE URL` tells all of it.";
     INBOUND_REFUSES_ALL Warning "inbound_refuses_all":
-        "A port of `inbound` has no `allow`: every request is refused.",
-        "Nobody has said who may come, or `allow` is indented under another key.",
-        "Add `allow`; `allow: []` says that it is meant.";
+        "A port of `inbound` has no `allow`, or took only plaintext and that has ended: everything is refused.",
+        "Nobody has said who may come, or `allow` is indented under another key; `mtls: { mode: off, until: … }` whose date has passed.",
+        "Add `allow`; `allow: []` says that it is meant. Or write `mtls: strict`, or another `until`.";
     INBOUND_OPENED Warning "inbound_opened":
         "A port of `inbound` is open to more than those who prove who they are and are named.",
         "`mtls: permissive` or `off`, or a rule of `allow` for anyone and everything.",
@@ -388,7 +388,7 @@ codes! {
         "Whether the program puts a `Peer` there; else hash by a header, a cookie or a query parameter.";
     INEFFECTIVE_KEY Warning "ineffective_key":
         "A key changes nothing while another is not set.",
-        "Rules for local failures without split_external_local_origin_errors; enforcement of a rule that is off; a rate limit `by: peer` under `mtls: off`.",
+        "Rules for local failures without split_external_local_origin_errors; enforcement of a rule that is off; a rate limit `by: peer` under `mtls: off`; an `until` that has passed.",
         "The other key, named in the message.";
     INCOMPLETE_RETRY_ON Warning "incomplete_retry_on":
         "A retry condition and the list that it needs are not both there.",

@@ -191,7 +191,7 @@ pub(super) fn read<'n>(reader: &mut Reader<'_>, roots: &'n [Rc<Node>]) -> Draft<
     }
     for entry in roots.iter().flat_map(|root| entries(root, "inbound")) {
         if define(reader, &mut draft, INBOUND, entry)
-            && let Some(site) = inbound::inbound(reader, entry, draft.identity.as_deref())
+            && let Some(site) = inbound::inbound(reader, entry)
         {
             draft.inbound.insert(Arc::from(&*entry.key), site);
         }

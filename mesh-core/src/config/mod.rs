@@ -71,6 +71,7 @@ pub use schema::json_schema;
 pub(crate) use suggest::closest;
 
 use crate::model::IdentityConfig;
+use crate::time::WallTime;
 use crate::update::{ConfigUpdate, Origin};
 use diagnostic::Report;
 use document::Draft;
@@ -120,6 +121,12 @@ pub trait Environment {
     /// `mesh check`. Default: nothing is looked at.
     fn examine_identity(&self, _: &IdentityConfig) -> Vec<IdentityTrouble> {
         Vec::new()
+    }
+
+    /// The time of day, by which it is told what has ended by itself (`until`). For `mesh check`, too. Default: it is not
+    /// known.
+    fn now(&self) -> Option<WallTime> {
+        None
     }
 }
 

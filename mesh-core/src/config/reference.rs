@@ -27,6 +27,8 @@ Every key, printed by `mesh schema --format markdown` from the tables that files
   A program's own identity (`Builder::identity`) counts before that of a file.
 - A port of `inbound` refuses what `deny` names, then takes what `allow` names, and refuses all the rest. Of what
   `allow` lets in, `jwt` wants a token, `ext_authz` asks somebody, and `rate_limit` counts what is left, in this order.
+- `match: { grpc: SERVICE }` of `deny` refuses the service's paths whatever the content type is: servers of gRPC need not
+  look at it. A request with several `content-type` is refused.
 
 Two things are a program's alone (`mesh_tower::Mesh::builder()`), and have no key: whether callers may
 override policies by `x-envoy-*` headers (`trusted_overrides`), and whether requests carry

@@ -299,7 +299,7 @@ fn sent(model: &ExtAuthz, metadata: Option<&Metadata>) -> Metadata {
 }
 
 /// Sets and removes parameters of the query (Envoy: `query_parameters_to_set`, removals last).
-fn edit_query(request: &mut Parts, set: &[(Arc<str>, Arc<str>)], remove: &[Arc<str>]) {
+pub(super) fn edit_query(request: &mut Parts, set: &[(Arc<str>, Arc<str>)], remove: &[Arc<str>]) {
     let is = |pair: &str, name: &str| pair.split_once('=').map_or(pair, |(key, _)| key) == name;
     let query = request.uri.query().unwrap_or_default();
     let mut pairs: Vec<String> = query

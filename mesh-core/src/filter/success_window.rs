@@ -36,6 +36,8 @@ struct Bucket {
 const SLOT: u64 = (1 << 20) - 1;
 /// The most that a bucket counts: four million requests; it stays there.
 const COUNT: u64 = (1 << 22) - 1;
+/// How many slots two threads may be apart. What is older than all numbers but these, twelve days, is taken for new.
+const AHEAD: u64 = 2;
 /// The most buckets.
 const MOST: u64 = 64;
 
@@ -48,11 +50,11 @@ impl Bucket {
         (self.slot << 44) | (self.requests << 22) | self.successes
     }
 
-    /// How many slots ago it was, at `slot`; half of all numbers and more are the future, for threads
-    /// read the clock at slightly different times.
+    /// How many slots ago it was, at `slot`; `None`: it is up to [`AHEAD`] in the future, for threads read the clock at
+    /// slightly different times.
     const fn slots_ago(self, slot: u64) -> Option<u64> {
         let ago = slot.wrapping_sub(self.slot) & SLOT;
-        if ago > SLOT / 2 { None } else { Some(ago) }
+        if ago > SLOT - AHEAD { None } else { Some(ago) }
     }
 }
 

@@ -74,6 +74,10 @@ pub struct HeadSurvey {
     pub attempt_count: Option<u64>,
     /// Whether there is a `content-type` of gRPC's.
     pub grpc: bool,
+    /// How many `content-type` there are.
+    pub content_types: usize,
+    /// How many `cookie` there are: over HTTP/2 they are crumbs of one.
+    pub cookies: usize,
 }
 
 impl HeadSurvey {
@@ -93,7 +97,11 @@ impl HeadSurvey {
                 12 if name == "grpc-timeout" => {
                     survey.grpc_timeout.get_or_insert_with(|| parse_grpc_timeout(value));
                 }
-                12 if name == "content-type" => survey.grpc = crate::head::is_grpc_value(value),
+                12 if name == "content-type" => {
+                    survey.grpc = crate::head::is_grpc_value(value);
+                    survey.content_types += 1;
+                }
+                6 if name == "cookie" => survey.cookies += 1,
                 26 if name == "grpc-previous-rpc-attempts" => {
                     survey.previous_attempts = survey.previous_attempts.or_else(|| number(value));
                 }
@@ -123,8 +131,11 @@ impl HeadSurvey {
     /// Whether it is within what a request may be like.
     ///
     /// # Errors
-    /// [`Refusal::TooManyHeaders`], [`Refusal::HeadTooLarge`].
+    /// [`Refusal::TooManyHeaders`], [`Refusal::HeadTooLarge`], [`Refusal::ContentType`].
     pub fn check(&self, limits: &RequestLimits) -> Result<(), Refusal> {
+        if self.content_types > 1 {
+            return Err(Refusal::ContentType);
+        }
         if self.headers as u64 > u64::from(limits.max_headers) {
             let limit = limits.max_headers;
             return Err(Refusal::TooManyHeaders { found: self.headers, limit });

@@ -82,7 +82,7 @@ impl fmt::Display for Opening {
         };
         write!(f, "the filter chain `{}` {who}", self.chain)?;
         match self.until {
-            Some(until) => write!(f, ", until {} s since the Unix epoch", until.as_unix_seconds()),
+            Some(until) => write!(f, ", until {until}"),
             None => f.write_str(", without an end (`until`)"),
         }
     }
@@ -140,7 +140,7 @@ mod tests {
         check(
             true,
             |chain| chain.until = Some(WallTime::from_unix_seconds(7)),
-            "the filter chain `c` takes plaintext from everybody, until 7 s since the Unix epoch",
+            "the filter chain `c` takes plaintext from everybody, until 1970-01-01T00:00:07Z",
         );
         check(
             false,

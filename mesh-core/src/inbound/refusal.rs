@@ -70,6 +70,10 @@ pub enum Refusal {
         "the request's grpc-timeout can't be read: at most 8 digits and one unit of H, M, S, m, u or n"
     )]
     Timeout,
+    /// There are several `content-type`: which one counts, each reader says for himself (RFC 9110 section 5.3 lets nobody
+    /// send two).
+    #[error("the request has several content-type headers: send one")]
+    ContentType,
     /// No route takes it.
     #[error("{0}")]
     Route(RouteError),
@@ -115,6 +119,7 @@ impl Refusal {
             Self::BodyTooLarge { .. } => "body_too_large",
             Self::BodyBroken => "body_broken",
             Self::Timeout => "grpc_timeout",
+            Self::ContentType => "content_type",
             Self::Route(RouteError::NoVirtualHost) => "no_virtual_host",
             Self::Route(RouteError::NoRoute) => "no_route",
             // gRFC A36: a route of a server has the action `non_forwarding_action`.
@@ -129,9 +134,11 @@ impl Refusal {
     pub const fn http_status(&self) -> StatusCode {
         match self {
             Self::NoConnection | Self::OtherListener(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Host(_) | Self::Path(_) | Self::Timeout | Self::BodyBroken => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Host(_)
+            | Self::Path(_)
+            | Self::Timeout
+            | Self::ContentType
+            | Self::BodyBroken => StatusCode::BAD_REQUEST,
             Self::HeadTooLarge { .. } | Self::TooManyHeaders { .. } => {
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
             }
@@ -156,6 +163,7 @@ impl Refusal {
             | Self::Host(_)
             | Self::Path(_)
             | Self::Timeout
+            | Self::ContentType
             | Self::BodyBroken => grpc::INTERNAL,
             Self::HeadTooLarge { .. } | Self::TooManyHeaders { .. } | Self::BodyTooLarge { .. } => {
                 grpc::RESOURCE_EXHAUSTED
@@ -180,9 +188,11 @@ impl Refusal {
             }
             Self::DeadlineExceeded => Some(ResponseFlag::DurationTimeout),
             Self::Overloaded => Some(ResponseFlag::OverloadManager),
-            Self::Host(_) | Self::Path(_) | Self::Timeout | Self::BodyBroken => {
-                Some(ResponseFlag::DownstreamProtocolError)
-            }
+            Self::Host(_)
+            | Self::Path(_)
+            | Self::Timeout
+            | Self::ContentType
+            | Self::BodyBroken => Some(ResponseFlag::DownstreamProtocolError),
             Self::NoConnection
             | Self::OtherListener(_)
             | Self::HeadTooLarge { .. }

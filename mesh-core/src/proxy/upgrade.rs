@@ -184,9 +184,13 @@ pub struct BadProtocol;
 
 /// Whether `upgrade` names protocols, and HTTP/2 is none of them.
 fn asks_for_another(headers: &HeaderMap) -> bool {
-    let values = headers.get_all(UPGRADE).iter().map(|value| value.to_str().unwrap_or_default());
-    let mut words = values.flat_map(|value| value.split(',')).map(str::trim);
-    headers.contains_key(UPGRADE) && !words.any(|word| word.eq_ignore_ascii_case("h2c"))
+    let values = || headers.get_all(UPGRADE).iter().map(HeaderValue::as_bytes);
+    // What is no text names no protocol, and what is beside it may be read by somebody.
+    let is_text = values().all(<[u8]>::is_ascii);
+    let mut words =
+        values().flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    let is_there = headers.contains_key(UPGRADE);
+    is_there && is_text && !words.any(|word| word.eq_ignore_ascii_case(b"h2c"))
 }
 
 /// Where a tunnel leads: a host and a port, and nothing else (RFC 9110 section 9.3.6).
@@ -220,6 +224,17 @@ mod tests {
         let request = builder.body(()).unwrap();
         let asks = Asks::of(request.method(), request.version(), request.headers());
         assert_eq!(asks, expected, "{method} {version:?} {headers:?}");
+    }
+
+    #[test]
+    fn what_is_no_text_asks_for_nothing() {
+        for value in [&b"h2c, \xe9"[..], b"websocket, \xff", b"\xe9", b" h2c\t, \x80"] {
+            let mut request = http::Request::get("/").header("connection", "upgrade");
+            request = request.header("upgrade", HeaderValue::from_bytes(value).unwrap());
+            let request = request.body(()).unwrap();
+            let asks = Asks::of(request.method(), request.version(), request.headers());
+            assert_eq!(asks, Asks::Answer, "{value:?}");
+        }
     }
 
     #[test]

@@ -10,10 +10,8 @@ use super::super::shape::{Kind, Shape, key, words};
 use super::super::value::{Value, word};
 use super::without_identity;
 use crate::model::filter_chain::TransportProtocol;
-use crate::model::secret::SecretSource;
 use crate::model::{DownstreamTls, FilterChain, HttpConnectionManager, RbacFilter};
 use crate::time::WallTime;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,7 +96,6 @@ impl Security {
     pub(super) fn chains(
         self,
         carried: &Carried,
-        crl: Option<Arc<Path>>,
         handshake: Option<Duration>,
     ) -> Vec<Arc<FilterChain>> {
         let chain = |name: &str| {
@@ -113,10 +110,8 @@ impl Security {
             chain
         };
         let mutual = || {
-            let mut tls = DownstreamTls::mutual();
-            tls.crl = crl.map(SecretSource::File);
             let mut chain = chain("mtls");
-            chain.tls = Some(Arc::new(tls));
+            chain.tls = Some(Arc::new(DownstreamTls::mutual()));
             chain
         };
         let plaintext = || {

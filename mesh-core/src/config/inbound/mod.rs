@@ -40,8 +40,8 @@ use super::shape::{Kind, Shape, key, words};
 use super::{code, reader::Reader};
 use crate::model::http_filter::{ExtAuthz, JwtAuthn};
 use crate::model::{
-    Address, HttpConnectionManager, HttpFilter, HttpFilterConfig, IdentityConfig, Listener,
-    LocalRateLimit, RateLimitScope, Rbac, RbacAction, RbacFilter,
+    Address, HttpConnectionManager, HttpFilter, HttpFilterConfig, Listener, LocalRateLimit,
+    RateLimitScope, Rbac, RbacAction, RbacFilter,
 };
 use chains::{Carried, MTLS_KIND, Security};
 use ext_authz::EXT_AUTHZ_KIND;
@@ -168,11 +168,7 @@ impl InboundSite<'_> {
 }
 
 /// Reads one port.
-pub(super) fn inbound<'n>(
-    reader: &mut Reader<'_>,
-    entry: &'n Entry,
-    identity: Option<&IdentityConfig>,
-) -> Option<InboundSite<'n>> {
+pub(super) fn inbound<'n>(reader: &mut Reader<'_>, entry: &'n Entry) -> Option<InboundSite<'n>> {
     reader.check_name(&entry.key, entry.key_span);
     let fields = Fields::open(reader, &entry.value, &INBOUND_KIND)?;
     let mut listener = Listener::new(&*entry.key);
@@ -216,8 +212,7 @@ pub(super) fn inbound<'n>(
         deny.need_proof(reader);
         allow.need_proof(reader);
     }
-    let crl = identity.and_then(|identity| identity.files()?.crl.clone());
-    listener.filter_chains = security.chains(&carried, crl, handshake);
+    listener.filter_chains = security.chains(&carried, handshake);
     let (name, node) = (entry.key_span, &*entry.value);
     let value = Arc::new(listener);
     Some(InboundSite { name, node, value, security, deny, allow, rate_limit_by, application })

@@ -21,7 +21,13 @@ pub(super) static POLICY_MATCH: Shape = Shape::new("policy_match", &[CONDITIONS]
 
 /// One `match` of a rule.
 #[derive(Debug)]
-pub(super) struct PolicyMatch(pub(super) Permission);
+pub(super) struct PolicyMatch {
+    /// In `allow`.
+    pub(super) allowed: Permission,
+    /// In `deny`: who names a service of gRPC's there refuses it whatever the content type says, which servers of gRPC
+    /// need not look at.
+    pub(super) denied: Permission,
+}
 
 /// Reads it.
 pub(super) fn read(
@@ -34,11 +40,9 @@ pub(super) fn read(
     route_match::conditions(reader, &fields, &mut wanted);
     let headers_at = fields.own("headers").map_or(node.span, |entry| entry.value.span);
     let mut all: Vec<Permission> = Vec::new();
-    if wanted.path != PathMatcher::any() {
+    let has_path = wanted.path != PathMatcher::any();
+    if has_path {
         all.push(path(&wanted.path, !wanted.case_sensitive));
-    }
-    if wanted.grpc {
-        all.push(grpc());
     }
     if !wanted.methods.is_empty() {
         let method = |method: &http::Method| {
@@ -49,11 +53,19 @@ pub(super) fn read(
     for matcher in &wanted.headers {
         all.push(of_header(reader, matcher, headers_at)?);
     }
-    Some(PolicyMatch(match all.len() {
-        0 => Permission::Any,
-        1 => all.remove(0),
-        _ => Permission::And(all),
-    }))
+    let of_grpc = |is_wanted: bool| {
+        let mut all = all.clone();
+        if is_wanted {
+            all.insert(usize::from(has_path), grpc());
+        }
+        match all.len() {
+            0 => Permission::Any,
+            1 => all.remove(0),
+            _ => Permission::And(all),
+        }
+    };
+    let (allowed, denied) = (of_grpc(wanted.grpc), of_grpc(wanted.grpc && !has_path));
+    Some(PolicyMatch { allowed, denied })
 }
 
 fn one_of(mut these: Vec<Permission>) -> Permission {
@@ -103,6 +115,13 @@ fn grpc() -> Permission {
 fn of_header(reader: &mut Reader<'_>, matcher: &HeaderMatcher, span: Span) -> Option<Permission> {
     let name: &HeaderName = &matcher.name;
     match RbacHeaderName::parse(name.as_str()) {
+        Ok(known) if known.is_hop_by_hop() => {
+            let message = format!(
+                "a policy can't look at `{name}`: it is about a connection, and counts as missing in every request (gRFC A41)"
+            );
+            reader.report.add(code::INVALID_HEADER_NAME, span, message);
+            None
+        }
         Ok(known) => {
             let mut header = RbacHeader::new(known, matcher.kind.clone());
             header.invert = matcher.invert;

@@ -102,7 +102,13 @@ impl Rules {
             self.of_identities.push(fields.own("from").map_or(node.span, |e| e.value.span));
         }
         let permissions = match what {
-            Some(what) if !everything => what.into_iter().map(|matcher| matcher.0).collect(),
+            Some(what) if !everything => {
+                let of_list = |matcher: PolicyMatch| match list {
+                    "deny" => matcher.denied,
+                    _ => matcher.allowed,
+                };
+                what.into_iter().map(of_list).collect()
+            }
             _ => vec![Permission::Any],
         };
         let policy = Policy { permissions, principals: from.principals, condition: None };

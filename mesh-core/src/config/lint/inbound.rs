@@ -4,6 +4,7 @@ use crate::config::code;
 use crate::config::inbound::{InboundSite, Mtls};
 use crate::config::reader::Reader;
 use crate::model::{Address, RateLimitScope};
+use crate::time::WallTime;
 
 pub(super) fn check(reader: &mut Reader<'_>, site: &InboundSite<'_>) {
     if !site.allow.is_there {
@@ -59,10 +60,33 @@ fn opened_connections(reader: &mut Reader<'_>, site: &InboundSite<'_>) {
         Mtls::Permissive => "plaintext is taken as well as TLS",
         Mtls::Off => "only plaintext is taken: nobody proves who they are",
     };
+    let now = reader.environment.now();
+    if let Some(until) = site.security.until.filter(|until| now.is_some_and(|now| *until <= now)) {
+        return ended(reader, site, until);
+    }
     let (until, suggestion) = match site.security.until {
         Some(until) => (format!(" until {until}"), "it ends by itself then"),
         None => (String::new(), "say until when: `{ mode: permissive, until: 2030-12-31 }`"),
     };
     let message = format!("{what}{until}");
     reader.report.add(code::INBOUND_OPENED, site.span("mtls"), message).suggest(suggestion);
+}
+
+/// The port was open until then.
+fn ended(reader: &mut Reader<'_>, site: &InboundSite<'_>, until: WallTime) {
+    let (code, message) = match site.security.mode {
+        Mtls::Off => {
+            let name = &site.value.name;
+            let message = format!(
+                "`{name}` refuses every connection: it takes only plaintext, and that ended on {until}"
+            );
+            (code::INBOUND_REFUSES_ALL, message)
+        }
+        Mtls::Permissive | Mtls::Strict => {
+            let message = format!("plaintext is refused: that it is taken ended on {until}");
+            (code::INEFFECTIVE_KEY, message)
+        }
+    };
+    let suggestion = "write `mtls: strict`, or another `until`";
+    reader.report.add(code, site.span("mtls"), message).suggest(suggestion);
 }

@@ -7,7 +7,6 @@ use crate::identity::SpiffeId;
 use crate::inbound::CompiledListener;
 use crate::model::filter_chain::{EscapedSlashes, ForwardClientCert, TransportProtocol};
 use crate::model::matcher::StringPattern;
-use crate::model::secret::SecretSource;
 use crate::model::tls::{TlsIdentity, TlsRoots, UpstreamTls};
 use crate::model::{
     Address, FilterChain, ForwardTo, IdentityOrigin, SanKind, SanMatcher, StringMatcher, TlsPolicy,
@@ -95,7 +94,8 @@ fn a_strict_port() {
     let tls = chain.tls.unwrap();
     assert_eq!((&tls.identity, &tls.roots), (&TlsIdentity::Mesh, &Some(TlsRoots::Mesh)));
     assert!(tls.require_client_certificate);
-    assert_eq!(tls.crl, Some(SecretSource::File(Path::new("tls/crl.pem").into())));
+    // The identity has its own, which are believed with it.
+    assert_eq!(tls.crl, None);
     assert_eq!(chain.matcher.transport_protocol, None);
     assert_eq!((chain.handshake_timeout, chain.until), (Duration::from_secs(5), None));
     let http = chain.http.unwrap();
@@ -130,7 +130,12 @@ fn a_permissive_port_has_two_chains_and_only_the_opening_ends() {
 /// Who answers `request`, `METHOD PATH name:value…`, from `peer` at the port.
 #[track_caller]
 fn check(port: &str, peer: &str, request: &str, expected: &str) {
-    let update = update();
+    check_of(&update(), port, peer, (request, expected));
+}
+
+/// The same, of this configuration.
+#[track_caller]
+fn check_of(update: &ConfigUpdate, port: &str, peer: &str, (request, expected): (&str, &str)) {
     let compiled = CompiledListener::compile(&update.listeners[port], None).unwrap();
     let chain = &update.listeners[port].filter_chains[0].name;
     let found = match pass(&compiled, chain, peer, request) {
@@ -192,6 +197,23 @@ fn rules_are_told_in_the_order_of_the_list() {
     let crate::model::HttpFilterConfig::Rbac(rbac) = &http.http_filters[0].config else { panic!() };
     let names: Vec<_> = rbac.rules.as_ref().unwrap().policies.keys().map(|n| &**n).collect();
     assert_eq!((names[0], names[2], names[10]), ("allow[00]", "allow[02]", "allow[10]"));
+}
+
+/// Servers of gRPC need not look at the content type, so who is refused a service can't have it under another.
+#[test]
+fn a_denied_service_is_denied_under_each_content_type() {
+    let text = "version: 1\ninbound: { a: { mtls: off, deny: [{ match: { grpc: shop.Reviews } }],\n  allow: [{ from: anyone }] } }\n";
+    let update = read(text).update.unwrap();
+    let denied = "rbac_access_denied_matched_policy[deny[0]]";
+    for (request, expected) in [
+        ("POST /shop.Reviews/Get content-type:application/grpc", denied),
+        ("POST /shop.Reviews/Get content-type:Application/grpc", denied),
+        ("POST /shop.Reviews/Get content-type:x/y", denied),
+        ("POST /shop.Reviews/Get", denied),
+        ("POST /shop.ReviewsOf/Get content-type:application/grpc", "allowed"),
+    ] {
+        check_of(&update, "a", "plaintext", (request, expected));
+    }
 }
 
 #[test]
@@ -259,6 +281,10 @@ fn each_mistake_has_a_way_out() {
         &[("invalid_header_name", "gRPC's own")],
     );
     wrong(
+        &off("{ from: anyone, match: { headers: { upgrade: websocket } } }"),
+        &[("invalid_header_name", "`upgrade`: it is about a connection")],
+    );
+    wrong(
         &off("{ name: a, from: anyone }, { name: a, from: anyone }"),
         &[("duplicate_name", "`a`")],
     );
@@ -298,7 +324,8 @@ fn each_mistake_has_a_way_out() {
 }
 
 /// A program that has an identity, and looks at those of documents.
-struct Looks(Vec<IdentityTrouble>);
+#[derive(Default)]
+struct Looks(Vec<IdentityTrouble>, Option<WallTime>);
 
 impl Environment for Looks {
     fn variable(&self, _: &str) -> Option<String> {
@@ -316,17 +343,45 @@ impl Environment for Looks {
     fn examine_identity(&self, _: &IdentityConfig) -> Vec<IdentityTrouble> {
         self.0.clone()
     }
+
+    fn now(&self) -> Option<WallTime> {
+        self.1
+    }
+}
+
+#[test]
+fn an_opening_that_has_ended_is_no_opening() {
+    let read = |mode: &str, now: Option<&str>| {
+        let text = format!(
+            "version: 1\nidentity: {{ cert: a, key: b, roots: c }}\ninbound: {{ a: {{ allow: [{{ from: anyone, match: {{ prefix: /a }} }}],\n  mtls: {{ mode: {mode}, until: 2026-03-01 }} }} }}\n"
+        );
+        let looks = Looks(Vec::new(), now.map(|now| WallTime::parse_rfc3339(now).unwrap()));
+        let documents = [Document { name: "a.yaml", text: &text }];
+        let loaded = load(&documents, &looks, &Bounds::default());
+        assert!(loaded.update.is_some());
+        summary(&loaded)
+    };
+    for mode in ["permissive", "\"off\""] {
+        assert_eq!(read(mode, None), ["inbound_opened 4:9"]);
+        assert_eq!(read(mode, Some("2026-02-28T23:59:59Z")), ["inbound_opened 4:9"]);
+    }
+    assert_eq!(read("permissive", Some("2026-03-01")), ["ineffective_key 4:9"]);
+    assert_eq!(read("\"off\"", Some("2026-03-01")), ["inbound_refuses_all 4:9"]);
 }
 
 #[test]
 fn what_is_found_in_files_is_told_where_they_are_named() {
     let trouble = IdentityTrouble::new;
-    let looks = Looks(vec![
-        trouble(IdentityPart::Cert, IdentityTroubleKind::Invalid, "it is over"),
-        trouble(IdentityPart::Key, IdentityTroubleKind::Unreadable, "it is not there"),
-        trouble(IdentityPart::Roots, IdentityTroubleKind::EndsSoon, "it will be over"),
-        trouble(IdentityPart::SpiffeId, IdentityTroubleKind::Invalid, "it is another").suggest("?"),
-    ]);
+    let looks = Looks(
+        vec![
+            trouble(IdentityPart::Cert, IdentityTroubleKind::Invalid, "it is over"),
+            trouble(IdentityPart::Key, IdentityTroubleKind::Unreadable, "it is not there"),
+            trouble(IdentityPart::Roots, IdentityTroubleKind::EndsSoon, "it will be over"),
+            trouble(IdentityPart::SpiffeId, IdentityTroubleKind::Invalid, "it is another")
+                .suggest("?"),
+        ],
+        None,
+    );
     let text = "version: 1\nidentity: { cert: a, key: b, roots: c }\n";
     let loaded = load(&[Document { name: "a.yaml", text }], &looks, &Bounds::default());
     assert_eq!(
@@ -345,7 +400,7 @@ fn what_is_found_in_files_is_told_where_they_are_named() {
 fn the_identity_of_a_program_secures_clusters() {
     let text = "version: 1\nvirtual_hosts: { a: { routes: [{ cluster: one }] } }\nclusters: { one: { dns: \"a:80\" } }\n";
     let documents = [Document { name: "a.yaml", text }];
-    let loaded = load(&documents, &Looks(Vec::new()), &Bounds::default());
+    let loaded = load(&documents, &Looks::default(), &Bounds::default());
     let update = loaded.update.unwrap();
     assert_eq!(upstream(&update, "one").identity, TlsIdentity::Mesh);
     assert_eq!(update.identity, None);

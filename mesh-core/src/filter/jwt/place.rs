@@ -1,5 +1,6 @@
 //! Where tokens are in a request (Envoy: `from_headers`, `from_params`, `from_cookies`).
 
+use crate::filter::ext_authz::edit_query;
 use crate::model::http_filter::{JwtHeader, JwtProvider};
 use http::HeaderName;
 use http::header::{AUTHORIZATION, COOKIE};
@@ -17,11 +18,33 @@ pub(super) struct Places {
     default: bool,
 }
 
-/// A token's text, and the header that goes when it does not go on.
+/// A token's text, and what goes when it does not go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) text: String,
-    pub(super) header: Option<HeaderName>,
+    pub(super) place: Place,
+}
+
+/// Where a token was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Header(HeaderName),
+    /// A parameter of the query.
+    Param(Arc<str>),
+    Cookie,
+}
+
+impl Place {
+    /// Takes the token off the request. A cookie stays, as with Envoy: others are beside it.
+    pub(super) fn clear(&self, request: &mut Parts) {
+        match self {
+            Self::Header(name) => {
+                request.headers.remove(name);
+            }
+            Self::Param(name) => edit_query(request, &[], std::slice::from_ref(name)),
+            Self::Cookie => {}
+        }
+    }
 }
 
 const BEARER: &str = "Bearer ";
@@ -48,7 +71,7 @@ impl Places {
                 if scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(BEARER)) {
                     // The whole rest: an application might read on where we stop.
                     let text = value[BEARER.len()..].trim_matches(' ').to_owned();
-                    found.push(Found { text, header: Some(AUTHORIZATION) });
+                    found.push(Found { text, place: Place::Header(AUTHORIZATION) });
                 }
             }
             parameters(request, ACCESS_TOKEN, found);
@@ -57,7 +80,7 @@ impl Places {
             for value in texts(request, &header.name) {
                 if let Some(at) = value.find(&*header.value_prefix) {
                     let text = token_at(&value[at + header.value_prefix.len()..]);
-                    found.push(Found { text, header: Some(header.name.clone()) });
+                    found.push(Found { text, place: Place::Header(header.name.clone()) });
                 }
             }
         }
@@ -88,7 +111,8 @@ fn parameters(request: &Parts, name: &str, found: &mut Vec<Found>) {
         if let Some((key, value)) = pair.split_once('=')
             && key == name
         {
-            found.push(Found { text: value.to_owned(), header: None });
+            let place = Place::Param(Arc::from(name));
+            found.push(Found { text: value.to_owned(), place });
         }
     }
 }
@@ -99,7 +123,8 @@ fn cookies(request: &Parts, name: &str, found: &mut Vec<Found>) {
             if let Some((key, value)) = pair.trim().split_once('=')
                 && key == name
             {
-                found.push(Found { text: value.trim_matches('"').to_owned(), header: None });
+                let text = value.trim_matches('"').to_owned();
+                found.push(Found { text, place: Place::Cookie });
             }
         }
     }

@@ -2,16 +2,16 @@
 
 use super::claims;
 use super::compile::{CompiledJwt, Leaf, Lenience, Provider, Requirement};
-use super::place::Found;
+use super::place::{Found, Place};
 use super::{JWT_NAMESPACE, JwtError, Token, TokenCheck};
 use crate::head::RequestHead;
 use crate::model::{Metadata, MetadataValue};
 use crate::random::SplitMix64;
 use crate::router::Decision;
 use crate::time::WallTime;
+use http::Method;
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 use http::request::Parts;
-use http::{HeaderName, Method};
 use std::sync::Arc;
 
 /// A request whose tokens are known, and perhaps not yet proven.
@@ -28,7 +28,7 @@ struct Candidate {
     leaf: usize,
     /// Its provider's number; `None`: its issuer is nobody's.
     provider: Option<usize>,
-    header: Option<HeaderName>,
+    place: Place,
     token: Result<Arc<Token>, JwtError>,
 }
 
@@ -121,7 +121,7 @@ fn candidate(leaf: &Leaf, providers: &[Provider], found: Found, now: WallTime) -
         claims::check(&token, model, subjects.as_ref(), &leaf.audiences, now)?;
         Ok(Arc::new(token))
     });
-    Candidate { leaf: leaf.id, provider: at, header: found.header, token }
+    Candidate { leaf: leaf.id, provider: at, place: found.place, token }
 }
 
 /// Envoy: the first provider of this issuer, else the first without an issuer.
@@ -230,14 +230,14 @@ impl Pending {
 
     /// Tells the application of a good token.
     fn pass_on(&self, at: usize, request: &mut Parts, metadata: &mut Metadata) {
-        let Some(Candidate { provider: Some(provider), header, token: Ok(token), .. }) =
+        let Some(Candidate { provider: Some(provider), place, token: Ok(token), .. }) =
             self.candidates.get(at)
         else {
             return;
         };
         let Some(Provider { model, .. }) = self.providers.get(*provider) else { return };
-        if let (false, Some(header)) = (model.forward, header) {
-            request.headers.remove(header);
+        if !model.forward {
+            place.clear(request);
         }
         claims::write_headers(token, model, &mut request.headers);
         if let Some(key) = &model.header_in_metadata {

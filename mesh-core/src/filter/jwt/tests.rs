@@ -80,6 +80,16 @@ fn filter() -> JwtAuthn {
 
 /// What becomes of a request whose signatures are all good, or all bad, and what the service sees.
 fn pass(filter: JwtAuthn, said: &HttpFilterOverrides, request: &[&str], good: bool) -> String {
+    passed(filter, said, request, good).0
+}
+
+/// The same, and the request as it goes on.
+fn passed(
+    filter: JwtAuthn,
+    said: &HttpFilterOverrides,
+    request: &[&str],
+    good: bool,
+) -> (String, http::request::Parts) {
     let config = HttpFilterConfig::JwtAuthn(Arc::new(filter));
     let chain = Chain::compile(&[HttpFilter::new("jwt", config)], None).unwrap();
     let overrides = chain.overrides(&[said]).unwrap();
@@ -118,7 +128,7 @@ fn pass(filter: JwtAuthn, said: &HttpFilterOverrides, request: &[&str], good: bo
         }
         other => format!("{other:?}"),
     };
-    format!("{asked} checked, {end}")
+    (format!("{asked} checked, {end}"), parts)
 }
 
 fn seen(pass: &Pass, parts: &http::request::Parts, _: &Overrides) -> String {
@@ -258,6 +268,26 @@ fn every_token_at_a_place_must_be_good() {
     let cookie = format!("cookie: a=b; two=\"{}\"", claims(r#"{"iss":"two","exp":1000100}"#));
     let found = pass(filter(), &HttpFilterOverrides::new(), &["/two", &cookie], true);
     assert!(found.starts_with("1 checked, on cookie="), "{found}");
+}
+
+#[test]
+fn a_token_in_the_query_goes_as_one_in_a_header_does() {
+    let query = |forward: bool| {
+        let mut filter = filter();
+        let mut provider = filter.providers["one"].clone();
+        provider.forward = forward;
+        provider.from_params = vec!["access_token".into()];
+        provider.from_headers.clear();
+        filter.providers.insert("one".into(), provider);
+        let token = claims(ONE);
+        let path = format!("/one?a=1&access_token={token}&b=%20&access_token={token}");
+        let (found, parts) = passed(filter, &HttpFilterOverrides::new(), &[&path], true);
+        assert!(found.starts_with("2 checked, on"), "{found}");
+        (parts.uri.to_string(), path)
+    };
+    assert_eq!(query(false).0, "/one?a=1&b=%20");
+    let (left, path) = query(true);
+    assert_eq!(left, path);
 }
 
 #[test]

@@ -27,6 +27,21 @@ proptest! {
     }
 }
 
+/// The numbers of slots come again after twelve days; what is older than six was taken for new.
+#[test]
+fn what_is_days_old_is_over() {
+    let window = SuccessWindow::new(Duration::from_secs(10));
+    (0..10).for_each(|second| window.record(false, Timestamp::from_millis(second * 1000)));
+    let mut later = Duration::from_secs(20);
+    while later < Duration::from_secs(12 * 24 * 3600) {
+        assert_eq!(window.counts(Timestamp::ZERO + later), Counts::default(), "{later:?}");
+        later += Duration::from_secs(12_345);
+    }
+    let week = Timestamp::ZERO + Duration::from_secs(7 * 24 * 3600);
+    window.record(true, week);
+    assert_eq!((window.counts(week).requests, window.counts(week).successes), (1, 1));
+}
+
 #[test]
 fn a_bucket_stays_at_its_most() {
     let full = Bucket { slot: 7, requests: COUNT, successes: COUNT };

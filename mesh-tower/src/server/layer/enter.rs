@@ -15,7 +15,7 @@ use bytes::Bytes;
 use http::header::{HOST, LOCATION};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri, Version};
 use http_body::SizeHint;
 use mesh_core::Timestamp;
 use mesh_core::head::{Peer, RequestHead, without_userinfo};
@@ -25,6 +25,7 @@ use mesh_core::inbound::head::{HeadSurvey, HostAction};
 use mesh_core::inbound::path::{NormalizedPath, PathRefused, normalize};
 use mesh_core::inbound::{CompiledHttp, HandedOn, HostRefused, Refusal};
 use mesh_core::model::HttpConnectionManager;
+use mesh_core::proxy::cookies;
 use mesh_core::router::{Decision, RouteError};
 use std::sync::Arc;
 
@@ -96,7 +97,10 @@ impl Gate {
         if let Some(spans) = self.listening.mesh.shared().registry.spans() {
             scope.trace(spans, parts);
         }
-        if let Some(path) = set_path(parts, model)? {
+        if survey.cookies > 1 && parts.version == Version::HTTP_2 {
+            cookies::join(&mut parts.headers);
+        }
+        if let Some(path) = set_path(parts, survey, model)? {
             return Ok(Some(reply::redirect(path)));
         }
         survey.strip(&mut parts.headers, trusted);
@@ -237,6 +241,7 @@ fn inbound(
 /// Makes the path the one that everything sees. `Some`: the caller is sent to this.
 fn set_path(
     parts: &mut Parts,
+    survey: &HeadSurvey,
     model: &HttpConnectionManager,
 ) -> Result<Option<HeaderValue>, Refusal> {
     // For what can't be: what a normalized path consists of stands in a header, and in a URI.
@@ -248,6 +253,10 @@ fn set_path(
         NormalizedPath::Redirect(path) => (path, true),
     };
     if redirects {
+        // Envoy: clients of gRPC follow nowhere. And what begins with two slashes is another host to all others.
+        if survey.grpc || path.starts_with("//") {
+            return Err(Refusal::Path(PathRefused::EscapedSlash));
+        }
         return HeaderValue::try_from(path).ok().map(Some).ok_or(INVALID);
     }
     let mut uri = std::mem::take(&mut parts.uri).into_parts();

@@ -2,7 +2,7 @@
 
 use super::kit::{
     ask, behind, chain, changing, connection, echo, listener, mesh, rbac, refused, request, routes,
-    send, streamed, told,
+    rules, send, streamed, told,
 };
 use crate::fixture::{bounded, metric};
 use bytes::Bytes;
@@ -11,8 +11,13 @@ use http_body_util::BodyExt;
 use mesh_core::WallTime;
 use mesh_core::identity::Peer;
 use mesh_core::model::filter_chain::EscapedSlashes;
+use mesh_core::model::matcher::HeaderMatcherKind;
+use mesh_core::model::rbac::RbacFilter;
 use mesh_core::model::route::DirectResponse;
 use mesh_core::model::{DownstreamTls, ForwardAction, Redirect, RouteAction};
+use mesh_core::model::{
+    HttpFilter, HttpFilterConfig, Permission, RbacHeader, RbacHeaderName, StringMatcher,
+};
 use mesh_core::update::ConfigUpdate;
 use mesh_tower::MeshBody;
 use mesh_tower::server::{Connection, NoConnection, ServerLayer};
@@ -66,6 +71,69 @@ async fn no_spelling_of_a_path_passes_a_policy() {
         }
         let absolute = ask(&service, &connection, "GET http://b/x/../admin\nhost: a").await;
         assert_eq!(absolute, "403 RBAC: access denied");
+    }
+}
+
+/// Clients of gRPC follow nowhere, and who begins with two slashes names a host.
+#[tokio::test]
+async fn nobody_is_sent_where_he_cannot_or_should_not_go() {
+    let mesh = mesh(listener(|http| {
+        http.path.escaped_slashes = EscapedSlashes::UnescapeAndRedirect;
+        http.path.merge_slashes = false;
+    }));
+    let (service, connection) = (echo(&mesh), connection(&mesh, Peer::Plaintext));
+    for (text, expected) in [
+        ("GET /a%2fb\nhost: a", "307"),
+        ("GET /a%2fb\nhost: a\ncontent-type: application/grpc", "grpc 13 "),
+        ("GET /%2fevil.example/x\nhost: a", "400"),
+    ] {
+        let told = ask(&service, &connection, text).await;
+        assert!(told.starts_with(expected), "{text}: {told}");
+    }
+}
+
+/// Which one counts, each reader says for himself: a policy about gRPC, who forwards, and the service.
+#[tokio::test]
+async fn a_request_has_one_content_type() {
+    let mesh = mesh(listener(|_| {}));
+    let (service, connection) = (echo(&mesh), connection(&mesh, Peer::Plaintext));
+    let why = "the request has several content-type headers: send one";
+    for (types, expected) in [
+        (["text/x", "text/x"], format!("400 {why}")),
+        (["application/grpc", "text/x"], format!("400 {why}")),
+        (["text/x", "application/grpc"], format!("grpc 13 {why}")),
+    ] {
+        let [first, second] = types.map(|kind| format!("content-type: {kind}"));
+        let text = format!("POST /\nhost: a\n{first}\n{second}");
+        assert_eq!(ask(&service, &connection, &text).await, expected, "{types:?}");
+    }
+}
+
+/// RFC 9113 section 8.2.3: policies and the service see one cookie, however it came.
+#[tokio::test]
+async fn crumbs_of_a_cookie_are_one_to_policies() {
+    let cookie = HeaderMatcherKind::String(StringMatcher::exact("a=1; b=2"));
+    let cookie = RbacHeader::new(RbacHeaderName::parse("cookie").unwrap(), cookie);
+    let mut rules = rules("DENY both: / *");
+    for policy in rules.policies.values_mut() {
+        policy.permissions = vec![Permission::Header(cookie.clone())];
+    }
+    let mut filter = RbacFilter::default();
+    filter.rules = Some(Arc::new(rules));
+    let mesh = mesh(listener(|http| {
+        http.http_filters = vec![HttpFilter::new("rbac", HttpFilterConfig::Rbac(Arc::new(filter)))];
+    }));
+    let (service, connection) = (echo(&mesh), connection(&mesh, Peer::Plaintext));
+    for (version, cookies, expected) in [
+        (http::Version::HTTP_11, "cookie: a=1; b=2", "403"),
+        (http::Version::HTTP_2, "cookie: a=1; b=2", "403"),
+        (http::Version::HTTP_2, "cookie: a=1\ncookie: b=2", "403"),
+        (http::Version::HTTP_2, "cookie: b=2\ncookie: a=1", "200"),
+    ] {
+        let mut request = request(&format!("GET /\nhost: a\n{cookies}"));
+        *request.version_mut() = version;
+        let told = told(send(&service, &connection, request).await).await;
+        assert!(told.starts_with(expected), "{version:?} {cookies}: {told}");
     }
 }
 
