@@ -188,9 +188,22 @@ fn excerpt<'a, 's>(
         let after = (end + 1).min(text.len());
         end = text[after..].find('\n').map_or(text.len(), |at| after + at);
     }
+    if end - start > LONGEST_EXCERPT || shows_key(text, start..end) {
+        return None;
+    }
     let first_line = text[..start].bytes().filter(|byte| *byte == b'\n').count() + 1;
-    let text = &text[start..end];
-    (text.len() <= LONGEST_EXCERPT).then_some(Excerpt { text, start, first_line })
+    Some(Excerpt { text: &text[start..end], start, first_line })
+}
+
+/// Whether a private key in PEM (RFC 7468) is in this part of a text, or some of one.
+fn shows_key(text: &str, part: Range<usize>) -> bool {
+    text.match_indices("-----BEGIN").any(|(begin, _)| {
+        let rest = &text[begin..];
+        let label =
+            rest.get(10..).and_then(|rest| rest.split_once("-----")).map_or("", |(label, _)| label);
+        let end = rest.find("-----END").map_or(text.len(), |end| begin + end);
+        label.contains("PRIVATE KEY") && begin < part.end && part.start < end
+    })
 }
 
 fn snippet<'a, T: Clone>(source: &'a Source, part: &Excerpt<'a>) -> Snippet<'a, T> {
@@ -214,6 +227,27 @@ mod tests {
         assert_eq!((whole.text, whole.first_line), (text, 1));
         assert!(excerpt(&"x".repeat(LONGEST_EXCERPT + 1), [&(0..1)]).is_none());
         assert_eq!(excerpt("", [&(0..0)]).unwrap().text, "");
+    }
+
+    #[test]
+    fn no_excerpt_shows_a_private_key() {
+        let pem = |label: &str| {
+            format!("-----BEGIN {label}-----\nMIIB\nMIIC\nMIID\n-----END {label}-----\n")
+        };
+        for label in ["PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY", "ENCRYPTED PRIVATE KEY"] {
+            let text = format!("one\ntwo\nthree\n{}four\nfive\nsix\n", pem(label));
+            for at in 0..text.len() {
+                let shown = excerpt(&text, [&(at..at)]).map_or("", |part| part.text);
+                assert!(!shown.contains("MII"), "{at}: {shown}");
+            }
+            assert!(excerpt(&text, [&(1..1)]).is_some());
+            assert!(excerpt(&text, [&(text.len() - 2..text.len() - 2)]).is_some());
+            // Half of one.
+            let half = &text[..text.find("MIIC").unwrap()];
+            assert!(excerpt(half, [&(half.len()..half.len())]).is_none());
+        }
+        let text = pem("CERTIFICATE");
+        assert!(excerpt(&text, [&(30..30)]).is_some_and(|part| part.text.contains("MIIB")));
     }
 
     #[test]

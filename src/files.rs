@@ -3,19 +3,17 @@
 use crate::certs;
 use crate::cli::Failure;
 use crate::diagnostics::Source;
+use mesh_core::WallTime;
 use mesh_core::config::{
     Bounds, Diagnostic, Document, Environment, FileError, IdentityTrouble, decode,
 };
 use mesh_core::model::IdentityConfig;
 use mesh_core::update::ConfigUpdate;
 use mesh_tower::identity::examine;
-use mesh_tower::source::{RejectCause, files_of, load};
+use mesh_tower::source::{RejectCause, files_of, load, read_beside};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-
-/// The largest file that a document may name, in bytes.
-const LARGEST_FILE: u64 = 1 << 20;
 
 /// Files that were read as one configuration.
 #[derive(Debug)]
@@ -106,12 +104,7 @@ impl Environment for Surroundings {
     }
 
     fn file(&self, document: &str, path: &str) -> Result<String, FileError> {
-        let bytes = read(&beside(document, path), LARGEST_FILE + 1)
-            .map_err(|error| FileError::new(error.to_string()))?;
-        if bytes.len() as u64 > LARGEST_FILE {
-            return Err(FileError::new(format!("it has more than {LARGEST_FILE} bytes")));
-        }
-        String::from_utf8(bytes).map_err(|_not_text| FileError::new("it is not UTF-8"))
+        read_beside(document, path)
     }
 }
 
@@ -130,5 +123,9 @@ impl Environment for Examining {
 
     fn examine_identity(&self, identity: &IdentityConfig) -> Vec<IdentityTrouble> {
         examine(identity, certs::now())
+    }
+
+    fn now(&self) -> Option<WallTime> {
+        Some(certs::now())
     }
 }

@@ -8,7 +8,7 @@ use crate::cli::Failure;
 use crate::output;
 use mesh_core::identity::{SpiffeId, TrustDomain};
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -63,7 +63,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
             authority
         }
     };
-    let is_here = arguments.ca.as_deref().is_some_and(|directory| directory == out);
+    let is_here = arguments.ca.as_deref().is_some_and(|directory| is_same(directory, out));
     if !is_here {
         pending.push(file("ca.pem", authority.certificate.clone(), false));
     }
@@ -106,7 +106,7 @@ fn workloads(arguments: &Arguments) -> Result<Vec<(String, SpiffeId)>, Failure> 
         let parsed = SpiffeId::parse(&id).map_err(|error| error.to_string());
         let parsed = parsed.and_then(|id| match (id.path().is_empty(), id.is_member_of(domain)) {
             (true, _) => Err("it names a trust domain, and no workload in it".to_owned()),
-            (_, false) => Err(format!("it is of another trust domain than `{}`", domain.as_str())),
+            (_, false) => Err(foreign(&id, domain)),
             (false, true) => Ok(id),
         });
         match parsed {
@@ -115,6 +115,20 @@ fn workloads(arguments: &Arguments) -> Result<Vec<(String, SpiffeId)>, Failure> 
         }
     }
     Ok(workloads)
+}
+
+/// Whether two paths lead to one directory.
+fn is_same(a: &Path, b: &Path) -> bool {
+    a == b || a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b)
+}
+
+/// It is not of the CA's trust domain.
+fn foreign(id: &SpiffeId, domain: &TrustDomain) -> String {
+    let (domain, own) = (domain.as_str(), id.trust_domain());
+    let own = own.as_str();
+    format!(
+        "it is of another trust domain than `{domain}`: give `--trust-domain {own}`, or another id"
+    )
 }
 
 fn known(directory: &Path) -> Result<Authority, Failure> {
@@ -159,8 +173,13 @@ fn write_all(directory: &Path, files: &[Pending], force: bool) -> Result<(), Fai
 fn write(file: &Pending) -> std::io::Result<()> {
     let mut beside = file.path.clone().into_os_string();
     beside.push(".new");
+    // What is there already has its own mode, or leads elsewhere.
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt;

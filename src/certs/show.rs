@@ -58,7 +58,7 @@ fn human(name: &str, found: &[Inspected], neighbours: &[Fitting]) -> String {
         };
         text.push_str(&format!("{gap}{name}{place}: {}\n", one.what));
         for (word, fact) in &one.facts {
-            text.push_str(&format!("  {word:<11} {fact}\n"));
+            text.push_str(&format!("  {word:<11} {}\n", in_one_line(fact)));
         }
     }
     for (index, fitting) in neighbours.iter().enumerate() {
@@ -66,6 +66,15 @@ fn human(name: &str, found: &[Inspected], neighbours: &[Fitting]) -> String {
         text.push_str(&format!("{title}  {}: {}\n", fitting.path.display(), fitting.how));
     }
     text
+}
+
+/// A certificate may say anything of itself.
+fn in_one_line(fact: &str) -> String {
+    let escaped = fact.chars().map(|letter| match letter.is_control() {
+        true => letter.escape_default().to_string(),
+        false => letter.to_string(),
+    });
+    escaped.collect()
 }
 
 fn as_json(found: &[Inspected], neighbours: &[Fitting]) -> Value {

@@ -112,12 +112,32 @@ impl Node {
     }
 }
 
-/// At most 60 characters of a text, for messages.
+/// Where PEM begins (RFC 7468): what follows may be a private key.
+const PEM: &str = "-----BEGIN";
+
+/// At most 60 characters of a text, for messages; of PEM nothing but that it is.
 #[must_use]
 pub fn shorten(text: &str) -> String {
-    let mut shown: String = text.chars().take(60).flat_map(char::escape_debug).collect();
-    if text.chars().nth(60).is_some() {
+    let whole = text.find(PEM).map_or(text, |at| &text[..at + PEM.len()]);
+    let mut shown: String = whole.chars().take(60).flat_map(char::escape_debug).collect();
+    if whole.len() < text.len() || whole.chars().nth(60).is_some() {
         shown.push('…');
     }
     shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_is_short_and_no_key() {
+        assert_eq!(shorten("a\nb"), "a\\nb");
+        assert_eq!(shorten(&"ä".repeat(60)), "ä".repeat(60));
+        assert_eq!(shorten(&"ä".repeat(61)), format!("{}…", "ä".repeat(60)));
+        let key = "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEIP262\n-----END EC PRIVATE KEY-----\n";
+        assert_eq!(shorten(key), "-----BEGIN…");
+        assert_eq!(shorten(&format!("key: {key}")), "key: -----BEGIN…");
+        assert_eq!(shorten("-----BEGIN"), "-----BEGIN");
+    }
 }

@@ -251,6 +251,16 @@ impl Rotation {
         self.renewal = Renewal::Waiting(now + (wait - less));
     }
 
+    /// The source was asked, and what is in force is what it has. When that is due, it counts as a failed renewal, so
+    /// that nothing spins.
+    pub fn handle_unchanged(&mut self, now: Timestamp, wall: WallTime, random: &mut impl Random) {
+        if self.due.is_some_and(|due| due <= wall) {
+            self.handle_failure(now, wall, random);
+        } else {
+            (self.renewal, self.failures) = (Renewal::Resting, 0);
+        }
+    }
+
     /// Somebody wants a new certificate now. Does nothing while one is being fetched.
     pub fn handle_forced(&mut self) -> Option<RotationEvent> {
         if self.renewal == Renewal::Asked {

@@ -3,17 +3,20 @@
 //! The rules are those by which an identity is put into force ([`Identity::verify`]), told with the path that
 //! has to be mended; and what will be wrong soon.
 
+use super::chain::{Lists, Unlisted};
 use super::life::{long, when};
-use super::{Certificate, Identity, InvalidIdentity, Material, Roots, certificates, private_key};
+use super::{
+    Certificate, Identity, InvalidIdentity, Material, Roots, certificates, private_key,
+    revocation_lists,
+};
 use crate::source::read::{MAX_BYTES, read_bytes};
 use mesh_core::WallTime;
 use mesh_core::config::{IdentityPart, IdentityTrouble, IdentityTroubleKind};
 use mesh_core::identity::Validity;
 use mesh_core::identity::rotation::Standing;
 use mesh_core::model::{IdentityConfig, IdentityFiles};
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use std::path::Path;
-use x509_parser::pem::Pem;
 use x509_parser::prelude::FromDer as _;
 use x509_parser::revocation_list::CertificateRevocationList;
 
@@ -38,9 +41,10 @@ pub fn examine(config: &IdentityConfig, now: WallTime) -> Vec<IdentityTrouble> {
     let roots = part(&mut found, IdentityPart::Roots, &files.roots, |pem| {
         certificates(pem).map_err(|error| error.to_string())
     });
+    let mut revoked = Vec::new();
     if let Some(path) = &files.crl {
-        let lists = part(&mut found, IdentityPart::Crl, path, revocation_lists);
-        for list in lists.iter().flatten() {
+        revoked = part(&mut found, IdentityPart::Crl, path, lists).unwrap_or_default();
+        for list in &revoked {
             outdated(&mut found, path, list, now);
         }
     }
@@ -52,7 +56,8 @@ pub fn examine(config: &IdentityConfig, now: WallTime) -> Vec<IdentityTrouble> {
         ends(&mut found, (IdentityPart::Roots, &files.roots, "a root"), root, now);
     }
     if let (Some(chain), Some(key), Some(roots)) = (chain, key, roots) {
-        let material = Material::from_der(chain, key, Roots::Any(roots.into()));
+        let material =
+            Material::from_der(chain, key, Roots::Any(roots.into())).with_revoked(revoked);
         if let Err(error) = Identity::verify(material, config.spiffe_id.as_ref(), now) {
             found.extend(trouble(files, &error));
         }
@@ -76,7 +81,12 @@ fn part<T>(
             return None;
         }
     };
-    match read(&bytes) {
+    let read = match std::str::from_utf8(&bytes) {
+        _ if bytes.len() as u64 > MAX_BYTES => Err("the file is larger than 16 MiB".to_owned()),
+        Err(error) => Err(format!("not UTF-8: {error}")),
+        Ok(_) => read(&bytes),
+    };
+    match read {
         Ok(content) => Some(content),
         Err(why) => {
             let message = format!("`{}`: {why}", path.display());
@@ -86,22 +96,22 @@ fn part<T>(
     }
 }
 
-/// When a list of revoked certificates has to be replaced; one without a date never has.
-fn revocation_lists(pem: &[u8]) -> Result<Vec<Option<WallTime>>, String> {
-    let mut lists = Vec::new();
-    for block in Pem::iter_from_buffer(pem) {
-        let block = block.map_err(|error| format!("broken PEM: {error}"))?;
-        let list = CertificateRevocationList::from_der(&block.contents);
-        let (_, list) = list.map_err(|_no_list| "no list of revoked certificates".to_owned())?;
-        lists.push(list.next_update().map(super::certificate::wall));
-    }
-    match lists.is_empty() {
-        true => Err("no list in it: it must have `-----BEGIN X509 CRL-----` (PEM)".to_owned()),
-        false => Ok(lists),
-    }
+/// Lists of revoked certificates that can be used.
+fn lists(pem: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
+    let lists = revocation_lists(pem).map_err(|error| error.to_string())?;
+    Lists::read(&lists, Unlisted::Good).map_err(|error| error.to_string())?;
+    Ok(lists)
 }
 
-fn outdated(found: &mut Vec<IdentityTrouble>, path: &Path, next: &Option<WallTime>, now: WallTime) {
+/// Tells of a list that has to be replaced; one without a date never has.
+fn outdated(
+    found: &mut Vec<IdentityTrouble>,
+    path: &Path,
+    list: &CertificateRevocationListDer<'_>,
+    now: WallTime,
+) {
+    let Ok((_, list)) = CertificateRevocationList::from_der(list) else { return };
+    let next = list.next_update().map(super::certificate::wall);
     let Some(next) = next.filter(|next| *next < now) else { return };
     let (path, ago) = (path.display(), long(now.saturating_duration_since(next)));
     let message = format!("the successor of a list in `{path}` was due on {next}, {ago} ago");
@@ -138,6 +148,10 @@ fn is_little(validity: Validity, now: WallTime) -> bool {
 /// What is not put into force, by the file that has to be mended.
 fn trouble(files: &IdentityFiles, error: &InvalidIdentity) -> Option<IdentityTrouble> {
     let (part, path) = match error {
+        InvalidIdentity::Revoked { .. } => match &files.crl {
+            Some(path) => (IdentityPart::Crl, path),
+            None => (IdentityPart::Cert, &files.cert),
+        },
         // Told with its date.
         InvalidIdentity::Expired { .. } => return None,
         InvalidIdentity::KeyMismatch | InvalidIdentity::UnusableKey { .. } => {

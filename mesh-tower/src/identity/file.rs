@@ -149,6 +149,8 @@ impl FileIdentity {
         let mut watch = Watch::new();
         let files = Arc::new(self);
         let happened = watch.happened();
+        // Somebody waits for an answer; and what is bad may be good at another time.
+        let (mut is_wanted, mut may_ripen) = (false, false);
         loop {
             let (due, _) = reload.poll_timeout();
             tokio::select! {
@@ -159,9 +161,12 @@ impl FileIdentity {
                     reload.handle_event(clock::now());
                     continue;
                 }
-                () = sink.wanted() => {}
+                () = sink.wanted() => is_wanted = true,
             }
-            let (files, verifier, judged) = (Arc::clone(&files), sink.clone(), reload.judged());
+            let (files, verifier, mut judged) = (Arc::clone(&files), sink.clone(), reload.judged());
+            if is_wanted || may_ripen {
+                judged[1] = None;
+            }
             let job = spawn_blocking(move || {
                 let paths: Arc<[PathBuf]> =
                     files.files.iter().map(|(_, path)| path.clone()).collect();
@@ -178,10 +183,24 @@ impl FileIdentity {
                 None => judged[0] == Some(fingerprint),
             };
             let outcome = if is_good { Read::Good } else { Read::Bad };
-            match (reload.handle_read(fingerprint, outcome, clock::now()), found) {
+            let now = clock::now();
+            let verdict = reload.handle_read(fingerprint, outcome, now);
+            let ripens = found.as_ref().and_then(|found| found.as_ref().err()?.ripens());
+            may_ripen = ripens.is_some();
+            if let Some(after) = ripens {
+                reload.read_by(now + after);
+            }
+            let was_wanted = is_wanted && verdict != Verdict::Hold;
+            is_wanted &= !was_wanted;
+            match (verdict, found) {
                 (Verdict::Publish, Some(Ok(identity))) => sink.publish_verified(identity),
                 (Verdict::Report, Some(Err(fault))) => sink.failed(&fault),
-                (Verdict::Restored, _) => sink.restored(),
+                (Verdict::Unchanged, Some(Err(fault))) if was_wanted => sink.failed(&fault),
+                (Verdict::Restored, _) => {
+                    sink.restored();
+                    sink.unchanged();
+                }
+                (Verdict::Unchanged, _) if was_wanted => sink.unchanged(),
                 _ => {}
             }
         }
@@ -242,6 +261,21 @@ impl IdentitySource for FileIdentity {
         let mut options = RotationOptions::default();
         options.renew_at = None;
         options
+    }
+}
+
+impl Fault {
+    /// When it may be none any more although nothing changes but the time; `None`: never. A clock that is wrong may be
+    /// put right at any time.
+    const fn ripens(&self) -> Option<Duration> {
+        match self {
+            Self::Invalid(_, InvalidIdentity::NotYetValid { starts_in, .. }) => Some(*starts_in),
+            Self::Invalid(
+                _,
+                InvalidIdentity::Expired { .. } | InvalidIdentity::Unverified { .. },
+            ) => Some(Duration::MAX),
+            Self::Invalid(..) | Self::Files(_) => None,
+        }
     }
 }
 

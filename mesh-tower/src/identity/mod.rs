@@ -22,6 +22,7 @@
 mod bundle_map;
 mod certificate;
 pub(crate) mod chain;
+pub(crate) mod claimed;
 mod configured;
 mod credentials;
 pub(crate) mod crypto;
@@ -30,7 +31,7 @@ mod examine;
 mod file;
 mod fixed;
 mod inspect;
-mod life;
+pub(crate) mod life;
 mod material;
 mod status;
 mod store;

@@ -59,6 +59,7 @@ struct State {
 enum Happened {
     Certificate(Validity),
     Failure,
+    Unchanged,
     Forced,
 }
 
@@ -250,12 +251,15 @@ impl Identities {
                 (Happened::Failure, Some(rotation)) => {
                     rotation.handle_failure(now, wall, &mut Draw);
                 }
+                (Happened::Unchanged, Some(rotation)) => {
+                    rotation.handle_unchanged(now, wall, &mut Draw);
+                }
                 (Happened::Forced, Some(rotation)) => {
                     let events = rotation.handle_forced();
                     self.act(events);
                 }
                 (Happened::Forced, None) => self.0.wanted.notify_one(),
-                (Happened::Failure, None) => {}
+                (Happened::Failure | Happened::Unchanged, None) => {}
             }
         }
     }
@@ -353,6 +357,11 @@ impl IdentitySink {
     /// What is in force is what there is, after something bad was told.
     pub fn restored(&self) {
         self.0.0.state.lock().error = None;
+    }
+
+    /// What is in force is what there is, when something new was [wanted](Self::wanted).
+    pub fn unchanged(&self) {
+        self.0.happens(Happened::Unchanged);
     }
 
     /// There is no material, for this reason.

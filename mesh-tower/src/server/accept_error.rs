@@ -31,7 +31,7 @@ pub enum AcceptError {
         listener: Arc<str>,
     },
     /// The filter chain has ended by itself.
-    #[error("the filter chain `{chain}` has ended (`until: {}` s since the Unix epoch)", until.as_unix_seconds())]
+    #[error("the filter chain `{chain}` has ended (`until: {until}`)")]
     Over {
         /// Its name.
         chain: Arc<str>,

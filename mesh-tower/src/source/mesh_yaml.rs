@@ -1,13 +1,12 @@
 //! `mesh.yaml` as a source: the parser of [`mesh_core::config`] behind a [`FileSource`]. With feature `json`
 //! files of Envoy's are read in its place, by [`load`].
 
-use super::read::read;
+use super::read::{read, read_bytes};
 use super::{FileSource, RejectCause, Rejected};
 use mesh_core::ConfigUpdate;
 use mesh_core::config::{Bounds, Diagnostic, Document, Environment, FileError, Severity};
 use mesh_core::update::Origin;
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +14,24 @@ use std::sync::Arc;
 pub use mesh_core::config::load;
 #[cfg(feature = "json")]
 pub use mesh_xds::files::load;
+
+/// The most bytes of a file that a document names.
+const MAX_NAMED_BYTES: u64 = 1024 * 1024;
+
+/// The text of a regular file of at most 1 MiB that a document names: relative paths are relative to the document's
+/// directory. It is what [`Environment::file`] is for programs.
+///
+/// # Errors
+/// It is not there, cannot be read, is no regular file, is larger, or is not UTF-8.
+pub fn read_beside(document: &str, path: &str) -> Result<String, FileError> {
+    let beside = Path::new(document).parent().unwrap_or_else(|| Path::new("")).join(path);
+    let bytes =
+        read_bytes(&beside, MAX_NAMED_BYTES).map_err(|error| FileError::new(error.to_string()))?;
+    if bytes.len() as u64 > MAX_NAMED_BYTES {
+        return Err(FileError::new("it is larger than 1 MiB"));
+    }
+    String::from_utf8(bytes).map_err(|_not_text| FileError::new("it is not UTF-8"))
+}
 
 /// What files may use of the program's.
 #[derive(Clone, Debug, Default)]
@@ -64,8 +81,7 @@ impl Environment for System {
     }
 
     fn file(&self, document: &str, path: &str) -> Result<String, FileError> {
-        let beside = Path::new(document).parent().unwrap_or_else(|| Path::new("")).join(path);
-        fs::read_to_string(&beside).map_err(|error| FileError::new(error.to_string()))
+        read_beside(document, path)
     }
 
     fn lb_policies(&self) -> BTreeSet<Arc<str>> {
@@ -107,4 +123,40 @@ fn describe(diagnostic: &Diagnostic, names: &[String]) -> String {
     let name = names.get(*document).map_or("", String::as_str);
     let suggestion = suggestion.as_ref().map(|text| format!(" ({text})")).unwrap_or_default();
     format!("{name}:{line}:{column}: {message}{suggestion} [{code}]")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn files_beside_a_document_are_bounded() {
+        let directory = tempfile::tempdir().unwrap();
+        let document = directory.path().join("mesh.yaml").display().to_string();
+        let put = |name: &str, bytes: &[u8]| fs::write(directory.path().join(name), bytes).unwrap();
+        fs::create_dir(directory.path().join("a")).unwrap();
+        let most = vec![b'a'; MAX_NAMED_BYTES as usize];
+        put("a/most", &most);
+        put("larger", &[most, vec![b'a']].concat());
+        put("latin1", b"caf\xe9");
+        let check = |path: &str, expected: Result<usize, &str>| {
+            let read = read_beside(&document, path).map(|text| text.len());
+            match (read, expected) {
+                (Ok(length), Ok(expected)) => assert_eq!(length, expected, "{path}"),
+                (Err(error), Err(expected)) => {
+                    assert!(error.to_string().contains(expected), "{error}")
+                }
+                (read, expected) => panic!("{path}: {read:?}, not {expected:?}"),
+            }
+        };
+        check("a/most", Ok(MAX_NAMED_BYTES as usize));
+        check("a/../a/most", Ok(MAX_NAMED_BYTES as usize));
+        check("larger", Err("larger than 1 MiB"));
+        check("latin1", Err("not UTF-8"));
+        check("missing", Err("No such file"));
+        check("a", Err("not a regular file"));
+        // It has no end.
+        check("/dev/zero", Err("not a regular file"));
+    }
 }

@@ -73,6 +73,7 @@ pub use file::FileSource;
 pub use fixed::{StaticSource, Updates, UpdatesSource};
 #[doc(no_inline)]
 pub use mesh_yaml::load;
+pub use mesh_yaml::read_beside;
 pub use sink::{RejectCause, Rejected, Sink, SinkReceiver, SourceEvent};
 #[cfg(feature = "xds")]
 pub use xds::{Bootstrap, BootstrapError, Variant, XdsSource};

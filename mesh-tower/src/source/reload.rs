@@ -104,6 +104,13 @@ impl Reload {
         [self.in_force, self.reported]
     }
 
+    /// Reads at `at`, if nothing makes it read before.
+    pub(crate) fn read_by(&mut self, at: Timestamp) {
+        if at < self.next_read.0 {
+            self.next_read = (at, "its time has come");
+        }
+    }
+
     /// The files were read.
     pub(crate) fn handle_read(&mut self, fingerprint: u64, read: Read, now: Timestamp) -> Verdict {
         self.burst = None;

@@ -1,6 +1,8 @@
 //! [`NotSecured`]: why a connection could not be secured.
 
 use crate::identity::Certificate;
+use crate::identity::claimed::Claimed;
+use crate::identity::life::when;
 use mesh_core::WallTime;
 use mesh_core::identity::Peer;
 use mesh_core::outcome::ConnectFailure;
@@ -72,14 +74,12 @@ impl fmt::Display for InWords<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(certificate, now) = self;
         let peer = Peer::Certified(Arc::new(certificate.names.clone()));
-        let (name, serial, issuer) = (peer.name(), &certificate.serial, &certificate.issuer);
+        let (name, issuer) = (Claimed(peer.name()), Claimed(&certificate.issuer));
+        let serial = &certificate.serial;
         let end = certificate.validity.not_after;
-        write!(f, "`{name}` (serial {serial}, issued by `{issuer}`, ")?;
-        if *now > end {
-            write!(f, "ended {} s ago)", now.saturating_duration_since(end).as_secs())
-        } else {
-            write!(f, "ends in {} s)", end.saturating_duration_since(*now).as_secs())
-        }
+        let verb = if *now > end { "ended" } else { "ends" };
+        let when = when(end, *now);
+        write!(f, "`{name}` (serial {serial}, issued by `{issuer}`, {verb} {when})")
     }
 }
 

@@ -49,6 +49,8 @@ pub(crate) struct Around<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct ServerTls {
     made: Mutex<BTreeMap<Arc<str>, Arc<ChainTls>>>,
+    /// Why what was made of a chain before stays, as it was told.
+    stays: Mutex<BTreeMap<Arc<str>, String>>,
     files: Files,
 }
 
@@ -83,22 +85,46 @@ impl ServerTls {
         let before = self.made.lock().get(chain).cloned();
         let made = match before.filter(|made| made.inputs == inputs) {
             Some(made) => made,
-            None => {
-                // A new root store of the system is read from files.
-                let made = tokio::task::spawn_blocking(|| ChainTls::new(inputs)).await;
-                let made = made.map_err(|error| unusable(&"TLS", &error))??;
-                let made = Arc::new(made);
-                self.made.lock().insert(Arc::clone(chain), Arc::clone(&made));
-                made
-            }
+            None => self.make(chain, inputs).await?,
         };
         made.in_time()?;
         Ok(made)
     }
 
+    /// Makes the TLS of `chain` anew. Files are replaced one after the other: what does not fit together, or is half
+    /// written, changes nothing.
+    async fn make(
+        &self,
+        chain: &Arc<str>,
+        inputs: Inputs,
+    ) -> Result<Arc<ChainTls>, ServerTlsError> {
+        let wanted = inputs.clone();
+        // A new root store of the system is read from files.
+        let made = tokio::task::spawn_blocking(|| ChainTls::new(wanted)).await;
+        let error = match made.map_err(|error| unusable(&"TLS", &error))? {
+            Ok(made) => {
+                let made = Arc::new(made);
+                self.stays.lock().remove(chain);
+                self.made.lock().insert(Arc::clone(chain), Arc::clone(&made));
+                return Ok(made);
+            }
+            Err(error) => error,
+        };
+        let before = self.made.lock().get(chain).cloned();
+        let Some(before) = before.filter(|before| inputs.differs_in_pem(&before.inputs)) else {
+            return Err(error);
+        };
+        let why = error.to_string();
+        if self.stays.lock().insert(Arc::clone(chain), why.clone()).as_ref() != Some(&why) {
+            tracing::warn!(target: "mesh::identity", %chain, "what is in force stays: {why}");
+        }
+        Ok(before)
+    }
+
     /// Forgets the chains that are not there any more.
     pub(crate) fn keep(&self, is_there: impl Fn(&str) -> bool) {
         self.made.lock().retain(|chain, _| is_there(chain));
+        self.stays.lock().retain(|chain, _| is_there(chain));
     }
 }
 

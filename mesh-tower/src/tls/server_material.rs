@@ -186,6 +186,15 @@ pub(super) fn unusable(
 }
 
 impl Inputs {
+    /// Whether nothing but the content of PEM differs from `other`: whose identity is gone is not believed on.
+    pub(super) fn differs_in_pem(&self, other: &Self) -> bool {
+        let own = self.own == other.own
+            || matches!((&self.own, &other.own), (Own::Pem { .. }, Own::Pem { .. }));
+        let trust = self.trust == other.trust
+            || matches!((&self.trust, &other.trust), (Some(Trust::Pem(..)), Some(Trust::Pem(..))));
+        own && trust && self.policy == other.policy && self.san == other.san
+    }
+
     /// Gathers what `policy` needs now.
     pub(super) async fn gather(
         policy: &Arc<DownstreamTls>,

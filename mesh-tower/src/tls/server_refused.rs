@@ -2,6 +2,7 @@
 //! were tried.
 
 use crate::identity::Certificate;
+use crate::identity::claimed::Claimed;
 use mesh_core::WallTime;
 use mesh_core::identity::peer::NoSpiffeId;
 use mesh_core::identity::san::SanMismatch;
@@ -113,15 +114,14 @@ impl fmt::Display for ClientRefused {
         if let Some(came) = &self.came {
             write!(
                 f,
-                "; who came: `{}` (serial {}, issued by `{}`, ends at {} s since the Unix epoch)",
-                came.name,
+                "; who came: `{}` (serial {}, issued by `{}`, ends on {})",
+                Claimed(&came.name),
                 came.serial,
-                came.issuer,
-                came.not_after.as_unix_seconds()
+                Claimed(&came.issuer),
+                came.not_after
             )?;
         }
         let TriedRoots { count, origin, since } = &self.roots;
-        let since = since.as_unix_seconds();
         write!(f, "; tried: {count} roots of {origin}, used since {since}")
     }
 }

@@ -127,7 +127,7 @@ async fn who_is_there_is_proven_on_both_sides() {
     let shop = || ours.issue(SHOP, 0x5);
     let other = "spiffe://mesh.example/cart";
     let refused: &[&str] = &["connect_tls_refused", "alert CertificateRequired", "have none"];
-    let foreign: &[&str] = &["connect_tls_refused", "UnknownCA", CLIENT, "serial 77", "ends in"];
+    let foreign: &[&str] = &["connect_tls_refused", "UnknownCA", CLIENT, "serial 77", "ends on 2"];
     let name: &[&str] = &["connect_tls_name", SHOP, other, "serial 05", "the mesh's identity"];
     // 30 s, or a little more.
     let over: &[&str] = &["connect_tls_expired", SHOP, "ended 3", " s ago"];

@@ -72,6 +72,11 @@ impl Run {
         self.rotation.handle_failure(self.clock.now, self.clock.wall(), &mut self.random);
     }
 
+    fn unchanged(&mut self) {
+        let Self { rotation, clock, random } = self;
+        rotation.handle_unchanged(clock.now, clock.wall(), random);
+    }
+
     fn renewed(&mut self, validity: Validity) -> Vec<RotationEvent> {
         let Self { rotation, clock, random } = self;
         rotation.handle_certificate(validity, clock.now, clock.wall(), random)
@@ -229,6 +234,24 @@ fn somebody_wants_a_new_one() {
     assert_eq!(run.rotation.handle_forced(), Some(Renew(Forced)));
     assert_eq!(run.renewed(validity(START, START + 2000)), []);
     assert_eq!(run.rotation.due(), Some(WallTime::from_unix_seconds(START + 1000)));
+}
+
+#[test]
+fn what_is_asked_for_may_be_there_already() {
+    let mut run = a_thousand_seconds();
+    for _ in 0..3 {
+        assert_eq!(run.rotation.handle_forced(), Some(Renew(Forced)));
+        run.unchanged();
+    }
+    run.fail();
+    run.unchanged();
+    assert_eq!(run.rotation.failures(), 0);
+    assert_eq!(run.pass(499), [], "nothing is tried again");
+    // When it is due, the old one is no answer.
+    assert_eq!(run.pass(1), [(500, Renew(Due))]);
+    run.unchanged();
+    assert_eq!(run.rotation.failures(), 1);
+    assert!(matches!(run.pass(1)[..], [(_, Renew(Retry { failures: 1 }))]));
 }
 
 proptest! {

@@ -41,7 +41,8 @@ pub enum Difference {
 impl fmt::Display for Nearest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let pattern = pattern_text(&self.asked);
-        write!(f, "the peer is `{}`, and `{}`", shorten(&self.found), shorten(pattern))?;
+        let (found, asked) = (shorten(&self.found).escape_debug(), shorten(pattern));
+        write!(f, "the peer is `{found}`, and `{asked}`")?;
         f.write_str(match self.asked.matcher.pattern {
             StringPattern::Exact(_) => " was asked for: ",
             StringPattern::Prefix(_) => " as its beginning was asked for: ",

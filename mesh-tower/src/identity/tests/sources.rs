@@ -137,6 +137,49 @@ async fn a_reload_reads_at_once() {
     task.abort();
 }
 
+/// No event and no poll says that the time has come.
+#[tokio::test]
+async fn what_has_not_begun_is_in_force_when_it_begins() {
+    let ca = Ca::new();
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    std::fs::write(path("ca.pem"), ca.pem()).unwrap();
+    ca.issue(Odd { life: Some((3, 3600)), ..Odd::default() }).write(directory.path());
+    let identities = Identities::new(None);
+    let source = FileIdentity::new(path("cert.pem"), path("key.pem"), path("ca.pem"));
+    let task = run(&identities, source.poll_interval(Duration::from_secs(3600)));
+    until(&identities, "told", |identities| identities.status().error.is_some()).await;
+    let error = identities.status().error.unwrap();
+    assert!(error.contains("begins in"), "{error}");
+    until(&identities, "begun", |identities| serial(identities).is_some()).await;
+    assert_eq!((identities.status().error, identities.status().failures), (None, 1));
+    task.abort();
+}
+
+#[tokio::test]
+async fn each_reload_is_answered() {
+    let ca = Ca::new();
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    std::fs::write(path("ca.pem"), ca.pem()).unwrap();
+    ca.issue(Odd::default()).write(directory.path());
+    let identities = Identities::new(None);
+    let source = FileIdentity::new(path("cert.pem"), path("key.pem"), path("ca.pem"));
+    let task = run(&identities, source.poll_interval(Duration::from_secs(3600)));
+    until(&identities, "there", |identities| serial(identities).is_some()).await;
+    let good = std::fs::read(path("key.pem")).unwrap();
+    std::fs::write(path("key.pem"), ca.issue(Odd::default()).key).unwrap();
+    until(&identities, "bad", |identities| identities.status().failures == 1).await;
+    // It is tried again after a second, two, four, and so on: each time it counts.
+    until(&identities, "bad again", |identities| identities.status().failures >= 2).await;
+    let failures = identities.status().failures;
+    identities.reload();
+    until(&identities, "asked", |identities| identities.status().failures > failures).await;
+    std::fs::write(path("key.pem"), good).unwrap();
+    until(&identities, "mended", |identities| identities.status().error.is_none()).await;
+    task.abort();
+}
+
 #[tokio::test]
 async fn a_provider_of_roots_has_nobody_to_show() {
     let (ca, directory) = (Ca::new(), tempfile::tempdir().unwrap());

@@ -1,6 +1,7 @@
 //! The verifier by tables, without a handshake.
 
 mod ca;
+mod server_files;
 mod watch;
 
 use super::client_verify::{Believed, Expected, Verifier};
