@@ -116,68 +116,72 @@ async fn files_are_followed_and_half_of_a_rotation_changes_nothing() {
     task.abort();
 }
 
+/// An identity in files, which are read at the start, and then when the system reports a change or somebody asks.
+struct Files {
+    ca: Ca,
+    directory: tempfile::TempDir,
+    identities: Identities,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Files {
+    fn new(odd: Odd<'_>) -> Self {
+        let (ca, directory) = (Ca::new(), tempfile::tempdir().unwrap());
+        let path = |name: &str| directory.path().join(name);
+        std::fs::write(path("ca.pem"), ca.pem()).unwrap();
+        ca.issue(odd).write(directory.path());
+        let identities = Identities::new(None);
+        let source = FileIdentity::new(path("cert.pem"), path("key.pem"), path("ca.pem"));
+        let task = run(&identities, source.poll_interval(Duration::from_secs(3600)));
+        Self { ca, directory, identities, task }
+    }
+}
+
 #[tokio::test]
 async fn a_reload_reads_at_once() {
-    let ca = Ca::new();
-    let directory = tempfile::tempdir().unwrap();
-    let path = |name: &str| directory.path().join(name);
-    std::fs::write(path("ca.pem"), ca.pem()).unwrap();
-    ca.issue(Odd::default()).write(directory.path());
-    let identities = Identities::new(None);
-    let source = FileIdentity::new(path("cert.pem"), path("key.pem"), path("ca.pem"));
-    let task = run(&identities, source.poll_interval(Duration::from_secs(3600)));
-    until(&identities, "there", |identities| serial(identities).is_some()).await;
-    let first = serial(&identities);
-    ca.issue(Odd::default()).write(directory.path());
+    let files = Files::new(Odd::default());
+    let identities = &files.identities;
+    until(identities, "there", |identities| serial(identities).is_some()).await;
+    let first = serial(identities);
+    files.ca.issue(Odd::default()).write(files.directory.path());
     identities.reload();
-    until(&identities, "read", |identities| {
+    until(identities, "read", |identities| {
         serial(identities).is_some() && serial(identities) != first
     })
     .await;
-    task.abort();
+    files.task.abort();
 }
 
 /// No event and no poll says that the time has come.
 #[tokio::test]
 async fn what_has_not_begun_is_in_force_when_it_begins() {
-    let ca = Ca::new();
-    let directory = tempfile::tempdir().unwrap();
-    let path = |name: &str| directory.path().join(name);
-    std::fs::write(path("ca.pem"), ca.pem()).unwrap();
-    ca.issue(Odd { life: Some((3, 3600)), ..Odd::default() }).write(directory.path());
-    let identities = Identities::new(None);
-    let source = FileIdentity::new(path("cert.pem"), path("key.pem"), path("ca.pem"));
-    let task = run(&identities, source.poll_interval(Duration::from_secs(3600)));
-    until(&identities, "told", |identities| identities.status().error.is_some()).await;
+    let files = Files::new(Odd { life: Some((3, 3600)), ..Odd::default() });
+    let identities = &files.identities;
+    until(identities, "told", |identities| identities.status().error.is_some()).await;
     let error = identities.status().error.unwrap();
     assert!(error.contains("begins in"), "{error}");
-    until(&identities, "begun", |identities| serial(identities).is_some()).await;
+    until(identities, "begun", |identities| serial(identities).is_some()).await;
     assert_eq!((identities.status().error, identities.status().failures), (None, 1));
-    task.abort();
+    files.task.abort();
 }
 
 #[tokio::test]
 async fn each_reload_is_answered() {
-    let ca = Ca::new();
-    let directory = tempfile::tempdir().unwrap();
-    let path = |name: &str| directory.path().join(name);
-    std::fs::write(path("ca.pem"), ca.pem()).unwrap();
-    ca.issue(Odd::default()).write(directory.path());
-    let identities = Identities::new(None);
-    let source = FileIdentity::new(path("cert.pem"), path("key.pem"), path("ca.pem"));
-    let task = run(&identities, source.poll_interval(Duration::from_secs(3600)));
-    until(&identities, "there", |identities| serial(identities).is_some()).await;
-    let good = std::fs::read(path("key.pem")).unwrap();
-    std::fs::write(path("key.pem"), ca.issue(Odd::default()).key).unwrap();
-    until(&identities, "bad", |identities| identities.status().failures == 1).await;
+    let files = Files::new(Odd::default());
+    let identities = &files.identities;
+    until(identities, "there", |identities| serial(identities).is_some()).await;
+    let key = files.directory.path().join("key.pem");
+    let good = std::fs::read(&key).unwrap();
+    std::fs::write(&key, files.ca.issue(Odd::default()).key).unwrap();
+    until(identities, "bad", |identities| identities.status().failures == 1).await;
     // It is tried again after a second, two, four, and so on: each time it counts.
-    until(&identities, "bad again", |identities| identities.status().failures >= 2).await;
+    until(identities, "bad again", |identities| identities.status().failures >= 2).await;
     let failures = identities.status().failures;
     identities.reload();
-    until(&identities, "asked", |identities| identities.status().failures > failures).await;
-    std::fs::write(path("key.pem"), good).unwrap();
-    until(&identities, "mended", |identities| identities.status().error.is_none()).await;
-    task.abort();
+    until(identities, "asked", |identities| identities.status().failures > failures).await;
+    std::fs::write(&key, good).unwrap();
+    until(identities, "mended", |identities| identities.status().error.is_none()).await;
+    files.task.abort();
 }
 
 #[tokio::test]
