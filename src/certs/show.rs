@@ -70,9 +70,9 @@ fn human(name: &str, found: &[Inspected], neighbours: &[Fitting]) -> String {
 
 /// A certificate may say anything of itself.
 fn in_one_line(fact: &str) -> String {
-    let escaped = fact.chars().map(|letter| match letter.is_control() {
-        true => letter.escape_default().to_string(),
-        false => letter.to_string(),
+    let escaped = fact.chars().map(|letter| match letter {
+        '"' | '\'' | '\\' => letter.to_string(),
+        letter => letter.escape_debug().to_string(),
     });
     escaped.collect()
 }

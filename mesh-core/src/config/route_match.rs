@@ -13,7 +13,7 @@ use std::sync::Arc;
 /// The longest path to match, in bytes: as long as servers take a request line (RFC 9112 §3 asks for
 /// 8000).
 const LONGEST_PATH: usize = 8192;
-const PATHS: [&str; 4] = ["prefix", "path", "path_separated_prefix", "regex"];
+pub(super) const PATHS: [&str; 4] = ["prefix", "path", "path_separated_prefix", "regex"];
 /// What routes and policies may look at.
 pub(super) const CONDITIONS: &[Key] = &[
     key("prefix", Kind::Text, "The start of path and query."),

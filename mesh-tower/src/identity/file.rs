@@ -4,6 +4,7 @@
 //! together. As with configuration, what is bad for a moment is held and looked at again, and told only
 //! when it stays so (`source::reload`, pure); what is in force serves meanwhile.
 
+use super::chain::{Lists, Unlisted};
 use super::error::Part;
 use super::material::in_part;
 use super::{
@@ -13,10 +14,12 @@ use super::{
 use crate::clock;
 use crate::source::Rejected;
 use crate::source::read::{Reading, read};
-use crate::source::reload::{Read, Reload, Verdict};
+use crate::source::reload::Verdict::{Hold, Publish, Report, Restored, Unchanged};
+use crate::source::reload::{Read, Reload};
 use crate::source::watch_file::Watch;
 use futures_core::future::BoxFuture;
 use mesh_core::identity::RotationOptions;
+use rustls::pki_types::CertificateRevocationListDer;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -50,7 +53,8 @@ enum Holds {
 #[derive(Debug)]
 enum Fault {
     Files(Rejected),
-    Invalid(Arc<[PathBuf]>, InvalidIdentity),
+    /// And the lists of revoked certificates, as far as those can be used.
+    Invalid(Arc<[PathBuf]>, InvalidIdentity, Vec<CertificateRevocationListDer<'static>>),
 }
 
 /// What came of reading; `None`: this content was judged before.
@@ -151,6 +155,8 @@ impl FileIdentity {
         let happened = watch.happened();
         // Somebody waits for an answer; and what is bad may be good at another time.
         let (mut is_wanted, mut may_ripen) = (false, false);
+        // What was revoked since is in force without the rest.
+        let mut is_narrowed = false;
         loop {
             let (due, _) = reload.poll_timeout();
             tokio::select! {
@@ -166,6 +172,9 @@ impl FileIdentity {
             let (files, verifier, mut judged) = (Arc::clone(&files), sink.clone(), reload.judged());
             if is_wanted || may_ripen {
                 judged[1] = None;
+            }
+            if is_narrowed {
+                judged = [None; 2];
             }
             let job = spawn_blocking(move || {
                 let paths: Arc<[PathBuf]> =
@@ -190,17 +199,28 @@ impl FileIdentity {
             if let Some(after) = ripens {
                 reload.read_by(now + after);
             }
-            let was_wanted = is_wanted && verdict != Verdict::Hold;
+            let was_wanted = is_wanted && verdict != Hold;
             is_wanted &= !was_wanted;
+            if let (Report | Unchanged, Some(Err(Fault::Invalid(_, _, lists)))) = (verdict, &found)
+            {
+                is_narrowed |= sink.revoke(lists);
+            }
             match (verdict, found) {
-                (Verdict::Publish, Some(Ok(identity))) => sink.publish_verified(identity),
-                (Verdict::Report, Some(Err(fault))) => sink.failed(&fault),
-                (Verdict::Unchanged, Some(Err(fault))) if was_wanted => sink.failed(&fault),
-                (Verdict::Restored, _) => {
+                (Publish, Some(Ok(identity))) => {
+                    is_narrowed = false;
+                    sink.publish_verified(identity);
+                }
+                (Restored, Some(Ok(identity))) if is_narrowed => {
+                    is_narrowed = false;
+                    sink.publish_verified(identity);
+                }
+                (Report, Some(Err(fault))) => sink.failed(&fault),
+                (Unchanged, Some(Err(fault))) if was_wanted => sink.failed_again(&fault),
+                (Restored, _) => {
                     sink.restored();
                     sink.unchanged();
                 }
-                (Verdict::Unchanged, _) if was_wanted => sink.unchanged(),
+                (Unchanged, _) if was_wanted => sink.unchanged(),
                 _ => {}
             }
         }
@@ -221,9 +241,18 @@ impl FileIdentity {
             let material = self.material(texts.iter().map(|(_, text)| text.as_str()));
             material
                 .and_then(|material| verifier.verify(material))
-                .map_err(|error| Fault::Invalid(Arc::clone(paths), error))
+                .map_err(|error| Fault::Invalid(Arc::clone(paths), error, self.lists(&texts)))
         });
         (fingerprint, Some(found))
+    }
+
+    /// The lists of revoked certificates among these files; none, if one can't be used.
+    fn lists(&self, texts: &[(PathBuf, String)]) -> Vec<CertificateRevocationListDer<'static>> {
+        let files = self.files.iter().zip(texts).filter(|((holds, _), _)| *holds == Holds::Revoked);
+        let lists: Result<Vec<_>, _> =
+            files.map(|(_, (_, text))| revocation_lists(text.as_bytes())).collect();
+        let lists = lists.map(|lists| lists.concat()).unwrap_or_default();
+        if Lists::read(&lists, Unlisted::Good).is_ok() { lists } else { Vec::new() }
     }
 
     /// Of the texts of the files, in their order.
@@ -269,10 +298,11 @@ impl Fault {
     /// put right at any time.
     const fn ripens(&self) -> Option<Duration> {
         match self {
-            Self::Invalid(_, InvalidIdentity::NotYetValid { starts_in, .. }) => Some(*starts_in),
+            Self::Invalid(_, InvalidIdentity::NotYetValid { starts_in, .. }, _) => Some(*starts_in),
             Self::Invalid(
                 _,
                 InvalidIdentity::Expired { .. } | InvalidIdentity::Unverified { .. },
+                _,
             ) => Some(Duration::MAX),
             Self::Invalid(..) | Self::Files(_) => None,
         }
@@ -283,7 +313,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Files(rejected) => f.write_str(&rejected.diagnostics.join("; ")),
-            Self::Invalid(paths, error) => {
+            Self::Invalid(paths, error, _) => {
                 for (at, path) in paths.iter().enumerate() {
                     let comma = if at == 0 { "" } else { ", " };
                     write!(f, "{comma}{}", path.display())?;

@@ -23,6 +23,7 @@ use mesh_core::WallTime;
 use mesh_core::identity::rotation::Standing;
 use mesh_core::identity::{Rotation, RotationEvent, RotationOptions, SpiffeId, Validity};
 use parking_lot::Mutex;
+use rustls::pki_types::CertificateRevocationListDer;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -376,6 +377,31 @@ impl IdentitySink {
             tracing::warn!(target: "mesh::identity", "what is in force stays: {error}");
         }
         self.0.happens(Happened::Failure);
+    }
+
+    /// The same again, which was told.
+    pub(crate) fn failed_again(&self, error: &dyn fmt::Display) {
+        {
+            let mut state = self.0.0.state.lock();
+            state.failures += 1;
+            state.error = Some(error.to_string().into());
+        }
+        self.0.happens(Happened::Failure);
+    }
+
+    /// What these lists revoke is believed no more, although what came with them is not good: `true`, this is new.
+    pub(crate) fn revoke(&self, lists: &[CertificateRevocationListDer<'static>]) -> bool {
+        let Identities(shared) = &self.0;
+        let Some(trust) = shared.trust.load_full().filter(|trust| {
+            // Without lists there is nothing to add to what is in force.
+            !lists.is_empty() && *trust.revoked() != *lists
+        }) else {
+            return false;
+        };
+        tracing::info!(target: "mesh::identity", "new lists of revoked certificates are in force, without the rest");
+        let (roots, revoked) = (trust.roots().clone(), lists.into());
+        shared.trust.store(Some(Arc::new(Trust { roots, revoked })));
+        true
     }
 
     /// Waits until a renewal is wanted.

@@ -84,7 +84,10 @@ impl ServerTls {
         let inputs = Inputs::gather(policy, secrets, credentials, &self.files).await?;
         let before = self.made.lock().get(chain).cloned();
         let made = match before.filter(|made| made.inputs == inputs) {
-            Some(made) => made,
+            Some(made) => {
+                self.stays.lock().remove(chain);
+                made
+            }
             None => self.make(chain, inputs).await?,
         };
         made.in_time()?;
@@ -92,20 +95,16 @@ impl ServerTls {
     }
 
     /// Makes the TLS of `chain` anew. Files are replaced one after the other: what does not fit together, or is half
-    /// written, changes nothing.
+    /// written, changes nothing. But whom to believe changes without what is shown, and the other way round: a root that
+    /// was taken out, or a list, does not wait for a key.
     async fn make(
         &self,
         chain: &Arc<str>,
         inputs: Inputs,
     ) -> Result<Arc<ChainTls>, ServerTlsError> {
-        let wanted = inputs.clone();
-        // A new root store of the system is read from files.
-        let made = tokio::task::spawn_blocking(|| ChainTls::new(wanted)).await;
-        let error = match made.map_err(|error| unusable(&"TLS", &error))? {
+        let error = match self.try_make(chain, inputs.clone()).await {
             Ok(made) => {
-                let made = Arc::new(made);
                 self.stays.lock().remove(chain);
-                self.made.lock().insert(Arc::clone(chain), Arc::clone(&made));
                 return Ok(made);
             }
             Err(error) => error,
@@ -118,7 +117,27 @@ impl ServerTls {
         if self.stays.lock().insert(Arc::clone(chain), why.clone()).as_ref() != Some(&why) {
             tracing::warn!(target: "mesh::identity", %chain, "what is in force stays: {why}");
         }
+        for half in [inputs.shown_by(&before.inputs), before.inputs.shown_by(&inputs)] {
+            if half == before.inputs {
+                return Ok(before);
+            }
+            if let Ok(made) = self.try_make(chain, half).await {
+                return Ok(made);
+            }
+        }
         Ok(before)
+    }
+
+    async fn try_make(
+        &self,
+        chain: &Arc<str>,
+        inputs: Inputs,
+    ) -> Result<Arc<ChainTls>, ServerTlsError> {
+        // A new root store of the system is read from files.
+        let made = tokio::task::spawn_blocking(|| ChainTls::new(inputs)).await;
+        let made = Arc::new(made.map_err(|error| unusable(&"TLS", &error))??);
+        self.made.lock().insert(Arc::clone(chain), Arc::clone(&made));
+        Ok(made)
     }
 
     /// Forgets the chains that are not there any more.

@@ -192,7 +192,13 @@ impl Inputs {
             || matches!((&self.own, &other.own), (Own::Pem { .. }, Own::Pem { .. }));
         let trust = self.trust == other.trust
             || matches!((&self.trust, &other.trust), (Some(Trust::Pem(..)), Some(Trust::Pem(..))));
-        own && trust && self.policy == other.policy && self.san == other.san
+        let crl = self.crl.is_some() == other.crl.is_some();
+        own && trust && crl && self.policy == other.policy && self.san == other.san
+    }
+
+    /// What is shown by one, and whom to believe by the other.
+    pub(super) fn shown_by(&self, own: &Self) -> Self {
+        Self { own: own.own.clone(), ..self.clone() }
     }
 
     /// Gathers what `policy` needs now.

@@ -6,7 +6,7 @@
 use super::super::fields::Fields;
 use super::super::node::Node;
 use super::super::reader::Reader;
-use super::super::route_match::{self, CONDITIONS};
+use super::super::route_match::{self, CONDITIONS, PATHS};
 use super::super::shape::{Kind, Shape};
 use super::super::{code, node::Span};
 use crate::model::matcher::{HeaderMatcherKind, StringPattern};
@@ -64,7 +64,9 @@ pub(super) fn read(
             _ => Permission::And(all),
         }
     };
-    let (allowed, denied) = (of_grpc(wanted.grpc), of_grpc(wanted.grpc && !has_path));
+    // Without a path of its own beside it, `grpc` has named the path.
+    let is_service = has_path && fields.present(&PATHS).is_empty();
+    let (allowed, denied) = (of_grpc(wanted.grpc), of_grpc(wanted.grpc && !is_service));
     Some(PolicyMatch { allowed, denied })
 }
 

@@ -216,6 +216,16 @@ fn a_denied_service_is_denied_under_each_content_type() {
     }
 }
 
+/// Beside a path `grpc: true` is a condition like others.
+#[test]
+fn grpc_below_a_path_is_about_the_content_type() {
+    let text = "version: 1\ninbound: { a: { mtls: off, deny: [{ match: { grpc: true, prefix: /api } }],\n  allow: [{ from: anyone }] } }\n";
+    let update = read(text).update.unwrap();
+    let denied = "rbac_access_denied_matched_policy[deny[0]]";
+    check_of(&update, "a", "plaintext", ("POST /api/x content-type:application/grpc", denied));
+    check_of(&update, "a", "plaintext", ("POST /api/x content-type:application/json", "allowed"));
+}
+
 #[test]
 fn what_opens_a_port_is_told() {
     assert_eq!(

@@ -2,6 +2,7 @@
 
 use super::super::{
     FileIdentity, FixedIdentity, Identities, IdentitySource, InvalidIdentity, NoIdentity,
+    revocation_lists,
 };
 use super::ca::{Ca, Odd, Pair};
 use std::time::Duration;
@@ -182,6 +183,50 @@ async fn each_reload_is_answered() {
     std::fs::write(&key, good).unwrap();
     until(identities, "mended", |identities| identities.status().error.is_none()).await;
     files.task.abort();
+}
+
+/// Nobody is believed on because a key does not fit.
+#[tokio::test]
+async fn what_is_revoked_does_not_wait_for_the_rest() {
+    let (ca, directory) = (Ca::new(), tempfile::tempdir().unwrap());
+    let path = |name: &str| directory.path().join(name);
+    let put = |name: &str, text: &str| std::fs::write(path(name), text).unwrap();
+    let (ours, other) = (ca.issue(Odd::default()), ca.issue(Odd::default()));
+    let (nobody, somebody) = (ca.revoke(&[]), ca.revoke(&[&other]));
+    put("ca.pem", &ca.pem());
+    put("crl.pem", &nobody);
+    ours.write(directory.path());
+    let identities = Identities::new(None);
+    let source = FileIdentity::new(path("cert.pem"), path("key.pem"), path("ca.pem"))
+        .and_revoked(path("crl.pem"));
+    let task = run(&identities, source.poll_interval(Duration::from_millis(50)));
+    let believes = |lists: &str| {
+        let lists = revocation_lists(lists.as_bytes()).unwrap();
+        move |identities: &Identities| {
+            identities.trust().is_ok_and(|trust| *trust.revoked() == *lists)
+        }
+    };
+    until(&identities, "there", believes(&nobody)).await;
+    put("key.pem", &other.key);
+    until(&identities, "bad", |identities| identities.status().error.is_some()).await;
+    put("crl.pem", &somebody);
+    until(&identities, "revoked", believes(&somebody)).await;
+    assert!(identities.status().error.is_some() && identities.current().is_ok());
+    // A list that can't be used takes nothing back.
+    put("crl.pem", "half");
+    sleep(Duration::from_millis(500)).await;
+    assert!(believes(&somebody)(&identities));
+    put("crl.pem", &nobody);
+    put("key.pem", &ours.key);
+    until(&identities, "as before", believes(&nobody)).await;
+    assert_eq!(identities.status().error, None);
+    // And its own certificate, which nobody else is to show.
+    put("crl.pem", &ca.revoke(&[&ours]));
+    until(&identities, "own", |identities| {
+        identities.status().error.is_some() && !believes(&nobody)(identities)
+    })
+    .await;
+    task.abort();
 }
 
 #[tokio::test]

@@ -253,8 +253,9 @@ fn set_path(
         NormalizedPath::Redirect(path) => (path, true),
     };
     if redirects {
-        // Envoy: clients of gRPC follow nowhere. And what begins with two slashes is another host to all others.
-        if survey.grpc || path.starts_with("//") {
+        // Envoy: clients of gRPC follow nowhere. And what begins with two slashes is another host to all others, of
+        // either kind to browsers.
+        if survey.grpc || path.starts_with("//") || path.starts_with("/\\") {
             return Err(Refusal::Path(PathRefused::EscapedSlash));
         }
         return HeaderValue::try_from(path).ok().map(Some).ok_or(INVALID);

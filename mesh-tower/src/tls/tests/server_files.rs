@@ -67,6 +67,17 @@ async fn what_does_not_fit_together_changes_nothing() {
     let renewed = world.offered(&world.policy).await.unwrap();
     assert!(!Arc::ptr_eq(&renewed, &good));
 
+    // Whom to believe does not wait for a key: another root is in force under the certificate before.
+    let other = Ca::new("theirs");
+    put("cert.pem", &first.chain);
+    put("ca.pem", &other.pem());
+    let narrowed = world.offered(&world.policy).await.unwrap();
+    assert!(!Arc::ptr_eq(&narrowed, &renewed));
+    let again = world.offered(&world.policy).await.unwrap();
+    assert!(Arc::ptr_eq(&again, &narrowed), "it is made once");
+    put("cert.pem", &format!("{}\n\n", second.chain));
+    let renewed = world.offered(&world.policy).await.unwrap();
+
     put("ca.pem", &ca.pem()[..100]);
     let offered = world.offered(&world.policy).await.unwrap();
     assert!(Arc::ptr_eq(&offered, &renewed), "half of the roots is written");

@@ -79,13 +79,14 @@ async fn no_spelling_of_a_path_passes_a_policy() {
 async fn nobody_is_sent_where_he_cannot_or_should_not_go() {
     let mesh = mesh(listener(|http| {
         http.path.escaped_slashes = EscapedSlashes::UnescapeAndRedirect;
-        http.path.merge_slashes = false;
+        (http.path.merge_slashes, http.path.normalize) = (false, false);
     }));
     let (service, connection) = (echo(&mesh), connection(&mesh, Peer::Plaintext));
     for (text, expected) in [
         ("GET /a%2fb\nhost: a", "307"),
         ("GET /a%2fb\nhost: a\ncontent-type: application/grpc", "grpc 13 "),
         ("GET /%2fevil.example/x\nhost: a", "400"),
+        ("GET /%5cevil.example/x\nhost: a", "400"),
     ] {
         let told = ask(&service, &connection, text).await;
         assert!(told.starts_with(expected), "{text}: {told}");
