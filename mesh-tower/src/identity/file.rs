@@ -15,7 +15,7 @@ use crate::clock;
 use crate::source::Rejected;
 use crate::source::read::{Reading, read};
 use crate::source::reload::Verdict::{Hold, Publish, Report, Restored, Unchanged};
-use crate::source::reload::{Read, Reload};
+use crate::source::reload::{Read, Reload, Verdict};
 use crate::source::watch_file::Watch;
 use futures_core::future::BoxFuture;
 use mesh_core::identity::RotationOptions;
@@ -55,6 +55,17 @@ enum Fault {
     Files(Rejected),
     /// And the lists of revoked certificates, as far as those can be used.
     Invalid(Arc<[PathBuf]>, InvalidIdentity, Vec<CertificateRevocationListDer<'static>>),
+}
+
+/// What is left to be done by the next reading.
+#[derive(Debug, Default)]
+struct Owed {
+    /// Somebody waits for an answer.
+    answer: bool,
+    /// What is bad may be good at another time.
+    may_ripen: bool,
+    /// What was revoked since is in force without the rest.
+    is_narrowed: bool,
 }
 
 /// What came of reading; `None`: this content was judged before.
@@ -153,10 +164,7 @@ impl FileIdentity {
         let mut watch = Watch::new();
         let files = Arc::new(self);
         let happened = watch.happened();
-        // Somebody waits for an answer; and what is bad may be good at another time.
-        let (mut is_wanted, mut may_ripen) = (false, false);
-        // What was revoked since is in force without the rest.
-        let mut is_narrowed = false;
+        let mut owed = Owed::default();
         loop {
             let (due, _) = reload.poll_timeout();
             tokio::select! {
@@ -167,15 +175,10 @@ impl FileIdentity {
                     reload.handle_event(clock::now());
                     continue;
                 }
-                () = sink.wanted() => is_wanted = true,
+                () = sink.wanted() => owed.answer = true,
             }
-            let (files, verifier, mut judged) = (Arc::clone(&files), sink.clone(), reload.judged());
-            if is_wanted || may_ripen {
-                judged[1] = None;
-            }
-            if is_narrowed {
-                judged = [None; 2];
-            }
+            let judged = owed.judged(reload.judged());
+            let (files, verifier) = (Arc::clone(&files), sink.clone());
             let job = spawn_blocking(move || {
                 let paths: Arc<[PathBuf]> =
                     files.files.iter().map(|(_, path)| path.clone()).collect();
@@ -195,34 +198,11 @@ impl FileIdentity {
             let now = clock::now();
             let verdict = reload.handle_read(fingerprint, outcome, now);
             let ripens = found.as_ref().and_then(|found| found.as_ref().err()?.ripens());
-            may_ripen = ripens.is_some();
             if let Some(after) = ripens {
                 reload.read_by(now + after);
             }
-            let was_wanted = is_wanted && verdict != Hold;
-            is_wanted &= !was_wanted;
-            if let (Report | Unchanged, Some(Err(Fault::Invalid(_, _, lists)))) = (verdict, &found)
-            {
-                is_narrowed |= sink.revoke(lists);
-            }
-            match (verdict, found) {
-                (Publish, Some(Ok(identity))) => {
-                    is_narrowed = false;
-                    sink.publish_verified(identity);
-                }
-                (Restored, Some(Ok(identity))) if is_narrowed => {
-                    is_narrowed = false;
-                    sink.publish_verified(identity);
-                }
-                (Report, Some(Err(fault))) => sink.failed(&fault),
-                (Unchanged, Some(Err(fault))) if was_wanted => sink.failed_again(&fault),
-                (Restored, _) => {
-                    sink.restored();
-                    sink.unchanged();
-                }
-                (Unchanged, _) if was_wanted => sink.unchanged(),
-                _ => {}
-            }
+            owed.may_ripen = ripens.is_some();
+            owed.tell(&sink, verdict, found);
         }
     }
 
@@ -290,6 +270,44 @@ impl IdentitySource for FileIdentity {
         let mut options = RotationOptions::default();
         options.renew_at = None;
         options
+    }
+}
+
+impl Owed {
+    /// What need not be judged again, of what was judged before: in force, and reported.
+    const fn judged(&self, [in_force, reported]: [Option<u64>; 2]) -> [Option<u64>; 2] {
+        match self {
+            Self { is_narrowed: true, .. } => [None, None],
+            Self { answer: true, .. } | Self { may_ripen: true, .. } => [in_force, None],
+            Self { .. } => [in_force, reported],
+        }
+    }
+
+    /// Tells what a reading means.
+    fn tell(&mut self, sink: &IdentitySink, verdict: Verdict, found: Judged) {
+        let was_wanted = self.answer && verdict != Hold;
+        self.answer &= !was_wanted;
+        if let (Report | Unchanged, Some(Err(Fault::Invalid(_, _, lists)))) = (verdict, &found) {
+            self.is_narrowed |= sink.revoke(lists);
+        }
+        match (verdict, found) {
+            (Publish, Some(Ok(identity))) => {
+                self.is_narrowed = false;
+                sink.publish_verified(identity);
+            }
+            (Restored, Some(Ok(identity))) if self.is_narrowed => {
+                self.is_narrowed = false;
+                sink.publish_verified(identity);
+            }
+            (Report, Some(Err(fault))) => sink.failed(&fault),
+            (Unchanged, Some(Err(fault))) if was_wanted => sink.failed_again(&fault),
+            (Restored, _) => {
+                sink.restored();
+                sink.unchanged();
+            }
+            (Unchanged, _) if was_wanted => sink.unchanged(),
+            _ => {}
+        }
     }
 }
 
