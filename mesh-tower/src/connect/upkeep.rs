@@ -79,6 +79,8 @@ struct KeepAlive {
     silence: Watch,
     timeout: Duration,
     while_idle: bool,
+    /// Calls by the last look.
+    calls: u32,
     /// When the PING in flight was sent, and the reads by then.
     pinged: Option<(Instant, u32)>,
 }
@@ -102,6 +104,7 @@ impl Upkeep {
                     silence: Watch::new(interval, now),
                     timeout: options.keepalive_timeout,
                     while_idle: options.keepalive_while_idle,
+                    calls: 0,
                     pinged: None,
                 }
             }),
@@ -172,14 +175,17 @@ impl Upkeep {
 
 impl KeepAlive {
     fn due(&mut self, activity: Activity, now: Instant) -> Due {
-        let hold = !activity.busy && !self.while_idle;
-        let silent = self.silence.stood_still(activity.reads, hold, now);
+        // Calls may have come and ended between two looks, and silence goes on while there are none: whoever calls after a
+        // pause, and each time gives up before the interval is over, is told as well that nobody is there.
+        let calls = std::mem::replace(&mut self.calls, activity.calls) != activity.calls;
+        let asks = self.while_idle || activity.busy || calls;
+        let silent = self.silence.stood_still(activity.reads, false, now);
         match self.pinged {
             // Anything that arrived since proves life as well as the answer does.
             Some((_, reads)) if reads != activity.reads => self.pinged = None,
             Some((sent, _)) if now - sent >= self.timeout => return Due::Dead,
             Some(_) => {}
-            None if silent => {
+            None if silent && asks => {
                 self.pinged = Some((now, activity.reads));
                 return Due::Ping;
             }
@@ -274,6 +280,18 @@ mod tests {
         assert_eq!(run(options(true), None, |_| still(false)).await.1, Due::Ping);
         // Without calls in flight nobody asks, until there is one.
         let (at, due) = run(options(false), None, |at| still(at > 95.0)).await;
-        assert!(due == Due::Ping && (130.0..=145.0).contains(&at), "{at} {due:?}");
+        assert!(due == Due::Ping && (95.0..=105.0).contains(&at), "{at} {due:?}");
+        // Calls that end before anybody looks.
+        let short = |at: f64| Activity { busy: false, calls: (at / 15.0) as u32, reads: 0 };
+        let (at, due) = run(options(false), Some(Due::Ping), short).await;
+        assert!(due == Due::Dead && at <= 60.0, "{at} {due:?}");
+        // What is read in between says enough.
+        let read = |at: f64| Activity {
+            busy: false,
+            calls: (at / 15.0) as u32,
+            reads: (at / 20.0) as u32,
+        };
+        let quiet = tokio::time::timeout(Duration::from_secs(900), run(options(false), None, read));
+        assert!(quiet.await.is_err());
     }
 }

@@ -42,6 +42,10 @@ use tokio::time::{Instant, timeout_at};
 /// How much waits for a client on a stream of HTTP/2 (hyper's own: 400 KiB, of 200 streams 80 MB).
 const MAX_WAITS: usize = 64 * 1024;
 
+/// How much of what clients send may be here on a connection of HTTP/2 that nobody has read yet; on a stream it is hyper's
+/// own, 1 MiB. hyper allows both no more than that: then one request whose body is not read holds up all others.
+const UNREAD: u32 = 16 << 20;
+
 /// The least buffer that hyper takes for HTTP/1.1.
 const MIN_BUFFER: usize = 8192;
 
@@ -244,6 +248,7 @@ where
         // What is larger than its chain allows, and not twice as large, is answered by us, with a reason; the rest by h2.
         let heads = self.limits.max_header_bytes.saturating_mul(2);
         builder.max_header_list_size(heads).max_send_buf_size(MAX_WAITS);
+        builder.initial_connection_window_size(UNREAD);
         if service.identifies {
             builder.enable_connect_protocol();
         }

@@ -19,11 +19,16 @@ use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
-use tokio::time::Instant;
+use std::time::Duration;
+use tokio::time::{Instant, Sleep, sleep};
 
-/// hyper's defaults, so that both see the same throughput.
-const STREAM_WINDOW: u32 = 2 << 20;
-const CONNECTION_WINDOW: u32 = 5 << 20;
+/// How much of an answer may be here that nobody has read yet.
+const STREAM_WINDOW: u32 = 1 << 20;
+
+/// All that a window may be (RFC 9113 section 6.9.1). What is here and not read is bounded for each stream: were it for
+/// all of them together, a few answers that nobody reads would hold up those of everybody else.
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+
 const MAX_FRAME: u32 = 16 << 10;
 const SEND_BUFFER: usize = 1 << 20;
 
@@ -31,6 +36,9 @@ const SEND_BUFFER: usize = 1 << 20;
 /// ones are answered with resets, which `h2` counts over the connection's whole life and takes for an
 /// attack at 1024: with timeouts and hedging that would end a healthy connection, so that is off.
 const REMEMBERED_RESETS: usize = 1024;
+
+/// How long a connection that is closing may take to say so, to a peer that reads nothing, unless keep-alive says less.
+const CLOSING: Duration = Duration::from_secs(10);
 
 /// What `h2` reports as the peer's limit until its SETTINGS came; no peer can send this.
 const NO_SETTINGS: usize = usize::MAX - 1;
@@ -73,6 +81,7 @@ pub(in crate::connect) async fn handshake(
         gate,
         shared: Arc::clone(shared),
         upkeep,
+        closing: Closing::within(&settings.options),
     };
     Ok((handle, driver))
 }
@@ -115,6 +124,32 @@ pub(in crate::connect) struct Driver {
     reads: u32,
     shared: Arc<Shared>,
     upkeep: Option<Upkeep>,
+    closing: Closing,
+}
+
+/// The end of a connection without calls that takes no new ones: `h2` says GOAWAY, and waits until that is written.
+enum Closing {
+    /// Not yet, and how long it may take.
+    Within(Duration),
+    By(Pin<Box<Sleep>>),
+}
+
+impl Closing {
+    fn within(options: &ConnectionOptions) -> Self {
+        let answers = options.keepalive_timeout;
+        Self::Within(if answers.is_zero() { CLOSING } else { answers.min(CLOSING) })
+    }
+
+    /// Ready: it takes too long.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Self::Within(limit) = self {
+            *self = Self::By(Box::pin(sleep(*limit)));
+        }
+        match self {
+            Self::By(sleep) => sleep.as_mut().poll(cx),
+            Self::Within(_) => Poll::Pending,
+        }
+    }
 }
 
 impl Driver {
@@ -212,6 +247,10 @@ impl Future for Driver {
                 self.blame(&ended);
                 return Poll::Ready(());
             }
+        }
+        // Neither the pool nor a call has it any more.
+        if self.handle.strong_count() == 0 && self.closing.poll(cx).is_ready() {
+            self.gate.close();
         }
         self.retire_if_dead();
         self.poll_upkeep(cx);

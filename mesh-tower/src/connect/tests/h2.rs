@@ -307,6 +307,44 @@ async fn a_dead_peer_is_found_by_pings() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_dead_peer_is_found_by_calls_that_give_up_sooner() {
+    let server = dial(|_, mut io| async move {
+        raw::handshake(&mut io).await;
+        std::future::pending::<()>().await;
+    });
+    let bench = Bench::with(Protocol::Http2, server, Limits::default(), |settings| {
+        settings.options.keepalive_interval = Duration::from_secs(4);
+        settings.options.keepalive_timeout = Duration::from_secs(2);
+    });
+    for _ in 0..4 {
+        assert!(timeout(Duration::from_secs(2), bench.send(get("/"))).await.is_err());
+        sleep(Duration::from_secs(2)).await;
+    }
+    assert!(bench.limits.closed().contains(&CloseReason::KeepAlive), "{:?}", bench.limits.closed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_closes_does_not_wait_for_a_peer_that_reads_nothing() {
+    let (bench, call, io) = one_call_out().await;
+    let (sender, body) = channel();
+    let upload = bench.send(post("/echo", body));
+    // More than all buffers and windows hold.
+    for _ in 0..64 {
+        let piece = Bytes::from(vec![b'x'; 4 << 10]);
+        if timeout(Duration::from_secs(1), sender.send(Ok(Frame::data(piece)))).await.is_err() {
+            break;
+        }
+    }
+    drop((call, upload, sender));
+    bench.pool.drain();
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(bench.limits.open(), 1, "it may still take it");
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(bench.limits.open(), 0);
+    drop(io);
+}
+
+#[tokio::test(start_paused = true)]
 async fn pings_keep_a_slow_call() {
     let server = serving(
         |_| {},

@@ -112,6 +112,23 @@ async fn big_bodies_pass_both_ways() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn answers_that_nobody_reads_hold_up_no_others() {
+    let bench = Bench::new(Protocol::Http2, hyper_h2());
+    let mut unread = Vec::new();
+    for _ in 0..8 {
+        unread.push(bench.call(get("/big")).await.unwrap());
+    }
+    // All that comes has come.
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(bench.text(get("/")).await, "hello");
+    let big = bench.text(get("/big")).await;
+    assert_eq!((big.len(), bench.limits.open()), (10 << 20, 1));
+    for response in unread {
+        assert_eq!(text(response.into_body()).await.len(), 10 << 20);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_withheld_window_holds_the_body_back() {
     // The server takes the head and reads nothing: its window of 64 KiB fills up.
     let server = dial(|_, io| async move {

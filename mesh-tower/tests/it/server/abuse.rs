@@ -7,7 +7,7 @@ use bytes::Bytes;
 use h2::client::{Connection, SendRequest};
 use http::{Request, Response};
 use http_body::Frame;
-use http_body_util::StreamBody;
+use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Incoming;
 use mesh_core::model::HttpConnectionManager;
 use mesh_core::model::filter_chain::ConnectionTimeouts;
@@ -269,4 +269,38 @@ async fn who_only_costs_is_let_go() {
         assert_eq!(metric(&mesh, BROKEN, &[("reason", reason)]), 1);
         let _ended = bounded(reads).await.unwrap();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_that_nobody_reads_hold_up_no_others() {
+    let mesh = Mesh::builder().config(serving(vec![chain("plain", |_| {})])).build().unwrap();
+    let (client, io) = duplex(1 << 16);
+    let server = mesh.server("web");
+    let service = tower::service_fn(|request: Request<RequestBody<Incoming>>| async move {
+        if request.uri().path() == "/unread" {
+            std::future::pending::<()>().await;
+        }
+        let length = request.into_body().collect().await.unwrap().to_bytes().len();
+        Ok::<_, Infallible>(Response::new(MeshBody::full(length.to_string())))
+    });
+    tokio::spawn(async move { server.serve_connection(io, Ends::default(), service).await });
+    let (mut send, connection) = h2::client::handshake(client).await.unwrap();
+    tokio::spawn(connection);
+    let mut post = async |path| {
+        send = send.clone().ready().await.unwrap();
+        let request = Request::post(format!("http://x{path}")).body(()).unwrap();
+        send.send_request(request, false).unwrap()
+    };
+    let mut unread = Vec::new();
+    for _ in 0..8 {
+        let (response, mut body) = post("/unread").await;
+        body.send_data(Bytes::from(vec![b'x'; 2 << 20]), true).unwrap();
+        unread.push((response, body));
+    }
+    // All that may come has come.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (response, mut body) = post("/read").await;
+    body.send_data(Bytes::from(vec![b'x'; 3 << 20]), true).unwrap();
+    let mut answer = bounded(response).await.unwrap().into_body();
+    assert_eq!(answer.data().await.unwrap().unwrap(), (3 << 20).to_string());
 }
