@@ -6,8 +6,8 @@
 //!
 //! When to dial: as many attempts as the waiters need, `ceil(waiters / streams per connection)`, while
 //! the limits allow. When an attempt fails: the waiters that no other attempt will serve fail with it,
-//! oldest first; but while a usable connection is open they wait for that, and nothing is dialled again
-//! until something changes.
+//! oldest first, as in Envoy, also while a connection is open: it has no room for them, and may have none for long,
+//! while another endpoint may take what they hand back.
 
 use super::establish::Attempt;
 use super::h1::H1Connection;
@@ -304,11 +304,9 @@ impl Lanes {
     pub(super) fn attempt_failed(&mut self, kind: Kind, refusal: &Refusal, todo: &mut Todo) {
         let lane = self.lane(kind);
         lane.connecting -= 1;
-        if lane.usable == 0 {
-            let served = lane.connecting as usize * lane.per_connection.max(1) as usize;
-            let excess = lane.waiting.len().saturating_sub(served);
-            lane.fail_oldest(excess, refusal, todo);
-        }
+        let served = lane.connecting as usize * lane.per_connection.max(1) as usize;
+        let excess = lane.waiting.len().saturating_sub(served);
+        lane.fail_oldest(excess, refusal, todo);
     }
 
     pub(super) fn waiting(&self) -> usize {

@@ -244,6 +244,44 @@ async fn waiters_are_served_in_order_and_leave_their_place() {
     }
 }
 
+/// A server that listens no more once it has one connection.
+#[derive(Debug)]
+struct Once {
+    inner: Arc<dyn Connect>,
+    dialled: Arc<AtomicUsize>,
+}
+
+impl Connect for Once {
+    fn connect<'a>(&'a self, to: &'a Address) -> Connecting<'a> {
+        if self.dialled.fetch_add(1, Ordering::SeqCst) == 0 {
+            return self.inner.connect(to);
+        }
+        Box::pin(async { Err(std::io::ErrorKind::ConnectionRefused.into()) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_can_not_have_a_connection_does_not_wait_for_one_that_is_busy() {
+    for (protocol, inner) in [(Protocol::Http1, hyper_h1()), (Protocol::Http2, hyper_h2())] {
+        let dialled = Arc::new(AtomicUsize::new(0));
+        let once = Arc::new(Once { inner, dialled: Arc::clone(&dialled) });
+        let bench = Bench::with(protocol, once, Limits::default(), |settings| {
+            settings.options.max_concurrent_streams = 1;
+        });
+        let busy = bench.call(get("/")).await.unwrap();
+        for calls in 1..=5 {
+            // One attempt each: nobody is left over for whom the next would dial again.
+            let (failure, handed_back) = bench.fails(get("/")).await;
+            assert_eq!(failure, Failure::Connect(ConnectFailure::Refused), "{protocol:?}");
+            assert!(handed_back);
+            assert_eq!(dialled.load(Ordering::SeqCst), 1 + calls);
+        }
+        assert_eq!(bench.pool.connections().waiting, 0);
+        drop(busy.into_body().collect().await);
+        assert_eq!(bench.text(get("/")).await, "hello", "the one that is open still serves");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn phases_tell_who_waited_for_a_connection() {
     let slow = dial(|_, io| async move {
