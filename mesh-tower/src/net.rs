@@ -211,8 +211,8 @@ impl NetCluster {
     }
 }
 
-/// The part of a cluster's circuit breakers that is about connections, counted against the default
-/// priority: a connection serves calls of both.
+/// The part of a cluster's circuit breakers that is about connections, which are counted against the default
+/// priority: a connection serves calls of both. Who waits for one counts against his own.
 #[derive(Debug)]
 struct ClusterLimits {
     breaker: Arc<Breaker>,
@@ -253,12 +253,12 @@ impl PoolLimits for ClusterLimits {
         self.cells.connection_closed(reason);
     }
 
-    fn try_pending(&self) -> bool {
-        self.breaker.try_acquire(RoutingPriority::Default, Resource::Pending).is_ok()
+    fn try_pending(&self, priority: RoutingPriority) -> bool {
+        self.breaker.try_acquire(priority, Resource::Pending).is_ok()
     }
 
-    fn release_pending(&self) {
-        self.breaker.release(RoutingPriority::Default, Resource::Pending);
+    fn release_pending(&self, priority: RoutingPriority) {
+        self.breaker.release(priority, Resource::Pending);
     }
 }
 

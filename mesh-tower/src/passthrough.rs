@@ -18,7 +18,7 @@ use http::header::HOST;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Uri};
 use mesh_core::egress::{CompiledEgress, EgressVerdict};
-use mesh_core::model::{Address, ConnectionOptions, TlsPolicy};
+use mesh_core::model::{Address, ConnectionOptions, RoutingPriority, TlsPolicy};
 use mesh_core::outcome::{ConnectFailure, Failure, Overflow, ProtocolFailure};
 use mesh_core::update::UnknownHosts;
 use parking_lot::Mutex;
@@ -84,7 +84,7 @@ impl Passthrough {
             *request.uri_mut() = uri;
         }
         match self.origin(&request, egress) {
-            Ok(origin) => Ok(origin.pool.open(&origin.settings, request)),
+            Ok(origin) => Ok(origin.pool.open(&origin.settings, request, RoutingPriority::Default)),
             Err(failure) => Err(unsent(failure, request)),
         }
     }
@@ -278,8 +278,8 @@ impl PoolLimits for Unlimited {
     fn connection_opened(&self, _: &Security, _: &Arc<AtomicU64>) {}
     fn connection_failed(&self, _: ConnectFailure) {}
     fn connection_closed(&self, _: CloseReason) {}
-    fn try_pending(&self) -> bool {
+    fn try_pending(&self, _: RoutingPriority) -> bool {
         true
     }
-    fn release_pending(&self) {}
+    fn release_pending(&self, _: RoutingPriority) {}
 }

@@ -44,7 +44,7 @@ impl Leaf for Transport {
     type Future = TransportFuture;
 
     fn send(&self, to: &InFlight<Net>, request: Request<MeshBody>) -> TransportFuture {
-        TransportFuture(State::Sending(to.endpoint().attached().send(request)))
+        TransportFuture(State::Sending(to.endpoint().attached().send(request, to.priority())))
     }
 
     fn passthrough(

@@ -11,7 +11,11 @@ use crate::model::cluster::RetryConcurrency;
 use crate::model::{CircuitBreakers, RetryBudgetPolicy, Thresholds};
 
 const THRESHOLD_KEYS: &[Key] = &[
-    key("max_connections", Kind::U32, "Open connections. Default 1024."),
+    key(
+        "max_connections",
+        Kind::U32,
+        "Open connections, which serve routes of both priorities: those of `default` count. Default 1024.",
+    ),
     key("max_pending_requests", Kind::U32, "Calls that wait for a connection. Default 1024."),
     key("max_requests", Kind::U32, "Attempts in flight. Default 1024."),
     key("max_retries", Kind::U32, "Retries in flight. Default only the retry budget."),

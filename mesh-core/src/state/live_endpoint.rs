@@ -200,6 +200,12 @@ impl<A: Attach> InFlight<A> {
         &self.endpoint
     }
 
+    /// Whose limits count it.
+    #[must_use]
+    pub const fn priority(&self) -> RoutingPriority {
+        self.priority
+    }
+
     /// The route and cluster that the attempt belongs to.
     #[must_use]
     pub const fn target(&self) -> &Arc<Target<A>> {

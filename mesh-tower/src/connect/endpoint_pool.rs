@@ -7,7 +7,7 @@ use super::{Kind, PoolSettings, Speaks};
 use crate::MeshBody;
 use crate::observe::events::CloseReason;
 use http::Request;
-use mesh_core::model::Address;
+use mesh_core::model::{Address, RoutingPriority};
 use std::fmt;
 use std::ops::{ControlFlow, Deref};
 use std::sync::Arc;
@@ -56,37 +56,45 @@ impl EndpointPool {
     /// The head and what is there of the body are sent in this very call when there is room. A body
     /// that is not done then goes on by a task of its own, whether the response is polled or not.
     pub(crate) fn send(&self, settings: &Arc<PoolSettings>, request: Request<MeshBody>) -> Sending {
-        self.send_by(settings.speaks, || settings, request)
+        self.send_by(settings.speaks, || settings, request, RoutingPriority::Default)
     }
 
     /// As [`send`](Self::send) with settings that are asked for only when there is no stream of HTTP/2 at once:
-    /// they are for connections that are made. `speaks` is theirs, or was a moment ago.
+    /// they are for connections that are made. `speaks` is theirs, or was a moment ago; `priority` says who counts it while it
+    /// waits.
     pub(crate) fn send_by<S>(
         &self,
         speaks: Speaks,
         settings: impl FnOnce() -> S,
         request: Request<MeshBody>,
+        priority: RoutingPriority,
     ) -> Sending
     where
         S: Deref<Target = Arc<PoolSettings>>,
     {
-        let (request, moves) = match speaks.lane(&self.shared, &request) {
-            Some(Kind::H2) => match Sending::at_once(&self.shared, request) {
+        let asking = Sending::first(priority);
+        let (request, asking) = match speaks.lane(&self.shared, &request) {
+            Some(Kind::H2) => match Sending::at_once(&self.shared, request, asking) {
                 ControlFlow::Break(sending) => return sending,
                 ControlFlow::Continue(kept) => kept,
             },
-            Some(Kind::H1) | None => (request, 0),
+            Some(Kind::H1) | None => (request, asking),
         };
         let settings = settings();
         match settings.speaks.lane(&self.shared, &request) {
-            Some(kind) => Sending::asking(kind, &self.shared, &settings, request, moves),
+            Some(kind) => Sending::asking(kind, &self.shared, &settings, request, asking),
             None => Sending::not_http(request),
         }
     }
 
     /// Makes a connection of the caller's own, in the runtime of who polls it. `request` comes back when there is none.
-    pub(crate) fn open(&self, settings: &Arc<PoolSettings>, request: Request<MeshBody>) -> Opening {
-        own::open(Arc::clone(&self.shared), Arc::clone(settings), request)
+    pub(crate) fn open(
+        &self,
+        settings: &Arc<PoolSettings>,
+        request: Request<MeshBody>,
+        priority: RoutingPriority,
+    ) -> Opening {
+        own::open(Arc::clone(&self.shared), Arc::clone(settings), request, priority)
     }
 
     /// The endpoint is gone: no new calls, waiting ones come back unsent, connections end with their

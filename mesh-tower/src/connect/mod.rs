@@ -124,10 +124,10 @@ pub(crate) trait PoolLimits: Send + Sync + fmt::Debug {
     fn connection_failed(&self, why: ConnectFailure);
     /// A connection that was usable ended.
     fn connection_closed(&self, reason: CloseReason);
-    /// Takes a place to wait; `false` when `max_pending_requests` is reached.
-    fn try_pending(&self) -> bool;
+    /// Takes a place to wait among calls of `priority`; `false` when their `max_pending_requests` is reached.
+    fn try_pending(&self, priority: model::RoutingPriority) -> bool;
     /// Gives the place back.
-    fn release_pending(&self);
+    fn release_pending(&self, priority: model::RoutingPriority);
 }
 
 /// Why there is no response head.

@@ -23,6 +23,7 @@ use crate::MeshBody;
 use crate::tcp::Proxied;
 use bytes::Bytes;
 use http::{Extensions, Method, Request, Response, Version};
+use mesh_core::model::RoutingPriority;
 use mesh_core::outcome::{ConnectFailure, Failure, Overflow};
 use std::future::Future;
 use std::pin::Pin;
@@ -62,18 +63,18 @@ impl Drop for OwnPermit {
 }
 
 /// A place among those that wait for a connection.
-struct Pending<'a>(&'a dyn PoolLimits);
+struct Pending<'a>(&'a dyn PoolLimits, RoutingPriority);
 
 impl<'a> Pending<'a> {
-    fn take(limits: &'a dyn PoolLimits) -> Result<Self, Refusal> {
+    fn take(limits: &'a dyn PoolLimits, priority: RoutingPriority) -> Result<Self, Refusal> {
         let overflow = || Refusal::new(Failure::Overflow(Overflow::Pending));
-        limits.try_pending().then(|| Self(limits)).ok_or_else(overflow)
+        limits.try_pending(priority).then(|| Self(limits, priority)).ok_or_else(overflow)
     }
 }
 
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
-        self.0.release_pending();
+        self.0.release_pending(self.1);
     }
 }
 
@@ -82,14 +83,15 @@ pub(super) fn open(
     shared: Arc<Shared>,
     settings: Arc<PoolSettings>,
     request: Request<MeshBody>,
+    priority: RoutingPriority,
 ) -> Opening {
     Box::pin(async move {
         let bytes = *request.method() == Method::CONNECT;
         // HTTP/2 has no way to hand a connection over: a stream of it is as good.
         if !bytes && settings.speaks == Speaks::Http2 {
-            return own_h2::ask(&shared, &settings, request).await;
+            return own_h2::ask(&shared, &settings, request, priority).await;
         }
-        let purpose = Purpose { bytes, preface: preface(&settings, &request) };
+        let purpose = Purpose { bytes, preface: preface(&settings, &request), priority };
         match establish_in_limits(&shared, &settings, &purpose).await {
             Err(refusal) => Err(SendError::refused(refusal, request)),
             Ok((stream, Took { connect, tls })) => {
@@ -110,6 +112,8 @@ struct Purpose {
     bytes: bool,
     /// What it begins with, before anything else.
     preface: Bytes,
+    /// Who counts it while it is made.
+    priority: RoutingPriority,
 }
 
 /// Who connects, where the cluster's endpoints want to be told.
@@ -140,7 +144,7 @@ async fn establish(
     settings: &PoolSettings,
     purpose: &Purpose,
 ) -> Result<(Raw, Took), Refusal> {
-    let _pending = Pending::take(&*settings.limits)?;
+    let _pending = Pending::take(&*settings.limits, purpose.priority)?;
     let begun = Instant::now();
     let connecting = timeout(settings.options.connect_timeout, connect(shared, settings, purpose));
     let timed_out = |_| Err(Refusal::connect(ConnectFailure::Timeout));

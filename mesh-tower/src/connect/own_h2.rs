@@ -13,6 +13,7 @@ use h2::ext::Protocol;
 use http::request::Parts;
 use http::{Request, Version};
 use http_body::{Body, Frame, SizeHint};
+use mesh_core::model::RoutingPriority;
 use mesh_core::outcome::{Failure, ProtocolFailure};
 use mesh_core::proxy::upgrade::Extends;
 use std::convert::Infallible;
@@ -36,6 +37,7 @@ pub(super) async fn ask(
     shared: &Arc<Shared>,
     settings: &Arc<PoolSettings>,
     request: Request<MeshBody>,
+    priority: RoutingPriority,
 ) -> Result<Opened, SendError> {
     let (parts, body) = request.into_parts();
     if !body.is_end_stream() {
@@ -50,7 +52,7 @@ pub(super) async fn ask(
     asking.extensions.insert(Protocol::from(extends.protocol()));
     let ((writes, pieces), (sends, sent_all)) = (mpsc::channel(PIECES), oneshot::channel());
     let asking = Request::from_parts(asking, MeshBody::new(Written { pieces, _sends: sends }));
-    let mut sending = pin!(Sending::over_h2(shared, settings, asking));
+    let mut sending = pin!(Sending::over_h2(shared, settings, asking, Sending::first(priority)));
     let sent = sending.as_mut().await;
     let Phases { connect, tls, .. } = sending.phases().unwrap_or_default();
     let response = sent.map_err(|error| SendError {

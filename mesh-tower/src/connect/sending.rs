@@ -8,6 +8,7 @@ use super::shared::{Place, Shared, Ticket};
 use super::{Kind, PoolSettings, SendError};
 use crate::MeshBody;
 use http::{Request, Response};
+use mesh_core::model::RoutingPriority;
 use mesh_core::outcome::{Failure, Processed, ProtocolFailure, ResetReason};
 use std::future::Future;
 use std::ops::ControlFlow;
@@ -21,6 +22,21 @@ use tokio::time::Instant;
 /// How often a call is put on another connection because the one it got was closing. A server that
 /// closes every connection at once is its endpoint's failure in the end.
 const MAX_MOVES: u8 = 3;
+
+/// How a call asks for a connection.
+#[derive(Clone, Copy)]
+pub(super) struct Asking {
+    /// Who counts it while it waits.
+    priority: RoutingPriority,
+    /// How many connections it was put on before.
+    moves: u8,
+}
+
+impl Asking {
+    const fn once_more(self) -> Self {
+        Self { moves: self.moves + 1, ..self }
+    }
+}
 
 /// The future of one attempt. Dropping it cancels the attempt, and frees all that it holds.
 ///
@@ -43,7 +59,7 @@ pub(crate) struct Phases {
 
 enum State {
     H2(Started),
-    H1 { call: InFlight, moves: u8 },
+    H1 { call: InFlight, asking: Asking },
     Waiting(Box<Waiting>),
     Failed(Box<SendError>),
     Done,
@@ -56,19 +72,27 @@ struct Waiting {
     // Dropped after the receiver, which gives an unused grant back.
     ticket: Ticket,
     since: Instant,
-    moves: u8,
+    asking: Asking,
 }
 
 impl Sending {
-    /// Sends the request on a connection of HTTP/2 with room; else it comes back, with how many it was put on.
+    /// A call that was put on no connection yet.
+    pub(super) const fn first(priority: RoutingPriority) -> Asking {
+        Asking { priority, moves: 0 }
+    }
+
+    /// Sends the request on a connection of HTTP/2 with room; else it comes back.
     pub(super) fn at_once(
         shared: &Shared,
         request: Request<MeshBody>,
-    ) -> ControlFlow<Self, (Request<MeshBody>, u8)> {
-        let Some(lease) = shared.lease() else { return ControlFlow::Continue((request, 0)) };
+        asking: Asking,
+    ) -> ControlFlow<Self, (Request<MeshBody>, Asking)> {
+        let Some(lease) = shared.lease() else { return ControlFlow::Continue((request, asking)) };
         let state = match lease.start(request) {
             Ok(started) => State::H2(started),
-            Err(NotStarted::Gone(request)) => return ControlFlow::Continue((*request, 1)),
+            Err(NotStarted::Gone(request)) => {
+                return ControlFlow::Continue((*request, asking.once_more()));
+            }
             Err(NotStarted::Failed(error)) => State::Failed(Box::new(error)),
         };
         ControlFlow::Break(Self { state, phases: None })
@@ -79,24 +103,25 @@ impl Sending {
         shared: &Arc<Shared>,
         settings: &Arc<PoolSettings>,
         request: Request<MeshBody>,
+        asking: Asking,
     ) -> Self {
-        match Self::at_once(shared, request) {
+        match Self::at_once(shared, request, asking) {
             ControlFlow::Break(sending) => sending,
-            ControlFlow::Continue((request, moves)) => {
-                Self::asking(Kind::H2, shared, settings, request, moves)
+            ControlFlow::Continue((request, asking)) => {
+                Self::asking(Kind::H2, shared, settings, request, asking)
             }
         }
     }
 
-    /// Asks the pool for a connection; the request was put on `moves` of them before.
+    /// Asks the pool for a connection.
     pub(super) fn asking(
         kind: Kind,
         shared: &Arc<Shared>,
         settings: &Arc<PoolSettings>,
         request: Request<MeshBody>,
-        moves: u8,
+        asking: Asking,
     ) -> Self {
-        Self { state: State::ask(kind, shared, settings, request, moves), phases: None }
+        Self { state: State::ask(kind, shared, settings, request, asking), phases: None }
     }
 
     /// The cluster speaks bytes, not HTTP.
@@ -124,18 +149,18 @@ impl State {
         shared: &Arc<Shared>,
         settings: &Arc<PoolSettings>,
         request: Request<MeshBody>,
-        moves: u8,
+        asking: Asking,
     ) -> Self {
-        if moves > MAX_MOVES {
+        if asking.moves > MAX_MOVES {
             let (reason, processed) = (ResetReason::GoAway, Processed::No);
             let error = SendError::new(Failure::Reset { reason, processed });
             return Self::Failed(Box::new(error.with_request(request)));
         }
-        match shared.ask(kind, settings) {
-            Place::Granted(grant) => Self::send(grant, shared, settings, request, moves),
+        match shared.ask(kind, settings, asking.priority) {
+            Place::Granted(grant) => Self::send(grant, shared, settings, request, asking),
             Place::Queued(ticket, receiver) => {
                 let since = Instant::now();
-                Self::Waiting(Box::new(Waiting { request, receiver, ticket, since, moves }))
+                Self::Waiting(Box::new(Waiting { request, receiver, ticket, since, asking }))
             }
             Place::Refused(refusal) => Self::Failed(Box::new(SendError::refused(refusal, request))),
         }
@@ -146,22 +171,22 @@ impl State {
         shared: &Arc<Shared>,
         settings: &Arc<PoolSettings>,
         request: Request<MeshBody>,
-        moves: u8,
+        asking: Asking,
     ) -> Self {
         match grant {
             Grant::H2(lease) => match lease.start(request) {
                 Ok(started) => Self::H2(started),
                 Err(NotStarted::Gone(request)) => {
-                    Self::ask(Kind::H2, shared, settings, *request, moves + 1)
+                    Self::ask(Kind::H2, shared, settings, *request, asking.once_more())
                 }
                 Err(NotStarted::Failed(error)) => Self::Failed(Box::new(error)),
             },
             Grant::H1(checkout) => match checkout.take() {
                 Some(connection) => match connection.start(request) {
-                    Ok(call) => Self::H1 { call, moves },
+                    Ok(call) => Self::H1 { call, asking },
                     Err(error) => Self::Failed(Box::new(error)),
                 },
-                None => Self::ask(Kind::H1, shared, settings, request, moves + 1),
+                None => Self::ask(Kind::H1, shared, settings, request, asking.once_more()),
             },
         }
     }
@@ -170,7 +195,7 @@ impl State {
 impl Waiting {
     /// What follows from the pool's answer.
     fn answered(self, answer: Option<Answer>) -> (State, Option<Box<Phases>>) {
-        let Self { request, ticket, since, moves, .. } = self;
+        let Self { request, ticket, since, asking, .. } = self;
         match answer {
             Some(Ok(granted)) => {
                 let waited = since.elapsed();
@@ -178,7 +203,7 @@ impl Waiting {
                 let connect = granted.took.connect.min(waited.saturating_sub(tls));
                 let phases = Phases { waited, connect, tls };
                 let (shared, settings) = (ticket.shared(), ticket.settings());
-                let state = State::send(granted.grant, shared, settings, request, moves);
+                let state = State::send(granted.grant, shared, settings, request, asking);
                 (state, Some(Box::new(phases)))
             }
             Some(Err(refusal)) => (State::refused(refusal, request), None),
@@ -194,10 +219,10 @@ impl State {
     }
 
     /// A stale connection failed before anything was sent: another one, once.
-    fn after_h1(failed: h1::Failed, moves: u8) -> Self {
+    fn after_h1(failed: h1::Failed, asking: Asking) -> Self {
         match failed {
-            h1::Failed::Stale { request, shared, settings, .. } if moves == 0 => {
-                Self::ask(Kind::H1, &shared, &settings, *request, 1)
+            h1::Failed::Stale { request, shared, settings, .. } if asking.moves == 0 => {
+                Self::ask(Kind::H1, &shared, &settings, *request, asking.once_more())
             }
             h1::Failed::Stale { request, error, .. } => {
                 Self::Failed(Box::new(SendError::unsent(error, *request)))
@@ -218,12 +243,12 @@ impl Future for Sending {
                     self.state = State::Done;
                     return Poll::Ready(ended);
                 }
-                State::H1 { call, moves } => match ready!(call.poll(cx)) {
+                State::H1 { call, asking } => match ready!(call.poll(cx)) {
                     Ok(response) => {
                         self.state = State::Done;
                         return Poll::Ready(Ok(response));
                     }
-                    Err(failed) => State::after_h1(failed, *moves),
+                    Err(failed) => State::after_h1(failed, *asking),
                 },
                 State::Waiting(waiting) => {
                     let answer = ready!(Pin::new(&mut waiting.receiver).poll(cx)).ok();

@@ -8,7 +8,7 @@ use super::lanes::{Answer, Grant, Lanes, Refusal, Todo, Took};
 use super::{Kind, PoolSettings};
 use crate::observe::events::CloseReason;
 use arc_swap::ArcSwapOption;
-use mesh_core::model::Address;
+use mesh_core::model::{Address, RoutingPriority};
 use mesh_core::outcome::{Failure, Overflow};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 pub(super) struct Ticket {
     kind: Kind,
     number: u64,
+    priority: RoutingPriority,
     shared: Arc<Shared>,
     settings: Arc<PoolSettings>,
 }
@@ -36,7 +37,7 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.shared.dequeue(self.kind, self.number);
-        self.settings.limits.release_pending();
+        self.settings.limits.release_pending(self.priority);
     }
 }
 
@@ -134,7 +135,12 @@ impl Shared {
     // === Waiting ===
 
     /// Asks for a connection, at the end of the queue if there is no room.
-    pub(super) fn ask(self: &Arc<Self>, kind: Kind, settings: &Arc<PoolSettings>) -> Place {
+    pub(super) fn ask(
+        self: &Arc<Self>,
+        kind: Kind,
+        settings: &Arc<PoolSettings>,
+        priority: RoutingPriority,
+    ) -> Place {
         if kind == Kind::H2 {
             self.retire_dead();
         }
@@ -146,7 +152,7 @@ impl Shared {
             }
             let lanes = lanes.get_or_insert_with(|| Box::new(Lanes::new(settings)));
             lanes.use_settings(settings);
-            self.place(lanes, kind, settings, &mut todo)
+            self.place(lanes, (kind, priority), settings, &mut todo)
         };
         todo.run();
         place
@@ -155,7 +161,7 @@ impl Shared {
     fn place(
         self: &Arc<Self>,
         lanes: &mut Lanes,
-        kind: Kind,
+        (kind, priority): (Kind, RoutingPriority),
         settings: &Arc<PoolSettings>,
         todo: &mut Todo,
     ) -> Place {
@@ -174,13 +180,13 @@ impl Shared {
         if let Some(grant) = free {
             return Place::Granted(grant);
         }
-        if !settings.limits.try_pending() {
+        if !settings.limits.try_pending(priority) {
             return Place::Refused(Refusal::new(Failure::Overflow(Overflow::Pending)));
         }
         let (number, receiver) = lanes.enqueue(kind);
         self.recount(lanes);
         let (shared, settings) = (Arc::clone(self), Arc::clone(settings));
-        let ticket = Ticket { kind, number, shared, settings };
+        let ticket = Ticket { kind, number, priority, shared, settings };
         self.dial(lanes, kind, todo);
         Place::Queued(ticket, receiver)
     }

@@ -9,7 +9,7 @@ use crate::MeshBody;
 use crate::connect::{EndpointPool, Opening, PoolSettings, Sending, Speaks};
 use arc_swap::{ArcSwap, Guard};
 use http::Request;
-use mesh_core::model::{Address, TlsPolicy};
+use mesh_core::model::{Address, RoutingPriority, TlsPolicy};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -85,13 +85,13 @@ impl NetEndpoint {
     }
 
     /// As [`EndpointPool::open`].
-    pub(crate) fn open(&self, request: Request<MeshBody>) -> Opening {
-        self.pool.open(&self.settings(), request)
+    pub(crate) fn open(&self, request: Request<MeshBody>, priority: RoutingPriority) -> Opening {
+        self.pool.open(&self.settings(), request, priority)
     }
 
     /// As [`EndpointPool::send_by`].
-    pub(crate) fn send(&self, request: Request<MeshBody>) -> Sending {
+    pub(crate) fn send(&self, request: Request<MeshBody>, priority: RoutingPriority) -> Sending {
         let speaks = Speaks::of_byte(self.way.speaks.load(Ordering::Relaxed));
-        self.pool.send_by(speaks, || self.settings(), request)
+        self.pool.send_by(speaks, || self.settings(), request, priority)
     }
 }

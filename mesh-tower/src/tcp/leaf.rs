@@ -34,7 +34,7 @@ impl Leaf for OwnLeaf {
     type Future = Connecting;
 
     fn send(&self, to: &InFlight<Net>, request: Request<MeshBody>) -> Connecting {
-        Connecting(State::Opening(to.endpoint().attached().open(request)))
+        Connecting(State::Opening(to.endpoint().attached().open(request, to.priority())))
     }
 
     fn passthrough(&self, request: Request<MeshBody>, egress: &Arc<CompiledEgress>) -> Connecting {

@@ -7,9 +7,14 @@ use crate::fixture::{
 use crate::retry::retry;
 use crate::wire::{Act, channel, data, scripted};
 use http_body_util::BodyExt;
-use mesh_core::model::{Cluster, RetryOn, RoutingPriority, Thresholds};
+use mesh_core::model::{
+    Address, Cluster, ClusterLoadAssignment, Domain, Endpoint, ForwardAction, PathMatcher, RetryOn,
+    Route, RoutingPriority, Thresholds, VirtualHost,
+};
+use mesh_core::update::ConfigUpdate;
 use mesh_tower::Mesh;
 use mesh_tower::testing::MemoryNetwork;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
@@ -55,7 +60,7 @@ async fn calls_beyond_max_requests_are_refused_and_a_dropped_call_makes_room() {
 async fn a_call_counts_until_its_body_ends() {
     let network = MemoryNetwork::new();
     let (sender, body) = channel();
-    let body = std::sync::Arc::new(parking_lot::Mutex::new(Some(body)));
+    let body = Arc::new(parking_lot::Mutex::new(Some(body)));
     network.serve_fn(at(1), move |_| {
         let body = body.lock().take().unwrap_or_default();
         async move { http::Response::new(body) }
@@ -86,6 +91,45 @@ async fn priorities_have_limits_of_their_own() {
     eventually("it is out", || metric(&high, "mesh_attempts_active", &[]) == 1).await;
     held.abort();
     assert!(outcome(&high, over_h2(get("/"))).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn priorities_wait_in_places_of_their_own() {
+    for h2 in [true, false] {
+        let network = MemoryNetwork::new();
+        let server = network.serve_fn(at(1), |_| async { reply(200, "") });
+        server.hang();
+        let cluster = cluster(|cluster| {
+            cluster.circuit_breakers.default.max_pending_requests = 1;
+            cluster.circuit_breakers.high.max_pending_requests = 2;
+        });
+        let forward = |priority| {
+            let mut action = ForwardAction::to(Arc::clone(&cluster.name));
+            action.priority = priority;
+            action
+        };
+        let everyday = Route::forward(forward(RoutingPriority::Default));
+        let mut high = Route::forward(forward(RoutingPriority::High));
+        high.matcher.path = PathMatcher::Path("/high".into());
+        let host = VirtualHost::new("any", vec![Domain::Any]).route(high).route(everyday);
+        let endpoints = ClusterLoadAssignment::of([Endpoint::new(Address::from(at(1)))]);
+        let update = ConfigUpdate::in_code().virtual_host(host).assigned(cluster, Some(endpoints));
+        let mesh = mesh(&network, update);
+        let out = |n| metric(&mesh, "mesh_attempts_active", &[]) == n;
+        let mut held = vec![spawn(&mesh, "/", h2)];
+        eventually("one waits", || out(1)).await;
+        held.extend([spawn(&mesh, "/high", h2), spawn(&mesh, "/high", h2)]);
+        eventually("all wait", || out(3)).await;
+        for path in ["/", "/high"] {
+            let refused = bounded(spawn(&mesh, path, h2)).await.unwrap();
+            assert_eq!(refused, Err("overflow_pending".to_owned()), "{path}, h2: {h2}");
+        }
+        server.accept();
+        for call in held {
+            assert!(bounded(call).await.unwrap().is_ok());
+        }
+        idle(&mesh).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -17,7 +17,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use mesh_core::model::{Address, ConnectionOptions, Protocol, TlsPolicy};
+use mesh_core::model::{Address, ConnectionOptions, Protocol, RoutingPriority, TlsPolicy};
 use mesh_core::outcome::{ConnectFailure, Overflow, Processed, ProtocolFailure, ResetReason};
 use parking_lot::Mutex;
 use std::convert::Infallible;
@@ -101,11 +101,11 @@ impl PoolLimits for Limits {
         self.closed.lock().push(reason);
     }
 
-    fn try_pending(&self) -> bool {
+    fn try_pending(&self, _: RoutingPriority) -> bool {
         take(&self.pending, self.max_pending)
     }
 
-    fn release_pending(&self) {
+    fn release_pending(&self, _: RoutingPriority) {
         self.pending.fetch_sub(1, Ordering::SeqCst);
     }
 }
