@@ -12,6 +12,7 @@ use crate::model::http_filter::{RateLimit, RateLimitAction, RateLimitRule, Reque
 use crate::model::{Metadata, MetadataSource, MetadataValue};
 use crate::outcome::grpc;
 use crate::router::{CompiledHeaderMatcher, MatcherError, apply_edit};
+use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -189,8 +190,7 @@ impl CompiledAction {
                 Entry::Is(Arc::from("destination_cluster"), Arc::clone(name))
             }
             RateLimitAction::RequestHeaders { name, descriptor_key, skip_if_absent } => {
-                let value = head.headers.get(name).and_then(|value| value.to_str().ok());
-                found(descriptor_key, value.map(Arc::from), *skip_if_absent)
+                found(descriptor_key, first_value(head, name).map(Arc::from), *skip_if_absent)
             }
             RateLimitAction::QueryParameters { name, descriptor_key, skip_if_absent } => {
                 let mut pairs =
@@ -217,7 +217,7 @@ impl CompiledAction {
                 expect_match,
                 ..
             } => {
-                let matches = self.headers.iter().all(|header| header.matches(head.headers));
+                let matches = self.headers.iter().all(|header| header.matches_sent(head));
                 let value = (matches == *expect_match).then(|| Arc::clone(descriptor_value));
                 found(descriptor_key, value, false)
             }
@@ -242,6 +242,14 @@ impl CompiledAction {
             }
         }
     }
+}
+
+/// The first value of a header (Envoy: `RequestHeadersAction`), of which `host` is another name of `:authority`.
+fn first_value<'a>(head: &RequestHead<'a>, name: &HeaderName) -> Option<&'a str> {
+    if *name == HOST && !head.authority.is_empty() {
+        return Some(head.authority);
+    }
+    head.headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 /// An address's network, as Envoy writes it: `10.1.0.0/16`.

@@ -129,6 +129,13 @@ impl CompiledHeaderMatcher {
         self.matches_request(&mut HeaderView::new(head))
     }
 
+    /// Whether a request fulfils the condition, as filters of Envoy's see its headers: to them, those of gRPC are
+    /// like any other (to routes they are not, gRFC A28).
+    pub(crate) fn matches_sent(&self, head: &RequestHead<'_>) -> bool {
+        let values = HeaderValues::of_request(head.headers, head.authority, &self.name);
+        self.value.matches(values.as_deref())
+    }
+
     /// The same, with what was found out about the headers already.
     pub(super) fn matches_request(&self, view: &mut HeaderView<'_>) -> bool {
         self.value.matches(view.values(&self.name).as_deref())
@@ -248,11 +255,7 @@ impl<'a> HeaderView<'a> {
         if *name == header::CONTENT_TYPE && self.is_grpc() {
             return Some(HeaderValues::One(b"application/grpc"));
         }
-        // Envoy: `host` is another name of `:authority`.
-        if *name == header::HOST && !self.authority.is_empty() {
-            return Some(HeaderValues::One(self.authority.as_bytes()));
-        }
-        HeaderValues::of(self.headers, name)
+        HeaderValues::of_request(self.headers, self.authority, name)
     }
 }
 
@@ -264,6 +267,14 @@ pub(crate) enum HeaderValues<'a> {
 }
 
 impl<'a> HeaderValues<'a> {
+    /// Those of a request. Envoy: `host` is another name of `:authority`.
+    fn of_request(headers: &'a HeaderMap, authority: &'a str, name: &HeaderName) -> Option<Self> {
+        if *name == header::HOST && !authority.is_empty() {
+            return Some(Self::One(authority.as_bytes()));
+        }
+        Self::of(headers, name)
+    }
+
     /// `None` when the header is missing.
     pub(crate) fn of(headers: &'a HeaderMap, name: &HeaderName) -> Option<Self> {
         let mut values = headers.get_all(name).iter();

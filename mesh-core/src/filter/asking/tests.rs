@@ -6,7 +6,7 @@ use crate::filter::ext_authz::EXT_AUTHZ_NAMESPACE;
 use crate::filter::{Chain, FilterContext, Overrides, Pass, Step, Told};
 use crate::identity::Peer;
 use crate::model::http_filter::*;
-use crate::model::matcher::StringPattern;
+use crate::model::matcher::{HeaderMatcher, HeaderMatcherKind, StringPattern};
 use crate::model::{AppendAction, HeaderMutation, MetadataValue, StringMatcher};
 use crate::rbac::Connection;
 use crate::time::{Timestamp, WallTime};
@@ -354,6 +354,19 @@ fn requests_count_as_what_their_actions_say() {
         v6_prefix_mask_len: 128,
     };
     check(vec![header("x-user", false), query("y")], "h=u q=2");
+    // Over HTTP/2 there is no header of that name, but an authority.
+    check(vec![header("host", false)], "h=reviews");
+    let host = |text: &str| RateLimitAction::HeaderValueMatch {
+        descriptor_key: "m".into(),
+        descriptor_value: "v".into(),
+        expect_match: true,
+        headers: vec![HeaderMatcher::new(
+            "host".parse().unwrap(),
+            HeaderMatcherKind::String(StringMatcher::new(StringPattern::Exact(text.into()))),
+        )],
+    };
+    check(vec![host("reviews")], "m=v");
+    check(vec![host("other")], "not asked");
     check(vec![header("x-none", false), query("y")], "not asked");
     check(vec![header("x-none", true), query("y")], "q=2");
     check(vec![query("z")], "not asked");
