@@ -10,6 +10,7 @@
 
 use super::ask::{AskFailure, AskFailureKind, CheckAnswer, CheckQuestion};
 use super::pass::FilterContext;
+use super::query::is_of;
 use super::reply::FilterReply;
 use crate::head::RequestHead;
 use crate::identity::Peer;
@@ -298,17 +299,17 @@ fn sent(model: &ExtAuthz, metadata: Option<&Metadata>) -> Metadata {
     Metadata(known.map(|(name, values)| (Arc::clone(name), values.clone())).collect())
 }
 
-/// Sets and removes parameters of the query (Envoy: `query_parameters_to_set`, removals last).
+/// Sets and removes parameters of the query (Envoy: `query_parameters_to_set`, removals last), in whatever way
+/// their names are escaped there: what goes on would be read with its escapes decoded.
 pub(super) fn edit_query(request: &mut Parts, set: &[(Arc<str>, Arc<str>)], remove: &[Arc<str>]) {
-    let is = |pair: &str, name: &str| pair.split_once('=').map_or(pair, |(key, _)| key) == name;
     let query = request.uri.query().unwrap_or_default();
     let mut pairs: Vec<String> = query
         .split('&')
-        .filter(|pair| !pair.is_empty() && !set.iter().any(|(name, _)| is(pair, name)))
+        .filter(|pair| !pair.is_empty() && !set.iter().any(|(name, _)| is_of(pair, name)))
         .map(str::to_owned)
         .collect();
     pairs.extend(set.iter().map(|(name, value)| format!("{}={}", encoded(name), encoded(value))));
-    pairs.retain(|pair| !remove.iter().any(|name| is(pair, name)));
+    pairs.retain(|pair| !remove.iter().any(|name| is_of(pair, name)));
     let path = request.uri.path();
     let text =
         if pairs.is_empty() { path.to_owned() } else { format!("{path}?{}", pairs.join("&")) };

@@ -51,6 +51,7 @@ pub mod jwt;
 mod local_rate_limit;
 mod overrides;
 mod pass;
+mod query;
 pub mod rate_limit;
 mod reply;
 mod success_window;

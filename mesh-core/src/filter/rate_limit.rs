@@ -6,6 +6,7 @@
 
 use super::ask::{LimitAnswer, LimitDescriptor, LimitQuestion, LimitStatus};
 use super::pass::FilterContext;
+use super::query;
 use super::reply::FilterReply;
 use crate::head::RequestHead;
 use crate::model::http_filter::{RateLimit, RateLimitAction, RateLimitRule, RequestType};
@@ -193,11 +194,9 @@ impl CompiledAction {
                 found(descriptor_key, first_value(head, name).map(Arc::from), *skip_if_absent)
             }
             RateLimitAction::QueryParameters { name, descriptor_key, skip_if_absent } => {
-                let mut pairs =
-                    head.query().split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-                let value =
-                    pairs.find(|(key, _)| *key == &**name).map(|(_, value)| Arc::from(value));
-                found(descriptor_key, value, *skip_if_absent)
+                let value = query::parameters(head.query()).find(|(key, _)| *key == **name);
+                let value = value.map(|(_, value)| query::decoded(value.unwrap_or_default()));
+                found(descriptor_key, value.map(Arc::from), *skip_if_absent)
             }
             RateLimitAction::RemoteAddress => {
                 let value = address().map(|address| address.to_string().into());

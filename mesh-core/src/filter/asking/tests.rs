@@ -38,10 +38,21 @@ fn pass(
     said: Option<HttpFilterOverride>,
     answer: impl FnOnce(&QuestionKind) -> Answer,
 ) -> String {
+    pass_by("http://reviews/a?x=1&y=2", config, said.as_slice(), answer)
+}
+
+/// The same for any URI, with what each level says, the most specific first.
+fn pass_by(
+    uri: &str,
+    config: HttpFilterConfig,
+    said: &[HttpFilterOverride],
+    answer: impl FnOnce(&QuestionKind) -> Answer,
+) -> String {
     let chain = Chain::compile(&[HttpFilter::new("f", config)], None).unwrap();
-    let said: HttpFilterOverrides = said.map(|said| (Arc::from("f"), said)).into_iter().collect();
-    let overrides = chain.overrides(&[&said]).unwrap();
-    let request = http::Request::get("http://reviews/a?x=1&y=2").header("x-user", "u");
+    let levels = said.iter().map(|said| [(Arc::from("f"), said.clone())].into());
+    let levels: Vec<HttpFilterOverrides> = levels.collect();
+    let overrides = chain.overrides(&levels.iter().collect::<Vec<_>>()).unwrap();
+    let request = http::Request::get(uri).header("x-user", "u");
     let (mut parts, ()) = request.header("cookie", "secret").body(()).unwrap().into_parts();
     let remote = "10.1.2.3:1".parse().unwrap();
     let connection = Connection::new(&Peer::Plaintext, remote, remote);
@@ -378,4 +389,37 @@ fn requests_count_as_what_their_actions_say() {
     // A peer that proved nothing has no name.
     check(vec![RateLimitAction::PeerIdentity { descriptor_key: "peer".into() }], "not asked");
     check(vec![], "not asked");
+}
+
+#[test]
+fn escapes_in_a_query_are_another_spelling_of_the_same() {
+    #[track_caller]
+    fn check(query: &str, expected: &str) {
+        let action = RateLimitAction::QueryParameters {
+            name: "q".into(),
+            descriptor_key: "k".into(),
+            skip_if_absent: false,
+        };
+        let config = HttpFilterConfig::RateLimit(Arc::new(limit(vec![action])));
+        let mut seen = String::new();
+        pass_by(&format!("http://reviews/a?{query}"), config, &[], |asked| {
+            let QuestionKind::Limit(asked) = asked else { panic!("{asked:?}") };
+            seen = asked.descriptors[0].entries[0].1.to_string();
+            Answer::Limit(Ok(LimitAnswer::default()))
+        });
+        assert_eq!(seen, expected);
+    }
+    for query in ["q=over", "q=%6fver", "%71=over", "a=b&q=over&q=under"] {
+        check(query, "over");
+    }
+    check("q=a+b%", "a+b%");
+    check("q", "");
+
+    let mut yes = CheckAnswer { allowed: true, ..CheckAnswer::default() };
+    yes.query_parameters_to_set = vec![("user".into(), "a".into())];
+    yes.query_parameters_to_remove = vec!["debug".into()];
+    let config = HttpFilterConfig::ExtAuthz(Arc::new(authz()));
+    let found =
+        pass_by("http://reviews/a?%75ser=b&x=1&d%65bug=1", config, &[], |_| Answer::Check(Ok(yes)));
+    assert_eq!(found, "Allowed: http://reviews/a?x=1&user=a x-user=u cookie=secret /");
 }

@@ -1,6 +1,7 @@
 //! Where tokens are in a request (Envoy: `from_headers`, `from_params`, `from_cookies`).
 
 use crate::filter::ext_authz::edit_query;
+use crate::filter::query;
 use crate::model::http_filter::{JwtHeader, JwtProvider};
 use http::HeaderName;
 use http::header::{AUTHORIZATION, COOKIE};
@@ -107,12 +108,10 @@ fn texts<'r>(request: &'r Parts, name: &'r HeaderName) -> impl Iterator<Item = C
 }
 
 fn parameters(request: &Parts, name: &str, found: &mut Vec<Found>) {
-    for pair in request.uri.query().unwrap_or_default().split('&') {
-        if let Some((key, value)) = pair.split_once('=')
-            && key == name
-        {
+    for (key, value) in query::parameters(request.uri.query().unwrap_or_default()) {
+        if let Some(value) = value.filter(|_| key == name) {
             let place = Place::Param(Arc::from(name));
-            found.push(Found { text: value.to_owned(), place });
+            found.push(Found { text: query::decoded(value).into_owned(), place });
         }
     }
 }
