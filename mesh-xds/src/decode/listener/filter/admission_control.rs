@@ -47,8 +47,13 @@ fn config(walk: &mut Walk, any: &Any) -> Option<HttpFilterConfig> {
     checked(walk, HttpFilterConfig::AdmissionControl(Arc::new(control)))
 }
 
+/// Without a list, Envoy's defaults hold. One that is there and empty would make every answer a failure.
 fn criteria(walk: &mut Walk, message: &SuccessCriteria, control: &mut AdmissionControl) {
+    let empty = "it is empty (Envoy: at least one)";
     if let Some(http) = &message.http_criteria {
+        if http.http_success_status.is_empty() {
+            walk.error_at("http_criteria.http_success_status", empty);
+        }
         let ranges = http.http_success_status.iter().enumerate();
         let found = ranges.filter_map(|(at, range)| {
             let field = format!("http_criteria.http_success_status[{at}]");
@@ -57,6 +62,9 @@ fn criteria(walk: &mut Walk, message: &SuccessCriteria, control: &mut AdmissionC
         control.http_success_status = found.collect();
     }
     if let Some(grpc) = &message.grpc_criteria {
+        if grpc.grpc_success_status.is_empty() {
+            walk.error_at("grpc_criteria.grpc_success_status", empty);
+        }
         for (at, status) in grpc.grpc_success_status.iter().enumerate() {
             if *status > 16 {
                 // Envoy: "invalid gRPC code".

@@ -375,6 +375,18 @@ fn admission_control_has_envoys_defaults_and_bounds() {
         |_| {},
         &["! success_criteria.grpc_criteria.grpc_success_status[1]: 17"],
     );
+    let empty = SuccessCriteria {
+        http_criteria: Some(success_criteria::HttpCriteria::default()),
+        grpc_criteria: Some(success_criteria::GrpcCriteria::default()),
+    };
+    check(
+        with(empty),
+        |_| {},
+        &[
+            "! success_criteria.http_criteria.http_success_status: empty",
+            "! success_criteria.grpc_criteria.grpc_success_status: empty",
+        ],
+    );
     check(admission_control(), |m| m.evaluation_criteria = None, &["! success_criteria"]);
     check(admission_control(), |m| m.sampling_window = secs(0), &["! sampling_window: 1 s"]);
     check(
