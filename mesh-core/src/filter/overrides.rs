@@ -1,6 +1,6 @@
 //! [`Overrides`]: what a route says of each filter of a chain, compiled.
 //!
-//! - The most specific level counts; of edits of headers, all do.
+//! - The most specific level counts; of edits of headers and of what an authorizer is told besides, all do.
 //! - What a level says is compiled once for all routes below it, so that they share its counts: a
 //!   limit of a virtual host is one limit.
 //! - Counts go on in the next configuration, where a filter of the same name was told the same.
@@ -108,7 +108,7 @@ impl<'c> OverrideCompiler<'c> {
             | HttpFilterOverride::RateLimit(_) => Override::Filter(Arc::new(OverridingFilter {
                 name: Arc::clone(&own.name),
                 config: own.config.clone(),
-                filter: for_route(own, first)?,
+                filter: for_route(own, first, levels)?,
             })),
             HttpFilterOverride::Config(config) => {
                 let level = std::ptr::from_ref(level).addr();
@@ -140,15 +140,21 @@ impl<'c> OverrideCompiler<'c> {
     }
 }
 
-/// The filter with what a route says of a part of it.
-fn for_route(own: &CompiledFilter, said: &HttpFilterOverride) -> Result<Filter, FilterError> {
+/// The filter with what a route says of a part of it: `said` by the most specific of `levels`.
+fn for_route(
+    own: &CompiledFilter,
+    said: &HttpFilterOverride,
+    levels: &[&HttpFilterOverrides],
+) -> Result<Filter, FilterError> {
     let config = match (&own.filter, said) {
         (Filter::Jwt(jwt), HttpFilterOverride::JwtRequirement(name)) => {
             let jwt = jwt.for_route(name).map(|jwt| Filter::Jwt(Box::new(jwt)));
             return jwt.map_err(|wrong| error(&own.name, wrong.into()));
         }
-        (Filter::ExtAuthz(own), HttpFilterOverride::ExtAuthz(said)) => {
-            HttpFilterConfig::ExtAuthz(Arc::new(own.model().for_route(said)))
+        (Filter::ExtAuthz(authz), HttpFilterOverride::ExtAuthz(said)) => {
+            let mut model = authz.model().for_route(said);
+            model.context_extensions = all_extensions(&own.name, levels);
+            HttpFilterConfig::ExtAuthz(Arc::new(model))
         }
         (Filter::RateLimit(own), HttpFilterOverride::RateLimit(said)) => {
             HttpFilterConfig::RateLimit(Arc::new(own.model().for_route(said)))
@@ -156,6 +162,21 @@ fn for_route(own: &CompiledFilter, said: &HttpFilterOverride) -> Result<Filter, 
         _ => return Err(error(&own.name, FilterErrorKind::OtherKind)),
     };
     Filter::compile(&own.name, &config, None)
+}
+
+/// What an authorizer is told besides, by all levels (Envoy: `FilterConfigPerRoute::merge`).
+fn all_extensions(
+    name: &Arc<str>,
+    levels: &[&HttpFilterOverrides],
+) -> BTreeMap<Arc<str>, Arc<str>> {
+    let mut all = BTreeMap::new();
+    // The most specific comes last, and wins.
+    for said in levels.iter().rev().filter_map(|level| level.get(name)) {
+        if let HttpFilterOverride::ExtAuthz(said) = said {
+            all.extend(said.context_extensions.clone());
+        }
+    }
+    all
 }
 
 /// The edits of the chain and of all levels.

@@ -230,6 +230,32 @@ fn authorizers_see_what_they_may() {
 }
 
 #[test]
+fn what_levels_tell_an_authorizer_is_told_together() {
+    let told = |pairs: &[(&str, &str)]| {
+        let pairs = pairs.iter().map(|(name, value)| (Arc::from(*name), Arc::from(*value)));
+        let mut said = ExtAuthzPerRoute::default();
+        said.context_extensions = pairs.collect();
+        said
+    };
+    let body =
+        AuthzBody { max_request_bytes: 9, allow_partial_message: false, pack_as_bytes: false };
+    let mut route = told(&[("a", "route"), ("c", "route")]);
+    let mut host = told(&[("a", "host"), ("b", "host")]);
+    route.disable_request_body_buffering = true;
+    host.with_request_body = Some(body);
+    let said = [route, told(&[]), host].map(|said| HttpFilterOverride::ExtAuthz(Arc::new(said)));
+    let mut seen = String::new();
+    let config = HttpFilterConfig::ExtAuthz(Arc::new(authz()));
+    pass_by("http://reviews/", config, &said, |asked| {
+        let QuestionKind::Check(asked) = asked else { panic!("{asked:?}") };
+        let ExtAuthz { context_extensions, with_request_body, .. } = &*asked.filter;
+        seen = format!("{context_extensions:?} {with_request_body:?}");
+        Answer::BodyTooLarge
+    });
+    assert_eq!(seen, r#"{"a": "route", "b": "host", "c": "route"} None"#);
+}
+
+#[test]
 fn answers_over_http_are_read_by_their_lists() {
     #[track_caller]
     fn check(status: u16, change: impl FnOnce(&mut HttpAuthz), expected: &str) {

@@ -110,7 +110,8 @@ pub const MAX_AUTHZ_BODY: u32 = 4 << 20;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExtAuthzPerRoute {
-    /// Sent along; those of more specific levels are used alone here (Envoy merges levels).
+    /// Sent along, with those of less specific levels; a more specific one wins (Envoy:
+    /// `FilterConfigPerRoute::merge`). All else is said by the most specific level alone.
     pub context_extensions: BTreeMap<Arc<str>, Arc<str>>,
     /// No body is sent.
     pub disable_request_body_buffering: bool,
@@ -144,7 +145,7 @@ impl ExtAuthz {
         }
     }
 
-    /// The filter as a route has it.
+    /// The filter as a route has it, of which the most specific level says this.
     #[must_use]
     pub fn for_route(&self, said: &ExtAuthzPerRoute) -> Self {
         let mut own = self.clone();
