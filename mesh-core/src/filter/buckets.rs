@@ -27,7 +27,7 @@ struct Slot {
 const WAYS: usize = 8;
 
 impl Buckets {
-    /// The most buckets of a table: a megabyte.
+    /// The most buckets of a table: one and a half megabytes.
     pub(super) const MOST: u32 = 65_536;
 
     /// Room for `max` keys, rounded up to a power of two, and at least eight.

@@ -1,19 +1,27 @@
-//! [`Bucket`]: a token bucket in one word.
+//! [`Bucket`]: a token bucket in one word, and a second that changes only with the rate.
 //!
-//! The word is the time at which the bucket will be full again. A token moves it on by the time that
+//! The first word is the time at which the bucket will be full again. A token moves it on by the time that
 //! a token takes to come, and there is none when it would lie further ahead than a whole bucket takes
 //! (the generic cell rate algorithm, ITU-T I.371). So within any time `t` at most `max_tokens` plus
 //! `t` times the rate are given, the bucket fills evenly (Envoy: `AtomicTokenBucketImpl`), and there
 //! is no timer.
+//!
+//! Another rate goes on with the bucket. Where a token takes as long as before, what was taken is taken; else
+//! the same share of the bucket is missing.
 
 use crate::model::TokenBucket;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::time::{Timestamp, saturating_nanos};
 use std::time::Duration;
 
-/// The time at which it is full again, in nanoseconds; a new one is full.
+/// What was taken; a new one is full.
 #[derive(Debug, Default)]
-pub(super) struct Bucket(AtomicU64);
+pub(super) struct Bucket {
+    /// The time at which it is full again, in nanoseconds.
+    full_at: AtomicU64,
+    /// [`Rate::mark`] of the rate that this is the time of; 0: nothing was taken yet.
+    mark: AtomicU64,
+}
 
 /// How a bucket fills.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +31,8 @@ pub(super) struct Rate {
     /// How long a whole bucket takes.
     whole: u64,
     max_tokens: u32,
+    /// Tells rates apart, in one word: the time of a token as the bits of an `f32`, and `max_tokens`. Never 0.
+    mark: u64,
 }
 
 /// What is in a bucket.
@@ -62,7 +72,10 @@ impl Rate {
             saturating_nanos(model.fill_interval).div_ceil(u64::from(model.tokens_per_fill));
         let whole = token.checked_mul(u64::from(model.max_tokens));
         match whole.filter(|whole| *whole <= Self::LONGEST) {
-            Some(whole) => Ok(Self { token, whole, max_tokens: model.max_tokens }),
+            Some(whole) => {
+                let mark = u64::from((token as f32).to_bits()) << 32 | u64::from(model.max_tokens);
+                Ok(Self { token, whole, max_tokens: model.max_tokens, mark })
+            }
             None => Err(("token_bucket", "an empty bucket would take more than 100 years to fill")),
         }
     }
@@ -73,37 +86,58 @@ impl Rate {
 }
 
 impl Bucket {
-    /// How far beyond a whole bucket the word may lie. Threads read the clock at slightly different
-    /// times; what is further off is left from a slower rate.
-    const SKEW: u64 = 1_000_000_000;
-
     /// Takes a token, if there is one.
     pub(super) fn take(&self, rate: &Rate, now: Timestamp) -> bool {
         let now = now.as_nanos();
+        self.follow(rate, now);
         let last = now.saturating_add(rate.whole);
-        let mut full_at = self.0.load(Ordering::Relaxed);
+        let mut full_at = self.full_at();
         loop {
-            let (next, taken) = if full_at > last.saturating_add(Self::SKEW) {
-                // An empty bucket of a slower rate is an empty bucket of this one.
-                (last, false)
-            } else {
-                let next = full_at.max(now).saturating_add(rate.token);
-                if next > last {
-                    return false;
-                }
-                (next, true)
-            };
-            match self.0.compare_exchange_weak(full_at, next, Ordering::Relaxed, Ordering::Relaxed)
-            {
-                Ok(_) => return taken,
+            let next = full_at.max(now).saturating_add(rate.token);
+            if next > last {
+                return false;
+            }
+            let (word, order) = (&self.full_at, Ordering::Relaxed);
+            match word.compare_exchange_weak(full_at, next, order, order) {
+                Ok(_) => return true,
                 Err(found) => full_at = found,
             }
+        }
+    }
+
+    /// Goes over to `rate`, if the bucket was another's last.
+    fn follow(&self, rate: &Rate, now: u64) {
+        if self.mark.load(Ordering::Relaxed) != rate.mark {
+            self.convert(rate, now);
+        }
+    }
+
+    /// Turns the time into one of `rate`. Requests that still go by the rate before turn it back, and nothing is
+    /// lost. Whoever asks between the two words may be wrong by his own token.
+    #[cold]
+    fn convert(&self, rate: &Rate, now: u64) {
+        let order = Ordering::Relaxed;
+        let before = self.mark.swap(rate.mark, order);
+        let token = |mark: u64| (mark >> 32) as u32;
+        let share = match token(before) == token(rate.mark) {
+            true => 1.0,
+            false => {
+                let whole = f64::from(f32::from_bits(token(before))) * f64::from(before as u32);
+                rate.whole as f64 / whole
+            }
+        };
+        if before != 0 {
+            // Threads read the clock at slightly different times: no more is missing than all.
+            let missing = |full_at: u64| (full_at.saturating_sub(now) as f64 * share).ceil() as u64;
+            let converted = |full_at| Some(now.saturating_add(missing(full_at).min(rate.whole)));
+            let _always = self.full_at.fetch_update(order, order, converted);
         }
     }
 
     /// What is in it.
     pub(super) fn left(&self, rate: &Rate, now: Timestamp) -> Left {
         let now = now.as_nanos();
+        self.follow(rate, now);
         let room = now.saturating_add(rate.whole).saturating_sub(self.full_at().max(now));
         let tokens = u32::try_from(room / rate.token).unwrap_or(u32::MAX);
         let next = if tokens > 0 { 0 } else { rate.token - room };
@@ -112,12 +146,12 @@ impl Bucket {
 
     /// When it is full again.
     pub(super) fn full_at(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.full_at.load(Ordering::Relaxed)
     }
 
     /// Fills it.
     pub(super) fn fill(&self) {
-        self.0.store(0, Ordering::Relaxed);
+        self.full_at.store(0, Ordering::Relaxed);
     }
 }
 

@@ -35,6 +35,30 @@ fn an_empty_bucket_of_a_slower_rate_is_empty() {
 }
 
 #[test]
+fn an_empty_bucket_of_a_faster_rate_is_empty() {
+    let (bucket, at) = (Bucket::default(), Timestamp::from_millis);
+    let (fast, slow) = (rate(5, 5, 1000), rate(5, 5, 1_000_000));
+    assert_eq!((0..9).take_while(|_| bucket.take(&fast, at(0))).count(), 5);
+    assert!(!bucket.take(&slow, at(0)));
+    let left = Left { tokens: 0, next: Duration::from_secs(200) };
+    assert_eq!(bucket.left(&slow, at(0)), left);
+    assert!(bucket.take(&slow, at(200_000)) && !bucket.take(&slow, at(200_000)));
+    // Who still goes by the other finds it empty, and takes nothing from it.
+    assert!(!bucket.take(&fast, at(200_000)) && !bucket.take(&slow, at(200_000)));
+    assert!(bucket.take(&slow, at(400_000)) && !bucket.take(&slow, at(400_000)));
+}
+
+#[test]
+fn another_rate_finds_the_share_that_is_left() {
+    let (bucket, at) = (Bucket::default(), Timestamp::from_millis);
+    let (small, large) = (rate(4, 4, 1000), rate(100, 100, 60_000));
+    assert!(bucket.take(&small, at(0)));
+    assert_eq!(bucket.left(&large, at(0)).tokens, 75);
+    assert_eq!(bucket.left(&small, at(0)).tokens, 3);
+    assert_eq!(bucket.left(&large, at(60_000)).tokens, 100);
+}
+
+#[test]
 fn what_is_no_rate_is_refused() {
     for (bucket, expected) in [
         (TokenBucket::new(0, 1, Duration::from_secs(1)), "token_bucket.max_tokens"),
