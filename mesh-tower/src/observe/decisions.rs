@@ -1,8 +1,10 @@
 //! [`FilterCells`]: what one filter of a listener decided, counted.
 
 use super::cell::{Sharded, zeroes};
+use mesh_core::Timestamp;
 use mesh_core::filter::{AskDecision, AskOutcome, Injected, Limit};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// What became of a request, as far as one filter decided it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,9 +102,13 @@ impl From<&AskDecision<'_>> for FilterOutcome {
 #[derive(Default)]
 pub(crate) struct FilterCells {
     shards: Sharded<Block>,
-    /// Whoever is asked has not answered last.
-    failing: AtomicBool,
+    /// What the log was told last of whoever is asked: when, in nanoseconds, but for the last bit, which says
+    /// that it does not answer. 0: nothing.
+    told: AtomicU64,
 }
+
+/// The log hears of one filter at most this often: who answers every second request would fill it.
+const PAUSE: Duration = Duration::from_secs(5);
 
 struct Block {
     outcomes: [AtomicU64; FilterOutcome::ALL.len()],
@@ -123,11 +129,19 @@ impl FilterCells {
         }
     }
 
-    /// Whoever is asked has answered, or not; whether that is another than before.
-    pub(crate) fn answered(&self, answered: bool) -> bool {
-        // Read first: hardly ever does it change.
-        self.failing.load(Ordering::Relaxed) == answered
-            && self.failing.swap(!answered, Ordering::Relaxed) == answered
+    /// Whoever is asked has answered, or not; whether the log is told: it was told otherwise last, and that is
+    /// some time ago. A change that comes too early is told later, if it lasts.
+    pub(crate) fn answered(&self, answered: bool, now: Timestamp) -> bool {
+        let (now, failing) = (now.as_nanos(), u64::from(!answered));
+        let told = self.told.load(Ordering::Relaxed);
+        // Hardly ever does it change.
+        if told & 1 == failing {
+            return false;
+        }
+        let since = Duration::from_nanos(now.saturating_sub(told));
+        let next = now & !1 | failing;
+        (told == 0 || since >= PAUSE)
+            && self.told.compare_exchange(told, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// Gives `visit` each outcome that there was.
@@ -193,7 +207,25 @@ mod tests {
     #[test]
     fn a_change_is_told_once() {
         let cells = FilterCells::default();
-        let told = [true, false, false, true, true].map(|answered| cells.answered(answered));
-        assert_eq!(told, [false, true, false, true, false]);
+        let times = [true, false, false, true, true].into_iter().zip([1, 2, 60, 61, 120]);
+        let told =
+            times.map(|(answered, s)| cells.answered(answered, Timestamp::from_millis(s * 1000)));
+        assert_eq!(told.collect::<Vec<_>>(), [false, true, false, true, false]);
+    }
+
+    #[test]
+    fn who_answers_every_second_time_is_told_every_few_seconds() {
+        let cells = FilterCells::default();
+        let mut told = Vec::new();
+        for at in 1..2_000 {
+            let answered = at % 2 == 0;
+            if cells.answered(answered, Timestamp::from_millis(at * 10)) {
+                told.push((at * 10, answered));
+            }
+        }
+        assert_eq!(told, [(10, false), (5_020, true), (10_030, false), (15_040, true)]);
+        // What it came to in the end is told.
+        assert!(!cells.answered(false, Timestamp::from_millis(20_000)));
+        assert!(cells.answered(false, Timestamp::from_millis(20_040)));
     }
 }

@@ -60,7 +60,7 @@ impl Gate {
             None => facts.source,
         };
         let mut cx = FilterContext { request: parts, connection: &facts, remote, now, wall };
-        let mut observer = Observer::new(self, chain, wall, scope.wants_reasons());
+        let mut observer = Observer::new(self, chain, now, wall, scope.wants_reasons());
         let (filters, overrides) = (http.chain(), http.overrides(target));
         let step = loop {
             let pass = &mut scope.pass;

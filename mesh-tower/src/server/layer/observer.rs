@@ -3,9 +3,9 @@
 use super::enter::Gate;
 use super::served::ServedChain;
 use crate::observe::decisions::FilterOutcome;
-use mesh_core::WallTime;
 use mesh_core::filter::{AskDecision, FilterObserver, Injected, Limit, Told};
 use mesh_core::rbac::{AuditRecord, RbacDecision, Request};
+use mesh_core::{Timestamp, WallTime};
 use std::fmt;
 use std::io::Write;
 use std::sync::Arc;
@@ -35,6 +35,7 @@ impl AuditSink for StdoutAudit {
 pub(super) struct Observer<'a> {
     gate: &'a Gate,
     chain: &'a ServedChain,
+    now: Timestamp,
     wall: WallTime,
     wants_line: bool,
     pub(super) verdict: Verdict,
@@ -56,11 +57,12 @@ impl<'a> Observer<'a> {
     pub(super) const fn new(
         gate: &'a Gate,
         chain: &'a ServedChain,
+        now: Timestamp,
         wall: WallTime,
         wants_line: bool,
     ) -> Self {
         let verdict = Verdict { reason: "filter", denied: None, policy: None, details: None };
-        Self { gate, chain, wall, wants_line, verdict }
+        Self { gate, chain, now, wall, wants_line, verdict }
     }
 
     fn rbac(&mut self, filter: &Arc<str>, decision: &RbacDecision<'_>, request: &Request<'_>) {
@@ -123,11 +125,11 @@ impl<'a> Observer<'a> {
         let listener = &*self.gate.listening.listener;
         let (filter, cluster) = (&**filter, &**cluster);
         match decision.failure {
-            Some(failure) if cells.answered(false) => tracing::warn!(
+            Some(failure) if cells.answered(false, self.now) => tracing::warn!(
                 target: "mesh::filter", listener, filter, cluster, %failure,
                 "whoever the filter asks does not answer"
             ),
-            None if decision.code != TOO_LARGE && cells.answered(true) => tracing::info!(
+            None if decision.code != TOO_LARGE && cells.answered(true, self.now) => tracing::info!(
                 target: "mesh::filter", listener, filter, cluster,
                 "whoever the filter asks answers again"
             ),
