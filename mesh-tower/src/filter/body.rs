@@ -17,6 +17,8 @@ pub(crate) struct Prefixed<B> {
     read: VecDeque<Frame<Bytes>>,
     bytes: u64,
     rest: B,
+    /// `rest` has said so: it is asked no more.
+    ended: bool,
 }
 
 /// What was read of a body.
@@ -31,7 +33,7 @@ pub(crate) struct Prefix {
 impl<B> Prefixed<B> {
     /// A body of which nothing was read.
     pub(crate) const fn new(rest: B) -> Self {
-        Self { read: VecDeque::new(), bytes: 0, rest }
+        Self { read: VecDeque::new(), bytes: 0, rest, ended: false }
     }
 
     /// How many bytes were read, and not taken yet.
@@ -40,7 +42,8 @@ impl<B> Prefixed<B> {
     }
 }
 
-/// Reads `most` bytes of a body, or all when it has no more. It may be read again from its start.
+/// Reads `most` bytes of a body, or all when it has no more. It may be read again from its start: each
+/// authorizer of a chain is sent the same body.
 ///
 /// # Errors
 /// The body's own.
@@ -50,17 +53,33 @@ where
 {
     let mut bytes = BytesMut::new();
     let mut more = false;
-    while bytes.len() <= most && !more {
-        let Some(frame) = body.rest.frame().await.transpose()? else { break };
-        if let Some(data) = frame.data_ref() {
-            let room = most - bytes.len();
-            more = data.len() > room;
-            bytes.extend_from_slice(data.get(..room).unwrap_or(data));
-            body.bytes += u64::try_from(data.len()).unwrap_or_default();
-        }
-        body.read.push_back(frame);
+    let mut at = 0;
+    while !more && (at < body.read.len() || body.read_on().await?) {
+        let data = body.read.get(at).and_then(Frame::data_ref);
+        at += 1;
+        let Some(data) = data else { continue };
+        let room = most - bytes.len();
+        more = data.len() > room;
+        bytes.extend_from_slice(data.get(..room).unwrap_or(data));
     }
     Ok(Prefix { bytes: bytes.freeze(), more })
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Prefixed<B> {
+    /// Reads one frame on; whether there was one.
+    async fn read_on(&mut self) -> Result<bool, B::Error> {
+        if self.ended {
+            return Ok(false);
+        }
+        let Some(frame) = self.rest.frame().await.transpose()? else {
+            self.ended = true;
+            return Ok(false);
+        };
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        self.bytes += u64::try_from(length).unwrap_or_default();
+        self.read.push_back(frame);
+        Ok(true)
+    }
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Body for Prefixed<B> {
@@ -72,6 +91,9 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Prefixed<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let Some(frame) = self.read.pop_front() else {
+            if self.ended {
+                return Poll::Ready(None);
+            }
             return Pin::new(&mut self.rest).poll_frame(cx);
         };
         let length = frame.data_ref().map_or(0, Bytes::len);
@@ -80,7 +102,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Prefixed<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.read.is_empty() && self.rest.is_end_stream()
+        self.read.is_empty() && (self.ended || self.rest.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -291,8 +291,16 @@ async fn a_body_that_was_looked_at_is_whole() {
         let frames: Vec<_> =
             parts.iter().map(|part| Ok::<_, Infallible>(Frame::data(Bytes::from(*part)))).collect();
         let mut body = Prefixed::new(StreamBody::new(futures_util::stream::iter(frames)));
+        // Whoever looked before, at less or at more, takes nothing from who looks next.
+        for most in [most, most, 1, most, 9, most] {
+            let prefix = read_prefix(&mut body, most).await.unwrap();
+            let all = parts.concat();
+            let first = &all[..all.len().min(most)];
+            assert_eq!((&*prefix.bytes, prefix.more), (first.as_bytes(), all.len() > most));
+        }
         let prefix = read_prefix(&mut body, most).await.unwrap();
         assert_eq!((&*prefix.bytes, prefix.more), (expected.0.as_bytes(), expected.1), "{parts:?}");
+        assert_eq!(body.bytes_read(), parts.concat().len() as u64, "counted once");
         let whole = body.collect().await.unwrap().to_bytes();
         assert_eq!(whole, parts.concat());
     }

@@ -261,6 +261,43 @@ async fn an_authorizer_sees_the_body_and_the_service_the_whole_of_it() {
     }
 }
 
+/// The body is there for each authorizer, and so is the rule of its size.
+#[tokio::test(start_paused = true)]
+async fn a_second_authorizer_sees_the_body_too() {
+    for (partial, body, expected, called) in [
+        (true, &["so", "me", "thing"][..], "200 something", 1),
+        (true, &["no", "thing"], "403", 0),
+        (false, &["so", "me"], "200 some", 1),
+        (false, &["so", "me", "thing"], "413", 0),
+    ] {
+        let filter = |name: &str, partial| {
+            let uri = HttpUri::new("http://authz", "a", 200 * MS);
+            let mut service = HttpAuthz::new(uri);
+            service.path_prefix = format!("/{name}").into();
+            let mut filter = ExtAuthz::new(AuthzService::Http(service));
+            filter.with_request_body = Some(AuthzBody {
+                max_request_bytes: 4,
+                allow_partial_message: partial,
+                pack_as_bytes: false,
+            });
+            HttpFilter::new(name, HttpFilterConfig::ExtAuthz(Arc::new(filter)))
+        };
+        let filters = vec![filter("first", true), filter("second", partial)];
+        let (mesh, _server) = mesh(filters, |request| async move {
+            let second = request.uri().path().starts_with("/second");
+            let body = request.into_body().collect().await.unwrap().to_bytes();
+            let status = if second && !body.starts_with(b"some") { 403 } else { 200 };
+            Response::builder().status(status).body(MeshBody::empty()).unwrap()
+        });
+        let (service, count) = counting(&mesh);
+        let mut request = request("POST /\nhost: a");
+        *request.body_mut() = streamed(body);
+        let response = send(&service, &connection(&mesh, Peer::Plaintext), request).await;
+        assert_eq!(told(response).await.trim_end(), expected, "{body:?}");
+        assert_eq!(count.get(), called, "{body:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_body_that_does_not_come_is_not_asked_about() {
     let part = || stream::iter([Ok::<_, BoxError>(Frame::data(Bytes::from_static(b"a")))]);
