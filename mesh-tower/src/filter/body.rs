@@ -26,7 +26,7 @@ pub(crate) struct Prefixed<B> {
 pub(crate) struct Prefix {
     /// At most as much as was asked for.
     pub(crate) bytes: Bytes,
-    /// The body has more.
+    /// The body has more; of a part that is as long as may be sent, it may have.
     pub(crate) more: bool,
 }
 
@@ -45,16 +45,32 @@ impl<B> Prefixed<B> {
 /// Reads `most` bytes of a body, or all when it has no more. It may be read again from its start: each
 /// authorizer of a chain is sent the same body.
 ///
+/// Where a `part` is enough, nothing is waited for behind it: Envoy asks as soon as it has `max_request_bytes`
+/// (`Filter::decodeData`), and a stream may pause there until it is answered.
+///
 /// # Errors
 /// The body's own.
-pub(crate) async fn read_prefix<B>(body: &mut Prefixed<B>, most: usize) -> Result<Prefix, B::Error>
+pub(crate) async fn read_prefix<B>(
+    body: &mut Prefixed<B>,
+    most: usize,
+    part: bool,
+) -> Result<Prefix, B::Error>
 where
     B: Body<Data = Bytes> + Unpin,
 {
     let mut bytes = BytesMut::new();
     let mut more = false;
     let mut at = 0;
-    while !more && (at < body.read.len() || body.read_on().await?) {
+    while !more {
+        if at == body.read.len() {
+            if part && bytes.len() == most {
+                more = !(body.ended || body.rest.is_end_stream());
+                break;
+            }
+            if !body.read_on().await? {
+                break;
+            }
+        }
         let data = body.read.get(at).and_then(Frame::data_ref);
         at += 1;
         let Some(data) = data else { continue };

@@ -11,6 +11,7 @@ use envoy_types::pb::envoy::service::auth::v3 as auth;
 use envoy_types::pb::envoy::service::ratelimit::v3 as limit;
 use envoy_types::pb::envoy::r#type::v3::HttpStatus;
 use envoy_types::pb::google::rpc;
+use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
@@ -293,12 +294,12 @@ async fn a_body_that_was_looked_at_is_whole() {
         let mut body = Prefixed::new(StreamBody::new(futures_util::stream::iter(frames)));
         // Whoever looked before, at less or at more, takes nothing from who looks next.
         for most in [most, most, 1, most, 9, most] {
-            let prefix = read_prefix(&mut body, most).await.unwrap();
+            let prefix = read_prefix(&mut body, most, false).await.unwrap();
             let all = parts.concat();
             let first = &all[..all.len().min(most)];
             assert_eq!((&*prefix.bytes, prefix.more), (first.as_bytes(), all.len() > most));
         }
-        let prefix = read_prefix(&mut body, most).await.unwrap();
+        let prefix = read_prefix(&mut body, most, false).await.unwrap();
         assert_eq!((&*prefix.bytes, prefix.more), (expected.0.as_bytes(), expected.1), "{parts:?}");
         assert_eq!(body.bytes_read(), parts.concat().len() as u64, "counted once");
         let whole = body.collect().await.unwrap().to_bytes();
@@ -309,4 +310,27 @@ async fn a_body_that_was_looked_at_is_whole() {
     check(&["ab", "cd"], 3, ("abc", true)).await;
     check(&["ab", "c", "d"], 3, ("abc", true)).await;
     check(&["abcd"], 0, ("", true)).await;
+}
+
+/// A stream that waits for its answer before it goes on is asked about, and what is known of its end is said.
+#[tokio::test]
+async fn a_part_of_a_body_waits_for_nothing_behind_it() {
+    let part =
+        |text: &'static str| Ok::<_, Infallible>(Frame::data(Bytes::from_static(text.as_bytes())));
+    let stays = futures_util::stream::pending;
+    let mut body = Prefixed::new(StreamBody::new(
+        futures_util::stream::iter([part("ab"), part("c")]).chain(stays()),
+    ));
+    for (most, expected) in [(3, "abc"), (2, "ab"), (3, "abc")] {
+        let read = read_prefix(&mut body, most, true);
+        let read = tokio::time::timeout(Duration::from_secs(9), read).await.unwrap().unwrap();
+        assert_eq!((&*read.bytes, read.more), (expected.as_bytes(), true));
+    }
+    let mut body = Prefixed::new(http_body_util::Full::new(Bytes::from_static(b"abc")));
+    let read = read_prefix(&mut body, 3, true).await.unwrap();
+    assert_eq!((&*read.bytes, read.more), (&b"abc"[..], false));
+    // What was read to its end by another is known to have ended.
+    let mut body = Prefixed::new(StreamBody::new(futures_util::stream::iter([part("abc")])));
+    read_prefix(&mut body, 3, false).await.unwrap();
+    assert!(!read_prefix(&mut body, 3, true).await.unwrap().more);
 }

@@ -85,7 +85,7 @@ where
     let Some(wanted) = question.body() else { return Ok(Some(Bytes::new())) };
     let most = usize::try_from(wanted.max_request_bytes).unwrap_or(usize::MAX);
     scope.bound_body(&body.size_hint());
-    let read = read_prefix(body, most).await;
+    let read = read_prefix(body, most, wanted.allow_partial_message).await;
     // Half a body must not pass for a whole one.
     let part = read.map_err(|_broken| scope.refuse(&Refusal::BodyBroken))?;
     if let Some(limit) = scope.body_limit().filter(|limit| body.bytes_read() > limit.limit) {
