@@ -5,7 +5,7 @@
 //!
 //! [`Pass::handle_answer`]: super::Pass::handle_answer
 
-use super::ext_authz::HttpAnswers;
+use super::ext_authz::{HttpAnswers, PARTIAL_BODY};
 use super::jwt::{JwtError, TokenCheck};
 use crate::model::http_filter::{AuthzBody, AuthzService, ExtAuthz, GrpcService};
 use crate::model::{HeaderMutation, Metadata, MetadataValue};
@@ -258,6 +258,18 @@ impl Question {
         match &self.kind {
             QuestionKind::Check(check) => check.filter.with_request_body,
             QuestionKind::Tokens(_) | QuestionKind::Limit(_) => None,
+        }
+    }
+
+    /// The body that [`body`](Self::body) wants was read, and there may be `more`: the authorizer is told.
+    /// Envoy: `x-envoy-auth-partial-body` is added to what it is sent, whichever headers it may see
+    /// (`BufferSettings.allow_partial_message`).
+    pub fn body_read(&mut self, more: bool) {
+        if let QuestionKind::Check(check) = &mut self.kind
+            && check.filter.with_request_body.is_some()
+        {
+            let value = HeaderValue::from_static(if more { "true" } else { "false" });
+            check.headers.push((PARTIAL_BODY, value));
         }
     }
 

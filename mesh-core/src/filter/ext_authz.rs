@@ -31,6 +31,9 @@ use std::sync::Arc;
 /// The name of the filter in metadata (Envoy).
 pub const EXT_AUTHZ_NAMESPACE: &str = "envoy.filters.http.ext_authz";
 
+/// Tells an authorizer whether the body that it is sent is a part (Envoy).
+pub(super) const PARTIAL_BODY: HeaderName = HeaderName::from_static("x-envoy-auth-partial-body");
+
 /// The filter, ready to ask.
 #[derive(Debug)]
 pub struct CompiledExtAuthz {
@@ -135,7 +138,8 @@ impl CompiledExtAuthz {
         }
     }
 
-    /// The headers that the authorizer sees. Those of several values are all there.
+    /// The headers that the authorizer sees. Those of several values are all there. What is ours to say of
+    /// the body, no caller says.
     fn visible(&self, headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
         let http = matches!(self.model.service, AuthzService::Http(_));
         let is_visible = |name: &HeaderName| {
@@ -145,7 +149,8 @@ impl CompiledExtAuthz {
                 (_, true) => *name == AUTHORIZATION || self.allowed.has(name),
                 (false, false) => self.allowed.has(name),
             };
-            allowed && !self.disallowed.has(name) && !(http && *name == CONTENT_LENGTH)
+            let is_ours = *name == PARTIAL_BODY || (http && *name == CONTENT_LENGTH);
+            allowed && !self.disallowed.has(name) && !is_ours
         };
         let visible = headers.iter().filter(|(name, _)| is_visible(name));
         visible.map(|(name, value)| (name.clone(), value.clone())).collect()

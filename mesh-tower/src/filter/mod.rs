@@ -35,7 +35,7 @@ mod signature;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use body::{Prefixed, read_prefix};
+pub(crate) use body::{Prefix, Prefixed, read_prefix};
 pub(crate) use grpc::Codec;
 
 use crate::clock;

@@ -5,7 +5,7 @@ use super::enter::{Gate, Next};
 use super::filters::{Drive, Wait};
 use super::scope::RequestScope;
 use crate::clock;
-use crate::filter::{Prefixed, read_prefix};
+use crate::filter::{Prefix, Prefixed, read_prefix};
 use bytes::Bytes;
 use http::Response;
 use http::request::Parts;
@@ -63,9 +63,12 @@ where
             Ok(Drive::DelayOver)
         }
         Wait::Answer(asking) => Ok(Drive::Answer(asking.await)),
-        Wait::Body(question) => {
+        Wait::Body(mut question) => {
             let answer = match read(&question, body, scope).await? {
-                Some(part) => gate.ask(*question, part, scope).await,
+                Some(part) => {
+                    question.body_read(part.more);
+                    gate.ask(*question, part.bytes, scope).await
+                }
                 None => Answer::BodyTooLarge,
             };
             Ok(Drive::Answer(answer))
@@ -78,11 +81,13 @@ async fn read<B>(
     question: &Question,
     body: &mut Prefixed<B>,
     scope: &mut RequestScope,
-) -> Result<Option<Bytes>, Response<Bytes>>
+) -> Result<Option<Prefix>, Response<Bytes>>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    let Some(wanted) = question.body() else { return Ok(Some(Bytes::new())) };
+    let Some(wanted) = question.body() else {
+        return Ok(Some(Prefix { bytes: Bytes::new(), more: false }));
+    };
     let most = usize::try_from(wanted.max_request_bytes).unwrap_or(usize::MAX);
     scope.bound_body(&body.size_hint());
     let read = read_prefix(body, most, wanted.allow_partial_message).await;
@@ -92,5 +97,5 @@ where
         limit.exceeded.store(true, Ordering::Relaxed);
         return Err(scope.body_too_large());
     }
-    Ok((wanted.allow_partial_message || !part.more).then_some(part.bytes))
+    Ok((wanted.allow_partial_message || !part.more).then_some(part))
 }

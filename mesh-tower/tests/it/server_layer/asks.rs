@@ -32,6 +32,7 @@ use tower::ServiceExt;
 
 const GRPC: &str = "\ncontent-type: application/grpc";
 const MS: Duration = Duration::from_millis(1);
+const PARTIAL: &str = "x-envoy-auth-partial-body";
 const SHOP: &str = "spiffe://m/ns/shop/sa/shop";
 
 /// A mesh of a listener `web` with these filters, and of the cluster `a` that answers by `answer`.
@@ -72,12 +73,13 @@ fn counting(mesh: &Mesh) -> (Service, Count) {
 }
 
 /// A gRPC authorizer: allows `/allow`, hangs at `/hang`, fails at `/fails`, denies all else; and says who
-/// asks.
+/// asks, and at `/partial` what it is told of the body.
 async fn authorizer(request: Request<Incoming>) -> Response<MeshBody> {
     let bytes = request.into_body().collect().await.unwrap().to_bytes();
     let asked = auth::CheckRequest::decode(&bytes[5..]).unwrap();
     let attributes = asked.attributes.unwrap();
-    let path = attributes.request.unwrap().http.unwrap().path;
+    let asked = attributes.request.unwrap().http.unwrap();
+    let (path, partial) = (asked.path, asked.headers.get(PARTIAL).cloned());
     let header = |key: &str, value: String| HeaderValueOption {
         header: Some(PbValue { key: key.into(), value, ..PbValue::default() }),
         ..HeaderValueOption::default()
@@ -100,7 +102,11 @@ async fn authorizer(request: Request<Incoming>) -> Response<MeshBody> {
             answer.status = Some(rpc::Status { code: 7, ..rpc::Status::default() });
             let no = auth::DeniedHttpResponse {
                 status: Some(HttpStatus { code: 401 }),
-                body: "not you".into(),
+                body: if path == "/partial" {
+                    partial.unwrap_or_default()
+                } else {
+                    "not you".into()
+                },
                 ..auth::DeniedHttpResponse::default()
             };
             answer.http_response = Some(auth::check_response::HttpResponse::DeniedResponse(no));
@@ -258,6 +264,48 @@ async fn an_authorizer_sees_the_body_and_the_service_the_whole_of_it() {
         let response = send(&service, &connection(&mesh, Peer::Plaintext), request).await;
         assert_eq!(told(response).await.trim_end(), expected, "{body:?}");
         assert_eq!(asked.get(), times, "{body:?}");
+    }
+}
+
+/// It is told whether it sees the whole body, and by nobody else.
+#[tokio::test(start_paused = true)]
+async fn an_authorizer_is_told_whether_the_body_is_a_part() {
+    let over_http = |request: Request<Incoming>| async move {
+        let values = request.headers().get_all(PARTIAL).iter();
+        let values: Vec<_> = values.map(|value| value.to_str().unwrap()).collect();
+        let told = MeshBody::full(values.join(","));
+        Response::builder().status(401).body(told).unwrap()
+    };
+    for (max, body, expected) in [
+        (Some(4), &["abc"][..], "401 false"),
+        (Some(4), &["ab", "cde"], "401 true"),
+        (Some(4), &[], "401 false"),
+        (None, &["abc"], "401"),
+    ] {
+        let wanted = max.map(|max_request_bytes| AuthzBody {
+            max_request_bytes,
+            allow_partial_message: true,
+            pack_as_bytes: false,
+        });
+        let grpc = authz(|filter| filter.with_request_body = wanted);
+        let http = authz(|filter| {
+            filter.service =
+                AuthzService::Http(HttpAuthz::new(HttpUri::new("http://authz", "a", 200 * MS)));
+            let ours = mesh_core::model::matcher::StringPattern::Prefix("x-".into());
+            filter.allowed_headers = vec![mesh_core::model::StringMatcher::new(ours)];
+            filter.with_request_body = wanted;
+        });
+        for (mesh, _server) in [mesh(vec![grpc], authorizer), mesh(vec![http], over_http)] {
+            let (service, _) = counting(&mesh);
+            for forged in
+                ["", "\nx-envoy-auth-partial-body: false\nX-Envoy-Auth-Partial-Body: true"]
+            {
+                let mut request = request(&format!("POST /partial\nhost: a{forged}"));
+                *request.body_mut() = streamed(body);
+                let response = send(&service, &connection(&mesh, Peer::Plaintext), request).await;
+                assert_eq!(told(response).await.trim_end(), expected, "{body:?}{forged}");
+            }
+        }
     }
 }
 
