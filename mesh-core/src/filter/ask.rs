@@ -81,6 +81,9 @@ pub struct CheckQuestion {
 pub struct CheckAnswer {
     /// Whether the request may go on.
     pub allowed: bool,
+    /// It is no answer but a failure of its own (Envoy: `error_response`), with what the caller is told
+    /// where requests that nobody answers are refused.
+    pub failed: bool,
     /// Yes: edits of the request's headers. No: edits of the answer's.
     pub headers: Vec<HeaderMutation>,
     /// Yes: edits of the service's answer.
@@ -89,7 +92,7 @@ pub struct CheckAnswer {
     pub query_parameters_to_set: Vec<(Arc<str>, Arc<str>)>,
     /// Yes: parameters of the query that are removed.
     pub query_parameters_to_remove: Vec<Arc<str>>,
-    /// No: the status of the answer; `None`: 403.
+    /// No: the status of the answer; `None`: 403, of a failure the filter's `status_on_error`.
     pub status: Option<StatusCode>,
     /// No: the body of the answer.
     pub body: Bytes,
@@ -199,6 +202,9 @@ pub enum AskFailureKind {
     /// Whoever was asked failed.
     #[error("it answered status {0}")]
     Status(u32),
+    /// Whoever was asked said so (Envoy: `CheckResponse.error_response`).
+    #[error("it answered that it failed")]
+    Said,
     /// The answer can't be read.
     #[error("its answer can't be read: {0}")]
     Malformed(Arc<str>),

@@ -1,6 +1,8 @@
 //! The steps of [`Pass`] that ask, and what answers do.
 
-use super::ask::{Answer, AskDecision, AskFailure, AskOutcome, Question, QuestionKind};
+use super::ask::{
+    Answer, AskDecision, AskFailure, AskFailureKind, AskOutcome, Question, QuestionKind,
+};
 use super::chain::{Chain, Filter};
 use super::ext_authz::{self, CompiledExtAuthz, EXT_AUTHZ_NAMESPACE};
 use super::jwt::{CompiledJwt, JwtError, Pending};
@@ -172,6 +174,14 @@ impl Pass {
             }
             _ => Err(None),
         };
+        let (answer, reply) = match answer {
+            // What it says of its failure is for the caller, if the request is refused.
+            Ok(answer) if answer.failed => {
+                let failed = AskFailure::new(model.service.cluster(), AskFailureKind::Said);
+                (Err(Some(failed)), Some(answer))
+            }
+            answer => (answer, None),
+        };
         match answer {
             Ok(answer) if answer.allowed => {
                 told(AskOutcome::Allowed, "", None);
@@ -198,7 +208,7 @@ impl Pass {
             }
             Err(failure) => {
                 told(AskOutcome::FailedClosed, "ext_authz_error", failure.as_ref());
-                (!shadow).then(|| refuse(authz.fail_closed(name)))
+                (!shadow).then(|| refuse(authz.fail_closed(name, reply)))
             }
         }
     }
@@ -282,7 +292,7 @@ fn not_asked(
     };
     let shadow = model.shadow;
     tell(observer, name, AskDecision { outcome, shadow, code, cluster: None, failure: None });
-    (model.deny_at_disable && !shadow).then(|| refuse(authz.fail_closed(name)))
+    (model.deny_at_disable && !shadow).then(|| refuse(authz.fail_closed(name, None)))
 }
 
 fn refuse(reply: FilterReply) -> Step {

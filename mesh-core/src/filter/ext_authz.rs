@@ -178,9 +178,10 @@ impl CompiledExtAuthz {
         }
     }
 
-    /// Nobody answered, and the request is refused.
-    pub(super) fn fail_closed(&self, filter: &Arc<str>) -> FilterReply {
-        FilterReply::new(filter, self.model.status_on_error, "ext_authz_error")
+    /// Nobody answered, and the request is refused: by what the authorizer says of its failure, if it does.
+    pub(super) fn fail_closed(&self, filter: &Arc<str>, said: Option<CheckAnswer>) -> FilterReply {
+        let said = said.unwrap_or_default();
+        reply(filter, self.model.status_on_error, "ext_authz_error", said)
     }
 }
 
@@ -197,8 +198,18 @@ pub(super) fn allow(answer: &CheckAnswer, request: &mut Parts) {
 
 /// A no, as the caller gets it.
 pub(super) fn deny(filter: &Arc<str>, answer: CheckAnswer) -> FilterReply {
-    let status = answer.status.unwrap_or(StatusCode::FORBIDDEN);
-    let mut reply = FilterReply::new(filter, status, "ext_authz_denied");
+    reply(filter, StatusCode::FORBIDDEN, "ext_authz_denied", answer)
+}
+
+/// What an authorizer has the caller told; `status`: where it says none.
+fn reply(
+    filter: &Arc<str>,
+    status: StatusCode,
+    details: &'static str,
+    answer: CheckAnswer,
+) -> FilterReply {
+    let status = answer.status.unwrap_or(status);
+    let mut reply = FilterReply::new(filter, status, details);
     for edit in &answer.headers {
         apply_edit(edit, &mut reply.headers);
     }

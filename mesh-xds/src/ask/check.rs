@@ -128,6 +128,11 @@ pub fn decode_check(bytes: &[u8]) -> Result<CheckAnswer, Arc<str>> {
         Some(HttpResponse::DeniedResponse(denied)) if !answer.allowed => {
             denied_by(&mut answer, denied)?;
         }
+        // Not a denial: the filter's way with failures counts (Envoy: `error_response`).
+        Some(HttpResponse::ErrorResponse(error)) if !answer.allowed => {
+            answer.failed = true;
+            denied_by(&mut answer, error)?;
+        }
         // Envoy takes what fits the status alone.
         _ => {}
     }
@@ -135,6 +140,12 @@ pub fn decode_check(bytes: &[u8]) -> Result<CheckAnswer, Arc<str>> {
 }
 
 fn allowed(answer: &mut CheckAnswer, ok: pb::OkHttpResponse) {
+    #[expect(deprecated, reason = "authorizers write it")]
+    let metadata_of_yes = ok.dynamic_metadata;
+    // Envoy: until it is removed, it overrides what stands outside of it.
+    if let Some(of_yes) = metadata_of_yes {
+        answer.metadata = metadata(of_yes);
+    }
     let mut invalid = edits(&ok.headers, &mut answer.headers);
     invalid |= edits(&ok.response_headers_to_add, &mut answer.response_headers);
     for name in &ok.headers_to_remove {

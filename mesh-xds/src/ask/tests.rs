@@ -39,7 +39,8 @@ fn check(bytes: &[u8], expected: &str) {
             let invalid = if answer.invalid_mutation { " invalid" } else { "" };
             let query = format!("{:?}", answer.query_parameters_to_set);
             let status = answer.status.map(|status| status.as_u16());
-            format!("{} {status:?}{names} {query}{invalid}", answer.allowed)
+            let failed = if answer.failed { " failed" } else { "" };
+            format!("{} {status:?}{names} {query}{invalid}{failed}", answer.allowed)
         }
         Err(why) => why.to_string(),
     };
@@ -79,6 +80,45 @@ fn only_an_explicit_ok_is_a_yes() {
     check(&answer(Some(0), no), "true None []");
     check(&answer(Some(7), wrong), "99 is no HTTP status");
     assert!(decode_check(b"garbage").is_err());
+}
+
+#[test]
+fn a_failure_is_no_denial() {
+    let status = Some(HttpStatus { code: 503 });
+    let headers = vec![option("retry-after", "9", Some(true), 0)];
+    let body = "later".to_owned();
+    let said = auth::DeniedHttpResponse { status, headers, body };
+    let error = || Some(HttpResponse::ErrorResponse(said.clone()));
+    check(
+        &answer(Some(13), error()),
+        "false Some(503) retry-after=9 AppendIfExistsOrAdd [] failed",
+    );
+    check(&answer(None, error()), "false Some(503) retry-after=9 AppendIfExistsOrAdd [] failed");
+    check(
+        &answer(Some(13), Some(HttpResponse::ErrorResponse(Default::default()))),
+        "false None [] failed",
+    );
+    // The status comes first.
+    check(&answer(Some(0), error()), "true None []");
+}
+
+#[test]
+fn what_later_filters_see_may_stand_in_a_yes() {
+    let of = |text: &str| Struct {
+        fields: [("by".to_owned(), to_value(&MetadataValue::Text(text.into())))].into(),
+    };
+    let decoded = |own: Option<Struct>| {
+        #[expect(deprecated, reason = "authorizers write it")]
+        let ok = auth::OkHttpResponse { dynamic_metadata: own, ..Default::default() };
+        let message = auth::CheckResponse {
+            status: Some(rpc::Status::default()),
+            http_response: Some(HttpResponse::OkResponse(ok)),
+            dynamic_metadata: Some(of("answer")),
+        };
+        decode_check(&message.encode_to_vec()).unwrap().metadata["by"].clone()
+    };
+    assert_eq!(decoded(Some(of("yes"))), MetadataValue::Text("yes".into()));
+    assert_eq!(decoded(None), MetadataValue::Text("answer".into()));
 }
 
 #[test]

@@ -171,6 +171,27 @@ fn a_no_is_the_answer_and_nobody_is_a_no() {
     check_authz(model, Answer::Check(Err(gone())), &format!("FailedClosed in shadow: {UNTOUCHED}"));
 }
 
+/// Envoy: `error_response` counts as an error, with what it says where requests are refused for one.
+#[test]
+fn an_authorizer_that_says_that_it_failed_denies_nothing() {
+    let mut failed = CheckAnswer { failed: true, ..CheckAnswer::default() };
+    let closed = "FailedClosed: 403 None  ext_authz_error";
+    check_authz(authz(), Answer::Check(Ok(failed.clone())), closed);
+    failed.status = Some(StatusCode::SERVICE_UNAVAILABLE);
+    failed.headers = vec![set("retry-after", "9")];
+    failed.body = Bytes::from_static(b"later");
+    let said = "FailedClosed: 503 None retry-after=9 content-type=text/plain later ext_authz_error";
+    check_authz(authz(), Answer::Check(Ok(failed.clone())), said);
+    let mut model = authz();
+    (model.failure_mode_allow, model.failure_mode_allow_header_add) = (true, true);
+    let open = "FailedOpen: http://reviews/a?x=1&y=2 x-user=u cookie=secret x-envoy-auth-failure-mode-allowed=true /";
+    check_authz(model, Answer::Check(Ok(failed.clone())), open);
+    let mut model = authz();
+    model.shadow = true;
+    let shadow = format!("FailedClosed in shadow: {UNTOUCHED}");
+    check_authz(model, Answer::Check(Ok(failed)), &shadow);
+}
+
 #[test]
 fn authorizers_see_what_they_may() {
     #[track_caller]
