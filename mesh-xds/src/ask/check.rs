@@ -8,7 +8,7 @@ use envoy_types::pb::google::protobuf::Timestamp;
 use http::header::HOST;
 use http::{HeaderName, StatusCode, Version};
 use mesh_core::filter::ask::{CheckAnswer, CheckQuestion};
-use mesh_core::model::HeaderMutation;
+use mesh_core::model::{AppendAction, HeaderMutation};
 use pb::attribute_context::{HttpRequest, Peer, Request, TlsSession};
 use pb::check_response::HttpResponse;
 use prost::Message;
@@ -146,8 +146,11 @@ fn allowed(answer: &mut CheckAnswer, ok: pb::OkHttpResponse) {
     if let Some(of_yes) = metadata_of_yes {
         answer.metadata = metadata(of_yes);
     }
-    let mut invalid = edits(&ok.headers, &mut answer.headers);
-    invalid |= edits(&ok.response_headers_to_add, &mut answer.response_headers);
+    // What the service is told of a caller stands over what the caller said; what callers are told is added
+    // (Envoy: the default of `append_action`), for a name may have several values, `set-cookie` for one.
+    let (set, add) = (AppendAction::OverwriteIfExistsOrAdd, AppendAction::AppendIfExistsOrAdd);
+    let mut invalid = edits(&ok.headers, set, &mut answer.headers);
+    invalid |= edits(&ok.response_headers_to_add, add, &mut answer.response_headers);
     for name in &ok.headers_to_remove {
         match HeaderName::from_bytes(name.as_bytes()) {
             Ok(name) => answer.headers.push(HeaderMutation::Remove(name)),
@@ -162,7 +165,8 @@ fn allowed(answer: &mut CheckAnswer, ok: pb::OkHttpResponse) {
 }
 
 fn denied_by(answer: &mut CheckAnswer, denied: pb::DeniedHttpResponse) -> Result<(), Arc<str>> {
-    answer.invalid_mutation = edits(&denied.headers, &mut answer.headers);
+    let add = AppendAction::AppendIfExistsOrAdd;
+    answer.invalid_mutation = edits(&denied.headers, add, &mut answer.headers);
     // Envoy: `code` is not 0, and one that no answer can have is none.
     if let Some(status) = denied.status.filter(|status| status.code != 0) {
         let code = u16::try_from(status.code).ok().and_then(|code| StatusCode::from_u16(code).ok());

@@ -30,11 +30,16 @@ fn header(message: &PbValue) -> Option<(HeaderName, HeaderValue)> {
     Some((name, HeaderValue::from_bytes(bytes).ok()?))
 }
 
-/// Edits; whether one of them can't be written.
-fn edits(messages: &[HeaderValueOption], found: &mut Vec<HeaderMutation>) -> bool {
+/// Edits; whether one of them can't be written. `plain`: what is done with one that says nothing of values
+/// that are there.
+fn edits(
+    messages: &[HeaderValueOption],
+    plain: AppendAction,
+    found: &mut Vec<HeaderMutation>,
+) -> bool {
     let mut invalid = false;
     for message in messages {
-        match (message.header.as_ref().and_then(header), action(message)) {
+        match (message.header.as_ref().and_then(header), action(message, plain)) {
             (Some((name, value)), Some(action)) => {
                 found.push(HeaderMutation::Append { name, value, action });
             }
@@ -44,14 +49,18 @@ fn edits(messages: &[HeaderValueOption], found: &mut Vec<HeaderMutation>) -> boo
     invalid
 }
 
-/// What is done with values that are there. Envoy: `append` of an authorizer is false without a value,
-/// and `append_action` counts where it says more than its default.
-fn action(message: &HeaderValueOption) -> Option<AppendAction> {
+/// What is done with values that are there. `append_action` counts where it says more than its default;
+/// else what authorizers wrote before it was there, `append`, which for the request is false without a
+/// value (Envoy: `OkHttpResponse.headers`).
+fn action(message: &HeaderValueOption, plain: AppendAction) -> Option<AppendAction> {
     #[expect(deprecated, reason = "authorizers write it")]
-    let append = message.append.as_ref().is_some_and(|append| append.value);
+    let append = message.append.as_ref().map(|append| append.value);
     Some(match HeaderAppendAction::try_from(message.append_action).ok()? {
-        HeaderAppendAction::AppendIfExistsOrAdd if append => AppendAction::AppendIfExistsOrAdd,
-        HeaderAppendAction::AppendIfExistsOrAdd => AppendAction::OverwriteIfExistsOrAdd,
+        HeaderAppendAction::AppendIfExistsOrAdd => match append {
+            Some(true) => AppendAction::AppendIfExistsOrAdd,
+            Some(false) => AppendAction::OverwriteIfExistsOrAdd,
+            None => plain,
+        },
         HeaderAppendAction::AddIfAbsent => AppendAction::AddIfAbsent,
         HeaderAppendAction::OverwriteIfExistsOrAdd => AppendAction::OverwriteIfExistsOrAdd,
         HeaderAppendAction::OverwriteIfExists => AppendAction::OverwriteIfExists,

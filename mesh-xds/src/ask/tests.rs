@@ -6,6 +6,7 @@ use envoy_types::pb::envoy::service::ratelimit::v3 as limit;
 use envoy_types::pb::envoy::r#type::v3::HttpStatus;
 use envoy_types::pb::google::protobuf::BoolValue;
 use envoy_types::pb::google::rpc;
+use mesh_core::filter::ask::CheckAnswer;
 use prost::Message;
 
 fn option(key: &str, value: &str, append: Option<bool>, action: i32) -> HeaderValueOption {
@@ -25,23 +26,25 @@ fn answer(code: Option<i32>, response: Option<HttpResponse>) -> Vec<u8> {
     message.encode_to_vec()
 }
 
+fn text(answer: &CheckAnswer) -> String {
+    let names = answer.headers.iter().map(|edit| match edit {
+        HeaderMutation::Remove(name) => format!(" -{name}"),
+        HeaderMutation::Append { name, value, action } => {
+            format!(" {name}={} {action:?}", value.to_str().unwrap())
+        }
+    });
+    let names = names.collect::<String>();
+    let invalid = if answer.invalid_mutation { " invalid" } else { "" };
+    let query = format!("{:?}", answer.query_parameters_to_set);
+    let status = answer.status.map(|status| status.as_u16());
+    let failed = if answer.failed { " failed" } else { "" };
+    format!("{} {status:?}{names} {query}{invalid}{failed}", answer.allowed)
+}
+
 #[track_caller]
 fn check(bytes: &[u8], expected: &str) {
     let found = match decode_check(bytes) {
-        Ok(answer) => {
-            let names = answer.headers.iter().map(|edit| match edit {
-                HeaderMutation::Remove(name) => format!(" -{name}"),
-                HeaderMutation::Append { name, value, action } => {
-                    format!(" {name}={} {action:?}", value.to_str().unwrap())
-                }
-            });
-            let names = names.collect::<String>();
-            let invalid = if answer.invalid_mutation { " invalid" } else { "" };
-            let query = format!("{:?}", answer.query_parameters_to_set);
-            let status = answer.status.map(|status| status.as_u16());
-            let failed = if answer.failed { " failed" } else { "" };
-            format!("{} {status:?}{names} {query}{invalid}{failed}", answer.allowed)
-        }
+        Ok(answer) => text(&answer),
         Err(why) => why.to_string(),
     };
     assert_eq!(found, expected);
@@ -80,6 +83,31 @@ fn only_an_explicit_ok_is_a_yes() {
     check(&answer(Some(0), no), "true None []");
     check(&answer(Some(7), wrong), "99 is no HTTP status");
     assert!(decode_check(b"garbage").is_err());
+}
+
+/// What callers are told is added, whatever else has that name; what services are told replaces.
+#[test]
+fn headers_for_callers_keep_all_their_values() {
+    let headers = || {
+        vec![
+            option("set-cookie", "a", None, 0),
+            option("set-cookie", "b", None, 0),
+            option("x-one", "c", Some(false), 0),
+            option("x-one", "d", None, 2),
+        ]
+    };
+    let seen = "set-cookie=a AppendIfExistsOrAdd set-cookie=b AppendIfExistsOrAdd \
+                x-one=c OverwriteIfExistsOrAdd x-one=d OverwriteIfExistsOrAdd";
+    let denied = auth::DeniedHttpResponse { headers: headers(), ..Default::default() };
+    let no = Some(HttpResponse::DeniedResponse(denied.clone()));
+    check(&answer(Some(7), no), &format!("false None {seen} []"));
+    let error = Some(HttpResponse::ErrorResponse(denied));
+    check(&answer(Some(7), error), &format!("false None {seen} [] failed"));
+    let ok = auth::OkHttpResponse { response_headers_to_add: headers(), ..Default::default() };
+    let yes = decode_check(&answer(Some(0), Some(HttpResponse::OkResponse(ok)))).unwrap();
+    let mut reply = CheckAnswer::default();
+    reply.headers = yes.response_headers;
+    assert_eq!(text(&reply), format!("false None {seen} []"));
 }
 
 #[test]

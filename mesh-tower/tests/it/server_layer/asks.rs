@@ -91,7 +91,11 @@ async fn authorizer(request: Request<Incoming>) -> Response<MeshBody> {
             answer.status = Some(rpc::Status::default());
             let ok = auth::OkHttpResponse {
                 headers: vec![header("x-user", attributes.source.unwrap().principal)],
-                response_headers_to_add: vec![header("x-checked", "yes".into())],
+                response_headers_to_add: vec![
+                    header("x-checked", "yes".into()),
+                    header("set-cookie", "a=1".into()),
+                    header("set-cookie", "b=2".into()),
+                ],
                 ..auth::OkHttpResponse::default()
             };
             answer.http_response = Some(auth::check_response::HttpResponse::OkResponse(ok));
@@ -101,13 +105,16 @@ async fn authorizer(request: Request<Incoming>) -> Response<MeshBody> {
         _ => {
             answer.status = Some(rpc::Status { code: 7, ..rpc::Status::default() });
             let no = auth::DeniedHttpResponse {
+                headers: vec![
+                    header("set-cookie", "a=1".into()),
+                    header("set-cookie", "b=2".into()),
+                ],
                 status: Some(HttpStatus { code: 401 }),
                 body: if path == "/partial" {
                     partial.unwrap_or_default()
                 } else {
                     "not you".into()
                 },
-                ..auth::DeniedHttpResponse::default()
             };
             answer.http_response = Some(auth::check_response::HttpResponse::DeniedResponse(no));
         }
@@ -126,6 +133,11 @@ async fn authorizer(request: Request<Incoming>) -> Response<MeshBody> {
     response
 }
 
+fn cookies(response: &Response<MeshBody>) -> Vec<&str> {
+    let cookies = response.headers().get_all("set-cookie").iter();
+    cookies.map(|cookie| cookie.to_str().unwrap()).collect()
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_an_authorizer_allows_gets_through_and_nobody_else() {
     let (mesh, server) = mesh(vec![authz(|_| {})], authorizer);
@@ -133,6 +145,7 @@ async fn who_an_authorizer_allows_gets_through_and_nobody_else() {
     let connection = connection(&mesh, peer(SHOP));
     let allowed = send(&service, &connection, request("GET /allow\nhost: a\nx-user: root")).await;
     assert_eq!(allowed.headers()["x-checked"], "yes");
+    assert_eq!(cookies(&allowed), ["a=1", "b=2"]);
     assert_eq!(told(allowed).await, format!("200 {SHOP}"));
     for (path, answer, by, after) in [
         ("/deny", "401 not you", "ext_authz_denied/authz/", 0),
@@ -144,6 +157,8 @@ async fn who_an_authorizer_allows_gets_through_and_nobody_else() {
         assert_eq!(refused(&response), by, "{path}");
         assert_eq!((&*told(response).await, begun.elapsed()), (answer, after * MS), "{path}");
     }
+    let denied = send(&service, &connection, request("GET /deny\nhost: a")).await;
+    assert_eq!(cookies(&denied), ["a=1", "b=2"]);
     let denied = ask(&service, &connection, &format!("POST /deny\nhost: a{GRPC}")).await;
     assert_eq!(denied, "grpc 16 not you");
     server.refuse();
@@ -152,7 +167,7 @@ async fn who_an_authorizer_allows_gets_through_and_nobody_else() {
     let gone = send(&service, &connection, request("GET /allow\nhost: a")).await;
     assert_eq!(refused(&gone), "ext_authz_error/authz/");
     assert_eq!(called.get(), 1, "nobody else reached the service");
-    assert_eq!(decided(&mesh, "authz"), "allowed:1 denied:2 failed_closed:3");
+    assert_eq!(decided(&mesh, "authz"), "allowed:1 denied:3 failed_closed:3");
     idle(&mesh).await;
 }
 
