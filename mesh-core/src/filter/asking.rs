@@ -1,7 +1,8 @@
 //! The steps of [`Pass`] that ask, and what answers do.
 
 use super::ask::{
-    Answer, AskDecision, AskFailure, AskFailureKind, AskOutcome, Question, QuestionKind,
+    Answer, AskDecision, AskFailure, AskFailureKind, AskOutcome, LimitAnswer, Question,
+    QuestionKind,
 };
 use super::chain::{Chain, Filter};
 use super::ext_authz::{self, CompiledExtAuthz, EXT_AUTHZ_NAMESPACE};
@@ -239,7 +240,7 @@ impl Pass {
             tell(observer, name, AskDecision { outcome, shadow, code, cluster, failure });
         };
         let answer = match answer {
-            Answer::Limit(answer) => answer.map_err(Some),
+            Answer::Limit(answer) => answer.map_err(Some).map(limit_checked),
             _ => Err(None),
         };
         match answer {
@@ -250,7 +251,7 @@ impl Pass {
             Ok(answer) => {
                 told(AskOutcome::Allowed, "", None);
                 if !shadow {
-                    for edit in answer.request_headers.iter().filter(|edit| !is_host(edit)) {
+                    for edit in &answer.request_headers {
                         apply_edit(edit, &mut cx.request.headers);
                     }
                     let mut headers = HeaderMap::new();
@@ -299,10 +300,11 @@ fn refuse(reply: FilterReply) -> Step {
     Step::Reply(Box::new(reply))
 }
 
-fn is_host(edit: &HeaderMutation) -> bool {
-    match edit {
-        HeaderMutation::Remove(name) | HeaderMutation::Append { name, .. } => *name == HOST,
-    }
+/// An answer as it may be used: whoever counts may write no more than an authorizer.
+fn limit_checked(mut answer: LimitAnswer) -> LimitAnswer {
+    answer.request_headers.retain(ext_authz::may_be_written);
+    answer.response_headers.retain(ext_authz::may_be_written);
+    answer
 }
 
 fn tell(observer: &mut impl FilterObserver, name: &Arc<str>, decision: AskDecision<'_>) {

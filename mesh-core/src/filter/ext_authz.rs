@@ -5,8 +5,10 @@
 //!   [`ExtAuthz::enabled_metadata`]: both). The others go on, or are refused
 //!   ([`ExtAuthz::deny_at_disable`]).
 //! - An answer may not write `host`, nor what begins with a colon: routing and policies have looked at
-//!   them (Envoy: `Mutation rules`). What it may not write is left out; with
-//!   [`ExtAuthz::validate_mutations`] such an answer is a failure.
+//!   them (Envoy: `Mutation rules`). Nor may it write `content-length` and what else is of a connection
+//!   (RFC 9110 §7.6.1): they are about its own message, and would cut another's or split it in two. What
+//!   it may not write is left out; with [`ExtAuthz::validate_mutations`] a yes of that kind is a failure,
+//!   and so is a no that writes `host`.
 
 use super::ask::{AskFailure, AskFailureKind, CheckAnswer, CheckQuestion};
 use super::pass::FilterContext;
@@ -159,6 +161,10 @@ impl CompiledExtAuthz {
     /// An answer as it may be used.
     pub(super) fn checked(&self, answer: CheckAnswer) -> Result<CheckAnswer, AskFailure> {
         let mut answer = answer;
+        if !answer.allowed {
+            // A denial with its own framing is one still: where failures let through, it must not.
+            answer.headers.retain(|edit| !is_of_the_connection(name_of(edit)));
+        }
         let before = answer.headers.len() + answer.response_headers.len();
         answer.headers.retain(may_be_written);
         answer.response_headers.retain(may_be_written);
@@ -213,8 +219,6 @@ fn reply(
     for edit in &answer.headers {
         apply_edit(edit, &mut reply.headers);
     }
-    // They are the reply's own to say.
-    reply.headers.remove(CONTENT_LENGTH);
     if !answer.body.is_empty() && !reply.headers.contains_key(CONTENT_TYPE) {
         reply.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     }
@@ -237,7 +241,8 @@ impl HttpAnswers {
         })
     }
 
-    /// What an answer means: 200 is a yes, from 500 on it is a failure (Envoy), and the rest is a no.
+    /// What an answer means: 200 is a yes, from 500 on it is a failure (Envoy), and the rest is a no; but for
+    /// what is no answer to a request (101), or nothing that a caller could be answered (600).
     ///
     /// # Errors
     /// [`AskFailureKind::Status`].
@@ -247,7 +252,7 @@ impl HttpAnswers {
         headers: &HeaderMap,
         body: Bytes,
     ) -> Result<CheckAnswer, AskFailure> {
-        if status.is_server_error() {
+        if !(200..500).contains(&status.as_u16()) {
             let kind = AskFailureKind::Status(u32::from(status.as_u16()));
             return Err(AskFailure::new(&self.cluster, kind));
         }
@@ -258,16 +263,19 @@ impl HttpAnswers {
             value: value.clone(),
             action,
         };
+        // Every answer has some, and whatever is listed: they are about itself.
+        let all = || headers.iter().filter(|(name, _)| !is_of_the_connection(name));
         if answer.allowed {
             // The first value replaces what is there, the others come after it.
-            for name in headers.keys().filter(|name| self.upstream.has(name)) {
+            let names = headers.keys().filter(|name| !is_of_the_connection(name));
+            for name in names.filter(|name| self.upstream.has(name)) {
                 let mut action = AppendAction::OverwriteIfExistsOrAdd;
                 for value in headers.get_all(name) {
                     answer.headers.push(edit(name, value, action));
                     action = AppendAction::AppendIfExistsOrAdd;
                 }
             }
-            for (name, value) in headers {
+            for (name, value) in all() {
                 let action = AppendAction::AppendIfExistsOrAdd;
                 if self.upstream_to_append.has(name) {
                     answer.headers.push(edit(name, value, action));
@@ -283,9 +291,9 @@ impl HttpAnswers {
             return Ok(answer);
         }
         answer.status = Some(status);
-        for (name, value) in headers {
+        for (name, value) in all() {
             let sent = self.client.0.is_empty() || self.client.has(name);
-            if (sent || ALWAYS_SENT.contains(name)) && !is_of_the_connection(name) {
+            if sent || ALWAYS_SENT.contains(name) {
                 answer.headers.push(edit(name, value, AppendAction::AppendIfExistsOrAdd));
             }
         }
@@ -301,9 +309,15 @@ fn is_of_the_connection(name: &HeaderName) -> bool {
         || matches!(name.as_str(), "keep-alive" | "proxy-connection")
 }
 
-fn may_be_written(edit: &HeaderMutation) -> bool {
+/// Whether somebody who was asked may make this edit.
+pub(super) fn may_be_written(edit: &HeaderMutation) -> bool {
+    let name = name_of(edit);
+    *name != HOST && !is_of_the_connection(name)
+}
+
+const fn name_of(edit: &HeaderMutation) -> &HeaderName {
     match edit {
-        HeaderMutation::Remove(name) | HeaderMutation::Append { name, .. } => *name != HOST,
+        HeaderMutation::Remove(name) | HeaderMutation::Append { name, .. } => name,
     }
 }
 

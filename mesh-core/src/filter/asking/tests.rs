@@ -6,7 +6,7 @@ use crate::filter::ext_authz::EXT_AUTHZ_NAMESPACE;
 use crate::filter::{Chain, FilterContext, Overrides, Pass, Step, Told};
 use crate::identity::Peer;
 use crate::model::http_filter::*;
-use crate::model::matcher::{HeaderMatcher, HeaderMatcherKind, StringPattern};
+use crate::model::matcher::{HeaderMatcher, HeaderMatcherKind, RegexPattern, StringPattern};
 use crate::model::{AppendAction, HeaderMutation, MetadataValue, StringMatcher};
 use crate::rbac::Connection;
 use crate::time::{Timestamp, WallTime};
@@ -171,6 +171,41 @@ fn a_no_is_the_answer_and_nobody_is_a_no() {
     check_authz(model, Answer::Check(Err(gone())), &format!("FailedClosed in shadow: {UNTOUCHED}"));
 }
 
+/// Framing is about one's own message: another's would be cut, or be two.
+#[test]
+fn framing_is_nobodys_to_write() {
+    let framing = || {
+        let names = ["content-length", "transfer-encoding", "connection", "upgrade"];
+        let mut edits: Vec<_> = names.map(|name| set(name, "2")).into();
+        edits.push(HeaderMutation::Remove("content-length".parse().unwrap()));
+        edits.push(set("x-user", "alice"));
+        edits
+    };
+    let mut yes = CheckAnswer { allowed: true, ..CheckAnswer::default() };
+    (yes.headers, yes.response_headers) = (framing(), framing());
+    let edited = "http://reviews/a?x=1&y=2 x-user=alice cookie=secret / x-user=alice";
+    check_authz(authz(), Answer::Check(Ok(yes.clone())), &format!("Allowed: {edited}"));
+    let mut no = CheckAnswer { headers: framing(), ..CheckAnswer::default() };
+    let denied = "Denied: 403 None x-user=alice  ext_authz_denied";
+    check_authz(authz(), Answer::Check(Ok(no.clone())), denied);
+    let mut strict = authz();
+    (strict.validate_mutations, strict.failure_mode_allow) = (true, true);
+    check_authz(strict.clone(), Answer::Check(Ok(yes)), &format!("FailedOpen: {UNTOUCHED}"));
+    check_authz(strict, Answer::Check(Ok(no.clone())), denied);
+    no.failed = true;
+    let failed = "FailedClosed: 403 None x-user=alice  ext_authz_error";
+    check_authz(authz(), Answer::Check(Ok(no)), failed);
+    let (key, value) = (Arc::from("generic_key"), Arc::from("v"));
+    let generic = RateLimitAction::GenericKey { descriptor_key: key, descriptor_value: value };
+    let model = limit(vec![generic]);
+    let mut counted = LimitAnswer::default();
+    (counted.request_headers, counted.response_headers) = (framing(), framing());
+    check_limit(model.clone(), Ok(counted.clone()), &format!("Allowed: {edited}"));
+    counted.over_limit = true;
+    let over = "Denied: 429 Some(14) x-envoy-ratelimited=true x-user=alice  request_rate_limited";
+    check_limit(model, Ok(counted), over);
+}
+
 /// Envoy: `error_response` counts as an error, with what it says where requests are refused for one.
 #[test]
 fn an_authorizer_that_says_that_it_failed_denies_nothing() {
@@ -287,7 +322,12 @@ fn answers_over_http_are_read_by_their_lists() {
         let found = pass(config, None, |asked| {
             let QuestionKind::Check(asked) = asked else { panic!("{asked:?}") };
             let mut headers = HeaderMap::new();
-            for (name, value) in [("x-user", "alice"), ("x-group", "a"), ("connection", "close")] {
+            for (name, value) in [
+                ("x-user", "alice"),
+                ("x-group", "a"),
+                ("connection", "close"),
+                ("content-length", "3"),
+            ] {
                 headers.append(name, value.parse().unwrap());
             }
             let status = StatusCode::from_u16(status).unwrap();
@@ -308,6 +348,20 @@ fn answers_over_http_are_read_by_their_lists() {
         |model| model.allowed_upstream_headers_to_append = prefix(),
         "Allowed: http://reviews/a?x=1&y=2 x-user=u x-user=alice cookie=secret /",
     );
+    let all = || vec![StringMatcher::new(StringPattern::Regex(RegexPattern(".*".into())))];
+    check(
+        200,
+        |model| {
+            model.allowed_upstream_headers = all();
+            model.allowed_client_headers_on_success = all();
+        },
+        "Allowed: http://reviews/a?x=1&y=2 x-user=alice cookie=secret x-group=a / x-user=alice x-group=a",
+    );
+    check(
+        200,
+        |model| model.allowed_upstream_headers_to_append = all(),
+        "Allowed: http://reviews/a?x=1&y=2 x-user=u x-user=alice cookie=secret x-group=a /",
+    );
     check(
         200,
         |model| {
@@ -324,7 +378,9 @@ fn answers_over_http_are_read_by_their_lists() {
         |model| model.allowed_client_headers = prefix(),
         "Denied: 403 None x-user=alice content-type=text/plain why ext_authz_denied",
     );
-    check(503, |_| {}, "FailedClosed: 403 None  ext_authz_error");
+    for no_answer in [100, 101, 503, 600, 999] {
+        check(no_answer, |_| {}, "FailedClosed: 403 None  ext_authz_error");
+    }
 }
 
 fn limit(actions: Vec<RateLimitAction>) -> RateLimit {
