@@ -107,6 +107,8 @@ fn custom(reader: &mut Reader<'_>, node: &Node, kind: &'static Kind) -> Option<U
     }
     let san: Option<Vec<StringMatcher>> = fields.read(reader, "san");
     fields.set_some(reader, "sni", &mut tls.sni);
+    // What is written counts, and the endpoint's hostname where nothing is.
+    tls.auto_host_sni = tls.sni.is_none();
     let roots = fields.value("roots").map(|(node, _)| roots(reader, node));
     let shown = fields.read(reader, "client_certificate");
     if let Some(roots) = roots {

@@ -29,18 +29,26 @@ pub enum TlsPolicy {
 }
 
 /// What a TLS peer must prove, and what we show (Envoy: `UpstreamTlsContext`).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UpstreamTls {
     /// Who signs the peer's certificate. Default: whom the system trusts.
     pub roots: TlsRoots,
-    /// The name sent as SNI; `None`: the endpoint's hostname, or none.
+    /// The name sent as SNI. Default: none.
     pub sni: Option<Arc<str>>,
+    /// The endpoint's hostname is sent in place of [`sni`](Self::sni), where it has one (Envoy:
+    /// `auto_host_sni`; gRFC A101). Default true, other than Envoy's: where a name is set, it counts only
+    /// for endpoints without one, unless this is false.
+    pub auto_host_sni: bool,
     /// Any of these must match a subject alternative name; empty: the SNI must. Those of a secret come
     /// after them ([`ValidationSecret`]). If it is empty and no SNI is sent, the certificate must be for
-    /// the endpoint's IP address; but by roots of an identity ([`TlsRoots::Mesh`],
-    /// [`TlsRoots::Provider`]) whoever they sign for is accepted (gRFC A29).
+    /// the endpoint's hostname, or without one for its IP address; but by roots of an identity
+    /// ([`TlsRoots::Mesh`], [`TlsRoots::Provider`], [`TlsRoots::Spiffe`]) whoever they sign for is accepted
+    /// (gRFC A29).
     pub san: Vec<SanMatcher>,
+    /// An SNI that is sent must be proven in place of all names; where none is sent, the names count (Envoy:
+    /// `auto_sni_san_validation`; gRFC A101). Default false.
+    pub auto_sni_san_validation: bool,
     /// The protocols that are offered (ALPN), the best first (Envoy: `alpn_protocols`), in place of what
     /// follows from the cluster's `protocol`. Default: empty, so those that follow. Of Istio's own
     /// tokens, `istio-http/1.0`, `istio-http/1.1` and `istio-h2` stand for the protocol in their name,
@@ -144,16 +152,13 @@ pub struct ValidationSecret {
     /// The default's own certificates, in PEM: they count where the secret says the system's roots, as
     /// `trusted_ca` counts before `system_root_certs` (Envoy).
     pub pem: Option<SecretSource>,
-    /// The names of the secret do not count: the peer must prove the SNI whatever they are (gRFC A101:
-    /// `auto_sni_san_validation`). Then [`UpstreamTls::san`] is empty, too.
-    pub ignores_names: bool,
 }
 
 impl ValidationSecret {
     /// The secret of this name, without a default.
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>) -> Self {
-        Self { name: name.into(), pem: None, ignores_names: false }
+        Self { name: name.into(), pem: None }
     }
 }
 
@@ -202,10 +207,59 @@ impl TlsPolicy {
     }
 }
 
+impl Default for UpstreamTls {
+    fn default() -> Self {
+        Self {
+            roots: TlsRoots::default(),
+            sni: None,
+            auto_host_sni: true,
+            san: Vec::new(),
+            auto_sni_san_validation: false,
+            alpn: Vec::new(),
+            identity: TlsIdentity::default(),
+            crl: None,
+        }
+    }
+}
+
 impl UpstreamTls {
     /// The names of the secrets that it needs: that of the identity first, then that of the roots, which
     /// may be the same.
     pub fn secrets(&self) -> impl Iterator<Item = &Arc<str>> {
         secrets(&self.identity, Some(&self.roots))
+    }
+
+    /// The name to send to an endpoint of this hostname, in the order of gRFC A101: the hostname, if
+    /// `auto_host_sni`, then `sni`, then none. An empty name is none.
+    #[must_use]
+    pub fn server_name<'n>(&'n self, hostname: Option<&'n str>) -> Option<&'n str> {
+        let hostname = hostname.filter(|name| self.auto_host_sni && !name.is_empty());
+        hostname.or(self.sni.as_deref()).filter(|name| !name.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grfc_a101_which_name_is_sent() {
+        let table = [
+            (None, false, None, None),
+            (None, false, Some("host"), None),
+            (Some("sni"), false, None, Some("sni")),
+            (Some("sni"), false, Some("host"), Some("sni")),
+            (None, true, None, None),
+            (None, true, Some("host"), Some("host")),
+            (Some("sni"), true, None, Some("sni")),
+            (Some("sni"), true, Some(""), Some("sni")),
+            (Some("sni"), true, Some("host"), Some("host")),
+            (Some(""), false, Some("host"), None),
+        ];
+        for (sni, auto_host_sni, hostname, expected) in table {
+            let sni = sni.map(Arc::from);
+            let tls = UpstreamTls { sni, auto_host_sni, ..UpstreamTls::default() };
+            assert_eq!(tls.server_name(hostname), expected, "{tls:?} {hostname:?}");
+        }
     }
 }

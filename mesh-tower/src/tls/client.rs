@@ -9,7 +9,7 @@
 use super::client_io::{LateWord, SecureIo};
 use super::client_material::{Kept, Own};
 use super::client_refused::{InWords, NotSecured, Showed, failed};
-use super::client_verify::{Expected, InHandshake, Verifier};
+use super::client_verify::{Asked, Expected, InHandshake, Verifier};
 use super::client_watch::{Evidence, Watched};
 use crate::clock;
 use crate::connect::BoxedIo;
@@ -137,7 +137,7 @@ impl ClientTls {
         let resolved = self.resolved()?;
         let own = self.kept.own(&resolved.identity, &self.credentials, now).await?;
         let Made { verifier, config } = self.made(&resolved, now).await?;
-        let (expected, sent) = expected(resolved.sni.as_deref(), to)?;
+        let (expected, sent) = expected(&self.policy, to.address, to.hostname)?;
         let found = OnceLock::new();
         let check = Arc::new(InHandshake { verifier, expected, found });
         let shows = Arc::new(Shows { own, asked: AtomicBool::new(false) });
@@ -168,7 +168,8 @@ impl ClientTls {
             NotSecured::new(ConnectFailure::TlsUnavailable, text)
         })?;
         let algorithms = provider.signature_verification_algorithms;
-        let verifier = Arc::new(Verifier::new(believed, &resolved.san, algorithms, now)?);
+        let asked = Asked { names: &resolved.san, unless_sent: resolved.auto_sni_san_validation };
+        let verifier = Arc::new(Verifier::new(believed, asked, algorithms, now)?);
         let (expected, found) = (Expected::Nothing, OnceLock::new());
         let check = Arc::new(InHandshake { verifier: Arc::clone(&verifier), expected, found });
         let mut config = ClientConfig::builder_with_provider(provider)
@@ -200,13 +201,14 @@ fn for_one(
     config
 }
 
-/// Who is expected, and which name is sent: the policy's, or else the endpoint's (gRFC A101).
+/// Who is expected at an endpoint, and which name is sent (gRFC A101).
 fn expected(
-    sni: Option<&str>,
-    to: To<'_>,
+    policy: &UpstreamTls,
+    address: &Address,
+    hostname: Option<&str>,
 ) -> Result<(Expected, Option<ServerName<'static>>), NotSecured> {
-    let text = sni.or(to.hostname).map(|name| name.strip_suffix('.').unwrap_or(name));
-    if let Some(text) = text.filter(|text| !text.is_empty()) {
+    let hostname = hostname.map(without_root);
+    if let Some(text) = policy.server_name(hostname).map(without_root) {
         let name = ServerName::try_from(text.to_owned()).map_err(|_invalid| {
             let text = format_args!(
                 "`{text}` is no name that can be asked for: set the cluster's `sni`, or the endpoint's hostname"
@@ -216,11 +218,21 @@ fn expected(
         let sent = matches!(name, ServerName::DnsName(_)).then(|| name.clone());
         return Ok((Expected::Name(name), sent));
     }
-    let expected = match to.address {
-        Address::Socket(address) => Expected::Address(ServerName::IpAddress(address.ip().into())),
-        Address::Unix(_) => Expected::Nothing,
+    // It need not be a name of DNS where it is not sent: it may be for hashing alone.
+    let hostname = hostname.and_then(|name| ServerName::try_from(name.to_owned()).ok());
+    let expected = match (hostname, address) {
+        (Some(hostname), _) => Expected::Hostname(hostname),
+        (None, Address::Socket(address)) => {
+            Expected::Address(ServerName::IpAddress(address.ip().into()))
+        }
+        (None, Address::Unix(_)) => Expected::Nothing,
     };
     Ok((expected, None))
+}
+
+/// Certificates and SNI speak of names without the dot at their end (RFC 6066 section 3).
+fn without_root(name: &str) -> &str {
+    name.strip_suffix('.').unwrap_or(name)
 }
 
 /// rustls wants some name even where none is sent; what is proven is [`Expected`].

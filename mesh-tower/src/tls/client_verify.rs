@@ -8,8 +8,9 @@
 //!    was revoked ([`chain`](crate::identity::chain)): by lists of an identity who is on none is good (gRFC
 //!    A69), by those of a cluster (`crl`) each issuer needs one (Envoy).
 //! 4. It has one of the names that are asked for (gRFC A29: any of them, in place of the host name). If none
-//!    is asked for, it is for the SNI that was sent (gRFC A101); without an SNI for the endpoint's address,
-//!    or, by roots of an identity, whoever they sign for.
+//!    is asked for, or if an SNI was sent that counts instead (gRFC A101: `auto_sni_san_validation`), it is
+//!    for the SNI. With neither names nor an SNI it is for the endpoint's hostname, without one for its
+//!    address, or, by roots of an identity, whoever they sign for.
 //!
 //! An IP address as SNI is not sent (RFC 6066 section 3), and is proven like one that was.
 
@@ -49,10 +50,20 @@ pub(super) struct Believed {
     pub(super) of_identity: bool,
 }
 
+/// Which names are asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    /// Any of these; none: what else is expected.
+    pub(super) names: &'a [SanMatcher],
+    /// Only where no SNI is sent, which counts instead (gRFC A101: `auto_sni_san_validation`).
+    pub(super) unless_sent: bool,
+}
+
 /// What endpoints must prove.
 pub(super) struct Verifier {
     believed: Believed,
     asked: Vec<SanMatcher>,
+    unless_sent: bool,
     names: CompiledSanMatchers,
     anchors: Anchors,
     revoked: Vec<Lists>,
@@ -67,12 +78,14 @@ enum Anchors {
     ByTrustDomain(BTreeMap<TrustDomain, Vec<TrustAnchor<'static>>>),
 }
 
-/// Who is expected: the name that was sent, or the address.
+/// Who is expected: the name that was sent, or the endpoint's, or the address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Expected {
     /// The SNI.
     Name(ServerName<'static>),
-    /// Nothing was sent; the endpoint has this address.
+    /// Nothing was sent; the endpoint has this name.
+    Hostname(ServerName<'static>),
+    /// Nothing was sent; the endpoint has no name, and this address.
     Address(ServerName<'static>),
     /// Nothing was sent, and a Unix socket has no address that a certificate can have.
     Nothing,
@@ -83,7 +96,7 @@ impl Verifier {
     /// No root, or no list, can be used; or a pattern is wrong.
     pub(super) fn new(
         believed: Believed,
-        asked: &[SanMatcher],
+        asked: Asked<'_>,
         algorithms: WebPkiSupportedAlgorithms,
         since: WallTime,
     ) -> Result<Self, NotSecured> {
@@ -95,7 +108,7 @@ impl Verifier {
         if anchors.len() == 0 {
             return Err(unusable("there is no root certificate that can be used".into()));
         }
-        let names = CompiledSanMatchers::new(asked).map_err(|(at, error)| {
+        let names = CompiledSanMatchers::new(asked.names).map_err(|(at, error)| {
             unusable(format!("name {at} that the peer must prove: {error}"))
         })?;
         let own = std::iter::once(Lists::read(&believed.revoked, Unlisted::Good));
@@ -103,11 +116,11 @@ impl Verifier {
         let revoked: Result<Vec<_>, _> = own.chain(strict).collect();
         let revoked =
             revoked.map_err(|error| unusable(format!("a list of revoked ones: {error}")))?;
-        let asked = asked.to_vec();
-        Ok(Self { believed, asked, names, anchors, revoked, since, algorithms })
+        let (asked, unless_sent) = (asked.names.to_vec(), asked.unless_sent);
+        Ok(Self { believed, asked, unless_sent, names, anchors, revoked, since, algorithms })
     }
 
-    /// Whether it would be made of this again.
+    /// Whether it would be made of this again; the rest is the policy's, which stays the same.
     pub(super) fn is_of(&self, believed: &Believed, asked: &[SanMatcher]) -> bool {
         self.believed == *believed && self.asked == asked
     }
@@ -162,13 +175,19 @@ impl Verifier {
         chain.verify(&self.revoked).map_err(|error| chain_error(&error))
     }
 
+    /// Whether one of the names must be there, or else what is expected.
+    fn asks_for_names(&self, expected: &Expected) -> bool {
+        let counts_instead = self.unless_sent && matches!(expected, Expected::Name(_));
+        !self.asked.is_empty() && !counts_instead
+    }
+
     fn is_expected(
         &self,
         entity: &EndEntityCert<'_>,
         certificate: &Certificate,
         expected: &Expected,
     ) -> Result<(), (ConnectFailure, String)> {
-        if !self.names.is_empty() {
+        if self.asks_for_names(expected) {
             let peer = Peer::Certified(Arc::new(certificate.names.clone()));
             let checked = self.names.check(&peer);
             return checked.map_err(|mismatch| (ConnectFailure::TlsName, mismatch.to_string()));
@@ -176,6 +195,7 @@ impl Verifier {
         let (name, what) = match expected {
             Expected::Name(name) => (name, "for the server name that was asked for"),
             _ if self.believed.of_identity => return Ok(()),
+            Expected::Hostname(name) => (name, "for the endpoint's hostname"),
             Expected::Address(address) => (address, "for the endpoint's address"),
             Expected::Nothing => {
                 let text =
@@ -287,21 +307,23 @@ const SHOWN: usize = 4;
 impl fmt::Display for Wanted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(verifier, expected) = self;
-        match (verifier.asked.len(), expected) {
-            (0, Expected::Name(name)) => write!(f, "`{}`", name.to_str()),
-            (0, _) if verifier.believed.of_identity => f.write_str("whoever the roots sign for"),
-            (0, Expected::Address(address)) => write!(f, "`{}`", address.to_str()),
-            (0, Expected::Nothing) => f.write_str("nobody"),
-            (count, _) => {
-                for (at, asked) in verifier.asked.iter().take(SHOWN).enumerate() {
-                    let or = if at == 0 { "" } else { " or " };
-                    write!(f, "{or}{}", pattern(&asked.matcher.pattern))?;
-                }
-                match count.saturating_sub(SHOWN) {
-                    0 => Ok(()),
-                    more => write!(f, " or {more} more"),
-                }
+        if verifier.asks_for_names(expected) {
+            for (at, asked) in verifier.asked.iter().take(SHOWN).enumerate() {
+                let or = if at == 0 { "" } else { " or " };
+                write!(f, "{or}{}", pattern(&asked.matcher.pattern))?;
             }
+            return match verifier.asked.len().saturating_sub(SHOWN) {
+                0 => Ok(()),
+                more => write!(f, " or {more} more"),
+            };
+        }
+        match expected {
+            Expected::Name(name) => write!(f, "`{}`", name.to_str()),
+            _ if verifier.believed.of_identity => f.write_str("whoever the roots sign for"),
+            Expected::Hostname(name) | Expected::Address(name) => {
+                write!(f, "`{}`", name.to_str())
+            }
+            Expected::Nothing => f.write_str("nobody"),
         }
     }
 }

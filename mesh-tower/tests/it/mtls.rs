@@ -193,6 +193,7 @@ async fn a_name_of_dns_is_sent_and_proven() {
     let sends = |sni: Option<&str>, hostname| {
         let mut tls = plain_tls(&ca);
         tls.sni = sni.map(Arc::from);
+        tls.auto_host_sni = sni.is_none();
         let update = update(tls, server.address, hostname, |_| {});
         Mesh::builder().config(update).build().unwrap()
     };
@@ -220,6 +221,63 @@ async fn a_name_of_dns_is_sent_and_proven() {
         let found = says(&mesh, get("/")).await;
         assert_eq!(found.is_ok(), hostname == "shop.example", "{found:?}");
     }
+}
+
+/// gRFC A101: the endpoint's hostname, if that is wanted, before `sni`, before none; and what counts.
+#[tokio::test]
+async fn grfc_a101_which_name_is_sent_and_what_is_proven() {
+    let ca = Ca::new("ours");
+    let client = ca.issue(CLIENT, 0x77);
+    // Of the mesh, and none of those that are expected.
+    let server = Server::start(&Setup::new(ca.issue(SHOP, 5))).await;
+    let named = Server::start(&Setup::new(ca.issue("web.example", 5))).await;
+    let cart = "spiffe://mesh.example/cart";
+    let (web, other) = (Some("web.example"), Some("other.example"));
+    let answered = |sni: &str| Ok(format!("HTTP/2.0 - {sni}"));
+    let refused = |text: &'static str| Err(["connect_tls_name", text]);
+    let of_web = "expected: `web.example`";
+    let of_cart = "expected: `spiffe://mesh.example/cart`";
+    let says = async |server: &Server, tls: UpstreamTls, hostname| {
+        let update = update(tls, server.address, hostname, |_| {});
+        let (mesh, _updates) = identified(material(&client, &ca.pem()), update).await;
+        says(&mesh, get("/")).await
+    };
+    // `sni`, `auto_host_sni`, hostname; without names; with a name that the SNI takes the place of.
+    for (sni, auto_host_sni, hostname, any, instead) in [
+        (None, false, None, answered("-"), refused(of_cart)),
+        (None, false, web, answered("-"), refused(of_cart)),
+        (None, true, None, answered("-"), refused(of_cart)),
+        (None, true, web, refused(of_web), refused(of_web)),
+        (web, false, None, refused(of_web), refused(of_web)),
+        (web, false, other, refused(of_web), refused(of_web)),
+        (web, true, None, refused(of_web), refused(of_web)),
+        (other, true, web, refused(of_web), refused(of_web)),
+    ] {
+        let what = format!("{sni:?} {auto_host_sni} {hostname:?}");
+        let check = |found: &Result<String, String>, expected: &Result<String, [&str; 2]>| {
+            let expected = expected.as_ref().map(String::as_str).map_err(|words| &words[..]);
+            check(found, expected, &what);
+        };
+        let policy = |san: &[&str]| {
+            let mut tls = mesh_tls(san);
+            tls.identity = TlsIdentity::None;
+            tls.sni = sni.map(Arc::from);
+            tls.auto_host_sni = auto_host_sni;
+            tls.auto_sni_san_validation = !san.is_empty();
+            tls
+        };
+        check(&says(&server, policy(&[]), hostname).await, &any);
+        check(&says(&server, policy(&[cart]), hostname).await, &instead);
+        // The SNI is that name, where one is sent.
+        let sent = if any.is_ok() { any } else { answered("web.example") };
+        check(&says(&named, policy(&[]), hostname).await, &sent);
+    }
+    // Roots of no identity: the hostname is proven and not sent.
+    let mut tls = plain_tls(&ca);
+    tls.auto_host_sni = false;
+    check(&says(&named, tls.clone(), web).await, Ok("HTTP/2.0 - -"), "the hostname");
+    let wrong: &[&str] = &["connect_tls_name", "expected: `other.example`"];
+    check(&says(&named, tls, other).await, Err(wrong), "another hostname");
 }
 
 #[tokio::test]

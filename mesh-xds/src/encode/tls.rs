@@ -36,13 +36,11 @@ pub(super) fn transport_socket(model: &TlsPolicy, protocol: Protocol) -> Option<
     let TlsPolicy::On(tls) = model else { return None };
     let context = UpstreamTlsContext {
         sni: tls.sni.as_deref().unwrap_or_default().to_owned(),
-        // gRFC A101: the endpoint's hostname, or none.
-        auto_host_sni: tls.sni.is_none(),
-        auto_sni_san_validation: match &tls.roots {
-            // Whether its names count can't be seen here.
-            TlsRoots::Secret(secret) => secret.ignores_names,
-            _ => tls.san.is_empty(),
-        },
+        auto_host_sni: tls.auto_host_sni,
+        // Without names the SNI is proven, which neither gRPC nor Envoy does by itself. Whether a secret has
+        // some can't be seen here.
+        auto_sni_san_validation: tls.auto_sni_san_validation
+            || (tls.san.is_empty() && !matches!(tls.roots, TlsRoots::Secret(_))),
         common_tls_context: Some(CommonTlsContext {
             alpn_protocols: alpn(&tls.alpn, protocol),
             validation_context_type: Some(certificate_authorities(

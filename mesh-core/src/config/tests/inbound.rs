@@ -79,6 +79,10 @@ fn an_identity_secures_what_says_nothing() {
     );
     let tls = upstream(&nameless, "one");
     assert_eq!((&tls.roots, &tls.identity), (&TlsRoots::Mesh, &TlsIdentity::None));
+    assert_eq!(
+        (tls.sni.as_deref(), tls.auto_host_sni, all.auto_host_sni),
+        (Some("a"), false, true)
+    );
     assert_eq!(tls.san, [prefix("spiffe://")]);
 }
 

@@ -16,11 +16,16 @@ pub struct ResolvedTls {
     pub identity: ResolvedIdentity,
     /// Who signs the peer's certificate.
     pub roots: ResolvedRoots,
-    /// The name sent as SNI; `None`: the endpoint's hostname, or none.
+    /// The name sent as SNI ([`UpstreamTls::server_name`]).
     pub sni: Option<Arc<str>>,
+    /// The endpoint's hostname is sent in its place, where it has one.
+    pub auto_host_sni: bool,
     /// Any of these must match a subject alternative name; empty: the SNI must
     /// ([`UpstreamTls::san`]).
     pub san: Vec<SanMatcher>,
+    /// An SNI that is sent must be proven in place of all names
+    /// ([`UpstreamTls::auto_sni_san_validation`]).
+    pub auto_sni_san_validation: bool,
     /// The protocols that are offered; empty: what follows from the cluster's protocol.
     pub alpn: Vec<Arc<str>>,
     /// Lists of revoked certificates in PEM; `None`: none.
@@ -111,16 +116,22 @@ impl UpstreamTls {
             TlsRoots::Spiffe(bundles) => ResolvedRoots::Spiffe(Arc::clone(bundles)),
             TlsRoots::Secret(secret) => {
                 let found = validation(secrets, &secret.name)?;
-                if !secret.ignores_names {
-                    san.extend(found.san.iter().cloned());
-                }
+                san.extend(found.san.iter().cloned());
                 // Envoy: what a secret says is merged into the default.
                 crl = found.crl.clone().or(crl);
                 merged(secret, &found.roots)
             }
         };
-        let (sni, alpn) = (self.sni.clone(), self.alpn.clone());
-        Ok(ResolvedTls { identity, roots, sni, san, alpn, crl })
+        Ok(ResolvedTls {
+            identity,
+            roots,
+            sni: self.sni.clone(),
+            auto_host_sni: self.auto_host_sni,
+            san,
+            auto_sni_san_validation: self.auto_sni_san_validation,
+            alpn: self.alpn.clone(),
+            crl,
+        })
     }
 }
 
@@ -226,8 +237,8 @@ mod tests {
     #[test]
     fn a_policy_with_its_secrets() {
         let own = SecretCertificate::new(inline("own chain"), inline("own key"));
-        let combined = |name, pem: Option<&str>, ignores_names| {
-            TlsRoots::Secret(ValidationSecret { pem: pem.map(inline), ignores_names, ..by(name) })
+        let combined = |name, pem: Option<&str>| {
+            TlsRoots::Secret(ValidationSecret { pem: pem.map(inline), ..by(name) })
         };
         let none = || TlsIdentity::None;
         let table = [
@@ -242,18 +253,13 @@ mod tests {
                 "own chain, roots, 1",
             ),
             (of(none(), TlsRoots::File(std::path::Path::new("/r.pem").into())), "None, /r.pem, 1"),
-            (
-                of(TlsIdentity::Secret("id".into()), combined("pem", None, false)),
-                "chain, their roots, 2",
-            ),
+            (of(TlsIdentity::Secret("id".into()), combined("pem", None)), "chain, their roots, 2"),
             // Envoy: the secret's roots before the default's.
-            (of(none(), combined("pem", Some("ours"), false)), "None, their roots, 2"),
+            (of(none(), combined("pem", Some("ours"))), "None, their roots, 2"),
             // Envoy: trusted_ca before system_root_certs.
-            (of(none(), combined("system", Some("ours"), false)), "None, ours, 2"),
-            (of(none(), combined("system", None, false)), "None, System, 2"),
-            // gRFC A101: the SNI takes the place of all names.
-            (of(none(), combined("pem", None, true)), "None, their roots, 1"),
-            (of(none(), combined("gone", None, false)), "the secret `gone` is not there: no such"),
+            (of(none(), combined("system", Some("ours"))), "None, ours, 2"),
+            (of(none(), combined("system", None)), "None, System, 2"),
+            (of(none(), combined("gone", None)), "the secret `gone` is not there: no such"),
             (
                 of(TlsIdentity::Secret("x".into()), TlsRoots::System),
                 "the secret `x` is not there: the configuration does not hold it",
@@ -263,7 +269,7 @@ mod tests {
                 "the secret `pem` is no certificate: serve a tls_certificate under this name",
             ),
             (
-                of(none(), combined("id", None, false)),
+                of(none(), combined("id", None)),
                 "the secret `id` is no validation context: serve a validation_context under this name",
             ),
         ];

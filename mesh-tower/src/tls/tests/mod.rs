@@ -4,7 +4,7 @@ mod ca;
 mod server_files;
 mod watch;
 
-use super::client_verify::{Believed, Expected, Verifier};
+use super::client_verify::{Asked, Believed, Expected, Verifier};
 use crate::clock;
 use crate::identity::{Roots, certificates, crypto};
 use ca::Ca;
@@ -27,6 +27,8 @@ struct World {
 #[derive(Default)]
 struct Asks {
     san: Vec<SanMatcher>,
+    /// The names count only where no SNI was sent.
+    unless_sent: bool,
     expected: Option<Expected>,
     revoked: Option<u64>,
     of_identity: bool,
@@ -63,7 +65,8 @@ impl World {
             of_identity: asks.of_identity,
         };
         let algorithms = crypto::provider().unwrap().signature_verification_algorithms;
-        Verifier::new(believed, &asks.san, algorithms, clock::wall()).unwrap()
+        let asked = Asked { names: &asks.san, unless_sent: asks.unless_sent };
+        Verifier::new(believed, asked, algorithms, clock::wall()).unwrap()
     }
 
     /// `chain` is accepted, or refused by this code and a text with these words.
@@ -157,13 +160,47 @@ fn grfc_a101_without_names_the_sni_is_proven() {
         world.check(&host, &asks(name("shop.example"), of_identity), Ok(()));
         world.check(&host, &asks(name("cart.example"), of_identity), wrong);
     }
-    // Nothing was sent: the address, or whoever is of the mesh.
+    // Nothing was sent: the endpoint's name, or its address, or whoever is of the mesh.
+    let hostname = |text: &str| match name(text) {
+        Some(Expected::Name(name)) => Some(Expected::Hostname(name)),
+        other => other,
+    };
+    let wrong = Err(("connect_tls_name", &["expected: `cart.example`", "hostname"][..]));
+    world.check(&host, &asks(hostname("cart.example"), false), wrong);
+    world.check(&host, &asks(hostname("shop.example"), false), Ok(()));
+    world.check(&host, &asks(hostname("cart.example"), true), Ok(()));
     let wrong = Err(("connect_tls_name", &["expected: `10.0.0.1`"][..]));
     world.check(&host, &asks(address("10.0.0.1"), false), wrong);
     world.check(&world.ours.issue("10.0.0.1", 1).chain, &asks(address("10.0.0.1"), false), Ok(()));
     world.check(&host, &asks(address("10.0.0.1"), true), Ok(()));
     world.check(&host, &asks(None, true), Ok(()));
     world.check(&host, &asks(None, false), Err(("connect_tls_name", &["`san`"])));
+}
+
+#[test]
+fn grfc_a101_an_sni_that_is_sent_counts_instead_of_names() {
+    let world = World::new();
+    let host = world.ours.issue("shop.example", 1).chain;
+    let shop = world.ours.issue(SHOP, 1).chain;
+    let asks = |expected, of_identity| Asks {
+        san: san(&[SHOP]),
+        unless_sent: true,
+        expected,
+        of_identity,
+        ..Asks::default()
+    };
+    for of_identity in [false, true] {
+        let sent = || asks(name("shop.example"), of_identity);
+        world.check(&host, &sent(), Ok(()));
+        let wrong = Err(("connect_tls_name", &["expected: `shop.example`"][..]));
+        world.check(&shop, &sent(), wrong);
+        // None was sent: the names count.
+        for expected in [None, address("10.0.0.1")] {
+            world.check(&shop, &asks(expected.clone(), of_identity), Ok(()));
+            let wrong = Err(("connect_tls_name", &["expected: `spiffe://mesh.example/shop`"][..]));
+            world.check(&host, &asks(expected, of_identity), wrong);
+        }
+    }
 }
 
 #[test]
@@ -203,7 +240,8 @@ fn what_was_revoked_is_said_by_who_signed_it() {
             of_identity: true,
         };
         let now = clock::wall();
-        let verifier = Verifier::new(believed, &[], algorithms, now).unwrap();
+        let asked = Asked { names: &[], unless_sent: false };
+        let verifier = Verifier::new(believed, asked, algorithms, now).unwrap();
         let found = verifier.verify(&der(chain), &Expected::Nothing, now);
         let found = match found {
             Ok(_) => "good",

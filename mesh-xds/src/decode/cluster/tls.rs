@@ -5,12 +5,13 @@
 //! what is sent to gRPC and to Envoy alike means here what it means to gRPC (A29); secrets, which gRPC
 //! refuses, are Envoy's. What would make the check stricter than it can be made here is refused. An empty
 //! list of names, which accepts any peer in gRPC and Envoy, is stricter here: then the peer must prove the
-//! SNI.
+//! SNI, and without one the endpoint's hostname or address, unless the roots are those of an identity.
 //!
 //! Secrets come on the stream that the cluster came on (`ads`, `self`), by their canonical names (gRFC A47),
 //! so that two spellings of a name are one secret.
 //!
-//! The order of the SNI is gRFC A101's: the endpoint's hostname, if `auto_host_sni`, then `sni`.
+//! The order of the SNI is gRFC A101's: the endpoint's hostname, if `auto_host_sni`, then `sni`, then none.
+//! Whether one is sent depends on the endpoint, so the names stay beside `auto_sni_san_validation`.
 
 mod identity;
 mod spiffe;
@@ -59,15 +60,11 @@ pub(super) fn decode(
         let peer = peer(walk, common, context);
         (tls.roots, tls.san, tls.crl) = (peer.roots, peer.san, peer.crl);
     });
-    let sni = Some(&message.sni).filter(|sni| !sni.is_empty() && !message.auto_host_sni);
-    tls.sni = sni.map(|sni| sni.as_str().into());
-    // gRFC A101: the SNI that was sent takes the place of the names; without one they stay.
-    if message.auto_sni_san_validation && (message.auto_host_sni || !message.sni.is_empty()) {
-        tls.san.clear();
-        if let TlsRoots::Secret(secret) = &mut tls.roots {
-            secret.ignores_names = true;
-        }
-    }
+    tls.sni = Some(&message.sni).filter(|sni| !sni.is_empty()).map(|sni| sni.as_str().into());
+    tls.auto_host_sni = message.auto_host_sni;
+    // Where there are no names, the SNI is proven anyway; those of a secret can't be seen here.
+    let may_have_names = !tls.san.is_empty() || matches!(tls.roots, TlsRoots::Secret(_));
+    tls.auto_sni_san_validation = message.auto_sni_san_validation && may_have_names;
     Some(tls)
 }
 

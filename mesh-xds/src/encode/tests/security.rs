@@ -65,11 +65,19 @@ fn security() {
     check(tls(|_| {}), look, system, "");
     let named = tls(|tls| {
         tls.sni = Some("a.b".into());
+        tls.auto_host_sni = false;
         tls.san = vec![SanMatcher::any(StringMatcher::exact("spiffe://a/b"))];
         tls.roots = TlsRoots::Pem("pem".into());
     });
     let pem = "sni \"a.b\" false false alpn [] own none system false pem true names 1";
     check(named, look, pem, "");
+    let both = tls(|tls| {
+        tls.sni = Some("a.b".into());
+        tls.san = vec![SanMatcher::any(StringMatcher::exact("spiffe://a/b"))];
+        tls.auto_sni_san_validation = true;
+    });
+    let instead = "sni \"a.b\" true true alpn [] own none system true pem false names 1";
+    check(both, look, instead, "");
     let mesh = tls(|tls| (tls.roots, tls.identity) = (TlsRoots::Mesh, TlsIdentity::Mesh));
     let providers =
         "sni \"\" true true alpn [] own default provider default secret ROOTCA pem false names 0";

@@ -160,12 +160,15 @@ impl Draw {
             4 => {
                 let mut secret = ValidationSecret::new("roots");
                 secret.pem = self.some(|draw| draw.source(CHAIN));
-                secret.ignores_names = tls.san.is_empty() && self.coin();
                 TlsRoots::Secret(secret)
             }
             _ => TlsRoots::Pem(CHAIN.into()),
         };
         tls.sni = self.some(|_| "sni.example".into());
+        tls.auto_host_sni = self.coin();
+        // Where there are no names, decoding leaves it out.
+        let may_have_names = !tls.san.is_empty() || matches!(tls.roots, TlsRoots::Secret(_));
+        tls.auto_sni_san_validation = may_have_names && self.coin();
         // Not one protocol alone, which may be what follows from the cluster's.
         tls.alpn = match self.below(3) {
             0 => vec!["istio".into(), "h2".into()],

@@ -23,6 +23,7 @@ fn plain(key: Option<&str>) -> TransportSocketMatch {
 fn tls() -> TlsPolicy {
     let mut tls = UpstreamTls::default();
     tls.roots = TlsRoots::Provider("mesh".into());
+    tls.auto_host_sni = false;
     TlsPolicy::On(Arc::new(tls))
 }
 

@@ -109,8 +109,15 @@ pub(super) fn istio(name: &str) -> TransportSocket {
 fn expect(model: &mut model::Cluster, change: impl FnOnce(&mut UpstreamTls)) {
     let mut tls = UpstreamTls::default();
     tls.roots = TlsRoots::Provider("mesh".into());
+    tls.auto_host_sni = false;
     change(&mut tls);
     model.tls = TlsPolicy::On(Arc::new(tls));
+}
+
+/// The name `x`, unless an SNI is sent.
+fn instead(tls: &mut UpstreamTls) {
+    tls.san = vec![SanMatcher::any(StringMatcher::exact("x"))];
+    tls.auto_sni_san_validation = true;
 }
 
 #[test]
@@ -185,7 +192,18 @@ const ACCEPTED: &[Accepted] = &[
                 t.auto_host_sni = true;
             })
         },
-        |m| expect(m, |_| {}),
+        |m| {
+            expect(m, |t| {
+                t.sni = Some("a.b".into());
+                t.auto_host_sni = true;
+            })
+        },
+        &[],
+    ),
+    (
+        "gRFC A101: the hostname alone",
+        |c| with(c, |t| t.auto_host_sni = true),
+        |m| expect(m, |t| t.auto_host_sni = true),
         &[],
     ),
     (
@@ -203,7 +221,29 @@ const ACCEPTED: &[Accepted] = &[
                 validation(t).match_subject_alt_names = vec![exact("x")];
             })
         },
-        |m| expect(m, |t| t.sni = Some("a.b".into())),
+        |m| {
+            expect(m, |t| {
+                t.sni = Some("a.b".into());
+                instead(t);
+            })
+        },
+        &[],
+    ),
+    (
+        "gRFC A101: names where there may be no SNI",
+        |c| {
+            with(c, |t| {
+                t.auto_host_sni = true;
+                t.auto_sni_san_validation = true;
+                validation(t).match_subject_alt_names = vec![exact("x")];
+            })
+        },
+        |m| {
+            expect(m, |t| {
+                t.auto_host_sni = true;
+                instead(t);
+            })
+        },
         &[],
     ),
     (
@@ -214,7 +254,13 @@ const ACCEPTED: &[Accepted] = &[
                 validation(t).match_subject_alt_names = vec![exact("x")];
             })
         },
-        |m| expect(m, |t| t.san = vec![SanMatcher::any(StringMatcher::exact("x"))]),
+        |m| expect(m, instead),
+        &[],
+    ),
+    (
+        "without names the SNI is proven anyway",
+        |c| with(c, |t| t.auto_sni_san_validation = true),
+        |m| expect(m, |_| {}),
         &[],
     ),
     (

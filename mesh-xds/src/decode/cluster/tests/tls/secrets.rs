@@ -1,7 +1,7 @@
 //! Secrets that a cluster names, and certificates that it holds (Envoy; gRPC has neither).
 
 use super::super::{Accepted, Refused, check_all, check_all_refused};
-use super::{common, exact, expect, inline, instance, older, tls, validation, with};
+use super::{common, exact, expect, inline, instance, instead, older, tls, validation, with};
 use crate::decode::{decode as decode_kind, testing};
 use crate::{Resource, ResourceType};
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
@@ -221,8 +221,9 @@ const ACCEPTED: &[Accepted] = &[
         },
         |m| {
             expect(m, |t| {
-                t.roots = by_secret("r", |s| s.ignores_names = true);
+                t.roots = by_secret("r", |_| {});
                 t.sni = Some("a.b".into());
+                instead(t);
             })
         },
         &[],
