@@ -46,7 +46,7 @@ impl EndpointPool {
         Self { shared: Arc::new(Shared::new(address)) }
     }
 
-    /// The endpoint's name from now on: what is asked for by SNI, if the cluster says nothing.
+    /// The endpoint's name from now on: what is asked for by SNI, if the cluster says so.
     pub(crate) fn set_hostname(&self, hostname: Option<&Arc<str>>) {
         self.shared.set_hostname(hostname);
     }

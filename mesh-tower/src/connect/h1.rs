@@ -215,6 +215,10 @@ impl crate::tls::client_watch::Retire for Retirement {
         self.0.upgrade().is_some_and(|core| core.is_open())
     }
 
+    fn hostname(&self) -> Option<Arc<str>> {
+        self.0.upgrade()?.shared.hostname()
+    }
+
     fn retire(&self, why: CloseReason) {
         if let Some(core) = self.0.upgrade() {
             core.retire(why);

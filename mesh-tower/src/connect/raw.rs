@@ -109,7 +109,7 @@ async fn secure(
     let io = dial(shared, settings, preface).await?;
     let begun = Instant::now();
     let hostname = shared.hostname();
-    let to = To { address: shared.address(), hostname: hostname.as_deref(), offers };
+    let to = To { address: shared.address(), hostname: hostname.as_ref(), offers };
     let Secured { io, agreed, security, tls, evidence, late } =
         tls.secure(io, to).await.map_err(not_secured)?;
     let secured = Some(Handshake { agreed, tls, evidence, late });

@@ -90,7 +90,7 @@ impl Shared {
         }
     }
 
-    /// The endpoint's name, for SNI.
+    /// The endpoint's name, for SNI and for who is expected.
     #[cfg(feature = "tls")]
     pub(super) fn hostname(&self) -> Option<Arc<str>> {
         self.hostname.load().as_deref().cloned()

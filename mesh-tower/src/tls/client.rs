@@ -56,7 +56,7 @@ struct Made {
 pub(crate) struct To<'a> {
     pub(crate) address: &'a Address,
     /// The endpoint's name, if it has one.
-    pub(crate) hostname: Option<&'a str>,
+    pub(crate) hostname: Option<&'a Arc<str>>,
     /// The protocols that are offered, the best first.
     pub(crate) offers: &'a [&'a str],
 }
@@ -137,14 +137,14 @@ impl ClientTls {
         let resolved = self.resolved()?;
         let own = self.kept.own(&resolved.identity, &self.credentials, now).await?;
         let Made { verifier, config } = self.made(&resolved, now).await?;
-        let (expected, sent) = expected(&self.policy, to.address, to.hostname)?;
+        let (expected, sent) = expected(&self.policy, to.address, to.hostname.map(|name| &**name))?;
         let found = OnceLock::new();
         let check = Arc::new(InHandshake { verifier, expected, found });
         let shows = Arc::new(Shows { own, asked: AtomicBool::new(false) });
         let config = for_one(&config, &check, &shows, to.offers, sent.is_some());
         let name = sent.unwrap_or_else(nobody);
         match TlsConnector::from(Arc::new(config)).connect(name, io).await {
-            Ok(stream) => secured(stream, &check, &shows, now),
+            Ok(stream) => secured(stream, to, &check, &shows, now),
             Err(error) => match check.found.get() {
                 Some(Err(refused)) => Err(refused.clone()),
                 _ => Err(failed(&error, &shows.showed(now))),
@@ -202,7 +202,7 @@ fn for_one(
 }
 
 /// Who is expected at an endpoint, and which name is sent (gRFC A101).
-fn expected(
+pub(super) fn expected(
     policy: &UpstreamTls,
     address: &Address,
     hostname: Option<&str>,
@@ -242,6 +242,7 @@ fn nobody() -> ServerName<'static> {
 
 fn secured(
     stream: TlsStream<BoxedIo>,
+    to: To<'_>,
     check: &InHandshake,
     shows: &Shows,
     now: WallTime,
@@ -274,8 +275,8 @@ fn secured(
         Some(own) => (Security::MutualTls(name), theirs.min(own.certificate().validity.not_after)),
         None => (Security::Tls(name), theirs),
     };
-    let (verifier, expected) = (Arc::clone(&check.verifier), check.expected.clone());
-    let evidence = Evidence { verifier, chain, expected, until };
+    let (verifier, address) = (Arc::clone(&check.verifier), to.address.clone());
+    let evidence = Evidence { verifier, chain, address, hostname: to.hostname.cloned(), until };
     let (io, word) = SecureIo::new(stream, showed.clone());
     let late = Late { word, showed };
     Ok(Secured { io: Box::new(io), agreed, security, tls, evidence, late })

@@ -5,17 +5,20 @@
 //! - Our certificate that it showed, or the peer's, is over: no new calls, and it ends with its last one.
 //! - What is believed now is not what was believed then: the peer's chain is verified again, by the roots and
 //!   the names in force. A root that was withdrawn retires what led to it.
+//! - The endpoint has another hostname, and that is who is expected: the chain is verified again, too.
 //! - A certificate of ours that was renewed changes nothing: the old one is good until its end.
 //!
 //! One task for the connections of one policy, while there are any. What can't be asked for (an identity that
 //! is over) retires nothing by itself: the ends of the certificates do.
 
-use super::client::ClientTls;
+use super::client::{ClientTls, expected};
 use super::client_refused::NotSecured;
-use super::client_verify::{Expected, Verifier};
+use super::client_verify::Verifier;
 use crate::clock;
 use crate::observe::events::CloseReason;
 use mesh_core::WallTime;
+use mesh_core::model::Address;
+use mesh_core::model::tls::UpstreamTls;
 use rustls::pki_types::CertificateDer;
 use std::fmt;
 use std::sync::Arc;
@@ -33,7 +36,10 @@ const BATCH: usize = 16;
 pub(crate) struct Evidence {
     pub(super) verifier: Arc<Verifier>,
     pub(super) chain: Arc<[CertificateDer<'static>]>,
-    pub(super) expected: Expected,
+    /// Where it leads.
+    pub(super) address: Address,
+    /// The endpoint's hostname when it was last verified.
+    pub(super) hostname: Option<Arc<str>>,
     /// The earlier end of the peer's certificate and of ours, if it was shown.
     pub(super) until: WallTime,
 }
@@ -42,6 +48,8 @@ pub(crate) struct Evidence {
 pub(crate) trait Retire: Send + Sync {
     /// Whether it is still there.
     fn is_there(&self) -> bool;
+    /// The hostname that its endpoint has now.
+    fn hostname(&self) -> Option<Arc<str>>;
     /// It takes no new calls from now on, and ends with its last one.
     fn retire(&self, why: CloseReason);
 }
@@ -94,16 +102,19 @@ impl ClientTls {
                 connection.retire(CloseReason::CertificateEnded);
                 continue;
             }
-            if let Some(verifier) =
-                in_force.as_ref().filter(|v| !Arc::ptr_eq(v, &evidence.verifier))
-            {
+            let hostname = connection.hostname();
+            let verifier = Arc::clone(in_force.as_ref().unwrap_or(&evidence.verifier));
+            if !Arc::ptr_eq(&verifier, &evidence.verifier) || hostname != evidence.hostname {
                 verified += 1;
                 if verified % BATCH == 0 {
                     tokio::task::yield_now().await;
                 }
-                if let Err(error) = evidence.renew(verifier, now) {
-                    tracing::warn!(target: "mesh::tls", %error, "a connection is not trusted any more");
-                    connection.retire(CloseReason::Untrusted);
+                if let Err(error) = evidence.renew(verifier, self.policy(), hostname, now) {
+                    // One that has just gone has no hostname, which says nothing about it.
+                    if connection.is_there() {
+                        tracing::warn!(target: "mesh::tls", %error, "a connection is not trusted any more");
+                        connection.retire(CloseReason::Untrusted);
+                    }
                     continue;
                 }
             }
@@ -113,10 +124,17 @@ impl ClientTls {
 }
 
 impl Evidence {
-    /// Verifies the peer again, by what is believed now.
-    fn renew(&mut self, verifier: &Arc<Verifier>, now: WallTime) -> Result<(), NotSecured> {
-        verifier.verify(&self.chain, &self.expected, now)?;
-        self.verifier = Arc::clone(verifier);
+    /// Verifies the peer again, by what is believed now, as the endpoint of this name.
+    fn renew(
+        &mut self,
+        verifier: Arc<Verifier>,
+        policy: &UpstreamTls,
+        hostname: Option<Arc<str>>,
+        now: WallTime,
+    ) -> Result<(), NotSecured> {
+        let (expected, _) = expected(policy, &self.address, hostname.as_deref())?;
+        verifier.verify(&self.chain, &expected, now)?;
+        (self.verifier, self.hostname) = (verifier, hostname);
         Ok(())
     }
 }

@@ -401,6 +401,44 @@ async fn a_root_that_is_withdrawn_retires_what_led_to_it() {
 }
 
 #[tokio::test]
+async fn a_new_hostname_retires_what_has_not_that_name() {
+    let ca = Ca::new("ours");
+    for (_, protocol, http) in [KINDS[2], KINDS[3]] {
+        // Who is expected is the hostname, and then the policy's own name.
+        for sni in [None, Some("shop.example")] {
+            let server = Server::start(&Setup::new(ca.issue("shop.example", 1))).await;
+            let (updates, source) = Updates::new();
+            let mesh = Mesh::builder().source(source).build().unwrap();
+            let becomes = async |generation, hostname: &str| {
+                let mut tls = plain_tls(&ca);
+                (tls.sni, tls.auto_host_sni) = (sni.map(Arc::from), sni.is_none());
+                let mut update = update(tls, server.address, Some(hostname), |cluster| {
+                    cluster.protocol = protocol;
+                });
+                update.origin = Origin::new("test", hostname);
+                updates.apply(update);
+                bounded(mesh.applied(generation)).await.unwrap();
+            };
+            let good = format!("{http} - shop.example");
+            becomes(1, "shop.example").await;
+            check(&says(&mesh, get("/")).await, Ok(&good), "the first");
+            becomes(2, "cart.example").await;
+            let closed =
+                || metric(&mesh, "mesh_connections_closed_total", &[("reason", "untrusted")]);
+            if sni.is_none() {
+                eventually("the connection ends", || closed() == 1).await;
+                let words: &[&str] = &["connect_tls_name", "expected: `cart.example`"];
+                check(&says(&mesh, get("/")).await, Err(words), "another");
+            } else {
+                tokio::time::sleep(Duration::from_millis(1500)).await;
+                check(&says(&mesh, get("/")).await, Ok(&good), "the policy's");
+                assert_eq!((server.accepted.get(), closed()), (1, 0));
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn without_a_valid_identity_it_fails_closed_and_recovers_at_once() {
     let ca = Ca::new("ours");
     for (_, protocol, http) in [KINDS[2], KINDS[3]] {

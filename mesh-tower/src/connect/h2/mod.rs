@@ -182,6 +182,10 @@ impl crate::tls::client_watch::Retire for Retirement {
         self.0.upgrade().is_some_and(|connection| !connection.retired.load(Ordering::SeqCst))
     }
 
+    fn hostname(&self) -> Option<Arc<str>> {
+        self.0.upgrade()?.shared.hostname()
+    }
+
     fn retire(&self, why: CloseReason) {
         if let Some(connection) = self.0.upgrade() {
             connection.retire(why);
