@@ -71,6 +71,10 @@ fn crl(walk: &mut Walk, validation: &proto::CertificateValidationContext) -> Opt
 
 const NO_PLUGIN: &str = "it is not supported (gRFC A29); name a certificate provider of the bootstrap file in `ca_certificate_provider_instance`, or a secret";
 
+/// What is wrong with bundles of trust domains beside other roots, which would be roots for everybody.
+const PROVIDERS_COUNT: &str = "the roots of a certificate provider count (gRFC A29), and what it checks would be left out: leave one out";
+const SECRETS_COUNT: &str = "the roots of a secret count, and what it checks would be left out: leave one out, or say it in the secret";
+
 /// What a secret says; whatever, where there is an error.
 fn by_secret(name: Option<Arc<str>>, pem: Option<SecretSource>) -> TlsRoots {
     let secret = name.map(|name| {
@@ -110,6 +114,10 @@ fn combined_validation(
         tls.crl = crl(walk, validation);
         let found = roots(walk, validation, context);
         let is_said = older.is_some() || by.is_some();
+        if is_said && matches!(found, Some(TlsRoots::Spiffe(_))) {
+            let whose = if older.is_some() { PROVIDERS_COUNT } else { SECRETS_COUNT };
+            walk.error_at("custom_validator_config", whose);
+        }
         found.or_else(|| if is_said { None } else { no_roots(walk) })
     });
     let older = older.map(|instance| {
@@ -158,10 +166,7 @@ fn roots(
     report_validation(walk, validation);
     if let Some(instance) = &validation.ca_certificate_provider_instance {
         if validation.custom_validator_config.is_some() {
-            walk.error_at(
-                "custom_validator_config",
-                "the roots of a certificate provider count (gRFC A29), and what it checks would be left out: leave one out",
-            );
+            walk.error_at("custom_validator_config", PROVIDERS_COUNT);
         }
         walk.ignored(
             validation.trusted_ca.is_some(),

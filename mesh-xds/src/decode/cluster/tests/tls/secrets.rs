@@ -2,6 +2,7 @@
 
 use super::super::{Accepted, Refused, check_all, check_all_refused};
 use super::{common, exact, expect, inline, instance, instead, older, tls, validation, with};
+use crate::decode::secret_testing::spiffe;
 use crate::decode::{decode as decode_kind, testing};
 use crate::{Resource, ResourceType};
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
@@ -328,6 +329,26 @@ const REFUSED: &[Refused] = &[
             })
         },
         "transport_socket.typed_config.common_tls_context.validation_context_sds_secret_config.sds_config: one stream",
+    ),
+    (
+        "bundles of trust domains beside a secret are not left out",
+        |c| {
+            with(c, |t| {
+                combined(t, |d| d.custom_validator_config = spiffe(&["a.example"]));
+            })
+        },
+        "transport_socket.typed_config.common_tls_context.combined_validation_context.default_validation_context.custom_validator_config: roots of a secret",
+    ),
+    (
+        "nor beside a certificate provider of the older field",
+        |c| {
+            with(c, |t| {
+                let both = combined(t, |d| d.custom_validator_config = spiffe(&["a.example"]));
+                both.validation_context_sds_secret_config = None;
+                both.validation_context_certificate_provider_instance = Some(older("mesh"));
+            })
+        },
+        "transport_socket.typed_config.common_tls_context.combined_validation_context.default_validation_context.custom_validator_config: A29",
     ),
     (
         "a default's checks are checked beside a secret, too",

@@ -241,6 +241,29 @@ fn identities_and_roots() {
         "common_tls_context.validation_context.crl.inline_string",
         "X509 CRL",
     );
+    refused(
+        |t| {
+            let default = tls::CertificateValidationContext {
+                custom_validator_config: crate::decode::secret_testing::spiffe(&["a.example"]),
+                ..Default::default()
+            };
+            let specifier =
+                Some(core::config_source::ConfigSourceSpecifier::Ads(Default::default()));
+            let ads =
+                core::ConfigSource { config_source_specifier: specifier, ..Default::default() };
+            let by_sds = tls::SdsSecretConfig { name: "r".into(), sds_config: Some(ads) };
+            let combined = tls::common_tls_context::CombinedCertificateValidationContext {
+                default_validation_context: Some(default),
+                validation_context_sds_secret_config: Some(by_sds),
+                ..Default::default()
+            };
+            common(t).validation_context_type = Some(
+                tls::common_tls_context::ValidationContextType::CombinedValidationContext(combined),
+            );
+        },
+        "common_tls_context.combined_validation_context.default_validation_context.custom_validator_config",
+        "roots of a secret",
+    );
 }
 
 #[test]
