@@ -5,8 +5,8 @@ use super::table;
 table! {
     "Secret" {
         Used name: "";
-        Used tls_certificate: "by clusters that name it; no connection is made with it yet";
-        Used validation_context: "by clusters that name it; no connection is made with it yet";
+        Used tls_certificate: "by clusters and listeners that name it";
+        Used validation_context: "by clusters and listeners that name it";
         Refused session_ticket_keys: "";
         Refused generic_secret: "";
     }
