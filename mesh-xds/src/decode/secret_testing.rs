@@ -12,7 +12,8 @@ use proto::secret::Type;
 use proto::spiffe_cert_validator_config::TrustDomain;
 
 pub(super) const CHAIN: &str = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
-pub(super) const KEY: &str = "-----BEGIN PRIVATE KEY-----\nSECRET\n-----END PRIVATE KEY-----\n";
+pub(super) const KEY: &str =
+    "-----BEGIN PRIVATE KEY-----\nMAcASECRETAA\n-----END PRIVATE KEY-----\n";
 
 pub(super) fn data(specifier: Specifier) -> DataSource {
     DataSource { specifier: Some(specifier), ..Default::default() }
@@ -57,7 +58,7 @@ pub(super) fn decode_secret(message: &proto::Secret) -> Decoded {
 pub(super) fn spiffe(domains: &[&str]) -> Option<TypedExtensionConfig> {
     let domain = |name: &&str| TrustDomain {
         name: (*name).to_owned(),
-        trust_bundle: text("-----BEGIN CERTIFICATE-----\nx\n"),
+        trust_bundle: text(CHAIN),
         ..Default::default()
     };
     let config = SpiffeCertValidatorConfig {

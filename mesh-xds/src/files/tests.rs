@@ -140,15 +140,15 @@ fn certificate(name: &str, key: &str) -> String {
     format!(
         "  - name: {name}
     tls_certificate:
-      certificate_chain: {{ inline_string: '-----BEGIN CERTIFICATE-----' }}
-      private_key: {{ inline_string: '{key}' }}
+      certificate_chain: {{ inline_string: \"-----BEGIN CERTIFICATE-----\\nMAA=\\n-----END CERTIFICATE-----\" }}
+      private_key: {{ inline_string: \"{key}\" }}
 "
     )
 }
 
 #[test]
 fn secrets_of_a_file_are_those_that_clusters_name() {
-    let key = "-----BEGIN PRIVATE KEY-----";
+    let key = "-----BEGIN PRIVATE KEY-----\\nMAA=\\n-----END PRIVATE KEY-----";
     for source in ["", ", sds_config: { ads: {} }"] {
         let files = files(&[&bootstrap(source, &certificate("id", key))]);
         let found: Vec<_> = files.loaded.diagnostics.iter().map(shown).collect();
@@ -190,7 +190,7 @@ fn a_secret_that_only_envoys_listener_names_is_used() {
             validation_context_sds_secret_config: { name: believed }
   secrets:
 ";
-    let key = "-----BEGIN PRIVATE KEY-----";
+    let key = "-----BEGIN PRIVATE KEY-----\\nMAA=\\n-----END PRIVATE KEY-----";
     let secrets = ["shown", "believed", "other"].map(|name| certificate(name, key)).concat();
     let files = files(&[&format!("{listener}{secrets}")]);
     let unused = files.loaded.diagnostics.iter().filter(|found| found.code == "unused_resource");

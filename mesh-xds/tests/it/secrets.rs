@@ -22,14 +22,15 @@ use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const KEY: &str = "TOPSECRET";
+const CHAIN: &str = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
 
 fn inline(text: &str) -> SecretSource {
     SecretSource::Inline(text.as_bytes().into())
 }
 
 fn identity(serial: &str) -> Secret {
-    let chain = format!("-----BEGIN CERTIFICATE-----\n{serial}\n");
-    let key = format!("-----BEGIN PRIVATE KEY-----\n{KEY}\n");
+    let chain = format!("{serial}\n{CHAIN}");
+    let key = format!("-----BEGIN PRIVATE KEY-----\nMAoA{KEY}AAA\n-----END PRIVATE KEY-----\n");
     let certificate = SecretCertificate::new(inline(&chain), inline(&key));
     Secret::new("id", SecretContent::Certificate(certificate))
 }
@@ -46,7 +47,7 @@ fn configuration(serial: &str) -> ConfigUpdate {
     let mut update = ConfigUpdate::in_code()
         .virtual_host(host)
         .cluster(cluster, [SocketAddr::from(([10, 0, 0, 1], 80))]);
-    let roots = SecretRoots::Pem(inline("-----BEGIN CERTIFICATE-----\nroots\n"));
+    let roots = SecretRoots::Pem(inline(&format!("roots\n{CHAIN}")));
     let roots = Secret::new("roots", SecretContent::Validation(SecretValidation::new(roots)));
     let secrets = [identity(serial), roots];
     let secrets = secrets.map(|one| (Arc::clone(&one.name), SecretAnswer::Known(Arc::new(one))));

@@ -1,11 +1,13 @@
 //! `envoy.extensions.transport_sockets.tls.v3.Secret`: SDS, an identity or what a peer must prove.
 //!
-//! The bytes are in the message or in a file; a file is only named here. What is in the message must look
-//! like PEM, so that a mistake is told at once, to the control plane. No error and no report has anything
-//! of a secret's content in it.
+//! The bytes are in the message or in a file; a file is only named here. What is in the message must be PEM
+//! that can be read ([`pem`]), so that a mistake is told at once, to the control plane. Whether a key is that
+//! of its certificate is seen by who has the crypto: connections keep the last pair that was good. No error
+//! and no report has anything of a secret's content in it.
 //!
 //! What would make a check stricter than it can be made here is refused, as in clusters (gRFC A29).
 
+mod pem;
 #[cfg(test)]
 mod tests;
 
@@ -151,20 +153,16 @@ fn validation(
 type Check = fn(&str) -> Result<(), &'static str>;
 
 fn is_chain(text: &str) -> Result<(), &'static str> {
-    match text.contains("-----BEGIN CERTIFICATE-----") {
-        true => Ok(()),
-        false => Err("it holds no PEM certificate: there is no `-----BEGIN CERTIFICATE-----`"),
-    }
+    const MISSING: &str = "it holds no PEM certificate: there is no `-----BEGIN CERTIFICATE-----`";
+    pem::check(text, |label| label == "CERTIFICATE", MISSING)
 }
 
 fn is_key(text: &str) -> Result<(), &'static str> {
+    const MISSING: &str = "it holds no PEM private key: there is no `-----BEGIN PRIVATE KEY-----`";
     if text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") || text.contains("ENCRYPTED\n") {
         return Err("it is encrypted: serve a private key that is not");
     }
-    match text.contains("PRIVATE KEY-----") {
-        true => Ok(()),
-        false => Err("it holds no PEM private key: there is no `-----BEGIN PRIVATE KEY-----`"),
-    }
+    pem::check(text, |label| label.ends_with("PRIVATE KEY"), MISSING)
 }
 
 /// Certificates, of a secret or of a cluster.
@@ -182,12 +180,9 @@ pub(super) fn bundle_map(walk: &mut Walk, source: &DataSource) -> Option<SecretS
 
 /// Lists of revoked certificates.
 pub(super) fn revoked(walk: &mut Walk, source: &DataSource) -> Option<SecretSource> {
-    read(walk, source, |text| match text.contains("-----BEGIN X509 CRL-----") {
-        true => Ok(()),
-        false => Err(
-            "it holds no list of revoked certificates in PEM: there is no `-----BEGIN X509 CRL-----`",
-        ),
-    })
+    const MISSING: &str =
+        "it holds no list of revoked certificates in PEM: there is no `-----BEGIN X509 CRL-----`";
+    read(walk, source, |text| pem::check(text, |label| label == "X509 CRL", MISSING))
 }
 
 fn required(

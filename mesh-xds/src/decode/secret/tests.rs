@@ -245,6 +245,26 @@ fn certificates_that_are_refused() {
             "tls_certificate.private_key.inline_string: it is encrypted",
         ),
         (
+            "a chain that is cut off",
+            tls(text(&CHAIN[..40]), text(KEY)),
+            "tls_certificate.certificate_chain.inline_string: broken PEM: a part has no `-----END`",
+        ),
+        (
+            "no base64",
+            tls(text(&CHAIN.replace("MAA", "M*A")), text(KEY)),
+            "tls_certificate.certificate_chain.inline_string: broken PEM: something",
+        ),
+        (
+            "no DER",
+            tls(text(&CHAIN.replace("MAA", "MAE")), text(KEY)),
+            "tls_certificate.certificate_chain.inline_string: what is in its PEM is cut off",
+        ),
+        (
+            "half of a key",
+            tls(text(CHAIN), text(&KEY.replace("ETAA", ""))),
+            "tls_certificate.private_key.inline_string: what is in its PEM is cut off",
+        ),
+        (
             "PKCS #12",
             change_tls(|m| m.pkcs12 = file("/a")),
             "tls_certificate.pkcs12: it is not supported",

@@ -7,7 +7,9 @@ use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
     CertificateValidationContext, Secret, TlsCertificate,
 };
 
-const PEM: &str = "-----BEGIN CERTIFICATE-----\nx\n";
+const PEM: &str = "a\n-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+const KEY: &str = "-----BEGIN EC PRIVATE KEY-----\nMAA=\n-----END EC PRIVATE KEY-----\n";
+const LIST: &str = "-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n";
 
 fn tls(secret: &mut Secret) -> &mut TlsCertificate {
     match &mut secret.r#type {
@@ -45,7 +47,7 @@ fn a_secret() {
         ["name", "tls_certificate", "validation_context", "session_ticket_keys", "generic_secret"];
     let changes: [Set<Secret>; 5] = [
         ("name", |m| m.name = "other".into()),
-        ("tls_certificate", |m| tls(m).certificate_chain = text("-----BEGIN CERTIFICATE-----\ny")),
+        ("tls_certificate", |m| tls(m).certificate_chain = text(PEM)),
         ("validation_context", |m| *m = validation()),
         ("session_ticket_keys", |m| {
             m.r#type = Some(Type::SessionTicketKeys(Default::default()));
@@ -70,7 +72,7 @@ fn a_tls_certificate() {
     });
     let changes: [Set<Secret>; 9] = [
         ("certificate_chain", |m| tls(m).certificate_chain = text(PEM)),
-        ("private_key", |m| tls(m).private_key = text("-----BEGIN EC PRIVATE KEY-----\ny")),
+        ("private_key", |m| tls(m).private_key = text(KEY)),
         ("pkcs12", |m| tls(m).pkcs12 = text("x")),
         ("watched_directory", |m| tls(m).watched_directory = Some(Default::default())),
         ("private_key_provider", |m| tls(m).private_key_provider = Some(Default::default())),
@@ -130,7 +132,7 @@ fn a_validation_context() {
         ("require_signed_certificate_timestamp", |m| {
             context(m).require_signed_certificate_timestamp = crate::decode::testing::yes();
         }),
-        ("crl", |m| context(m).crl = text("-----BEGIN X509 CRL-----\nx")),
+        ("crl", |m| context(m).crl = text(LIST)),
         ("allow_expired_certificate", |m| context(m).allow_expired_certificate = true),
         ("trust_chain_verification", |m| context(m).trust_chain_verification = 1),
         ("custom_validator_config", |m| {

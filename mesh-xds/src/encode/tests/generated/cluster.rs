@@ -18,9 +18,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-const CHAIN: &str = "-----BEGIN CERTIFICATE-----";
-const CRL: &str = "-----BEGIN X509 CRL-----";
-const KEY: &str = "-----BEGIN PRIVATE KEY-----";
+const CHAIN: &str = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+const CRL: &str = "-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n";
+const KEY: &str = "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n";
 
 impl Draw {
     pub(super) fn cluster(&mut self, name: &str) -> Cluster {

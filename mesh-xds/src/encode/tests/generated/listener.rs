@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-const CRL: &str = "-----BEGIN X509 CRL-----";
+const CRL: &str = "-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n";
 
 impl Draw {
     /// A listener whose chains are for different connections.

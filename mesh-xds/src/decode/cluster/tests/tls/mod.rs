@@ -166,10 +166,17 @@ const ACCEPTED: &[Accepted] = &[
         |c| {
             with(c, |t| {
                 validation(t).ca_certificate_provider_instance = None;
-                validation(t).trusted_ca = inline("-----BEGIN CERTIFICATE-----");
+                validation(t).trusted_ca =
+                    inline("-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n");
             })
         },
-        |m| expect(m, |t| t.roots = TlsRoots::Pem("-----BEGIN CERTIFICATE-----".into())),
+        |m| {
+            expect(m, |t| {
+                t.roots = TlsRoots::Pem(
+                    "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n".into(),
+                )
+            })
+        },
         &[],
     ),
     (

@@ -20,8 +20,8 @@ use tls::common_tls_context::{
     CombinedCertificateValidationContext, ValidationContextType as Kind,
 };
 
-const PEM: &str = "-----BEGIN CERTIFICATE-----";
-const KEY: &str = "-----BEGIN PRIVATE KEY-----";
+const PEM: &str = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+const KEY: &str = "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n";
 const AT: &str = "transport_socket.typed_config.common_tls_context";
 
 fn from(source: Option<Source>) -> Option<ConfigSource> {

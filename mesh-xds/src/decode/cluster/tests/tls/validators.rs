@@ -9,7 +9,7 @@ use mesh_core::model::secret::SecretSource;
 use mesh_core::model::tls::{SpiffeBundles, TlsRoots, UpstreamTls};
 use tls::common_tls_context::ValidationContextType;
 
-const PEM: &str = "-----BEGIN CERTIFICATE-----\nx\n";
+const PEM: &str = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
 
 /// A cluster whose peers must prove this.
 fn with(cluster: &mut Cluster, change: impl FnOnce(&mut tls::CertificateValidationContext)) {
@@ -69,7 +69,7 @@ fn envoy_a_bundle_map_takes_precedence() {
 
 #[test]
 fn envoy_lists_of_revoked_certificates() {
-    const LIST: &str = "-----BEGIN X509 CRL-----";
+    const LIST: &str = "-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n";
     let found = policy(|c| {
         with(c, |v| {
             v.trusted_ca = inline(PEM);

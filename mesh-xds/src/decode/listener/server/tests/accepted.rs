@@ -249,7 +249,7 @@ fn security() {
 
 #[test]
 fn bundles_and_revocation_lists() {
-    let list = "-----BEGIN X509 CRL-----";
+    let list = "-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n";
     check_tls(
         |t| {
             let specifier = Some(core::data_source::Specifier::InlineString(list.to_owned()));
@@ -267,7 +267,8 @@ fn bundles_and_revocation_lists() {
                 crate::decode::secret_testing::spiffe(&["a.example"]);
         },
         |t| {
-            let bundle = "-----BEGIN CERTIFICATE-----\nx\n".as_bytes();
+            let bundle =
+                "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n".as_bytes();
             let bundle = mesh_core::model::secret::SecretSource::Inline(bundle.into());
             let bundles = SpiffeBundles::Each([("a.example".into(), bundle)].into());
             t.roots = Some(TlsRoots::Spiffe(bundles.into()));
