@@ -40,6 +40,9 @@ pub enum CertificateError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The key is not that of the certificate beside it.
+    #[error("the private key is not the certificate's: replace both together")]
+    KeyMismatch,
     /// It is no X.509 certificate.
     #[error("no X.509 certificate: {reason}")]
     NotX509 {

@@ -2,9 +2,9 @@
 //!
 //! An identity in force is asked for at each handshake, so a renewed one serves the next. What secrets and
 //! files hold is parsed when it changes. A file is looked at when a handshake wants it, at most once a
-//! second, off the call path; one that can't be read, or that does not fit together with the others (they
-//! are replaced one after the other), changes nothing: the last good one serves until its own end. It is
-//! told once.
+//! second, off the call path. What can't be read, or does not fit together (files are replaced one after the
+//! other), changes nothing, wherever it comes from: the last good one serves until its own end. It is told
+//! once.
 
 use super::client_refused::NotSecured;
 use super::client_verify::Believed;
@@ -22,6 +22,7 @@ use mesh_core::outcome::ConnectFailure;
 use parking_lot::Mutex;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use rustls::sign::CertifiedKey;
+use rustls::{Error, InconsistentKeys};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
@@ -151,8 +152,7 @@ impl Kept {
         let chain = self.content(&certificate.chain).await?;
         let key = self.content(&certificate.private_key).await?;
         let (made, good) = self.pair.lock().of((chain, key), |(chain, key)| pair(chain, key));
-        let is_file = matches!(certificate.chain, SecretSource::File(_));
-        let pair = self.good_of(made, good.filter(|_| is_file), &origin)?;
+        let pair = self.good_of(made, good, &origin)?;
         let end = pair.certificate.validity.not_after;
         if now > end {
             let ago = now.saturating_duration_since(end).as_secs();
@@ -181,8 +181,7 @@ impl Kept {
                 Lists::read(&lists, Unlisted::Refused)?;
                 Ok(Crl::from(lists))
             });
-            let is_file = matches!(source, SecretSource::File(_));
-            believed.crl = Some(self.good_of(made, good.filter(|_| is_file), &origin)?);
+            believed.crl = Some(self.good_of(made, good, &origin)?);
         }
         Ok(believed)
     }
@@ -202,10 +201,10 @@ impl Kept {
                 let origin = origin("the roots", source);
                 let bytes = self.content(source).await?;
                 let (made, good) = self.roots.lock().of(bytes, |bytes| {
-                    certificates(bytes).map(|certificates| Roots::Any(certificates.into()))
+                    let roots = Roots::Any(certificates(bytes)?.into());
+                    usable(&roots).map(|()| roots)
                 });
-                let is_file = matches!(source, SecretSource::File(_));
-                let roots = self.good_of(made, good.filter(|_| is_file), &origin)?;
+                let roots = self.good_of(made, good, &origin)?;
                 Ok(plain(roots, origin))
             }
             ResolvedRoots::Spiffe(bundles) => {
@@ -213,9 +212,11 @@ impl Kept {
                 for (domain, source) in bundles.sources() {
                     texts.0.insert(domain.cloned(), self.content(source).await?);
                 }
-                let (made, good) = self.bundles.lock().of(texts, SpiffeTexts::roots);
-                let is_file = spiffe::is_of_files(bundles);
-                let roots = self.good_of(made, good.filter(|_| is_file), spiffe::ORIGIN)?;
+                let (made, good) = self.bundles.lock().of(texts, |texts| {
+                    let roots = texts.roots()?;
+                    usable(&roots).map(|()| roots)
+                });
+                let roots = self.good_of(made, good, spiffe::ORIGIN)?;
                 Ok(Believed { of_identity: true, ..plain(roots, spiffe::ORIGIN.into()) })
             }
             _ => Err(unusable("the roots", &"they are of a kind that is not known here")),
@@ -330,8 +331,25 @@ fn pair(chain: &[u8], key: &[u8]) -> Result<Arc<Pair>, CertificateError> {
     let certificate = Certificate::parse(chain.first().ok_or(CertificateError::NoCertificate)?)?;
     let broken = |error: &dyn fmt::Display| CertificateError::NotX509 { reason: error.to_string() };
     let provider = crypto::provider().ok_or_else(|| broken(&"nobody encrypts"))?;
-    let key = CertifiedKey::from_der(chain, key, &provider).map_err(|error| broken(&error))?;
+    let key = CertifiedKey::from_der(chain, key, &provider).map_err(|error| match error {
+        Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => CertificateError::KeyMismatch,
+        error => broken(&error),
+    })?;
     Ok(Arc::new(Pair { key: Arc::new(key), certificate }))
+}
+
+/// Whether there is a root that can be used among these, and among those of each trust domain: it is known
+/// before they take the place of those that can.
+fn usable(roots: &Roots) -> Result<(), CertificateError> {
+    let some = |roots: &[CertificateDer<'static>]| {
+        let read = roots.iter().map(webpki::anchor_from_trusted_cert);
+        let found = read.reduce(|found, next| found.or(next)).transpose();
+        found.map(drop).map_err(|error| CertificateError::NotX509 { reason: error.to_string() })
+    };
+    match roots {
+        Roots::Any(roots) => some(roots),
+        Roots::ByTrustDomain(bundles) => bundles.values().try_for_each(|roots| some(roots)),
+    }
 }
 
 fn origin(what: &str, source: &SecretSource) -> Arc<str> {

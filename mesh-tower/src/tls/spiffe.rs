@@ -5,8 +5,6 @@
 
 use crate::identity::{CertificateError, Roots, bundle_map, certificates};
 use mesh_core::identity::TrustDomain;
-use mesh_core::model::secret::SecretSource;
-use mesh_core::model::tls::SpiffeBundles;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -17,11 +15,6 @@ pub(super) const ORIGIN: &str = "the trust bundles of the configuration";
 /// map, which is all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct SpiffeTexts(pub(super) BTreeMap<Option<Arc<str>>, Arc<[u8]>>);
-
-/// Whether one of them is in a file, and may be replaced.
-pub(super) fn is_of_files(bundles: &SpiffeBundles) -> bool {
-    bundles.sources().any(|(_, source)| matches!(source, SecretSource::File(_)))
-}
 
 impl SpiffeTexts {
     /// The roots.

@@ -515,6 +515,63 @@ async fn secrets_that_come_make_a_cluster_work() {
     check(&says(&mesh, get("/")).await, Ok(&good), "both");
 }
 
+/// `id` and `roots`, as a control plane has sent them, in the next update.
+fn secrets_of(before: &ConfigUpdate, version: &str, pair: &Pair, roots: &str) -> ConfigUpdate {
+    let inline = |text: &str| SecretSource::Inline(text.as_bytes().into());
+    let id = SecretCertificate::new(inline(&pair.chain), inline(&pair.key));
+    let mut roots = SecretValidation::new(SecretRoots::Pem(inline(roots)));
+    roots.san = vec![SanMatcher::uri(SHOP)];
+    let contents =
+        [("id", SecretContent::Certificate(id)), ("roots", SecretContent::Validation(roots))];
+    let known = contents.map(|(name, content)| {
+        (Arc::from(name), SecretAnswer::Known(Arc::new(Secret::new(name, content))))
+    });
+    let mut update = before.clone();
+    (update.origin, update.secrets) = (Origin::new("test", version), Arc::new(known.into()));
+    update
+}
+
+#[tokio::test]
+async fn secrets_that_cannot_be_used_change_nothing() {
+    const JUNK: &str = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+    let ca = Ca::new("ours");
+    let server = Server::start(&Setup::mutual(ca.issue(SHOP, 1), &ca)).await;
+    let mut tls = UpstreamTls::default();
+    tls.identity = TlsIdentity::Secret("id".into());
+    tls.roots = TlsRoots::Secret(ValidationSecret::new("roots"));
+    let without = update(tls, server.address, None, |cluster| {
+        cluster.protocol = Protocol::Http2;
+        cluster.connection.max_requests_per_connection = 1;
+    });
+    let (updates, source) = Updates::new();
+    let mesh = Mesh::builder().source(source).build().unwrap();
+    let [first, second, third] = [0x20, 0x21, 0x22].map(|serial| ca.issue(CLIENT, serial));
+    let mixed = Pair { chain: second.chain.clone(), key: first.key.clone() };
+    let good = |serial| Ok(format!("HTTP/2.0 {CLIENT}#{serial} -"));
+    let unusable = |what: &str| Err(format!("{what} in the configuration"));
+    let rows = [
+        (&mixed, ca.pem(), unusable("our certificate")),
+        (&first, JUNK.to_owned(), unusable("the roots")),
+        (&first, ca.pem(), good("20")),
+        (&mixed, JUNK.to_owned(), good("20")),
+        (&third, ca.pem(), good("22")),
+    ];
+    for (generation, (pair, roots, expected)) in (1..).zip(rows) {
+        updates.apply(secrets_of(&without, &generation.to_string(), pair, &roots));
+        bounded(mesh.applied(generation)).await.unwrap();
+        let found = says(&mesh, get("/")).await;
+        match &expected {
+            Ok(expected) => check(&found, Ok(expected), &generation.to_string()),
+            Err(what) => {
+                let words: &[&str] = &["connect_secret_unavailable", what];
+                check(&found, Err(words), &generation.to_string());
+                let mismatch = found.unwrap_err().contains("the private key is not the");
+                assert_eq!(mismatch, generation == 1);
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn files_are_read_again_when_they_change() {
     let ca = Ca::new("ours");
