@@ -16,6 +16,7 @@ use crate::identity::{
 };
 use crate::source::read::{MAX_BYTES, read_bytes};
 use mesh_core::WallTime;
+use mesh_core::identity::rotation::Standing;
 use mesh_core::model::secret::{SecretCertificate, SecretSource};
 use mesh_core::model::tls::{ResolvedIdentity, ResolvedRoots, ResolvedTls};
 use mesh_core::outcome::ConnectFailure;
@@ -106,15 +107,26 @@ impl<B: PartialEq, M: Clone> Slot<B, M> {
         bytes: B,
         make: impl FnOnce(&B) -> Result<M, CertificateError>,
     ) -> (Result<M, CertificateError>, Option<M>) {
+        self.of_now(bytes, make, |_| true)
+    }
+
+    /// The same of what is good for a time only: `holds` is asked each time whether that is now.
+    fn of_now(
+        &mut self,
+        bytes: B,
+        make: impl FnOnce(&B) -> Result<M, CertificateError>,
+        holds: impl Fn(&M) -> bool,
+    ) -> (Result<M, CertificateError>, Option<M>) {
         if self.seen.as_ref().is_none_or(|(seen, _)| *seen != bytes) {
             let made = make(&bytes);
-            if let Ok(made) = &made {
-                self.good = Some(made.clone());
-            }
             self.seen = Some((bytes, made));
         }
         let made = self.seen.as_ref().map(|(_, made)| made.clone());
-        (made.unwrap_or(Err(CertificateError::NoCertificate)), self.good.clone())
+        let made = made.unwrap_or(Err(CertificateError::NoCertificate));
+        if let Some(made) = made.as_ref().ok().filter(|made| holds(made)) {
+            self.good = Some(made.clone());
+        }
+        (made, self.good.clone())
     }
 }
 
@@ -151,15 +163,20 @@ impl Kept {
         let origin = origin("our certificate", &certificate.chain);
         let chain = self.content(&certificate.chain).await?;
         let key = self.content(&certificate.private_key).await?;
-        let (made, good) = self.pair.lock().of((chain, key), |(chain, key)| pair(chain, key));
-        let pair = self.good_of(made, good, &origin)?;
-        let end = pair.certificate.validity.not_after;
-        if now > end {
-            let ago = now.saturating_duration_since(end).as_secs();
-            let text = format_args!("{origin} ended {ago} s ago: it must be renewed");
-            return Err(NotSecured::new(ConnectFailure::IdentityUnavailable, text));
+        let make = |(chain, key): &Texts| pair(chain, key);
+        let is_valid =
+            |pair: &Arc<Pair>| pair.certificate.validity.standing(now) == Standing::Valid;
+        let (made, good) = self.pair.lock().of_now((chain, key), make, is_valid);
+        match (made, good.filter(is_valid)) {
+            (Ok(made), _) if is_valid(&made) => Ok(made),
+            // As of an identity: what is over, or has not begun, does not take the place of what is valid.
+            (Ok(_), Some(good)) => {
+                self.tell(format!("{origin} is not valid now: look at its time and at the clock"));
+                Ok(good)
+            }
+            (Ok(made), None) => Err(not_now(&made.certificate, &origin, now)),
+            (Err(error), good) => self.good_of(Err(error), good, &origin),
         }
-        Ok(pair)
     }
 
     /// Whom we believe now.
@@ -350,6 +367,22 @@ fn usable(roots: &Roots) -> Result<(), CertificateError> {
         Roots::Any(roots) => some(roots),
         Roots::ByTrustDomain(bundles) => bundles.values().try_for_each(|roots| some(roots)),
     }
+}
+
+/// Of a certificate that is over, or has not begun.
+fn not_now(certificate: &Certificate, origin: &str, now: WallTime) -> NotSecured {
+    let (start, end) = (certificate.validity.not_before, certificate.validity.not_after);
+    let text = match now > end {
+        true => {
+            let ago = now.saturating_duration_since(end).as_secs();
+            format!("{origin} ended {ago} s ago: it must be renewed")
+        }
+        false => {
+            let starts_in = start.saturating_duration_since(now).as_secs();
+            format!("{origin} begins in {starts_in} s: look at the clocks")
+        }
+    };
+    NotSecured::new(ConnectFailure::IdentityUnavailable, text)
 }
 
 fn origin(what: &str, source: &SecretSource) -> Arc<str> {

@@ -611,6 +611,11 @@ async fn files_are_read_again_when_they_change() {
     std::fs::remove_file(path("key.pem")).unwrap();
     tokio::time::sleep(Duration::from_millis(1100)).await;
     check(&says(&mesh, get("/")).await, Ok(&second), "gone");
+    // PEM, and no certificate in it.
+    let junk = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+    std::fs::write(path("roots.pem"), junk).unwrap();
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    check(&says(&mesh, get("/")).await, Ok(&second), "roots that can't be read");
 }
 
 #[tokio::test]

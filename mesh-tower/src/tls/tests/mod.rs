@@ -1,6 +1,7 @@
 //! The verifier by tables, without a handshake.
 
 mod ca;
+mod client_material;
 mod server_files;
 mod watch;
 
