@@ -69,6 +69,13 @@ impl Lists {
         let all: Result<Vec<_>, _> = lists.iter().map(read).collect();
         Ok(Self { all: all?, unlisted })
     }
+
+    /// These, if all of them can be read; else none.
+    pub(super) fn usable(
+        lists: Vec<CertificateRevocationListDer<'static>>,
+    ) -> Vec<CertificateRevocationListDer<'static>> {
+        if Self::read(&lists, Unlisted::Good).is_ok() { lists } else { Vec::new() }
+    }
 }
 
 impl Chain<'_> {

@@ -4,7 +4,7 @@
 //! together. As with configuration, what is bad for a moment is held and looked at again, and told only
 //! when it stays so (`source::reload`, pure); what is in force serves meanwhile.
 
-use super::chain::{Lists, Unlisted};
+use super::chain::Lists;
 use super::error::Part;
 use super::material::in_part;
 use super::{
@@ -231,8 +231,7 @@ impl FileIdentity {
         let files = self.files.iter().zip(texts).filter(|((holds, _), _)| *holds == Holds::Revoked);
         let lists: Result<Vec<_>, _> =
             files.map(|(_, (_, text))| revocation_lists(text.as_bytes())).collect();
-        let lists = lists.map(|lists| lists.concat()).unwrap_or_default();
-        if Lists::read(&lists, Unlisted::Good).is_ok() { lists } else { Vec::new() }
+        Lists::usable(lists.map(|lists| lists.concat()).unwrap_or_default())
     }
 
     /// Of the texts of the files, in their order.

@@ -2,7 +2,7 @@
 
 mod agent;
 
-use super::super::{Identities, NoIdentity, Roots, WorkloadIdentity};
+use super::super::{Identities, NoIdentity, Roots, WorkloadIdentity, revocation_lists};
 use super::ca::{Ca, OURS, Odd};
 use agent::{Agent, Says, response};
 use mesh_core::identity::TrustDomain;
@@ -170,6 +170,56 @@ async fn garbage_changes_nothing() {
     }
     test.agent.says(test.issue((-10, 3600)));
     test.in_force(SOON, Some(&good)).await;
+}
+
+#[tokio::test]
+async fn what_was_revoked_does_not_wait_for_the_rest() {
+    let test = Test::new(|source| source);
+    let [pair, peer] = [(); 2].map(|()| test.ca.issue(Odd::default()));
+    let list = |pair| revocation_lists(test.ca.revoke(&[pair]).as_bytes()).unwrap()[0].to_vec();
+    let says = |crl: Vec<Vec<u8>>, bundles: &[(&str, Vec<u8>)]| {
+        let response = response(&[(OURS, "", &pair, &test.ca)], bundles);
+        test.agent.says(Says::This(agent::Response { crl, ..response }));
+    };
+    let revoked = || test.identities.trust().unwrap().revoked().to_vec();
+    says(vec![list(&pair)], &[]);
+    test.agent.start();
+    test.told("was revoked").await;
+    says(Vec::new(), &[]);
+    test.in_force(SOON, None).await;
+    assert!(revoked().is_empty());
+
+    let junk = [("spiffe://b.example", b"junk".to_vec())];
+    // A list that can't be read is none.
+    says(vec![list(&peer), b"junk".to_vec()], &junk);
+    test.told("the federated bundle of").await;
+    assert!(revoked().is_empty());
+    let new = list(&peer);
+    says(vec![new.clone()], &junk);
+    let is_in_force = |test: &Test| {
+        test.identities
+            .trust()
+            .is_ok_and(|trust| trust.revoked().len() == 1 && *trust.revoked()[0] == *new)
+    };
+    test.until("the list", SOON, is_in_force).await;
+    // And goes with what is good.
+    says(Vec::new(), &[]);
+    let is_gone =
+        |test: &Test| test.identities.trust().is_ok_and(|trust| trust.revoked().is_empty());
+    test.until("another response", SOON, is_gone).await;
+}
+
+#[tokio::test]
+async fn an_agent_that_ends_each_stream_is_not_asked_all_the_time() {
+    let test = Test::new(|source| source);
+    let pair = test.ca.issue(Odd::default());
+    test.agent.says(Says::ThisAlone(response(&[(OURS, "", &pair, &test.ca)], &[])));
+    test.agent.start();
+    test.in_force(SOON, None).await;
+    sleep(Duration::from_secs(4)).await;
+    // 100 ms, 200 ms, 400 ms and then 500 ms, each less a fifth; of 100 ms they would be forty and more.
+    let streams = test.agent.streams();
+    assert!((5..=14).contains(&streams), "{streams}");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 //!
 //! - Whatever ends a stream, a new one is opened: after 100 ms, then twice as long each time up to 500 ms,
 //!   each shortened by up to a fifth by chance. So an identity is in force within 1 s of the agent's return.
+//!   The wait is short again after a stream that was good and lived for 5 s.
 //!   `PermissionDenied` is no exception: the entry of a workload that starts may be on its way (SPIFFE
 //!   Workload API, section 4.2).
 //! - A stream that says nothing within 5 s is given up. After its first message silence is what it is for,
@@ -14,7 +15,8 @@
 //! - A renewal is asked for at 57 to 63 % of the life. SPIRE's agent sends one at 45 to 55 %, so nothing is
 //!   asked for while all is well.
 //! - What is bad, as a whole or in part, changes nothing, and is asked for again as after every failure
-//!   ([`Rotation`](mesh_core::identity::Rotation)). The last good identity serves until its own end.
+//!   ([`Rotation`](mesh_core::identity::Rotation)). The last good identity serves until its own end. But
+//!   nobody is believed on because something else is bad: its lists of revoked certificates are in force.
 //!
 //! A message may have 4 MiB.
 //!
@@ -32,6 +34,7 @@ mod svid;
 
 pub use endpoint::InvalidEndpoint;
 
+use super::chain::Lists;
 use super::{IdentitySink, IdentitySource};
 use crate::error::with_sources;
 use crate::net::Draw;
@@ -46,8 +49,8 @@ use message::{FETCH, Response, SECURITY_HEADER};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-use svid::{Choice, material};
-use tokio::time::{sleep, timeout};
+use svid::{Choice, lists, material};
+use tokio::time::{Instant, sleep, timeout};
 use tonic::client::Grpc;
 use tonic::transport::Endpoint;
 use tonic::{Code, Status, Streaming};
@@ -56,6 +59,9 @@ use tonic::{Code, Status, Streaming};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Bounds of the wait before another stream.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
+/// How long a good stream must have lived for the next wait to be short: an agent that ends each stream after
+/// its first message would have ten a second.
+const STEADY: Duration = Duration::from_secs(5);
 /// How soon a dead peer of a TCP connection is looked for.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 
@@ -115,14 +121,18 @@ impl WorkloadIdentity {
     async fn run(self, sink: IdentitySink) {
         let mut failures = 0;
         loop {
-            let wait = tokio::select! {
-                trouble = self.attend(&sink, &mut failures) => {
-                    sink.failed(&Told(&self.endpoint, &trouble));
-                    pause(failures, Draw.unit())
-                }
+            let (since, mut was_good) = (Instant::now(), false);
+            let trouble = tokio::select! {
+                trouble = self.attend(&sink, &mut was_good) => Some(trouble),
                 // Whatever the stream has to say, another one says it at once.
-                () = sink.wanted() => continue,
+                () = sink.wanted() => None,
             };
+            if was_good && since.elapsed() >= STEADY {
+                failures = 0;
+            }
+            let Some(trouble) = trouble else { continue };
+            sink.failed(&Told(&self.endpoint, &trouble));
+            let wait = pause(failures, Draw.unit());
             failures = failures.saturating_add(1);
             tokio::select! {
                 () = sleep(wait) => {}
@@ -131,8 +141,8 @@ impl WorkloadIdentity {
         }
     }
 
-    /// Opens a stream and publishes what comes, until it ends.
-    async fn attend(&self, sink: &IdentitySink, failures: &mut u32) -> Trouble {
+    /// Opens a stream and publishes what comes, until it ends. `was_good`: something of it was.
+    async fn attend(&self, sink: &IdentitySink, was_good: &mut bool) -> Trouble {
         let opened = timeout(PATIENCE, async {
             let mut stream = self.open().await?;
             let first = stream.message().await.map_err(Trouble::from)?;
@@ -144,9 +154,7 @@ impl WorkloadIdentity {
             Err(_elapsed) => return Trouble::Silent,
         };
         loop {
-            if self.take(&message, sink) {
-                *failures = 0;
-            }
+            *was_good |= self.take(&message, sink);
             message = match stream.message().await {
                 Ok(Some(message)) => message,
                 Ok(None) => return Trouble::Ended,
@@ -174,6 +182,7 @@ impl WorkloadIdentity {
     fn take(&self, message: &Bytes, sink: &IdentitySink) -> bool {
         let bad = |error: &dyn fmt::Display| Trouble::Bad(error.to_string());
         let response = Response::read(message).map_err(|error| bad(&error));
+        let crl = response.as_ref().map(|response| response.crl.clone()).unwrap_or_default();
         let material = response
             .and_then(|response| material(response, &self.choice).map_err(|error| bad(&error)));
         let verified =
@@ -181,7 +190,10 @@ impl WorkloadIdentity {
         let is_good = verified.is_ok();
         match verified {
             Ok(verified) => sink.publish_verified(verified),
-            Err(trouble) => sink.failed(&Told(&self.endpoint, &trouble)),
+            Err(trouble) => {
+                let _is_new = sink.revoke(&Lists::usable(lists(crl)));
+                sink.failed(&Told(&self.endpoint, &trouble));
+            }
         }
         is_good
     }

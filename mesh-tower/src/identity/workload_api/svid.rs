@@ -2,8 +2,9 @@
 
 use super::message::{Response, Svid};
 use crate::identity::{Certificate, CertificateError, Material, Roots};
+use bytes::Bytes;
 use mesh_core::identity::{SpiffeId, SpiffeIdError, TrustDomain};
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivatePkcs8KeyDer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use x509_parser::asn1_rs::FromDer as _;
@@ -61,8 +62,13 @@ pub(super) fn material(response: Response, choice: &Choice) -> Result<Material, 
     bundles.insert(id.trust_domain(), split("the bundle", &spiffe_id, &bundle)?);
     is_for(&id, &chain)?;
     let key = PrivatePkcs8KeyDer::from(Vec::from(x509_svid_key)).into();
-    let lists = crl.into_iter().map(|list| Vec::from(list).into()).collect();
-    Ok(Material::from_der(chain, key, Roots::ByTrustDomain(Arc::new(bundles))).with_revoked(lists))
+    let roots = Roots::ByTrustDomain(Arc::new(bundles));
+    Ok(Material::from_der(chain, key, roots).with_revoked(lists(crl)))
+}
+
+/// The lists of revoked certificates of a response.
+pub(super) fn lists(crl: Vec<Bytes>) -> Vec<CertificateRevocationListDer<'static>> {
+    crl.into_iter().map(|list| Vec::from(list).into()).collect()
 }
 
 impl Choice {

@@ -56,6 +56,8 @@ pub(super) struct Svid {
 #[derive(Clone, Debug)]
 pub(super) enum Says {
     This(Response),
+    /// And ends the stream.
+    ThisAlone(Response),
     Denied,
     Nothing,
 }
@@ -171,11 +173,14 @@ impl tonic::server::ServerStreamingService<Request> for Api {
                 return Err(Status::invalid_argument("security header missing from request"));
             }
             let messages = says.flat_map(|says| match says {
-                Says::This(response) => stream::iter(Some(Ok(response))),
-                Says::Denied => {
-                    stream::iter(Some(Err(Status::permission_denied("no identity issued"))))
+                Says::This(response) => stream::iter(vec![Ok(response)]),
+                Says::ThisAlone(response) => {
+                    stream::iter(vec![Ok(response), Err(Status::unavailable("that is all"))])
                 }
-                Says::Nothing => stream::iter(None),
+                Says::Denied => {
+                    stream::iter(vec![Err(Status::permission_denied("no identity issued"))])
+                }
+                Says::Nothing => stream::iter(Vec::new()),
             });
             Ok(tonic::Response::new(messages.boxed()))
         })
