@@ -294,6 +294,7 @@ const fn connect_code(failure: ConnectFailure) -> &'static str {
         ConnectFailure::TlsExpired => "connect_tls_expired",
         ConnectFailure::TlsNotYetValid => "connect_tls_not_yet_valid",
         ConnectFailure::TlsRevoked => "connect_tls_revoked",
+        ConnectFailure::TlsRevocationUnknown => "connect_tls_revocation_unknown",
         ConnectFailure::TlsRefused => "connect_tls_refused",
         ConnectFailure::TlsProtocol => "connect_tls_protocol",
         ConnectFailure::IdentityUnavailable => "connect_identity_unavailable",
@@ -321,6 +322,9 @@ const fn connect_text(failure: ConnectFailure) -> &'static str {
         ConnectFailure::TlsExpired => "the peer's certificate is over",
         ConnectFailure::TlsNotYetValid => "the peer's certificate has not begun",
         ConnectFailure::TlsRevoked => "the peer's certificate was revoked",
+        ConnectFailure::TlsRevocationUnknown => {
+            "no list that is not over says whether the peer's certificate was revoked"
+        }
         ConnectFailure::TlsRefused => "the peer refused our certificate, or wants one",
         ConnectFailure::TlsProtocol => {
             "the peer does not speak TLS, or no version or protocol that we do"

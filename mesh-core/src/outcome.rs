@@ -239,6 +239,9 @@ pub enum ConnectFailure {
     TlsNotYetValid,
     /// The peer's certificate was revoked.
     TlsRevoked,
+    /// Nothing says whether the peer's certificate was revoked, and something must: a list of an issuer is
+    /// missing, or over.
+    TlsRevocationUnknown,
     /// The peer refused what we showed: no certificate, or one that it does not believe (RFC 8446
     /// section 6.2: an alert about certificates).
     TlsRefused,

@@ -151,7 +151,7 @@ label_values! {
 /// Number of [`overflow_label`]s.
 pub(super) const OVERFLOWS: usize = 5;
 /// Number of [`connect_failure_label`]s.
-pub(super) const CONNECT_FAILURES: usize = 18;
+pub(super) const CONNECT_FAILURES: usize = 19;
 
 // In the order of labels. A variant that mesh-core gains and this crate does not know counts as the
 // last one.
@@ -167,6 +167,7 @@ const FAILURES: [ConnectFailure; CONNECT_FAILURES] = [
     ConnectFailure::TlsExpired,
     ConnectFailure::TlsNotYetValid,
     ConnectFailure::TlsRevoked,
+    ConnectFailure::TlsRevocationUnknown,
     ConnectFailure::TlsRefused,
     ConnectFailure::TlsProtocol,
     ConnectFailure::IdentityUnavailable,

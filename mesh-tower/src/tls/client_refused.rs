@@ -38,6 +38,7 @@ impl NotSecured {
             ConnectFailure::TlsExpired => CertificateError::Expired,
             ConnectFailure::TlsNotYetValid => CertificateError::NotValidYet,
             ConnectFailure::TlsRevoked => CertificateError::Revoked,
+            ConnectFailure::TlsRevocationUnknown => CertificateError::UnknownRevocationStatus,
             ConnectFailure::TlsName => CertificateError::NotValidForName,
             _ => CertificateError::ApplicationVerificationFailure,
         }

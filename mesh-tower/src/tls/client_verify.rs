@@ -289,10 +289,10 @@ fn chain_error(error: &webpki::Error) -> (ConnectFailure, String) {
         Error::CertExpired { .. } => ConnectFailure::TlsExpired,
         Error::CertNotValidYet { .. } => ConnectFailure::TlsNotYetValid,
         Error::CertRevoked => ConnectFailure::TlsRevoked,
-        Error::UnknownIssuer
-        | Error::InvalidSignatureForPublicKey
-        | Error::UnknownRevocationStatus
-        | Error::CrlExpired { .. } => ConnectFailure::TlsUntrusted,
+        Error::UnknownRevocationStatus | Error::CrlExpired { .. } => {
+            ConnectFailure::TlsRevocationUnknown
+        }
+        Error::UnknownIssuer | Error::InvalidSignatureForPublicKey => ConnectFailure::TlsUntrusted,
         _ => ConnectFailure::Tls,
     };
     (failure, text)

@@ -8,8 +8,10 @@
 //! - The endpoint has another hostname, and that is who is expected: the chain is verified again, too.
 //! - A certificate of ours that was renewed changes nothing: the old one is good until its end.
 //!
-//! One task for the connections of one policy, while there are any. What can't be asked for (an identity that
-//! is over) retires nothing by itself: the ends of the certificates do.
+//! What says nothing about the peer ends nothing, as at servers: an identity that is over and can't be asked for, a
+//! list that is over or missing, a clock that went back. The ends of the certificates do.
+//!
+//! One task for the connections of one policy, while there are any.
 
 use super::client::{ClientTls, expected};
 use super::client_refused::NotSecured;
@@ -19,6 +21,7 @@ use crate::observe::events::CloseReason;
 use mesh_core::WallTime;
 use mesh_core::model::Address;
 use mesh_core::model::tls::UpstreamTls;
+use mesh_core::outcome::ConnectFailure;
 use rustls::pki_types::CertificateDer;
 use std::fmt;
 use std::sync::Arc;
@@ -94,7 +97,7 @@ impl ClientTls {
     }
 
     /// Retires what has outlived what it was made with, and keeps the others.
-    async fn look(&self, all: &mut Vec<(Evidence, Box<dyn Retire>)>, now: WallTime) {
+    pub(super) async fn look(&self, all: &mut Vec<(Evidence, Box<dyn Retire>)>, now: WallTime) {
         let in_force = self.verifier(now).await.ok();
         let mut verified = 0;
         for (mut evidence, connection) in std::mem::take(all) {
@@ -109,11 +112,13 @@ impl ClientTls {
                 if verified % BATCH == 0 {
                     tokio::task::yield_now().await;
                 }
-                if let Err(error) = evidence.renew(verifier, self.policy(), hostname, now) {
+                if let Err(error) = evidence.renew(verifier, self.policy(), hostname, now)
+                    && let Some(why) = outlived(error.failure)
+                {
                     // One that has just gone has no hostname, which says nothing about it.
                     if connection.is_there() {
                         tracing::warn!(target: "mesh::tls", %error, "a connection is not trusted any more");
-                        connection.retire(CloseReason::Untrusted);
+                        connection.retire(why);
                     }
                     continue;
                 }
@@ -124,7 +129,7 @@ impl ClientTls {
 }
 
 impl Evidence {
-    /// Verifies the peer again, by what is believed now, as the endpoint of this name.
+    /// Verifies the peer again, by what is believed now, as the endpoint of this name: once, whatever that says.
     fn renew(
         &mut self,
         verifier: Arc<Verifier>,
@@ -132,10 +137,19 @@ impl Evidence {
         hostname: Option<Arc<str>>,
         now: WallTime,
     ) -> Result<(), NotSecured> {
-        let (expected, _) = expected(policy, &self.address, hostname.as_deref())?;
-        verifier.verify(&self.chain, &expected, now)?;
+        let found = expected(policy, &self.address, hostname.as_deref())
+            .and_then(|(expected, _)| verifier.verify(&self.chain, &expected, now));
         (self.verifier, self.hostname) = (verifier, hostname);
-        Ok(())
+        found.map(drop)
+    }
+}
+
+/// What a refusal of today means for who was believed yesterday; `None`: it says nothing about the peer.
+const fn outlived(failure: ConnectFailure) -> Option<CloseReason> {
+    match failure {
+        ConnectFailure::TlsNotYetValid | ConnectFailure::TlsRevocationUnknown => None,
+        ConnectFailure::TlsExpired => Some(CloseReason::CertificateEnded),
+        _ => Some(CloseReason::Untrusted),
     }
 }
 

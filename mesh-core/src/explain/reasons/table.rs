@@ -212,6 +212,14 @@ static REASONS: &[(Reason, Text)] = &[
         ],
     ),
     (
+        connect(ConnectFailure::TlsRevocationUnknown),
+        [
+            "Nothing says whether the endpoint's certificate was revoked, and the cluster's lists must.",
+            "`crl` without the list of an issuer in the chain; a list that is over and was not renewed.",
+            "The source of the error; the lists in the cluster's `crl`: one of each issuer, and when the next is due.",
+        ],
+    ),
+    (
         connect(ConnectFailure::TlsRefused),
         [
             "The endpoint ended the handshake because of what we showed: no certificate, or one that it does not believe.",

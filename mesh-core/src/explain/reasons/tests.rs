@@ -11,7 +11,7 @@ use crate::outcome::{
 };
 use std::time::Duration;
 
-const CONNECT: [ConnectFailure; 18] = [
+const CONNECT: [ConnectFailure; 19] = [
     ConnectFailure::Refused,
     ConnectFailure::Unreachable,
     ConnectFailure::Timeout,
@@ -21,6 +21,7 @@ const CONNECT: [ConnectFailure; 18] = [
     ConnectFailure::TlsExpired,
     ConnectFailure::TlsNotYetValid,
     ConnectFailure::TlsRevoked,
+    ConnectFailure::TlsRevocationUnknown,
     ConnectFailure::TlsRefused,
     ConnectFailure::TlsProtocol,
     ConnectFailure::IdentityUnavailable,
@@ -117,6 +118,7 @@ fn is_listed(reason: &Reason) {
                 | ConnectFailure::TlsExpired
                 | ConnectFailure::TlsNotYetValid
                 | ConnectFailure::TlsRevoked
+                | ConnectFailure::TlsRevocationUnknown
                 | ConnectFailure::TlsRefused
                 | ConnectFailure::TlsProtocol
                 | ConnectFailure::IdentityUnavailable

@@ -65,6 +65,11 @@ impl Ca {
         self.list(serial, -60).der().to_vec()
     }
 
+    /// The same in PEM.
+    pub(crate) fn revoke_long_ago_pem(&self, serial: u64) -> String {
+        self.list(serial, -60).pem().unwrap()
+    }
+
     /// A list that is over so many seconds from now.
     fn list(&self, serial: u64, until: i64) -> CertificateRevocationList {
         let revoked = RevokedCertParams {

@@ -114,7 +114,7 @@ async fn who_is_on_a_list_of_the_configuration_is_refused() {
     check(&ask(4, &[&of_ours]).await, Ok(&good), "another is on it");
     check(&ask(5, &[&of_ours]).await, Err(&["connect_tls_revoked", "serial 05"]), "on it");
     // Envoy: each issuer needs a list.
-    let unknown: &[&str] = &["connect_tls_untrusted", "nothing says whether", "`crl`"];
+    let unknown: &[&str] = &["connect_tls_revocation_unknown", "nothing says whether", "`crl`"];
     check(&ask(4, &[&of_theirs]).await, Err(unknown), "of another issuer");
     check(&ask(4, &[&of_theirs, &of_ours]).await, Ok(&good), "of both");
     let broken: &[&str] = &["connect_secret_unavailable", "the revocation lists"];
