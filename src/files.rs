@@ -10,7 +10,7 @@ use mesh_core::config::{
 use mesh_core::model::IdentityConfig;
 use mesh_core::update::ConfigUpdate;
 use mesh_tower::identity::examine;
-use mesh_tower::source::{RejectCause, files_of, load, read_beside};
+use mesh_tower::source::{Beside, RejectCause, files_of, load, read_beside};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -108,7 +108,21 @@ impl Environment for Surroundings {
     }
 }
 
-/// The same, and what is in the files of an identity.
+/// The same, of which the files are followed.
+#[derive(Debug)]
+pub(crate) struct Followed<'b>(pub(crate) &'b Beside);
+
+impl Environment for Followed<'_> {
+    fn variable(&self, name: &str) -> Option<String> {
+        Surroundings.variable(name)
+    }
+
+    fn file(&self, document: &str, path: &str) -> Result<String, FileError> {
+        self.0.read(document, path)
+    }
+}
+
+/// This process's environment, and what is in the files of an identity.
 #[derive(Debug)]
 struct Examining;
 

@@ -3,10 +3,10 @@
 use super::tls::Allowed;
 use crate::cli::Failure;
 use crate::diagnostics::Source;
-use crate::files::{self, Surroundings};
+use crate::files::{self, Followed, Surroundings};
 use mesh_core::ConfigUpdate;
 use mesh_core::config::{Bounds, Diagnostic, Document, Severity};
-use mesh_tower::source::Rejected;
+use mesh_tower::source::{Beside, Rejected};
 use mesh_xds::ResourceType;
 use mesh_xds::encode::{ALL_ROUTES, Encoded, socket_listener};
 use mesh_xds::files::Files;
@@ -126,12 +126,13 @@ fn warn_of_names(update: &ConfigUpdate, listeners: &[(String, SocketAddr)]) {
 /// The parser of the files that are followed. What they are goes to `latest`; warnings are logged.
 pub(super) fn parse(
     files: &[(PathBuf, String)],
+    beside: &Beside,
     latest: &watch::Sender<Content>,
 ) -> Result<ConfigUpdate, Rejected> {
     let names: Vec<_> = files.iter().map(|(path, _)| path.display().to_string()).collect();
     let documents = names.iter().zip(files).map(|(name, (_, text))| Document { name, text });
     let documents: Vec<_> = documents.collect();
-    let read = mesh_xds::files::read(&documents, &Surroundings, &Bounds::default());
+    let read = mesh_xds::files::read(&documents, &Followed(beside), &Bounds::default());
     let line = |found: &Diagnostic| {
         let name = names.get(found.document).map_or("", String::as_str);
         let help = found.suggestion.as_ref().map(|text| format!(" ({text})")).unwrap_or_default();

@@ -3,7 +3,8 @@
 //! Three small parts do the work: `watch_file` says that something happened, `read` says what is
 //! there, `reload` (pure) says when to read and what the result means. Here they meet the clock.
 //!
-//! - All files are read and parsed together: a change of any is a new version of the whole.
+//! - All files are read and parsed together: a change of any is a new version of the whole. So is one of a file
+//!   that they name beside them, if the parser says which ([`Beside`]).
 //! - The version is the content hash (`xxhsum -H64`), so two processes with the same files say so.
 //! - What is bad, removed or unreadable is reported once, and the last good stays in force.
 //! - Reading and parsing happen on a blocking thread, never on one that serves calls.
@@ -11,6 +12,7 @@
 //! What it doesn't do: know a format. The parser is an argument.
 
 use super::Source;
+use super::beside::Beside;
 use super::read::{Reading, read};
 use super::reload::{Read, Reload, Verdict};
 use super::sink::{RejectCause, Rejected, Sink};
@@ -44,6 +46,7 @@ type Parse = dyn Fn(&[(PathBuf, String)]) -> Result<ConfigUpdate, Rejected> + Se
 pub struct FileSource {
     paths: Arc<[PathBuf]>,
     parse: Arc<Parse>,
+    beside: Arc<Beside>,
     poll_interval: Duration,
     watch: fn() -> Watch,
 }
@@ -63,9 +66,17 @@ impl FileSource {
         Self {
             paths: paths.into_iter().map(Into::into).collect(),
             parse: Arc::new(parse),
+            beside: Arc::default(),
             poll_interval: Self::POLL_INTERVAL,
             watch: Watch::new,
         }
+    }
+
+    /// Follows as well what the parser reads by `beside`.
+    #[must_use]
+    pub fn beside(mut self, beside: Arc<Beside>) -> Self {
+        self.beside = beside;
+        self
     }
 
     /// Reads this often without an event, at least every 10 ms. Default
@@ -102,10 +113,17 @@ impl FileSource {
                 }
             }
             let (paths, parse, judged) = (self.paths.clone(), self.parse.clone(), reload.judged());
+            let beside = self.beside.clone();
             let job = spawn_blocking(move || {
                 // Watched first: what changes while we read is then an event.
-                watch.follow(&paths);
-                (watch, Loaded::load(&paths, &*parse, judged))
+                let named = beside.paths();
+                watch.follow(&[&*paths, &named].concat());
+                let loaded = Loaded::load(&paths, &*parse, &beside, judged);
+                // What it names only now changes unseen for once, until the next reading.
+                if beside.paths() != named {
+                    watch.follow(&[&*paths, &beside.paths()].concat());
+                }
+                (watch, loaded)
             });
             // The job does not panic; it is cancelled only with the runtime.
             let Ok((returned, loaded)) = job.await else { return };
@@ -146,18 +164,21 @@ struct Loaded {
 }
 
 impl Loaded {
-    fn load(paths: &[PathBuf], parse: &Parse, judged: [Option<u64>; 2]) -> Self {
-        let Reading { fingerprint, texts } = read(paths);
+    fn load(paths: &[PathBuf], parse: &Parse, beside: &Beside, judged: [Option<u64>; 2]) -> Self {
+        let Reading { fingerprint: documents, texts } = read(paths);
+        let fingerprint = beside.fingerprint_now(documents);
         let files = texts.iter().flatten().map(|(path, _)| path.clone()).collect();
         if judged.contains(&Some(fingerprint)) {
             return Self { fingerprint, files, parsed: None };
         }
+        beside.forget();
         let parsed = texts.and_then(|texts| {
             // A parser that fell over must not end the reloading of what follows.
             catch_unwind(AssertUnwindSafe(|| parse(&texts)))
                 .unwrap_or_else(|_| Err(Rejected::invalid(["the parser panicked".to_owned()])))
         });
-        Self { fingerprint, files, parsed: Some(parsed) }
+        // Of what the parser saw: it may have changed since.
+        Self { fingerprint: beside.fingerprint(documents), files, parsed: Some(parsed) }
     }
 
     /// What it is, after the files that are in force.

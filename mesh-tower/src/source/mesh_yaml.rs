@@ -1,13 +1,14 @@
 //! `mesh.yaml` as a source: the parser of [`mesh_core::config`] behind a [`FileSource`]. With feature `json`
 //! files of Envoy's are read in its place, by [`load`].
 
+use super::beside::{Beside, place};
 use super::read::{read, read_bytes};
 use super::{FileSource, RejectCause, Rejected};
 use mesh_core::ConfigUpdate;
 use mesh_core::config::{Bounds, Diagnostic, Document, Environment, FileError, Severity};
 use mesh_core::update::Origin;
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 #[cfg(not(feature = "json"))]
@@ -24,9 +25,8 @@ const MAX_NAMED_BYTES: u64 = 1024 * 1024;
 /// # Errors
 /// It is not there, cannot be read, is no regular file, is larger, or is not UTF-8.
 pub fn read_beside(document: &str, path: &str) -> Result<String, FileError> {
-    let beside = Path::new(document).parent().unwrap_or_else(|| Path::new("")).join(path);
-    let bytes =
-        read_bytes(&beside, MAX_NAMED_BYTES).map_err(|error| FileError::new(error.to_string()))?;
+    let bytes = read_bytes(&place(document, path), MAX_NAMED_BYTES)
+        .map_err(|error| FileError::new(error.to_string()))?;
     if bytes.len() as u64 > MAX_NAMED_BYTES {
         return Err(FileError::new("it is larger than 1 MiB"));
     }
@@ -50,12 +50,14 @@ pub(crate) fn open(
     paths: &[PathBuf],
     known: &Known,
 ) -> Result<(ConfigUpdate, FileSource), Rejected> {
-    let system = System { known: known.clone() };
+    let beside = Arc::<Beside>::default();
+    let system = System { known: known.clone(), beside: Arc::clone(&beside) };
     let reading = read(paths);
-    let origin = Origin::new(describe_paths(paths), format!("{:016x}", reading.fingerprint));
     let parsed = reading.texts.and_then(|texts| parse(&texts, &system));
+    let version = format!("{:016x}", beside.fingerprint(reading.fingerprint));
+    let origin = Origin::new(describe_paths(paths), version);
     let parse = move |files: &[(PathBuf, String)]| parse(files, &system);
-    let source = FileSource::with_parser(paths.iter().cloned(), parse);
+    let source = FileSource::with_parser(paths.iter().cloned(), parse).beside(beside);
     match parsed {
         Ok(mut update) => {
             update.origin = origin;
@@ -73,6 +75,7 @@ fn describe_paths(paths: &[PathBuf]) -> String {
 /// The process's environment, the files beside the documents, and what the program has registered.
 struct System {
     known: Known,
+    beside: Arc<Beside>,
 }
 
 impl Environment for System {
@@ -81,7 +84,7 @@ impl Environment for System {
     }
 
     fn file(&self, document: &str, path: &str) -> Result<String, FileError> {
-        read_beside(document, path)
+        self.beside.read(document, path)
     }
 
     fn lb_policies(&self) -> BTreeSet<Arc<str>> {

@@ -44,6 +44,7 @@
 
 #[cfg(feature = "xds")]
 pub(crate) mod ask_codec;
+mod beside;
 mod content_hash;
 pub(crate) mod demand;
 pub(crate) mod directory;
@@ -66,6 +67,7 @@ mod xds;
 #[cfg(feature = "xds")]
 mod xds_status;
 
+pub use beside::Beside;
 pub use demand::{Demand, Interest, MAX_AUTHORITIES, MAX_LISTENERS};
 pub use directory::files_of;
 pub use environment::EnvironmentError;

@@ -619,6 +619,49 @@ async fn files_are_read_again_when_they_change() {
 }
 
 #[tokio::test]
+async fn roots_beside_a_document_are_followed_with_it() {
+    let (ours, other) = (Ca::new("ours"), Ca::new("other"));
+    let server = Server::start(&Setup::new(ours.issue("shop.example", 1))).await;
+    let directory = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
+    let names = |roots: &str| {
+        let text = format!(
+            "version: 1\nvirtual_hosts:\n  a: {{ routes: [{{ cluster: a }}] }}\nclusters:\n  a: \
+             {{ endpoints: [\"{}\"], tls: {{ roots: {roots}, sni: shop.example }} }}\n",
+            server.address
+        );
+        put("mesh.yaml", &text);
+    };
+    put("ca.pem", &ours.pem());
+    names("ca.pem");
+    let mesh = Mesh::from_file(directory.path().join("mesh.yaml")).unwrap();
+    bounded(mesh.ready()).await.unwrap();
+    let good = Ok("HTTP/2.0 - shop.example");
+    check(&says(&mesh, get("/")).await, good, "first");
+    let first = mesh.configuration().version;
+    put("ca.pem", &other.pem());
+    bounded(mesh.applied(2)).await.unwrap();
+    assert_ne!(mesh.configuration().version, first);
+    let withdrawn: &[&str] = &["connect_tls_untrusted", "1 roots"];
+    check(&says(&mesh, get("/")).await, Err(withdrawn), "withdrawn");
+    put("ca.pem", &ours.pem());
+    bounded(mesh.applied(3)).await.unwrap();
+    assert_eq!(mesh.configuration().version, first);
+    check(&says(&mesh, get("/")).await, good, "back");
+
+    names("next.pem");
+    eventually("it is refused", || {
+        mesh.configuration().refused.is_some_and(|why| why.contains("next.pem"))
+    })
+    .await;
+    check(&says(&mesh, get("/")).await, good, "not there");
+    put("next.pem", &ours.pem());
+    bounded(mesh.applied(4)).await.unwrap();
+    assert!(mesh.configuration().refused.is_none());
+    check(&says(&mesh, get("/")).await, good, "there");
+}
+
+#[tokio::test]
 async fn who_does_not_speak_tls_is_told_as_that() {
     let plain = crate::fixture::Server::text("hello").await;
     let ca = Ca::new("ours");
