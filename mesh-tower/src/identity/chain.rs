@@ -12,6 +12,9 @@
 //!
 //! webpki looks for an issuer's list by its name and takes the first, so each is tried alone.
 //!
+//! What it does not support: name constraints of URIs. RFC 5280 section 4.2.1.10 has them for hosts, which a SPIFFE
+//! id has none of; webpki refuses every URI below an authority that has one.
+//!
 //! What it does not see: an authority between the peer and the root that was revoked by a list of one of two
 //! issuers that have the same name in one chain. By [`Unlisted::Refused`] such a chain is refused.
 
@@ -155,6 +158,18 @@ impl Chain<'_> {
             None,
         );
         path.map(|_path| ())
+    }
+}
+
+/// An error of a chain, in words.
+pub(crate) fn in_words(error: &Error) -> String {
+    match error {
+        Error::NameConstraintViolation => {
+            "one that signs it may not give a name of it (name constraints, of which those of URIs, and so of \
+             SPIFFE ids, are not supported and exclude all)"
+                .to_owned()
+        }
+        error => error.to_string(),
     }
 }
 

@@ -16,7 +16,7 @@
 //!
 //! Material without a certificate has rule 1 only, and material without roots all but those about roots.
 
-use super::chain::{Chain, Lists, Unlisted};
+use super::chain::{Chain, Lists, Unlisted, in_words};
 use super::error::{InvalidIdentity, Part, between};
 use super::material::{Material, Roots, Trust, in_part};
 use super::{Certificate, crypto};
@@ -254,6 +254,6 @@ pub(super) fn leads_to(
             let (serial, issuer) = (&certificate.serial, &certificate.issuer);
             Err(InvalidIdentity::Revoked { serial: Arc::clone(serial), issuer: Arc::clone(issuer) })
         }
-        Err(error) => Err(unverified(error.to_string())),
+        Err(error) => Err(unverified(in_words(&error))),
     }
 }

@@ -15,7 +15,7 @@
 //! An IP address as SNI is not sent (RFC 6066 section 3), and is proven like one that was.
 
 use super::client_refused::{InWords, NotSecured};
-use crate::identity::chain::{Chain, Lists, Unlisted};
+use crate::identity::chain::{Chain, Lists, Unlisted, in_words};
 use crate::identity::{Certificate, Roots};
 use mesh_core::WallTime;
 use mesh_core::identity::san::CompiledSanMatchers;
@@ -283,7 +283,7 @@ fn chain_error(error: &webpki::Error) -> (ConnectFailure, String) {
             let ago = apart(next_update, &(*time).max(*next_update));
             format!("a list of revoked certificates ended {ago} s ago: it must be renewed")
         }
-        error => format!("the peer's certificate is not good: {error}"),
+        error => format!("the peer's certificate is not good: {}", in_words(error)),
     };
     let failure = match error {
         Error::CertExpired { .. } => ConnectFailure::TlsExpired,

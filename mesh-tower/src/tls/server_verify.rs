@@ -15,7 +15,7 @@
 //! in [`REFUSED`]: rustls' own errors have no place for it.
 
 use super::server_refused::{CameCertificate, ClientRefusal, ClientRefused, TriedRoots};
-use crate::identity::chain::{Chain, Lists};
+use crate::identity::chain::{Chain, Lists, in_words};
 use crate::identity::{Certificate, Roots};
 use mesh_core::WallTime;
 use mesh_core::identity::san::CompiledSanMatchers;
@@ -203,7 +203,7 @@ fn refusal(error: &webpki::Error, other: fn(String) -> ClientRefusal) -> ClientR
             ClientRefusal::RevocationListExpired(apart(next_update, time))
         }
         Error::RequiredEkuNotFoundContext(_) => ClientRefusal::NotForClients,
-        error => other(error.to_string()),
+        error => other(in_words(error)),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationList,
-    CertificateRevocationListParams, CertifiedIssuer, DnType, IsCa, KeyIdMethod, KeyPair,
-    KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
+    CertificateRevocationListParams, CertifiedIssuer, CustomExtension, DnType, IsCa, KeyIdMethod,
+    KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
 };
 use std::time::{Duration, SystemTime};
 
@@ -18,7 +18,20 @@ pub(crate) struct Pair {
 
 impl Ca {
     pub(crate) fn new(name: &str) -> Self {
+        Self::of(name, CertificateParams::default())
+    }
+
+    /// One that may give URIs of the host `mesh.example` only.
+    pub(crate) fn constrained(name: &str) -> Self {
+        // RFC 5280 section 4.2.1.10: permitted subtrees, of which one is a URI.
+        let constraints = [&[0x30, 18, 0xa0, 16, 0x30, 14, 0x86, 12][..], b"mesh.example"].concat();
         let mut params = CertificateParams::default();
+        let extension = CustomExtension::from_oid_content(&[2, 5, 29, 30], constraints);
+        params.custom_extensions.push(extension);
+        Self::of(name, params)
+    }
+
+    fn of(name: &str, mut params: CertificateParams) -> Self {
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];

@@ -224,6 +224,16 @@ fn grfc_a87_roots_sign_for_their_own_trust_domain() {
     world.check(&nobody, &both(), Err(("connect_tls_name", &["no URI name"])));
 }
 
+/// RFC 5280 section 4.2.1.10: constraints of URIs are not supported, which the message says.
+#[test]
+fn an_authority_with_constraints_of_uris_signs_for_no_spiffe_id() {
+    let world = World { ours: Ca::constrained("ours"), theirs: Ca::new("theirs") };
+    let asks = || Asks { of_identity: true, ..Asks::default() };
+    let words = ["name constraints", "URIs", "not supported", SHOP];
+    world.check(&world.ours.issue(SHOP, 1).chain, &asks(), Err(("connect_tls", &words)));
+    world.check(&world.ours.issue("shop.example", 1).chain, &asks(), Ok(()));
+}
+
 /// What lists make of a certificate of one of two authorities of one name: that has a new key.
 #[test]
 fn what_was_revoked_is_said_by_who_signed_it() {
