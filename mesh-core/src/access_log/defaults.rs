@@ -2,9 +2,10 @@
 
 use super::format::Format;
 
-/// Envoy's default format. Its `:PATH` has no query here: see [`Format::keep_query`].
+/// Envoy's default format, but for `X-ENVOY-ORIGINAL-PATH`, which it prefers to the path: nothing of the mesh writes it, so
+/// it is what a caller says. Its `:PATH` has no query here: see [`Format::keep_query`].
 pub const DEFAULT_TEXT: &str = concat!(
-    r#"[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" "#,
+    r#"[%START_TIME%] "%REQ(:METHOD)% %REQ(:PATH)% %PROTOCOL%" "#,
     r#"%RESPONSE_CODE% %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %DURATION% "#,
     r#"%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "%REQ(X-FORWARDED-FOR)%" "%REQ(USER-AGENT)%" "#,
     r#""%REQ(X-REQUEST-ID)%" "%REQ(:AUTHORITY)%" "%UPSTREAM_HOST%""#,
@@ -26,7 +27,7 @@ pub const DEFAULT_JSON: &str = r#"{
     "listener": "%MESH(listener)%",
     "method": "%REQ(:METHOD)%",
     "own_identity": "%MESH(own_identity)%",
-    "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
+    "path": "%REQ(:PATH)%",
     "peer_identity": "%MESH(peer_identity)%",
     "phases_ms": "%MESH(phases)%",
     "policy": "%MESH(policy)%",
@@ -48,7 +49,7 @@ pub const DEFAULT_JSON: &str = r#"{
 }"#;
 
 impl Format {
-    /// Envoy's default format, [`DEFAULT_TEXT`].
+    /// Envoy's default format, as [`DEFAULT_TEXT`] has it.
     #[must_use]
     pub fn default_text() -> Self {
         // A test compiles it.

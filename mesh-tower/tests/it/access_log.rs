@@ -63,6 +63,60 @@ async fn both_sides_of_a_call_tell_of_it() {
     }
 }
 
+/// A format with headers that callers may not send, and what the default one says of the path.
+pub(crate) const CLAIMS: &str = r#"{
+    "side": "%MESH(side)%",
+    "path": "%REQ(:PATH)%",
+    "original": "%REQ(X-ENVOY-ORIGINAL-PATH)%",
+    "external": "%REQ(X-ENVOY-EXTERNAL-ADDRESS)%",
+    "of_mesh": "%REQ(X-MESH-REASON)%",
+    "xfcc": "%REQ(X-FORWARDED-CLIENT-CERT)%",
+    "request_id": "%REQ(X-REQUEST-ID)%"
+}"#;
+
+/// A request that claims all of it.
+pub(crate) fn claiming(path: &str) -> Request<MeshBody> {
+    let mut sent = request("GET", path, MeshBody::empty());
+    for (name, value) in [
+        ("x-envoy-original-path", "/forged"),
+        ("x-envoy-external-address", "192.0.2.1"),
+        ("x-mesh-reason", "forged"),
+        ("x-forwarded-client-cert", "URI=spiffe://forged/a"),
+    ] {
+        sent.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    sent
+}
+
+#[tokio::test]
+async fn no_stranger_says_in_a_line_what_he_may_not_say() {
+    let lines = Lines::default();
+    let log = lines.log(AccessLog::builder(Format::json(CLAIMS).unwrap()));
+    let (server, address) = serve(log, "", "off").await;
+    let silent = Lines::default().log(AccessLog::builder(Format::default_json()));
+    let client = mesh(&client_yaml(address, refusing().await, ["", ""]), silent);
+    let world = World { lines, client, server };
+    // Passed, refused by a policy, and refused before anything is looked at: the path is none.
+    for (path, status) in [("/x", 200), ("/admin", 403), ("/%zz", 400)] {
+        assert_eq!(world.send(claiming(path)).await, Ok(status), "{path}");
+    }
+    for (line, path) in world.lines.of("server", 3).await.iter().zip(["/x", "/admin", "/%zz"]) {
+        check(line, &[("path", path.into()), ("request_id", "id-1".into())]);
+        for claim in ["original", "external", "of_mesh", "xfcc"] {
+            check(line, &[(claim, Value::Null)]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_default_formats_do_not_ask_for_the_original_path() {
+    let world = World::new().await;
+    assert_eq!(world.send(claiming("/x")).await, Ok(200));
+    for side in ["client", "server"] {
+        check(&world.lines.one(side).await, &[("path", "/x".into())]);
+    }
+}
+
 #[tokio::test]
 async fn a_retry_is_one_line_of_the_client_and_one_of_the_server_that_was_reached() {
     let world = World::new().await;

@@ -87,7 +87,7 @@ fn the_default_has_what_is_known_and_no_secret() {
         ("start_time", json!("2016-04-15T20:17:00.310Z")),
         ("side", json!("client")),
         ("method", json!("POST")),
-        ("path", json!("/before")),
+        ("path", json!("/api/v1/locations")),
         ("protocol", json!("HTTP/2")),
         ("response_code", json!(204)),
         ("attempt", json!(2)),

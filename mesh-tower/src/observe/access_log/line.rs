@@ -65,7 +65,8 @@ pub(crate) struct Line {
     uri: Uri,
     host: Option<HeaderValue>,
     version: Version,
-    headers: HeaderMap,
+    /// Those that the format names.
+    pub(crate) headers: HeaderMap,
     pub(crate) trace_id: Option<[u8; 16]>,
     pub(crate) received: Received,
     /// Bytes of the response's body that went out.
@@ -109,6 +110,11 @@ impl Line {
             response: None,
             trailers: None,
         })
+    }
+
+    /// Whether the format names this header of requests.
+    pub(crate) fn names(&self, name: &HeaderName) -> bool {
+        self.logging.log.format().request_headers().contains(name)
     }
 
     /// The head of the response goes out.

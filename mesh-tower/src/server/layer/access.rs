@@ -10,6 +10,8 @@ use http::{HeaderMap, Method, Response};
 use http_body::Frame;
 use mesh_core::access_log::Side;
 use mesh_core::identity::PeerCertificate;
+use mesh_core::identity::xfcc::X_FORWARDED_CLIENT_CERT;
+use mesh_core::inbound::head::HeadSurvey;
 use mesh_core::{ResponseFlag, Timestamp};
 use smallvec::SmallVec;
 use std::net::SocketAddr;
@@ -54,6 +56,23 @@ impl AccessLine {
             is_direct: false,
             line: gate.log.as_ref().map(|log| line(log, parts, started)),
         }))
+    }
+
+    /// What its caller may not say is not in its line either; `trusted`: see [`HeadSurvey::strip`].
+    pub(super) fn strip(&mut self, survey: &HeadSurvey, trusted: bool) {
+        if let Some(line) = &mut self.line {
+            survey.strip(&mut line.headers, trusted);
+        }
+    }
+
+    /// What the service is told of its callers' certificates; until it is known, the line has none of it.
+    pub(super) fn xfcc(&mut self, headers: &HeaderMap) {
+        let Some(line) = &mut self.line else { return };
+        if line.names(&X_FORWARDED_CLIENT_CERT)
+            && let Some(value) = headers.get(X_FORWARDED_CLIENT_CERT)
+        {
+            line.headers.insert(X_FORWARDED_CLIENT_CERT, value.clone());
+        }
     }
 
     /// What is said of it, whatever becomes of it.
@@ -209,7 +228,9 @@ impl AccessLine {
 
 fn line(log: &Arc<Logging>, parts: &Parts, started: Timestamp) -> Box<Line> {
     let Parts { method, uri, version, headers, .. } = parts;
-    Line::new(log, Came { method, uri, version: *version, headers }, started)
+    let mut line = Line::new(log, Came { method, uri, version: *version, headers }, started);
+    line.headers.remove(X_FORWARDED_CLIENT_CERT);
+    line
 }
 
 fn uris(certificate: &PeerCertificate) -> SmallVec<[&str; 2]> {

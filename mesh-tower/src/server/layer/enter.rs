@@ -61,6 +61,7 @@ impl Gate {
         let survey = HeadSurvey::new(&parts.uri, &parts.headers);
         scope.grpc = survey.grpc;
         let admitted = self.admit(parts, size, &survey, scope);
+        scope.strip_line(&survey);
         scope.entered();
         match admitted {
             Ok(None) => self.filters(parts, scope, Drive::Start),
@@ -105,6 +106,7 @@ impl Gate {
         }
         survey.strip(&mut parts.headers, trusted);
         self.set_xfcc(parts, survey, model, scope);
+        scope.tell_xfcc(&parts.headers);
         scope.client = client_address(model, &parts.headers);
         let other_end = scope.connection.as_ref().and_then(|connection| connection.remote);
         if let Some(value) = forwarded_for(model, &parts.headers, other_end) {

@@ -23,6 +23,7 @@ use mesh_core::filter::{Chain, End, FilterReply, Overrides, Pass};
 use mesh_core::head::without_userinfo;
 use mesh_core::identity::Peer;
 use mesh_core::inbound::Refusal;
+use mesh_core::inbound::head::HeadSurvey;
 use mesh_core::outcome::{grpc, grpc_status};
 use mesh_core::{Random as _, ResponseFlag, Timestamp};
 use std::future::Future;
@@ -174,6 +175,22 @@ impl RequestScope {
     /// Whether the log or the span wants to know what decided about it.
     pub(super) const fn wants_reasons(&self) -> bool {
         self.access.is_some() || self.span.is_wanted()
+    }
+
+    /// The line has no more of the head than the service: whatever becomes of the request, nobody writes
+    /// there what they may not say.
+    pub(super) fn strip_line(&mut self, survey: &HeadSurvey) {
+        let trusted = self.access.is_some() && self.peer().certificate().is_some();
+        if let Some(access) = &mut self.access {
+            access.strip(survey, trusted);
+        }
+    }
+
+    /// What is said of its callers' certificates, once it is known.
+    pub(super) fn tell_xfcc(&mut self, headers: &HeaderMap) {
+        if let Some(access) = &mut self.access {
+            access.xfcc(headers);
+        }
     }
 
     /// Tells the span what is known once the head was looked at.

@@ -2,6 +2,7 @@
 
 use super::ca::Ca;
 use crate::access_log::world::{Lines, World, check, client_yaml, mesh, request, serve};
+use crate::access_log::{CLAIMS, claiming};
 use crate::fixture::eventually;
 use mesh_core::access_log::Format;
 use mesh_tower::observe::AccessLog;
@@ -54,4 +55,26 @@ async fn both_sides_name_both_identities() {
     for line in world.lines.of("server", 2).await {
         check(&line, &[("own_identity", SERVER.into()), ("peer_identity", CLIENT.into())]);
     }
+}
+
+/// Who proved who he is is believed about Envoy's headers, and not about the mesh's; of his callers' certificates the
+/// line says what the service is told.
+#[tokio::test]
+async fn a_line_has_what_a_proven_caller_may_say() {
+    let (ca, directory, lines) = (Ca::new("ca"), tempfile::tempdir().unwrap(), Lines::default());
+    let log = lines.log(AccessLog::builder(Format::json(CLAIMS).unwrap()));
+    let own = identity(&ca, directory.path(), SERVER, 1);
+    let (server, address) = serve(log, &own, "strict").await;
+    known(&server).await;
+    let own = identity(&ca, directory.path(), CLIENT, 2);
+    let tls = format!(", tls: {{ san: [\"{SERVER}\"] }}");
+    let silent = Lines::default().log(AccessLog::builder(Format::default_json()));
+    let client = mesh(&client_yaml(address, address, [&own, &tls]), silent);
+    known(&client).await;
+    let world = World { lines, client, server };
+    assert_eq!(world.send(claiming("/x")).await, Ok(200));
+    let line = world.lines.one("server").await;
+    check(&line, &[("original", "/forged".into()), ("of_mesh", serde_json::Value::Null)]);
+    let xfcc = line["xfcc"].as_str().unwrap();
+    assert!(xfcc.contains(CLIENT) && !xfcc.contains("forged"), "{xfcc}");
 }
