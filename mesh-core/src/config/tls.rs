@@ -106,6 +106,9 @@ fn custom(reader: &mut Reader<'_>, node: &Node, kind: &'static Kind) -> Option<U
         tls.roots = TlsRoots::Mesh;
     }
     let san: Option<Vec<StringMatcher>> = fields.read(reader, "san");
+    if let (Some((node, _)), Some(names)) = (fields.value("san"), &san) {
+        names.iter().for_each(|name| check_exact(reader, node, name));
+    }
     fields.set_some(reader, "sni", &mut tls.sni);
     // What is written counts, and the endpoint's hostname where nothing is.
     tls.auto_host_sni = tls.sni.is_none();
@@ -129,6 +132,22 @@ fn custom(reader: &mut Reader<'_>, node: &Node, kind: &'static Kind) -> Option<U
         None => members.map(Members::matcher).into_iter().collect(),
     };
     Some(tls)
+}
+
+/// Reports an exact name that is meant as several: no SPIFFE id has a `*` (SPIFFE-ID section 2), so it would match nobody.
+/// Names of hosts may have one (RFC 6125 section 6.4.3).
+fn check_exact(reader: &mut Reader<'_>, node: &Node, name: &StringMatcher) {
+    let StringPattern::Exact(text) = &name.pattern else { return };
+    if !text.contains('*') || (!text.contains("://") && &**text != "*") {
+        return;
+    }
+    let message = format!("`{}` is compared as it is, and nobody has that name", shorten(text));
+    let suggestion = match text.strip_suffix('*').filter(|prefix| !prefix.is_empty()) {
+        Some(prefix) => format!("write `{{ prefix: \"{prefix}\" }}`"),
+        None => "for any workload of a trust domain write `{ prefix: \"spiffe://example.org/\" }`"
+            .to_owned(),
+    };
+    reader.report.add(code::INVALID_SPIFFE_ID, node.span, message).suggest(suggestion);
 }
 
 /// Reports what needs an identity, and has none.

@@ -26,7 +26,11 @@ static PEERS: Shape = Shape::new(
             Kind::Text,
             "Workloads of this Kubernetes namespace, of any trust domain: `spiffe://…/ns/NAMESPACE/sa/…`.",
         ),
-        key("id", STRING_MATCHER, "Workloads whose SPIFFE id matches."),
+        key(
+            "id",
+            STRING_MATCHER,
+            "Workloads whose SPIFFE id matches. A text is read as in `from` itself: `spiffe://example.org/*` is all of a trust domain.",
+        ),
         key(
             "ip",
             Kind::Text,
@@ -83,6 +87,12 @@ fn principal(reader: &mut Reader<'_>, node: &Node, kind: &'static Kind) -> Optio
         "authenticated" => return Some(Principal::MtlsAuthenticated(None)),
         _ => {}
     }
+    names(reader, node).map(proven)
+}
+
+/// The ids that a text stands for: one, or all below what stands before `/*`.
+fn names(reader: &mut Reader<'_>, node: &Node) -> Option<StringMatcher> {
+    let text = reader.scalar(node, "a SPIFFE id")?.text;
     if let Some(prefix) = text.strip_suffix('*') {
         return several(reader, node, prefix);
     }
@@ -93,7 +103,7 @@ fn principal(reader: &mut Reader<'_>, node: &Node, kind: &'static Kind) -> Optio
             reader.report.add(code::INVALID_SPIFFE_ID, node.span, message).suggest(suggestion);
             return None;
         }
-        return spiffe_id(reader, node).map(|id| proven(StringMatcher::exact(id.as_str())));
+        return spiffe_id(reader, node).map(|id| StringMatcher::exact(id.as_str()));
     }
     let suggestion = reader
         .did_you_mean(&text, WORDS)
@@ -109,14 +119,14 @@ fn proven(matcher: StringMatcher) -> Principal {
 }
 
 /// `spiffe://example.org/*`, `spiffe://example.org/ns/shop/*`: what stands before the `*`.
-fn several(reader: &mut Reader<'_>, node: &Node, prefix: &str) -> Option<Principal> {
+fn several(reader: &mut Reader<'_>, node: &Node, prefix: &str) -> Option<StringMatcher> {
     let within = prefix.strip_suffix('/');
     let is_domain = |id: &str| id.strip_prefix("spiffe://").map(TrustDomain::parse);
     let is_right = within.is_some_and(|within| {
         SpiffeId::parse(within).is_ok() || matches!(is_domain(within), Some(Ok(_)))
     });
     if is_right {
-        return Some(proven(StringMatcher::new(StringPattern::Prefix(prefix.into()))));
+        return Some(StringMatcher::new(StringPattern::Prefix(prefix.into())));
     }
     let message = format!("`{}*` stands for no SPIFFE ids", shorten(prefix));
     let suggestion = match within {
@@ -131,10 +141,26 @@ fn mapping(reader: &mut Reader<'_>, node: &Node, kind: &'static Kind) -> Option<
     let fields = Fields::open(reader, node, kind)?;
     let chosen = fields.exactly_one(reader, &KINDS, (code::MISSING_KEY, code::CONFLICTING_KEYS));
     let namespace = fields.value("namespace").and_then(|(node, _)| namespace(reader, node));
-    let id = fields.read(reader, "id").map(proven);
+    let id = fields.value("id").and_then(|(node, kind)| id(reader, node, kind)).map(proven);
     let ip = fields.value("ip").and_then(|(node, _)| range(reader, node));
     chosen?;
     namespace.or(id).or_else(|| ip.map(Principal::DirectRemoteIp))
+}
+
+/// A text, or an `exact`, is what it is in `from` itself: one that no peer can have would deny nobody.
+fn id(reader: &mut Reader<'_>, node: &Node, kind: &'static Kind) -> Option<StringMatcher> {
+    if let Content::Scalar { .. } = node.content {
+        return names(reader, node);
+    }
+    let matcher = StringMatcher::read(reader, node, kind)?;
+    match (&matcher.pattern, node.get("exact")) {
+        (StringPattern::Exact(_), Some(exact)) => {
+            let mut found = names(reader, &exact.value)?;
+            found.ignore_case = matcher.ignore_case;
+            Some(found)
+        }
+        _ => Some(matcher),
+    }
 }
 
 /// Istio's ids: `spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT`.

@@ -305,6 +305,10 @@ fn each_mistake_has_a_way_out() {
     wrong(&mine("{ from: \"spiffe://a\" }"), &[("invalid_spiffe_id", "write `spiffe://a/*`")]);
     wrong(&mine("{ from: \"spiffe://a/b*\" }"), &[("invalid_spiffe_id", "whole segments")]);
     wrong(&mine("{ from: \"spiffe://A/*\" }"), &[("invalid_spiffe_id", "for example")]);
+    wrong(
+        "clusters: { a: { dns: \"a:1\", tls: { roots: system, san: \"spiffe://a/*\" } } }",
+        &[("invalid_spiffe_id", "write `{ prefix: ")],
+    );
     wrong(&mine("{ from: { namespace: Shop } }"), &[("invalid_spiffe_id", "RFC 1123")]);
     wrong(
         "inbound: { a: { mtls: off, listen: \"0.0.0.0:1\" }, b: { mtls: off, listen: \"0.0.0.0:1\" } }",
@@ -335,6 +339,38 @@ fn each_mistake_has_a_way_out() {
         "clusters: { a: { dns: \"a:1\", tls: mash } }",
         &[("unknown_word", "did you mean `mesh`?")],
     );
+}
+
+#[test]
+fn an_id_is_what_it_is_in_from() {
+    let read = |from: &str| {
+        let text = format!(
+            "version: 1\nidentity: {{ cert: a, key: b, roots: c }}\ninbound: {{ a: {{ allow: [{{ from: {from} }}] }} }}\n"
+        );
+        let loaded = read(&text);
+        let codes: Vec<_> = loaded.diagnostics.iter().map(|found| found.code).collect();
+        (codes, loaded.update.map(|update| chain(&update, "a", 0)))
+    };
+    for text in [
+        "spiffe://example.org/shop",
+        "spiffe://example.org/*",
+        "spiffe://example.org/ns/shop/*",
+        "spiffe://example.org/shop*",
+        "spiffe://example.org",
+        "spiffe://EXAMPLE.org/shop",
+        "spiffe://example.org/a b",
+        "spiffe://*",
+        "*",
+        "shop",
+    ] {
+        let expected = read(&format!("\"{text}\""));
+        assert_eq!(expected.0.is_empty(), expected.1.is_some(), "{text}");
+        for id in [format!("{{ id: \"{text}\" }}"), format!("{{ id: {{ exact: \"{text}\" }} }}")] {
+            assert_eq!(read(&id), expected, "{id}");
+        }
+    }
+    // Who is no workload is no id.
+    assert!(read("{ id: anyone }").1.is_none());
 }
 
 /// A program that has an identity, and looks at those of documents.
