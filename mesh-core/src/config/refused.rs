@@ -97,7 +97,9 @@ fn code_of(kind: &CompileErrorKind) -> &'static CodeExplanation {
         CompileErrorKind::InvalidAuthority(_) => code::INVALID_AUTHORITY,
         CompileErrorKind::InvalidScheme(_) => code::INVALID_SCHEME,
         CompileErrorKind::SecondPort { .. } => code::CONFLICTING_KEYS,
-        CompileErrorKind::HostHeader => code::INVALID_HEADER_NAME,
+        CompileErrorKind::HostHeader | CompileErrorKind::FramingHeader(_) => {
+            code::INVALID_HEADER_NAME
+        }
         CompileErrorKind::TooManyTargets => code::TOO_MANY_RESOURCES,
     }
 }
@@ -130,21 +132,22 @@ fn place_of_field(route: &Node, error: &CompileError) -> Span {
             None => break,
         }
     }
-    match error.kind {
-        CompileErrorKind::HostHeader => host_edit(at).unwrap_or(at.span),
+    match &error.kind {
+        CompileErrorKind::HostHeader => edit_of(at, "host").unwrap_or(at.span),
+        CompileErrorKind::FramingHeader(name) => edit_of(at, name.as_str()).unwrap_or(at.span),
         _ => at.span,
     }
 }
 
-/// Where the edits of a level name `host`.
-fn host_edit(edits: &Node) -> Option<Span> {
-    let is_host = |text: &str| text.eq_ignore_ascii_case("host");
+/// Where the edits of a level name `header`.
+fn edit_of(edits: &Node, header: &str) -> Option<Span> {
+    let is_it = |text: &str| text.eq_ignore_ascii_case(header);
     edits.entries().iter().find_map(|edit| {
-        let key = edit.value.entries().iter().find(|entry| is_host(&entry.key));
+        let key = edit.value.entries().iter().find(|entry| is_it(&entry.key));
         let items = edit.value.one_or_many();
         let item = items
             .into_iter()
-            .find(|item| matches!(&item.content, Content::Scalar { text, .. } if is_host(text)));
+            .find(|item| matches!(&item.content, Content::Scalar { text, .. } if is_it(text)));
         key.map(|entry| entry.key_span).or_else(|| item.map(|item| item.span))
     })
 }

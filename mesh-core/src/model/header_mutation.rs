@@ -1,5 +1,6 @@
 //! Edits of header lists (Envoy: `HeaderValueOption`, `request_headers_to_remove`, …).
 
+use http::header::{CONNECTION, CONTENT_LENGTH, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderName, HeaderValue};
 
 /// The edits that one level of configuration makes to requests and to responses.
@@ -38,6 +39,27 @@ pub enum HeaderMutation {
         /// What to do with values that are there already.
         action: AppendAction,
     },
+}
+
+impl HeaderMutation {
+    /// The header's name.
+    #[must_use]
+    pub const fn name(&self) -> &HeaderName {
+        match self {
+            Self::Remove(name) | Self::Append { name, .. } => name,
+        }
+    }
+
+    /// Whether it would change where the message ends (RFC 9112 section 6.3), or write what is of one connection alone
+    /// (RFC 9110 section 7.6.1): a body would be cut, or an answer be two. What is of the connection may be taken off.
+    #[must_use]
+    pub fn breaks_framing(&self) -> bool {
+        let ends = [CONTENT_LENGTH, TRANSFER_ENCODING].contains(self.name());
+        let is_removal = matches!(self, Self::Remove(_));
+        ends || !is_removal
+            && ([CONNECTION, TE, UPGRADE].contains(self.name())
+                || matches!(self.name().as_str(), "keep-alive" | "proxy-connection"))
+    }
 }
 
 /// What an addition does with values that are there already (Envoy: `HeaderAppendAction`).

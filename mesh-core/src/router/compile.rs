@@ -8,6 +8,7 @@ use super::matcher::MatcherError;
 use super::regex::RegexError;
 use crate::model::Domain;
 use crate::model::virtual_host::InvalidDomain;
+use http::HeaderName;
 use std::fmt;
 use std::sync::Arc;
 
@@ -78,6 +79,11 @@ pub enum CompileErrorKind {
     /// An edit names `host`, which only a host rewrite may change.
     #[error("the `host` header is changed by a host rewrite, not by an edit")]
     HostHeader,
+    /// An edit [breaks the framing](crate::model::HeaderMutation::breaks_framing) of its message.
+    #[error(
+        "`{0}` says where a message ends, or what its connection does, which no edit may change (RFC 9112 section 6, RFC 9110 section 7.6.1)"
+    )]
+    FramingHeader(HeaderName),
     /// A redirect's status is none of 301, 302, 303, 307 and 308.
     #[error("a redirect answers with 301, 302, 303, 307 or 308, not with {0}")]
     RedirectStatus(u16),

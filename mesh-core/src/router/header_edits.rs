@@ -6,7 +6,7 @@
 
 use super::compile::{CompileErrorKind, Scope};
 use crate::model::{AppendAction, HeaderMutation, HeaderMutations};
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, header};
 use std::sync::Arc;
 
 /// The edits of one level, removals first. Shared by all routes below the level.
@@ -20,10 +20,14 @@ impl Level {
     pub(super) fn compile(edits: &HeaderMutations, field: &str, scope: &mut Scope<'_>) -> Self {
         for (list, edits) in [("request", &edits.request), ("response", &edits.response)] {
             for (at, edit) in edits.iter().enumerate() {
-                if list == "request" && *name_of(edit) == header::HOST {
-                    let kind = CompileErrorKind::HostHeader;
-                    scope.report(format_args!("{field}.{list}[{at}]"), kind);
-                }
+                let kind = if list == "request" && *edit.name() == header::HOST {
+                    CompileErrorKind::HostHeader
+                } else if edit.breaks_framing() {
+                    CompileErrorKind::FramingHeader(edit.name().clone())
+                } else {
+                    continue;
+                };
+                scope.report(format_args!("{field}.{list}[{at}]"), kind);
             }
         }
         Self { request: removals_first(&edits.request), response: removals_first(&edits.response) }
@@ -95,12 +99,6 @@ pub(crate) fn apply(edit: &HeaderMutation, headers: &mut HeaderMap) {
                 headers.append(name, value.clone());
             }
         }
-    }
-}
-
-const fn name_of(edit: &HeaderMutation) -> &HeaderName {
-    match edit {
-        HeaderMutation::Remove(name) | HeaderMutation::Append { name, .. } => name,
     }
 }
 

@@ -64,6 +64,12 @@ fn provoking(kind: &Kind) -> (String, &'static str, &'static str) {
             "invalid_header_name",
             "Host",
         ),
+        Kind::FramingHeader(_) => (
+            "{ cluster: one, headers: { response: { set: { x: a, Content-Length: 1 } } } }"
+                .to_owned(),
+            "invalid_header_name",
+            "Content-Length",
+        ),
         Kind::RedirectStatus(_) => {
             ("{ redirect: { code: 304, path: /a } }".to_owned(), "out_of_range", "304")
         }
@@ -99,6 +105,7 @@ fn what_the_router_refuses_is_found_in_the_file() {
         Kind::InvalidScheme(text()),
         Kind::SecondPort { host: text(), port: 90 },
         Kind::HostHeader,
+        Kind::FramingHeader(http::header::CONTENT_LENGTH),
         Kind::RedirectStatus(304),
         Kind::DirectResponseStatus(199),
         Kind::DirectResponseBody { len: 4097 },

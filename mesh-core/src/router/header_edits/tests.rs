@@ -1,5 +1,5 @@
 use super::*;
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 
 fn append(name: &'static str, value: &'static str, action: AppendAction) -> HeaderMutation {
     let name = HeaderName::from_static(name);
@@ -58,7 +58,7 @@ fn the_most_specific_level_goes_first_and_removals_before_additions() {
     assert_eq!(run(Some(0)), ["route", "host", "configuration"]);
     assert_eq!(run(Some(1)), ["route", "host", "configuration"]);
     assert_eq!(run(None), ["route", "host", "configuration"]);
-    let order: Vec<_> = edits.request(Some(0)).map(name_of).collect();
+    let order: Vec<_> = edits.request(Some(0)).map(HeaderMutation::name).collect();
     assert_eq!(order.len(), 5, "the split's, the route's two, the host's, the configuration's");
     assert_eq!(edits.response(Some(0)).count(), 0);
 }
@@ -73,4 +73,36 @@ fn the_host_header_is_not_edited() {
     assert_eq!(errors.len(), 1);
     assert_eq!(&*errors[0].field, "headers.request[0]");
     assert_eq!(errors[0].kind, CompileErrorKind::HostHeader);
+}
+
+#[test]
+fn no_edit_breaks_the_framing() {
+    let errors_of = |edit: HeaderMutation| {
+        let edits = HeaderMutations { request: vec![edit.clone()], response: vec![edit] };
+        let mut errors = Vec::new();
+        let mut scope = Scope { errors: &mut errors, virtual_host: None, route: None };
+        let _: Level = Level::compile(&edits, "headers", &mut scope);
+        errors.into_iter().map(|error| (error.field.to_string(), error.kind)).collect::<Vec<_>>()
+    };
+    for (name, removal) in [
+        ("content-length", false),
+        ("transfer-encoding", false),
+        ("connection", true),
+        ("upgrade", true),
+        ("te", true),
+        ("keep-alive", true),
+        ("proxy-connection", true),
+        ("x-any", true),
+    ] {
+        let header = HeaderName::from_static(name);
+        let refused: Vec<_> = ["request", "response"]
+            .map(|list| {
+                (format!("headers.{list}[0]"), CompileErrorKind::FramingHeader(header.clone()))
+            })
+            .into();
+        let set = errors_of(append(name, "1", AppendAction::OverwriteIfExistsOrAdd));
+        assert_eq!(set, if name == "x-any" { vec![] } else { refused.clone() }, "{name}");
+        let removed = errors_of(HeaderMutation::Remove(header));
+        assert_eq!(removed, if removal { vec![] } else { refused }, "{name}");
+    }
 }

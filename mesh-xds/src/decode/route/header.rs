@@ -14,6 +14,8 @@ const LONGEST_VALUE: usize = 16_384;
 const COMMAND: &str =
     "a `%…%` command is not evaluated here, so the edit is left out; write `%%` for a percent sign";
 
+const FRAMING: &str = "it says where the message ends, or what its connection does: left out, for a body would be cut, or an answer be two (RFC 9112 section 6, RFC 9110 section 7.6.1)";
+
 /// The four lists of a level.
 pub(super) struct Lists<'m> {
     pub(super) request_add: &'m [pb::HeaderValueOption],
@@ -54,10 +56,28 @@ fn side(
     let mut edits = Vec::with_capacity(add.len() + remove.len());
     for (at, name) in remove.iter().enumerate() {
         let field = format!("{side}_headers_to_remove[{at}]");
-        edits.extend(editable(walk, &field, name, side).map(HeaderMutation::Remove));
+        edits.extend(removal(walk, &field, name, side));
     }
     edits.extend(additions(walk, &format!("{side}_headers_to_add"), side, add));
     edits
+}
+
+/// One removal.
+pub(in crate::decode) fn removal(
+    walk: &mut Walk,
+    field: &str,
+    name: &str,
+    side: &str,
+) -> Option<HeaderMutation> {
+    let edit = editable(walk, field, name, side).map(HeaderMutation::Remove)?;
+    unless_framing(walk, field, edit)
+}
+
+/// Envoy takes edits of the framing, so the resource stays.
+fn unless_framing(walk: &mut Walk, field: &str, edit: HeaderMutation) -> Option<HeaderMutation> {
+    let breaks = edit.breaks_framing();
+    walk.ignored(breaks, field, FRAMING);
+    (!breaks).then_some(edit)
 }
 
 /// The additions of one list.
@@ -123,7 +143,8 @@ pub(in crate::decode) fn addition(
         );
         return None;
     };
-    Some(HeaderMutation::Append { name: name?, value, action: action? })
+    let edit = HeaderMutation::Append { name: name?, value, action: action? };
+    unless_framing(walk, "header.key", edit)
 }
 
 #[expect(deprecated, reason = "control planes still send `append`")]
@@ -155,12 +176,7 @@ fn append_action(walk: &mut Walk, message: &pb::HeaderValueOption) -> Option<App
 }
 
 /// The name of a header that edits may change.
-pub(in crate::decode) fn editable(
-    walk: &mut Walk,
-    field: &str,
-    text: &str,
-    side: &str,
-) -> Option<HeaderName> {
+fn editable(walk: &mut Walk, field: &str, text: &str, side: &str) -> Option<HeaderName> {
     let name = header_name(walk, field, text)?;
     if side == "request" && name == HOST {
         // Envoy: ":-prefixed or host headers may not be modified".

@@ -71,9 +71,7 @@ fn side(walk: &mut Walk, side: &str, messages: &[rules::HeaderMutation]) -> Vec<
 
 fn edit(walk: &mut Walk, side: &str, message: &rules::HeaderMutation) -> Option<HeaderMutation> {
     match &message.action {
-        Some(Action::Remove(name)) => {
-            header::editable(walk, "remove", name, side).map(HeaderMutation::Remove)
-        }
+        Some(Action::Remove(name)) => header::removal(walk, "remove", name, side),
         Some(Action::Append(option)) => {
             walk.at("append", |walk| header::addition(walk, option, side))
         }

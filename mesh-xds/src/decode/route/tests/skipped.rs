@@ -276,6 +276,22 @@ fn an_edit_that_cant_be_made_is_left_out_and_reported() {
         );
         assert!(accepted(&decoded).model.virtual_hosts[0].routes[0].headers.is_empty());
     }
+    for name in ["Content-Length", "transfer-encoding", "connection", "upgrade", "te"] {
+        let decoded = check(
+            "RFC 9112 section 6, RFC 9110 section 7.6.1; Envoy takes it",
+            |m| route(m).response_headers_to_add = vec![add(name, "1")],
+            &["~ R.response_headers_to_add[0].header.key: left out"],
+        );
+        assert!(accepted(&decoded).model.virtual_hosts[0].routes[0].headers.is_empty());
+    }
+    let decoded = check(
+        "RFC 9112 section 6; what is of the connection may be taken off",
+        |m| {
+            route(m).request_headers_to_remove = vec!["content-length".into(), "upgrade".into()];
+        },
+        &["~ R.request_headers_to_remove[0]: left out"],
+    );
+    assert_eq!(accepted(&decoded).model.virtual_hosts[0].routes[0].headers.request.len(), 1);
     check(
         "Envoy: keep_empty_value",
         |m| host(m).response_headers_to_add = vec![add("a", "")],
