@@ -123,7 +123,7 @@ pub trait Environment {
         Vec::new()
     }
 
-    /// The time of day, by which it is told what has ended by itself (`until`). For `mesh check`, too. Default: it is not
+    /// The time of day, by which it is told what has ended by itself (`until`). Default: it is not
     /// known.
     fn now(&self) -> Option<WallTime> {
         None

@@ -34,10 +34,11 @@ pub enum OpeningKind {
     WithoutPolicy,
 }
 
-/// Where `listener` is open; one that a proxy's own application calls through is not meant. `has_identity`: whether its server could show who it is, so that TLS is to be
-/// expected; a chain with TLS says so, too.
+/// Where `listener` is open at `now`: what has ended by itself is open no more. One that a proxy's own application
+/// calls through is not meant. `has_identity`: whether its server could show who it is, so that TLS is to be expected;
+/// a chain with TLS says so, too.
 #[must_use]
-pub fn openings(listener: &CompiledListener, has_identity: bool) -> Vec<Opening> {
+pub fn openings(listener: &CompiledListener, has_identity: bool, now: WallTime) -> Vec<Opening> {
     // Who calls through it is the application.
     if listener.model().forward.as_ref().is_some_and(Forward::is_outbound) {
         return Vec::new();
@@ -56,7 +57,8 @@ pub fn openings(listener: &CompiledListener, has_identity: bool) -> Vec<Opening>
         };
         Some(Opening { chain: Arc::clone(&chain.name), kind, until: chain.until })
     };
-    models().filter_map(opening).collect()
+    let ended = |chain: &Arc<FilterChain>| chain.until.is_some_and(|until| until <= now);
+    models().filter(|chain| !ended(chain)).filter_map(opening).collect()
 }
 
 /// Rules that are enforced, for connections or for requests.
@@ -103,8 +105,10 @@ mod tests {
         let mut listener = Listener::new("l");
         listener.filter_chains = vec![Arc::new(chain)];
         let listener = CompiledListener::compile(&Arc::new(listener), None).unwrap();
-        let told: Vec<String> =
-            openings(&listener, has_identity).iter().map(ToString::to_string).collect();
+        let told: Vec<String> = openings(&listener, has_identity, WallTime::from_unix_seconds(6))
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(told.join("; "), expected);
     }
 
@@ -125,7 +129,7 @@ mod tests {
             listener.filter_chains = vec![Arc::new(FilterChain::new("c", None))];
             listener.forward = Some(Forward::new(to.clone()));
             let listener = CompiledListener::compile(&Arc::new(listener), None).unwrap();
-            assert_eq!(!openings(&listener, true).is_empty(), open, "{to:?}");
+            assert_eq!(!openings(&listener, true, WallTime::default()).is_empty(), open, "{to:?}");
         }
     }
 
@@ -142,6 +146,8 @@ mod tests {
             |chain| chain.until = Some(WallTime::from_unix_seconds(7)),
             "the filter chain `c` takes plaintext from everybody, until 1970-01-01T00:00:07Z",
         );
+        // It refuses from then on.
+        check(true, |chain| chain.until = Some(WallTime::from_unix_seconds(6)), "");
         check(
             false,
             mutual,

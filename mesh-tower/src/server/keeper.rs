@@ -8,6 +8,7 @@ use super::accept_error::AcceptError;
 use super::listen::elsewhere;
 use super::serve::{Inner, ServeError};
 use crate::clock;
+use mesh_core::WallTime;
 use mesh_core::inbound::{CompiledListener, Opening, openings};
 use mesh_core::model::Address;
 use parking_lot::Mutex;
@@ -137,8 +138,14 @@ impl Keeper {
     }
 
     /// Ports that are open, if that has changed.
-    fn opened(&self, listener: Option<&CompiledListener>, has_identity: bool) -> Vec<Opening> {
-        let now = listener.map_or_else(Vec::new, |listener| openings(listener, has_identity));
+    fn opened(
+        &self,
+        listener: Option<&CompiledListener>,
+        has_identity: bool,
+        today: WallTime,
+    ) -> Vec<Opening> {
+        let now = listener.map(|listener| openings(listener, has_identity, today));
+        let now = now.unwrap_or_default();
         let mut state = self.state.lock();
         let news: Vec<_> = now.iter().filter(|one| !state.told.contains(one)).cloned().collect();
         state.told = now;
@@ -179,7 +186,7 @@ impl Inner {
         let listener = listener.as_deref();
         self.keeper.turn(&self.keeper.judge(listener, || self.acceptor.absent()));
         self.drains.changed(listener, today);
-        for opening in self.keeper.opened(listener, self.has_identity()) {
+        for opening in self.keeper.opened(listener, self.has_identity(), today) {
             tracing::warn!(target: "mesh::server", listener = %self.acceptor.name(), "{opening}");
         }
         let chains = listener.map_or(&[][..], CompiledListener::chains);

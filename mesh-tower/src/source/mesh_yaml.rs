@@ -4,9 +4,10 @@
 use super::beside::{Beside, place};
 use super::read::{read, read_bytes};
 use super::{FileSource, RejectCause, Rejected};
-use mesh_core::ConfigUpdate;
+use crate::clock;
 use mesh_core::config::{Bounds, Diagnostic, Document, Environment, FileError, Severity};
 use mesh_core::update::Origin;
+use mesh_core::{ConfigUpdate, WallTime};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -94,6 +95,10 @@ impl Environment for System {
     fn has_identity(&self) -> bool {
         self.known.has_identity
     }
+
+    fn now(&self) -> Option<WallTime> {
+        Some(clock::wall())
+    }
 }
 
 /// The parser: texts in, a configuration or what is wrong with them out. Warnings are logged.
@@ -132,6 +137,16 @@ fn describe(diagnostic: &Diagnostic, names: &[String]) -> String {
 mod tests {
     use super::*;
     use std::fs;
+
+    #[test]
+    fn what_has_ended_is_not_told_as_open() {
+        let text = "version: 1\ninbound: { web: { mtls: { mode: \"off\", until: 2020-01-01 } } }\n";
+        let documents = [Document { name: "mesh.yaml", text }];
+        let loaded = load(&documents, &System { known: Known::default() }, &Bounds::default());
+        let codes: Vec<_> = loaded.diagnostics.iter().map(|found| found.code).collect();
+        assert!(codes.contains(&"inbound_refuses_all"), "{codes:?}");
+        assert!(!codes.contains(&"inbound_opened"), "{codes:?}");
+    }
 
     #[test]
     fn files_beside_a_document_are_bounded() {
