@@ -4,7 +4,7 @@
 //! each that may have changed.
 
 use mesh_core::ConfigUpdate;
-use mesh_core::model::VirtualHost;
+use mesh_core::model::{Listener, VirtualHost};
 use mesh_core::update::ClusterUpdate;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,6 +20,14 @@ pub struct Changes {
     pub clusters: Changed,
     /// The clusters that stay and have other endpoints.
     pub endpoints: Names,
+    /// Listeners, by name; one that is not there for another reason counts as changed.
+    pub listeners: Changed,
+    /// Secrets, by name.
+    pub secrets: Changed,
+    /// The authorities that a source on demand has answered for, served or not.
+    pub answers: Changed,
+    /// Whether it says otherwise who the mesh is.
+    pub identity: bool,
     /// Whether anything else is different: the mode, unknown hosts, what applies to all routes.
     pub settings: bool,
 }
@@ -91,13 +99,48 @@ impl Changes {
                 changes.endpoints.push(name);
             }
         });
+        side_by_side(&old.listeners, &new.listeners, |name, old, new| {
+            let same =
+                |(old, new): (&Arc<Listener>, &Arc<Listener>)| Arc::ptr_eq(old, new) || old == new;
+            changes.listeners.note(name, old, new, same);
+        });
+        changes.of_absent_listeners(old, new);
+        if !Arc::ptr_eq(&old.secrets, &new.secrets) {
+            changes.secrets.note_all(&old.secrets, &new.secrets);
+        }
+        let (none, also_none) = (Arc::default(), Arc::default());
+        let before = old.on_demand.as_ref().unwrap_or(&none);
+        let after = new.on_demand.as_ref().unwrap_or(&also_none);
+        if !Arc::ptr_eq(before, after) {
+            changes.answers.note_all(before, after);
+        }
+        changes.identity = old.identity != new.identity;
         changes.settings |= (old.mode, old.unknown_hosts, &old.egress)
             != (new.mode, new.unknown_hosts, &new.egress);
         changes
     }
+
+    /// A listener that comes or goes is told as that.
+    fn of_absent_listeners(&mut self, old: &ConfigUpdate, new: &ConfigUpdate) {
+        if Arc::ptr_eq(&old.absent_listeners, &new.absent_listeners) {
+            return;
+        }
+        side_by_side(&old.absent_listeners, &new.absent_listeners, |name, before, after| {
+            let is_told = old.listeners.contains_key(name) != new.listeners.contains_key(name);
+            if before != after && !is_told {
+                self.listeners.changed.push(name);
+            }
+        });
+    }
 }
 
 impl Changed {
+    fn note_all<V: PartialEq>(&mut self, old: &BTreeMap<Arc<str>, V>, new: &BTreeMap<Arc<str>, V>) {
+        side_by_side(old, new, |name, old, new| {
+            self.note(name, old, new, |(old, new)| old == new);
+        });
+    }
+
     fn note<V>(
         &mut self,
         name: &Arc<str>,
@@ -152,9 +195,13 @@ impl fmt::Display for Changes {
     /// `virtual hosts +1 (shop); clusters ~2 (a, b) -1 (c); endpoints ~1 (a)`, or `nothing`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut between = "";
-        for (what, changed) in
-            [("virtual hosts", &self.virtual_hosts), ("clusters", &self.clusters)]
-        {
+        for (what, changed) in [
+            ("virtual hosts", &self.virtual_hosts),
+            ("clusters", &self.clusters),
+            ("listeners", &self.listeners),
+            ("secrets", &self.secrets),
+            ("answers", &self.answers),
+        ] {
             if !changed.is_nothing() {
                 write!(f, "{between}{what}{changed}")?;
                 between = "; ";
@@ -165,11 +212,13 @@ impl fmt::Display for Changes {
             self.endpoints.write(f, '~')?;
             between = "; ";
         }
-        match (self.settings, between) {
-            (true, _) => write!(f, "{between}settings"),
-            (false, "") => f.write_str("nothing"),
-            (false, _) => Ok(()),
+        for (what, is_different) in [("identity", self.identity), ("settings", self.settings)] {
+            if is_different {
+                write!(f, "{between}{what}")?;
+                between = "; ";
+            }
         }
+        if between.is_empty() { f.write_str("nothing") } else { Ok(()) }
     }
 }
 
@@ -194,8 +243,10 @@ impl Names {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mesh_core::model::{Cluster, ForwardAction, Route};
-    use mesh_core::update::Mode;
+    use mesh_core::model::{
+        Address, Cluster, ForwardAction, IdentityConfig, IdentityOrigin, Route,
+    };
+    use mesh_core::update::{Answer, Mode, SecretAnswer};
     use std::net::SocketAddr;
 
     /// `shop>v1` is a virtual host and its cluster, `v1=1,2` a cluster with its ports.
@@ -234,6 +285,57 @@ mod tests {
             let changes = Changes::between(&config(old), &config(new));
             assert_eq!(changes.to_string(), expected, "{old} -> {new}");
         }
+    }
+
+    #[test]
+    fn a_field_that_is_different_is_never_nothing() {
+        let (web, why) = (Arc::<str>::from("web"), Arc::<str>::from("not there"));
+        let listener = |address: Option<Address>| {
+            let mut listener = Listener::new("web");
+            listener.address = address;
+            BTreeMap::from([("web".into(), Arc::new(listener))])
+        };
+        let check = |expected: &str, sets: [&dyn Fn(&mut ConfigUpdate); 2]| {
+            let (mut old, mut new) = (config("a>x x=1"), config("a>x x=1"));
+            sets[0](&mut old);
+            sets[1](&mut new);
+            assert_eq!(Changes::between(&old, &new).to_string(), expected);
+        };
+        let none = |_: &mut ConfigUpdate| {};
+        let some = |update: &mut ConfigUpdate| update.listeners = listener(None);
+        let other = |update: &mut ConfigUpdate| {
+            update.listeners = listener(Some(Address::Socket(([127, 0, 0, 1], 80).into())));
+        };
+        let absent = |update: &mut ConfigUpdate| {
+            update.absent_listeners = Arc::new([(web.clone(), why.clone())].into());
+        };
+        check("nothing", [&some, &some]);
+        check("listeners +1 (web)", [&none, &some]);
+        check("listeners ~1 (web)", [&some, &other]);
+        check("listeners -1 (web)", [&some, &absent]);
+        check("listeners ~1 (web)", [&none, &absent]);
+        check("nothing", [&absent, &absent]);
+        let missing = |update: &mut ConfigUpdate| {
+            update.secrets = Arc::new([(web.clone(), SecretAnswer::Missing(why.clone()))].into());
+        };
+        check("secrets +1 (web)", [&none, &missing]);
+        check("nothing", [&missing, &missing]);
+        let answered = |update: &mut ConfigUpdate| {
+            update.on_demand = Some(Arc::new([(web.clone(), Answer::Absent(why.clone()))].into()));
+        };
+        check("answers +1 (web)", [&none, &answered]);
+        check("nothing", [&answered, &answered]);
+        let identity = |update: &mut ConfigUpdate| {
+            let source = IdentityOrigin::WorkloadApi("unix:///a".into());
+            update.identity = Some(Arc::new(IdentityConfig::new(source)));
+        };
+        check("identity", [&none, &identity]);
+        check("nothing", [&identity, &identity]);
+        let mode = |update: &mut ConfigUpdate| {
+            identity(update);
+            update.mode = Mode::Observe;
+        };
+        check("identity; settings", [&none, &mode]);
     }
 
     #[test]
