@@ -22,8 +22,17 @@ const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// Headers that `connection` must not take away: without them nobody knows what a message is, or for whom.
-const NEVER_NAMED: [&str; 7] =
-    ["host", "content-length", "content-type", "te", "trailer", "authorization", "upgrade"];
+/// [`strip`] takes `transfer-encoding` off, and the length beside it, which means nothing (RFC 9112 section 6.3).
+const NEVER_NAMED: [&str; 8] = [
+    "host",
+    "content-length",
+    "content-type",
+    "te",
+    "trailer",
+    "authorization",
+    "upgrade",
+    "transfer-encoding",
+];
 
 /// Takes off what `connection` names, but for `upgrade`.
 pub fn strip_named(headers: &mut HeaderMap) {
@@ -195,6 +204,8 @@ mod tests {
         check(&["te: gzip", "te: trailers"], false, &["te: trailers"]);
         check(&["te: gzip", "connection: te"], false, &[]);
         check(&["transfer-encoding: chunked", "content-length: 5"], false, &[]);
+        let named = "connection: transfer-encoding";
+        check(&[named, "transfer-encoding: chunked", "content-length: 5"], false, &[]);
         check(&["http2-settings: AAMAAABk"], false, &[]);
         check(&["te: trailers", "connection: te"], false, &["te: trailers"]);
     }
