@@ -24,6 +24,7 @@ outbound:
 "#;
 
 const EXPECTED: &str = "\
+rules of before that are left: 0
 by its name: 200 reviews for reviews
 by its name, another port: 200 reviews for reviews
 by its name, IPv6: 200 reviews for reviews

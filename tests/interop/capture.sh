@@ -32,8 +32,11 @@ serve "$far" :: 7777 bytes far
 serve "$far" :: 22 bytes far
 serve "$far" :: 9999 bytes far
 serve "$far" :: 9998 first far
+"$mesh" iptables --config "$place/mesh.yaml" --user 0 --inbound 8080:8443 | sh
 "$mesh" iptables --config "$place/mesh.yaml" --user 0 --exclude-port 22 >rules
 sh rules
+{ iptables-save -t nat; ip6tables-save -t nat; } >after
+echo "rules of before that are left: $(grep -c INBOUND after || true)"
 # Once more is the same.
 sh rules
 "$mesh" proxy --config "$place/mesh.yaml" --access-log "$place/lines.log" >proxy.log 2>&1 & echo $! >>pids

@@ -25,6 +25,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 const OUTPUT: &str = "MESH_OUTPUT";
 /// The chain of what others call here.
 const INBOUND: &str = "MESH_INBOUND";
+/// Each of them with the chain that leads to it.
+const OF_OUTPUT: (&str, &str) = ("OUTPUT", OUTPUT);
+const OF_INBOUND: (&str, &str) = ("PREROUTING", INBOUND);
 
 /// Rules that capture connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -115,7 +118,8 @@ impl Rules {
         Ok(Self { ports, user: user.to_owned(), ..Self::default() })
     }
 
-    /// A script for a shell that makes the rules, in place of those that an earlier one has made.
+    /// A script for a shell that makes the rules, in place of those that an earlier one has made, also where there are
+    /// none any more.
     #[must_use]
     pub fn apply(&self) -> String {
         let mut script = begin("Captures what is called from here, but for what the proxy calls.");
@@ -124,10 +128,14 @@ impl Rules {
             if captures.is_empty() {
                 let _never =
                     writeln!(script, "# No port captures {}: it goes as it is.", family.name());
+                away(&mut script, family, OF_OUTPUT);
+                away(&mut script, family, OF_INBOUND);
                 continue;
             }
             self.output(&mut script, family, &captures);
-            if !self.inbound.is_empty() {
+            if self.inbound.is_empty() {
+                away(&mut script, family, OF_INBOUND);
+            } else {
                 self.inbound(&mut script, family);
             }
         }
@@ -139,15 +147,8 @@ impl Rules {
     pub fn undo(&self) -> String {
         let mut script = begin("Takes away what captures.");
         for family in Family::BOTH {
-            let table = family.table();
-            for (from, chain) in [("OUTPUT", OUTPUT), ("PREROUTING", INBOUND)] {
-                let _never = write!(
-                    script,
-                    "if {table} -n -L {chain} >/dev/null 2>&1; then\n  \
-                     while {table} -D {from} -p tcp -j {chain} 2>/dev/null; do :; done\n  \
-                     {table} -F {chain}\n  {table} -X {chain}\nfi\n"
-                );
-            }
+            away(&mut script, family, OF_OUTPUT);
+            away(&mut script, family, OF_INBOUND);
         }
         script
     }
@@ -214,6 +215,17 @@ impl Rules {
 
 fn begin(what: &str) -> String {
     format!("#!/bin/sh\n# {what}\nset -eu\n")
+}
+
+/// Takes a chain away, if it is there.
+fn away(script: &mut String, family: Family, (from, chain): (&str, &str)) {
+    let table = family.table();
+    let _never = write!(
+        script,
+        "if {table} -n -L {chain} >/dev/null 2>&1; then\n  \
+         while {table} -D {from} -p tcp -j {chain} 2>/dev/null; do :; done\n  \
+         {table} -F {chain}\n  {table} -X {chain}\nfi\n"
+    );
 }
 
 /// A family of addresses.

@@ -26,6 +26,8 @@ fn ports_come_before_the_rest() {
         ("127.0.0.1:15002", Some(Capture::Ports(vec![5432, 6379]))),
     ]);
     let script = rules.unwrap().apply();
+    let made: Vec<_> =
+        lines(&script).into_iter().take_while(|line| line.starts_with("iptables")).collect();
     let expected = [
         "iptables -w -t nat -N MESH_OUTPUT 2>/dev/null || iptables -w -t nat -F MESH_OUTPUT",
         "iptables -w -t nat -A MESH_OUTPUT -m owner --uid-owner 1337 -j RETURN",
@@ -36,7 +38,7 @@ fn ports_come_before_the_rest() {
         "iptables -w -t nat -A MESH_OUTPUT -p tcp -j REDIRECT --to-ports 15001",
         "iptables -w -t nat -C OUTPUT -p tcp -j MESH_OUTPUT 2>/dev/null || iptables -w -t nat -A OUTPUT -p tcp -j MESH_OUTPUT",
     ];
-    assert_eq!(lines(&script), expected);
+    assert_eq!(made, expected);
     assert!(script.contains("# No port captures IPv6"), "{script}");
 }
 
@@ -89,6 +91,34 @@ fn what_is_taken_away_is_what_was_made() {
             assert!(apply.contains(&format!("{table} -w -t nat -A {from} -p tcp -j {chain}")));
             assert!(undo.contains(&format!("{table} -w -t nat -D {from} -p tcp -j {chain}")));
             assert!(undo.contains(&format!("{table} -w -t nat -X {chain}")));
+        }
+    }
+}
+
+#[test]
+fn what_is_not_made_any_more_is_taken_away() {
+    let of = |addresses: &[&str], inbound: &[(u16, u16)]| {
+        let ports: Vec<_> =
+            addresses.iter().map(|address| (*address, Some(Capture::Rest))).collect();
+        let mut rules = rules(&ports).unwrap();
+        rules.inbound = inbound.to_vec();
+        rules.apply()
+    };
+    let (four, six) = ("127.0.0.1:15001", "[::1]:15001");
+    for (script, gone) in [
+        (of(&[four, six], &[(8080, 8443)]), [false; 4]),
+        (of(&[four, six], &[]), [false, true, false, true]),
+        (of(&[four], &[(8080, 8443)]), [false, false, true, true]),
+        (of(&[six], &[]), [true, true, false, true]),
+    ] {
+        let ways = ["iptables", "ip6tables"].into_iter().flat_map(|table| {
+            [("OUTPUT", "MESH_OUTPUT"), ("PREROUTING", "MESH_INBOUND")].map(|way| (table, way))
+        });
+        for ((table, (from, chain)), is_gone) in ways.zip(gone) {
+            let has = |what: &str| script.contains(&format!("{table} -w -t nat {what}"));
+            assert_eq!(has(&format!("-D {from} -p tcp -j {chain}")), is_gone, "{script}");
+            assert_eq!(has(&format!("-X {chain}")), is_gone, "{script}");
+            assert_eq!(has(&format!("-A {from} -p tcp -j {chain}")), !is_gone, "{script}");
         }
     }
 }
