@@ -138,15 +138,21 @@ impl Passthrough {
             return Err(Failure::Overflow(Overflow::Connections));
         }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-        let origin = self.make(host, authority.port_u16().unwrap_or(80), egress);
+        let origin = self.make((authority, host), egress);
         let origin = Arc::new(origin);
         origins.insert(authority.as_str().into(), Arc::clone(&origin));
         Ok(origin)
     }
 
-    fn make(&self, host: &str, port: u16, egress: &Arc<CompiledEgress>) -> OriginPool {
+    fn make(
+        &self,
+        (authority, host): (&Authority, &str),
+        egress: &Arc<CompiledEgress>,
+    ) -> OriginPool {
+        let port = authority.port_u16().unwrap_or(80);
         let options = ConnectionOptions::default();
         let dial = NameConnector {
+            authority: authority.as_str().into(),
             name: host.into(),
             port,
             resolver: Arc::clone(&self.resolver),
@@ -202,6 +208,8 @@ fn with_host(request: &Request<MeshBody>) -> Option<Uri> {
 
 /// Connects to a name: resolves it each time, and tries its addresses (RFC 8305).
 struct NameConnector {
+    /// As the calls wrote it: what they are counted under.
+    authority: Box<str>,
     name: Box<str>,
     port: u16,
     resolver: Arc<dyn Resolve>,
@@ -212,26 +220,24 @@ struct NameConnector {
 }
 
 impl NameConnector {
-    /// Those of the addresses that the name may lead to.
+    /// Those of the addresses that the name may lead to. What is against the others is told once for all of them.
     ///
     /// # Errors
     /// There is none.
     fn admitted(&self, addresses: Vec<IpAddr>) -> io::Result<Vec<IpAddr>> {
-        let mut refused = None;
+        let mut against = None;
         let admitted = addresses.into_iter().filter(|address| {
             let verdict = self.egress.admits(*address, self.port);
-            let (EgressVerdict::Logged(why) | EgressVerdict::Refused(why)) = verdict else {
-                return true;
-            };
-            let name = format!("{}:{}", self.name, self.port);
-            self.registry.mesh().egress().called(&name, verdict, None);
-            let is_refused = verdict == EgressVerdict::Refused(why);
-            refused = refused.or_else(|| is_refused.then_some(why));
-            !is_refused
+            let is_allowed = matches!(verdict, EgressVerdict::Allowed(_));
+            against = against.or_else(|| (!is_allowed).then_some(verdict));
+            is_allowed || matches!(verdict, EgressVerdict::Logged(_))
         });
         let admitted: Vec<IpAddr> = admitted.collect();
-        match (admitted.is_empty(), refused) {
-            (true, Some(why)) => Err(io::Error::new(io::ErrorKind::PermissionDenied, why)),
+        self.registry.mesh().egress().connects(&self.authority, against);
+        match (admitted.is_empty(), against) {
+            (true, Some(EgressVerdict::Refused(why))) => {
+                Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
+            }
             _ => Ok(admitted),
         }
     }

@@ -4,7 +4,7 @@
 //! Nothing here is on the way of a call that a route takes. Bounds: [`MAX_DESTINATIONS`] are remembered
 //! and told; of more, the calls are counted.
 
-use super::names::label_values;
+use super::names::{Metric, label_values};
 use mesh_core::egress::{EgressRefusal, EgressVerdict};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -34,7 +34,9 @@ type Cells = [[AtomicU64; EgressRefusal::ALL.len() + 1]; EgressOutcome::ALL.len(
 /// What became of calls to unknown destinations.
 #[derive(Debug, Default)]
 pub(crate) struct EgressLog {
-    cells: Cells,
+    calls: Cells,
+    /// Connections that something was against.
+    connections: Cells,
     seen: Mutex<Seen>,
     /// Where the list is written to.
     learn: Mutex<Option<Arc<Path>>>,
@@ -42,9 +44,19 @@ pub(crate) struct EgressLog {
 
 #[derive(Debug, Default)]
 struct Seen {
-    destinations: BTreeMap<Arc<str>, EgressDestination>,
+    destinations: BTreeMap<Arc<str>, Known>,
     /// Changes with every new one.
     version: u64,
+}
+
+/// What is known of a destination. The two verdicts are of different times, so one is no news of the other.
+#[derive(Debug, Default)]
+struct Known {
+    calls: u64,
+    /// What is against calls to it.
+    routing: Option<EgressRefusal>,
+    /// What is against where its name led the last time.
+    leads: Option<EgressRefusal>,
 }
 
 /// A destination that no virtual host serves, and that calls were made to.
@@ -55,19 +67,16 @@ pub struct EgressDestination {
     pub authority: Arc<str>,
     /// How many calls there were.
     pub calls: u64,
-    /// Why it may not be called; `None`: it may.
+    /// Why it may not be called; `None`: it may. Of a name that leads to a private address it is that, whatever else is
+    /// against it.
     pub refusal: Option<EgressRefusal>,
 }
 
 impl EgressLog {
     /// A call to `authority`, made for `source` if that is known.
     pub(crate) fn called(&self, authority: &str, verdict: EgressVerdict, source: Option<&str>) {
-        let (outcome, refusal) = match verdict {
-            EgressVerdict::Allowed(_) => (EgressOutcome::Allowed, None),
-            EgressVerdict::Logged(why) => (EgressOutcome::Logged, Some(why)),
-            EgressVerdict::Refused(why) => (EgressOutcome::Refused, Some(why)),
-        };
-        self.cells[outcome as usize][place(refusal)].fetch_add(1, Ordering::Relaxed);
+        let (outcome, refusal) = parts(verdict);
+        self.calls[outcome as usize][place(refusal)].fetch_add(1, Ordering::Relaxed);
         if !self.remember(authority, refusal) {
             return;
         }
@@ -87,29 +96,66 @@ impl EgressLog {
         }
     }
 
+    /// The name of a destination was resolved for a connection. `against`: one of its addresses is not admitted.
+    pub(crate) fn connects(&self, authority: &str, against: Option<EgressVerdict>) {
+        let (outcome, refusal) = parts(against.unwrap_or(EgressVerdict::Allowed(None)));
+        if refusal.is_some() {
+            self.connections[outcome as usize][place(refusal)].fetch_add(1, Ordering::Relaxed);
+        }
+        if !self.leads(authority, refusal) {
+            return;
+        }
+        match (outcome, refusal) {
+            (EgressOutcome::Refused, Some(why)) => tracing::warn!(
+                target: "mesh::egress", destination = authority, rule = why.code(),
+                "an address was refused: {why}"
+            ),
+            (_, Some(why)) => tracing::warn!(
+                target: "mesh::egress", destination = authority, rule = why.code(),
+                "a connection is made that would be refused: {why}"
+            ),
+            (_, None) => {}
+        }
+    }
+
     /// Whether it is to be told: it is new, or another thing is wrong with it.
     fn remember(&self, authority: &str, refusal: Option<EgressRefusal>) -> bool {
         let mut seen = self.seen.lock();
         if let Some(known) = seen.destinations.get_mut(authority) {
             known.calls = known.calls.saturating_add(1);
-            let is_news = known.refusal != refusal;
-            known.refusal = refusal;
+            let is_news = known.routing != refusal;
+            known.routing = refusal;
             seen.version += u64::from(is_news);
             return is_news;
         }
         if seen.destinations.len() >= MAX_DESTINATIONS {
             return false;
         }
-        let authority: Arc<str> = authority.into();
-        let known = EgressDestination { authority: Arc::clone(&authority), calls: 1, refusal };
-        seen.destinations.insert(authority, known);
+        let known = Known { calls: 1, routing: refusal, leads: None };
+        seen.destinations.insert(authority.into(), known);
         seen.version += 1;
         true
     }
 
+    /// Whether it is news where the name of a destination leads. Of those that are not remembered, nothing is.
+    fn leads(&self, authority: &str, refusal: Option<EgressRefusal>) -> bool {
+        let mut seen = self.seen.lock();
+        let Some(known) = seen.destinations.get_mut(authority) else { return false };
+        let is_news = known.leads != refusal;
+        known.leads = refusal;
+        seen.version += u64::from(is_news);
+        is_news
+    }
+
     /// The destinations, by name.
     pub(crate) fn destinations(&self) -> Vec<EgressDestination> {
-        self.seen.lock().destinations.values().cloned().collect()
+        let seen = self.seen.lock();
+        let destinations = seen.destinations.iter().map(|(authority, known)| EgressDestination {
+            authority: Arc::clone(authority),
+            calls: known.calls,
+            refusal: known.leads.or(known.routing),
+        });
+        destinations.collect()
     }
 
     /// The list of destinations is written to `path` from now on; `None`: nowhere.
@@ -127,17 +173,33 @@ impl EgressLog {
         self.seen.lock().version
     }
 
-    /// Gives `visit` all counts that are not zero.
-    pub(crate) fn visit(&self, mut visit: impl FnMut(&'static str, &'static str, u64)) {
-        for (outcome, cells) in EgressOutcome::ALL.iter().zip(&self.cells) {
+    /// Gives `visit` all counts of a metric that are not zero.
+    pub(crate) fn visit(
+        &self,
+        metric: Metric,
+        mut visit: impl FnMut(&'static str, &'static str, u64),
+    ) {
+        let cells = match metric {
+            Metric::EgressConnections => &self.connections,
+            _ => &self.calls,
+        };
+        for (outcome, cells) in EgressOutcome::ALL.iter().zip(cells) {
             let whys = std::iter::once("").chain(EgressRefusal::ALL.map(EgressRefusal::code));
             for (why, cell) in whys.zip(cells) {
-                let calls = cell.load(Ordering::Relaxed);
-                if calls > 0 {
-                    visit(outcome.as_str(), why, calls);
+                let times = cell.load(Ordering::Relaxed);
+                if times > 0 {
+                    visit(outcome.as_str(), why, times);
                 }
             }
         }
+    }
+}
+
+const fn parts(verdict: EgressVerdict) -> (EgressOutcome, Option<EgressRefusal>) {
+    match verdict {
+        EgressVerdict::Allowed(_) => (EgressOutcome::Allowed, None),
+        EgressVerdict::Logged(why) => (EgressOutcome::Logged, Some(why)),
+        EgressVerdict::Refused(why) => (EgressOutcome::Refused, Some(why)),
     }
 }
 
@@ -181,9 +243,43 @@ mod tests {
         assert!(told(refused) && !told(refused));
         assert!(told(EgressVerdict::Allowed(Some(0))) && !told(EgressVerdict::Allowed(None)));
         let mut counts = Vec::new();
-        log.visit(|outcome, why, calls| counts.push(format!("{outcome} {why} {calls}")));
+        log.visit(Metric::EgressCalls, |outcome, why, calls| {
+            counts.push(format!("{outcome} {why} {calls}"))
+        });
         assert_eq!(counts, ["allowed  2", "refused not_listed 2"]);
         assert_eq!(log.destinations()[0].calls, 4);
+    }
+
+    /// One call, two verdicts: neither is news of the other.
+    #[test]
+    fn where_a_name_leads_is_counted_and_told_apart() {
+        let log = EgressLog::default();
+        let inward = EgressVerdict::Refused(EgressRefusal::PrivateAddress);
+        let version = || log.version();
+        let call = |against| {
+            log.called("a.example", EgressVerdict::Allowed(Some(0)), None);
+            log.connects("a.example", against);
+            version()
+        };
+        let told = call(Some(inward));
+        assert_eq!(call(Some(inward)), told);
+        let known = log.destinations();
+        assert_eq!((known.len(), known[0].calls), (1, 2));
+        assert_eq!(known[0].refusal, Some(EgressRefusal::PrivateAddress));
+        let counts = |metric| {
+            let mut counts = Vec::new();
+            log.visit(metric, |outcome, why, times| {
+                counts.push(format!("{outcome} {why} {times}"))
+            });
+            counts
+        };
+        assert_eq!(counts(Metric::EgressCalls), ["allowed  2"]);
+        assert_eq!(counts(Metric::EgressConnections), ["refused private_address 2"]);
+        assert!(call(None) > told);
+        assert_eq!(log.destinations()[0].refusal, None);
+        // Nobody has called it.
+        log.connects("b.example", Some(inward));
+        assert_eq!(log.destinations().len(), 1);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::server::{ListenerCells, ServedCells};
 use super::source::{ReadSource, ResourceReading, ServerReading, SourceReading, TypeReading};
 use super::target::{CallRecord, TargetCells, TargetLabels};
 use http::StatusCode;
-use mesh_core::egress::EgressVerdict;
+use mesh_core::egress::{EgressRefusal, EgressVerdict};
 use mesh_core::model::Locality;
 use mesh_core::outcome::{ConnectFailure, Overflow};
 use mesh_core::update::Origin;
@@ -140,6 +140,8 @@ pub(super) fn busy() -> Busy {
     source.copy_written(true);
     registry.identities().read_from("mesh".into(), Arc::new(Own));
     mesh.egress().called("elsewhere", EgressVerdict::Allowed(None), None);
+    let inward = EgressVerdict::Refused(EgressRefusal::PrivateAddress);
+    mesh.egress().connects("elsewhere", Some(inward));
     let served = served(&registry);
     let filter = served.0.filter(&"limit".into());
     filter.count(FilterOutcome::WouldBeLimited);

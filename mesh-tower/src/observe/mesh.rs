@@ -222,9 +222,11 @@ impl MeshCells {
                 self.overload.visit(metric, visit);
             }
             Metric::SnapshotSwaps => visit(&[], number(&self.swaps)),
-            Metric::EgressCalls => self.egress.visit(|outcome, rule, calls| {
-                visit(&[outcome, rule], Value::Number(calls));
-            }),
+            Metric::EgressCalls | Metric::EgressConnections => {
+                self.egress.visit(metric, |outcome, rule, times| {
+                    visit(&[outcome, rule], Value::Number(times));
+                });
+            }
             _ => {}
         }
     }

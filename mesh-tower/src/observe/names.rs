@@ -175,6 +175,8 @@ metrics! {
         "Snapshots that were published.";
     EgressCalls: Mesh Counter "mesh_egress_calls_total" "{call}" [outcome rule]
         "Calls to hosts that no virtual host serves, by what became of them and the rule that is against it.";
+    EgressConnections: Mesh Counter "mesh_egress_connections_total" "{connection}" [outcome rule]
+        "Connections for such calls whose name led to an address that a rule is against, by what became of that.";
     XdsConnected: Source Gauge "grpc_xds_client_connected" "{bool}" [grpc_target grpc_xds_server]
         "1 while there is a working stream to the xDS server, 0 while there is none (gRFC A78).";
     XdsServerFailures: Source Counter "grpc_xds_client_server_failure_total" "{failure}"

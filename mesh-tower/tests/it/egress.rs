@@ -103,8 +103,15 @@ async fn who_is_not_listed_does_not_leave() {
         metric(&mesh, "mesh_egress_calls_total", &[("outcome", "refused"), ("rule", rule)])
     };
     let counts = EgressRefusal::ALL.map(|why| refused(why.code()));
-    assert_eq!(counts, [2, 3, 2, 1]);
+    // Where a name leads is no second verdict on a call.
+    assert_eq!(counts, [2, 3, 0, 1]);
     assert_eq!(metric(&mesh, "mesh_egress_calls_total", &[("outcome", "allowed")]), 2);
+    let inward = [("outcome", "refused"), ("rule", "private_address")];
+    assert_eq!(metric(&mesh, "mesh_egress_connections_total", &inward), 2);
+    let rebound: Vec<_> = mesh.egress_destinations();
+    let rebound = rebound.iter().filter(|one| one.refusal == Some(EgressRefusal::PrivateAddress));
+    // By name: one of the two was also called with another `Host`.
+    assert_eq!(rebound.map(|one| one.calls).collect::<Vec<_>>(), [1, 2]);
 
     // A block that holds it makes it meant.
     let allow = [allow, vec![rule(block("127.0.0.0", 8), Some(port))]].concat();
