@@ -75,6 +75,20 @@ impl Value for EgressRule {
     }
 }
 
+/// The rule that an entry of `egress.allow` is; `None`: it is none, and an error in a document.
+///
+/// # Examples
+/// ```
+/// use mesh_core::config::egress_rule;
+///
+/// assert!(egress_rule("api.example.org:443").is_some());
+/// assert!(egress_rule("api.example.org:0").is_none());
+/// ```
+#[must_use]
+pub fn egress_rule(text: &str) -> Option<EgressRule> {
+    rule(text).ok()
+}
+
 fn rule(text: &str) -> Result<EgressRule, &'static str> {
     // An address of IPv6 has colons itself: what is a block as a whole has no port.
     let whole = block(text);

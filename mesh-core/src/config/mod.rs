@@ -64,6 +64,7 @@ mod tests;
 
 pub use code::{CodeExplanation, code_explanation, code_explanations};
 pub use diagnostic::{Diagnostic, Label, Severity, decode};
+pub use egress::egress_rule;
 pub use expectations::{Suite, TestResult};
 pub use identity::{IdentityPart, IdentityTrouble, IdentityTroubleKind};
 pub use reference::reference;

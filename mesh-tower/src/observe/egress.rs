@@ -5,7 +5,9 @@
 //! and told; of more, the calls are counted.
 
 use super::names::{Metric, label_values};
+use mesh_core::config::egress_rule;
 use mesh_core::egress::{EgressRefusal, EgressVerdict};
+use mesh_core::model::EgressHost;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -211,20 +213,33 @@ fn place(refusal: Option<EgressRefusal>) -> usize {
 /// The `egress` of a `mesh.yaml` that lets these destinations.
 ///
 /// What was refused for another reason than that it is not listed stands as a comment: a list does not
-/// cure it, or somebody should look first.
+/// cure it, or somebody should look first. So does what is no rule, or one for more than itself: callers write what they
+/// like.
 #[must_use]
 pub fn allow_list(destinations: &[EgressDestination]) -> String {
     let mut text = String::from("egress:\n  allow:\n");
     for EgressDestination { authority, calls, refusal } in destinations {
-        let comment = match refusal {
-            None | Some(EgressRefusal::NotListed) => "",
-            Some(_) => "# ",
-        };
+        let is_curable = matches!(refusal, None | Some(EgressRefusal::NotListed));
         let why = refusal.map_or("listed or allowed", EgressRefusal::code);
+        let (comment, no_rule) = match (is_rule_for_itself(authority), is_curable) {
+            (true, true) => ("", ""),
+            (true, false) => ("# ", ""),
+            (false, _) => ("# ", ", no rule"),
+        };
         // A `String` takes everything.
-        let _written = writeln!(text, "    {comment}- {authority:?}  # {calls} calls, {why}");
+        let _written =
+            writeln!(text, "    {comment}- {authority:?}  # {calls} calls, {why}{no_rule}");
     }
     text
+}
+
+/// Whether an authority is an entry of the list that lets it alone: no suffix, and no block of several addresses.
+fn is_rule_for_itself(authority: &str) -> bool {
+    match egress_rule(authority).map(|rule| rule.host) {
+        Some(EgressHost::Exact(_)) => true,
+        Some(EgressHost::Addresses(_)) => !authority.contains('/'),
+        Some(EgressHost::Suffix(_)) | None => false,
+    }
 }
 
 #[cfg(test)]
@@ -300,5 +315,31 @@ mod tests {
             allow_list(&log.destinations()),
             "egress:\n  allow:\n    # - \"10.0.0.1\"  # 1 calls, address_not_listed\n    - \"b.example\"  # 1 calls, not_listed\n"
         );
+    }
+
+    /// What is pasted is read, and lets no more than what was called.
+    #[test]
+    fn what_is_no_rule_is_a_comment() {
+        let listed = |authority: &str| {
+            let log = EgressLog::default();
+            log.called(authority, EgressVerdict::Logged(EgressRefusal::NotListed), None);
+            !allow_list(&log.destinations()).contains("# -")
+        };
+        for good in ["b.example", "b.example:443", "B.Example.", "10.0.0.1:80", "[::1]:80"] {
+            assert!(listed(good), "{good}");
+        }
+        for bad in [
+            ".suf.test:21200",
+            "10.9.1:21200",
+            "[allowed.test]:21200",
+            "allowed.test:",
+            "allowed.test:0",
+            "",
+            "*.test:80",
+            "10.0.0.0/8",
+            "a\nb",
+        ] {
+            assert!(!listed(bad), "{bad}");
+        }
     }
 }
