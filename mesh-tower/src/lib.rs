@@ -94,6 +94,7 @@ mod peer;
 mod protobuf;
 pub mod proxy;
 mod ready;
+mod reset;
 mod route;
 mod routed;
 pub mod server;

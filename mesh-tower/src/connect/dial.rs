@@ -5,6 +5,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use mesh_core::model::Address;
 use mesh_core::outcome::ConnectFailure;
+use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -13,10 +14,10 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-/// A byte stream that a connection can live on.
-pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+/// A byte stream that a connection can live on. It is [`Any`]: who closes it may ask whether it is a socket.
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + Any {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin + ?Sized> Io for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + Any + ?Sized> Io for T {}
 
 /// A byte stream of any kind.
 pub type BoxedIo = Box<dyn Io>;

@@ -11,6 +11,7 @@ use super::lanes::Permit;
 use super::own::OwnPermit;
 use crate::observe::connection::{ConnectionReport, ConnectionSlot, TlsReport};
 use crate::observe::events::CloseReason;
+use crate::reset;
 #[cfg(feature = "tls")]
 use crate::tls::client_refused::NotSecured;
 use futures_util::task::AtomicWaker;
@@ -191,6 +192,11 @@ impl NetIo {
     /// That of one caller alone.
     pub(super) fn own(io: BoxedIo, gate: Arc<Gate>, permit: OwnPermit) -> Self {
         Self { io, gate, held: Held::Own(permit) }
+    }
+
+    /// Closes it with a reset, where it is a TCP socket.
+    pub(crate) fn reset(self) {
+        reset::on_close_of(&self.io);
     }
 
     fn poll_write_with(

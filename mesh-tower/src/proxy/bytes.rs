@@ -63,7 +63,7 @@ impl ForwardBytes {
     /// Carries what a client and an endpoint say to each other, until both have ended.
     pub(crate) async fn carry<I>(&self, mut client: AcceptedIo<I>, connection: &Arc<Connection>)
     where
-        I: AsyncRead + AsyncWrite + Unpin,
+        I: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let Port { mesh, listener, each, .. } = &*self.0;
         let (line, id) = self.line(connection);
@@ -89,6 +89,9 @@ impl ForwardBytes {
         let mut carrying = Carrying::new(endpoint, line);
         let options = relay_options(mesh, (listener, &connection.chain.model().name));
         let relayed = carrying.relay(&mut client, options).await;
+        if relayed.cuts_first() {
+            client.resets_on_close();
+        }
         if !matches!(relayed.end, RelayEnd::Complete) {
             tracing::debug!(target: "mesh::proxy", %listener, end = ?relayed.end, "a stream ended");
         }

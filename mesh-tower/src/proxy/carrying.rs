@@ -11,13 +11,15 @@ pub(super) struct Carrying {
     endpoint: MeshStream,
     line: Option<StreamLine>,
     end: StreamEnd,
+    /// The endpoint must not take what it got for the whole.
+    is_cut: bool,
 }
 
 impl Carrying {
     /// `line`: that of the port.
     pub(super) const fn new(endpoint: MeshStream, line: Option<StreamLine>) -> Self {
         // Until more is known, whoever drops it ends it.
-        Self { endpoint, line, end: StreamEnd::Here }
+        Self { endpoint, line, end: StreamEnd::Here, is_cut: false }
     }
 
     /// Passes bytes on between `client` and the endpoint.
@@ -28,6 +30,7 @@ impl Carrying {
     ) -> Relayed {
         let relayed = relay(client, &mut self.endpoint, options).await;
         self.end = relayed.end.of_client();
+        self.is_cut = relayed.cuts_second();
         relayed
     }
 }
@@ -35,6 +38,9 @@ impl Carrying {
 impl Drop for Carrying {
     fn drop(&mut self) {
         self.endpoint.ended(self.end);
+        if self.is_cut {
+            self.endpoint.reset();
+        }
         let Some(line) = self.line.take() else { return };
         let reason = self.end.reason();
         let details = reason.as_ref().map(ToString::to_string);

@@ -7,7 +7,7 @@ use super::relay_options;
 use super::reply::{self, ForwardBody, Told};
 use crate::MeshBody;
 use crate::error::Error;
-use crate::server::{Connection, Tunnel};
+use crate::server::{self, Connection, Tunnel};
 use crate::tcp::{MeshStream, Proxied, RelayEnd};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
@@ -135,7 +135,12 @@ fn carry(
             let (client, endpoint) =
                 tokio::try_join!(async { upgrade.await.map_err(io::Error::other) }, endpoint)?;
             let mut carrying = Carrying::new(endpoint, None);
-            Ok::<_, io::Error>(carrying.relay(&mut TokioIo::new(client), options).await)
+            let mut client = TokioIo::new(client);
+            let relayed = carrying.relay(&mut client, options).await;
+            if relayed.cuts_first() {
+                server::reset(client.into_inner());
+            }
+            Ok::<_, io::Error>(relayed)
         };
         told(carried, &mut tunnel).await;
     }));

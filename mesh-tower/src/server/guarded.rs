@@ -63,6 +63,11 @@ impl<I> Guarded<I> {
         Self { io, frames: Frames::new(clock::now()), timer, found, is_begun: false, last: None }
     }
 
+    /// The connection.
+    pub(super) const fn inner(&self) -> &I {
+        &self.io
+    }
+
     /// What the client speaks; `None`: that is not known yet.
     pub(super) const fn spoken(&self) -> Option<Spoken> {
         if !self.frames.is_begun() {

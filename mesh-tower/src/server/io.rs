@@ -1,5 +1,6 @@
 //! [`AcceptedIo`]: the bytes of a connection that was accepted.
 
+use crate::reset;
 use bytes::{Buf, Bytes};
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -27,6 +28,17 @@ impl<I> AcceptedIo<I> {
     }
 }
 
+impl<I: 'static> AcceptedIo<I> {
+    /// Closing it resets it from now on, where it is a TCP socket.
+    pub(crate) fn resets_on_close(&self) {
+        reset::on_close(match &self.0 {
+            Kind::Plain(io) => &io.io,
+            #[cfg(feature = "tls")]
+            Kind::Tls(io) => &io.io.get_ref().0.io,
+        });
+    }
+}
+
 /// A stream whose first bytes were read already, and are read again.
 pub(super) struct Rewind<I> {
     read: Bytes,
@@ -44,6 +56,10 @@ impl<I> Rewind<I> {
         } else if !read.is_empty() {
             self.read = [read, std::mem::take(&mut self.read)].concat().into();
         }
+    }
+
+    pub(super) const fn get_ref(&self) -> &I {
+        &self.io
     }
 
     /// The stream, and what is still to be read before it.

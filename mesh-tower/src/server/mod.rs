@@ -60,6 +60,7 @@ pub use listen::Listen;
 pub use open::{OpenConnection, Outlived};
 pub(crate) use serve::WeakServer;
 pub use serve::{MeshServer, ServeError};
+pub(crate) use serving::reset;
 pub(crate) use tunnels::Tunnel;
 
 #[cfg(feature = "tls")]

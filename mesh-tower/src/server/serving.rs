@@ -28,6 +28,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use mesh_core::model::filter_chain::{ConnectionTimeouts, RequestLimits};
 use pin_project::pin_project;
@@ -37,6 +38,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 /// How much waits for a client on a stream of HTTP/2 (hyper's own: 400 KiB, of 200 streams 80 MB).
@@ -82,6 +84,18 @@ type Bare<I> = Rewind<Guarded<AcceptedIo<I>>>;
 
 /// The same, as hyper reads them of HTTP/1.1.
 type Http1Io<I> = TokioIo<Bare<I>>;
+
+/// What a connection of HTTP/1.1 over TCP has become is closed with a reset. A stream of HTTP/2 is dropped: hyper ends it,
+/// and has no way to reset it.
+pub(crate) fn reset(upgraded: Upgraded) {
+    if let Ok(parts) = upgraded.downcast::<Http1Io<TcpStream>>() {
+        resets_on_close(&parts.io);
+    }
+}
+
+fn resets_on_close<I: 'static>(io: &Http1Io<I>) {
+    io.inner().get_ref().inner().resets_on_close();
+}
 
 /// Of HTTP/2.
 type Http2Io<I> = TokioIo<Corked<Bare<I>>>;

@@ -60,6 +60,20 @@ pub struct Relayed {
     pub second_to_first: u64,
     /// How it ended.
     pub end: RelayEnd,
+    /// Whether the stream that did not break has been told of no end, so that closing it as ever would be a good one.
+    is_cut: bool,
+}
+
+impl Relayed {
+    /// Whether the first stream must not end well, since the second broke before its end.
+    pub(crate) const fn cuts_first(&self) -> bool {
+        self.is_cut && matches!(self.end, RelayEnd::SecondBroke(_))
+    }
+
+    /// The same of the second.
+    pub(crate) const fn cuts_second(&self) -> bool {
+        self.is_cut && matches!(self.end, RelayEnd::FirstBroke(_))
+    }
 }
 
 /// How passing bytes on ended.
@@ -128,7 +142,17 @@ where
         }
     })
     .await;
-    Relayed { first_to_second: there.written, second_to_first: back.written, end }
+    let is_cut = match &end {
+        RelayEnd::FirstBroke(error) => !there.is_done && is_broken(error),
+        RelayEnd::SecondBroke(error) => !back.is_done && is_broken(error),
+        RelayEnd::Complete | RelayEnd::Idle => false,
+    };
+    Relayed { first_to_second: there.written, second_to_first: back.written, end, is_cut }
+}
+
+/// TLS that ends without saying so (RFC 8446 section 6.1) is an end: most peers just close.
+fn is_broken(error: &io::Error) -> bool {
+    error.kind() != io::ErrorKind::UnexpectedEof
 }
 
 /// One direction.

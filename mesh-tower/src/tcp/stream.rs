@@ -41,6 +41,8 @@ enum Io {
     Own(Box<NetIo>),
     Upgraded(TokioIo<Upgraded>),
     Stream(Box<H2Stream>),
+    /// It was reset.
+    Over(tokio::io::Empty),
 }
 
 impl Io {
@@ -50,6 +52,7 @@ impl Io {
             Self::Own(io) => Pin::new(&mut **io),
             Self::Upgraded(io) => Pin::new(io),
             Self::Stream(io) => Pin::new(&mut **io),
+            Self::Over(io) => Pin::new(io),
         }
     }
 }
@@ -120,6 +123,21 @@ impl MeshStream {
         }
     }
 
+    /// Closes it so that the endpoint does not take what it got for the whole: with a reset of the connection, where it
+    /// is TCP, or of the stream of HTTP/2. How it ended has been said.
+    pub(crate) fn reset(&mut self) {
+        match mem::replace(&mut self.io, Io::Over(tokio::io::empty())) {
+            Io::Own(io) => io.reset(),
+            Io::Upgraded(io) => {
+                if let Ok(parts) = io.into_inner().downcast::<TokioIo<NetIo>>() {
+                    parts.io.into_inner().reset();
+                }
+            }
+            // Dropping it resets it.
+            Io::Stream(_) | Io::Over(_) => {}
+        }
+    }
+
     fn io<T>(
         &mut self,
         with: impl FnOnce(Pin<&mut dyn Duplex>) -> Poll<io::Result<T>>,
@@ -184,6 +202,7 @@ impl AsyncWrite for MeshStream {
             Io::Own(io) => io.is_write_vectored(),
             Io::Upgraded(io) => io.is_write_vectored(),
             Io::Stream(io) => io.is_write_vectored(),
+            Io::Over(io) => io.is_write_vectored(),
         }
     }
 

@@ -16,7 +16,7 @@ use tokio_rustls::client::TlsStream;
 pub(crate) type LateWord = Arc<OnceLock<NotSecured>>;
 
 /// A secured byte stream.
-pub(super) struct SecureIo {
+pub(crate) struct SecureIo {
     stream: TlsStream<BoxedIo>,
     showed: Showed,
     late: LateWord,
@@ -26,6 +26,11 @@ impl SecureIo {
     pub(super) fn new(stream: TlsStream<BoxedIo>, showed: Showed) -> (Self, LateWord) {
         let late = LateWord::default();
         (Self { stream, showed, late: Arc::clone(&late) }, late)
+    }
+
+    /// What it is over.
+    pub(crate) fn below(&self) -> &BoxedIo {
+        self.stream.get_ref().0
     }
 
     #[cold]

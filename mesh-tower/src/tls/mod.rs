@@ -21,7 +21,7 @@
 //! would live on. Nothing is installed as a default of the process.
 
 pub(crate) mod client;
-mod client_io;
+pub(crate) mod client_io;
 mod client_material;
 pub(crate) mod client_refused;
 mod client_verify;

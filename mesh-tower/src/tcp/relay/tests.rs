@@ -178,3 +178,29 @@ async fn whose_fault_it_was_is_told() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_was_told_of_no_end_is_cut() {
+    let quiet = || Scripted { reads: vec![], writes: Ok(vec![]), waits: 0 };
+    let breaks = |kind: io::ErrorKind| Scripted { reads: vec![Err(kind.into())], ..quiet() };
+    let refuses = |reads| Scripted { reads, writes: Err(io::ErrorKind::BrokenPipe), ..quiet() };
+    let sends = || Scripted { reads: vec![Ok(b"bytes")], ..quiet() };
+    let reset = || breaks(io::ErrorKind::ConnectionReset);
+    // TLS without a farewell.
+    let leaves = || breaks(io::ErrorKind::UnexpectedEof);
+    let table = [
+        (reset(), quiet(), (false, true)),
+        (quiet(), reset(), (true, false)),
+        (leaves(), quiet(), (false, false)),
+        (quiet(), leaves(), (false, false)),
+        (sends(), refuses(vec![]), (true, false)),
+        // It had ended before.
+        (sends(), refuses(vec![Ok(b"")]), (false, false)),
+        (Scripted { reads: vec![Ok(b"")], ..quiet() }, sends(), (false, false)),
+    ];
+    for (at, (mut first, mut second, expected)) in table.into_iter().enumerate() {
+        let options = RelayOptions::new().idle_timeout(Some(Duration::from_secs(1)));
+        let relayed = relay(&mut first, &mut second, options).await;
+        assert_eq!((relayed.cuts_first(), relayed.cuts_second()), expected, "{at}");
+    }
+}

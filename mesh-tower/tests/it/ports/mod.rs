@@ -9,6 +9,7 @@ mod lines;
 #[cfg(feature = "tls-aws-lc")]
 mod probes;
 mod requests;
+mod resets;
 mod rounds;
 #[cfg(feature = "tls-aws-lc")]
 mod secured;
