@@ -19,7 +19,7 @@ use tower_service::Service;
 /// What a connection's requests and whoever drains it tell each other.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    /// 0: no request so far; else 1 or 2.
+    /// Of the last request: 0: there was none; 2: HTTP/2; 10 and 11: HTTP/1.0 and HTTP/1.1.
     version: AtomicU8,
     is_draining: AtomicBool,
     requests: AtomicU64,
@@ -29,6 +29,11 @@ impl Seen {
     /// Whether a request came over HTTP/2.
     pub(super) fn is_http2(&self) -> bool {
         self.version.load(Ordering::Relaxed) == 2
+    }
+
+    /// Whether the last request came over HTTP/1.0, in which a body without a length ends with its connection.
+    pub(super) fn is_http10(&self) -> bool {
+        self.version.load(Ordering::Relaxed) == 10
     }
 
     /// How many requests have come.
@@ -71,7 +76,12 @@ where
 
     fn call(&self, mut request: Request<B>) -> Self::Future {
         let is_http2 = request.version() == Version::HTTP_2;
-        self.seen.version.store(if is_http2 { 2 } else { 1 }, Ordering::Relaxed);
+        let version = match request.version() {
+            Version::HTTP_2 => 2,
+            Version::HTTP_10 => 10,
+            _ => 11,
+        };
+        self.seen.version.store(version, Ordering::Relaxed);
         // The connection's task alone counts.
         self.seen.requests.store(self.seen.requests() + 1, Ordering::Relaxed);
         request.extensions_mut().insert(Arc::clone(&self.connection));

@@ -97,6 +97,12 @@ fn resets_on_close<I: 'static>(io: &Http1Io<I>) {
     io.inner().get_ref().inner().resets_on_close();
 }
 
+/// The service has failed, or the body of its answer.
+fn is_of_service(error: &ServeError) -> bool {
+    let ServeError::Http(error) = error else { return false };
+    error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_user)
+}
+
 /// Of HTTP/2.
 type Http2Io<I> = TokioIo<Corked<Bare<I>>>;
 
@@ -234,7 +240,16 @@ where
                 }
             };
         let plans = (drained, (self.ending)());
-        if drive(served.as_mut(), shut_down, plans, self.seen).await? == End::Done {
+        let driven = drive(served.as_mut(), shut_down, plans, self.seen).await;
+        // A body that its connection delimits has no other way to say that it is not whole (RFC 9112 section 8).
+        if self.seen.is_http10()
+            && driven.as_ref().is_err_and(is_of_service)
+            && let Some(parts) =
+                served.as_mut().project().served.take().and_then(|s| s.into_parts())
+        {
+            resets_on_close(&parts.io);
+        }
+        if driven? == End::Done {
             return Ok(None);
         }
         let parts = served.project().served.take().and_then(|served| served.into_parts());

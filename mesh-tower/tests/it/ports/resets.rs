@@ -100,3 +100,24 @@ async fn an_end_that_was_told_is_not_taken_back() {
         assert_eq!(came, "whole", "{way:?}");
     }
 }
+
+/// RFC 9112 section 8: over HTTP/1.0 nothing else says that a body is not whole.
+#[tokio::test]
+async fn half_an_answer_over_http10_is_reset() {
+    let (ports, endpoint) = open().await;
+    for (rest, expected) in [("", Err(io::ErrorKind::ConnectionReset)), ("0\r\n\r\n", Ok(0))] {
+        let mut client = TcpStream::connect(ports.port("outbound|web")).await.unwrap();
+        client.write_all(b"GET / HTTP/1.0\r\nHost: a\r\n\r\n").await.unwrap();
+        let (mut server, _) = bounded(endpoint.accept()).await.unwrap();
+        until(&mut server, "\r\n\r\n").await;
+        let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n";
+        server.write_all(head).await.unwrap();
+        let came = until(&mut client, "half").await;
+        assert!(!came.to_ascii_lowercase().contains("chunked"), "{came}");
+        server.write_all(rest.as_bytes()).await.unwrap();
+        drop(server);
+        let end = bounded(client.read(&mut [0; 8])).await;
+        assert_eq!(end.map_err(|error| error.kind()), expected);
+    }
+    idle(&ports.mesh).await;
+}
