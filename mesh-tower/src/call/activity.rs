@@ -19,7 +19,7 @@ impl Activity {
         self.0.store(now.as_nanos(), Ordering::Relaxed);
     }
 
-    pub(super) fn last(&self) -> Timestamp {
+    pub(crate) fn last(&self) -> Timestamp {
         Timestamp::from_nanos(self.0.load(Ordering::Relaxed))
     }
 }

@@ -410,8 +410,12 @@ impl Drive {
         action
     }
 
-    /// The call ends with this answer.
-    pub(super) fn commit<R>(&mut self, answer: Answer<R>) -> Response<MeshResponseBody<R>>
+    /// The call ends with this attempt's answer.
+    pub(super) fn commit<R>(
+        &mut self,
+        id: AttemptId,
+        answer: Answer<R>,
+    ) -> Response<MeshResponseBody<R>>
     where
         R: Body<Data = Bytes> + Unpin,
         R::Error: Into<BoxError>,
@@ -421,7 +425,9 @@ impl Drive {
         let target = &*self.slots.target;
         let idle = [target.forward().idle_timeout, self.machine.per_try_idle_timeout()];
         let idle = idle.into_iter().flatten().min();
-        let limits = Limits { deadline: self.machine.deadline(), idle };
+        let activity = self.activity.iter().find(|(of, _)| *of == id);
+        let activity = activity.map(|(_, activity)| activity.clone());
+        let limits = Limits { deadline: self.machine.deadline(), idle, activity };
         let counts = self.machine.counts();
         let grpc_status = attempt.grpc_status();
         if let Some(call) = &mut self.scope {

@@ -126,9 +126,9 @@ where
                     action = this.drive.timed_out(id, place);
                     continue;
                 }
-                Action::Commit(_) => {
+                Action::Commit(id) => {
                     return Poll::Ready(match ended {
-                        Some(Ok(answer)) => Ok(this.drive.commit(answer)),
+                        Some(Ok(answer)) => Ok(this.drive.commit(id, answer)),
                         Some(Err(_)) | None => Err(this.drive.lost()),
                     });
                 }

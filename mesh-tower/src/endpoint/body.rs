@@ -6,7 +6,7 @@
 
 use super::AttemptScope;
 use crate::body::BoxError;
-use crate::call::{CallScope, Peeked};
+use crate::call::{Activity, CallScope, Peeked};
 use crate::clock;
 use crate::connect::NetBodyError;
 use crate::error::{Error, Station};
@@ -58,12 +58,30 @@ struct Upstream<R> {
 const UNTIMED_FRAMES: u8 = 2;
 
 /// The time limits of a response body.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Limits {
     /// When the call must have ended.
     pub(crate) deadline: Option<Deadline>,
     /// The longest silence.
     pub(crate) idle: Option<Duration>,
+    /// What the request body tells, which may go on: a stream is silent when nothing goes either way (Envoy:
+    /// `RouteAction.idle_timeout`).
+    pub(crate) activity: Option<Activity>,
+}
+
+impl Limits {
+    /// The earlier of the deadline and the end of silence, if nothing goes after `active`.
+    fn earliest(&self, active: Timestamp) -> Timestamp {
+        let silence = self.idle.map(|idle| active + idle);
+        let deadline = self.deadline.map(|deadline| deadline.at);
+        [deadline, silence].into_iter().flatten().min().unwrap_or(Timestamp::MAX)
+    }
+
+    /// When the request last gave a sign of life, if that is not too long ago at `now`.
+    fn goes_on(&self, now: Timestamp) -> Option<Timestamp> {
+        let (idle, active) = (self.idle?, self.activity.as_ref()?.last());
+        (active + idle > now).then_some(active)
+    }
 }
 
 impl<R> MeshResponseBody<R> {
@@ -322,17 +340,20 @@ where
         if self.call.is_none() || (self.limits.deadline.is_none() && self.limits.idle.is_none()) {
             return Poll::Pending;
         }
-        let deadline = self.limits.deadline;
+        let limits = &self.limits;
         let timer = self.timer.get_or_insert_with(|| {
-            let idle = self.limits.idle.map(|idle| clock::now() + idle);
-            let at = [deadline.map(|deadline| deadline.at), idle].into_iter().flatten().min();
-            Box::pin(tokio::time::sleep_until(clock::instant(at.unwrap_or(Timestamp::MAX))))
+            let at = limits.earliest(clock::now());
+            Box::pin(tokio::time::sleep_until(clock::instant(at)))
         });
-        ready!(timer.as_mut().poll(cx));
-        Poll::Ready(match deadline {
-            Some(deadline) if deadline.at <= clock::now() => deadline.limit.reason(),
-            _ => Reason::IdleTimeout,
-        })
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            let now = clock::now();
+            if let Some(deadline) = limits.deadline.filter(|deadline| deadline.at <= now) {
+                return Poll::Ready(deadline.limit.reason());
+            }
+            let Some(active) = limits.goes_on(now) else { return Poll::Ready(Reason::IdleTimeout) };
+            timer.as_mut().reset(clock::instant(limits.earliest(active)));
+        }
     }
 
     fn restart_idle(&mut self) {

@@ -130,6 +130,47 @@ async fn silence_ends_a_body_and_progress_does_not() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_that_goes_on_after_the_head_is_no_silence() {
+    let network = MemoryNetwork::new();
+    network.serve_fn(at(1), |request| async {
+        let (sender, body) = channel();
+        tokio::spawn(async move {
+            drop(request.into_body().collect().await);
+            std::future::pending::<()>().await;
+            drop(sender);
+        });
+        http::Response::new(body)
+    });
+    let idle_timeout = simple(&network, 1, |action| {
+        action.timeout = Duration::ZERO;
+        action.idle_timeout = Some(2 * SECOND);
+    });
+    let per_try = simple(&network, 1, |action| {
+        retry(RetryOn::RESET, |policy| policy.per_try_idle_timeout = Some(2 * SECOND))(action);
+        action.timeout = Duration::ZERO;
+    });
+    for mesh in [idle_timeout, per_try] {
+        for h2 in [true, false] {
+            let (sender, body) = channel();
+            let request = if h2 { over_h2(post("/", body)) } else { post("/", body) };
+            let begun = Instant::now();
+            let mut answer = call(&mesh, request).await.unwrap().into_body();
+            tokio::spawn(async move {
+                for _ in 0..4 {
+                    tokio::time::sleep(1500 * MILLI).await;
+                    drop(sender.send(data("part")).await);
+                }
+                std::future::pending::<()>().await;
+            });
+            let error = bounded(answer.frame()).await.unwrap().unwrap_err();
+            assert_eq!((error.code(), begun.elapsed()), ("idle_timeout", 8 * SECOND), "{h2}");
+            drop(answer);
+            idle(&mesh).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn silence_before_the_head_ends_the_call_too() {
     let network = MemoryNetwork::new();
     scripted(&network, 1, &[Act::Hang]);
