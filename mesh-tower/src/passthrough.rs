@@ -1,8 +1,8 @@
 //! Calls that pass by every policy: `mode: observe`, and `unknown_hosts: passthrough`.
 //!
-//! They go where their URI points, over connections of our own, one pool per authority. The number of
-//! authorities is bounded, because they are the caller's to choose; what is unused makes room. This is
-//! the one path that takes a lock: it looks an authority up, which a mesh call never does.
+//! They go where their URI points, over connections of our own, one pool per host and port. Their number
+//! is bounded, because they are the caller's to choose; what no call uses makes room. This is the one path
+//! that takes a lock: it looks a host up, which a mesh call never does.
 
 use crate::MeshBody;
 use crate::connect::{
@@ -29,7 +29,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-/// The most authorities with connections at one time; beyond it, unknown ones are refused.
+/// The most hosts and ports with connections at one time; beyond it, those without calls are let go of, and
+/// others are refused where there are none.
 const MAX_AUTHORITIES: usize = 1024;
 
 /// The connections to authorities that no route knows.
@@ -40,7 +41,7 @@ pub(crate) struct Passthrough {
     origins: Mutex<Origins>,
 }
 
-/// By authority, and where their names may lead.
+/// By [`key`], and where their names may lead.
 #[derive(Debug, Default)]
 struct Origins {
     pools: HashMap<Box<str>, Arc<OriginPool>>,
@@ -91,10 +92,7 @@ impl Passthrough {
 
     /// Whether calls are in flight on its connections.
     pub(crate) fn is_busy(&self) -> bool {
-        self.origins.lock().pools.values().any(|origin| {
-            let open = origin.pool.connections();
-            open.h1 > open.h1_idle || open.streams > 0 || open.waiting > 0 || open.own > 0
-        })
+        self.origins.lock().pools.values().any(|origin| origin.is_busy())
     }
 
     /// Closes its connections, whatever is in flight on them.
@@ -125,22 +123,21 @@ impl Passthrough {
             }
         }
         let origins = &mut origins.pools;
-        if let Some(origin) = origins.get(authority.as_str()) {
+        let port = authority.port_u16().unwrap_or(80);
+        let key = key(authority.host(), port);
+        if let Some(origin) = origins.get(key.as_str()) {
             return Ok(Arc::clone(origin));
         }
         if origins.len() >= MAX_AUTHORITIES {
-            origins.retain(|_, origin| {
-                let open = origin.pool.connections();
-                open.h1 + open.h2 + open.own + open.connecting > 0
-            });
+            // Who holds one beside the map is about to send on it.
+            origins.retain(|_, origin| Arc::strong_count(origin) > 1 || origin.is_busy());
         }
         if origins.len() >= MAX_AUTHORITIES {
             return Err(Failure::Overflow(Overflow::Connections));
         }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-        let origin = self.make((authority, host), egress);
-        let origin = Arc::new(origin);
-        origins.insert(authority.as_str().into(), Arc::clone(&origin));
+        let origin = Arc::new(self.make((authority, host), egress));
+        origins.insert(key.into_boxed_str(), Arc::clone(&origin));
         Ok(origin)
     }
 
@@ -178,6 +175,22 @@ impl Passthrough {
         let address = Address::Socket(SocketAddr::from(([0, 0, 0, 0], port)));
         OriginPool { pool: EndpointPool::new(address), settings: Arc::new(settings) }
     }
+}
+
+impl OriginPool {
+    /// Whether calls are in flight on its connections, or wait for one.
+    fn is_busy(&self) -> bool {
+        let open = self.pool.connections();
+        open.h1 > open.h1_idle || open.streams > 0 || open.waiting > 0 || open.own > 0
+    }
+}
+
+/// A host and its port, however they are written: names have no case (RFC 3986 section 3.2.2), and who asks
+/// makes no difference to where they lead.
+fn key(host: &str, port: u16) -> String {
+    let mut key = format!("{host}:{port}");
+    key.make_ascii_lowercase();
+    key
 }
 
 /// Where a captured request goes that no rule of `egress` holds back: where its connection was meant to go (Envoy:

@@ -1,12 +1,15 @@
 //! Without a configuration: every call passes unchanged, and is measured.
 
-use crate::fixture::{Server, bounded, call, flags, metric, over_h2, reply, text};
+use crate::fixture::{Server, at, bounded, call, eventually, flags, metric, over_h2, reply, text};
+use futures_util::future::BoxFuture;
 use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use mesh_core::outcome::{ConnectFailure, Failure};
 use mesh_core::update::UnknownHosts;
+use mesh_tower::dns::{Answer, Resolve, ResolveError};
 use mesh_tower::observe::{AttemptOutcome, CallReport};
+use mesh_tower::testing::{MemoryNetwork, MemoryServer};
 use mesh_tower::{CallOptions, Mesh, MeshBody};
 use tower::ServiceExt;
 
@@ -173,4 +176,62 @@ async fn a_call_that_passes_has_a_report_where_it_is_asked_for() {
     let [attempt] = &*error.report().unwrap().attempts else { panic!("{error:?}") };
     let refused = AttemptOutcome::Failed(Failure::Connect(ConnectFailure::Refused));
     assert_eq!((&attempt.outcome, &attempt.connection), (&refused, &None));
+}
+
+/// Whoever answers for names leads all of them to one server.
+#[derive(Debug)]
+struct OneServer;
+
+impl Resolve for OneServer {
+    fn resolve(&self, _: &str) -> BoxFuture<'static, Result<Answer, ResolveError>> {
+        Box::pin(async { Ok(Answer::new(vec![at(1).ip()], None)) })
+    }
+}
+
+fn named(authority: &str) -> Request<MeshBody> {
+    Request::get(format!("http://{authority}/")).body(MeshBody::empty()).unwrap()
+}
+
+/// A mesh without a configuration, and the server that all names lead to.
+fn to_one_server() -> (Mesh, MemoryServer) {
+    let network = MemoryNetwork::new();
+    let server = network.serve_fn(at(1), |_| async { reply(200, "here") });
+    (Mesh::builder().connector(network).resolver(OneServer).build().unwrap(), server)
+}
+
+#[tokio::test(start_paused = true)]
+async fn hosts_without_calls_make_room_for_new_ones() {
+    let (mesh, server) = to_one_server();
+    let held = call(&mesh, named("held.test")).await.unwrap();
+    for number in 0..2100 {
+        let name = format!("n{number}.test");
+        let request = if number % 2 == 0 { named(&name) } else { over_h2(named(&name)) };
+        assert_eq!(text(call(&mesh, request).await.unwrap()).await, "here", "{name}");
+    }
+    // The server keeps its connections open; those that were let go of end here.
+    eventually("unused connections end", || server.open() <= 1024).await;
+    assert_eq!(text(held).await, "here");
+    assert_eq!(server.opened(), 2101);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hosts_in_flight_are_not_let_go_of() {
+    let (mesh, _server) = to_one_server();
+    let mut held = Vec::new();
+    for number in 0..1024 {
+        held.push(call(&mesh, named(&format!("n{number}.test"))).await.unwrap());
+    }
+    let error = call(&mesh, named("one.more.test")).await.unwrap_err();
+    assert_eq!(error.code(), "overflow_connections");
+    assert_eq!(text(held.pop().unwrap()).await, "here");
+    assert_eq!(text(call(&mesh, named("one.more.test")).await.unwrap()).await, "here");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_has_one_pool_however_it_is_written() {
+    let (mesh, server) = to_one_server();
+    for authority in ["a.test", "A.Test", "a.test:80", "user@a.test", "other:word@A.TEST:80"] {
+        assert_eq!(text(call(&mesh, named(authority)).await.unwrap()).await, "here");
+    }
+    assert_eq!(server.opened(), 1);
 }
