@@ -4,6 +4,7 @@
 //! attempt's guard: the endpoint is handed over by reference, without a map of extensions.
 
 use crate::MeshBody;
+use crate::call::Left;
 use crate::connect::SendError;
 use crate::net::Net;
 use crate::observe::Phases;
@@ -40,6 +41,9 @@ pub trait Leaf: Clone + Send + 'static {
     fn is_sent(_sent: &Self::Future) -> bool {
         true
     }
+
+    /// The request waits for its connection, and tells what is left when it is sent.
+    fn waits(_sent: &mut Self::Future, _left: Left) {}
 
     /// Where the time before the request was sent went, when there was any to speak of.
     fn phases(_sent: &Self::Future) -> Option<Phases> {

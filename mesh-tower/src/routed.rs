@@ -6,7 +6,7 @@
 
 use crate::MeshBody;
 use crate::body::BoxError;
-use crate::call::Peeked;
+use crate::call::{Left, Peeked};
 use crate::endpoint::AttemptScope;
 use crate::net::{Net, Settings};
 use crate::observe::Phases;
@@ -94,6 +94,9 @@ pub(crate) trait Placed {
 
     /// Whether its request is on its way: it has an endpoint and a connection.
     fn is_sent(&self) -> bool;
+
+    /// It is not sent yet: what its head tells of the time that is left has to be true when it is.
+    fn waits(&mut self, left: Left);
 }
 
 /// Where an attempt is.

@@ -1,6 +1,7 @@
 //! [`Transport`]: our own connections as the stack's leaf.
 
 use crate::MeshBody;
+use crate::call::Left;
 use crate::connect::{NetBody, SendError, Sending};
 use crate::leaf::Leaf;
 use crate::net::Net;
@@ -62,6 +63,12 @@ impl Leaf for Transport {
         match &sent.0 {
             State::Sending(sending) => sending.is_sent(),
             State::Failed(_) => true,
+        }
+    }
+
+    fn waits(sent: &mut TransportFuture, left: Left) {
+        if let State::Sending(sending) = &mut sent.0 {
+            sending.waits(left);
         }
     }
 

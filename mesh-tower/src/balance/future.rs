@@ -1,6 +1,7 @@
 //! The future of an attempt that is being placed, and then runs.
 
 use super::choose;
+use crate::call::Left;
 use crate::clock;
 use crate::net::Net;
 use crate::routed::{Attempt, AttemptError, Picked, Place, Placed};
@@ -43,6 +44,8 @@ struct Waiting<S> {
     changes: Changes,
     /// Whether it has its place among the pending ones.
     held: bool,
+    /// What its head tells of the time that is left.
+    left: Option<Left>,
 }
 
 impl<S> Waiting<S> {
@@ -103,7 +106,7 @@ impl<S: Service<Picked, Error = AttemptError>> BalanceFuture<S> {
         }
         let changes = Changes::of(&target);
         let attempt = Some(attempt);
-        let waiting = Waiting { inner, attempt, target, priority, changes, held: true };
+        let waiting = Waiting { inner, attempt, target, priority, changes, held: true, left: None };
         Self { state: State::Waiting(Box::new(waiting)) }
     }
 }
@@ -111,7 +114,20 @@ impl<S: Service<Picked, Error = AttemptError>> BalanceFuture<S> {
 impl<S> Waiting<S>
 where
     S: Service<Picked, Error = AttemptError>,
+    S::Future: Placed,
 {
+    /// The attempt at its endpoint, where it may have to wait on.
+    fn run(&mut self, mut picked: Picked) -> State<S> {
+        self.release();
+        let Some(left) = self.left else { return State::Running(self.inner.call(picked)) };
+        left.correct(picked.request.headers_mut(), picked.started);
+        let mut attempt = self.inner.call(picked);
+        if !attempt.is_sent() {
+            attempt.waits(left);
+        }
+        State::Running(attempt)
+    }
+
     /// The next state, once there is one.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<State<S>> {
         loop {
@@ -123,10 +139,7 @@ where
                 self.changes = Changes::of(&self.target);
             }
             match choose(attempt, clock::now()) {
-                Choice::Picked(picked) => {
-                    self.release();
-                    return Poll::Ready(State::Running(self.inner.call(picked)));
-                }
+                Choice::Picked(picked) => return Poll::Ready(self.run(picked)),
                 Choice::Fail(error) => return Poll::Ready(State::Failed(Some(Box::new(error)))),
                 Choice::Wait(attempt) => self.attempt = Some(attempt),
             }
@@ -140,6 +153,7 @@ where
 impl<S> Future for BalanceFuture<S>
 where
     S: Service<Picked, Error = AttemptError>,
+    S::Future: Placed,
 {
     type Output = Result<S::Response, AttemptError>;
 
@@ -176,6 +190,14 @@ where
             State::Running(attempt) => attempt.is_sent(),
             State::Waiting(_) => false,
             State::Failed(_) => true,
+        }
+    }
+
+    fn waits(&mut self, left: Left) {
+        match &mut self.state {
+            State::Running(attempt) => attempt.waits(left),
+            State::Waiting(waiting) => waiting.left = Some(left),
+            State::Failed(_) => {}
         }
     }
 }

@@ -12,7 +12,7 @@ pub(crate) use future::BalanceFuture;
 
 use crate::dns::ResolveError;
 use crate::net::{Draw, Net};
-use crate::routed::{Attempt, AttemptError, Picked};
+use crate::routed::{Attempt, AttemptError, Picked, Placed};
 use future::Choice;
 use http::HeaderValue;
 use http::header::HOST;
@@ -41,6 +41,7 @@ impl<S> BalanceService<S> {
 impl<S> Service<Attempt> for BalanceService<S>
 where
     S: Service<Picked, Error = AttemptError> + Clone,
+    S::Future: Placed,
 {
     type Response = S::Response;
     type Error = AttemptError;

@@ -3,7 +3,7 @@
 use super::activity::Activity;
 use super::gate::{Gate, Slots};
 use super::peek::Peeked;
-use super::propagate::{Propagation, Trace};
+use super::propagate::{Left, Propagation, Trace};
 use super::saved::SavedRequest;
 use super::scope::CallScope;
 use crate::MeshBody;
@@ -193,6 +193,13 @@ impl Drive {
             deadline,
             target,
         })
+    }
+
+    /// What the head of an attempt tells of the time that is left; `None`: nothing.
+    pub(super) fn left(&self) -> Option<Left> {
+        let (grpc, expected) = (self.grpc, self.settings.expected_timeout_header);
+        let deadline = self.machine.deadline().filter(|_| grpc || expected)?.at;
+        Some(Left { deadline, grpc, expected })
     }
 
     fn count_start(&mut self, retries: u32) {

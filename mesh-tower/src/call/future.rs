@@ -115,9 +115,12 @@ where
                     let Some(attempt) = this.drive.attempt(id) else {
                         return Poll::Ready(Err(this.drive.lost()));
                     };
-                    let attempt = this.service.call(attempt);
+                    let mut attempt = this.service.call(attempt);
                     if !attempt.is_sent() {
                         this.drive.machine.handle_waiting(id);
+                        if let Some(left) = this.drive.left() {
+                            attempt.waits(left);
+                        }
                     }
                     this.attempts.as_mut().start(id, attempt);
                 }

@@ -23,7 +23,7 @@ mod scope;
 pub(crate) use activity::Activity;
 pub(crate) use future::CallFuture;
 pub(crate) use peek::Peeked;
-pub(crate) use propagate::caller_deadline;
+pub(crate) use propagate::{Left, caller_deadline};
 pub(crate) use replay::{DEFAULT_LIMIT as DEFAULT_REPLAY_LIMIT, ReplayBody};
 pub(crate) use scope::CallScope;
 

@@ -33,6 +33,39 @@ pub(super) struct Propagation<'a> {
     pub(super) trace: Option<&'a Trace>,
 }
 
+/// What is left of a call's time, told by an attempt that waited for an endpoint or for a connection. Its limits of
+/// its own run from the connection, and stay what they are.
+#[derive(Clone, Copy, Debug)]
+#[expect(unnameable_types, reason = "what one layer tells another")]
+pub struct Left {
+    /// When the call must have ended.
+    pub(super) deadline: Timestamp,
+    /// Whether `grpc-timeout` tells it.
+    pub(super) grpc: bool,
+    /// Whether `x-envoy-expected-rq-timeout-ms` does.
+    pub(super) expected: bool,
+}
+
+impl Left {
+    /// Corrects what was written before the attempt waited: the server is told no more than is left at `now`, when
+    /// the request is sent (gRFC A31).
+    pub(crate) fn correct(self, headers: &mut HeaderMap, now: Timestamp) {
+        let left = self.deadline.saturating_duration_since(now);
+        if let Some(told) = headers.get_mut(&GRPC_TIMEOUT).filter(|_| self.grpc)
+            && parse_grpc_timeout(told).is_ok_and(|told| told > left)
+        {
+            *told = grpc_timeout(left);
+        }
+        if let Some(told) = headers.get_mut(EXPECTED_TIMEOUT).filter(|_| self.expected) {
+            let millis = expected_rq_timeout_ms(left);
+            let text = told.to_str().ok();
+            if text.and_then(|text| text.parse().ok()).is_some_and(|told: u64| told > millis) {
+                *told = HeaderValue::from(millis);
+            }
+        }
+    }
+}
+
 /// The trace that the caller put into the request's extensions, or that the call is made in.
 #[derive(Debug)]
 pub(super) struct Trace {

@@ -7,6 +7,8 @@ use super::net_body::NetBody;
 use super::shared::{Place, Shared, Ticket};
 use super::{Kind, PoolSettings, SendError};
 use crate::MeshBody;
+use crate::call::Left;
+use crate::clock;
 use http::{Request, Response};
 use mesh_core::model::RoutingPriority;
 use mesh_core::outcome::{Failure, Processed, ProtocolFailure, ResetReason};
@@ -73,6 +75,8 @@ struct Waiting {
     ticket: Ticket,
     since: Instant,
     asking: Asking,
+    /// What its head tells of the time that is left.
+    left: Option<Left>,
 }
 
 impl Sending {
@@ -136,6 +140,13 @@ impl Sending {
         !matches!(self.state, State::Waiting(_))
     }
 
+    /// A request that waits tells what is left when it is sent.
+    pub(crate) fn waits(&mut self, left: Left) {
+        if let State::Waiting(waiting) = &mut self.state {
+            waiting.left = Some(left);
+        }
+    }
+
     /// Where the time went before the request was sent; `None` when it did not have to wait.
     pub(crate) fn phases(&self) -> Option<Phases> {
         self.phases.as_deref().copied()
@@ -159,8 +170,8 @@ impl State {
         match shared.ask(kind, settings, asking.priority) {
             Place::Granted(grant) => Self::send(grant, shared, settings, request, asking),
             Place::Queued(ticket, receiver) => {
-                let since = Instant::now();
-                Self::Waiting(Box::new(Waiting { request, receiver, ticket, since, asking }))
+                let (since, left) = (Instant::now(), None);
+                Self::Waiting(Box::new(Waiting { request, receiver, ticket, since, asking, left }))
             }
             Place::Refused(refusal) => Self::Failed(Box::new(SendError::refused(refusal, request))),
         }
@@ -195,7 +206,7 @@ impl State {
 impl Waiting {
     /// What follows from the pool's answer.
     fn answered(self, answer: Option<Answer>) -> (State, Option<Box<Phases>>) {
-        let Self { request, ticket, since, asking, .. } = self;
+        let Self { mut request, ticket, since, asking, left, .. } = self;
         match answer {
             Some(Ok(granted)) => {
                 let waited = since.elapsed();
@@ -203,7 +214,13 @@ impl Waiting {
                 let connect = granted.took.connect.min(waited.saturating_sub(tls));
                 let phases = Phases { waited, connect, tls };
                 let (shared, settings) = (ticket.shared(), ticket.settings());
-                let state = State::send(granted.grant, shared, settings, request, asking);
+                if let Some(left) = left {
+                    left.correct(request.headers_mut(), clock::now());
+                }
+                let mut state = State::send(granted.grant, shared, settings, request, asking);
+                if let State::Waiting(again) = &mut state {
+                    again.left = left;
+                }
                 (state, Some(Box::new(phases)))
             }
             Some(Err(refusal)) => (State::refused(refusal, request), None),

@@ -1,6 +1,7 @@
 //! The future of one attempt at its endpoint.
 
 use super::AttemptScope;
+use crate::call::Left;
 use crate::clock;
 use crate::connect::SendError;
 use crate::leaf::Leaf;
@@ -82,6 +83,10 @@ impl<L: Leaf> Placed for EndpointFuture<L> {
 
     fn is_sent(&self) -> bool {
         L::is_sent(&self.send)
+    }
+
+    fn waits(&mut self, left: Left) {
+        L::waits(&mut self.send, left);
     }
 }
 

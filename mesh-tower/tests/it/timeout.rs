@@ -247,6 +247,87 @@ async fn a_callers_grpc_timeout_is_never_extended_and_passed_on_as_what_is_left(
     assert!((498..=500).contains(&left), "{seen:?}");
 }
 
+/// Milliseconds of a `grpc-timeout`.
+fn millis(timeout: &str) -> u64 {
+    let (number, unit) = timeout.split_at(timeout.len() - 1);
+    let number: u64 = number.parse().unwrap();
+    match unit {
+        "m" => number,
+        "u" => number / 1000,
+        other => panic!("{other}"),
+    }
+}
+
+/// A server that takes two and a half seconds to connect to, and what its requests say of the time that is left.
+fn slow_to_connect(network: &MemoryNetwork) -> Arc<Mutex<Vec<[String; 2]>>> {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let saw = Arc::clone(&seen);
+    let server = network.serve_fn(at(1), move |request| {
+        let headers = ["grpc-timeout", "x-envoy-expected-rq-timeout-ms"];
+        let value = |name| request.headers().get(name).map(|value| value.to_str().unwrap().into());
+        saw.lock().push(headers.map(|name| value(name).unwrap_or_default()));
+        async { reply(200, "") }
+    });
+    server.delay(2500 * MILLI);
+    seen
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_left_is_told_as_of_when_the_request_is_sent() {
+    for per_try in [None, Some(1500 * MILLI)] {
+        let network = MemoryNetwork::new();
+        let seen = slow_to_connect(&network);
+        let update = config(cluster(|_| {}), &[at(1)], |action| {
+            retry(RetryOn::RESET, |policy| policy.per_try_timeout = per_try)(action);
+            action.timeout = 3 * SECOND;
+        });
+        let builder = Mesh::builder().connector(network).config(update);
+        let mesh = builder.expected_timeout_header().build().unwrap();
+        // The second is sent at once. An attempt's own limit runs from the connection.
+        let (waited, at_once) = (500, per_try.map_or(3000, |_| 1500));
+        for expected in [waited, at_once] {
+            let mut request = grpc("/");
+            request.headers_mut().insert("grpc-timeout", HeaderValue::from_static("3S"));
+            assert!(bounded(call(&mesh, request)).await.is_ok());
+            let [left, expected_left] = seen.lock().pop().unwrap();
+            assert!((expected - 5..=expected).contains(&millis(&left)), "{left}");
+            let expected_left = expected_left.parse().unwrap();
+            assert!((expected - 5..=expected).contains(&expected_left), "{expected_left}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempts_limit_is_told_whole_after_a_wait() {
+    let network = MemoryNetwork::new();
+    let seen = slow_to_connect(&network);
+    let mesh = simple(&network, 1, |action| {
+        retry(RetryOn::RESET, |policy| policy.per_try_timeout = Some(1500 * MILLI))(action);
+        action.timeout = 10 * SECOND;
+    });
+    assert!(bounded(call(&mesh, grpc("/"))).await.is_ok());
+    assert_eq!(*seen.lock(), [["1500m", ""]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_left_after_the_wait_for_an_endpoint_is_told() {
+    let network = MemoryNetwork::new();
+    let seen = slow_to_connect(&network);
+    let (updates, source) = Updates::new();
+    let update =
+        |endpoints: &[_]| config(cluster(|_| {}), endpoints, |action| action.timeout = 10 * SECOND);
+    let builder = Mesh::builder().connector(network).config(update(&[])).source(source);
+    let mesh = builder.build().unwrap();
+    let mut request = grpc("/");
+    request.extensions_mut().insert(CallOptions::new().wait_for_ready());
+    let waiting = tokio::spawn(async move { call(&mesh, request).await.is_ok() });
+    tokio::time::sleep(2 * SECOND).await;
+    updates.apply(update(&[at(1)]));
+    assert!(bounded(waiting).await.unwrap());
+    let [left, _] = seen.lock().pop().unwrap();
+    assert!((5490..=5500).contains(&millis(&left)), "{left}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn max_stream_duration_takes_the_timeouts_place_for_grpc() {
     let network = MemoryNetwork::new();
