@@ -18,14 +18,15 @@ use super::{PoolSettings, SendError, head};
 use crate::observe::events::CloseReason;
 use crate::{BoxError, MeshBody};
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::UPGRADE;
+use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use mesh_core::model::ConnectionOptions;
-use mesh_core::outcome::ConnectFailure;
+use mesh_core::outcome::{ConnectFailure, Failure, ProtocolFailure};
 use parking_lot::Mutex;
 use std::future::Future;
 use std::io;
@@ -52,6 +53,8 @@ pub(super) struct H1Connection {
     core: Arc<Core>,
     /// Whether it served a call before: a failure to send may only mean that the server closed it.
     reused: bool,
+    /// Whether the latest request asks to go on in another protocol.
+    asks: bool,
 }
 
 /// What the connection's task and its holder share.
@@ -100,7 +103,7 @@ pub(super) async fn handshake(
         core: Arc::clone(&core),
     };
     let response = ReusableBoxFuture::new(std::future::pending());
-    Ok((Box::new(H1Connection { send, response, core, reused: false }), driver))
+    Ok((Box::new(H1Connection { send, response, core, reused: false, asks: false }), driver))
 }
 
 pub(super) fn builder(options: &ConnectionOptions) -> Builder {
@@ -129,6 +132,7 @@ impl H1Connection {
         self.core.calls.fetch_add(1, Ordering::Relaxed);
         self.core.gate.call(http::Version::HTTP_11, request.extensions());
         self.core.gate.unread(false);
+        self.asks = request.headers().contains_key(UPGRADE);
         let sent = Arc::clone(&self.core.request_sent);
         let sent = self.send.try_send_request(request.map(|body| Outgoing::new(body, sent)));
         self.response.set(sent);
@@ -237,7 +241,7 @@ impl InFlight {
         let sent = ready!(connection.response.poll(cx));
         let call = Self(self.0.take());
         Poll::Ready(match sent {
-            Ok(response) => Ok(respond(response, call)),
+            Ok(response) => respond(response, call),
             Err(error) => Err(call.failed(error)),
         })
     }
@@ -313,9 +317,15 @@ pub(super) enum Failed {
     Error(SendError),
 }
 
-fn respond(response: Response<Incoming>, call: InFlight) -> Response<NetBody> {
+fn respond(response: Response<Incoming>, call: InFlight) -> Result<Response<NetBody>, Failed> {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS
+        && let Some(connection) = call.0.as_ref().filter(|connection| !connection.asks)
+    {
+        connection.core.gate.blame(CloseReason::Error);
+        return Err(unasked());
+    }
     let upgrades = response.extensions().get::<hyper::upgrade::OnUpgrade>().is_some();
-    response.map(|incoming| {
+    Ok(response.map(|incoming| {
         let call = if upgrades {
             call.detach();
             None
@@ -323,7 +333,15 @@ fn respond(response: Response<Incoming>, call: InFlight) -> Response<NetBody> {
             Some(call)
         };
         NetBody::h1(incoming, call)
-    })
+    }))
+}
+
+/// RFC 9110 section 7.8: a server goes on in another protocol only where the client has asked.
+#[cold]
+fn unasked() -> Failed {
+    let why = "the endpoint answered 101 (Switching Protocols), which nobody has asked for";
+    let failure = Failure::Protocol(ProtocolFailure::InvalidResponse);
+    Failed::Error(SendError::new(failure).with_source(why))
 }
 
 type Conn = dyn Future<Output = hyper::Result<()>> + Send;

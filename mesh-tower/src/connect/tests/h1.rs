@@ -223,10 +223,23 @@ async fn big_bodies_pass_both_ways() {
     assert_eq!(bench.limits.open(), 1);
 }
 
+const UPGRADE: &str =
+    "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\nraw";
+
+#[tokio::test(start_paused = true)]
+async fn rfc9110_7_8_nobody_goes_on_in_another_protocol_unasked() {
+    let bench = Bench::new(Protocol::Http1, scripted(&[&[OK, UPGRADE, "never"], &[OK]]));
+    assert_eq!(bench.text(get("/")).await, "ok");
+    let (failure, handed_back) = bench.fails(get("/")).await;
+    assert_eq!(failure, Failure::Protocol(ProtocolFailure::InvalidResponse));
+    assert!(!handed_back);
+    eventually("its connection is closed", || bench.limits.are_released()).await;
+    assert_eq!(bench.limits.closed(), [CloseReason::Error]);
+    assert_eq!(bench.text(get("/")).await, "ok");
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_upgraded_connection_counts_until_it_closes() {
-    const UPGRADE: &str =
-        "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\nraw";
     let bench = Bench::new(Protocol::Http1, scripted(&[&[UPGRADE, "never"]]));
     let mut request = get("/");
     request.headers_mut().insert("connection", "upgrade".parse().unwrap());

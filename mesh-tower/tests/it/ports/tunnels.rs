@@ -128,6 +128,42 @@ async fn who_does_not_agree_is_an_answer_like_others() {
     assert_eq!(flags(&ports.mesh), "-:2");
 }
 
+/// RFC 9110 section 7.8; over HTTP/2 there is no 101 at all (RFC 9113 section 8.6).
+#[tokio::test]
+async fn an_endpoint_that_goes_on_in_another_protocol_unasked_is_answered_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        for _ in 0..16 {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            until(&mut stream, "\r\n\r\n").await;
+            let agrees =
+                "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n";
+            stream.write_all(agrees.as_bytes()).await.unwrap();
+        }
+    });
+    let ports = Ports::open(&format!(
+        "virtual_hosts: {{ a: {{ routes: [{{ cluster: a }}] }} }}\nclusters: {{ a: {{ protocol: http1, endpoints: [\"{address}\"] }} }}\n{WEB}"
+    ));
+    let ask = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let answer = ports.ask("outbound|web", ask).await;
+    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+    assert!(answer.contains("nobody has asked for"), "{answer}");
+    let stream = TcpStream::connect(ports.port("outbound|web")).await.unwrap();
+    let made = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let (mut send, connection) = made.await.unwrap();
+    tokio::spawn(connection);
+    for _ in 0..2 {
+        let ask = Request::get("http://a/").body(MeshBody::empty()).unwrap();
+        let response = bounded(send.send_request(ask)).await.unwrap();
+        let status = response.status();
+        let text = crate::fixture::text(response).await;
+        assert_eq!(status, StatusCode::BAD_GATEWAY, "{text}");
+    }
+    idle(&ports.mesh).await;
+    assert_eq!(flags(&ports.mesh), "UPE:3");
+}
+
 #[tokio::test]
 async fn an_upgrade_reaches_the_application() {
     let server = echo().await;
