@@ -27,7 +27,7 @@ pub(super) fn of_h2(error: &h2::Error) -> Failure {
         }
         if error.is_reset() && error.is_library() && reason == h2::Reason::PROTOCOL_ERROR {
             // h2 resets like this for a head above SETTINGS_MAX_HEADER_LIST_SIZE, and for one that is
-            // malformed, and tells them apart by nothing. Only the first is seen in practice.
+            // malformed (RFC 9113 section 8.1.1), and tells them apart by nothing: the reason's text says both.
             return Failure::Protocol(ProtocolFailure::ResponseHeadTooLarge);
         }
         if error.is_library() {

@@ -362,6 +362,25 @@ async fn pings_keep_a_slow_call() {
     assert_eq!(bench.text(get("/")).await, "ok");
 }
 
+/// `h2` tells them from heads above the limit by nothing, so the reason says both.
+#[tokio::test(start_paused = true)]
+async fn rfc9113_8_1_1_malformed_heads_are_named_beside_large_ones() {
+    use tokio::io::AsyncWriteExt;
+    // `:status: 200`, `connection: close`; and `x: y` alone.
+    for head in [&b"\x88\0\x0aconnection\x05close"[..], b"\0\x01x\x01y"] {
+        let server = dial(move |_, mut io| async move {
+            raw::handshake(&mut io).await;
+            assert_eq!(raw::until(&mut io, 1).await, 1);
+            io.write_all(&raw::frame(1, 5, 1, head)).await.unwrap();
+            std::future::pending::<()>().await;
+        });
+        let bench = Bench::new(Protocol::Http2, server);
+        let failure = bench.fails(get("/")).await.0;
+        let text = failure.to_string();
+        assert!(text.contains("larger than the limit, or malformed"), "{head:?}: {text}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn large_heads_pass_up_to_the_limit() {
     let bench = Bench::with(Protocol::Http2, hyper_h2(), Limits::default(), |settings| {
