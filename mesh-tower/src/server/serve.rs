@@ -43,6 +43,7 @@ use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::coop::unconstrained;
 use tower_layer::Layer as _;
 use tower_service::Service;
 
@@ -254,9 +255,11 @@ impl MeshServer {
                 }
             }
         }
-        // Who has connected before the end is served: it can't know.
+        // Who has connected before the end is served: it can't know. The runtime looks at its sockets first; and without
+        // its budget, since after 128 connections a task that has used it up would find the queue empty.
+        tokio::task::yield_now().await;
         for _ in 0..MAX_WAITING {
-            let mut next = pin!(listener.accept());
+            let mut next = pin!(unconstrained(listener.accept()));
             let next = poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx))).await;
             let Poll::Ready(Ok((io, ends))) = next else { break };
             take(io, ends);

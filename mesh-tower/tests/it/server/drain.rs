@@ -13,11 +13,12 @@ use mesh_core::WallTime;
 use mesh_tower::Mesh;
 use mesh_tower::server::{MeshServer, RequestBody};
 use std::convert::Infallible;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Notify;
 
 /// Two sides of the same calls.
@@ -35,8 +36,11 @@ fn plain() -> (Mesh, MeshServer) {
 }
 
 /// A server whose answers take 5 ms.
-async fn slow(server: &MeshServer, counts: &Arc<Counts>) -> SocketAddr {
-    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+fn slow(server: &MeshServer, counts: &Arc<Counts>) -> SocketAddr {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    // A queue for more than the default of 128.
+    let socket = socket.listen(1024).unwrap();
     let address = socket.local_addr().unwrap();
     let (server, counts) = (server.clone(), Arc::clone(counts));
     let service = tower::service_fn(move |_: Request<RequestBody<Incoming>>| {
@@ -105,7 +109,7 @@ fn is_farewell(error: &hyper::Error) -> bool {
 async fn no_call_is_lost_while_a_server_ends() {
     for round in 0..3 {
         let ((mesh, server), counts) = (plain(), Arc::new(Counts::default()));
-        let address = slow(&server, &counts).await;
+        let address = slow(&server, &counts);
         let mut clients = tokio::task::JoinSet::new();
         for _ in 0..8 {
             clients.spawn(over_http1(address, Arc::clone(&counts)));
@@ -170,7 +174,7 @@ async fn health_turns_first_and_the_door_closes_later() {
     let (_mesh, server) = plain();
     let server = server.announce(Duration::from_millis(300));
     let counts = Arc::new(Counts::default());
-    let address = slow(&server, &counts).await;
+    let address = slow(&server, &counts);
     eventually("it serves", || server.is_serving()).await;
     let ends = tokio::spawn({
         let server = server.clone();
@@ -317,4 +321,30 @@ async fn a_chain_that_was_opened_for_a_while_ends_by_itself() {
     assert_eq!(world.counts(super::REFUSED), ["{reason=\"over\"} 1"]);
     let friend = world.ca.issue(super::FRIEND);
     assert!(world.call(Some(world.client(Some(&friend)))).await.is_ok());
+}
+
+/// More than a task takes in before the runtime wants its turn (tokio: 128).
+#[tokio::test]
+async fn who_waits_in_the_queue_when_a_server_ends_is_served() {
+    let (_mesh, server) = plain();
+    let address = slow(&server, &Arc::new(Counts::default()));
+    eventually("it accepts", || server.is_serving()).await;
+    // Nothing else runs meanwhile, so all of them wait.
+    let connect = |_| {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        // Who is silent is let go after a second.
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        stream.set_nonblocking(true).unwrap();
+        TcpStream::from_std(stream).unwrap()
+    };
+    let waiting: Vec<_> = (0..500).map(connect).collect();
+    let ends = server.drain(Duration::from_secs(20));
+    let answers = async {
+        for (at, mut io) in waiting.into_iter().enumerate() {
+            let mut answer = String::new();
+            let read = io.read_to_string(&mut answer).await;
+            assert!(read.is_ok() && answer.ends_with("slow"), "{at}: {read:?}, {answer:?}");
+        }
+    };
+    bounded(futures_util::future::join(ends, answers)).await;
 }
