@@ -31,6 +31,9 @@ pub enum Refusal {
     /// The filter chain of the connection is not in force any more.
     #[error("what this connection was accepted for is not served any more: connect anew")]
     ChainGone,
+    /// The connection was told to end, as one whose client's certificate is over, and its client goes on all the same.
+    #[error("this connection was told to end and takes no requests any more: connect anew")]
+    ConnectionOver,
     /// The chain is no chain for requests.
     #[error("this listener passes bytes on and reads no requests")]
     NotHttp,
@@ -111,6 +114,7 @@ impl Refusal {
             Self::OtherListener(_) => "other_listener",
             Self::NoListener => "no_listener",
             Self::ChainGone => "chain_gone",
+            Self::ConnectionOver => "connection_over",
             Self::NotHttp => "not_http",
             Self::Host(_) => "host",
             Self::Path(_) => "path",
@@ -147,6 +151,7 @@ impl Refusal {
             Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
             Self::NoListener
             | Self::ChainGone
+            | Self::ConnectionOver
             | Self::NotHttp
             | Self::Route(_)
             | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
@@ -172,6 +177,7 @@ impl Refusal {
             Self::DeadlineExceeded => grpc::DEADLINE_EXCEEDED,
             Self::NoListener
             | Self::ChainGone
+            | Self::ConnectionOver
             | Self::NotHttp
             | Self::Route(_)
             | Self::Overloaded => grpc::UNAVAILABLE,
@@ -195,6 +201,7 @@ impl Refusal {
             | Self::BodyBroken => Some(ResponseFlag::DownstreamProtocolError),
             Self::NoConnection
             | Self::OtherListener(_)
+            | Self::ConnectionOver
             | Self::HeadTooLarge { .. }
             | Self::TooManyHeaders { .. }
             | Self::BodyTooLarge { .. } => None,
@@ -208,6 +215,7 @@ impl Refusal {
             self,
             Self::NoListener
                 | Self::ChainGone
+                | Self::ConnectionOver
                 | Self::BodyTooLarge { .. }
                 | Self::BodyBroken
                 | Self::Overloaded

@@ -12,6 +12,7 @@ use mesh_core::model::filter_chain::TransportProtocol;
 use mesh_core::rbac;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
+use tokio::time::Instant;
 
 /// What is known of a connection that a request came on: an `Arc<Connection>` in the request's
 /// extensions.
@@ -55,6 +56,8 @@ struct Made {
     cells: OnceLock<Arc<PeerCells>>,
     /// What it carries is passed on, and served by nobody here.
     passes_on: OnceLock<()>,
+    /// From when on it takes no requests.
+    over_at: OnceLock<Instant>,
 }
 
 /// Why there is no [`Connection::plaintext`].
@@ -93,6 +96,17 @@ impl Connection {
     /// Whether what it carries is passed on.
     pub(super) fn passes_on(&self) -> bool {
         self.made.passes_on.get().is_some()
+    }
+
+    /// It takes no requests from then on: its client has been told to end it, and by then has heard of it.
+    pub(super) fn ends_at(&self, at: Instant) {
+        // Once.
+        let _first = self.made.over_at.set(at).is_ok();
+    }
+
+    /// Whether it takes no requests any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.made.over_at.get().is_some_and(|at| *at <= Instant::now())
     }
 
     /// A plaintext connection without addresses, accepted by `listener` for `chain`.

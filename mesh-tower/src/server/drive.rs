@@ -1,10 +1,11 @@
 //! How a connection is run: to its end, or to that of its drain.
 
 use super::accept::Acceptor;
+use super::connection::Connection;
 use super::drain::{Place, Plan};
 use super::head_timer::HEAD;
 use super::http::Seen;
-use super::open::OpenConnection;
+use super::open::{OpenConnection, Outlived};
 use super::serve::ServeError;
 use super::streams::Counts;
 use crate::body::BoxError;
@@ -62,15 +63,24 @@ pub(super) async fn drive<F: Future<Output = Result<End, BoxError>>>(
 }
 
 /// Waits until a connection is to end, and counts that.
+///
+/// A client that is not who it was any more has no new calls, also if it never hears of its end: over HTTP/2 the last
+/// GOAWAY comes after the answer to a PING (RFC 9113 section 6.8), for which there are ten minutes.
 pub(super) async fn plan(
     acceptor: &Acceptor,
     place: &mut Place,
-    open: &mut OpenConnection,
+    (open, connection): (&mut OpenConnection, &Connection),
 ) -> Plan {
     let plan = tokio::select! {
         biased;
         plan = place.drained() => plan,
-        why = open.outlived() => Plan::of(why),
+        why = open.outlived() => {
+            let plan = Plan::of(why);
+            if why != Outlived::OwnCertificateEnded {
+                connection.ends_at(plan.quiet);
+            }
+            plan
+        }
     };
     acceptor.drained(plan.why);
     plan

@@ -335,7 +335,7 @@ impl MeshServer {
         let mut place = self.0.drains.join(&connection.chain, listener.as_deref(), clock::wall());
         if let Some(bytes) = bytes {
             let mut carried = Box::pin(bytes.carry(io, &connection));
-            let plan = plan(acceptor, &mut place, &mut open);
+            let plan = plan(acceptor, &mut place, (&mut open, &connection));
             return until_drained(carried.as_mut(), plan, self.0.drains.ending()).await;
         }
         if forwards.is_some() {
@@ -347,7 +347,7 @@ impl MeshServer {
         let http = connection.chain.http();
         let of = http.map(|http| (http.model().limits, http.model().timeouts));
         let (limits, timeouts) = of.unwrap_or_default();
-        let mut service = PerConnection::new(service, connection, Arc::clone(&seen));
+        let mut service = PerConnection::new(service, Arc::clone(&connection), Arc::clone(&seen));
         service.identifies = forwards.is_some();
         let found = Found::default();
         let serving = Serving {
@@ -359,14 +359,15 @@ impl MeshServer {
             found: found.clone(),
             ending: || self.0.drains.ending(),
         };
-        let served = serving.serve(io, service, plan(acceptor, &mut place, &mut open)).await;
+        let planned = plan(acceptor, &mut place, (&mut open, &connection));
+        let served = serving.serve(io, service, planned).await;
         acceptor.unborn(found.opened().saturating_sub(seen.requests()));
         if served.is_err() {
             tunnels.close();
         }
         served.map_err(|error| broken::found(error, &found))?;
         let ended = pin!(tunnels.ended());
-        let planned = plan(acceptor, &mut place, &mut open);
+        let planned = plan(acceptor, &mut place, (&mut open, &connection));
         let ended = until_drained(ended, planned, self.0.drains.ending()).await;
         // Nobody is left, or they are told.
         tunnels.close();

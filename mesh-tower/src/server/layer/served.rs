@@ -67,6 +67,9 @@ impl Listening {
         if *connection.listener != *self.listener {
             return Err(Refusal::OtherListener(Arc::clone(&connection.listener)));
         }
+        if connection.is_over() {
+            return Err(Refusal::ConnectionOver);
+        }
         let snapshot = self.mesh.snapshot();
         let known = self.served.load();
         let fresh;

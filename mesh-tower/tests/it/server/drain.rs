@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Notify;
 
@@ -190,7 +191,7 @@ async fn health_turns_first_and_the_door_closes_later() {
 /// A connection of HTTP/2 that is open, and whose driver says when it ends.
 async fn idle<I>(io: I) -> (http2::SendRequest<Empty<Bytes>>, tokio::task::JoinHandle<()>)
 where
-    I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let (mut sender, driver) =
         http2::handshake(TokioExecutor::new(), TokioIo::new(io)).await.unwrap();
@@ -347,4 +348,43 @@ async fn who_waits_in_the_queue_when_a_server_ends_is_served() {
         }
     };
     bounded(futures_util::future::join(ends, answers)).await;
+}
+
+/// What comes of a request on this stream, without an answer to any PING.
+pub(super) async fn ask_by_frames(io: &mut (impl AsyncRead + AsyncWrite + Unpin), stream: u8) -> String {
+    // HEADERS of GET / of https://x.
+    let frame = [0, 0, 6, 1, 5, 0, 0, 0, stream, 0x82, 0x87, 0x84, 0x41, 0x01, b'x'];
+    io.write_all(&frame).await.unwrap();
+    io.flush().await.unwrap();
+    loop {
+        let mut head = [0; 9];
+        io.read_exact(&mut head).await.unwrap();
+        let mut rest = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+        io.read_exact(&mut rest).await.unwrap();
+        if head[3] == 0 && head[8] == stream && !rest.is_empty() {
+            return String::from_utf8(rest).unwrap();
+        }
+    }
+}
+
+/// The end of a certificate is that of its calls, whether or not the client wants to hear of it.
+#[tokio::test]
+async fn who_answers_no_ping_makes_no_calls_without_a_certificate() {
+    let world = World::new(Ca::new("ours"), vec![mutual(|_| {})]).await;
+    let mut config = world.client(Some(&world.ca.issue(super::FRIEND)));
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let mut io = secured(TcpStream::connect(world.address).await.unwrap(), config).await.unwrap();
+    io.write_all(super::abuse::PREFACE).await.unwrap();
+    io.write_all(super::abuse::SETTINGS).await.unwrap();
+    assert_eq!(bounded(ask_by_frames(&mut io, 1)).await, super::FRIEND);
+    let other = Ca::new("theirs");
+    let material = other.material(&other.issue(super::OURS));
+    world.identity.publish(material).await.unwrap();
+    let counted = || world.counts(DRAINED) == ["{reason=\"untrusted\"} 1"];
+    eventually("it is told to end", counted).await;
+    // One that was on its way is served.
+    assert_eq!(bounded(ask_by_frames(&mut io, 3)).await, super::FRIEND);
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let answer = bounded(ask_by_frames(&mut io, 5)).await;
+    assert!(answer.ends_with("takes no requests any more: connect anew"), "{answer}");
 }
