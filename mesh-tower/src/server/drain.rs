@@ -30,7 +30,7 @@ const QUIET: Duration = Duration::from_secs(1);
 
 /// How long connections have that end for another reason than the server's end (gRFC A36, of a chain that is
 /// another one: ten minutes).
-const CHANGED: Duration = Duration::from_secs(600);
+pub(super) const CHANGED: Duration = Duration::from_secs(600);
 
 /// When a connection ends.
 #[derive(Clone, Copy, Debug)]

@@ -2,7 +2,7 @@
 
 use super::accept::Acceptor;
 use super::connection::Connection;
-use super::drain::{Place, Plan};
+use super::drain::{CHANGED, Place, Plan};
 use super::head_timer::HEAD;
 use super::http::Seen;
 use super::open::{OpenConnection, Outlived};
@@ -31,7 +31,7 @@ pub(super) async fn drive<F: Future<Output = Result<End, BoxError>>>(
     mut served: Pin<&mut F>,
     shut_down: impl FnOnce(Pin<&mut F>),
     (drained, ending): (Pin<&mut impl Future<Output = Plan>>, impl Future<Output = Plan>),
-    seen: &Seen,
+    (seen, is_busy): (&Seen, impl Fn() -> bool),
 ) -> Result<End, ServeError> {
     let plan = tokio::select! {
         biased;
@@ -57,8 +57,17 @@ pub(super) async fn drive<F: Future<Output = Result<End, BoxError>>>(
     tokio::select! {
         biased;
         done = served => done.map_err(ServeError::Http),
-        () = until(plan.deadline) => Err(ServeError::Deadline),
+        () = late(plan, is_busy) => Err(ServeError::Deadline),
         () = async { until(ending.await.deadline).await } => Err(ServeError::Deadline),
+    }
+}
+
+/// Waits until what was told to end is to be closed.
+async fn late(plan: Plan, is_busy: impl Fn() -> bool) {
+    until(plan.deadline).await;
+    // It was told so because it had no requests. One that was on its way has the time that others have.
+    if plan.why == Drained::Idle && is_busy() {
+        tokio::time::sleep(CHANGED).await;
     }
 }
 
@@ -86,9 +95,10 @@ pub(super) async fn plan(
     plan
 }
 
-/// The same, also for a connection that has no requests for too long.
+/// The same, also for a connection that has no requests for too long. What comes on it within 30 s may have been on its
+/// way.
 pub(super) async fn plan_or_idle(
-    acceptor: &Acceptor,
+    (acceptor, connection): (&Acceptor, &Connection),
     plan: impl Future<Output = Plan>,
     idle: impl Future<Output = ()>,
 ) -> Plan {
@@ -97,7 +107,9 @@ pub(super) async fn plan_or_idle(
         plan = plan => plan,
         () = idle => {
             acceptor.drained(Drained::Idle);
-            Plan::within(HEAD, Drained::Idle)
+            let plan = Plan::within(HEAD, Drained::Idle);
+            connection.ends_at(plan.quiet + HEAD);
+            plan
         }
     }
 }

@@ -51,7 +51,7 @@ impl Seen {
 #[derive(Clone, Debug)]
 pub(super) struct PerConnection<S> {
     service: S,
-    connection: Arc<Connection>,
+    pub(super) connection: Arc<Connection>,
     seen: Arc<Seen>,
     /// Whether requests are made ready to be passed on, and given an id: before anybody looks at them, so that all know it.
     pub(super) identifies: bool,

@@ -240,7 +240,7 @@ where
                 }
             };
         let plans = (drained, (self.ending)());
-        let driven = drive(served.as_mut(), shut_down, plans, self.seen).await;
+        let driven = drive(served.as_mut(), shut_down, plans, (self.seen, || false)).await;
         // A body that its connection delimits has no other way to say that it is not whole (RFC 9112 section 8).
         if self.seen.is_http10()
             && driven.as_ref().is_err_and(is_of_service)
@@ -272,7 +272,7 @@ where
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let streams = Streams::new(self.acceptor.stalled(), self.timeouts.stream_flush);
-        let counts = Arc::clone(streams.counts());
+        let (counts, connection) = (Arc::clone(streams.counts()), Arc::clone(&service.connection));
         let mut builder = http2::Builder::new(streams.clone());
         // What is larger than its chain allows, and not twice as large, is answered by us, with a reason; the rest by h2.
         let heads = self.limits.max_header_bytes.saturating_mul(2);
@@ -289,9 +289,11 @@ where
             served.project().served.graceful_shutdown();
         };
         let idle = idle(self.timeouts.idle, self.seen, &counts);
-        let planned = plan_or_idle(self.acceptor, drained, idle);
+        let planned = plan_or_idle((self.acceptor, &connection), drained, idle);
         let planned = pin!(WhenWoken::new(planned));
-        drive(served, shut_down, (planned, (self.ending)()), self.seen).await.map(drop)
+        let is_busy = || counts.live() > 0;
+        let plans = (planned, (self.ending)());
+        drive(served, shut_down, plans, (self.seen, is_busy)).await.map(drop)
     }
 }
 

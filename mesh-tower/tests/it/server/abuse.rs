@@ -1,6 +1,7 @@
 //! What a server does about clients that say nothing, read nothing, or only cost: without a proxy around it, and with a
 //! clock that a test can move.
 
+use super::drain::ask_by_frames;
 use super::world::{chain, serving};
 use crate::fixture::{bounded, metric};
 use bytes::Bytes;
@@ -20,6 +21,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+const DRAINED: &str = "mesh_server_connections_drained_total";
 const BROKEN: &str = "mesh_server_connections_broken_total";
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// SETTINGS without any.
@@ -303,4 +305,45 @@ async fn bodies_that_nobody_reads_hold_up_no_others() {
     body.send_data(Bytes::from(vec![b'x'; 3 << 20]), true).unwrap();
     let mut answer = bounded(response).await.unwrap().into_body();
     assert_eq!(answer.data().await.unwrap().unwrap(), (3 << 20).to_string());
+}
+
+/// Over HTTP/2 nobody can know that his request meets the end of an idle connection.
+#[tokio::test(start_paused = true)]
+async fn what_comes_while_an_idle_connection_ends_has_its_time() {
+    let mut http = HttpConnectionManager::serving(Vec::new());
+    http.timeouts.idle = Some(Duration::from_secs(60));
+    let chain = chain("plain", |chain| chain.http = Some(Arc::new(http)));
+    let mesh = Mesh::builder().config(serving(vec![chain])).build().unwrap();
+    let server = mesh.server("web");
+    // None, and one of 100 s.
+    for late in [false, true] {
+        let (mut client, io) = duplex(4096);
+        let service = tower::service_fn(move |_: Request<RequestBody<Incoming>>| async {
+            tokio::time::sleep(Duration::from_secs(100)).await;
+            Ok::<_, Infallible>(Response::new(MeshBody::full("late")))
+        });
+        let (server, ends) = (server.clone(), Ends::default());
+        let served = tokio::spawn(async move { server.serve_connection(io, ends, service).await });
+        client.write_all(PREFACE).await.unwrap();
+        client.write_all(SETTINGS).await.unwrap();
+        assert_eq!(ask_by_frames(&mut client, 1).await, "late");
+        let start = Instant::now();
+        let counted = || metric(&mesh, DRAINED, &[("reason", "idle")]) == 1 + u64::from(late);
+        while !counted() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert!((60..=75).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+        let start = Instant::now();
+        if late {
+            assert_eq!(ask_by_frames(&mut client, 3).await, "late");
+            assert_eq!(start.elapsed().as_secs(), 100);
+            let answer = ask_by_frames(&mut client, 5).await;
+            assert!(answer.ends_with("takes no requests any more: connect anew"), "{answer}");
+        }
+        // Who answers no PING is let go all the same.
+        let ended = served.await.unwrap();
+        assert!(matches!(ended, Err(ServeError::Deadline)), "{ended:?}");
+        let lasted = start.elapsed().as_secs();
+        assert!(lasted.abs_diff(if late { 630 } else { 30 }) <= 2, "{lasted}");
+    }
 }
