@@ -13,7 +13,7 @@ use super::http::ForwardHttp;
 use super::sockets::{Kept, Sockets};
 use crate::mesh::Mesh;
 use crate::net::Draw;
-use crate::server::MeshServer;
+use crate::server::{MeshServer, WeakServer};
 use futures_util::future::join_all;
 use http::HeaderValue;
 use mesh_core::Random;
@@ -70,6 +70,8 @@ struct Ports {
     failed: BTreeMap<Arc<str>, Failed>,
     /// Sockets that wait for their ports: of ports that are others now, and those that were handed over.
     kept: Vec<Kept>,
+    /// Servers of ports that are gone, or others now, whose connections have not ended; whether they are outbound.
+    replaced: Vec<(bool, WeakServer)>,
     is_ending: bool,
 }
 
@@ -239,7 +241,9 @@ impl Proxy {
         let servers: Vec<MeshServer> = {
             let ports = self.0.ports.lock();
             let side = ports.open.values().filter(|port| port.to.is_outbound() == outbound);
-            side.map(|port| port.server.clone()).collect()
+            let replaced = ports.replaced.iter().filter(|(side, _)| *side == outbound);
+            let replaced = replaced.filter_map(|(_, server)| server.upgrade());
+            side.map(|port| port.server.clone()).chain(replaced).collect()
         };
         join_all(servers.iter().map(|server| server.drain(deadline))).await;
     }
@@ -247,7 +251,7 @@ impl Proxy {
 
 impl Inner {
     /// Closes the ports that the configuration in force does not have, or has otherwise. What ends with them.
-    fn close(&self) -> Vec<JoinHandle<()>> {
+    fn close(&self) -> Vec<(JoinHandle<()>, MeshServer)> {
         let mut ports = self.ports.lock();
         if ports.is_ending {
             return Vec::new();
@@ -271,7 +275,9 @@ impl Inner {
             let Some(port) = ports.open.remove(&name) else { continue };
             let socket = port.socket.upgrade();
             port.accepting.abort();
-            ends.push(port.accepting);
+            ports.replaced.retain(|(_, server)| server.upgrade().is_some());
+            ports.replaced.push((port.to.is_outbound(), port.server.downgrade()));
+            ends.push((port.accepting, port.server));
             let kept = socket.map(|socket| Kept { name, address: port.address, socket });
             let is_wanted = |kept: &Kept| {
                 wanted.iter().any(|(name, (_, address, _))| kept.is_for(name, address))
@@ -396,8 +402,10 @@ async fn settle(proxy: &Weak<Inner>) -> Option<bool> {
         proxy.close()
     };
     // Others may be opened where these were.
-    for closed in closed {
+    for (closed, server) in closed {
         let _aborted = closed.await;
+        // Not before: who waits to be accepted is the next port's.
+        server.replaced();
     }
     let proxy = proxy.upgrade()?;
     proxy.open(&mut |name, listener, error| {

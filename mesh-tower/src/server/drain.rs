@@ -55,6 +55,8 @@ pub(super) struct Drains {
 #[derive(Debug, Default)]
 struct State {
     groups: Vec<Group>,
+    /// Another server is at its address, or none: no connection stays, whatever the configuration has.
+    is_replaced: bool,
 }
 
 /// Connections that were accepted by the same chain.
@@ -144,13 +146,13 @@ impl Drains {
         listener: Option<&CompiledListener>,
         today: WallTime,
     ) -> Place {
-        let ends = match *self.all.borrow() {
-            Some(plan) => Some(plan),
-            None if fits(chain, listener, today) => None,
-            None => Some(Plan::within(CHANGED, Drained::Configuration)),
-        };
         self.open.send_modify(|open| *open += 1);
         let mut state = self.state.lock();
+        let ends = match *self.all.borrow() {
+            Some(plan) => Some(plan),
+            None if !state.is_replaced && fits(chain, listener, today) => None,
+            None => Some(Plan::within(CHANGED, Drained::Configuration)),
+        };
         state.groups.retain(|group| group.plan.receiver_count() > 0);
         let same = |group: &&Group| {
             ends.is_none() && group.plan.borrow().is_none() && is_same(&group.chain, chain)
@@ -171,7 +173,7 @@ impl Drains {
         let mut state = self.state.lock();
         state.groups.retain(|group| group.plan.receiver_count() > 0);
         for group in &state.groups {
-            if !fits(&group.chain, listener, today) {
+            if state.is_replaced || !fits(&group.chain, listener, today) {
                 group.plan.send_if_modified(|plan| {
                     let is_new = plan.is_none();
                     if is_new {
@@ -181,6 +183,12 @@ impl Drains {
                 });
             }
         }
+    }
+
+    /// The server is not the one of its listener any more: its connections end as those of a chain that is gone.
+    pub(super) fn replaced(&self, today: WallTime) {
+        self.state.lock().is_replaced = true;
+        self.changed(None, today);
     }
 
     /// Ends all connections, those to come too.

@@ -393,6 +393,11 @@ impl MeshServer {
         elsewhere(configured, bound).map(Into::into)
     }
 
+    /// It accepts no more, and another has its place: its connections end as those of a listener that changed.
+    pub(crate) fn replaced(&self) {
+        self.0.drains.replaced(clock::wall());
+    }
+
     /// Ends the server without losing a call: says that it does not serve ([`mode`](Self::mode), callbacks),
     /// stops to accept, tells clients (GOAWAY, `connection: close`), and waits for the calls in flight, all
     /// of it until `deadline`, when what is left is closed. A second drain waits for the first.

@@ -1,6 +1,6 @@
 //! Ports come and go with the configuration, and end in order.
 
-use super::kit::{Ports, say, update};
+use super::kit::{Ports, say, until, update};
 use crate::fixture::{Server, bounded, eventually};
 use bytes::Bytes;
 use http::Response;
@@ -13,8 +13,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 const ASK: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
@@ -188,6 +189,72 @@ async fn who_calls_the_application_is_let_finish_before_what_it_calls_is() {
     assert!(!ports.proxy.is_ready());
 }
 
+/// Nobody goes on by what was configured before, and nobody waits for ever: connections end as those of a chain that is
+/// gone.
+#[tokio::test]
+async fn connections_of_a_port_that_is_another_one_end() {
+    let server = Server::text("hello").await;
+    let (updates, source) = Updates::new();
+    updates.apply(update(&text(&server, TWO)));
+    let mesh = Mesh::builder().source(source).build().unwrap();
+    mesh.applied(1).await.unwrap();
+    let ports = Ports::of(mesh);
+    let (by_authority, moved) =
+        ("two: { listen: \"127.0.0.1:2\" }", "two: { listen: \"127.0.0.2:2\", cluster: a }");
+    for next in [moved, ONE, by_authority] {
+        let mut stream = TcpStream::connect(ports.port("outbound|two")).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        until(&mut stream, "hello").await;
+        updates.apply(update(&text(&server, next)));
+        let mut rest = Vec::new();
+        bounded(stream.read_to_end(&mut rest)).await.unwrap();
+        assert!(rest.is_empty(), "{next}: {rest:?}");
+        updates.apply(update(&text(&server, TWO)));
+        let is_back = || {
+            let all = ports.proxy.ports();
+            matches!(&all[..], [port] if &*port.name == "outbound|two" && port.address.to_string().starts_with("127.0.0.1:"))
+        };
+        eventually("it is back", is_back).await;
+    }
+}
+
+/// The application may end when nobody calls it any more: not before the calls of a port that is gone.
+#[tokio::test]
+async fn calls_of_ports_that_are_gone_are_let_finish_too() {
+    let (release, asked) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
+    let (held, is_asked) = (Arc::clone(&release), Arc::clone(&asked));
+    let application = Server::start(move |_| {
+        let (held, asked) = (Arc::clone(&held), Arc::clone(&asked));
+        async move {
+            asked.store(true, Ordering::SeqCst);
+            held.notified().await;
+            Response::new(Full::from(Bytes::from("held")))
+        }
+    })
+    .await;
+    let address = application.address;
+    let inbound = format!(
+        "inbound: {{ web: {{ listen: \"127.0.0.1:9\", mtls: off, allow: [{{ from: anyone, match: {{ prefix: / }} }}], forward: \"{address}\" }} }}\n"
+    );
+    let (updates, source) = Updates::new();
+    updates.apply(update(&(text(&application, ONE) + &inbound)));
+    let mesh = Mesh::builder().source(source).build().unwrap();
+    mesh.applied(1).await.unwrap();
+    let ports = Ports::of(mesh);
+    let web = ports.port("web");
+    let calling = tokio::spawn(async move { say(web, ASK, false).await });
+    eventually("the application is asked", || is_asked.load(Ordering::SeqCst)).await;
+    updates.apply(update(&text(&application, ONE)));
+    eventually("its port is gone", || ports.proxy.ports().len() == 1).await;
+    let proxy = ports.proxy.clone();
+    let drained = tokio::spawn(async move { proxy.drain_inbound(Duration::from_secs(20)).await });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!drained.is_finished(), "a call is in flight");
+    release.notify_waiters();
+    assert!(bounded(calling).await.unwrap().ends_with("held"));
+    bounded(drained).await.unwrap();
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_port_may_be_a_unix_socket() {
@@ -200,6 +267,6 @@ async fn a_port_may_be_a_unix_socket() {
     let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();
     stream.write_all(ASK.as_bytes()).await.unwrap();
     let mut answer = String::new();
-    bounded(tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut answer)).await.unwrap();
+    bounded(stream.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.ends_with("hello"), "{answer}");
 }

@@ -351,7 +351,10 @@ async fn who_waits_in_the_queue_when_a_server_ends_is_served() {
 }
 
 /// What comes of a request on this stream, without an answer to any PING.
-pub(super) async fn ask_by_frames(io: &mut (impl AsyncRead + AsyncWrite + Unpin), stream: u8) -> String {
+pub(super) async fn ask_by_frames(
+    io: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    stream: u8,
+) -> String {
     // HEADERS of GET / of https://x.
     let frame = [0, 0, 6, 1, 5, 0, 0, 0, stream, 0x82, 0x87, 0x84, 0x41, 0x01, b'x'];
     io.write_all(&frame).await.unwrap();
