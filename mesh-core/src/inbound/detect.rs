@@ -15,8 +15,8 @@
 
 use crate::model::filter_chain::{ClientAddress, RequestLimits};
 use crate::model::{
-    Domain, HttpConnectionManager, HttpFilter, HttpFilterConfig, Permission, Policy, Principal,
-    RbacFilter, RouteAction, RouteMatch,
+    Domain, FilterChain, HttpConnectionManager, HttpFilter, HttpFilterConfig, Permission, Policy,
+    Principal, RbacFilter, RouteAction, RouteMatch,
 };
 use crate::proxy::detect::Beginning;
 use crate::rbac::{CompiledRbacFilter, RbacError};
@@ -97,6 +97,21 @@ impl Detection {
             (Beginning::Nothing, Err(_)) => Ok(Carries::Requests),
             (Beginning::Other | Beginning::Silence, Err(needs)) => Err(needs),
         }
+    }
+}
+
+/// Whether `other` would ask of bytes what `one` has asked: both nothing, or both these filters.
+pub(super) fn asks_the_same(one: &FilterChain, other: &FilterChain) -> bool {
+    match (&one.http, &other.http) {
+        (None, None) => true,
+        (Some(a), Some(b)) if one.detect.is_some() && other.detect.is_some() => {
+            match (of_connections(a), of_connections(b)) {
+                (Ok(a), Ok(b)) => a.eq(b),
+                _ => false,
+            }
+        }
+        // There are no bytes any more, or they were not asked about.
+        _ => false,
     }
 }
 

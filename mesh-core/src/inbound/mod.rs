@@ -255,6 +255,13 @@ impl CompiledFilterChain {
         self.http.as_deref()
     }
 
+    /// Whether a connection of bytes that this chain let pass is asked the same by `other`: its network filters aside, which
+    /// [`FilterChain::admits_as`] compares.
+    #[must_use]
+    pub fn asks_bytes_as(&self, other: &Self) -> bool {
+        detect::asks_the_same(&self.model, &other.model)
+    }
+
     /// How it is found out whether a connection is one of HTTP; `None`: it is, if there is [`http`](Self::http).
     #[must_use]
     pub const fn detection(&self) -> Option<&Detection> {

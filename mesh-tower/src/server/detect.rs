@@ -26,7 +26,7 @@ const READ: usize = 1024;
 
 /// What an accepted connection carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Carried {
+pub(super) enum Carried {
     /// Requests.
     Requests,
     /// Bytes.

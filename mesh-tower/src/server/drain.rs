@@ -15,6 +15,7 @@
 //!
 //! [`MeshServer::drain`]: super::MeshServer::drain
 
+use super::detect::Carried;
 use super::open::Outlived;
 use crate::observe::port::Drained;
 use mesh_core::WallTime;
@@ -63,6 +64,7 @@ struct State {
 #[derive(Debug)]
 struct Group {
     chain: Arc<CompiledFilterChain>,
+    carried: Carried,
     plan: watch::Sender<Option<Plan>>,
 }
 
@@ -142,7 +144,7 @@ impl Drains {
     /// now, or the server ends, it is drained from the first request on.
     pub(super) fn join(
         &self,
-        chain: &Arc<CompiledFilterChain>,
+        (chain, carried): (&Arc<CompiledFilterChain>, Carried),
         listener: Option<&CompiledListener>,
         today: WallTime,
     ) -> Place {
@@ -150,19 +152,22 @@ impl Drains {
         let mut state = self.state.lock();
         let ends = match *self.all.borrow() {
             Some(plan) => Some(plan),
-            None if !state.is_replaced && fits(chain, listener, today) => None,
+            None if !state.is_replaced && fits((chain, carried), listener, today) => None,
             None => Some(Plan::within(CHANGED, Drained::Configuration)),
         };
         state.groups.retain(|group| group.plan.receiver_count() > 0);
         let same = |group: &&Group| {
-            ends.is_none() && group.plan.borrow().is_none() && is_same(&group.chain, chain)
+            ends.is_none()
+                && group.plan.borrow().is_none()
+                && group.carried == carried
+                && is_same((chain, carried), &group.chain)
         };
         let plan = if let Some(group) = state.groups.iter().find(same) {
             group.plan.subscribe()
         } else {
             let plan = watch::Sender::new(ends);
             let receiver = plan.subscribe();
-            state.groups.push(Group { chain: Arc::clone(chain), plan });
+            state.groups.push(Group { chain: Arc::clone(chain), carried, plan });
             receiver
         };
         Place { plan, open: self.open.clone() }
@@ -173,7 +178,7 @@ impl Drains {
         let mut state = self.state.lock();
         state.groups.retain(|group| group.plan.receiver_count() > 0);
         for group in &state.groups {
-            if state.is_replaced || !fits(&group.chain, listener, today) {
+            if state.is_replaced || !fits((&group.chain, group.carried), listener, today) {
                 group.plan.send_if_modified(|plan| {
                     let is_new = plan.is_none();
                     if is_new {
@@ -237,17 +242,24 @@ impl Drains {
 }
 
 /// Whether connections that `chain` accepted may stay.
-fn fits(chain: &CompiledFilterChain, listener: Option<&CompiledListener>, today: WallTime) -> bool {
+fn fits(
+    (chain, carried): (&CompiledFilterChain, Carried),
+    listener: Option<&CompiledListener>,
+    today: WallTime,
+) -> bool {
     let next = listener.and_then(|listener| listener.chain(&chain.model().name));
     next.is_some_and(|next| {
         let is_over = next.model().until.is_some_and(|until| until <= today);
-        !is_over && is_same(chain, next)
+        !is_over && is_same((chain, carried), next)
     })
 }
 
-fn is_same(one: &CompiledFilterChain, two: &CompiledFilterChain) -> bool {
-    let (one, two) = (one.model(), two.model());
-    Arc::ptr_eq(one, two) || (one.admits_as(two) && one.tls == two.tls)
+/// Requests are asked for themselves, by what is in force. Bytes were asked about once.
+fn is_same((chain, carried): (&CompiledFilterChain, Carried), other: &CompiledFilterChain) -> bool {
+    let (one, two) = (chain.model(), other.model());
+    let admits = || one.admits_as(two) && one.tls == two.tls;
+    let asks = || carried == Carried::Requests || chain.asks_bytes_as(other);
+    Arc::ptr_eq(one, two) || (admits() && asks())
 }
 
 #[cfg(test)]
@@ -255,7 +267,9 @@ mod tests {
     use super::*;
     use mesh_core::model::rbac::RbacFilter;
     use mesh_core::model::tls::DownstreamTls;
-    use mesh_core::model::{FilterChain, Listener};
+    use mesh_core::model::{
+        FilterChain, HttpConnectionManager, HttpFilter, HttpFilterConfig, Listener,
+    };
 
     fn listener(name: &str, set: impl FnOnce(&mut FilterChain)) -> CompiledListener {
         let mut chain = FilterChain::new(name, None);
@@ -268,9 +282,18 @@ mod tests {
     /// Whether a connection of the chain `a` ends when `next` is in force.
     #[track_caller]
     fn check(next: Option<&CompiledListener>, expected: bool) {
-        let (before, drains) = (listener("a", |_| {}), Drains::new());
+        check_of((listener("a", |_| {}), Carried::Requests), next, expected);
+    }
+
+    #[track_caller]
+    fn check_of(
+        (before, carried): (CompiledListener, Carried),
+        next: Option<&CompiledListener>,
+        expected: bool,
+    ) {
+        let drains = Drains::new();
         let today = WallTime::from_unix_seconds(100);
-        let place = drains.join(&before.chains()[0], Some(&before), today);
+        let place = drains.join((&before.chains()[0], carried), Some(&before), today);
         assert!(place.plan.borrow().is_none());
         drains.changed(next, today);
         assert_eq!(place.plan.borrow().is_some(), expected, "{next:?}");
@@ -296,6 +319,40 @@ mod tests {
         check(Some(&listener("a", until(100))), true);
     }
 
+    #[test]
+    fn bytes_end_with_the_rule_that_let_them_pass() {
+        let detecting = |filters: usize| {
+            let filter =
+                |at: usize| HttpFilter::new(at.to_string(), HttpFilterConfig::Rbac(Arc::default()));
+            let http = HttpConnectionManager::serving((0..filters).map(filter).collect());
+            move |chain: &mut FilterChain| {
+                chain.http = Some(Arc::new(http));
+                chain.detect = Some(Duration::from_secs(5));
+            }
+        };
+        let one = || listener("a", detecting(1));
+        let later = listener("a", |chain| {
+            detecting(1)(chain);
+            chain.detect = Some(Duration::from_secs(1));
+        });
+        let other = listener("a", detecting(2));
+        let http = listener("a", |chain| {
+            detecting(1)(chain);
+            chain.detect = None;
+        });
+        let bytes = listener("a", |_| {});
+        for (carried, next, expected) in [
+            (Carried::Bytes, &one(), false),
+            (Carried::Bytes, &later, false),
+            (Carried::Bytes, &other, true),
+            (Carried::Bytes, &http, true),
+            (Carried::Bytes, &bytes, true),
+            (Carried::Requests, &other, false),
+        ] {
+            check_of((one(), carried), Some(next), expected);
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn who_comes_while_the_server_ends_is_drained_and_waited_for() {
         let (before, drains) = (listener("a", |_| {}), Drains::new());
@@ -303,7 +360,7 @@ mod tests {
         drains.ending().await;
         drains.empty().await;
         let today = WallTime::from_unix_seconds(0);
-        let mut late = drains.join(&before.chains()[0], Some(&before), today);
+        let mut late = drains.join((&before.chains()[0], Carried::Requests), Some(&before), today);
         let plan = late.drained().await;
         assert_eq!(plan.deadline.map(|at| at - Instant::now()), Some(Duration::from_secs(5)));
         let waits = tokio::time::timeout(Duration::from_secs(1), drains.empty()).await;

@@ -147,3 +147,30 @@ fn who_made_a_request_may_not_be_who_connects() {
     http.client_address = ClientAddress::ForwardedFor;
     refused(&http, "the policy `policy` of `allow` looks at requests");
 }
+
+#[test]
+fn who_was_asked_is_asked_the_same() {
+    let detecting = |filters: Vec<HttpFilter>| {
+        let mut chain =
+            FilterChain::new("a", Some(Arc::new(HttpConnectionManager::serving(filters))));
+        chain.detect = Some(Duration::from_secs(5));
+        chain
+    };
+    let rule = |who| rules("allow", RbacAction::Allow, policy(Permission::Any, who));
+    let one = || detecting(vec![rule(Principal::Any)]);
+    let mut later = one();
+    later.detect = Some(Duration::from_secs(1));
+    assert!(asks_the_same(&one(), &one()) && asks_the_same(&one(), &later));
+    let mut http = one();
+    http.detect = None;
+    let looks = detecting(vec![rules(
+        "a",
+        RbacAction::Allow,
+        policy(Permission::UrlPath(path()), Principal::Any),
+    )]);
+    let bytes = FilterChain::new("a", None);
+    for other in [&detecting(vec![rule(Principal::SourceIp(block()))]), &http, &looks, &bytes] {
+        assert!(!asks_the_same(&one(), other), "{other:?}");
+    }
+    assert!(!asks_the_same(&bytes, &one()) && asks_the_same(&bytes, &bytes));
+}
