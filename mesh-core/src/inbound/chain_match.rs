@@ -28,7 +28,7 @@ pub struct ConnectionFacts<'a> {
     pub transport_protocol: TransportProtocol,
     /// The server name of its ClientHello, in lower case; empty: none.
     pub server_name: &'a str,
-    /// The protocols that its ClientHello offers.
+    /// The protocols that its ClientHello offers, in the client's order.
     pub application_protocols: &'a [&'a str],
 }
 
@@ -174,10 +174,16 @@ fn transport_protocol(matcher: &FilterChainMatch, facts: &ConnectionFacts<'_>) -
     said(matcher.transport_protocol.is_none(), fits)
 }
 
+/// The client's order decides: the first of what it offers that any chain has (Envoy:
+/// `findFilterChainForApplicationProtocols`).
 fn application_protocols(matcher: &FilterChainMatch, facts: &ConnectionFacts<'_>) -> Rank {
-    let offered = |name: &Arc<str>| facts.application_protocols.contains(&&**name);
     let names = &matcher.application_protocols;
-    said(names.is_empty(), names.iter().any(offered))
+    if names.is_empty() {
+        return Some(0);
+    }
+    let has = |offered: &&str| names.iter().any(|name| **name == **offered);
+    let place = facts.application_protocols.iter().position(has)?;
+    Some(u32::MAX - u32::try_from(place).unwrap_or(u32::MAX - 1))
 }
 
 fn source_type(matcher: &FilterChainMatch, facts: &ConnectionFacts<'_>) -> Rank {

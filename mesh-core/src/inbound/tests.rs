@@ -78,3 +78,34 @@ fn chains_for_the_same_connections_are_refused() {
         "the filter chains `a` and `b` are for the same connections: change the match of one"
     );
 }
+
+#[test]
+fn the_first_protocol_of_the_client_that_a_chain_has_decides() {
+    let mut listener = Listener::new("l");
+    let of = |name, protocols: &[&str]| {
+        let protocols = protocols.iter().map(|&name| name.into()).collect();
+        chain(name, |m| m.application_protocols = protocols)
+    };
+    listener.filter_chains =
+        vec![of("1", &["http/1.1", "http/1.0"]), of("2", &["h2"]), of("any", &[])];
+    let listener = CompiledListener::compile(&Arc::new(listener), None).unwrap();
+    for (offered, expected) in [
+        (&["h2", "http/1.1"][..], "2"),
+        (&["http/1.1", "h2"], "1"),
+        (&["other", "h2", "http/1.0"], "2"),
+        (&["other", "http/1.0", "h2"], "1"),
+        (&["other"], "any"),
+        (&[], "any"),
+    ] {
+        let facts = ConnectionFacts {
+            destination: None,
+            direct_source: None,
+            source: None,
+            transport_protocol: TransportProtocol::Tls,
+            server_name: "",
+            application_protocols: offered,
+        };
+        let found = listener.select(&facts).map(|chain| &*chain.model().name);
+        assert_eq!(found, Some(expected), "{offered:?}");
+    }
+}
