@@ -159,7 +159,7 @@ impl Refusal {
     }
 
     /// The status of gRPC: what its library says of the same (grpc/grpc `doc/statuscodes.md`; gRFC A36,
-    /// A41).
+    /// A41). No route is UNAVAILABLE, as without routes (gRFC A36; grpc-go, `server_wrapper.go`).
     #[must_use]
     pub const fn grpc_status(&self) -> u32 {
         match self {
@@ -173,7 +173,6 @@ impl Refusal {
             Self::HeadTooLarge { .. } | Self::TooManyHeaders { .. } | Self::BodyTooLarge { .. } => {
                 grpc::RESOURCE_EXHAUSTED
             }
-            Self::Route(RouteError::NoVirtualHost | RouteError::NoRoute) => grpc::UNIMPLEMENTED,
             Self::DeadlineExceeded => grpc::DEADLINE_EXCEEDED,
             Self::NoListener
             | Self::ChainGone

@@ -287,13 +287,13 @@ async fn routes_say_what_becomes_of_a_request_after_the_filters() {
 }
 
 #[tokio::test]
-async fn no_route_is_404_and_unimplemented() {
+async fn no_route_is_404_and_unavailable() {
     let mesh = mesh(listener(|http| http.route_configuration = Arc::default()));
     let (service, connection) = (echo(&mesh), connection(&mesh, Peer::Plaintext));
     let text = "no virtual host serves this authority";
     assert_eq!(ask(&service, &connection, "GET /\nhost: a").await, format!("404 {text}"));
     let grpc = "POST /\nhost: a\ncontent-type: application/grpc";
-    assert_eq!(ask(&service, &connection, grpc).await, format!("grpc 12 {text}"));
+    assert_eq!(ask(&service, &connection, grpc).await, format!("grpc 14 {text}"));
 }
 
 #[tokio::test]
