@@ -140,21 +140,22 @@ impl Drains {
         Entered(self.open.clone())
     }
 
-    /// A place for a connection of `chain`, while `listener` is in force. If the chain is another one by
-    /// now, or the server ends, it is drained from the first request on.
+    /// A place for a connection of `chain`, while what `listener` gives is in force. If the chain is another one by now, or
+    /// the server ends, it is drained from the first request on. Both are looked at under the lock, so that what changes
+    /// later finds the connection.
     pub(super) fn join(
         &self,
         (chain, carried): (&Arc<CompiledFilterChain>, Carried),
-        listener: Option<&CompiledListener>,
+        listener: impl FnOnce() -> Option<Arc<CompiledListener>>,
         today: WallTime,
     ) -> Place {
         self.open.send_modify(|open| *open += 1);
         let mut state = self.state.lock();
-        let ends = match *self.all.borrow() {
-            Some(plan) => Some(plan),
-            None if !state.is_replaced && fits((chain, carried), listener, today) => None,
-            None => Some(Plan::within(CHANGED, Drained::Configuration)),
-        };
+        let all = *self.all.borrow();
+        let ends = all.or_else(|| {
+            let stays = !state.is_replaced && fits((chain, carried), listener().as_deref(), today);
+            (!stays).then(|| Plan::within(CHANGED, Drained::Configuration))
+        });
         state.groups.retain(|group| group.plan.receiver_count() > 0);
         let same = |group: &&Group| {
             ends.is_none()
@@ -271,12 +272,12 @@ mod tests {
         FilterChain, HttpConnectionManager, HttpFilter, HttpFilterConfig, Listener,
     };
 
-    fn listener(name: &str, set: impl FnOnce(&mut FilterChain)) -> CompiledListener {
+    fn listener(name: &str, set: impl FnOnce(&mut FilterChain)) -> Arc<CompiledListener> {
         let mut chain = FilterChain::new(name, None);
         set(&mut chain);
         let mut listener = Listener::new("l");
         listener.filter_chains = vec![Arc::new(chain)];
-        CompiledListener::compile(&Arc::new(listener), None).unwrap()
+        Arc::new(CompiledListener::compile(&Arc::new(listener), None).unwrap())
     }
 
     /// Whether a connection of the chain `a` ends when `next` is in force.
@@ -287,13 +288,14 @@ mod tests {
 
     #[track_caller]
     fn check_of(
-        (before, carried): (CompiledListener, Carried),
+        (before, carried): (Arc<CompiledListener>, Carried),
         next: Option<&CompiledListener>,
         expected: bool,
     ) {
         let drains = Drains::new();
         let today = WallTime::from_unix_seconds(100);
-        let place = drains.join((&before.chains()[0], carried), Some(&before), today);
+        let place =
+            drains.join((&before.chains()[0], carried), || Some(Arc::clone(&before)), today);
         assert!(place.plan.borrow().is_none());
         drains.changed(next, today);
         assert_eq!(place.plan.borrow().is_some(), expected, "{next:?}");
@@ -360,7 +362,11 @@ mod tests {
         drains.ending().await;
         drains.empty().await;
         let today = WallTime::from_unix_seconds(0);
-        let mut late = drains.join((&before.chains()[0], Carried::Requests), Some(&before), today);
+        let mut late = drains.join(
+            (&before.chains()[0], Carried::Requests),
+            || Some(Arc::clone(&before)),
+            today,
+        );
         let plan = late.drained().await;
         assert_eq!(plan.deadline.map(|at| at - Instant::now()), Some(Duration::from_secs(5)));
         let waits = tokio::time::timeout(Duration::from_secs(1), drains.empty()).await;

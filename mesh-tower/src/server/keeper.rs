@@ -110,7 +110,9 @@ impl Keeper {
         let callbacks = self.callbacks.lock();
         {
             let mut state = self.state.lock();
-            if state.mode == *mode {
+            // What was judged before the end is told no more after it.
+            let is_late = state.is_ending && *mode == ServingMode::Serving;
+            if is_late || state.mode == *mode {
                 return;
             }
             state.mode = mode.clone();
@@ -239,5 +241,23 @@ fn look(server: &Weak<Inner>) -> Option<Option<Duration>> {
 impl fmt::Debug for Keeper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Keeper").field("mode", &self.mode()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_ends_serves_no_more() {
+        let keeper = Keeper::default();
+        keeper.turn(&ServingMode::Serving);
+        assert_eq!(keeper.mode(), ServingMode::Serving);
+        keeper.ends();
+        let told = keeper.mode();
+        assert!(matches!(told, ServingMode::NotServing(_)), "{told:?}");
+        // Judged before.
+        keeper.turn(&ServingMode::Serving);
+        assert_eq!(keeper.mode(), told);
     }
 }

@@ -332,10 +332,9 @@ impl MeshServer {
         };
         // A handshake needs much for a moment, and a connection may live for long: its memory is given back.
         let (Accepted { io, connection, mut open }, bytes) = Box::pin(accepted).await?;
-        let listener = acceptor.listener();
         let carried = if bytes.is_some() { Carried::Bytes } else { Carried::Requests };
         let of = (&connection.chain, carried);
-        let mut place = self.0.drains.join(of, listener.as_deref(), clock::wall());
+        let mut place = self.0.drains.join(of, || acceptor.listener(), clock::wall());
         if let Some(bytes) = bytes {
             let mut carried = Box::pin(bytes.carry(io, &connection));
             let plan = plan(acceptor, &mut place, (&mut open, &connection));
