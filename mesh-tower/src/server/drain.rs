@@ -73,6 +73,8 @@ struct Group {
 pub(super) struct Place {
     plan: watch::Receiver<Option<Plan>>,
     open: watch::Sender<usize>,
+    /// The plan by which the connection ends, once it was told.
+    pub(super) told: Option<Plan>,
 }
 
 /// What is waited for, though it has no place yet: who accepts, and who was accepted.
@@ -171,7 +173,7 @@ impl Drains {
             state.groups.push(Group { chain: Arc::clone(chain), carried, plan });
             receiver
         };
-        Place { plan, open: self.open.clone() }
+        Place { plan, open: self.open.clone(), told: None }
     }
 
     /// `listener` is in force: connections of chains that are gone, over, or secured otherwise end.

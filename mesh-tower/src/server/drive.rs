@@ -71,7 +71,8 @@ async fn late(plan: Plan, is_busy: impl Fn() -> bool) {
     }
 }
 
-/// Waits until a connection is to end, and counts that.
+/// Waits until a connection is to end, and counts that once: who has outlived something is told once, and what it is
+/// upgraded to meanwhile ends by the same plan.
 ///
 /// A client that is not who it was any more has no new calls, also if it never hears of its end: over HTTP/2 the last
 /// GOAWAY comes after the answer to a PING (RFC 9113 section 6.8), for which there are ten minutes.
@@ -80,6 +81,9 @@ pub(super) async fn plan(
     place: &mut Place,
     (open, connection): (&mut OpenConnection, &Connection),
 ) -> Plan {
+    if let Some(plan) = place.told {
+        return plan;
+    }
     let plan = tokio::select! {
         biased;
         plan = place.drained() => plan,
@@ -92,7 +96,7 @@ pub(super) async fn plan(
         }
     };
     acceptor.drained(plan.why);
-    plan
+    *place.told.insert(plan)
 }
 
 /// The same, also for a connection that has no requests for too long. What comes on it within 30 s may have been on its

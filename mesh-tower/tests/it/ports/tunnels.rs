@@ -205,6 +205,33 @@ async fn a_drain_waits_for_what_was_upgraded_and_ends_it_at_its_deadline() {
     }
 }
 
+/// What is agreed on while its connection ends is told to end no second time.
+#[tokio::test]
+async fn an_upgrade_of_a_connection_that_ends_counts_once() {
+    let application = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = application.local_addr().unwrap();
+    let inbound = format!(
+        "inbound: {{ web: {{ listen: \"127.0.0.1:1\", mtls: off, allow: [{{ from: anyone, match: {{ path: /chat }} }}], forward: \"{address}\" }} }}\n"
+    );
+    let ports = ports(address, &inbound);
+    let mut client = TcpStream::connect(ports.port("web")).await.unwrap();
+    client.write_all(ASK.as_bytes()).await.unwrap();
+    let (mut asked, _) = bounded(application.accept()).await.unwrap();
+    until(&mut asked, "\r\n\r\n").await;
+    let proxy = ports.proxy.clone();
+    let drained = tokio::spawn(async move { proxy.drain(Duration::from_secs(5)).await });
+    let counted = || metric(&ports.mesh, "mesh_server_connections_drained_total", &[]);
+    eventually("it is told to end", || counted() == 1).await;
+    let agreed = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
+    asked.write_all(agreed.as_bytes()).await.unwrap();
+    assert!(until(&mut client, "\r\n\r\n").await.starts_with("HTTP/1.1 101 "));
+    client.write_all(b"hello").await.unwrap();
+    until(&mut asked, "hello").await;
+    drop((client, asked));
+    bounded(drained).await.unwrap();
+    assert_eq!(counted(), 1);
+}
+
 #[tokio::test]
 async fn what_is_silent_is_ended() {
     let server = echo().await;
