@@ -143,15 +143,15 @@ where
             if spoken == Spoken::Http2 {
                 return Box::pin(self.http2(io, service, drained)).await;
             }
-            let mut rests = true;
             let silent = loop {
-                let served = Box::pin(self.http1(io, service, drained.as_mut(), rests)).await?;
+                let served = Box::pin(self.http1(io, service, drained.as_mut())).await?;
                 let Some(silent) = served else { return Ok(()) };
                 if silent.came.is_empty() {
                     break silent;
                 }
-                // The beginning of a request was there already. That happens once.
-                (io, service, rests) = (Rewind::new(silent.came, silent.io), silent.service, false);
+                // The beginning of a request was there already. It rests again when the whole of it has come, so nothing
+                // goes round here by itself.
+                (io, service) = (Rewind::new(silent.came, silent.io), silent.service);
             };
             (rest, service) = (Rest::new(silent.io), silent.service);
         }
@@ -208,13 +208,12 @@ where
         }
     }
 
-    /// Serves a connection of HTTP/1.1; `Some`: until it was silent for a while, if it may rest.
+    /// Serves a connection of HTTP/1.1; `Some`: until it was silent for a while.
     async fn http1<I, S, B>(
         &self,
         io: Rewind<Guarded<AcceptedIo<I>>>,
         service: PerConnection<S>,
         drained: Pin<&mut Planned<impl Future<Output = Plan>>>,
-        rests: bool,
     ) -> Result<Option<Silent<I, S>>, ServeError>
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -231,7 +230,7 @@ where
         }
         let served = builder.serve_connection(TokioIo::new(io), service).with_upgrades();
         self.heads.serves();
-        let heads = WhenWoken::new(self.heads.clone().look(rests));
+        let heads = WhenWoken::new(self.heads.clone().look(true));
         let mut served = pin!(Http1 { heads, served: Some(served) });
         let shut_down =
             |served: Pin<&mut Http1<_, http1::UpgradeableConnection<Http1Io<I>, _>>>| {

@@ -213,6 +213,29 @@ async fn how_long_it_is_kept_is_the_chains() {
     assert_eq!(start.elapsed().as_secs(), 10);
 }
 
+/// The beginning of a request that comes with the one before changes nothing for those after it.
+#[tokio::test(start_paused = true)]
+async fn it_rests_again_after_a_request_that_came_in_pieces() {
+    let mut timeouts = ConnectionTimeouts::default();
+    timeouts.idle = Some(Duration::from_secs(300));
+    let mut caller = Caller::of(timeouts);
+    let (first, rest) = REQUEST.split_at(1);
+    caller.say(REQUEST).await;
+    for _ in 0..3 {
+        caller.hear("\r\n\r\n/").await;
+        caller.say(&format!("{REQUEST}{first}")).await;
+        caller.hear("\r\n\r\n/").await;
+        sleep(Duration::from_secs(5)).await;
+        caller.say(rest).await;
+    }
+    caller.hear("\r\n\r\n/").await;
+    let start = Instant::now();
+    let ended = timeout(Duration::from_secs(1000), caller.client.read(&mut [0; 8])).await;
+    assert_eq!(ended.unwrap().unwrap(), 0);
+    assert!(start.elapsed().as_secs().abs_diff(300) <= 1, "{:?}", start.elapsed());
+    caller.ended().await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_leaves_while_it_rests_ends_it() {
     let mut caller = Caller::new();
