@@ -38,7 +38,8 @@ fn pass(
     said: Option<HttpFilterOverride>,
     answer: impl FnOnce(&QuestionKind) -> Answer,
 ) -> String {
-    pass_by("http://reviews/a?x=1&y=2", config, said.as_slice(), answer)
+    let said: Vec<_> = said.into_iter().collect();
+    pass_by("http://reviews/a?x=1&y=2", config, &said, answer)
 }
 
 /// The same for any URI, with what each level says, the most specific first.
