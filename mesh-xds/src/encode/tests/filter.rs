@@ -98,8 +98,8 @@ fn adaptive_concurrency() -> impl Strategy<Value = HttpFilterConfig> {
 }
 
 fn admission_control() -> impl Strategy<Value = HttpFilterConfig> {
-    let ranges = proptest::collection::vec((100_u16..=600, 100_u16..=600), 0..3);
-    let statuses = proptest::collection::vec(0_u32..=16, 0..5);
+    let ranges = proptest::collection::vec((100_u16..=600, 100_u16..=600), 1..3);
+    let statuses = proptest::collection::vec(0_u32..=16, 1..5);
     (ranges, statuses, 1_u64..=3600, 1_u32..=100, 0_u32..1000, any::<bool>()).prop_map(
         |(ranges, statuses, window, percent, rate, enabled)| {
             let mut control = AdmissionControl::default();
