@@ -142,7 +142,8 @@ mod tests {
     fn what_has_ended_is_not_told_as_open() {
         let text = "version: 1\ninbound: { web: { mtls: { mode: \"off\", until: 2020-01-01 } } }\n";
         let documents = [Document { name: "mesh.yaml", text }];
-        let loaded = load(&documents, &System { known: Known::default() }, &Bounds::default());
+        let system = System { known: Known::default(), beside: Arc::default() };
+        let loaded = load(&documents, &system, &Bounds::default());
         let codes: Vec<_> = loaded.diagnostics.iter().map(|found| found.code).collect();
         assert!(codes.contains(&"inbound_refuses_all"), "{codes:?}");
         assert!(!codes.contains(&"inbound_opened"), "{codes:?}");

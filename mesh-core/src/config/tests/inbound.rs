@@ -305,14 +305,18 @@ fn each_mistake_has_a_way_out() {
     wrong(&mine("{ from: \"spiffe://a\" }"), &[("invalid_spiffe_id", "write `spiffe://a/*`")]);
     wrong(&mine("{ from: \"spiffe://a/b*\" }"), &[("invalid_spiffe_id", "whole segments")]);
     wrong(&mine("{ from: \"spiffe://A/*\" }"), &[("invalid_spiffe_id", "for example")]);
-    wrong(
-        "clusters: { a: { dns: \"a:1\", tls: { roots: system, san: \"spiffe://a/*\" } } }",
-        &[("invalid_spiffe_id", "write `{ prefix: ")],
-    );
     wrong(&mine("{ from: { namespace: Shop } }"), &[("invalid_spiffe_id", "RFC 1123")]);
     wrong(
         "inbound: { a: { mtls: off, listen: \"0.0.0.0:1\" }, b: { mtls: off, listen: \"0.0.0.0:1\" } }",
         &[("duplicate_listen", "`0.0.0.0:1` is listened at already")],
+    );
+}
+
+#[test]
+fn each_mistake_about_an_identity_has_a_way_out() {
+    wrong(
+        "clusters: { a: { dns: \"a:1\", tls: { roots: system, san: \"spiffe://a/*\" } } }",
+        &[("invalid_spiffe_id", "write `{ prefix: ")],
     );
     wrong("identity: { cert: a }", &[("missing_key", "`key`"), ("missing_key", "`roots`")]);
     wrong("identity: { key: a }", &[("missing_key", "`cert` or `spire`")]);

@@ -14,6 +14,7 @@ fn marked<'t>(text: &'t str, loaded: &Loaded) -> Vec<(&'static str, &'t str)> {
 fn provoking(kind: &Kind) -> (String, &'static str, &'static str) {
     let matching = |text: &str| format!("{{ match: {{ {text} }}, cluster: one }}");
     let rewrite = |text: &str| format!("{{ cluster: one, rewrite: {{ {text} }} }}");
+    let edits = |text: &str| format!("{{ cluster: one, headers: {{ {text} }} }}");
     let substitution =
         |text: &str| rewrite(&format!("regex: {{ pattern: a, substitution: {text} }}"));
     match kind {
@@ -59,17 +60,13 @@ fn provoking(kind: &Kind) -> (String, &'static str, &'static str) {
         Kind::SecondPort { .. } => {
             ("{ redirect: { host: 'a:80', port: 90 } }".to_owned(), "conflicting_keys", "port")
         }
-        Kind::HostHeader => (
-            "{ cluster: one, headers: { request: { remove: [x, Host] } } }".to_owned(),
-            "invalid_header_name",
-            "Host",
-        ),
-        Kind::FramingHeader(_) => (
-            "{ cluster: one, headers: { response: { set: { x: a, Content-Length: 1 } } } }"
-                .to_owned(),
-            "invalid_header_name",
-            "Content-Length",
-        ),
+        Kind::HostHeader => {
+            (edits("request: { remove: [x, Host] }"), "invalid_header_name", "Host")
+        }
+        Kind::FramingHeader(_) => {
+            let set = edits("response: { set: { x: a, Content-Length: 1 } }");
+            (set, "invalid_header_name", "Content-Length")
+        }
         Kind::RedirectStatus(_) => {
             ("{ redirect: { code: 304, path: /a } }".to_owned(), "out_of_range", "304")
         }

@@ -9,11 +9,11 @@ use crate::tls::client::ClientTls;
 use crate::tls::client_watch::{Evidence, Retire};
 use arc_swap::ArcSwap;
 use mesh_core::WallTime;
-use mesh_core::model::{Address, SanMatcher};
 use mesh_core::model::secret::{
     Secret, SecretContent, SecretRoots, SecretSource, SecretValidation,
 };
 use mesh_core::model::tls::{TlsRoots, UpstreamTls, ValidationSecret};
+use mesh_core::model::{Address, SanMatcher};
 use mesh_core::update::{SecretAnswer, Secrets};
 use parking_lot::Mutex;
 use std::sync::Arc;

@@ -104,7 +104,7 @@ super::table! {
         Used host_rewrite_path_regex: "";
         Used host_rewrite: "without commands";
         Ignored append_x_forwarded_host: "";
-        Used timeout: "15 s when not set, as in Envoy; from the beginning of the call, also while its body is sent (Envoy: from the end of the request)";
+        Used timeout: "15 s when not set; from the beginning of the call (Envoy: from the end of the request)";
         Used idle_timeout: "";
         Ignored flush_timeout: "";
         Ignored early_data_policy: "";
