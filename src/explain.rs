@@ -3,6 +3,7 @@
 //! One word asks for a code, everything with a `/`, `.` or `:` for a URL: no code has one of these, and
 //! no URL lacks all. With `--config` it is a URL in any case, so that a bare host can be asked about.
 
+use crate::certs;
 use crate::cli::Failure;
 use crate::files;
 use crate::output::{self, Format};
@@ -115,6 +116,7 @@ fn inbound(arguments: &Arguments, port: &str) -> Result<ExitCode, Failure> {
     request.method =
         method.parse().map_err(|error| wrong(format!("`{method}` is no method: {error}")))?;
     request.from = arguments.from.clone();
+    request.now = Some(certs::now());
     request.address = arguments.peer.map(|address| SocketAddr::new(address, 0));
     let host = arguments.headers.iter().find(|(name, _)| *name == http::header::HOST);
     let host = host.and_then(|(_, value)| value.to_str().ok()).unwrap_or_default();

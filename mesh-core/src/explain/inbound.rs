@@ -2,17 +2,19 @@
 //!
 //! The chain is chosen by the listener's own matches and the rules are asked by the code that decides about
 //! requests. A rule that was close is one of which a half fits: who asks, or what is asked for. Filters that
-//! ask somebody outside, or count, are named and not asked. The path is taken as it is written: what a server
-//! makes of `..` and `//` before is not done here.
+//! ask somebody outside, or count, are named and not asked. The path is the one that a server makes of what is
+//! written.
 
 use super::policies::time;
 use crate::head::RequestHead;
 use crate::identity::{Peer, PeerCertificate, SpiffeId};
+use crate::inbound::path::{NormalizedPath, normalize};
 use crate::inbound::{CompiledFilterChain, CompiledListener, ConnectionFacts};
 use crate::model::filter_chain::TransportProtocol;
 use crate::model::{HttpFilterConfig, RateLimitScope, RbacAction, RbacFilter, TokenBucket};
 use crate::proxy::detect::Beginning;
 use crate::rbac::{CompiledRbac, Connection, Near, Request};
+use crate::time::WallTime;
 use http::{HeaderMap, Method};
 
 use std::fmt;
@@ -38,6 +40,9 @@ pub struct InboundRequest {
     pub authority: String,
     /// Its headers.
     pub headers: HeaderMap,
+    /// When it comes, for chains that are for a while ([`FilterChain::until`](crate::model::FilterChain::until));
+    /// `None`: while they are.
+    pub now: Option<WallTime>,
 }
 
 impl InboundRequest {
@@ -51,6 +56,7 @@ impl InboundRequest {
             path: path.into(),
             authority: String::new(),
             headers: HeaderMap::new(),
+            now: None,
         }
     }
 }
@@ -65,6 +71,8 @@ pub struct ExplainedInbound {
     pub chain: Option<(Arc<str>, &'static str)>,
     /// Where the port finds out what its connections carry: what becomes of one that is not HTTP.
     pub not_http: Option<String>,
+    /// Path and query as rules and the service see them; `None`: as they came.
+    pub path: Option<String>,
     /// What each filter says, until one refuses.
     pub filters: Vec<ExplainedFilter>,
     /// What it ends in.
@@ -91,6 +99,10 @@ pub enum InboundConclusion {
     Allowed,
     /// The connection is not taken, for this reason.
     Closed(&'static str),
+    /// 400, for what is wrong with the request.
+    Refused(String),
+    /// The caller is sent to this path (307); of gRPC it is refused.
+    Redirected(String),
     /// This filter answers 403; gRPC: PERMISSION_DENIED.
     Denied(Arc<str>),
 }
@@ -106,6 +118,7 @@ pub fn explain_inbound(listener: &CompiledListener, request: &InboundRequest) ->
         port: Arc::clone(&listener.model().name),
         chain: None,
         not_http: None,
+        path: None,
         filters: Vec::new(),
         conclusion: InboundConclusion::Allowed,
     };
@@ -114,6 +127,7 @@ pub fn explain_inbound(listener: &CompiledListener, request: &InboundRequest) ->
             InboundConclusion::Closed("no filter chain is for such a connection");
         return explained;
     };
+    let until = chain.model().until;
     let secured = chain.model().tls.as_ref();
     let word = match secured {
         None => "plaintext",
@@ -126,6 +140,10 @@ pub fn explain_inbound(listener: &CompiledListener, request: &InboundRequest) ->
             Ok(_) => "passed on as bytes, by the same rules".to_owned(),
             Err(needs) => format!("refused: {needs}"),
         });
+    if until.zip(request.now).is_some_and(|(until, now)| until <= now) {
+        explained.conclusion = InboundConclusion::Closed("its time is over (`until`)");
+        return explained;
+    }
     match (secured, &peer) {
         (Some(_), Peer::Plaintext) => {
             explained.conclusion =
@@ -178,8 +196,21 @@ fn filters(
         requested_server_name: "",
     };
     let Some(http) = chain.http() else { return };
-    let head =
-        RequestHead::new(&request.method, &request.authority, &request.path, &request.headers);
+    match normalize(&request.path, &http.model().path) {
+        Ok(NormalizedPath::Unchanged) => {}
+        Ok(NormalizedPath::Changed(path)) => explained.path = Some(path),
+        Ok(NormalizedPath::Redirect(path)) => {
+            explained.conclusion = InboundConclusion::Redirected(path);
+            return;
+        }
+        Err(refused) => {
+            explained.conclusion = InboundConclusion::Refused(refused.to_string());
+            return;
+        }
+    }
+    let path = explained.path.clone();
+    let path = path.as_deref().unwrap_or(&request.path);
+    let head = RequestHead::new(&request.method, &request.authority, path, &request.headers);
     let asked = Request::new(&head, &connection);
     for filter in &http.model().http_filters {
         let Some(rbac) = rules_of(&filter.config) else {
@@ -272,6 +303,9 @@ impl fmt::Display for ExplainedInbound {
         if let Some(becomes) = &self.not_http {
             writeln!(f, "not HTTP    {becomes}")?;
         }
+        if let Some(path) = &self.path {
+            writeln!(f, "path        is `{path}`")?;
+        }
         for filter in &self.filters {
             writeln!(f, "{:<11} {}", filter.name, filter.says)?;
             for near in &filter.near {
@@ -281,6 +315,12 @@ impl fmt::Display for ExplainedInbound {
         match &self.conclusion {
             InboundConclusion::Allowed => writeln!(f, "\nallowed"),
             InboundConclusion::Closed(why) => writeln!(f, "\nrefused: {why}"),
+            InboundConclusion::Refused(why) => {
+                writeln!(f, "\nrefused: {why}: 400, or INTERNAL of gRPC")
+            }
+            InboundConclusion::Redirected(path) => {
+                writeln!(f, "\nsent to `{path}`: 307, or INTERNAL of gRPC")
+            }
             InboundConclusion::Denied(filter) => {
                 writeln!(f, "\nrefused by `{filter}`: 403, or PERMISSION_DENIED of gRPC")
             }
@@ -302,12 +342,15 @@ impl ExplainedInbound {
         let (conclusion, why) = match &self.conclusion {
             InboundConclusion::Allowed => ("allowed", None),
             InboundConclusion::Closed(why) => ("closed", Some(*why)),
+            InboundConclusion::Refused(why) => ("refused", Some(&**why)),
+            InboundConclusion::Redirected(path) => ("redirected", Some(&**path)),
             InboundConclusion::Denied(filter) => ("denied", Some(&**filter)),
         };
         crate::Json(json!({
             "port": *self.port,
             "chain": self.chain.as_ref().map(|(name, secured)| json!({ "name": **name, "secured": secured })),
             "not_http": self.not_http,
+            "path": self.path,
             "filters": filters,
             "conclusion": conclusion,
             "by": why,
