@@ -3,10 +3,11 @@
 //! All files are looked at before one is written: what would be overwritten is an error, and then nothing is
 //! changed. Private keys can be read by their owner only.
 
-use super::authority::Authority;
+use super::authority::{Authority, Issued};
 use crate::cli::Failure;
 use crate::output;
 use mesh_core::identity::{SpiffeId, TrustDomain};
+use mesh_tower::identity::{Certificate, Material, Verified, certificates};
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -70,6 +71,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     for (name, id) in &workloads {
         let issued =
             authority.issue(id.as_str(), name, arguments.days).map_err(|error| failed(&error))?;
+        if let Some(directory) = &arguments.ca {
+            is_good(&issued, (id, &authority), directory)?;
+        }
         pending.push(file(&format!("{name}.pem"), issued.certificate, false));
         pending.push(file(&format!("{name}-key.pem"), issued.key, true));
     }
@@ -99,8 +103,14 @@ fn workloads(arguments: &Arguments) -> Result<Vec<(String, SpiffeId)>, Failure> 
             );
             return Err(Failure::new("invalid_name", message));
         }
-        if name == "ca" || name == "ca-key" || workloads.iter().any(|(known, _)| known == name) {
-            let message = format!("`{name}` is taken: give each certificate its own name");
+        let is_taken = |(known, _): &(String, SpiffeId)| {
+            let is_key = |key: &str, of: &str| key.strip_suffix("-key") == Some(of);
+            known == name || is_key(known, name) || is_key(name, known)
+        };
+        if name == "ca" || name == "ca-key" || workloads.iter().any(is_taken) {
+            let message = format!(
+                "`{name}` is taken: give each certificate its own name, which is not that of the key of another (NAME-key)"
+            );
             return Err(Failure::new("duplicate_name", message));
         }
         let parsed = SpiffeId::parse(&id).map_err(|error| error.to_string());
@@ -143,6 +153,35 @@ fn known(directory: &Path) -> Result<Authority, Failure> {
         let message = format!("`{}` has no CA that can be used: {error}", directory.display());
         Failure::new("invalid_ca", message)
     })
+}
+
+/// What a CA that was made before has signed is what it should be: its key may be another's, or its certificate no CA's.
+fn is_good(
+    issued: &Issued,
+    (id, authority): (&SpiffeId, &Authority),
+    directory: &Path,
+) -> Result<(), Failure> {
+    let (chain, key) = (issued.certificate.as_bytes(), issued.key.as_bytes());
+    let roots = authority.certificate.as_bytes();
+    let verified = Material::from_pem(chain, key, roots)
+        .and_then(|material| Verified::verify(material, Some(id), super::now()));
+    let why = match verified {
+        Err(error) => format!("what `ca-key.pem` signs does not lead to `ca.pem`: {error}"),
+        // Clients do not ask that of a root.
+        Ok(_) if !is_authority(roots) => {
+            "`ca.pem` is no certificate of a CA, and may not sign (RFC 5280 section 4.2.1.9)"
+                .to_owned()
+        }
+        Ok(_) => return Ok(()),
+    };
+    let message = format!("`{}` has no CA that can be used: {why}", directory.display());
+    Err(Failure::new("invalid_ca", message))
+}
+
+/// Whether the first certificate of a PEM text is a CA's.
+fn is_authority(pem: &[u8]) -> bool {
+    let first = certificates(pem).ok().and_then(|all| all.into_iter().next());
+    first.and_then(|der| Certificate::parse(&der).ok()).is_some_and(|read| read.is_ca)
 }
 
 fn failed(error: &rcgen::Error) -> Failure {

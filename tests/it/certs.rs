@@ -115,6 +115,18 @@ fn nothing_is_overwritten_unless_it_is_said() {
     holds(&shown, &["for 24 hours", "tls/ca.pem: its roots"]);
     good(at, &["certs", "new", "--out", "tls", "--force", "web"]);
     assert_ne!(read("ca.pem"), before.0);
+    let mixed = |ca: &str, key: &str, why: &str| {
+        let mixed = at.join("mixed");
+        std::fs::create_dir_all(&mixed).unwrap();
+        std::fs::write(mixed.join("ca.pem"), ca).unwrap();
+        std::fs::write(mixed.join("ca-key.pem"), key).unwrap();
+        let made = ["certs", "new", "--out", "new", "--ca", "mixed", "a"];
+        bad(at, &made, "invalid_ca", why);
+        assert!(!at.join("new").exists());
+    };
+    // The CA before, with the key of this one; and one that is none.
+    mixed(&before.0, &read("ca-key.pem"), "does not lead to");
+    mixed(&read("web.pem"), &read("web-key.pem"), "no certificate of a CA");
     bad(
         at,
         &["certs", "new", "--out", "other", "--ca", "nowhere", "a"],
@@ -133,6 +145,10 @@ fn names_that_can_not_be_are_refused_before_anything_is_written() {
     refused("Web", "invalid_name", "a-z");
     refused("../web", "invalid_name", "a-z");
     refused("ca", "duplicate_name", "`ca` is taken");
+    for names in [["web", "web-key"], ["web-key", "web"], ["web", "web"]] {
+        let arguments = ["certs", "new", "--out", "tls", names[0], names[1]];
+        bad(at, &arguments, "duplicate_name", &format!("`{}` is taken", names[1]));
+    }
     refused("web=spiffe://other.org/web", "invalid_spiffe_id", "another trust domain");
     refused("web=spiffe://example.org", "invalid_spiffe_id", "no workload in it");
     refused("web=https://example.org/web", "invalid_spiffe_id", "https://example.org/web");
