@@ -25,6 +25,11 @@ pub enum CertificateError {
         "no private key in it: it must have one in PEM (PKCS #8, PKCS #1 or SEC 1), not encrypted"
     )]
     NoPrivateKey,
+    /// The private key is encrypted (RFC 5958, or by OpenSSL's older form).
+    #[error(
+        "the private key is encrypted, and nobody can be asked for its password: decrypt it (`openssl pkey -in KEY -out NEW`), and let only its owner read it"
+    )]
+    EncryptedKey,
     /// There is no list of revoked certificates.
     #[error("no list of revoked certificates in it: it must have `-----BEGIN X509 CRL-----` (PEM)")]
     NoRevocationList,

@@ -3,6 +3,7 @@
 //! It judges nothing but SPIFFE's rules for certificates (X.509-SVID), and never shows a byte of a key.
 
 use super::life::{long, when};
+use super::material::{broken, is_encrypted};
 use super::verify::leads_to;
 use super::{Certificate, CertificateError, certificate, crypto};
 use crate::source::read::read_bytes;
@@ -54,7 +55,10 @@ pub struct Fitting {
 pub fn inspect(bytes: &[u8], now: WallTime) -> Result<Vec<Inspected>, CertificateError> {
     let mut found = Vec::new();
     for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(bytes) {
-        let (kind, der) = section.map_err(|error| super::material::broken(&error))?;
+        let (kind, der) = section.map_err(|error| match is_encrypted(bytes) {
+            true => CertificateError::EncryptedKey,
+            false => broken(&error),
+        })?;
         found.push(section_of(kind, &der, now));
     }
     if !found.is_empty() {
@@ -64,6 +68,7 @@ pub fn inspect(bytes: &[u8], now: WallTime) -> Result<Vec<Inspected>, Certificat
         Ok(_) => Ok(vec![of_certificate(bytes, now)]),
         Err(_) => match CertificateRevocationList::from_der(bytes) {
             Ok((_, list)) => Ok(vec![of_list(&list, now)]),
+            Err(_) if is_encrypted(bytes) => Err(CertificateError::EncryptedKey),
             Err(_) => Err(CertificateError::NoCertificate),
         },
     }

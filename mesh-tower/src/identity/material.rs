@@ -210,9 +210,10 @@ pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Certific
 /// The first private key of a PEM text.
 ///
 /// # Errors
-/// [`CertificateError::BrokenPem`], [`CertificateError::NoPrivateKey`].
+/// [`CertificateError::BrokenPem`], [`CertificateError::EncryptedKey`], [`CertificateError::NoPrivateKey`].
 pub fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, CertificateError> {
     PrivateKeyDer::from_pem_slice(pem).map_err(|error| match error {
+        _ if is_encrypted(pem) => CertificateError::EncryptedKey,
         pem::Error::NoItemsFound => CertificateError::NoPrivateKey,
         error => broken(&error),
     })
@@ -228,6 +229,12 @@ pub fn revocation_lists(
     let found: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(pem).collect();
     let found = found.map_err(|error| broken(&error))?;
     if found.is_empty() { Err(CertificateError::NoRevocationList) } else { Ok(found) }
+}
+
+/// Whether a PEM text has an encrypted private key (RFC 7468 section 11; RFC 1421 section 4.6.1.1 as OpenSSL writes it).
+pub(super) fn is_encrypted(pem: &[u8]) -> bool {
+    let has = |text: &[u8]| pem.windows(text.len()).any(|part| part == text);
+    has(b"-----BEGIN ENCRYPTED PRIVATE KEY-----") || has(b"Proc-Type: 4,ENCRYPTED")
 }
 
 /// Only the kind of the mistake: a line of the text might be a part of a key.

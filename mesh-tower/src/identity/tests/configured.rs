@@ -1,7 +1,7 @@
 //! What a configuration calls `identity`: followed as it changes, and examined before it is used.
 
 use super::super::credentials::{Credentials, Given};
-use super::super::{FixedIdentity, Identities, examine};
+use super::super::{CertificateError, FixedIdentity, Identities, examine, inspect, private_key};
 use super::ca::{Ca, OURS, Odd, Pair};
 use super::sources::until;
 use crate::clock;
@@ -122,6 +122,18 @@ fn check(config: &IdentityConfig, expected: &[(IdentityPart, IdentityTroubleKind
     for ((part, kind, message), (wanted, of, text)) in found.iter().zip(expected) {
         assert_eq!((part, kind), (wanted, of), "{message}");
         assert!(message.contains(text), "{message}");
+    }
+}
+
+#[test]
+fn encrypted_keys_are_told_as_such() {
+    let pkcs8 =
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    let older = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n";
+    for key in [pkcs8, older] {
+        let encrypted = Err(CertificateError::EncryptedKey);
+        assert_eq!(private_key(key.as_bytes()).map(drop), encrypted);
+        assert_eq!(inspect(key.as_bytes(), clock::wall()).map(drop), encrypted);
     }
 }
 
