@@ -13,6 +13,7 @@ use super::{code, reader::Reader};
 use crate::model::matcher::StringPattern;
 use crate::model::tls::{TlsIdentity, TlsRoots, UpstreamTls};
 use crate::model::{IdentityConfig, SanKind, SanMatcher, StringMatcher, TlsPolicy};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 const SAN: Kind = Kind::OneOrMany(&STRING_MATCHER);
@@ -110,6 +111,9 @@ fn custom(reader: &mut Reader<'_>, node: &Node, kind: &'static Kind) -> Option<U
         names.iter().for_each(|name| check_exact(reader, node, name));
     }
     fields.set_some(reader, "sni", &mut tls.sni);
+    if let (Some((node, _)), Some(name)) = (fields.value("sni"), &tls.sni) {
+        check_sni(reader, node, name);
+    }
     // What is written counts, and the endpoint's hostname where nothing is.
     tls.auto_host_sni = tls.sni.is_none();
     let roots = fields.value("roots").map(|(node, _)| roots(reader, node));
@@ -148,6 +152,21 @@ fn check_exact(reader: &mut Reader<'_>, node: &Node, name: &StringMatcher) {
             .to_owned(),
     };
     reader.report.add(code::INVALID_SPIFFE_ID, node.span, message).suggest(suggestion);
+}
+
+/// Reports an SNI that is no DNS name (RFC 6066 section 3): no peer proves another, and so no call would succeed.
+fn check_sni(reader: &mut Reader<'_>, node: &Node, name: &str) {
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let is_label = |label: &str| (1..64).contains(&label.len()) && label.bytes().all(is_letter);
+    let is_name = name.len() < 254 && name.split('.').all(is_label);
+    if is_name && name.parse::<IpAddr>().is_err() {
+        return;
+    }
+    let message = format!("`{}` is no DNS name, and nothing else is sent as SNI", shorten(name));
+    reader
+        .report
+        .add(code::INVALID_ADDRESS, node.span, message)
+        .suggest("write a host without port and `*`; who may answer beside is said by `san`");
 }
 
 /// Reports what needs an identity, and has none.

@@ -314,6 +314,12 @@ fn each_mistake_has_a_way_out() {
 
 #[test]
 fn each_mistake_about_an_identity_has_a_way_out() {
+    for sni in ["*", "a b", "a:1", "127.0.0.1", "a..b", "a."] {
+        let text = format!(
+            "clusters: {{ a: {{ dns: \"a:1\", tls: {{ roots: system, sni: '{sni}' }} }} }}"
+        );
+        wrong(&text, &[("invalid_address", "is no DNS name")]);
+    }
     wrong(
         "clusters: { a: { dns: \"a:1\", tls: { roots: system, san: \"spiffe://a/*\" } } }",
         &[("invalid_spiffe_id", "write `{ prefix: ")],
