@@ -4,6 +4,7 @@ use super::answer::Answer;
 use super::asked::Asked;
 use super::origin::Origin;
 use super::page;
+use super::page::clusters::Plain;
 use super::service::Admin;
 use http::{Method, StatusCode};
 
@@ -104,7 +105,10 @@ pub(super) fn answer(admin: &Admin, asked: &Asked, origin: Origin) -> Answer {
     {
         return Answer::refused(StatusCode::FORBIDDEN, why);
     }
-    answers(admin, asked).unwrap_or_else(|why| Answer::refused(StatusCode::BAD_REQUEST, why))
+    answers(admin, asked).unwrap_or_else(|why| {
+        // What was asked may be in it.
+        Answer::refused(StatusCode::BAD_REQUEST, Plain(&why).to_string())
+    })
 }
 
 /// The pages, a line each.

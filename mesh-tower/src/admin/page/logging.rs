@@ -1,5 +1,6 @@
 //! `/logging`: the filter of the program's log.
 
+use super::clusters::Plain;
 use crate::admin::answer::Answer;
 use crate::admin::asked::Asked;
 use crate::admin::options::Logging;
@@ -30,7 +31,7 @@ pub(in crate::admin) fn change(admin: &Admin, asked: &Asked) -> Answered {
 }
 
 fn shown(logging: &Logging) -> Answer {
-    Answer::text(format!("{}\n", (logging.get)()))
+    Answer::text(format!("{}\n", Plain(&(logging.get)())))
 }
 
 fn absent() -> Answer {

@@ -89,6 +89,14 @@ async fn draining_and_another_filter_are_taken_from_this_host() {
     let refused = post("/logging?level=nonsense", "").await;
     assert!(refused.starts_with("HTTP/1.1 400 ") && refused.contains("no such level"), "{refused}");
     assert!(post("/logging", "").await.starts_with("HTTP/1.1 400 "));
+    // What was asked comes back in one line, and drives no terminal.
+    let odd = post("/logging?level=%1b%5b31m%0aready", "").await;
+    assert!(odd.ends_with("\r\n\r\n\\u{1b}[31m\\nready\n"), "{odd:?}");
+    let odd = get(&server, "/explain?url=http://a/&method=%1b%0aready").await;
+    assert!(
+        odd.ends_with("\r\n\r\n`\\u{1b}\\nready` is no method: invalid HTTP method\n"),
+        "{odd:?}"
+    );
     // A page in a browser may send this without being asked.
     let forged = post("/drain", "origin: http://evil.example\r\n").await;
     assert!(forged.starts_with("HTTP/1.1 403 "), "{forged}");

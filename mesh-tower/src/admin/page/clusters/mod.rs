@@ -14,7 +14,7 @@ mod text;
 
 pub(super) use detail::cluster as detailed;
 pub(super) use envoy::address;
-pub(super) use text::Plain;
+pub(in crate::admin) use text::Plain;
 
 use crate::admin::answer::Answer;
 use crate::admin::asked::{Asked, Format};

@@ -69,7 +69,7 @@ impl fmt::Display for Flags<'_> {
 }
 
 /// A text of others in a line of ours.
-pub(in crate::admin::page) struct Plain<'a>(pub(in crate::admin::page) &'a str);
+pub(in crate::admin) struct Plain<'a>(pub(in crate::admin) &'a str);
 
 impl fmt::Display for Plain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
