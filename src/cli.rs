@@ -7,7 +7,7 @@
 
 #[cfg(unix)]
 use crate::proxy;
-use crate::{ads, call, certs, check, explain, iptables, schema, shell, test};
+use crate::{ads, call, certs, check, explain, iptables, output, schema, shell, test};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::fmt;
 use std::process::ExitCode;
@@ -99,7 +99,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Schema(arguments) => schema::run(&arguments),
     };
     result.unwrap_or_else(|failure| {
-        eprintln!("{failure}");
+        output::complain(&format!("{failure}\n"));
         ExitCode::from(2)
     })
 }

@@ -30,6 +30,11 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// Says something on standard error. Where nobody can hear it, the exit status tells.
+pub(crate) fn complain(text: &str) {
+    let _unheard = io::stderr().lock().write_all(text.as_bytes());
+}
+
 /// Colours where someone looks, unless <https://no-color.org> is followed.
 pub(crate) fn colour(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
@@ -63,8 +68,7 @@ pub(crate) fn in_force(configuration: Configuration) -> Result<Arc<Snapshot<()>>
         return snapshot(update).map_err(|error| Failure::new("not_applied", error.to_string()));
     }
     diagnostics.retain(|diagnostic| diagnostic.severity == Severity::Error);
-    let errors = io::stderr();
-    let text = diagnostics::human(&sources, &diagnostics, colour(&errors));
-    errors.lock().write_all(text.as_bytes())?;
+    let text = diagnostics::human(&sources, &diagnostics, colour(&io::stderr()));
+    complain(&text);
     Err(Failure::new("wrong_configuration", "the configuration has errors"))
 }

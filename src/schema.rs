@@ -1,7 +1,7 @@
 //! `mesh schema`: the JSON Schema of mesh.yaml, or its reference for people.
 
 use crate::cli::Failure;
-use std::io::Write;
+use crate::output;
 use std::process::ExitCode;
 
 /// Arguments of `mesh schema`.
@@ -24,13 +24,10 @@ enum Form {
 
 /// Prints the schema.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let mut output = std::io::stdout().lock();
-    match arguments.format {
-        Form::Markdown => write!(output, "{}", mesh_core::config::reference())?,
-        Form::Json if arguments.compact => {
-            writeln!(output, "{}", mesh_core::config::json_schema())?
-        }
-        Form::Json => writeln!(output, "{:#}", mesh_core::config::json_schema())?,
-    }
+    output::print(&match arguments.format {
+        Form::Markdown => mesh_core::config::reference(),
+        Form::Json if arguments.compact => format!("{}\n", mesh_core::config::json_schema()),
+        Form::Json => format!("{:#}\n", mesh_core::config::json_schema()),
+    })?;
     Ok(ExitCode::SUCCESS)
 }

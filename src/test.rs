@@ -7,7 +7,6 @@ use crate::output::{self, Format};
 use mesh_core::Json;
 use mesh_core::config::{Bounds, Suite, TestResult};
 use serde_json::{Value, json};
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -58,12 +57,9 @@ fn test(file: &PathBuf) -> Result<Outcome, Failure> {
 }
 
 fn wrong(sources: &[Source], found: &[mesh_core::config::Diagnostic]) -> Failure {
-    let errors = std::io::stderr();
-    let text = diagnostics::human(sources, found, output::colour(&errors));
-    match errors.lock().write_all(text.as_bytes()) {
-        Ok(()) => Failure::new("wrong_tests", "the file of tests has errors"),
-        Err(error) => error.into(),
-    }
+    let text = diagnostics::human(sources, found, output::colour(&std::io::stderr()));
+    output::complain(&text);
+    Failure::new("wrong_tests", "the file of tests has errors")
 }
 
 fn failures(outcomes: &[Outcome]) -> usize {

@@ -23,7 +23,6 @@ use http::{Method, StatusCode};
 use mesh_tower::source::EnvironmentError;
 use mesh_tower::{BuildError, Mesh};
 use question::Question;
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -115,7 +114,7 @@ async fn call(arguments: &Arguments, question: &Question) -> Result<ExitCode, Fa
                 }
                 None => {}
             }
-            std::io::stderr().lock().write_all(text.as_bytes())?;
+            output::complain(&text);
         }
         Format::Json => {
             let mut told = json::object(&came, kept.as_ref(), arguments.include, certs::now());

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 fn json(arguments: &[&str], exit: i32) -> Value {
     let output = Command::new(env!("CARGO_BIN_EXE_mesh"))
@@ -39,4 +39,34 @@ fn results_are_one_array() {
     assert_eq!(difference["code"], "unexpected");
     assert_eq!(results[2]["passed"], true);
     assert_eq!(results[2]["explained"]["reply"]["status"], 308);
+}
+
+/// Nobody hears why, and the status says so all the same.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_stream_that_can_not_be_written_is_no_panic() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli");
+    let mesh = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mesh"));
+        command.args(arguments).current_dir(&directory).stdin(Stdio::null());
+        command
+    };
+    for arguments in [
+        &["check", "nowhere.yaml"][..],
+        &["explain", "nothing_like_that"],
+        &["explain", "--config", "wrong.yaml", "http://a/"],
+        &["test", "wrong.yaml"],
+        &["call", "http://127.0.0.1:1/", "--timeout", "1s"],
+    ] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let heard = mesh(arguments).stderr(Stdio::null()).stdout(Stdio::null()).status().unwrap();
+        let unheard = mesh(arguments).stderr(full).stdout(Stdio::null()).status().unwrap();
+        assert!(matches!(heard.code(), Some(1 | 2)), "{arguments:?}: {heard}");
+        assert_eq!(unheard, heard, "{arguments:?}");
+    }
+    for arguments in [&["schema"][..], &["schema", "--compact"], &["schema", "--format=markdown"]] {
+        let mut child = mesh(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        assert!(child.wait().unwrap().success(), "{arguments:?}");
+    }
 }
