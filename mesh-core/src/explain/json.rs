@@ -51,6 +51,7 @@ impl Meaning {
             CodeKind::Reason(_) => "reason",
             CodeKind::RetryStop(_) => "retry_stop",
             CodeKind::Event => "event",
+            CodeKind::Refusal => "refusal",
             CodeKind::Check { refuses: true } => "error",
             CodeKind::Check { refuses: false } => "warning",
         };

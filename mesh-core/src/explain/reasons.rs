@@ -9,6 +9,7 @@
 
 mod events;
 mod flags;
+mod refusals;
 mod stops;
 mod table;
 
@@ -19,6 +20,7 @@ mod tests;
 pub use super::json::to_json;
 pub use events::events;
 pub use flags::flags;
+pub use refusals::refusals;
 pub use stops::retry_stops;
 pub use table::reasons;
 
@@ -55,6 +57,8 @@ pub enum CodeKind {
     RetryStop(RetryStop),
     /// Something that happened to a cluster or endpoint.
     Event,
+    /// Why a server refused a request.
+    Refusal,
     /// Something wrong with a file: true for an error, false for a warning.
     Check {
         /// Whether the file is refused for it.
@@ -63,7 +67,7 @@ pub enum CodeKind {
 }
 
 /// Everything that `code` may mean: a flag in either spelling (letters of any case), a reason, what
-/// stops a retry, an event, or a diagnostic. Empty: it is no code.
+/// stops a retry, an event, a refusal of a server, or a diagnostic. Empty: it is no code.
 #[must_use]
 pub fn find(code: &str) -> Vec<Meaning> {
     let matches = |meaning: &Meaning| match &meaning.kind {
@@ -83,9 +87,11 @@ pub fn closest(text: &str) -> Option<&'static str> {
     near.min_by_key(|(distance, _)| *distance).map(|(_, code)| code)
 }
 
-/// Every code with its meaning: flags, reasons, what stops retries, events, then those of diagnostics.
+/// Every code with its meaning: flags, reasons, what stops retries, events, refusals of servers, then those of
+/// diagnostics.
 pub fn all() -> impl Iterator<Item = Meaning> {
-    flags().chain(reasons()).chain(retry_stops()).chain(events()).chain(checks())
+    let told = flags().chain(reasons()).chain(retry_stops()).chain(events());
+    told.chain(refusals()).chain(checks())
 }
 
 #[cfg(feature = "config")]
@@ -115,6 +121,7 @@ impl fmt::Display for Meaning {
             CodeKind::Reason(_) => writeln!(f, "{}, why a call failed", self.code)?,
             CodeKind::RetryStop(_) => writeln!(f, "{}, why a retry was not made", self.code)?,
             CodeKind::Event => writeln!(f, "{}, an event", self.code)?,
+            CodeKind::Refusal => writeln!(f, "{}, why a server refused a request", self.code)?,
             CodeKind::Check { refuses: true } => writeln!(f, "{}, an error in a file", self.code)?,
             CodeKind::Check { refuses: false } => {
                 writeln!(f, "{}, a warning about a file", self.code)?
@@ -147,7 +154,7 @@ impl fmt::Display for Meaning {
                 Some(flag) => writeln!(f, "adds      flag {flag} to the answer's own"),
                 None => Ok(()),
             },
-            CodeKind::Event | CodeKind::Check { .. } => Ok(()),
+            CodeKind::Event | CodeKind::Refusal | CodeKind::Check { .. } => Ok(()),
         }
     }
 }

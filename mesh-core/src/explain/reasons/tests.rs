@@ -4,11 +4,14 @@ use super::*;
 use crate::call::RetryRefused;
 use crate::egress::EgressRefusal;
 use crate::event::{Event, Evidence, OutlierKind, Panic, Unejection, Verdict};
+use crate::inbound::path::PathRefused;
+use crate::inbound::{HostRefused, Refusal};
 use crate::model::outlier_detection::CapRule;
 use crate::model::{Address, RoutingPriority};
 use crate::outcome::{
     ConnectFailure, Failure, NoEndpoint, Overflow, Processed, ProtocolFailure, ResetReason,
 };
+use crate::router::RouteError;
 use std::time::Duration;
 
 const CONNECT: [ConnectFailure; 19] = [
@@ -210,6 +213,63 @@ fn every_reason_has_one_entry() {
         assert_eq!(reasons().filter(|meaning| meaning.code == *code).count(), 1, "{code}");
     }
     assert_eq!(reasons().count(), codes.len(), "an entry that is no reason");
+}
+
+/// The match has no wildcard: a new variant does not compile without a look at this list.
+fn is_explained(refusal: &Refusal) -> bool {
+    match refusal {
+        // Calls have them, too.
+        Refusal::DeadlineExceeded
+        | Refusal::Route(RouteError::NoVirtualHost | RouteError::NoRoute) => {
+            reasons().any(|meaning| meaning.code == refusal.code())
+        }
+        Refusal::NoConnection
+        | Refusal::OtherListener(_)
+        | Refusal::NoListener
+        | Refusal::ChainGone
+        | Refusal::ConnectionOver
+        | Refusal::NotHttp
+        | Refusal::Host(_)
+        | Refusal::Path(_)
+        | Refusal::HeadTooLarge { .. }
+        | Refusal::TooManyHeaders { .. }
+        | Refusal::BodyTooLarge { .. }
+        | Refusal::BodyBroken
+        | Refusal::Timeout
+        | Refusal::ContentType
+        | Refusal::Route(_)
+        | Refusal::Overloaded => {
+            refusals().filter(|meaning| meaning.code == refusal.code()).count() == 1
+        }
+    }
+}
+
+#[test]
+fn every_refusal_of_a_server_has_one_entry() {
+    let all = [
+        Refusal::NoConnection,
+        Refusal::OtherListener("a".into()),
+        Refusal::NoListener,
+        Refusal::ChainGone,
+        Refusal::ConnectionOver,
+        Refusal::NotHttp,
+        Refusal::Host(HostRefused::Missing),
+        Refusal::Path(PathRefused::Null),
+        Refusal::HeadTooLarge { found: 1, limit: 0 },
+        Refusal::TooManyHeaders { found: 1, limit: 0 },
+        Refusal::BodyTooLarge { limit: 0 },
+        Refusal::BodyBroken,
+        Refusal::Timeout,
+        Refusal::ContentType,
+        Refusal::Route(RouteError::NoVirtualHost),
+        Refusal::Route(RouteError::NoRoute),
+        Refusal::Route(RouteError::UnknownCluster),
+        Refusal::DeadlineExceeded,
+        Refusal::Overloaded,
+    ];
+    for refusal in &all {
+        assert!(is_explained(refusal), "{refusal:?}");
+    }
 }
 
 #[test]
