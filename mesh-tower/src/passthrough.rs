@@ -1,6 +1,7 @@
 //! Calls that pass by every policy: `mode: observe`, and `unknown_hosts: passthrough`.
 //!
-//! They go where their URI points, over connections of our own, one pool per host and port. Their number
+//! They go where their URI points, over connections of our own, one pool per host and port; where it says `https`, to
+//! whoever proves that name by roots that the system trusts (RFC 9110 section 4.3.4). The number of pools
 //! is bounded, because they are the caller's to choose; what no call uses makes room. This is the one path
 //! that takes a lock: it looks a host up, which a mesh call never does.
 
@@ -14,10 +15,13 @@ use crate::net::Shared;
 use crate::observe::events::{CloseReason, Security};
 use crate::observe::registry::Registry;
 use crate::proxy::Captured;
+#[cfg(feature = "tls")]
+use crate::tls::client::ClientTls;
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Uri};
 use mesh_core::egress::{CompiledEgress, EgressVerdict};
+use mesh_core::model::tls::UpstreamTls;
 use mesh_core::model::{Address, ConnectionOptions, RoutingPriority, TlsPolicy};
 use mesh_core::outcome::{ConnectFailure, Failure, Overflow, ProtocolFailure};
 use mesh_core::update::UnknownHosts;
@@ -25,7 +29,7 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -112,9 +116,12 @@ impl Passthrough {
         let Some(authority) = captured.as_ref().or_else(|| uri.authority()) else {
             return Err(Failure::Protocol(ProtocolFailure::InvalidRequest));
         };
-        if uri.scheme_str().is_some_and(|scheme| scheme != "http") {
-            return Err(Failure::Connect(ConnectFailure::TlsUnavailable));
-        }
+        let secured = match uri.scheme_str() {
+            None | Some("http") => false,
+            Some("https") if cfg!(feature = "tls") => true,
+            Some("https") => return Err(Failure::Connect(ConnectFailure::TlsUnavailable)),
+            Some(_) => return Err(Failure::Protocol(ProtocolFailure::InvalidRequest)),
+        };
         let mut origins = self.origins.lock();
         if !Arc::ptr_eq(&origins.egress, egress) {
             origins.egress = Arc::clone(egress);
@@ -123,8 +130,8 @@ impl Passthrough {
             }
         }
         let origins = &mut origins.pools;
-        let port = authority.port_u16().unwrap_or(80);
-        let key = key(authority.host(), port);
+        let port = authority.port_u16().unwrap_or(if secured { 443 } else { 80 });
+        let key = key(authority.host(), port, secured);
         if let Some(origin) = origins.get(key.as_str()) {
             return Ok(Arc::clone(origin));
         }
@@ -136,17 +143,17 @@ impl Passthrough {
             return Err(Failure::Overflow(Overflow::Connections));
         }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-        let origin = Arc::new(self.make((authority, host), egress));
+        let origin = Arc::new(self.make((authority, host, port), secured, egress));
         origins.insert(key.into_boxed_str(), Arc::clone(&origin));
         Ok(origin)
     }
 
     fn make(
         &self,
-        (authority, host): (&Authority, &str),
+        (authority, host, port): (&Authority, &str, u16),
+        secured: bool,
         egress: &Arc<CompiledEgress>,
     ) -> OriginPool {
-        let port = authority.port_u16().unwrap_or(80);
         let options = ConnectionOptions::default();
         let dial = NameConnector {
             authority: authority.as_str().into(),
@@ -158,21 +165,32 @@ impl Passthrough {
             egress: Arc::clone(egress),
             registry: Arc::clone(&self.shared.registry),
         };
+        let tls = if secured { TlsPolicy::On(Arc::new(proves(host))) } else { TlsPolicy::Off };
+        #[cfg(feature = "tls")]
+        let secure = match &tls {
+            TlsPolicy::On(policy) if !self.shared.dial.secures() => Some(Arc::new(ClientTls::new(
+                Arc::clone(policy),
+                Arc::clone(&self.shared.secrets),
+                self.shared.credentials.clone(),
+            ))),
+            _ => None,
+        };
         let settings = PoolSettings {
-            speaks: Speaks::AsCall,
+            speaks: if secured { Speaks::AsAgreed } else { Speaks::AsCall },
             options,
             max_connections_per_endpoint: None,
             proxy_protocol: None,
-            tls: TlsPolicy::Off,
+            tls,
             #[cfg(feature = "tls")]
-            secure: None,
+            secure,
             secrets: Arc::default(),
             dial: Arc::new(dial),
             runtime: self.shared.runtime.clone(),
             limits: Arc::new(Unlimited),
         };
-        // The connector resolves the name itself; the address is only a place-holder.
-        let address = Address::Socket(SocketAddr::from(([0, 0, 0, 0], port)));
+        // The connector resolves names itself: of one, the address is only a place-holder.
+        let ip = host.parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let address = Address::Socket(SocketAddr::new(ip, port));
         OriginPool { pool: EndpointPool::new(address), settings: Arc::new(settings) }
     }
 }
@@ -187,10 +205,19 @@ impl OriginPool {
 
 /// A host and its port, however they are written: names have no case (RFC 3986 section 3.2.2), and who asks
 /// makes no difference to where they lead.
-fn key(host: &str, port: u16) -> String {
-    let mut key = format!("{host}:{port}");
+fn key(host: &str, port: u16, secured: bool) -> String {
+    let tls = if secured { " by TLS" } else { "" };
+    let mut key = format!("{host}:{port}{tls}");
     key.make_ascii_lowercase();
     key
+}
+
+/// What whoever answers for a host must prove: its name, or without one its address.
+fn proves(host: &str) -> UpstreamTls {
+    let mut tls = UpstreamTls::default();
+    tls.sni = host.parse::<IpAddr>().is_err().then(|| host.trim_end_matches('.').into());
+    tls.auto_host_sni = false;
+    tls
 }
 
 /// Where a captured request goes that no rule of `egress` holds back: where its connection was meant to go (Envoy:
@@ -257,6 +284,10 @@ impl NameConnector {
 }
 
 impl Connect for NameConnector {
+    fn secures(&self) -> bool {
+        self.dial.secures()
+    }
+
     fn connect<'a>(&'a self, _: &'a Address) -> Connecting<'a> {
         Box::pin(async move {
             let addresses = match self.name.parse::<IpAddr>() {

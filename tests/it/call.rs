@@ -8,24 +8,35 @@ use futures_util::stream;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::Frame;
 use http_body_util::StreamBody;
+use mesh_core::model::tls::DownstreamTls;
+use mesh_core::model::{FilterChain, HttpConnectionManager, Listener};
+use mesh_core::update::ConfigUpdate;
 use mesh_tower::Mesh;
+use mesh_tower::identity::{FixedIdentity, Material};
 use serde_json::Value;
 use std::convert::Infallible;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 /// What `mesh call` prints in a directory, of no configuration but its file.
 fn run(at: &Path, input: &[u8], arguments: &[&str]) -> Output {
+    run_with(at, input, arguments, None)
+}
+
+/// The same, with one variable of the environment.
+fn run_with(at: &Path, input: &[u8], arguments: &[&str], variable: Option<(&str, &str)>) -> Output {
     let mut command = Command::new("timeout");
     command.arg(PATIENCE.as_secs().to_string()).arg(env!("CARGO_BIN_EXE_mesh")).arg("call");
     command.args(arguments).current_dir(at);
     for name in ["MESH_CONFIG", "GRPC_XDS_BOOTSTRAP", "GRPC_XDS_BOOTSTRAP_CONFIG", "RUST_LOG"] {
         command.env_remove(name);
     }
+    command.envs(variable);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(input).unwrap();
@@ -434,4 +445,75 @@ fn answer_all(mut stream: TcpStream, status: &str) -> std::io::Result<()> {
         line.clear();
     }
     Ok(())
+}
+
+/// A server for `localhost` that asks nobody for a certificate, on a thread that ends with the test.
+fn public(directory: &Path) -> SocketAddr {
+    let made = Command::new(env!("CARGO_BIN_EXE_mesh"))
+        .args(["certs", "new", "--out", "tls", "localhost"])
+        .current_dir(directory)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let read = |name: &str| std::fs::read(directory.join("tls").join(name)).unwrap();
+    let [chain, key, roots] = ["localhost.pem", "localhost-key.pem", "ca.pem"].map(read);
+    let (identity, updates) =
+        FixedIdentity::new(Some(Material::from_pem(&chain, &key, &roots).unwrap()));
+    let mut tls = DownstreamTls::mutual();
+    tls.require_client_certificate = false;
+    let mut chain =
+        FilterChain::new("public", Some(Arc::new(HttpConnectionManager::serving(Vec::new()))));
+    chain.tls = Some(Arc::new(tls));
+    let mut listener = Listener::new("web");
+    listener.filter_chains.push(Arc::new(chain));
+    let mut update = ConfigUpdate::in_code();
+    update.listeners.insert("web".into(), Arc::new(listener));
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let address = socket.local_addr().unwrap();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mesh = Mesh::builder().identity(identity).config(update).build().unwrap();
+            let socket = tokio::net::TcpListener::from_std(socket).unwrap();
+            let app = Router::new().fallback(|| async { "public" });
+            mesh.server("web").serve(socket, app).await.unwrap();
+            drop(updates);
+        });
+    });
+    address
+}
+
+#[test]
+fn https_without_a_configuration_wants_the_name_by_roots_of_the_system() {
+    let directory = tempfile::tempdir().unwrap();
+    let port = public(directory.path()).port();
+    let files: [&[&str]; 3] = [&[], &["--config", "observe.yaml"], &["--config", "egress.yaml"]];
+    let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
+    write("observe.yaml", "version: 1\nunknown_hosts: passthrough\n");
+    write(
+        "egress.yaml",
+        &format!("version: 1\negress: {{ allow: [\"localhost:{port}\", 127.0.0.1] }}\n"),
+    );
+    for file in files {
+        let asked = |roots: Option<&str>, url: &str| {
+            let arguments = [file, &[url]].concat();
+            run_with(directory.path(), b"", &arguments, roots.map(|roots| ("SSL_CERT_FILE", roots)))
+        };
+        let url = format!("https://localhost:{port}/");
+        let good = asked(Some("tls/ca.pem"), &url);
+        assert!(good.status.success() && good.stdout == b"public", "{file:?}: {good:?}");
+        for (roots, url, why) in [
+            // Nobody whom this trusts has signed.
+            (Some("tls/localhost.pem"), &url, "connect_tls_untrusted"),
+            (Some("tls/ca.pem"), &format!("https://127.0.0.1:{port}/"), "connect_tls_name"),
+        ] {
+            let refused = asked(roots, url);
+            let told = String::from_utf8(refused.stderr).unwrap();
+            assert!(
+                refused.status.code() == Some(1) && told.contains(why),
+                "{file:?} {url}: {told}"
+            );
+        }
+    }
 }

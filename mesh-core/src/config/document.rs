@@ -59,7 +59,7 @@ static DOCUMENT: Shape = Shape::new(
         key(
             "unknown_hosts",
             Kind::Word(&words(&UNKNOWN_HOSTS)),
-            "What becomes of authorities without a virtual host and without a rule in `egress`: refuse; log: they pass and are told; passthrough. Default refuse.",
+            "What becomes of authorities without a virtual host and without a rule in `egress`: refuse; log: they pass and are told; passthrough. Of an `https` URL, whoever answers must prove its name by the system's roots. Default refuse.",
         ),
         key("egress", EGRESS_KIND, "Where calls may go that no virtual host serves."),
         key(

@@ -82,11 +82,16 @@ async fn failures_are_typed_and_counted() {
     let request = |uri: String| Request::get(uri).body(MeshBody::empty()).unwrap();
     let error = call(&mesh, request(format!("http://{free}/"))).await.unwrap_err();
     assert_eq!(error.code(), "connect_refused");
-    let error = call(&mesh, request("https://secret.test/".to_owned())).await.unwrap_err();
-    assert_eq!(error.code(), "connect_tls_unavailable", "never in the clear");
+    let server = Server::start(|_| async { panic!("a request came in the clear") }).await;
+    let error = call(&mesh, request(format!("https://{}/", server.address))).await.unwrap_err();
+    let expected =
+        if cfg!(feature = "tls") { "connect_tls_protocol" } else { "connect_tls_unavailable" };
+    assert_eq!(error.code(), expected);
+    let error = call(&mesh, request("ftp://secret.test/".to_owned())).await.unwrap_err();
+    assert_eq!(error.code(), "invalid_request");
     let error = call(&mesh, request("/no/authority".to_owned())).await.unwrap_err();
     assert_eq!((error.code(), error.http_status().as_u16()), ("invalid_request", 400));
-    assert_eq!(flags(&mesh), "DPE:1 UF:2");
+    assert_eq!(flags(&mesh), "DPE:2 UF:2");
 }
 
 #[tokio::test]
