@@ -346,8 +346,7 @@ impl MeshServer {
         let seen = Arc::new(Seen::default());
         let service = self.0.layer.load().layer(service);
         let tunnels = connection.tunnels.clone();
-        let http = connection.chain.http();
-        let of = http.map(|http| (http.model().limits, http.model().timeouts));
+        let of = connection.chain.http().map(|http| (http.model().limits, http.model().timeouts));
         let (limits, timeouts) = of.unwrap_or_default();
         let mut service = PerConnection::new(service, Arc::clone(&connection), Arc::clone(&seen));
         service.identifies = forwards.is_some();
