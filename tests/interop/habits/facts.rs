@@ -65,7 +65,34 @@ fn usual(name: &str, value: &str) -> String {
         "x-envoy-expected-rq-timeout-ms" if value.parse::<u32>().is_ok_and(|ms| ms > 14_900) => {
             "15000"
         }
+        "grpc-timeout" => return about(value).unwrap_or_else(|| value.to_owned()),
         _ => value,
     };
     value.to_owned()
+}
+
+/// A time that is left, as what it was before some of it had passed: 4999m of 5000m.
+fn about(timeout: &str) -> Option<String> {
+    let (number, unit) = timeout.split_at_checked(timeout.len().checked_sub(1)?)?;
+    let number: u32 = number.parse().ok()?;
+    // Of 5 to 50 seconds, half a second to five.
+    let step = 5 * 10u32.pow(u32::try_from(timeout.len()).ok()?.checked_sub(3)?);
+    Some(format!("{}{unit}", number.div_ceil(step) * step))
+}
+
+#[test]
+fn habits_know_what_is_left_of_a_time() {
+    for (left, before) in [
+        ("5000m", "5000m"),
+        ("4999m", "5000m"),
+        ("14991m", "15000m"),
+        ("297843u", "300000u"),
+        ("300000u", "300000u"),
+        ("5S", "5S"),
+        ("", ""),
+        ("m", "m"),
+        ("9ä", "9ä"),
+    ] {
+        assert_eq!(usual("grpc-timeout", left), before);
+    }
 }
