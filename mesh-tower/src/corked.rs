@@ -43,11 +43,38 @@ struct Held<I> {
     is_unflushed: bool,
     /// The stream takes nothing of what is too large to be held; it wakes the task that writes it.
     is_stuck: bool,
+    failure: Failure,
+}
+
+/// What a write that fails means.
+#[derive(Debug)]
+enum Failure {
+    /// The end, for who makes frames.
+    Ends,
+    /// Nothing to who makes frames, and there was none yet.
+    Outlived,
+    /// There was this one.
+    Untold(io::Error),
+    /// [`Cork::poll_out`] has told it: nothing is written any more.
+    Told,
 }
 
 /// `io`, and who has to call [`Cork::poll_out`] after each turn.
 pub(crate) fn corked<I>(io: I) -> (Corked<I>, Cork<I>) {
-    let held = Held { io, bytes: Vec::new(), written: 0, is_unflushed: false, is_stuck: false };
+    with(io, Failure::Ends)
+}
+
+/// The same, but a write that fails is no end: whoever makes frames goes on reading, and what it writes is dropped.
+///
+/// A peer may have said something before it closed, as which calls it did not see, and that is still to be read when
+/// the next write fails. [`Cork::poll_out`] tells the error, once.
+pub(crate) fn corked_to_the_last_word<I>(io: I) -> (Corked<I>, Cork<I>) {
+    with(io, Failure::Outlived)
+}
+
+fn with<I>(io: I, failure: Failure) -> (Corked<I>, Cork<I>) {
+    let (is_unflushed, is_stuck) = (false, false);
+    let held = Held { io, bytes: Vec::new(), written: 0, is_unflushed, is_stuck, failure };
     let held = Arc::new(Mutex::new(held));
     (Corked(Arc::clone(&held)), Cork(held))
 }
@@ -59,11 +86,23 @@ impl<I: AsyncWrite + Unpin> Cork<I> {
     /// Those of the stream.
     pub(crate) fn poll_out(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut held = self.0.lock();
-        if held.is_stuck && held.is_empty() {
+        if !held.is_over() {
+            match held.poll_out(cx) {
+                Poll::Ready(Err(error)) => held.fails(error)?,
+                out => return out,
+            }
+        }
+        held.tell()
+    }
+}
+
+impl<I: AsyncWrite + Unpin> Held<I> {
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_stuck && self.is_empty() {
             // A flush, which most streams have no use for, would say that it is not.
             Poll::Pending
-        } else if held.is_unflushed || !held.is_empty() {
-            held.poll_flush(cx)
+        } else if self.is_unflushed || !self.is_empty() {
+            self.poll_flush(cx)
         } else {
             Poll::Ready(Ok(()))
         }
@@ -87,6 +126,29 @@ impl<I> Held<I> {
             self.bytes.reserve_exact(wanted - self.bytes.len());
         }
         self.bytes.extend_from_slice(bytes);
+    }
+
+    /// A write failed.
+    fn fails(&mut self, error: io::Error) -> io::Result<()> {
+        if let Failure::Ends = self.failure {
+            return Err(error);
+        }
+        self.failure = Failure::Untold(error);
+        (self.bytes, self.written, self.is_stuck) = (Vec::new(), 0, false);
+        Ok(())
+    }
+
+    /// What failed, once.
+    fn tell(&mut self) -> Poll<io::Result<()>> {
+        match std::mem::replace(&mut self.failure, Failure::Told) {
+            Failure::Untold(error) => Poll::Ready(Err(error)),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Nothing is written any more.
+    const fn is_over(&self) -> bool {
+        matches!(self.failure, Failure::Untold(_) | Failure::Told)
     }
 
     /// So many bytes were written; how many of them were not held.
@@ -166,8 +228,14 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Corked<I> {
     ) -> Poll<io::Result<usize>> {
         let mut held = self.0.lock();
         let all = bufs.iter().map(|buf| buf.len()).sum();
+        if held.is_over() {
+            return Poll::Ready(Ok(all));
+        }
         if !held.fits(all) {
-            return held.poll_with(cx, bufs);
+            return match ready!(held.poll_with(cx, bufs)) {
+                Err(error) => Poll::Ready(held.fails(error).map(|()| all)),
+                written => Poll::Ready(written),
+            };
         }
         bufs.iter().for_each(|buf| held.hold(buf));
         Poll::Ready(Ok(all))
@@ -180,6 +248,9 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Corked<I> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut held = self.0.lock();
+        if held.is_over() {
+            return Poll::Ready(Ok(()));
+        }
         ready!(held.poll_flush(cx))?;
         Pin::new(&mut held.io).poll_shutdown(cx)
     }

@@ -170,6 +170,26 @@ fn who_lets_it_out_is_told_that_the_stream_broke() {
     assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
 }
 
+/// Little, which is held, and much, which is not.
+#[test]
+fn who_reads_to_the_last_word_writes_on_and_is_told_once() {
+    for length in [1, 2 * HOLD] {
+        let (mut io, cork) = corked_to_the_last_word(Narrow { fails: true, ..Narrow::default() });
+        let bytes = vec![7; length];
+        assert!(matches!(write(&mut io, &[&bytes]), Poll::Ready(Ok(n)) if n == length));
+        let Poll::Ready(Err(error)) = out(&cork) else { panic!("it is told") };
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        assert!(matches!(write(&mut io, &[&bytes]), Poll::Ready(Ok(n)) if n == length));
+        assert!(matches!(out(&cork), Poll::Ready(Ok(()))));
+        assert!(matches!(with(|cx| Pin::new(&mut io).poll_shutdown(cx)), Poll::Ready(Ok(()))));
+        let mut read = [0; 8];
+        let mut read = ReadBuf::new(&mut read);
+        assert!(with(|cx| Pin::new(&mut io).poll_read(cx, &mut read)).is_ready());
+        assert_eq!(read.filled(), b"read");
+        assert!(cork.0.lock().bytes.capacity() == 0, "nothing is kept of what nobody takes");
+    }
+}
+
 /// A stream whose writes are counted.
 struct Counted(DuplexStream, Arc<AtomicUsize>);
 

@@ -7,9 +7,10 @@ use crate::connect::io::{Gate, NetIo};
 use crate::connect::lanes::Refusal;
 use crate::connect::shared::Shared;
 use crate::connect::upkeep::{Activity, Due, Upkeep};
-use crate::corked::corked;
+use crate::corked::{Cork, Corked, corked_to_the_last_word};
 use crate::observe::events::CloseReason;
-use h2::client::Builder;
+use bytes::Bytes;
+use h2::client::{Builder, Connection};
 use h2::{Ping, PingPong};
 use mesh_core::model::ConnectionOptions;
 use mesh_core::outcome::ConnectFailure;
@@ -52,22 +53,12 @@ pub(in crate::connect) async fn handshake(
     shared: &Arc<Shared>,
     settings: &PoolSettings,
 ) -> Result<(Arc<H2Connection>, Driver), Refusal> {
-    let (io, cork) = corked(io);
-    let (send, mut connection) =
-        builder(&settings.options).handshake(io).await.map_err(|error| failed(Some(error)))?;
-    let limit = poll_fn(|cx| {
-        if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
-            return Poll::Ready(Err(failed(ended.err())));
-        }
-        if let Poll::Ready(Err(error)) = cork.poll_out(cx) {
-            return Poll::Ready(Err(broken(error)));
-        }
-        match connection.max_concurrent_send_streams() {
-            NO_SETTINGS => Poll::Pending,
-            limit => Poll::Ready(Ok(limit)),
-        }
-    })
-    .await?;
+    let (io, cork) = corked_to_the_last_word(io);
+    let (send, mut connection) = builder(&settings.options)
+        .handshake(io)
+        .await
+        .map_err(|error| failed(Some(io::Error::other(error))))?;
+    let limit = settings_of(&mut connection, &cork).await?;
     let upkeep = Upkeep::new(&settings.options, true, Instant::now());
     let pings = upkeep.as_ref().and_then(|_| connection.ping_pong());
     let wire = Arc::new(Wire::new(connection, cork));
@@ -86,6 +77,35 @@ pub(in crate::connect) async fn handshake(
     Ok((handle, driver))
 }
 
+/// How many streams the peer takes, when it has said so.
+///
+/// Who takes nothing may have said why before, as TLS 1.3 does of a certificate: that is waited for, within the time for
+/// connecting.
+async fn settings_of(
+    connection: &mut Connection<Corked<NetIo>, Bytes>,
+    cork: &Cork<NetIo>,
+) -> Result<usize, Refusal> {
+    let mut failure = None;
+    poll_fn(|cx| {
+        loop {
+            if let Poll::Ready(ended) = Pin::new(&mut *connection).poll(cx) {
+                let error = ended.err().map(io::Error::other).or_else(|| failure.take());
+                return Poll::Ready(Err(failed(error)));
+            }
+            match cork.poll_out(cx) {
+                Poll::Ready(Err(error)) => failure = Some(error),
+                _ => break,
+            }
+        }
+        match connection.max_concurrent_send_streams() {
+            NO_SETTINGS => Poll::Pending,
+            _ if failure.is_some() => Poll::Ready(Err(failed(failure.take()))),
+            limit => Poll::Ready(Ok(limit)),
+        }
+    })
+    .await
+}
+
 fn builder(options: &ConnectionOptions) -> Builder {
     let mut builder = Builder::new();
     builder
@@ -101,15 +121,8 @@ fn builder(options: &ConnectionOptions) -> Builder {
     builder
 }
 
-fn failed(error: Option<h2::Error>) -> Refusal {
-    match error {
-        Some(error) => broken(io::Error::other(error)),
-        None => Refusal::connect(ConnectFailure::Handshake),
-    }
-}
-
-fn broken(error: io::Error) -> Refusal {
-    Refusal { source: Some(Arc::new(error)), ..Refusal::connect(ConnectFailure::Handshake) }
+fn failed(error: Option<io::Error>) -> Refusal {
+    Refusal { source: error.map(Arc::new), ..Refusal::connect(ConnectFailure::Handshake) }
 }
 
 /// Drives a connection until it is closed.
@@ -185,21 +198,26 @@ impl Driver {
     }
 
     fn blame(&self, ended: &Ended) {
-        let address = self.shared.address();
-        match ended {
-            Ended::Http2(Ok(())) => {}
-            Ended::Http2(Err(error)) => {
-                if error.is_go_away() && error.is_remote() {
-                    self.gate.blame_goaway();
-                } else {
-                    self.gate.blame_unless_ended();
-                }
-                tracing::debug!(%address, %error, "HTTP/2 connection ended");
-            }
-            Ended::Broken(error) => {
-                self.gate.blame_unless_ended();
-                tracing::debug!(%address, %error, "HTTP/2 connection broke");
-            }
+        let Err(error) = ended else { return };
+        if error.is_go_away() && error.is_remote() {
+            self.gate.blame_goaway();
+        } else {
+            self.gate.blame_unless_ended();
+        }
+        tracing::debug!(address = %self.shared.address(), %error, "HTTP/2 connection ended");
+    }
+
+    /// It takes no more calls; what its peer said before is read, for as long as a connection has to close.
+    fn hear_out(&mut self, cx: &mut Context<'_>) {
+        if let Some(handle) = self.handle.upgrade() {
+            handle.leave();
+        }
+        self.close_in_time(cx);
+    }
+
+    fn close_in_time(&mut self, cx: &mut Context<'_>) {
+        if self.closing.poll(cx).is_ready() {
+            self.gate.close();
         }
     }
 
@@ -242,6 +260,7 @@ impl Future for Driver {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         match self.wire.turn(cx) {
             Turned::On { limit } => self.publish_limit(limit),
+            Turned::Deaf => self.hear_out(cx),
             Turned::Elsewhere => {}
             Turned::Ended(ended) => {
                 self.blame(&ended);
@@ -249,8 +268,8 @@ impl Future for Driver {
             }
         }
         // Neither the pool nor a call has it any more.
-        if self.handle.strong_count() == 0 && self.closing.poll(cx).is_ready() {
-            self.gate.close();
+        if self.handle.strong_count() == 0 {
+            self.close_in_time(cx);
         }
         self.retire_if_dead();
         self.poll_upkeep(cx);

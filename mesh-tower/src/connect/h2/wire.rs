@@ -13,7 +13,6 @@ use bytes::Bytes;
 use h2::client::Connection;
 use parking_lot::{Mutex, MutexGuard};
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering, fence};
 use std::task::{Context, Poll, Waker};
@@ -63,25 +62,26 @@ trait Frames: Send {
     /// One turn; `Some`: it was the last.
     fn turn(&mut self, cx: &mut Context<'_>) -> Option<Ended>;
 
-    /// How many streams the peer takes.
-    fn limit(&self) -> usize;
+    /// How many streams the peer takes; `None`: nothing more, its stream is broken.
+    fn limit(&self) -> Option<usize>;
 }
 
 /// A connection of `h2`, and what lets out what it writes.
-struct H2Frames(Connection<Corked<NetIo>, Bytes>, Cork<NetIo>);
-
-/// Why a connection is over.
-pub(super) enum Ended {
-    /// In the words of HTTP/2.
-    Http2(Result<(), h2::Error>),
-    /// Its stream takes no more.
-    Broken(io::Error),
+struct H2Frames {
+    connection: Connection<Corked<NetIo>, Bytes>,
+    cork: Cork<NetIo>,
+    is_deaf: bool,
 }
+
+/// Why a connection is over, in the words of HTTP/2.
+pub(super) type Ended = Result<(), h2::Error>;
 
 /// What the connection's task finds.
 pub(super) enum Turned {
     /// It goes on, and its peer takes so many streams.
     On { limit: usize },
+    /// Its peer takes nothing more; what it has said is still read.
+    Deaf,
     /// A call turns it right now; the task is woken after that.
     Elsewhere,
     /// It is over.
@@ -90,7 +90,7 @@ pub(super) enum Turned {
 
 impl Wire {
     pub(super) fn new(connection: Connection<Corked<NetIo>, Bytes>, cork: Cork<NetIo>) -> Self {
-        Self::of(Box::new(H2Frames(connection, cork)))
+        Self::of(Box::new(H2Frames { connection, cork, is_deaf: false }))
     }
 
     fn of(frames: Box<dyn Frames>) -> Self {
@@ -112,8 +112,11 @@ impl Wire {
         if let Some(ended) = turn.poll(cx).or_else(|| turn.ended.take()) {
             return Turned::Ended(ended);
         }
-        let limit = turn.frames.as_ref().map(|frames| frames.limit());
-        limit.map_or(Turned::Ended(Ended::Http2(Ok(()))), |limit| Turned::On { limit })
+        match turn.frames.as_ref().map(|frames| frames.limit()) {
+            Some(Some(limit)) => Turned::On { limit },
+            Some(None) => Turned::Deaf,
+            None => Turned::Ended(Ok(())),
+        }
     }
 
     /// The turn, or who has it finds `word`.
@@ -144,13 +147,14 @@ impl Wire {
         if let Some(ended) = turn.poll(&mut Context::from_waker(&task)) {
             turn.ended = Some(ended);
         }
-        let has_ended = turn.ended.is_some();
+        let is_over =
+            turn.is_over || turn.frames.as_ref().is_some_and(|frames| frames.limit().is_none());
         drop(turn);
         fence(Ordering::SeqCst);
         match self.word.swap(NOTHING, Ordering::SeqCst) {
             CLOSE => self.close(),
             WAKE => task.wake(),
-            _ if has_ended => task.wake(),
+            _ if is_over => task.wake(),
             _ => {}
         }
     }
@@ -174,19 +178,23 @@ impl Turn {
 
 impl Frames for H2Frames {
     fn turn(&mut self, cx: &mut Context<'_>) -> Option<Ended> {
-        let Self(connection, cork) = self;
-        let ended = Pin::new(connection).poll(cx);
-        // Also what it said last.
-        let out = cork.poll_out(cx);
-        match (ended, out) {
-            (Poll::Ready(ended), _) => Some(Ended::Http2(ended)),
-            (Poll::Pending, Poll::Ready(Err(error))) => Some(Ended::Broken(error)),
-            (Poll::Pending, _) => None,
+        loop {
+            let ended = Pin::new(&mut self.connection).poll(cx);
+            // Also what it said last.
+            let out = self.cork.poll_out(cx);
+            match (ended, out) {
+                (Poll::Ready(ended), _) => return Some(ended),
+                (Poll::Pending, Poll::Ready(Err(error))) => {
+                    tracing::debug!(%error, "HTTP/2 connection takes nothing more");
+                    self.is_deaf = true;
+                }
+                (Poll::Pending, _) => return None,
+            }
         }
     }
 
-    fn limit(&self) -> usize {
-        self.0.max_concurrent_send_streams()
+    fn limit(&self) -> Option<usize> {
+        (!self.is_deaf).then(|| self.connection.max_concurrent_send_streams())
     }
 }
 

@@ -3,6 +3,10 @@
 use super::*;
 use ::h2::server::{Builder, SendResponse};
 use ::h2::{Reason, RecvStream};
+use futures_util::task::AtomicWaker;
+use std::io;
+use std::sync::atomic::AtomicBool;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 type Call = (Request<RecvStream>, SendResponse<Bytes>);
 
@@ -342,6 +346,125 @@ async fn a_connection_that_closes_does_not_wait_for_a_peer_that_reads_nothing() 
     sleep(Duration::from_secs(20)).await;
     assert_eq!(bench.limits.open(), 0);
     drop(io);
+}
+
+/// When a [`Late`] stream is read.
+#[derive(Default)]
+struct Reading {
+    is_held: AtomicBool,
+    reader: AtomicWaker,
+}
+
+impl Reading {
+    fn hold(&self, is_held: bool) {
+        self.is_held.store(is_held, Ordering::SeqCst);
+        self.reader.wake();
+    }
+}
+
+/// A stream on which for a while nothing is found to read though it has come, as on a socket whose event is still to be
+/// told; writes fail as soon as its peer is gone.
+struct Late(DuplexStream, Arc<Reading>);
+
+impl AsyncRead for Late {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.1.reader.register(cx.waker());
+        if self.1.is_held.load(Ordering::SeqCst) {
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Late {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+/// Connects once, to what is in it.
+struct Once(Mutex<Option<BoxedIo>>);
+
+impl fmt::Debug for Once {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Once")
+    }
+}
+
+impl Connect for Once {
+    fn connect<'a>(&'a self, _: &'a Address) -> Connecting<'a> {
+        let io = self.0.lock().take().ok_or_else(|| io::ErrorKind::ConnectionRefused.into());
+        async move { io }.boxed()
+    }
+}
+
+/// Two calls whose peer has answered the first, has not seen the second, and is gone, which was not read when a third
+/// was written.
+async fn gone_with_a_word() -> (Bench, [Sending; 3], Arc<Reading>) {
+    let (client, mut server) = tokio::io::duplex(64 << 10);
+    let reading = Arc::new(Reading::default());
+    let io: BoxedIo = Box::new(Late(client, Arc::clone(&reading)));
+    let bench = Bench::new(Protocol::Http2, Arc::new(Once(Mutex::new(Some(io)))));
+    let [mut first, mut second] = [bench.send(get("/")), bench.send(get("/"))];
+    assert!(poll_times(&mut first, 5).await.is_none());
+    assert!(poll_times(&mut second, 5).await.is_none());
+    raw::handshake(&mut server).await;
+    assert!(poll_times(&mut first, 20).await.is_none());
+    assert!(poll_times(&mut second, 20).await.is_none());
+    assert_eq!(raw::until(&mut server, 1).await, 1);
+    assert_eq!(raw::until(&mut server, 1).await, 3);
+    reading.hold(true);
+    // `:status: 200` is one byte (RFC 7541 appendix A).
+    server.write_all(&raw::frame(1, 5, 1, &[0x88])).await.unwrap();
+    server.write_all(&raw::frame(7, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0])).await.unwrap();
+    drop(server);
+    let mut third = bench.send(get("/"));
+    assert!(poll_times(&mut third, 20).await.is_none(), "it fails before the rest is read");
+    (bench, [first, second, third], reading)
+}
+
+/// What a peer said before it closed counts, though a write fails before that is read.
+#[tokio::test(start_paused = true)]
+async fn the_last_word_of_who_takes_nothing_more_is_heard() {
+    let (bench, [first, second, third], reading) = gone_with_a_word().await;
+    // Nobody is sent to where nothing is taken.
+    let fourth = bench.send(get("/"));
+    reading.hold(false);
+    assert_eq!(text(bounded(first).await.unwrap().into_body()).await, "");
+    assert!(bounded(second).await.unwrap_err().failure.is_unprocessed());
+    assert!(bounded(third).await.unwrap_err().failure.is_unprocessed());
+    let refused = Failure::Connect(ConnectFailure::Refused);
+    assert_eq!(bounded(fourth).await.unwrap_err().failure, refused);
+    eventually("closed", || bench.limits.are_released()).await;
+    assert_eq!(bench.limits.closed(), [CloseReason::Remote]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_word_is_not_waited_for_for_ever() {
+    let (bench, calls, _reading) = gone_with_a_word().await;
+    let began = tokio::time::Instant::now();
+    for call in calls {
+        assert!(!bounded(call).await.unwrap_err().failure.is_unprocessed());
+    }
+    assert_eq!(began.elapsed().as_secs(), 10);
+    eventually("closed", || bench.limits.are_released()).await;
+    assert_eq!(bench.limits.closed(), [CloseReason::Error]);
 }
 
 #[tokio::test(start_paused = true)]

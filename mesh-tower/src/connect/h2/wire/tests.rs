@@ -21,6 +21,7 @@ fn half_of_what_is_in_flight_is_let_out_within_bounds() {
 struct Seen {
     turns: AtomicUsize,
     ends: AtomicBool,
+    is_deaf: AtomicBool,
     is_dropped: AtomicBool,
     woken: AtomicUsize,
 }
@@ -42,11 +43,11 @@ impl Frames for Counted {
         assert!(!self.is_turned.swap(true, Ordering::SeqCst));
         self.seen.turns.fetch_add(1, Ordering::SeqCst);
         self.is_turned.store(false, Ordering::SeqCst);
-        self.seen.ends.load(Ordering::SeqCst).then_some(Ended::Http2(Ok(())))
+        self.seen.ends.load(Ordering::SeqCst).then_some(Ok(()))
     }
 
-    fn limit(&self) -> usize {
-        100
+    fn limit(&self) -> Option<usize> {
+        (!self.seen.is_deaf.load(Ordering::SeqCst)).then_some(100)
     }
 }
 
@@ -100,12 +101,24 @@ fn what_ends_in_a_calls_turn_its_task_is_told() {
     // It is not turned after its end.
     (0..8).for_each(|_| wire.queued(8));
     assert_eq!(seen.turns.load(Ordering::SeqCst), 2);
-    assert!(matches!(task(&wire, &seen), Turned::Ended(Ended::Http2(Ok(())))));
+    assert!(matches!(task(&wire, &seen), Turned::Ended(Ok(()))));
     assert_eq!(seen.turns.load(Ordering::SeqCst), 2);
     // It is blamed first: closing it tells why.
     assert!(!seen.is_dropped.load(Ordering::SeqCst));
     wire.close();
     assert!(seen.is_dropped.load(Ordering::SeqCst));
+}
+
+#[test]
+fn what_breaks_in_a_calls_turn_its_task_is_told() {
+    let (wire, seen) = new();
+    assert!(matches!(task(&wire, &seen), Turned::On { .. }));
+    seen.is_deaf.store(true, Ordering::SeqCst);
+    (0..8).for_each(|_| wire.queued(8));
+    assert_eq!(seen.woken.load(Ordering::SeqCst), 1);
+    assert!(matches!(task(&wire, &seen), Turned::Deaf));
+    seen.ends.store(true, Ordering::SeqCst);
+    assert!(matches!(task(&wire, &seen), Turned::Ended(Ok(()))));
 }
 
 #[test]
