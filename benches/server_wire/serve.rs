@@ -7,7 +7,6 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -22,7 +21,7 @@ use mesh_core::model::{
 use mesh_core::update::ConfigUpdate;
 use mesh_tower::Mesh;
 use mesh_tower::identity::{FixedIdentity, IdentityUpdates};
-use mesh_tower::server::RequestBody;
+use mesh_tower::server::{Incoming, RequestBody};
 use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -87,6 +87,7 @@ mod mesh;
 mod net;
 pub mod observe;
 mod options;
+mod outgoing;
 mod overload;
 mod passthrough;
 mod peer;

@@ -11,7 +11,7 @@ use mesh_core::model::tls::DownstreamTls;
 use mesh_core::model::{FilterChain, HttpConnectionManager, Listener, SanMatcher, StringMatcher};
 use mesh_core::update::ConfigUpdate;
 use mesh_tower::identity::FixedIdentity;
-use mesh_tower::server::{Connection, RequestBody};
+use mesh_tower::server::{Connection, Incoming, RequestBody};
 use mesh_tower::{Mesh, MeshBody};
 use std::convert::Infallible;
 use std::io::Write;
@@ -54,12 +54,11 @@ impl Server {
         let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = socket.local_addr().unwrap().port();
         let server = mesh.server("web");
-        let service =
-            tower::service_fn(|request: Request<RequestBody<hyper::body::Incoming>>| async move {
-                let connection = request.extensions().get::<Arc<Connection>>().unwrap();
-                let text = format!("peer={}\n", connection.peer.name());
-                Ok::<_, Infallible>(Response::new(MeshBody::full(text)))
-            });
+        let service = tower::service_fn(|request: Request<RequestBody<Incoming>>| async move {
+            let connection = request.extensions().get::<Arc<Connection>>().unwrap();
+            let text = format!("peer={}\n", connection.peer.name());
+            Ok::<_, Infallible>(Response::new(MeshBody::full(text)))
+        });
         tokio::spawn(async move { server.serve(socket, service).await });
         let scratch = Scratch::new(name);
         std::fs::write(scratch.path().join("ca.pem"), ca.pem()).unwrap();

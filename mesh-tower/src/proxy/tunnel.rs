@@ -7,12 +7,12 @@ use super::relay_options;
 use super::reply::{self, ForwardBody, Told};
 use crate::MeshBody;
 use crate::error::Error;
-use crate::server::{self, Connection, Tunnel};
-use crate::tcp::{MeshStream, Proxied, RelayEnd};
+use crate::server::{self, Connection, OnTunnel, Tunnel, TunnelStream};
+use crate::tcp::{MeshStream, Proxied, RelayEnd, RelayOptions, Relayed};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
 use http::{Request, Response, StatusCode, Uri};
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use mesh_core::inbound::HandedOn;
 use mesh_core::proxy::upgrade::{Answered, Asks, Extended, tunnel_target};
@@ -24,16 +24,65 @@ use tower_service::Service;
 #[derive(Default)]
 pub(super) struct Leaving {
     connection: Option<Arc<Connection>>,
-    /// What the connection becomes; `None`: it can't become anything.
-    upgrade: Option<OnUpgrade>,
+    /// What is left of it then; `None`: it can't go on in another.
+    left: Option<Left>,
     /// It is a stream of HTTP/2, and not the connection.
     extended: Option<Extended>,
 }
 
+/// What becomes of a request.
+enum Left {
+    /// The whole connection, of HTTP/1.1.
+    Connection(OnUpgrade),
+    /// A stream of HTTP/2.
+    Stream(OnTunnel),
+}
+
+/// The bytes of who asked.
+enum Client {
+    Connection(TokioIo<Upgraded>),
+    Stream(TunnelStream),
+}
+
+impl Left {
+    async fn bytes(self) -> io::Result<Client> {
+        match self {
+            Self::Connection(upgrade) => {
+                let upgraded = upgrade.await.map_err(io::Error::other)?;
+                Ok(Client::Connection(TokioIo::new(upgraded)))
+            }
+            Self::Stream(opens) => Ok(Client::Stream(opens.await?)),
+        }
+    }
+}
+
+impl Client {
+    /// Carries what it and the endpoint say; where that breaks, neither takes what it got for the whole.
+    async fn carry(self, mut carrying: Carrying, options: RelayOptions) -> Relayed {
+        match self {
+            Self::Connection(mut client) => {
+                let relayed = carrying.relay(&mut client, options).await;
+                if relayed.cuts_first() {
+                    server::reset(client.into_inner());
+                }
+                relayed
+            }
+            Self::Stream(mut client) => {
+                let relayed = carrying.relay(&mut client, options).await;
+                if relayed.cuts_first() {
+                    client.reset();
+                }
+                relayed
+            }
+        }
+    }
+}
+
 impl Leaving {
     pub(super) fn take(parts: &mut Parts, connection: Option<Arc<Connection>>) -> Self {
-        let (upgrade, extended) = (parts.extensions.remove(), parts.extensions.remove());
-        Self { connection, upgrade, extended }
+        let stream = parts.extensions.remove().map(Left::Stream);
+        let left = stream.or_else(|| parts.extensions.remove().map(Left::Connection));
+        Self { connection, left, extended: parts.extensions.remove() }
     }
 
     fn proxied(&self) -> Proxied {
@@ -125,28 +174,21 @@ fn carry(
     leaving: Leaving,
     endpoint: impl Future<Output = io::Result<MeshStream>> + Send + 'static,
 ) {
-    let Leaving { connection, upgrade, .. } = leaving;
-    let (Some(connection), Some(upgrade)) = (connection, upgrade) else { return };
+    let Leaving { connection, left, .. } = leaving;
+    let (Some(connection), Some(left)) = (connection, left) else { return };
     let chain = &connection.chain.model().name;
     let options = relay_options(&port.mesh, (&port.listener, chain));
     let mut tunnel = connection.tunnel();
     drop(tokio::spawn(async move {
         let carried = async {
-            let (client, endpoint) =
-                tokio::try_join!(async { upgrade.await.map_err(io::Error::other) }, endpoint)?;
-            let mut carrying = Carrying::new(endpoint, None);
-            let mut client = TokioIo::new(client);
-            let relayed = carrying.relay(&mut client, options).await;
-            if relayed.cuts_first() {
-                server::reset(client.into_inner());
-            }
-            Ok::<_, io::Error>(relayed)
+            let (client, endpoint) = tokio::try_join!(left.bytes(), endpoint)?;
+            Ok::<_, io::Error>(client.carry(Carrying::new(endpoint, None), options).await)
         };
         told(carried, &mut tunnel).await;
     }));
 }
 
-async fn told(carried: impl Future<Output = io::Result<crate::tcp::Relayed>>, tunnel: &mut Tunnel) {
+async fn told(carried: impl Future<Output = io::Result<Relayed>>, tunnel: &mut Tunnel) {
     let carried = tokio::select! {
         biased;
         carried = carried => carried,

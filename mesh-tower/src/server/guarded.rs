@@ -1,4 +1,4 @@
-//! [`Guarded`]: the bytes of a connection of HTTP, looked at on their way to hyper.
+//! [`Guarded`]: the bytes of a connection of HTTP, looked at on their way to hyper or h2.
 //!
 //! What hyper and h2 bound, they bound: the size of heads, CONTINUATION, streams that are reset before they were
 //! taken, what is held for a stream. What they let pass is seen by its bytes: frames that carry nothing, and streams

@@ -1,9 +1,10 @@
 //! [`PerConnection`]: the user's service, as one connection's requests come to it.
 
 use super::connection::Connection;
+use super::incoming::Incoming;
 use crate::net::Draw;
+use h2::ext::Protocol;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
-use hyper::ext::Protocol;
 use hyper::service::Service as HyperService;
 use mesh_core::proxy::hop_by_hop::strip_named;
 use mesh_core::proxy::upgrade::Extended;
@@ -47,7 +48,7 @@ impl Seen {
     }
 }
 
-/// What hyper calls: it puts the [`Connection`] into each request, and asks a clone of the service.
+/// What is called for each request: it puts the [`Connection`] into each request, and asks a clone of the service.
 #[derive(Clone, Debug)]
 pub(super) struct PerConnection<S> {
     service: S,
@@ -66,15 +67,25 @@ impl<S> PerConnection<S> {
     }
 }
 
-impl<S, B, R> HyperService<Request<B>> for PerConnection<S>
+impl<S, R> HyperService<Request<hyper::body::Incoming>> for PerConnection<S>
 where
-    S: Service<Request<B>, Response = Response<R>> + Clone,
+    S: Service<Request<Incoming>, Response = Response<R>> + Clone,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = Answer<S, Request<B>>;
+    type Future = Answer<S, Request<Incoming>>;
 
-    fn call(&self, mut request: Request<B>) -> Self::Future {
+    fn call(&self, request: Request<hyper::body::Incoming>) -> Self::Future {
+        self.call(request.map(Incoming::http1))
+    }
+}
+
+impl<S> PerConnection<S> {
+    /// Asks the service.
+    pub(super) fn call<R>(&self, mut request: Request<Incoming>) -> Answer<S, Request<Incoming>>
+    where
+        S: Service<Request<Incoming>, Response = Response<R>> + Clone,
+    {
         let is_http2 = request.version() == Version::HTTP_2;
         let version = match request.version() {
             Version::HTTP_2 => 2,

@@ -2,7 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | `serve.rs` | the server loop: sockets, connections, hyper |
+//! | `serve.rs` | the server loop: sockets, connections |
 //! | `accept.rs` | a byte stream → a connection that is known, or a reason why not |
 //! | `accept_error.rs` | those reasons |
 //! | `open.rs`, `watch.rs` | connections that are open, and which of them have outlived what they were accepted by |
@@ -10,6 +10,7 @@
 //! | `connection.rs` | what is known of a connection; in the extensions of its requests |
 //! | `layer/` | what is done with a request before the service sees it, and with its response |
 //! | `http.rs` | the user's service, as one connection's requests come to it |
+//! | `http2.rs`, `incoming.rs` | a connection of HTTP/2; the bodies of requests as they come |
 //! | `streams.rs` | who runs the requests of HTTP/2 |
 //! | `tunnels.rs` | what a connection carries that is no longer HTTP |
 //! | `head_timer.rs` | how long a head of HTTP/1.1 may take, and a client that says or reads nothing |
@@ -33,6 +34,8 @@ mod guarded;
 mod head_timer;
 mod hello;
 mod http;
+mod http2;
+mod incoming;
 mod io;
 mod keeper;
 mod layer;
@@ -50,6 +53,8 @@ mod when_woken;
 pub use accept::{Accepted, Acceptor, Ends};
 pub use accept_error::AcceptError;
 pub use connection::{Connection, NoConnection};
+pub use http2::{OnTunnel, TunnelStream};
+pub use incoming::Incoming;
 pub use io::AcceptedIo;
 pub use keeper::ServingMode;
 pub use layer::{

@@ -1,4 +1,4 @@
-//! [`MeshServer`]: a server loop: connections of a listener, each a task, each served by hyper.
+//! [`MeshServer`]: a server loop: connections of a listener, each a task.
 //!
 //! The service is any tower service of HTTP requests: a router of axum's, routes of tonic's, or one of one's
 //! own. Each request carries an `Arc<`[`Connection`](super::Connection)`>` in its extensions, and reaches the
@@ -20,6 +20,7 @@ use super::drive::{plan, until_drained};
 use super::guarded::Found;
 use super::head_timer::HeadTimer;
 use super::http::{PerConnection, Seen};
+use super::incoming::Incoming;
 use super::keeper::{self, Keeper, ServingMode};
 use super::layer::{AuditSink, RequestBody, ServerLayer};
 use super::listen::{Listen, elsewhere};
@@ -33,7 +34,6 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
 use mesh_core::inbound::flood::Flood;
 use mesh_core::model::Address;
 use std::fmt;
@@ -63,9 +63,9 @@ const SLACK: Duration = Duration::from_millis(500);
 /// ```no_run
 /// # async fn example(mesh: mesh_tower::Mesh) -> Result<(), Box<dyn std::error::Error>> {
 /// # use std::convert::Infallible;
-/// use mesh_tower::server::RequestBody;
+/// use mesh_tower::server::{Incoming, RequestBody};
 ///
-/// type Request = http::Request<RequestBody<hyper::body::Incoming>>;
+/// type Request = http::Request<RequestBody<Incoming>>;
 /// let service = tower::service_fn(|_request: Request| async {
 ///     Ok::<_, Infallible>(http::Response::new(mesh_tower::MeshBody::full("hello")))
 /// });

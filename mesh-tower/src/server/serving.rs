@@ -1,8 +1,8 @@
 //! A connection of HTTP, from its first byte to its end.
 //!
 //! ```text
-//!            something came           HTTP/2, or HTTP/1.1
-//!  Rest ──────────────────────> hyper serves it ──> it has ended
+//!            something came          h2 or hyper
+//!  Rest ──────────────────────> serves it ────────> it has ended
 //!   ^                               │
 //!   └────── silent for a second ────┘  HTTP/1.1
 //! ```
@@ -15,6 +15,8 @@ use super::drive::{End, drive, idle, plan_or_idle};
 use super::guarded::{Found, Guarded};
 use super::head_timer::{self, HEAD, HeadTimer, Late, REST};
 use super::http::{PerConnection, Seen};
+use super::http2::Http2;
+use super::incoming::Incoming;
 use super::io::{AcceptedIo, Rewind};
 use super::rest::{Rest, Spoken};
 use super::serve::ServeError;
@@ -25,9 +27,7 @@ use crate::corked::{Cork, Corked, corked};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
-use hyper::service::Service;
+use hyper::server::conn::http1;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use mesh_core::model::filter_chain::{ConnectionTimeouts, RequestLimits};
@@ -40,13 +40,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
-
-/// How much waits for a client on a stream of HTTP/2 (hyper's own: 400 KiB, of 200 streams 80 MB).
-const MAX_WAITS: usize = 64 * 1024;
-
-/// How much of what clients send may be here on a connection of HTTP/2 that nobody has read yet; on a stream it is hyper's
-/// own, 1 MiB. hyper allows both no more than that: then one request whose body is not read holds up all others.
-const UNREAD: u32 = 16 << 20;
+use tower_service::Service;
 
 /// The least buffer that hyper takes for HTTP/1.1.
 const MIN_BUFFER: usize = 8192;
@@ -63,9 +57,16 @@ pub(super) struct Serving<'c, E> {
     pub(super) ending: E,
 }
 
-/// What hyper asks of a service that answers with bodies of `B`, in one word.
+/// What is asked of a service that answers with bodies of `B`, in one word.
 pub(super) trait Answers<B>:
-    Service<Request<Incoming>, Response = Response<B>, Error: Into<BoxError>, Future: Send + 'static>
+    Service<
+        Request<Incoming>,
+        Response = Response<B>,
+        Error: Into<BoxError>,
+        Future: Send + 'static,
+    > + Clone
+    + Send
+    + 'static
 {
 }
 
@@ -75,7 +76,9 @@ impl<S, B> Answers<B> for S where
             Response = Response<B>,
             Error: Into<BoxError>,
             Future: Send + 'static,
-        >
+        > + Clone
+        + Send
+        + 'static
 {
 }
 
@@ -85,8 +88,7 @@ type Bare<I> = Rewind<Guarded<AcceptedIo<I>>>;
 /// The same, as hyper reads them of HTTP/1.1.
 type Http1Io<I> = TokioIo<Bare<I>>;
 
-/// What a connection of HTTP/1.1 over TCP has become is closed with a reset. A stream of HTTP/2 is dropped: hyper ends it,
-/// and has no way to reset it.
+/// What a connection of HTTP/1.1 over TCP has become is closed with a reset.
 pub(crate) fn reset(upgraded: Upgraded) {
     if let Ok(parts) = upgraded.downcast::<Http1Io<TcpStream>>() {
         resets_on_close(&parts.io);
@@ -104,7 +106,7 @@ fn is_of_service(error: &ServeError) -> bool {
 }
 
 /// Of HTTP/2.
-type Http2Io<I> = TokioIo<Corked<Bare<I>>>;
+type Http2Io<I> = Corked<Bare<I>>;
 
 /// A connection that was silent, to go on with when something comes.
 struct Silent<I, S> {
@@ -128,7 +130,7 @@ where
     ) -> Result<(), ServeError>
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        PerConnection<S>: Answers<B>,
+        S: Answers<B>,
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let mut rest = Rest::new(Guarded::new(io, self.heads.clone(), self.found.clone()));
@@ -217,7 +219,7 @@ where
     ) -> Result<Option<Silent<I, S>>, ServeError>
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        PerConnection<S>: Answers<B>,
+        S: Answers<B>,
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let mut builder = http1::Builder::new();
@@ -267,24 +269,18 @@ where
     ) -> Result<(), ServeError>
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        PerConnection<S>: Answers<B>,
+        S: Answers<B>,
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let streams = Streams::new(self.acceptor.stalled(), self.timeouts.stream_flush);
         let (counts, connection) = (Arc::clone(streams.counts()), Arc::clone(&service.connection));
-        let mut builder = http2::Builder::new(streams.clone());
         // What is larger than its chain allows, and not twice as large, is answered by us, with a reason; the rest by h2.
         let heads = self.limits.max_header_bytes.saturating_mul(2);
-        builder.max_header_list_size(heads).max_send_buf_size(MAX_WAITS);
-        builder.initial_connection_window_size(UNREAD);
-        if service.identifies {
-            builder.enable_connect_protocol();
-        }
         let (io, cork) = corked(io);
-        let served = builder.serve_connection(TokioIo::new(io), service);
+        let served = Http2::new(io, service, streams.clone(), heads);
         let heads = WhenWoken::new(self.heads.clone().look(false));
-        let served = pin!(Http2 { heads, running: Running::new(streams), served, cork });
-        let shut_down = |served: Pin<&mut Http2<_, http2::Connection<Http2Io<I>, _, _>, _>>| {
+        let served = pin!(Http2Served { heads, running: Running::new(streams), served, cork });
+        let shut_down = |served: Pin<&mut Http2Served<_, Http2<Http2Io<I>, S>, _>>| {
             served.project().served.graceful_shutdown();
         };
         let idle = idle(self.timeouts.idle, self.seen, &counts);
@@ -348,20 +344,19 @@ where
 
 /// One of HTTP/2: it runs its requests, too.
 #[pin_project]
-struct Http2<T, C, I> {
+struct Http2Served<T, C, I> {
     #[pin]
     heads: WhenWoken<T>,
     running: Running,
-    #[pin]
     served: C,
     /// Lets out what it writes.
     cork: Cork<I>,
 }
 
-impl<T, C, I> Future for Http2<T, C, I>
+impl<T, C, I> Future for Http2Served<T, C, I>
 where
     T: Future<Output = head_timer::Seen>,
-    C: Future<Output = hyper::Result<()>>,
+    C: Future<Output = Result<(), h2::Error>> + Unpin,
     I: AsyncWrite + Unpin,
 {
     type Output = Result<End, BoxError>;
@@ -372,7 +367,8 @@ where
             return Poll::Ready(Err(late.into()));
         }
         this.running.poll(cx, |cx| {
-            let served = this.served.poll(cx).map_ok(|()| End::Done).map_err(Into::into);
+            let served =
+                Pin::new(&mut *this.served).poll(cx).map_ok(|()| End::Done).map_err(Into::into);
             // Also what it said last, and before requests are run, which takes its time.
             match this.cork.poll_out(cx) {
                 Poll::Ready(Err(broken)) if served.is_pending() => Poll::Ready(Err(broken.into())),

@@ -1,13 +1,12 @@
 //! [`Streams`]: who runs the requests of a connection of HTTP/2.
 //!
-//! hyper wants a task for each of them, so that several cores may work for one connection. Most requests need
-//! none: a service that answers by what it has is done at the first poll, or when the rest of the body is there,
+//! A task for each of them would let several cores work for one connection. Most requests need none: a service that answers by what it has is done at the first poll, or when the rest of the body is there,
 //! sooner than a task is made, queued and given back. So the connection's task polls requests itself, when it has
 //! taken in all that has come, in memory that the requests before have left. Who waits for anything but its
 //! own connection gets a task.
 //!
 //! ```text
-//!  hyper: a request ── execute ─┬─> ready ── nothing more can be read ──> polled ─┬─ done: its memory is kept
+//!  h2: a request ───── execute ─┬─> ready ── nothing more can be read ──> polled ─┬─ done: its memory is kept
 //!                               │     ^                                           └─ waits ─┐
 //!                               │     └── woken by the connection: more of its body ────────┤
 //!                               │                                                           │
@@ -30,10 +29,9 @@
 
 mod slot;
 
-pub(super) use slot::{Counts, part, waits};
+pub(super) use slot::{Counts, Held, part, waits};
 
 use crate::clock;
-use hyper::rt::Executor;
 use mesh_core::Timestamp;
 use mesh_core::inbound::streams::{StreamTurn, TaskOdds};
 use parking_lot::Mutex;
@@ -55,7 +53,7 @@ const POLLS: u8 = 3;
 /// How many requests a connection's task runs at a time.
 const PLACES: usize = 256;
 
-/// hyper's executor for one connection. Clones are the same.
+/// The requests of one connection. Clones are the same.
 #[derive(Clone, Default)]
 pub(super) struct Streams {
     shared: Arc<Shared>,
@@ -140,8 +138,9 @@ struct Flag {
 
 type Work = Pin<Box<dyn Run>>;
 
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
-    fn execute(&self, work: F) {
+impl Streams {
+    /// Runs a request: here, or in a task.
+    pub(super) fn execute<F: Future<Output = ()> + Send + 'static>(&self, work: F) {
         // Who is not called by the connection can't know when it would be run.
         if !self.shared.is_polled_here() {
             return task(Slot::new(work, &self.counts));

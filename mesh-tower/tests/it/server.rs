@@ -4,6 +4,7 @@ mod abuse;
 pub(crate) mod ca;
 mod drain;
 mod heads;
+mod http2;
 mod many;
 mod ready;
 mod rest;

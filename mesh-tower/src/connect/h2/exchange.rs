@@ -6,6 +6,7 @@ use crate::connect::SendError;
 use crate::connect::failure;
 use crate::connect::head;
 use crate::connect::net_body::NetBody;
+use crate::outgoing::{Split, split};
 use crate::{BoxError, MeshBody};
 use bytes::Bytes;
 use h2::client::ResponseFuture;
@@ -213,19 +214,6 @@ fn open(body: &mut MeshBody) -> Result<Opening, BoxError> {
 
 fn poll_now(body: &mut MeshBody) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
     Pin::new(body).poll_frame(&mut Context::from_waker(Waker::noop()))
-}
-
-pub(super) enum Split {
-    Data(Bytes),
-    Trailers(HeaderMap),
-}
-
-/// A frame is data or trailers: there is no third kind.
-pub(super) fn split(frame: Frame<Bytes>) -> Split {
-    match frame.into_data() {
-        Ok(data) => Split::Data(data),
-        Err(frame) => Split::Trailers(frame.into_trailers().unwrap_or_default()),
-    }
 }
 
 impl Started {

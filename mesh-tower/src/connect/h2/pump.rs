@@ -5,11 +5,10 @@
 //! is reset, or when the response is dropped (which aborts it, and resets the stream with CANCEL).
 
 use super::Lease;
-use super::exchange::{Split, split};
+use crate::outgoing::{Broken, Outgoing};
 use crate::{BoxError, MeshBody};
 use bytes::Bytes;
 use h2::{Reason, SendStream};
-use http_body::Body;
 use parking_lot::Mutex;
 use std::future::Future;
 use std::pin::Pin;
@@ -33,77 +32,25 @@ impl Shared {
 }
 
 pub(super) struct Pump {
-    stream: SendStream<Bytes>,
+    outgoing: Outgoing,
     body: MeshBody,
-    /// Data that waits for room.
-    held: Option<Bytes>,
     shared: Arc<Shared>,
     done: bool,
 }
 
 impl Pump {
+    /// `held`: what the body has given already.
     pub(super) fn new(
         stream: SendStream<Bytes>,
         body: MeshBody,
         held: Option<Bytes>,
         shared: Arc<Shared>,
     ) -> Self {
-        let mut pump = Self { stream, body, held: None, shared, done: false };
+        let mut outgoing = Outgoing::new(stream);
         if let Some(data) = held {
-            pump.hold(data);
+            outgoing.hold(data);
         }
-        pump
-    }
-
-    /// Asks for room for `data`: one byte, as `h2` takes the whole piece once there is any, and more
-    /// would be taken from the other streams of the connection while this one waits.
-    fn hold(&mut self, data: Bytes) {
-        if !data.is_empty() {
-            self.stream.reserve_capacity(1);
-        }
-        self.held = Some(data);
-    }
-
-    /// Sends the held data; `true`: it was the last.
-    fn poll_send_held(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, BoxError>> {
-        let Some(data) = &self.held else { return Poll::Ready(Ok(false)) };
-        while !data.is_empty() && self.stream.capacity() == 0 {
-            match ready!(self.stream.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                // The stream takes no more: its reset says why.
-                Some(Err(_)) | None => return Poll::Ready(Ok(true)),
-            }
-        }
-        let end = self.body.is_end_stream();
-        if let Some(data) = self.held.take()
-            && (end || !data.is_empty())
-        {
-            self.stream.send_data(data, end)?;
-        }
-        Poll::Ready(Ok(end))
-    }
-
-    /// Sends until the end; an error is the body's, or what it gave can't be sent.
-    fn poll_pump(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        loop {
-            if self.stream.poll_reset(cx).is_ready() {
-                return Poll::Ready(Ok(()));
-            }
-            if ready!(self.poll_send_held(cx))? {
-                return Poll::Ready(Ok(()));
-            }
-            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-                None => self.stream.send_data(Bytes::new(), true)?,
-                Some(frame) => match split(frame?) {
-                    Split::Trailers(trailers) => self.stream.send_trailers(trailers)?,
-                    Split::Data(data) => {
-                        self.hold(data);
-                        continue;
-                    }
-                },
-            }
-            return Poll::Ready(Ok(()));
-        }
+        Self { outgoing, body, shared, done: false }
     }
 }
 
@@ -111,11 +58,15 @@ impl Future for Pump {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let ended = ready!(self.poll_pump(cx));
-        if let Err(error) = ended {
-            // No effect on a stream that the peer ended: then that is what the response tells.
-            *self.shared.error.lock() = Some(error);
-            self.stream.send_reset(Reason::CANCEL);
+        let this = &mut *self;
+        let ended = ready!(this.outgoing.poll_send(Pin::new(&mut this.body), cx));
+        if let Err(broken) = ended {
+            // On a stream that the peer has ended, that is what the response tells.
+            *this.shared.error.lock() = Some(match broken {
+                Broken::Body(error) => error,
+                Broken::Stream(error) => error.into(),
+            });
+            this.outgoing.reset(Reason::CANCEL);
         }
         self.done = true;
         Poll::Ready(())
@@ -126,7 +77,7 @@ impl Drop for Pump {
     fn drop(&mut self) {
         // Aborted, or the runtime ended: the server must not take what it has for the whole.
         if !self.done {
-            self.stream.send_reset(Reason::CANCEL);
+            self.outgoing.reset(Reason::CANCEL);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! [`Slot`]: the memory of a request, and how long its answer waits for its client.
 //!
-//! A client of HTTP/2 opens the window of each stream itself. Where he opens none, hyper waits for ever, holds what the
+//! A client of HTTP/2 opens the window of each stream itself. Where he opens none, its answer waits for ever, with what the
 //! application has said, and asks its body no more. So who gives parts of a body says so here ([`part`], [`waits`]): when
 //! a request waits after its body gave something, it waits for its client. If nothing more was taken of it for the
 //! `stream_flush` of its chain, and for a second more for each KiB of the part before, the stream is reset; others of its connection go on.
@@ -39,9 +39,24 @@ impl Counts {
         Self { live: AtomicUsize::new(0), stalled, flush }
     }
 
+    /// One more, which is a tunnel now.
+    pub(in crate::server) fn hold(counts: &Arc<Self>) -> Held {
+        counts.live.fetch_add(1, Ordering::Relaxed);
+        Held(Arc::clone(counts))
+    }
+
     /// How many are not over.
     pub(in crate::server) fn live(&self) -> usize {
         self.live.load(Ordering::Relaxed)
+    }
+}
+
+/// Counts as one until it is dropped.
+pub(in crate::server) struct Held(Arc<Counts>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.live.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

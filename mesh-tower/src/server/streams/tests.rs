@@ -200,7 +200,7 @@ async fn who_waits_is_dropped_with_its_connection() {
     let own = Arc::clone(&held);
     let shared = Arc::downgrade(&running.streams.shared);
     turn(&mut running, |streams| {
-        // As hyper's requests do, it holds the executor.
+        // It may hold what runs it.
         let streams = streams.clone();
         streams.clone().execute(async move {
             let _held = (own, streams);

@@ -3,6 +3,7 @@
 use super::kit::{Ports, until};
 use crate::fixture::{Server, bounded, eventually, flags, idle, metric};
 use bytes::Bytes;
+use h2::Reason;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -568,4 +569,55 @@ async fn nobody_tunnels_through_the_application_s_port() {
         metric(&ports.mesh, "mesh_connections_opened_total", &[("cluster", "inbound|web")]) > before
     })
     .await;
+}
+
+/// A stream that breaks on one side breaks on the other: RFC 9113 section 8.5 for tunnels, RFC 8441 section 5 for what
+/// stands for an upgrade.
+#[tokio::test]
+async fn streams_of_http2_break_with_what_they_stand_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let ports = ports(listener.local_addr().unwrap(), WEB);
+    let stream = TcpStream::connect(ports.port("outbound|web")).await.unwrap();
+    let (mut send, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    // The settings of the server have come with the answer.
+    send = send.ready().await.unwrap();
+    let first = Request::get("http://unknown/").body(()).unwrap();
+    bounded(send.send_request(first, true).unwrap().0).await.unwrap();
+    for (is_extended, reason) in [(false, Reason::CONNECT_ERROR), (true, Reason::CANCEL)] {
+        for endpoint_breaks in [true, false] {
+            let uri = if is_extended { "http://a/chat" } else { "a:443" };
+            let mut ask = Request::connect(uri).body(()).unwrap();
+            if is_extended {
+                ask.extensions_mut().insert(h2::ext::Protocol::from_static("echo"));
+            }
+            send = send.ready().await.unwrap();
+            let (response, mut writes) = send.send_request(ask, false).unwrap();
+            let agree = async {
+                let (mut endpoint, _) = listener.accept().await.unwrap();
+                if is_extended {
+                    until(&mut endpoint, "\r\n\r\n").await;
+                    let agreed = "HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n";
+                    endpoint.write_all(agreed.as_bytes()).await.unwrap();
+                }
+                endpoint
+            };
+            let (response, mut endpoint) = bounded(async { tokio::join!(response, agree) }).await;
+            let mut response = response.unwrap();
+            assert_eq!(response.status(), StatusCode::OK);
+            writes.send_data(Bytes::from_static(b"said"), false).unwrap();
+            bounded(endpoint.read_exact(&mut [0; 4])).await.unwrap();
+            if endpoint_breaks {
+                endpoint.set_zero_linger().unwrap();
+                drop(endpoint);
+                let error = bounded(response.body_mut().data()).await.unwrap().unwrap_err();
+                assert_eq!(error.reason(), Some(reason), "{is_extended}");
+            } else {
+                writes.send_reset(Reason::CANCEL);
+                let error = bounded(endpoint.read(&mut [0; 4])).await.unwrap_err();
+                assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{is_extended}");
+            }
+        }
+    }
+    idle(&ports.mesh).await;
 }

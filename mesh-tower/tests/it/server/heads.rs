@@ -3,8 +3,7 @@
 use super::world::{chain, serving};
 use crate::fixture::bounded;
 use http::{Request, Response};
-use hyper::body::Incoming;
-use mesh_tower::server::{Ends, RequestBody};
+use mesh_tower::server::{Ends, Incoming, RequestBody};
 use mesh_tower::{Mesh, MeshBody};
 use std::convert::Infallible;
 use std::time::Duration;

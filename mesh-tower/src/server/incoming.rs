@@ -1,0 +1,147 @@
+//! [`Incoming`]: the body of a request, as it comes from the network.
+
+use super::http2::expects::Expects;
+use crate::body::BoxError;
+use bytes::Bytes;
+use h2::{Reason, RecvStream};
+use http::HeaderMap;
+use http::header::CONTENT_LENGTH;
+use http_body::{Body, Frame, SizeHint};
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+/// The body of a request, as it comes from the network, with its trailers.
+///
+/// Polling it gives the client room for more. Dropped before its end, it leaves the rest: over HTTP/2 the client is told
+/// when the request is answered, HTTP/1.1 closes its connection if the rest is long.
+///
+/// # Errors
+/// The client broke it off, or the connection ended. A stream of HTTP/2 that is reset with NO_ERROR has ended well (RFC
+/// 9113 section 8.1).
+pub struct Incoming(Kind);
+
+enum Kind {
+    Empty,
+    Http1(hyper::body::Incoming),
+    Http2(Stream),
+}
+
+struct Stream {
+    stream: RecvStream,
+    /// What `content-length` leaves to come, if it is there.
+    left: Option<u64>,
+    has_data: bool,
+    /// Who is told that it is wanted; `None`: nobody, or not any more.
+    expects: Option<Arc<Expects>>,
+}
+
+impl Incoming {
+    pub(super) const fn empty() -> Self {
+        Self(Kind::Empty)
+    }
+
+    pub(super) const fn http1(body: hyper::body::Incoming) -> Self {
+        Self(Kind::Http1(body))
+    }
+
+    /// That of a request with these headers; its client waits to be told that it is wanted, if it `expects` that.
+    pub(super) fn http2(
+        stream: RecvStream,
+        headers: &HeaderMap,
+        expects: Option<Arc<Expects>>,
+    ) -> Self {
+        if stream.is_end_stream() {
+            return Self::empty();
+        }
+        Self(Kind::Http2(Stream { left: stated_length(headers), stream, has_data: true, expects }))
+    }
+}
+
+/// What `content-length` says; `None`: nothing, or several things.
+pub(super) fn stated_length(headers: &HeaderMap) -> Option<u64> {
+    let mut all = headers.get_all(CONTENT_LENGTH).iter();
+    let first = all.next()?;
+    if all.any(|other| other != first) {
+        return None;
+    }
+    first.to_str().ok()?.parse().ok()
+}
+
+impl Stream {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        if self.has_data {
+            let polled = self.stream.poll_data(cx);
+            if let Some(expects) = self.expects.take()
+                && polled.is_pending()
+            {
+                expects.want();
+            }
+            match ready!(polled) {
+                Some(Ok(data)) => {
+                    self.stream.flow_control().release_capacity(data.len())?;
+                    self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => self.has_data = false,
+            }
+        }
+        self.stream
+            .poll_trailers(cx)
+            .map_ok(|trailers| trailers.map(Frame::trailers))
+            .map(Result::transpose)
+    }
+}
+
+impl Body for Incoming {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match &mut self.0 {
+            Kind::Empty => Poll::Ready(None),
+            Kind::Http1(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Kind::Http2(stream) => match ready!(stream.poll_frame(cx)) {
+                Some(Err(error)) if error.reason() == Some(Reason::NO_ERROR) => Poll::Ready(None),
+                polled => Poll::Ready(polled.map(|frame| frame.map_err(Into::into))),
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Empty => true,
+            Kind::Http1(body) => body.is_end_stream(),
+            Kind::Http2(Stream { stream, .. }) => stream.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Empty => SizeHint::with_exact(0),
+            Kind::Http1(body) => body.size_hint(),
+            Kind::Http2(Stream { left, .. }) => {
+                left.map_or_else(SizeHint::new, SizeHint::with_exact)
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match &self.0 {
+            Kind::Empty => "Empty",
+            Kind::Http1(_) => "Http1",
+            Kind::Http2(_) => "Http2",
+        };
+        f.debug_tuple("Incoming").field(&kind).finish()
+    }
+}

@@ -1,0 +1,278 @@
+//! What a server does over HTTP/2 beside what h2 does: RFC 9110 and RFC 9113, seen by a client of h2.
+
+use super::world::{chain, serving};
+use crate::fixture::bounded;
+use bytes::Bytes;
+use h2::client::{ResponseFuture, SendRequest};
+use h2::{Reason, SendStream};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use mesh_tower::server::{Ends, Incoming, OnTunnel, RequestBody};
+use mesh_tower::{BoxError, Mesh, MeshBody};
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+/// Answers by path.
+async fn answer(
+    mut request: Request<RequestBody<Incoming>>,
+) -> Result<Response<MeshBody>, BoxError> {
+    let mut response = Response::new(MeshBody::empty());
+    let path = request.uri().path().to_owned();
+    match &*path {
+        "/hops" => {
+            for (name, value) in [
+                ("connection", "x-hop, keep-alive"),
+                ("x-hop", "1"),
+                ("keep-alive", "3"),
+                ("proxy-connection", "x"),
+                ("transfer-encoding", "chunked"),
+                ("upgrade", "x"),
+                ("te", "trailers"),
+                ("x-end", "stays"),
+            ] {
+                response.headers_mut().insert(name, value.parse().unwrap());
+            }
+        }
+        "/dated" => {
+            response.headers_mut().insert("date", "today".parse().unwrap());
+            *response.body_mut() = MeshBody::full("ok");
+        }
+        "/fails" => return Err("it does".into()),
+        "/fails-so" => return Err(Box::new(h2::Error::from(Reason::ENHANCE_YOUR_CALM))),
+        "/reads-later" => {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let body = tokio::spawn(request.into_body().collect()).await?;
+            *response.body_mut() = MeshBody::full(body?.to_bytes());
+        }
+        "/refuses" => {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            *response.status_mut() = StatusCode::FORBIDDEN;
+        }
+        "/counts" => {
+            let body = request.into_body().collect().await?;
+            let trailers = body.trailers().cloned().unwrap_or_default();
+            let text = format!("{} {trailers:?}", body.to_bytes().len());
+            *response.body_mut() = MeshBody::full(text);
+        }
+        "" if request.method() == Method::CONNECT => {
+            let on_tunnel = request.extensions_mut().remove::<OnTunnel>().ok_or("no tunnel")?;
+            if request.uri().authority().is_some_and(|to| to.host() == "nowhere") {
+                *response.status_mut() = StatusCode::NOT_FOUND;
+                tokio::spawn(async move { assert!(on_tunnel.await.is_err()) });
+                return Ok(response);
+            }
+            tokio::spawn(async move {
+                let mut io = on_tunnel.await.unwrap();
+                let mut said = [0; 5];
+                io.read_exact(&mut said).await.unwrap();
+                match &said {
+                    b"reset" => io.reset(),
+                    _ => {
+                        io.write_all(&said).await.unwrap();
+                        let (mut reader, mut writer) = tokio::io::split(io);
+                        tokio::io::copy(&mut reader, &mut writer).await.unwrap();
+                        writer.shutdown().await.unwrap();
+                    }
+                }
+            });
+        }
+        path => *response.body_mut() = MeshBody::full(path.to_owned()),
+    }
+    Ok(response)
+}
+
+struct Client {
+    _mesh: Mesh,
+    send: SendRequest<Bytes>,
+}
+
+impl Client {
+    async fn new() -> Self {
+        let mesh = Mesh::builder().config(serving(vec![chain("plain", |_| {})])).build().unwrap();
+        let (client, io) = duplex(1 << 16);
+        let server = mesh.server("web");
+        let service = tower::service_fn(answer);
+        tokio::spawn(async move { server.serve_connection(io, Ends::default(), service).await });
+        let (send, connection) = h2::client::handshake(client).await.unwrap();
+        tokio::spawn(connection);
+        Self { _mesh: mesh, send }
+    }
+
+    async fn send(
+        &mut self,
+        request: Request<()>,
+        ends: bool,
+    ) -> (ResponseFuture, SendStream<Bytes>) {
+        self.send = self.send.clone().ready().await.unwrap();
+        self.send.send_request(request, ends).unwrap()
+    }
+
+    async fn get(&mut self, path: &str) -> Result<Response<h2::RecvStream>, h2::Error> {
+        let request = Request::get(format!("http://x{path}")).body(()).unwrap();
+        bounded(self.send(request, true).await.0).await
+    }
+}
+
+async fn text(response: Response<h2::RecvStream>) -> String {
+    let mut body = response.into_body();
+    let mut text = Vec::new();
+    while let Some(data) = bounded(body.data()).await {
+        let data = data.unwrap();
+        body.flow_control().release_capacity(data.len()).unwrap();
+        text.extend_from_slice(&data);
+    }
+    String::from_utf8(text).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_has_a_date_and_a_length_and_nothing_of_a_connection() {
+    let mut client = Client::new().await;
+    let response = client.get("/hops").await.unwrap();
+    let mut names: Vec<_> = response.headers().keys().map(|name| name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["date", "x-end"]);
+    assert!(response.body().is_end_stream());
+    let date = response.headers()["date"].to_str().unwrap().to_owned();
+    assert!(date.ends_with(" GMT") && date.len() == 29, "{date}");
+    let response = client.get("/dated").await.unwrap();
+    assert_eq!(response.headers()["date"], "today");
+    assert_eq!(response.headers()["content-length"], "2");
+    assert_eq!(text(response).await, "ok");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_fails_resets_its_stream_alone() {
+    let mut client = Client::new().await;
+    for (path, reason) in
+        [("/fails", Reason::INTERNAL_ERROR), ("/fails-so", Reason::ENHANCE_YOUR_CALM)]
+    {
+        let error = client.get(path).await.unwrap_err();
+        assert_eq!(error.reason(), Some(reason), "{path}");
+        assert_eq!(text(client.get("/then").await.unwrap()).await, "/then");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_and_their_trailers_come_whole() {
+    let mut client = Client::new().await;
+    let request = Request::post("http://x/counts").body(()).unwrap();
+    let (response, mut body) = client.send(request, false).await;
+    body.send_data(Bytes::from(vec![1; 3 << 20]), false).unwrap();
+    let trailers = HeaderMap::from_iter([("x-end".parse().unwrap(), "yes".parse().unwrap())]);
+    body.send_trailers(trailers).unwrap();
+    let said = text(bounded(response).await.unwrap()).await;
+    assert_eq!(said, "3145728 {\"x-end\": \"yes\"}");
+    // NO_ERROR is an end (RFC 9113 section 8.1); anything else breaks the body, and the service says so.
+    let request = Request::post("http://x/counts").body(()).unwrap();
+    let (response, mut body) = client.send(request, false).await;
+    body.send_data(Bytes::from_static(b"some"), false).unwrap();
+    body.send_reset(Reason::CANCEL);
+    assert!(bounded(response).await.is_err());
+    assert_eq!(text(client.get("/then").await.unwrap()).await, "/then");
+}
+
+/// RFC 9110 section 10.1.1: when the body is wanted, wherever it is read; and not where it is not.
+#[tokio::test(start_paused = true)]
+async fn who_expects_100_is_told_when_the_body_is_wanted() {
+    let mut client = Client::new().await;
+    for (path, expects, told) in
+        [("/reads-later", true, true), ("/reads-later", false, false), ("/refuses", true, false)]
+    {
+        let mut request = Request::post(format!("http://x{path}")).body(()).unwrap();
+        if expects {
+            request.headers_mut().insert("expect", "100-continue".parse().unwrap());
+        }
+        let (mut response, mut body) = client.send(request, false).await;
+        let mut early = async || {
+            let early = poll_fn(|cx| response.poll_informational(cx));
+            tokio::time::timeout(Duration::from_secs(30), early).await.ok().flatten()
+        };
+        let early = early().await.map(|early| early.unwrap().status());
+        assert_eq!(early, told.then_some(StatusCode::CONTINUE), "{path} {expects}");
+        if path == "/refuses" {
+            assert_eq!(bounded(response).await.unwrap().status(), StatusCode::FORBIDDEN);
+            continue;
+        }
+        body.send_data(Bytes::from_static(b"wanted"), true).unwrap();
+        assert_eq!(text(bounded(response).await.unwrap()).await, "wanted");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn connect_is_a_tunnel_where_a_service_says_so() {
+    let mut client = Client::new().await;
+    let connect = |to: &str| Request::connect(to.to_owned()).body(()).unwrap();
+    // What comes back is what was said, more than all windows hold, and the end.
+    let (response, mut writes) = client.send(connect("here:1"), false).await;
+    let mut response = bounded(response).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert!(!response.headers().contains_key("content-length"));
+    writes.send_data(Bytes::from(vec![b'x'; 3 << 20]), true).unwrap();
+    let (mut came, body) = (0, response.body_mut());
+    while let Some(data) = bounded(body.data()).await {
+        let length = data.unwrap().len();
+        body.flow_control().release_capacity(length).unwrap();
+        came += length;
+    }
+    assert_eq!(came, 3 << 20);
+    // It may be reset, which is not its end.
+    let (response, mut writes) = client.send(connect("here:1"), false).await;
+    let mut response = bounded(response).await.unwrap();
+    writes.send_data(Bytes::from_static(b"reset"), false).unwrap();
+    let error = bounded(response.body_mut().data()).await.unwrap().unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::CONNECT_ERROR));
+    // One that is refused is an answer like others.
+    let (response, _writes) = client.send(connect("nowhere:1"), false).await;
+    assert_eq!(bounded(response).await.unwrap().status(), StatusCode::NOT_FOUND);
+    // And it has no body.
+    let mut request = connect("here:1");
+    request.headers_mut().insert("content-length", "3".parse().unwrap());
+    let (response, _writes) = client.send(request, false).await;
+    assert_eq!(bounded(response).await.unwrap_err().reason(), Some(Reason::PROTOCOL_ERROR));
+    assert_eq!(text(client.get("/then").await.unwrap()).await, "/then");
+}
+
+/// Whoever resets his stream is waited for by nobody: not by the service, nor by its body.
+#[tokio::test(start_paused = true)]
+async fn a_request_ends_with_its_stream() {
+    struct Gone(tokio::sync::mpsc::UnboundedSender<()>);
+    impl Drop for Gone {
+        fn drop(&mut self) {
+            let _nobody = self.0.send(());
+        }
+    }
+    let (gone, mut is_gone) = tokio::sync::mpsc::unbounded_channel();
+    let mesh = Mesh::builder().config(serving(vec![chain("plain", |_| {})])).build().unwrap();
+    let (client, io) = duplex(1 << 16);
+    let server = mesh.server("web");
+    let service = tower::service_fn(move |request: Request<RequestBody<Incoming>>| {
+        let gone = Gone(gone.clone());
+        async move {
+            if request.uri().path() == "/head" {
+                std::future::pending::<()>().await;
+            }
+            let silent = futures_util::stream::poll_fn(move |_| {
+                let _held = &gone;
+                Poll::<Option<Result<http_body::Frame<Bytes>, BoxError>>>::Pending
+            });
+            let body = MeshBody::new(http_body_util::StreamBody::new(silent));
+            Ok::<_, std::convert::Infallible>(Response::new(body))
+        }
+    });
+    tokio::spawn(async move { server.serve_connection(io, Ends::default(), service).await });
+    let (mut send, connection) = h2::client::handshake(client).await.unwrap();
+    tokio::spawn(connection);
+    for path in ["/head", "/body"] {
+        send = send.ready().await.unwrap();
+        let request = Request::get(format!("http://x{path}")).body(()).unwrap();
+        let (response, mut stream) = send.send_request(request, true).unwrap();
+        let response = async { if path == "/body" { Some(response.await.unwrap()) } else { None } };
+        let _response = bounded(response).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert!(is_gone.try_recv().is_err());
+        stream.send_reset(Reason::CANCEL);
+        bounded(is_gone.recv()).await.unwrap();
+    }
+}
