@@ -251,7 +251,9 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Corked<I> {
         if held.is_over() {
             return Poll::Ready(Ok(()));
         }
-        ready!(held.poll_flush(cx))?;
+        if let Err(error) = ready!(held.poll_flush(cx)) {
+            return Poll::Ready(held.fails(error));
+        }
         Pin::new(&mut held.io).poll_shutdown(cx)
     }
 

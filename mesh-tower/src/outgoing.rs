@@ -78,6 +78,11 @@ impl Outgoing {
                 Some(Err(error)) => return Poll::Ready(Err(Broken::Body(error.into()))),
                 Some(Ok(frame)) => match split(frame) {
                     Split::Trailers(trailers) => self.stream.send_trailers(trailers),
+                    // It takes no room: a body that goes on so would keep its connection from reading.
+                    Split::Data(data) if data.is_empty() && !body.is_end_stream() => {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
                     Split::Data(data) => {
                         self.hold(data);
                         continue;

@@ -18,6 +18,7 @@ use mesh_core::inbound::HandedOn;
 use mesh_core::proxy::upgrade::{Answered, Asks, Extended, tunnel_target};
 use std::io;
 use std::sync::Arc;
+use tokio::io::AsyncWriteExt;
 use tower_service::Service;
 
 /// What has to be known of the connection that a request came on, which is to go on in another protocol.
@@ -71,6 +72,9 @@ impl Client {
                 let relayed = carrying.relay(&mut client, options).await;
                 if relayed.cuts_first() {
                     client.reset();
+                } else {
+                    // What was written goes out first; dropped as it is, it would be reset.
+                    drop(client.shutdown().await);
                 }
                 relayed
             }

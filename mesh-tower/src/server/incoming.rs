@@ -3,7 +3,7 @@
 use super::http2::expects::Expects;
 use crate::body::BoxError;
 use bytes::Bytes;
-use h2::{Reason, RecvStream};
+use h2::RecvStream;
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http_body::{Body, Frame, SizeHint};
@@ -18,8 +18,7 @@ use std::task::{Context, Poll, ready};
 /// when the request is answered, HTTP/1.1 closes its connection if the rest is long.
 ///
 /// # Errors
-/// The client broke it off, or the connection ended. A stream of HTTP/2 that is reset with NO_ERROR has ended well (RFC
-/// 9113 section 8.1).
+/// The client broke it off, or the connection ended.
 pub struct Incoming(Kind);
 
 enum Kind {
@@ -83,7 +82,8 @@ impl Stream {
             }
             match ready!(polled) {
                 Some(Ok(data)) => {
-                    self.stream.flow_control().release_capacity(data.len())?;
+                    // It is what has come, so it is never too much.
+                    drop(self.stream.flow_control().release_capacity(data.len()));
                     self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
@@ -109,10 +109,7 @@ impl Body for Incoming {
         match &mut self.0 {
             Kind::Empty => Poll::Ready(None),
             Kind::Http1(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
-            Kind::Http2(stream) => match ready!(stream.poll_frame(cx)) {
-                Some(Err(error)) if error.reason() == Some(Reason::NO_ERROR) => Poll::Ready(None),
-                polled => Poll::Ready(polled.map(|frame| frame.map_err(Into::into))),
-            },
+            Kind::Http2(stream) => stream.poll_frame(cx).map_err(Into::into),
         }
     }
 

@@ -107,6 +107,10 @@ impl Lease {
             connection.gone_away();
             return Err(NotStarted::Gone(Box::new(request)));
         }
+        if connection.wire.is_deaf() {
+            connection.leave();
+            return Err(NotStarted::Gone(Box::new(request)));
+        }
         connection.retire_if_used_up();
         connection.gate.call(http::Version::HTTP_2, request.extensions());
         if let Err(reason) =

@@ -14,7 +14,7 @@ use h2::client::Connection;
 use parking_lot::{Mutex, MutexGuard};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering, fence};
 use std::task::{Context, Poll, Waker};
 
 /// The fewest requests that a call lets out itself: with fewer, the write and the server's waking would be a good part
@@ -36,6 +36,8 @@ pub(super) struct Wire {
     queued: AtomicU32,
     /// What is to be done after a turn, for who found it taken: one of the words below.
     word: AtomicU8,
+    /// Its peer takes nothing more.
+    is_deaf: AtomicBool,
 }
 
 const NOTHING: u8 = 0;
@@ -96,7 +98,7 @@ impl Wire {
     fn of(frames: Box<dyn Frames>) -> Self {
         let turn = Turn { frames: Some(frames), task: None, is_over: false, ended: None };
         let (queued, word) = (AtomicU32::new(0), AtomicU8::new(UNBEGUN));
-        Self { turn: Mutex::new(turn), queued, word }
+        Self { turn: Mutex::new(turn), queued, word, is_deaf: AtomicBool::new(false) }
     }
 
     /// The turn of the connection's own task.
@@ -114,9 +116,17 @@ impl Wire {
         }
         match turn.frames.as_ref().map(|frames| frames.limit()) {
             Some(Some(limit)) => Turned::On { limit },
-            Some(None) => Turned::Deaf,
+            Some(None) => {
+                self.is_deaf.store(true, Ordering::Relaxed);
+                Turned::Deaf
+            }
             None => Turned::Ended(Ok(())),
         }
+    }
+
+    /// Whether its peer takes nothing more: what is sent on it is lost.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.is_deaf.load(Ordering::Relaxed)
     }
 
     /// The turn, or who has it finds `word`.
@@ -147,8 +157,10 @@ impl Wire {
         if let Some(ended) = turn.poll(&mut Context::from_waker(&task)) {
             turn.ended = Some(ended);
         }
-        let is_over =
-            turn.is_over || turn.frames.as_ref().is_some_and(|frames| frames.limit().is_none());
+        let is_deaf = turn.frames.as_ref().is_some_and(|frames| frames.limit().is_none());
+        // Before the task knows: until then calls may come.
+        self.is_deaf.store(is_deaf, Ordering::Relaxed);
+        let is_over = turn.is_over || is_deaf;
         drop(turn);
         fence(Ordering::SeqCst);
         match self.word.swap(NOTHING, Ordering::SeqCst) {

@@ -173,14 +173,17 @@ fn strip_all(headers: &mut HeaderMap) {
     names.into_iter().for_each(|name| drop(headers.remove(name)));
 }
 
-/// With what a stream is reset whose service failed so: as an error of `h2` behind it says, or INTERNAL_ERROR.
+/// With what a stream is reset whose service failed so: as an error of `h2` behind it says, or INTERNAL_ERROR. That all
+/// was well, or nothing done, is not for others to say of it (RFC 9113 sections 8.1 and 8.7).
 #[cold]
 fn reason_of(error: &(dyn Error + 'static)) -> Reason {
     tracing::debug!(%error, "a service failed");
     let mut next = Some(error);
     while let Some(error) = next {
-        if let Some(reason) = error.downcast_ref::<h2::Error>().and_then(h2::Error::reason) {
-            return reason;
+        match error.downcast_ref::<h2::Error>().and_then(h2::Error::reason) {
+            Some(Reason::NO_ERROR | Reason::REFUSED_STREAM) => return Reason::INTERNAL_ERROR,
+            Some(reason) => return reason,
+            None => {}
         }
         next = error.source();
     }

@@ -621,3 +621,26 @@ async fn streams_of_http2_break_with_what_they_stand_for() {
     }
     idle(&ports.mesh).await;
 }
+
+/// Whatever ends it, what the endpoint has said goes out first.
+#[tokio::test]
+async fn a_silent_stream_of_http2_ends_with_all_that_was_said() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let web = "outbound: { web: { listen: \"127.0.0.1:1\", cluster: a, idle_timeout: 300ms } }\n";
+    let ports = ports(listener.local_addr().unwrap(), web);
+    let stream = TcpStream::connect(ports.port("outbound|web")).await.unwrap();
+    let (send, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let ask = Request::connect("a:443").body(()).unwrap();
+    let (response, _writes) = send.ready().await.unwrap().send_request(ask, false).unwrap();
+    let accept = listener.accept();
+    let (response, accepted) = bounded(async { tokio::join!(response, accept) }).await;
+    let (mut body, mut endpoint) = (response.unwrap().into_body(), accepted.unwrap().0);
+    endpoint.write_all(b"the last word").await.unwrap();
+    let mut said = Vec::new();
+    while let Some(data) = bounded(body.data()).await {
+        said.extend_from_slice(&data.unwrap());
+    }
+    assert_eq!(said, b"the last word");
+    idle(&ports.mesh).await;
+}

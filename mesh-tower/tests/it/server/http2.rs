@@ -10,9 +10,13 @@ use http_body_util::BodyExt;
 use mesh_tower::server::{Ends, Incoming, OnTunnel, RequestBody};
 use mesh_tower::{BoxError, Mesh, MeshBody};
 use std::future::poll_fn;
+use std::sync::Mutex;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+/// What became of the body of `/tells`.
+static TOLD: Mutex<&str> = Mutex::new("");
 
 /// Answers by path.
 async fn answer(
@@ -41,6 +45,20 @@ async fn answer(
         }
         "/fails" => return Err("it does".into()),
         "/fails-so" => return Err(Box::new(h2::Error::from(Reason::ENHANCE_YOUR_CALM))),
+        "/fails-well" => return Err(Box::new(h2::Error::from(Reason::NO_ERROR))),
+        "/fails-undone" => return Err(Box::new(h2::Error::from(Reason::REFUSED_STREAM))),
+        "/tells" => {
+            // In a task: the request is dropped with its stream.
+            tokio::spawn(async move {
+                let whole = request.into_body().collect().await.is_ok();
+                *TOLD.lock().unwrap() = if whole { "whole" } else { "broken" };
+            });
+            std::future::pending().await
+        }
+        "/told" => {
+            let told = std::mem::take(&mut *TOLD.lock().unwrap());
+            *response.body_mut() = MeshBody::full(told);
+        }
         "/reads-later" => {
             tokio::time::sleep(Duration::from_secs(1)).await;
             let body = tokio::spawn(request.into_body().collect()).await?;
@@ -145,9 +163,13 @@ async fn an_answer_has_a_date_and_a_length_and_nothing_of_a_connection() {
 #[tokio::test(start_paused = true)]
 async fn a_service_that_fails_resets_its_stream_alone() {
     let mut client = Client::new().await;
-    for (path, reason) in
-        [("/fails", Reason::INTERNAL_ERROR), ("/fails-so", Reason::ENHANCE_YOUR_CALM)]
-    {
+    for (path, reason) in [
+        ("/fails", Reason::INTERNAL_ERROR),
+        ("/fails-so", Reason::ENHANCE_YOUR_CALM),
+        // It may not say that all was well, nor that nothing was done.
+        ("/fails-well", Reason::INTERNAL_ERROR),
+        ("/fails-undone", Reason::INTERNAL_ERROR),
+    ] {
         let error = client.get(path).await.unwrap_err();
         assert_eq!(error.reason(), Some(reason), "{path}");
         assert_eq!(text(client.get("/then").await.unwrap()).await, "/then");
@@ -164,12 +186,16 @@ async fn bodies_and_their_trailers_come_whole() {
     body.send_trailers(trailers).unwrap();
     let said = text(bounded(response).await.unwrap()).await;
     assert_eq!(said, "3145728 {\"x-end\": \"yes\"}");
-    // NO_ERROR is an end (RFC 9113 section 8.1); anything else breaks the body, and the service says so.
-    let request = Request::post("http://x/counts").body(()).unwrap();
-    let (response, mut body) = client.send(request, false).await;
-    body.send_data(Bytes::from_static(b"some"), false).unwrap();
-    body.send_reset(Reason::CANCEL);
-    assert!(bounded(response).await.is_err());
+    // A client has no way to end a body but its end: NO_ERROR is a server's word (RFC 9113 section 8.1).
+    for reason in [Reason::CANCEL, Reason::NO_ERROR] {
+        let request = Request::post("http://x/tells").body(()).unwrap();
+        let (response, mut body) = client.send(request, false).await;
+        body.send_data(Bytes::from_static(b"some"), false).unwrap();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        body.send_reset(reason);
+        assert!(bounded(response).await.is_err());
+        assert_eq!(text(client.get("/told").await.unwrap()).await, "broken");
+    }
     assert_eq!(text(client.get("/then").await.unwrap()).await, "/then");
 }
 
@@ -253,24 +279,30 @@ async fn a_request_ends_with_its_stream() {
             if request.uri().path() == "/head" {
                 std::future::pending::<()>().await;
             }
-            let silent = futures_util::stream::poll_fn(move |_| {
+            // It never ends: it says nothing, or pieces of nothing.
+            let says = request.uri().path() == "/empties";
+            let endless = futures_util::stream::poll_fn(move |_| {
                 let _held = &gone;
-                Poll::<Option<Result<http_body::Frame<Bytes>, BoxError>>>::Pending
+                let nothing = || Ok::<_, BoxError>(http_body::Frame::data(Bytes::new()));
+                if says { Poll::Ready(Some(nothing())) } else { Poll::Pending }
             });
-            let body = MeshBody::new(http_body_util::StreamBody::new(silent));
+            let body = MeshBody::new(http_body_util::StreamBody::new(endless));
             Ok::<_, std::convert::Infallible>(Response::new(body))
         }
     });
     tokio::spawn(async move { server.serve_connection(io, Ends::default(), service).await });
     let (mut send, connection) = h2::client::handshake(client).await.unwrap();
     tokio::spawn(connection);
-    for path in ["/head", "/body"] {
+    for path in ["/head", "/body", "/empties"] {
         send = send.ready().await.unwrap();
         let request = Request::get(format!("http://x{path}")).body(()).unwrap();
         let (response, mut stream) = send.send_request(request, true).unwrap();
-        let response = async { if path == "/body" { Some(response.await.unwrap()) } else { None } };
+        let response = async { if path == "/head" { None } else { Some(response.await.unwrap()) } };
         let _response = bounded(response).await;
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        // Time stands still while somebody has something to say.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
         assert!(is_gone.try_recv().is_err());
         stream.send_reset(Reason::CANCEL);
         bounded(is_gone.recv()).await.unwrap();
