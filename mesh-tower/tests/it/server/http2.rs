@@ -9,8 +9,8 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use mesh_tower::server::{Ends, Incoming, OnTunnel, RequestBody};
 use mesh_tower::{BoxError, Mesh, MeshBody};
+use parking_lot::Mutex;
 use std::future::poll_fn;
-use std::sync::Mutex;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
@@ -26,18 +26,7 @@ async fn answer(
     let path = request.uri().path().to_owned();
     match &*path {
         "/hops" => {
-            for (name, value) in [
-                ("connection", "x-hop, keep-alive"),
-                ("x-hop", "1"),
-                ("keep-alive", "3"),
-                ("proxy-connection", "x"),
-                ("transfer-encoding", "chunked"),
-                ("upgrade", "x"),
-                ("te", "trailers"),
-                ("x-end", "stays"),
-            ] {
-                response.headers_mut().insert(name, value.parse().unwrap());
-            }
+            hops(response.headers_mut());
         }
         "/dated" => {
             response.headers_mut().insert("date", "today".parse().unwrap());
@@ -51,12 +40,12 @@ async fn answer(
             // In a task: the request is dropped with its stream.
             tokio::spawn(async move {
                 let whole = request.into_body().collect().await.is_ok();
-                *TOLD.lock().unwrap() = if whole { "whole" } else { "broken" };
+                *TOLD.lock() = if whole { "whole" } else { "broken" };
             });
             std::future::pending().await
         }
         "/told" => {
-            let told = std::mem::take(&mut *TOLD.lock().unwrap());
+            let told = std::mem::take(&mut *TOLD.lock());
             *response.body_mut() = MeshBody::full(told);
         }
         "/reads-later" => {
@@ -81,24 +70,43 @@ async fn answer(
                 tokio::spawn(async move { assert!(on_tunnel.await.is_err()) });
                 return Ok(response);
             }
-            tokio::spawn(async move {
-                let mut io = on_tunnel.await.unwrap();
-                let mut said = [0; 5];
-                io.read_exact(&mut said).await.unwrap();
-                match &said {
-                    b"reset" => io.reset(),
-                    _ => {
-                        io.write_all(&said).await.unwrap();
-                        let (mut reader, mut writer) = tokio::io::split(io);
-                        tokio::io::copy(&mut reader, &mut writer).await.unwrap();
-                        writer.shutdown().await.unwrap();
-                    }
-                }
-            });
+            tokio::spawn(speak(on_tunnel));
         }
         path => *response.body_mut() = MeshBody::full(path.to_owned()),
     }
     Ok(response)
+}
+
+/// What is of a connection, and one more.
+fn hops(headers: &mut HeaderMap) {
+    for (name, value) in [
+        ("connection", "x-hop, keep-alive"),
+        ("x-hop", "1"),
+        ("keep-alive", "3"),
+        ("proxy-connection", "x"),
+        ("transfer-encoding", "chunked"),
+        ("upgrade", "x"),
+        ("te", "trailers"),
+        ("x-end", "stays"),
+    ] {
+        headers.insert(name, value.parse().unwrap());
+    }
+}
+
+/// Says everything back, but for `reset`.
+async fn speak(on_tunnel: OnTunnel) {
+    let mut io = on_tunnel.await.unwrap();
+    let mut said = [0; 5];
+    io.read_exact(&mut said).await.unwrap();
+    match &said {
+        b"reset" => io.reset(),
+        _ => {
+            io.write_all(&said).await.unwrap();
+            let (mut reader, mut writer) = tokio::io::split(io);
+            tokio::io::copy(&mut reader, &mut writer).await.unwrap();
+            writer.shutdown().await.unwrap();
+        }
+    }
 }
 
 struct Client {
