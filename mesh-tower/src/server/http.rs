@@ -48,7 +48,7 @@ impl Seen {
     }
 }
 
-/// What is called for each request: it puts the [`Connection`] into each request, and asks a clone of the service.
+/// What each request is handed to: it puts the [`Connection`] into its extensions, and asks a clone of the service.
 #[derive(Clone, Debug)]
 pub(super) struct PerConnection<S> {
     service: S,
