@@ -5,10 +5,11 @@
 
 use super::pass::{Call, FilterContext, FilterObserver, Limit, Step, Told};
 use super::reply::FilterReply;
+use crate::head::content_length;
 use crate::model::BodySizeLimit;
 use crate::outcome::grpc;
 use crate::random::Random;
-use http::{HeaderMap, StatusCode, header};
+use http::StatusCode;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -73,9 +74,4 @@ pub(super) fn ask(
         *call.body_limit = Some(own);
     }
     None
-}
-
-/// The length that a head says; `None`: it says none, or nonsense, which HTTP refuses by itself.
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

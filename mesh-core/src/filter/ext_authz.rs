@@ -14,7 +14,7 @@ use super::ask::{AskFailure, AskFailureKind, CheckAnswer, CheckQuestion};
 use super::pass::FilterContext;
 use super::query::is_of;
 use super::reply::FilterReply;
-use crate::head::RequestHead;
+use crate::head::{RequestHead, content_length};
 use crate::identity::Peer;
 use crate::model::http_filter::{AuthzService, ExtAuthz, HttpAuthz};
 use crate::model::{
@@ -120,7 +120,6 @@ impl CompiledExtAuthz {
         let model = &self.model;
         let tls = !matches!(connection.peer, Peer::Plaintext);
         let name = if model.include_tls_session { connection.requested_server_name } else { "" };
-        let size = headers.get(CONTENT_LENGTH).and_then(|size| size.to_str().ok()?.parse().ok());
         CheckQuestion {
             filter: Arc::clone(model),
             http: self.http.clone(),
@@ -130,7 +129,7 @@ impl CompiledExtAuthz {
             path: head.path_and_query.into(),
             version: *version,
             headers: self.visible(headers),
-            size,
+            size: content_length(headers),
             source: cx.remote,
             destination: connection.local,
             source_principal: connection.peer.principals().next().unwrap_or_default().into(),

@@ -10,13 +10,14 @@ use super::held::Held;
 use super::pass::{Call, FilterContext, FilterObserver, Limit, Step, Told};
 use super::reply::FilterReply;
 use super::token_bucket::{Bucket, Rate};
+use crate::head::decimal;
 use crate::model::{LocalRateLimit, RateLimitScope};
 use crate::outcome::grpc;
 use crate::random::Random;
 use crate::rbac::Connection;
 use crate::router::header_edits;
 use crate::time::Timestamp;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, StatusCode, header};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -104,9 +105,9 @@ impl CompiledLocalRateLimit {
     pub(super) fn write_rest(&self, key: u64, headers: &mut HeaderMap, now: Timestamp) {
         let Some(rate) = &self.rate else { return };
         let left = self.bucket(key).left(rate, now);
-        headers.insert(&LIMIT, HeaderValue::from(rate.max_tokens()));
-        headers.insert(&REMAINING, HeaderValue::from(left.tokens));
-        headers.insert(&RESET, HeaderValue::from(seconds(left.next)));
+        headers.insert(&LIMIT, decimal(rate.max_tokens()));
+        headers.insert(&REMAINING, decimal(left.tokens));
+        headers.insert(&RESET, decimal(seconds(left.next)));
     }
 
     #[cold]
@@ -124,7 +125,7 @@ impl CompiledLocalRateLimit {
             && model.status == StatusCode::TOO_MANY_REQUESTS
             && !reply.headers.contains_key(header::RETRY_AFTER)
         {
-            reply.headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds(next).max(1)));
+            reply.headers.insert(header::RETRY_AFTER, decimal(seconds(next).max(1)));
         }
         reply
     }

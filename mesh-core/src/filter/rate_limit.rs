@@ -8,7 +8,7 @@ use super::ask::{LimitAnswer, LimitDescriptor, LimitQuestion, LimitStatus};
 use super::pass::FilterContext;
 use super::query;
 use super::reply::FilterReply;
-use crate::head::RequestHead;
+use crate::head::{RequestHead, decimal};
 use crate::model::http_filter::{RateLimit, RateLimitAction, RateLimitRule, RequestType};
 use crate::model::{Metadata, MetadataSource, MetadataValue};
 use crate::outcome::grpc;
@@ -133,9 +133,9 @@ impl CompiledRateLimit {
         if let Ok(policy) = HeaderValue::try_from(policy) {
             headers.append(HeaderName::from_static("x-ratelimit-limit"), policy);
         }
-        let remaining = HeaderValue::from(least.remaining);
+        let remaining = decimal(least.remaining);
         headers.append(HeaderName::from_static("x-ratelimit-remaining"), remaining);
-        let reset = HeaderValue::from(least.reset.as_secs());
+        let reset = decimal(least.reset.as_secs());
         headers.append(HeaderName::from_static("x-ratelimit-reset"), reset);
     }
 }

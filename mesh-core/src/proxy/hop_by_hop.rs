@@ -43,6 +43,26 @@ pub fn strip_named(headers: &mut HeaderMap) {
     }
 }
 
+/// Takes off an answer what HTTP/2 forbids (RFC 9113 section 8.2.2): `connection` and what it names, `keep-alive`,
+/// `proxy-connection`, `transfer-encoding`, `upgrade`, `te`. Most answers have nothing of it.
+pub fn strip_answer(headers: &mut HeaderMap) {
+    if headers.keys().any(is_of_connection) {
+        strip_named(headers);
+        for name in OF_CONNECTION {
+            headers.remove(name);
+        }
+    }
+}
+
+/// What is of a connection of HTTP/1.1, in any message.
+const OF_CONNECTION: [HeaderName; 6] =
+    [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE, TE];
+
+/// One look at the length of the name.
+fn is_of_connection(name: &HeaderName) -> bool {
+    matches!(name.as_str().len(), 2 | 7 | 10 | 16 | 17) && OF_CONNECTION.contains(name)
+}
+
 /// Somebody sends a body in a coding of the connection's that is not spoken here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the transfer coding `{0}` is not spoken here, only `chunked` is")]
@@ -120,7 +140,9 @@ fn is_hop_by_hop(name: &HeaderName, value: &HeaderValue) -> bool {
     }
 }
 
-fn is_continue(value: &HeaderValue) -> bool {
+/// Whether this `expect` is the one that a client waits with its body for (RFC 9110 section 10.1.1).
+#[must_use]
+pub fn is_continue(value: &HeaderValue) -> bool {
     value.as_bytes().eq_ignore_ascii_case(b"100-continue")
 }
 
@@ -169,6 +191,27 @@ mod tests {
         check(&["proxy-connection: keep-alive", "proxy-authorization: Basic x"], false, &[]);
         check(&["expect: 100-continue", "content-length: 3"], false, &["content-length: 3"]);
         check(&["expect: a-miracle", "keep-alive: 1"], false, &["expect: a-miracle"]);
+    }
+
+    #[test]
+    fn rfc9113_8_2_2_an_answer_over_http2_has_nothing_of_a_connection() {
+        let mut answer: HeaderMap = [
+            ("connection", "X-Hop, close"),
+            ("x-hop", "1"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "close"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("te", "trailers"),
+        ]
+        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+        .into_iter()
+        .collect();
+        answer.insert("server", HeaderValue::from_static("a"));
+        strip_answer(&mut answer);
+        assert_eq!(answer.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["server"]);
+        strip_answer(&mut answer);
+        assert_eq!(answer.len(), 1);
     }
 
     #[test]

@@ -4,11 +4,12 @@ use crate::inbound_context::Inbound;
 use crate::net::Draw;
 use crate::observe::spans::{BegunSpan, SpanKind, Spans};
 use crate::observe::{TraceContext, TraceState};
-use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use http::{HeaderMap, HeaderName, Request};
 use mesh_core::Timestamp;
 use mesh_core::call::AttemptCounts;
 use mesh_core::call::deadline::{expected_rq_timeout_ms, grpc_timeout, parse_grpc_timeout};
 use mesh_core::call::headers::AttemptHeaders;
+use mesh_core::head::decimal;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,7 +61,7 @@ impl Left {
             let millis = expected_rq_timeout_ms(left);
             let text = told.to_str().ok();
             if text.and_then(|text| text.parse().ok()).is_some_and(|told: u64| told > millis) {
-                *told = HeaderValue::from(millis);
+                *told = decimal(millis);
             }
         }
     }
@@ -122,7 +123,7 @@ impl Propagation<'_> {
             }
             if self.expected_timeout {
                 let millis = expected_rq_timeout_ms(remaining);
-                request.headers_mut().insert(EXPECTED_TIMEOUT, HeaderValue::from(millis));
+                request.headers_mut().insert(EXPECTED_TIMEOUT, decimal(millis));
             }
         }
         self.counts.write(self.grpc, self.which, request.headers_mut());
@@ -157,6 +158,7 @@ pub(crate) fn caller_deadline(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderValue;
 
     const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 

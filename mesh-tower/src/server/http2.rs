@@ -14,7 +14,7 @@ mod tunnel;
 pub use tunnel::{OnTunnel, TunnelStream};
 
 use super::http::PerConnection;
-use super::incoming::{Incoming, stated_length};
+use super::incoming::Incoming;
 use super::streams::Streams;
 use crate::body::BoxError;
 use bytes::Bytes;
@@ -25,6 +25,7 @@ use h2::server::{Builder, Connection, Handshake, SendResponse};
 use h2::{Reason, RecvStream};
 use http::{Method, Request, Response};
 use http_body::Body;
+use mesh_core::head::content_length;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -148,7 +149,7 @@ where
             return self.streams.execute(Exchange::new(answer, reply, (None, expects)));
         }
         // What follows is no body (RFC 9110 section 9.3.6).
-        if stated_length(&parts.headers).is_some_and(|length| length != 0) {
+        if content_length(&parts.headers).is_some_and(|length| length != 0) {
             return reply.send_reset(Reason::PROTOCOL_ERROR);
         }
         let is_extended = parts.extensions.get::<Protocol>().is_some();

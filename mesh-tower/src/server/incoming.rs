@@ -5,8 +5,8 @@ use crate::body::BoxError;
 use bytes::Bytes;
 use h2::RecvStream;
 use http::HeaderMap;
-use http::header::CONTENT_LENGTH;
 use http_body::{Body, Frame, SizeHint};
+use mesh_core::head::content_length;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -54,18 +54,9 @@ impl Incoming {
         if stream.is_end_stream() {
             return Self::empty();
         }
-        Self(Kind::Http2(Stream { left: stated_length(headers), stream, has_data: true, expects }))
+        let left = content_length(headers);
+        Self(Kind::Http2(Stream { left, stream, has_data: true, expects }))
     }
-}
-
-/// What `content-length` says; `None`: nothing, or several things.
-pub(super) fn stated_length(headers: &HeaderMap) -> Option<u64> {
-    let mut all = headers.get_all(CONTENT_LENGTH).iter();
-    let first = all.next()?;
-    if all.any(|other| other != first) {
-        return None;
-    }
-    first.to_str().ok()?.parse().ok()
 }
 
 impl Stream {

@@ -10,9 +10,10 @@ use crate::server::streams;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TE, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::header::{CONTENT_LENGTH, DATE};
+use http::{Response, StatusCode};
 use http_body::Body;
+use mesh_core::head::decimal;
 use mesh_core::proxy::hop_by_hop;
 use pin_project::pin_project;
 use std::error::Error;
@@ -123,7 +124,7 @@ where
 {
     let (head, body) = response.into_parts();
     let mut head = Response::from_parts(head, ());
-    strip(head.headers_mut());
+    hop_by_hop::strip_answer(head.headers_mut());
     let now = streams::turn_began().unwrap_or_else(clock::now);
     head.headers_mut().entry(DATE).or_insert_with(|| date(now));
     if let Some(opening) = opening
@@ -139,7 +140,7 @@ where
         return Ok(Begun::Done);
     }
     if let Some(length) = body.size_hint().exact() {
-        head.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+        head.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| decimal(length));
     }
     let stream = send_head(reply, head, false)?;
     Ok(Begun::Body(Answer { body, outgoing: Outgoing::new(stream) }))
@@ -151,26 +152,6 @@ fn send_head(
     ends: bool,
 ) -> Result<SendStream<Bytes>, Reason> {
     reply.send_response(head, ends).map_err(|error| unsendable(&error))
-}
-
-/// Takes away what is of a connection of HTTP/1.1 (RFC 9113 section 8.2.2). Most answers have nothing of it.
-fn strip(headers: &mut HeaderMap) {
-    if headers.keys().any(is_of_connection) {
-        strip_all(headers);
-    }
-}
-
-fn is_of_connection(name: &HeaderName) -> bool {
-    [CONNECTION, TRANSFER_ENCODING, UPGRADE, TE].contains(name)
-        || ["keep-alive", "proxy-connection"].contains(&name.as_str())
-}
-
-#[cold]
-fn strip_all(headers: &mut HeaderMap) {
-    hop_by_hop::strip_named(headers);
-    let names: Vec<HeaderName> =
-        headers.keys().filter(|name| is_of_connection(name)).cloned().collect();
-    names.into_iter().for_each(|name| drop(headers.remove(name)));
 }
 
 /// With what a stream is reset whose service failed so: as an error of `h2` behind it says, or INTERNAL_ERROR. That all
