@@ -131,7 +131,16 @@ impl AsyncWrite for H2Stream {
         Poll::Ready(Ok(piece.len()))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// What is written is on its way by itself. Fails if the endpoint takes no more, and wakes the task when that
+    /// happens.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.writes.is_some()
+            && let Some(sent_all) = &mut self.sent_all
+            && Pin::new(sent_all).poll(cx).is_ready()
+        {
+            self.sent_all = None;
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
         Poll::Ready(Ok(()))
     }
 

@@ -165,8 +165,6 @@ struct Pump {
     is_over: bool,
     /// How it broke: told once all that came before is written.
     broke: Option<io::Error>,
-    /// Whether something was written and not flushed.
-    is_dirty: bool,
     /// Whether all is done: written, flushed, and the writer shut down.
     is_done: bool,
     written: u64,
@@ -202,7 +200,6 @@ impl Pump {
             end: 0,
             is_over: false,
             broke: None,
-            is_dirty: false,
             is_done: false,
             written: 0,
             moved: 0,
@@ -235,7 +232,6 @@ impl Pump {
                 self.start += count;
                 self.written += count as u64;
                 self.moved += count as u64;
-                self.is_dirty = true;
             }
             (self.start, self.end) = (0, 0);
             if let Some(error) = self.broke.take() {
@@ -251,11 +247,9 @@ impl Pump {
                     return Poll::Ready(Ok(()));
                 }
                 Poll::Pending => {
-                    // While nothing comes, nobody must wait for what is there.
-                    if self.is_dirty {
-                        ready!(Pin::new(&mut *writer).poll_flush(cx)).map_err(Broke::Writer)?;
-                        self.is_dirty = false;
-                    }
+                    // While nothing comes, nobody must wait for what is there; and streams of HTTP/2 say here
+                    // that who would read has reset them.
+                    ready!(Pin::new(&mut *writer).poll_flush(cx)).map_err(Broke::Writer)?;
                     return Poll::Pending;
                 }
             }

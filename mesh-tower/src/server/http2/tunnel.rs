@@ -150,7 +150,12 @@ impl AsyncWrite for TunnelStream {
             match ready!(self.writes.poll_capacity(cx)) {
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Poll::Ready(Err(broken(error))),
-                None => return self.poll_why(cx),
+                None => {
+                    let error = self.reset_by_client(cx);
+                    return Poll::Ready(Err(
+                        error.unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())
+                    ));
+                }
             }
         }
         let piece = &buf[..buf.len().min(PIECE).min(self.writes.capacity())];
@@ -158,8 +163,12 @@ impl AsyncWrite for TunnelStream {
         Poll::Ready(Ok(piece.len()))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    /// Nothing waits here. Fails if the client has reset the stream, and wakes the task when he does.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_shut {
+            return Poll::Ready(Ok(()));
+        }
+        Poll::Ready(self.reset_by_client(cx).map_or(Ok(()), Err))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -173,16 +182,15 @@ impl AsyncWrite for TunnelStream {
 }
 
 impl TunnelStream {
-    /// Why nothing can be written any more.
-    fn poll_why(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let error = match self.writes.poll_reset(cx) {
+    /// That nothing can be written any more; `None`: it can, as far as is known, and the task is woken when that changes.
+    fn reset_by_client(&mut self, cx: &mut Context<'_>) -> Option<io::Error> {
+        match self.writes.poll_reset(cx) {
             Poll::Ready(Ok(reason)) => {
-                io::Error::new(io::ErrorKind::ConnectionReset, h2::Error::from(reason))
+                Some(io::Error::new(io::ErrorKind::ConnectionReset, h2::Error::from(reason)))
             }
-            Poll::Ready(Err(error)) => broken(error),
-            Poll::Pending => io::ErrorKind::BrokenPipe.into(),
-        };
-        Poll::Ready(Err(error))
+            Poll::Ready(Err(error)) => Some(broken(error)),
+            Poll::Pending => None,
+        }
     }
 }
 

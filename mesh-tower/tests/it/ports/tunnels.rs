@@ -622,6 +622,28 @@ async fn streams_of_http2_break_with_what_they_stand_for() {
     idle(&ports.mesh).await;
 }
 
+/// Who has ended his half says nothing any more but that.
+#[tokio::test]
+async fn who_has_ended_his_half_and_resets_the_stream_is_seen() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let ports = ports(listener.local_addr().unwrap(), WEB);
+    let stream = TcpStream::connect(ports.port("outbound|web")).await.unwrap();
+    let (send, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let ask = Request::connect("a:443").body(()).unwrap();
+    let (response, mut writes) = send.ready().await.unwrap().send_request(ask, false).unwrap();
+    let accept = listener.accept();
+    let (response, accepted) = bounded(async { tokio::join!(response, accept) }).await;
+    let (_body, mut endpoint) = (response.unwrap().into_body(), accepted.unwrap().0);
+    writes.send_data(Bytes::from_static(b"said"), true).unwrap();
+    let mut said = String::new();
+    bounded(endpoint.read_to_string(&mut said)).await.unwrap();
+    assert_eq!(said, "said");
+    writes.send_reset(Reason::CANCEL);
+    // The endpoint says nothing: nobody waits for it.
+    idle(&ports.mesh).await;
+}
+
 /// Whatever ends it, what the endpoint has said goes out first.
 #[tokio::test]
 async fn a_silent_stream_of_http2_ends_with_all_that_was_said() {
