@@ -229,12 +229,21 @@ pub enum ForwardClientCert {
 
 impl FilterChain {
     /// Whether it lets in the same connections as `other`: by its name, what it is matched by, and its network filters.
-    /// What secures them may differ.
+    /// What secures them may differ. One with TLS lets in connections of TLS alone, whether or not it is matched by that:
+    /// so those of a port stay while it is opened for plaintext, and when it is closed again.
     #[must_use]
     pub fn admits_as(&self, other: &Self) -> bool {
         self.name == other.name
-            && self.matcher == other.matcher
             && self.network_rbac == other.network_rbac
+            && (self.matcher == other.matcher
+                || self.as_tls().is_some_and(|one| Some(one) == other.as_tls()))
+    }
+
+    /// What a chain with TLS is matched by.
+    fn as_tls(&self) -> Option<FilterChainMatch> {
+        let mut matcher = self.tls.as_ref().map(|_| self.matcher.clone())?;
+        matcher.transport_protocol.get_or_insert(TransportProtocol::Tls);
+        Some(matcher)
     }
 
     /// A chain for all connections: plaintext, without any rule, of HTTP.

@@ -269,6 +269,7 @@ fn is_same((chain, carried): (&CompiledFilterChain, Carried), other: &CompiledFi
 mod tests {
     use super::*;
     use mesh_core::model::rbac::RbacFilter;
+    use mesh_core::model::filter_chain::TransportProtocol::{RawBuffer, Tls};
     use mesh_core::model::tls::DownstreamTls;
     use mesh_core::model::{
         FilterChain, HttpConnectionManager, HttpFilter, HttpFilterConfig, Listener,
@@ -316,6 +317,22 @@ mod tests {
             Some(&listener("a", |chain| chain.tls = Some(Arc::new(DownstreamTls::mutual())))),
             true,
         );
+        let secured = |transport| {
+            listener("a", |chain| {
+                chain.tls = Some(Arc::new(DownstreamTls::mutual()));
+                chain.matcher.transport_protocol = transport;
+            })
+        };
+        for (before, next, ends) in [
+            (None, Some(Tls), false),
+            (Some(Tls), None, false),
+            (None, Some(RawBuffer), true),
+            (Some(RawBuffer), None, true),
+        ] {
+            check_of((secured(before), Carried::Requests), Some(&secured(next)), ends);
+        }
+        let plaintext = |transport| listener("a", |c| c.matcher.transport_protocol = transport);
+        check(Some(&plaintext(Some(RawBuffer))), true);
         let until = |seconds| {
             move |chain: &mut FilterChain| chain.until = Some(WallTime::from_unix_seconds(seconds))
         };

@@ -220,6 +220,28 @@ async fn connections_end_whose_chain_is_secured_otherwise() {
     drop(idle(connect().await).await);
 }
 
+/// A port that is opened for plaintext, and closed again, is one and the same for who proves who he is.
+#[tokio::test]
+async fn connections_of_mutual_tls_stay_while_their_port_is_opened_and_closed() {
+    let world = World::new(Ca::new("ours"), vec![mutual(|_| {})]).await;
+    let friend = world.ca.issue(super::FRIEND);
+    let mut config = world.client(Some(&friend));
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let io = secured(TcpStream::connect(world.address).await.unwrap(), config).await.unwrap();
+    let (mut sender, ends) = idle(io).await;
+    for _ in 0..2 {
+        world.updates.apply(serving(super::permissive(|_| {})));
+        let (_plain, closes) = idle(TcpStream::connect(world.address).await.unwrap()).await;
+        assert_eq!(bounded(sender.send_request(request())).await.unwrap().status(), 200);
+        world.updates.apply(serving(vec![mutual(|_| {})]));
+        // Who proved nothing has to go.
+        bounded(closes).await.unwrap();
+        assert_eq!(bounded(sender.send_request(request())).await.unwrap().status(), 200);
+    }
+    assert!(!ends.is_finished());
+    assert!(world.call(None).await.is_err());
+}
+
 const ACTIVE: &str = "mesh_server_connections_active";
 const DRAINED: &str = "mesh_server_connections_drained_total";
 
