@@ -375,7 +375,8 @@ const fn protocol_code(failure: ProtocolFailure) -> &'static str {
 const fn protocol_text(failure: ProtocolFailure) -> &'static str {
     match failure {
         ProtocolFailure::ResponseHeadTooLarge => {
-            "the response head is larger than the limit, or malformed (over HTTP/2 they look alike)"
+            "the response head is larger than the limit, or malformed (over HTTP/2 they look alike), \
+             or it has too many headers"
         }
         ProtocolFailure::InvalidResponse => "the response can't be read",
         ProtocolFailure::InvalidRequest => "the request can't be sent as it is",

@@ -296,7 +296,8 @@ pub enum Processed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ProtocolFailure {
-    /// The response head is larger than the limit; over HTTP/2 it may be malformed, too, which is not told apart.
+    /// The response head is larger than the limit, or has more headers; over HTTP/2 it may be malformed, too, which is not
+    /// told apart.
     ResponseHeadTooLarge,
     /// The response can't be read.
     InvalidResponse,

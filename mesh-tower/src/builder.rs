@@ -215,6 +215,15 @@ impl Builder {
         self
     }
 
+    /// Keeps the case of header names in answers of HTTP/1.1 (hyper: `preserve_header_case`), which costs each call a
+    /// map of them. It is for who passes answers on with hyper's server, which writes the names as they
+    /// came; nobody else sees it. Names of requests are written as hyper's server has taken them either way, if it was
+    /// told to preserve them. Default: not; `mesh proxy` does.
+    pub fn preserve_header_case(mut self) -> Self {
+        self.settings.preserve_header_case = true;
+        self
+    }
+
     /// Writes a line to `log` for each call and each served request, of the side or sides that it is
     /// [of](crate::observe::AccessLogBuilder::only). A second log takes the place of the first for the sides that
     /// both are of, so that calls and served requests may go to different ones. Default: none.

@@ -99,6 +99,8 @@ pub(crate) struct Settings {
     pub(crate) expected_timeout_header: bool,
     /// Obeys `x-envoy-*` of requests.
     pub(crate) trusted_overrides: bool,
+    /// Answers over HTTP/1.1 keep the case of their names, for a server that writes them so.
+    pub(crate) preserve_header_case: bool,
     /// See [`Leaf::IGNORES_EXTENSIONS`](crate::leaf::Leaf::IGNORES_EXTENSIONS).
     pub(crate) ignores_extensions: bool,
 }
@@ -110,6 +112,7 @@ impl Default for Settings {
             report: false,
             expected_timeout_header: false,
             trusted_overrides: false,
+            preserve_header_case: false,
             ignores_extensions: false,
         }
     }
@@ -312,6 +315,7 @@ impl Net {
         PoolSettings {
             speaks,
             options: cluster.connection,
+            preserve_header_case: self.shared.settings.preserve_header_case,
             max_connections_per_endpoint: cluster.circuit_breakers.max_connections_per_endpoint,
             proxy_protocol: cluster.proxy_protocol,
             tls: tls.clone(),

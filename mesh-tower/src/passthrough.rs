@@ -178,6 +178,7 @@ impl Passthrough {
         let settings = PoolSettings {
             speaks: if secured { Speaks::AsAgreed } else { Speaks::AsCall },
             options,
+            preserve_header_case: self.shared.settings.preserve_header_case,
             max_connections_per_endpoint: None,
             proxy_protocol: None,
             tls,

@@ -39,7 +39,8 @@ impl ConfigurationArguments {
     /// A mesh that is configured so, before it is built.
     pub(super) fn builder(&self) -> Result<Builder, Failure> {
         let mut own = outbound(&self.outbound)?;
-        let builder = Mesh::builder();
+        // Who is answered may have learnt names as the endpoint writes them.
+        let builder = Mesh::builder().preserve_header_case();
         let builder = match (&self.xds, &*self.config) {
             (Some(bootstrap), files) => {
                 if !files.is_empty() {

@@ -119,6 +119,11 @@ const OPTION_KEYS: &[Key] = &[
         Kind::Count { least: 1024, most: 16 * 1024 * 1024 },
         "Largest response head, in bytes. Default 65536.",
     ),
+    key(
+        "max_response_headers",
+        Kind::Count { least: 1, most: 32_768 },
+        "The most headers of a response. Default 100.",
+    ),
 ];
 
 static CLUSTER: Shape = Shape::new("cluster", &[SOURCE_KEYS, OPTION_KEYS]).exactly_one(&SOURCES);
@@ -224,6 +229,7 @@ fn connection(reader: &mut Reader<'_>, fields: &Fields<'_>, options: &mut Connec
     fields.set(reader, "max_concurrent_streams", &mut options.max_concurrent_streams);
     fields.set(reader, "happy_eyeballs_delay", &mut options.happy_eyeballs_delay);
     fields.set(reader, "max_response_head", &mut options.max_response_head);
+    fields.set(reader, "max_response_headers", &mut options.max_response_headers);
     let Some((node, kind)) = fields.value("keepalive") else { return };
     let Some(fields) = Fields::open(reader, node, kind) else { return };
     fields.set(reader, "interval", &mut options.keepalive_interval);

@@ -187,6 +187,8 @@ pub struct ConnectionOptions {
     pub happy_eyeballs_delay: Duration,
     /// Largest response head, in bytes. Default 64 KiB.
     pub max_response_head: u32,
+    /// The most headers of a response (Envoy: `max_headers_count`). Default 100.
+    pub max_response_headers: u32,
 }
 
 impl Default for ConnectionOptions {
@@ -203,6 +205,7 @@ impl Default for ConnectionOptions {
             max_concurrent_streams: 1024,
             happy_eyeballs_delay: Duration::from_millis(250),
             max_response_head: 64 * 1024,
+            max_response_headers: 100,
         }
     }
 }

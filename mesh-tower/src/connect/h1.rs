@@ -19,13 +19,12 @@ use crate::observe::events::CloseReason;
 use crate::{BoxError, MeshBody};
 use bytes::Bytes;
 use http::header::UPGRADE;
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
-use mesh_core::model::ConnectionOptions;
 use mesh_core::outcome::{ConnectFailure, Failure, ProtocolFailure};
 use parking_lot::Mutex;
 use std::future::Future;
@@ -37,8 +36,8 @@ use std::task::{Context, Poll, ready};
 use tokio::time::Instant;
 use tokio_util::sync::ReusableBoxFuture;
 
-/// Most headers of a response. hyper's own limit of 100 is one that real servers pass.
-const MAX_HEADERS: usize = 512;
+/// The most headers that hyper takes by itself, for which it needs no memory.
+const MAX_HEADERS: u32 = 100;
 
 /// How much of an answer is read ahead of who reads it (hyper's own: 400 KiB, two or three times for each client that
 /// reads nothing). It bounds a head, too.
@@ -55,6 +54,8 @@ pub(super) struct H1Connection {
     reused: bool,
     /// Whether the latest request asks to go on in another protocol.
     asks: bool,
+    /// The `host` that it wrote last: most calls of a connection have the same.
+    host: Option<HeaderValue>,
 }
 
 /// What the connection's task and its holder share.
@@ -81,7 +82,7 @@ pub(super) async fn handshake(
     settings: &Arc<PoolSettings>,
 ) -> Result<(Box<H1Connection>, Driver), Refusal> {
     let options = &settings.options;
-    let handshake = builder(options).handshake(TokioIo::new(io)).await;
+    let handshake = builder(settings).handshake(TokioIo::new(io)).await;
     let (send, connection) = handshake.map_err(|error| Refusal {
         source: Some(Arc::new(io::Error::other(error))),
         ..Refusal::connect(ConnectFailure::Handshake)
@@ -103,17 +104,23 @@ pub(super) async fn handshake(
         core: Arc::clone(&core),
     };
     let response = ReusableBoxFuture::new(std::future::pending());
-    Ok((Box::new(H1Connection { send, response, core, reused: false, asks: false }), driver))
+    Ok((
+        Box::new(H1Connection { send, response, core, reused: false, asks: false, host: None }),
+        driver,
+    ))
 }
 
-pub(super) fn builder(options: &ConnectionOptions) -> Builder {
+pub(super) fn builder(settings: &PoolSettings) -> Builder {
+    let options = &settings.options;
     let head = options.max_response_head as usize;
     let mut builder = Builder::new();
     builder
-        .preserve_header_case(true)
-        .max_headers(MAX_HEADERS)
+        .preserve_header_case(settings.preserve_header_case)
         .max_header_size(head)
         .max_buf_size(MAX_BUFFER.max(head));
+    if options.max_response_headers != MAX_HEADERS {
+        builder.max_headers(options.max_response_headers as usize);
+    }
     builder
 }
 
@@ -123,7 +130,8 @@ impl H1Connection {
         mut self: Box<Self>,
         mut request: Request<MeshBody>,
     ) -> Result<InFlight, SendError> {
-        if let Err(reason) = head::prepare_h1(&mut request, self.core.shared.address()) {
+        let prepared = head::prepare_h1(&mut request, self.core.shared.address(), &mut self.host);
+        if let Err(reason) = prepared {
             self.give_back();
             return Err(SendError::invalid(reason, request));
         }

@@ -58,24 +58,31 @@ pub(super) fn state_length<B>(request: &mut Request<B>, length: Option<u64>) {
     }
     let expected = matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH);
     if length != 0 || expected {
-        request.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+        request
+            .headers_mut()
+            .entry(CONTENT_LENGTH)
+            .or_insert_with(|| mesh_core::head::decimal(length));
     }
 }
 
-/// Fits the head of `request` to HTTP/1.1.
+/// Fits the head of `request` to HTTP/1.1. `known` is the `host` that was written last: the same again is not made.
 pub(super) fn prepare_h1<B>(
     request: &mut Request<B>,
     address: &Address,
+    known: &mut Option<HeaderValue>,
 ) -> Result<(), InvalidRequest> {
     *request.version_mut() = Version::HTTP_11;
     let uri = request.uri();
     if !request.headers().contains_key(HOST) {
         let authority = authority(uri, None, address)?;
-        let host = HeaderValue::from_maybe_shared(bytes::Bytes::copy_from_slice(
-            authority.as_str().as_bytes(),
-        ))
-        .map_err(|_malformed| InvalidRequest("the authority is no header value"))?;
-        request.headers_mut().insert(HOST, host);
+        if known.as_ref().is_none_or(|known| known != authority.as_str()) {
+            let host = HeaderValue::from_str(authority.as_str())
+                .map_err(|_malformed| InvalidRequest("the authority is no header value"))?;
+            *known = Some(host);
+        }
+        if let Some(host) = known {
+            request.headers_mut().insert(HOST, host.clone());
+        }
     }
     let uri = request.uri();
     if *request.method() == Method::CONNECT {
@@ -231,7 +238,7 @@ mod tests {
     #[track_caller]
     fn check_h1(method: &str, uri: &str, headers: &[(&str, &str)], expected: &str) {
         let mut request = request(method, uri, headers);
-        prepare_h1(&mut request, &address()).unwrap();
+        prepare_h1(&mut request, &address(), &mut None).unwrap();
         assert_eq!(text(&request), expected, "{uri} {headers:?}");
     }
 
@@ -249,7 +256,7 @@ mod tests {
 
     #[test]
     fn requests_without_a_form_are_refused() {
-        assert!(prepare_h1(&mut request("GET", "a:80", &[]), &address()).is_err());
+        assert!(prepare_h1(&mut request("GET", "a:80", &[]), &address(), &mut None).is_err());
         assert!(prepare_h2(&mut request("GET", "a:80", &[]), &Scheme::HTTP, &address()).is_err());
         let bad_host = &mut request("GET", "/", &[("host", "a b")]);
         assert!(prepare_h2(bad_host, &Scheme::HTTP, &address()).is_err());

@@ -85,6 +85,8 @@ pub(crate) struct PoolSettings {
     pub(crate) speaks: Speaks,
     /// Limits and life of connections.
     pub(crate) options: model::ConnectionOptions,
+    /// HTTP/1.1: answers have with them how their names were written, as hyper keeps it.
+    pub(crate) preserve_header_case: bool,
     /// Most connections to one endpoint; `None`: only the cluster's limit.
     pub(crate) max_connections_per_endpoint: Option<u32>,
     /// What byte streams begin with.

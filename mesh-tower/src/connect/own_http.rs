@@ -50,10 +50,10 @@ pub(super) async fn ask(
     stream: NetIo,
     mut request: Request<MeshBody>,
 ) -> Result<Response<OwnBody>, SendError> {
-    if let Err(reason) = head::prepare_h1(&mut request, shared.address()) {
+    if let Err(reason) = head::prepare_h1(&mut request, shared.address(), &mut None) {
         return Err(SendError::invalid(reason, request));
     }
-    let made = h1::builder(&settings.options).handshake(TokioIo::new(stream)).await;
+    let made = h1::builder(settings).handshake(TokioIo::new(stream)).await;
     let (mut send, connection) = match made {
         Ok(made) => made,
         Err(error) => {

@@ -144,28 +144,26 @@ impl Shared {
         if kind == Kind::H2 {
             self.retire_dead();
         }
-        let mut todo = Todo::default();
-        let place = {
+        let (place, todo) = {
             let mut lanes = self.lanes.lock();
             if self.drained.load(Ordering::Relaxed) {
                 return Place::Refused(Refusal::gone());
             }
             let lanes = lanes.get_or_insert_with(|| Box::new(Lanes::new(settings)));
             lanes.use_settings(settings);
-            self.place(lanes, (kind, priority), settings, &mut todo)
+            if let Some(grant) = self.free(lanes, kind) {
+                return Place::Granted(grant);
+            }
+            let mut todo = Todo::default();
+            (self.place(lanes, (kind, priority), settings, &mut todo), todo)
         };
         todo.run();
         place
     }
 
-    fn place(
-        self: &Arc<Self>,
-        lanes: &mut Lanes,
-        (kind, priority): (Kind, RoutingPriority),
-        settings: &Arc<PoolSettings>,
-        todo: &mut Todo,
-    ) -> Place {
-        let free = match kind {
+    /// What nobody waits for.
+    fn free(&self, lanes: &mut Lanes, kind: Kind) -> Option<Grant> {
+        match kind {
             _ if lanes.queue_len(kind) > 0 => None,
             Kind::H1 => lanes.take_idle().map(Grant::H1),
             Kind::H2 => {
@@ -176,10 +174,18 @@ impl Shared {
                 self.recount(lanes);
                 lease.map(Grant::H2)
             }
-        };
-        if let Some(grant) = free {
-            return Place::Granted(grant);
         }
+    }
+
+    /// A place at the end of the queue.
+    #[cold]
+    fn place(
+        self: &Arc<Self>,
+        lanes: &mut Lanes,
+        (kind, priority): (Kind, RoutingPriority),
+        settings: &Arc<PoolSettings>,
+        todo: &mut Todo,
+    ) -> Place {
         if !settings.limits.try_pending(priority) {
             return Place::Refused(Refusal::new(Failure::Overflow(Overflow::Pending)));
         }
@@ -305,12 +311,19 @@ impl Shared {
 
     /// An HTTP/1.1 connection is ready for another call.
     pub(super) fn offer_h1(self: &Arc<Self>, connection: Box<H1Connection>) {
-        self.event(|lanes, shared, todo| {
-            if !shared.drained.load(Ordering::Relaxed) {
-                lanes.put_idle(connection);
-                lanes.serve(Kind::H1, shared, Took::default(), todo);
-            }
-        });
+        let mut locked = self.lanes.lock();
+        let Some(lanes) = locked.as_mut().filter(|_| !self.drained.load(Ordering::Relaxed)) else {
+            // Without the lock: it closes.
+            drop(locked);
+            return;
+        };
+        lanes.put_idle(connection);
+        if lanes.queue_len(Kind::H1) > 0 {
+            let mut todo = Todo::default();
+            lanes.serve(Kind::H1, self, Took::default(), &mut todo);
+            drop(locked);
+            todo.run();
+        }
     }
 
     /// An HTTP/1.1 connection takes no new calls: it left, by the first of retirement and end.

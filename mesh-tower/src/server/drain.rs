@@ -268,8 +268,8 @@ fn is_same((chain, carried): (&CompiledFilterChain, Carried), other: &CompiledFi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mesh_core::model::rbac::RbacFilter;
     use mesh_core::model::filter_chain::TransportProtocol::{RawBuffer, Tls};
+    use mesh_core::model::rbac::RbacFilter;
     use mesh_core::model::tls::DownstreamTls;
     use mesh_core::model::{
         FilterChain, HttpConnectionManager, HttpFilter, HttpFilterConfig, Listener,

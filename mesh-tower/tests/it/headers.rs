@@ -222,7 +222,9 @@ async fn trusted_overrides_are_obeyed_and_taken_off() {
 async fn the_case_of_http1_headers_survives_a_hop_in_both_directions() {
     let network = MemoryNetwork::new();
     let (_, mut received) = raw_h1(&network, 1, |_| OK);
-    let mesh = simple(&network, 1, retry(RetryOn::SERVER_ERROR, |_| {}));
+    let update = config(Cluster::new("a"), &[at(1)], retry(RetryOn::SERVER_ERROR, |_| {}));
+    let builder = Mesh::builder().seed(0).connector(network).config(update);
+    let mesh = builder.preserve_header_case().build().unwrap();
     let (mut client, server) = tokio::io::duplex(64 * 1024);
     let hop = service_fn(move |request: Request<Incoming>| {
         let mesh = mesh.clone();

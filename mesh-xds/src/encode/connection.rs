@@ -99,6 +99,7 @@ fn common(options: &ConnectionOptions) -> CommonOptions {
         max_connection_duration: positive(options.max_connection_age),
         max_requests_per_connection: if limit == 0 { None } else { uint32(limit) },
         max_response_headers_kb: uint32(head_kib(options)),
+        max_headers_count: uint32(options.max_response_headers.max(1)),
         ..CommonOptions::default()
     }
 }
@@ -158,6 +159,8 @@ fn ours(options: &ConnectionOptions, protocol: Protocol) -> Words {
     } else {
         let kib = head_kib(options).saturating_mul(1024);
         words.differs("max_response_head", options.max_response_head, &kib);
+        let headers = options.max_response_headers;
+        words.differs("max_response_headers", headers, &headers.max(1));
     }
     words
 }
@@ -168,4 +171,6 @@ fn tcp(options: &ConnectionOptions, default: &ConnectionOptions, words: &mut Wor
     let most = options.max_requests_per_connection;
     words.differs("max_requests_per_connection", most, &default.max_requests_per_connection);
     words.differs("max_response_head", options.max_response_head, &default.max_response_head);
+    let headers = options.max_response_headers;
+    words.differs("max_response_headers", headers, &default.max_response_headers);
 }

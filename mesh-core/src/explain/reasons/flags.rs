@@ -119,7 +119,7 @@ const FLAGS: [(Flag, Text); Flag::ALL.len()] = [
         [
             "The endpoint's response broke the protocol, or a limit of it.",
             "Another protocol at that port, a response head that is too large, a bug.",
-            "The cluster's `protocol` and max_response_head; the reason's code.",
+            "The cluster's `protocol`, max_response_head and max_response_headers; the reason's code.",
         ],
     ),
     (

@@ -406,9 +406,9 @@ static REASONS: &[(Reason, Text)] = &[
     (
         Reason::Attempt(Failure::Protocol(ProtocolFailure::ResponseHeadTooLarge)),
         [
-            "The response head is larger than the limit; over HTTP/2 it may be malformed instead, which looks the same.",
-            "Cookies or headers that grow; 64 KiB are allowed by default. Over HTTP/2 also headers that it forbids, as `connection`, or no `:status`.",
-            "The cluster's max_response_head; what the endpoint answers.",
+            "The response head is larger than the limit, or has more headers; over HTTP/2 it may be malformed instead, which looks the same.",
+            "Cookies or headers that grow; 64 KiB and 100 headers are allowed by default. Over HTTP/2 also headers that it forbids, as `connection`, or no `:status`.",
+            "The cluster's max_response_head and max_response_headers; what the endpoint answers.",
         ],
     ),
     (

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use h2::client::ResponseFuture;
 use http::{HeaderMap, Method, Request, Response};
 use http_body::{Body, Frame};
+use mesh_core::head::content_length;
 use mesh_core::outcome::{Failure, ProtocolFailure};
 use std::future::Future;
 use std::pin::Pin;
@@ -65,6 +66,8 @@ impl Drop for Exchange {
 pub(in crate::connect) struct Started {
     response: ResponseFuture,
     exchange: Exchange,
+    /// The most headers of the response.
+    max_headers: u32,
 }
 
 /// Why a request is not under way.
@@ -128,11 +131,13 @@ impl Lease {
             .map_err(|error| NotStarted::Failed(SendError::body_failed_first(error)))?;
         let head = Request::from_parts(head, ());
         let ends = matches!(opening, Opening::Empty);
+        let max_headers = connection.max_headers;
         // The connection was in order a moment ago: losing the head here takes a GOAWAY or an end that
         // is processed on another thread in between.
         match send.send_request(head, ends) {
             Ok((response, stream)) => {
-                Ok(Started { response, exchange: self.send_body(stream, opening, body) })
+                let exchange = self.send_body(stream, opening, body);
+                Ok(Started { response, exchange, max_headers })
             }
             Err(error) => Err(unopened(error)),
         }
@@ -229,6 +234,10 @@ impl Started {
         let polled = std::task::ready!(Pin::new(&mut self.response).poll(cx));
         let exchange = std::mem::replace(&mut self.exchange, Exchange::Ended);
         Poll::Ready(match polled {
+            // Envoy: `max_headers_count`. What is left of the response is given up.
+            Ok(response) if response.headers().len() > self.max_headers as usize => {
+                Err(SendError::new(Failure::Protocol(ProtocolFailure::ResponseHeadTooLarge)))
+            }
             Ok(response) => Ok(respond(response, exchange)),
             Err(error) if failure::is_ours(&error) => {
                 let source = exchange.take_body_error().unwrap_or_else(|| error.into());
@@ -240,7 +249,6 @@ impl Started {
 }
 
 fn respond(response: Response<h2::RecvStream>, exchange: Exchange) -> Response<NetBody> {
-    let length = mesh_core::head::first_of(response.headers(), &http::header::CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.parse().ok());
+    let length = content_length(response.headers());
     response.map(|stream| NetBody::h2(stream, exchange, length))
 }

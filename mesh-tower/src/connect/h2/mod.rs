@@ -38,6 +38,8 @@ pub(super) struct H2Connection {
     retired: AtomicBool,
     /// Most calls in its life; 0: no limit.
     max_calls: u32,
+    /// The most headers of a response.
+    max_headers: u32,
     max_streams: u32,
     shared: Arc<Shared>,
     runtime: tokio::runtime::Handle,
@@ -73,6 +75,7 @@ impl H2Connection {
             limit: AtomicU32::new(0),
             retired: AtomicBool::new(false),
             max_calls: settings.options.max_requests_per_connection,
+            max_headers: settings.options.max_response_headers,
             max_streams: settings.options.max_concurrent_streams,
             shared: Arc::clone(shared),
             runtime: settings.runtime.clone(),

@@ -508,12 +508,21 @@ async fn rfc9113_8_1_1_malformed_heads_are_named_beside_large_ones() {
 async fn large_heads_pass_up_to_the_limit() {
     let bench = Bench::with(Protocol::Http2, hyper_h2(), Limits::default(), |settings| {
         settings.options.max_response_head = 80 << 10;
+        settings.options.max_response_headers = 302;
     });
     // 300 headers of 190 bytes: 60 KiB, and 32 bytes each by HPACK's way of counting.
     assert_eq!(bench.call(get("/headers")).await.unwrap().headers().len(), 302);
     let bench = Bench::with(Protocol::Http2, hyper_h2(), Limits::default(), |settings| {
         settings.options.max_response_head = 40 << 10;
+        settings.options.max_response_headers = 302;
     });
     let failure = bench.fails(get("/headers")).await.0;
     assert_eq!(failure, Failure::Protocol(ProtocolFailure::ResponseHeadTooLarge));
+    let bench = Bench::with(Protocol::Http2, hyper_h2(), Limits::default(), |settings| {
+        settings.options.max_response_head = 80 << 10;
+        settings.options.max_response_headers = 301;
+    });
+    let failure = bench.fails(get("/headers")).await.0;
+    assert_eq!(failure, Failure::Protocol(ProtocolFailure::ResponseHeadTooLarge));
+    assert_eq!(bench.text(get("/")).await, "hello");
 }

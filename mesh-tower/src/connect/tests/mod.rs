@@ -176,6 +176,7 @@ impl Bench {
             proxy_protocol: None,
             speaks: Speaks::of(protocol),
             options: ConnectionOptions::default(),
+            preserve_header_case: false,
             max_connections_per_endpoint: None,
             tls: TlsPolicy::Off,
             #[cfg(feature = "tls")]

@@ -232,7 +232,6 @@ fn common_options(
                 "max_connection_duration_jitter",
                 "Envoy has no use for it here; ages are shortened by up to 10 %",
             ),
-            (message.max_headers_count.is_some(), "max_headers_count", "its size is the limit"),
             (
                 message.max_stream_duration.is_some(),
                 "max_stream_duration",
@@ -255,6 +254,9 @@ fn common_options(
         let head = message.max_response_headers_kb.as_ref();
         let head = common::uint32(walk, "max_response_headers_kb", head, 1..=LARGEST_HEAD_KB);
         connection.max_response_head = head.map_or(connection.max_response_head, |kb| kb * 1024);
+        let most = message.max_headers_count.as_ref();
+        let most = common::uint32(walk, "max_headers_count", most, 1..=u32::MAX);
+        connection.max_response_headers = most.unwrap_or(connection.max_response_headers);
         if let Some(most) = &message.max_requests_per_connection {
             connection.max_requests_per_connection = most.value;
         }

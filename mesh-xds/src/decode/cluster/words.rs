@@ -144,6 +144,8 @@ fn connection(walk: &mut Walk, words: &mut Words<'_>, options: &mut ConnectionOp
     set(streams, &mut options.max_concurrent_streams);
     let head = words.number(walk, "max_response_head", 0..=u32::MAX);
     set(head, &mut options.max_response_head);
+    let headers = words.number(walk, "max_response_headers", 0..=u32::MAX);
+    set(headers, &mut options.max_response_headers);
 }
 
 fn dns(walk: &mut Walk, words: &mut Words<'_>, options: &mut DnsOptions) {

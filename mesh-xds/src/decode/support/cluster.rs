@@ -145,7 +145,7 @@ pub(super) const ROWS: &[Row] = &[
         "HttpProtocolOptions",
         "common_http_protocol_options",
         Used,
-        "timeouts, requests per connection and the size of heads",
+        "timeouts, requests per connection, the size of heads and the number of headers",
     ),
     row("HttpProtocolOptions", "upstream_http_protocol_options", Ignored, ""),
     row("HttpProtocolOptions", "explicit_http_config", Used, "HTTP/3 is refused"),

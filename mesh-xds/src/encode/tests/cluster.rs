@@ -373,17 +373,19 @@ fn connections() {
         let options = http(c).common_http_protocol_options.expect("always said");
         let life = (options.idle_timeout, options.max_connection_duration);
         let (life, most) = (short(&life), short(&options.max_requests_per_connection));
-        format!("{life} {most} {}", short(&options.max_response_headers_kb))
+        let (kib, headers) = (options.max_response_headers_kb, options.max_headers_count);
+        format!("{life} {most} {} {}", short(&kib), short(&headers))
     };
-    check(|_| {}, common, "(3600s, None) None 64", "");
+    check(|_| {}, common, "(3600s, None) None 64 100", "");
     let edit = |c: &mut Cluster| {
         c.connection.idle_timeout = Duration::ZERO;
         c.connection.max_connection_age = Duration::from_secs(60);
         c.connection.max_requests_per_connection = 9;
         c.connection.max_response_head = 1500;
+        c.connection.max_response_headers = 0;
     };
-    let said = "{ connection: { max_response_head: 1500 } }";
-    check(edit, common, "(0s, 60s) 9 2", said);
+    let said = "{ connection: { max_response_head: 1500, max_response_headers: 0 } }";
+    check(edit, common, "(0s, 60s) 9 2 1", said);
     let pings: Look = |c| match http(c).upstream_protocol_options {
         Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(config)) => {
             let http2 = config.http2_protocol_options.expect("always said");

@@ -128,6 +128,11 @@ const REFUSED: &[Refused] = &[
         "typed_extension_protocol_options[envoy.extensions.upstreams.http.v3.HttpProtocolOptions].common_http_protocol_options.max_response_headers_kb: 0",
     ),
     (
+        "Envoy: from 1 on",
+        |c| common(c, Common { max_headers_count: n(0), ..Default::default() }),
+        "typed_extension_protocol_options[envoy.extensions.upstreams.http.v3.HttpProtocolOptions].common_http_protocol_options.max_headers_count: 0",
+    ),
+    (
         "Envoy: 1 to 8192",
         |c| common(c, Common { max_response_headers_kb: n(8193), ..Default::default() }),
         "typed_extension_protocol_options[envoy.extensions.upstreams.http.v3.HttpProtocolOptions].common_http_protocol_options.max_response_headers_kb: 8193",
@@ -321,6 +326,7 @@ const LIVES: &[Accepted] = &[
                 idle_timeout: secs(0),
                 max_connection_duration: secs(600),
                 max_response_headers_kb: n(8192),
+                max_headers_count: n(7),
                 ..Default::default()
             };
             common(c, options);
@@ -331,6 +337,7 @@ const LIVES: &[Accepted] = &[
             m.connection.idle_timeout = Duration::ZERO;
             m.connection.max_connection_age = Duration::from_secs(600);
             m.connection.max_response_head = 8 * 1024 * 1024;
+            m.connection.max_response_headers = 7;
         },
         &[],
     ),
@@ -357,7 +364,6 @@ const LIVES: &[Accepted] = &[
         |c| {
             c.common_http_protocol_options = Some(Common {
                 max_connection_duration_jitter: pct(5.0),
-                max_headers_count: n(1),
                 max_stream_duration: secs(1),
                 headers_with_underscores_action: 1,
                 ..Default::default()
@@ -366,7 +372,6 @@ const LIVES: &[Accepted] = &[
         |_| {},
         &[
             "common_http_protocol_options.max_connection_duration_jitter",
-            "common_http_protocol_options.max_headers_count",
             "common_http_protocol_options.max_stream_duration",
             "common_http_protocol_options.headers_with_underscores_action",
         ],

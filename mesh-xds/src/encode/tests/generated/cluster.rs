@@ -96,6 +96,7 @@ impl Draw {
         };
         options.max_concurrent_streams = self.below(3) * 1000;
         options.max_response_head = self.below(100_000);
+        options.max_response_headers = self.below(1000);
         if self.coin() {
             options.connect_timeout = Duration::ZERO;
         }
