@@ -251,6 +251,9 @@ impl HostAction {
             let may = version < Version::HTTP_11;
             return if may { Ok(Self::Keep) } else { Err(HostRefused::Missing) };
         };
+        if is_http1 && is_plain_host(host.as_bytes()) {
+            return Ok(Self::Keep);
+        }
         if host.as_bytes().contains(&b'@') {
             return Err(HostRefused::Invalid);
         }
@@ -263,10 +266,46 @@ impl HostAction {
     }
 }
 
+/// Whether it is a name of letters, digits, `-` and `.`, with a port or without: an authority, as most are, which then
+/// needs not be made of it.
+fn is_plain_host(host: &[u8]) -> bool {
+    let end = host.iter().position(|byte| *byte == b':').unwrap_or(host.len());
+    let (name, port) = host.split_at(end);
+    let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+    let is_port = matches!(port, [] | [b':', _, ..]);
+    !name.is_empty()
+        && name.iter().all(is_of_name)
+        && is_port
+        && port.iter().skip(1).all(u8::is_ascii_digit)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use http::HeaderValue;
+
+    #[test]
+    fn a_plain_host_is_an_authority() {
+        for (host, expected) in [
+            ("shop", true),
+            ("a-1.example.com.", true),
+            ("127.0.0.1:80", true),
+            ("shop:65536", true),
+            ("", false),
+            (":80", false),
+            ("shop:", false),
+            ("shop:8o", false),
+            ("shop:80:1", false),
+            ("[::1]:80", false),
+            ("a@b", false),
+            ("a/b", false),
+            ("a b", false),
+            ("a_b", false),
+        ] {
+            assert_eq!(is_plain_host(host.as_bytes()), expected, "{host}");
+            assert!(!expected || Authority::try_from(host).is_ok(), "{host}");
+        }
+    }
 
     fn map(lines: &str) -> HeaderMap {
         let lines = lines.lines().map(str::trim).filter(|line| !line.is_empty());

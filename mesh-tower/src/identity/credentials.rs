@@ -125,9 +125,17 @@ impl Credentials {
         runtime: &Handle,
         registry: &Registry,
     ) {
-        let Some(config) = config.filter(|_| !self.own.by_program) else { return };
+        let Some(config) = config else { return };
         let mut followed = self.own.followed.lock();
         if followed.as_ref().is_some_and(|followed| followed.config == *config) {
+            return;
+        }
+        if self.own.by_program {
+            tracing::info!(
+                target: "mesh::identity",
+                "the program gave an identity, so the configuration's `identity` does not count"
+            );
+            *followed = Some(Followed { config: Arc::clone(config), task: None });
             return;
         }
         if let Some(task) = followed.take().and_then(|before| before.task) {
