@@ -132,6 +132,10 @@ pub fn port_start(text: &[u8]) -> Option<usize> {
     }
 }
 
+/// The most headers that a head can have, whatever is allowed. An [`http::HeaderMap`] has room for 24,576,
+/// and some of them are added here; hyper makes room for as many as are allowed before it reads any.
+pub const MOST_HEADERS: u32 = 16_384;
+
 /// A number as the value of a header: what `HeaderValue::from` makes, with one allocation in place of two.
 #[must_use]
 pub fn decimal(number: impl Into<u64>) -> HeaderValue {

@@ -18,6 +18,7 @@ use super::shape::{Key, Kind, Shape, key, words};
 use super::tls::{self, TLS_KIND};
 use super::value::word;
 use super::{code, reader::Reader};
+use crate::head::MOST_HEADERS;
 use crate::model::{Address, Cluster, ConnectionOptions, Discovery, DropOverload, Protocol};
 use crate::update::ClusterUpdate;
 use std::sync::Arc;
@@ -121,7 +122,7 @@ const OPTION_KEYS: &[Key] = &[
     ),
     key(
         "max_response_headers",
-        Kind::Count { least: 1, most: 32_768 },
+        Kind::Count { least: 1, most: MOST_HEADERS as i64 },
         "The most headers of a response. Default 100.",
     ),
 ];

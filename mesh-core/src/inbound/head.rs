@@ -12,6 +12,7 @@
 
 use super::refusal::{HostRefused, Refusal};
 use crate::call::deadline::{InvalidGrpcTimeout, parse_grpc_timeout};
+use crate::head::MOST_HEADERS;
 use crate::model::filter_chain::RequestLimits;
 use crate::proxy::hops::X_MESH_VIA;
 use crate::time::Timestamp;
@@ -136,8 +137,8 @@ impl HeadSurvey {
         if self.content_types > 1 {
             return Err(Refusal::ContentType);
         }
-        if self.headers as u64 > u64::from(limits.max_headers) {
-            let limit = limits.max_headers;
+        let limit = limits.max_headers.min(MOST_HEADERS);
+        if self.headers as u64 > u64::from(limit) {
             return Err(Refusal::TooManyHeaders { found: self.headers, limit });
         }
         if self.bytes > u64::from(limits.max_header_bytes) {

@@ -187,7 +187,8 @@ pub struct ConnectionOptions {
     pub happy_eyeballs_delay: Duration,
     /// Largest response head, in bytes. Default 64 KiB.
     pub max_response_head: u32,
-    /// The most headers of a response (Envoy: `max_headers_count`). Default 100.
+    /// The most headers of a response (Envoy: `max_headers_count`); more than
+    /// [`MOST_HEADERS`](crate::head::MOST_HEADERS) are never taken. Default 100.
     pub max_response_headers: u32,
 }
 

@@ -140,7 +140,8 @@ impl Default for ClientAddress {
 pub struct RequestLimits {
     /// The most bytes of a head (Envoy: `max_request_headers_kb`). Default 60 KiB.
     pub max_header_bytes: u32,
-    /// The most headers (Envoy: `max_headers_count`). Default 100.
+    /// The most headers (Envoy: `max_headers_count`); more than [`MOST_HEADERS`](crate::head::MOST_HEADERS) are never
+    /// taken. Default 100.
     pub max_headers: u32,
     /// The most bytes of a body; `None`: no limit. It is counted as it comes, and nothing is kept.
     pub max_body_bytes: Option<u64>,

@@ -25,6 +25,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
+use mesh_core::head::MOST_HEADERS;
 use mesh_core::outcome::{ConnectFailure, Failure, ProtocolFailure};
 use parking_lot::Mutex;
 use std::future::Future;
@@ -119,7 +120,7 @@ pub(super) fn builder(settings: &PoolSettings) -> Builder {
         .max_header_size(head)
         .max_buf_size(MAX_BUFFER.max(head));
     if options.max_response_headers != MAX_HEADERS {
-        builder.max_headers(options.max_response_headers as usize);
+        builder.max_headers(options.max_response_headers.min(MOST_HEADERS) as usize);
     }
     builder
 }

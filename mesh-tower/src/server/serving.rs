@@ -30,6 +30,7 @@ use http_body::Body;
 use hyper::server::conn::http1;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use mesh_core::head::MOST_HEADERS;
 use mesh_core::model::filter_chain::{ConnectionTimeouts, RequestLimits};
 use pin_project::pin_project;
 use std::future::Future;
@@ -228,7 +229,7 @@ where
         builder.max_buf_size(head.max(MIN_BUFFER));
         // hyper's own, for which it needs no memory.
         if self.limits.max_headers != RequestLimits::default().max_headers {
-            builder.max_headers(usize::try_from(self.limits.max_headers).unwrap_or(usize::MAX));
+            builder.max_headers(self.limits.max_headers.min(MOST_HEADERS) as usize);
         }
         let served = builder.serve_connection(TokioIo::new(io), service).with_upgrades();
         self.heads.serves();

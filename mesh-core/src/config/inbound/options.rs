@@ -4,14 +4,13 @@ use super::super::fields::Fields;
 use super::super::reader::Reader;
 use super::super::shape::{Kind, Shape, key, words};
 use super::super::value::word;
+use crate::head::MOST_HEADERS;
 use crate::model::HttpConnectionManager;
 use crate::model::filter_chain::{EscapedSlashes, ForwardClientCert};
 use std::time::Duration;
 
 /// The largest head that can be allowed: that of Envoy (`max_request_headers_kb` up to 8192).
 const LARGEST_HEAD: i64 = 8192 * 1024;
-/// The most headers that can be allowed: HTTP/2's table and `http::HeaderMap` hold no more.
-const MOST_HEADERS: i64 = 32_768;
 
 pub(in crate::config) static LIMITS: Shape = Shape::new(
     "limits",
@@ -23,7 +22,7 @@ pub(in crate::config) static LIMITS: Shape = Shape::new(
         ),
         key(
             "max_headers",
-            Kind::Count { least: 1, most: MOST_HEADERS },
+            Kind::Count { least: 1, most: MOST_HEADERS as i64 },
             "The most headers; beyond it 431. Default 100.",
         ),
         key(

@@ -17,6 +17,7 @@ use h2::client::SendRequest;
 use h2::ext::Protocol;
 use http::Request;
 use http::uri::Scheme;
+use mesh_core::head::MOST_HEADERS;
 use mesh_core::model::TlsPolicy;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -75,7 +76,7 @@ impl H2Connection {
             limit: AtomicU32::new(0),
             retired: AtomicBool::new(false),
             max_calls: settings.options.max_requests_per_connection,
-            max_headers: settings.options.max_response_headers,
+            max_headers: settings.options.max_response_headers.min(MOST_HEADERS),
             max_streams: settings.options.max_concurrent_streams,
             shared: Arc::clone(shared),
             runtime: settings.runtime.clone(),

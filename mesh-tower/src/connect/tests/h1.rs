@@ -1,6 +1,7 @@
 //! HTTP/1.1.
 
 use super::*;
+use mesh_core::head::MOST_HEADERS;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A server that answers the n-th connection's requests with what `reply` says, byte for byte, and
@@ -114,6 +115,33 @@ async fn large_heads_pass_up_to_the_limit() {
     });
     let failure = bench.fails(get("/headers")).await.0;
     assert_eq!(failure, Failure::Protocol(ProtocolFailure::ResponseHeadTooLarge));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_head_has_more_headers_than_there_can_be() {
+    let dial = dial(|number, mut io| async move {
+        let mut asked = [0; 1024];
+        if io.read(&mut asked).await.is_ok_and(|n| n > 0) {
+            let headers = "a: b\r\n".repeat(MOST_HEADERS as usize - 2 + number);
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n{headers}\r\nok");
+            // Who has seen enough does not read the rest.
+            drop(io.write_all(head.as_bytes()).await);
+            drop(io.read(&mut asked).await);
+        }
+    });
+    let bench = Bench::with(Protocol::Http1, dial, Limits::default(), |settings| {
+        settings.options.max_response_headers = u32::MAX;
+        settings.options.max_response_head = 1 << 20;
+        settings.options.max_requests_per_connection = 1;
+    });
+    for fits in [true, true, false] {
+        if fits {
+            assert_eq!(bench.text(get("/")).await, "ok");
+        } else {
+            let failure = bench.fails(get("/")).await.0;
+            assert_eq!(failure, Failure::Protocol(ProtocolFailure::ResponseHeadTooLarge));
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
