@@ -163,7 +163,14 @@ impl Pass {
             tell(observer, name, AskDecision { outcome, shadow, code, cluster, failure });
         };
         let answer = match answer {
-            Answer::Check(answer) => answer.and_then(|answer| authz.checked(answer)).map_err(Some),
+            Answer::Check(Err(failure)) => Err(Some(failure)),
+            Answer::Check(Ok(answer)) => match authz.checked(answer) {
+                Ok(answer) => Ok(answer),
+                Err(failure) => {
+                    told(AskOutcome::FailedClosed, ext_authz::INVALID, Some(&failure));
+                    return (!shadow).then(|| refuse(ext_authz::invalid(name)));
+                }
+            },
             Answer::BodyTooLarge => {
                 told(AskOutcome::Denied, "ext_authz_body_too_large", None);
                 let reply = FilterReply::new(

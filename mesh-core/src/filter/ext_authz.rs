@@ -7,8 +7,8 @@
 //! - An answer may not write `host`, nor what begins with a colon: routing and policies have looked at
 //!   them (Envoy: `Mutation rules`). Nor may it write `content-length` and what else is of a connection
 //!   (RFC 9110 §7.6.1): they are about its own message, and would cut another's or split it in two. What
-//!   it may not write is left out; with [`ExtAuthz::validate_mutations`] a yes of that kind is a failure,
-//!   and so is a no that writes `host`.
+//!   it may not write is left out. With [`ExtAuthz::validate_mutations`] a yes of that kind is refused (500,
+//!   `ext_authz_invalid`), and so is a no with what is no header: as in Envoy whatever is said of failures.
 
 use super::ask::{AskFailure, AskFailureKind, CheckAnswer, CheckQuestion};
 use super::pass::FilterContext;
@@ -32,6 +32,9 @@ use std::sync::Arc;
 
 /// The name of the filter in metadata (Envoy).
 pub const EXT_AUTHZ_NAMESPACE: &str = "envoy.filters.http.ext_authz";
+
+/// Why a request is refused whose authorizer writes what can't be written (Envoy).
+pub(super) const INVALID: &str = "ext_authz_invalid";
 
 /// Tells an authorizer whether the body that it is sent is a part (Envoy).
 pub(super) const PARTIAL_BODY: HeaderName = HeaderName::from_static("x-envoy-auth-partial-body");
@@ -158,17 +161,19 @@ impl CompiledExtAuthz {
     }
 
     /// An answer as it may be used.
+    ///
+    /// # Errors
+    /// It is refused, also where failures let through: the authorizer was there, and may have said no.
     pub(super) fn checked(&self, answer: CheckAnswer) -> Result<CheckAnswer, AskFailure> {
         let mut answer = answer;
-        if !answer.allowed {
-            // A denial with its own framing is one still: where failures let through, it must not.
-            answer.headers.retain(|edit| !is_of_the_connection(name_of(edit)));
+        if answer.allowed {
+            let mut edits = answer.headers.iter().chain(&answer.response_headers);
+            answer.invalid_mutation |= edits.any(is_invalid);
         }
-        let before = answer.headers.len() + answer.response_headers.len();
+        // A no with framing or a host of its own is one still.
         answer.headers.retain(may_be_written);
         answer.response_headers.retain(may_be_written);
-        answer.invalid_mutation |= answer.headers.len() + answer.response_headers.len() < before;
-        if answer.invalid_mutation && self.model.validate_mutations {
+        if answer.invalid_mutation && self.model.validate_mutations && !answer.failed {
             let wrong = AskFailureKind::Malformed("it edits a header that can't be written".into());
             return Err(AskFailure::new(self.model.service.cluster(), wrong));
         }
@@ -199,6 +204,11 @@ pub(super) fn allow(answer: &CheckAnswer, request: &mut Parts) {
     if !set.is_empty() || !remove.is_empty() {
         edit_query(request, set, remove);
     }
+}
+
+/// An answer that can't be used, and is refused for it.
+pub(super) fn invalid(filter: &Arc<str>) -> FilterReply {
+    FilterReply::new(filter, StatusCode::INTERNAL_SERVER_ERROR, INVALID)
 }
 
 /// A no, as the caller gets it.
@@ -312,6 +322,11 @@ fn is_of_the_connection(name: &HeaderName) -> bool {
 pub(super) fn may_be_written(edit: &HeaderMutation) -> bool {
     let name = name_of(edit);
     *name != HOST && !is_of_the_connection(name)
+}
+
+/// Whether it writes what may not be written. To remove that is ignored (Envoy).
+fn is_invalid(edit: &HeaderMutation) -> bool {
+    matches!(edit, HeaderMutation::Append { .. }) && !may_be_written(edit)
 }
 
 const fn name_of(edit: &HeaderMutation) -> &HeaderName {

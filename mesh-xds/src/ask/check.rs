@@ -126,12 +126,12 @@ pub fn decode_check(bytes: &[u8]) -> Result<CheckAnswer, Arc<str>> {
     match message.http_response {
         Some(HttpResponse::OkResponse(ok)) if answer.allowed => allowed(&mut answer, ok),
         Some(HttpResponse::DeniedResponse(denied)) if !answer.allowed => {
-            denied_by(&mut answer, denied)?;
+            denied_by(&mut answer, denied);
         }
         // Not a denial: the filter's way with failures counts (Envoy: `error_response`).
         Some(HttpResponse::ErrorResponse(error)) if !answer.allowed => {
             answer.failed = true;
-            denied_by(&mut answer, error)?;
+            denied_by(&mut answer, error);
         }
         // Envoy takes what fits the status alone.
         _ => {}
@@ -151,12 +151,10 @@ fn allowed(answer: &mut CheckAnswer, ok: pb::OkHttpResponse) {
     let (set, add) = (AppendAction::OverwriteIfExistsOrAdd, AppendAction::AppendIfExistsOrAdd);
     let mut invalid = edits(&ok.headers, set, &mut answer.headers);
     invalid |= edits(&ok.response_headers_to_add, add, &mut answer.response_headers);
-    for name in &ok.headers_to_remove {
-        match HeaderName::from_bytes(name.as_bytes()) {
-            Ok(name) => answer.headers.push(HeaderMutation::Remove(name)),
-            Err(_) => invalid = true,
-        }
-    }
+    // What is no name can't be there (Envoy: ignored).
+    let names =
+        ok.headers_to_remove.iter().flat_map(|name| HeaderName::from_bytes(name.as_bytes()));
+    answer.headers.extend(names.map(HeaderMutation::Remove));
     let set = ok.query_parameters_to_set.into_iter();
     answer.query_parameters_to_set = set.map(|set| (set.key.into(), set.value.into())).collect();
     let remove = ok.query_parameters_to_remove.into_iter();
@@ -164,16 +162,12 @@ fn allowed(answer: &mut CheckAnswer, ok: pb::OkHttpResponse) {
     answer.invalid_mutation = invalid;
 }
 
-fn denied_by(answer: &mut CheckAnswer, denied: pb::DeniedHttpResponse) -> Result<(), Arc<str>> {
+fn denied_by(answer: &mut CheckAnswer, denied: pb::DeniedHttpResponse) {
     let add = AppendAction::AppendIfExistsOrAdd;
     answer.invalid_mutation = edits(&denied.headers, add, &mut answer.headers);
-    // Envoy: `code` is not 0, and one that no answer can have is none.
-    if let Some(status) = denied.status.filter(|status| status.code != 0) {
-        let code = u16::try_from(status.code).ok().and_then(|code| StatusCode::from_u16(code).ok());
-        let code = code.filter(|code| (200..600).contains(&code.as_u16()));
-        answer.status =
-            Some(code.ok_or_else(|| Arc::from(format!("{} is no HTTP status", status.code)))?);
-    }
+    // One that no answer can have is none, and a no without one is a no still.
+    let code = denied.status.and_then(|status| u16::try_from(status.code).ok());
+    let code = code.filter(|code| (200..600).contains(code));
+    answer.status = code.and_then(|code| StatusCode::from_u16(code).ok());
     answer.body = denied.body.into();
-    Ok(())
 }

@@ -171,6 +171,14 @@ const REFUSALS: &[(&str, Text)] = &[
         ],
     ),
     (
+        "ext_authz_invalid",
+        [
+            "The authorizer's answer can't be used, and such answers are refused.",
+            "It writes a header that is none, or one that no authorizer may write (`host`, `content-length`).",
+            "The authorizer's log, `validate_mutations`.",
+        ],
+    ),
+    (
         "fault_filter_abort",
         [
             "A fault was injected on purpose.",

@@ -138,8 +138,11 @@ fn a_yes_edits_the_request_and_the_answer() {
     check_authz(authz(), Answer::Check(Ok(yes.clone())), expected);
     let mut strict = authz();
     strict.validate_mutations = true;
-    let refused = "FailedClosed: 403 None  ext_authz_error";
-    check_authz(strict, Answer::Check(Ok(yes.clone())), refused);
+    let refused = "FailedClosed: 500 None  ext_authz_invalid";
+    check_authz(strict.clone(), Answer::Check(Ok(yes.clone())), refused);
+    strict.shadow = true;
+    let shadow = format!("FailedClosed in shadow: {UNTOUCHED}");
+    check_authz(strict, Answer::Check(Ok(yes.clone())), &shadow);
     let mut shadow = authz();
     shadow.shadow = true;
     check_authz(shadow, Answer::Check(Ok(yes)), &format!("Allowed in shadow: {UNTOUCHED}"));
@@ -191,7 +194,8 @@ fn framing_is_nobodys_to_write() {
     check_authz(authz(), Answer::Check(Ok(no.clone())), denied);
     let mut strict = authz();
     (strict.validate_mutations, strict.failure_mode_allow) = (true, true);
-    check_authz(strict.clone(), Answer::Check(Ok(yes)), &format!("FailedOpen: {UNTOUCHED}"));
+    let invalid = "FailedClosed: 500 None  ext_authz_invalid";
+    check_authz(strict.clone(), Answer::Check(Ok(yes)), invalid);
     check_authz(strict, Answer::Check(Ok(no.clone())), denied);
     no.failed = true;
     let failed = "FailedClosed: 403 None x-user=alice  ext_authz_error";
@@ -205,6 +209,24 @@ fn framing_is_nobodys_to_write() {
     counted.over_limit = true;
     let over = "Denied: 429 Some(14) x-envoy-ratelimited=true x-user=alice  request_rate_limited";
     check_limit(model, Ok(counted), over);
+}
+
+/// The authorizer was there, so nothing is let through for want of an answer (Envoy: `ext_authz_invalid`).
+#[test]
+fn a_no_that_cannot_be_written_is_none_that_lets_through() {
+    let mut strict = authz();
+    (strict.validate_mutations, strict.failure_mode_allow) = (true, true);
+    let invalid = "FailedClosed: 500 None  ext_authz_invalid";
+    let mut no = CheckAnswer { invalid_mutation: true, ..CheckAnswer::default() };
+    check_authz(strict.clone(), Answer::Check(Ok(no.clone())), invalid);
+    check_authz(authz(), Answer::Check(Ok(no.clone())), "Denied: 403 None  ext_authz_denied");
+    // A host is no business of an answer's: left out, and a no still.
+    (no.invalid_mutation, no.headers) = (false, vec![set("host", "evil"), set("x-why", "1")]);
+    let denied = "Denied: 403 None x-why=1  ext_authz_denied";
+    check_authz(strict.clone(), Answer::Check(Ok(no.clone())), denied);
+    // It said no, but that it could not say.
+    (no.invalid_mutation, no.failed) = (true, true);
+    check_authz(strict, Answer::Check(Ok(no)), &format!("FailedOpen: {UNTOUCHED}"));
 }
 
 /// Envoy: `error_response` counts as an error, with what it says where requests are refused for one.

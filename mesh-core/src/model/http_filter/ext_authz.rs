@@ -39,7 +39,8 @@ pub struct ExtAuthz {
     pub disallowed_headers: Vec<StringMatcher>,
     /// Whose metadata is sent (Envoy: `metadata_context_namespaces`).
     pub metadata_context_namespaces: Vec<Arc<str>>,
-    /// Headers of an answer that can't be written are a failure. Default false: they are left out.
+    /// Headers of an answer that can't be written refuse the request (500), whatever
+    /// [`failure_mode_allow`](Self::failure_mode_allow) says. Default false: they are left out.
     pub validate_mutations: bool,
     /// Nothing is refused: what would be is counted, and no edit is made. Ours; default false.
     pub shadow: bool,
