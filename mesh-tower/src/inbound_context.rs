@@ -161,14 +161,12 @@ impl Inbound {
         self.exhausted
     }
 
-    /// Does `work` within it; what calls told it in between is kept.
-    pub(crate) fn scope<R>(&mut self, work: impl FnOnce() -> R) -> R {
-        let _traced = self.trace.map(|trace| Traced { before: TRACE.replace(Some(trace)) });
-        let within = Within { before: CURRENT.replace(Brief::of(self)) };
-        let result = work();
-        self.exhausted |= CURRENT.get().exhausted;
-        drop(within);
-        result
+    /// What is done until the guard is dropped is done within it; what calls told it in between is kept.
+    ///
+    /// A guard and no closure: what futures return is large, and would be moved once more.
+    pub(crate) fn enter(&mut self) -> Within<'_> {
+        let trace = self.trace.map(|trace| TRACE.replace(Some(trace)));
+        Within { before: CURRENT.replace(Brief::of(self)), trace, exhausted: &mut self.exhausted }
     }
 
     /// That of a call with these extensions: its own, or that of the request that is being answered here.
@@ -196,24 +194,19 @@ impl Brief {
 }
 
 /// Puts back what was there before, also when what is polled panics.
-struct Within {
+pub(crate) struct Within<'a> {
     before: Brief,
+    /// `None`: there is no other trace within it.
+    trace: Option<Option<TraceContext>>,
+    exhausted: &'a mut bool,
 }
 
-/// Puts back the trace that was there before.
-struct Traced {
-    before: Option<TraceContext>,
-}
-
-impl Drop for Traced {
+impl Drop for Within<'_> {
     fn drop(&mut self) {
-        TRACE.set(self.before);
-    }
-}
-
-impl Drop for Within {
-    fn drop(&mut self) {
-        CURRENT.set(self.before);
+        *self.exhausted |= CURRENT.replace(self.before).exhausted;
+        if let Some(trace) = self.trace {
+            TRACE.set(trace);
+        }
     }
 }
 
@@ -232,7 +225,8 @@ impl<F: Future> Future for Instrumented<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        this.inbound.scope(|| this.future.poll(cx))
+        let _within = this.inbound.enter();
+        this.future.poll(cx)
     }
 }
 
@@ -240,6 +234,13 @@ impl<F: Future> Future for Instrumented<F> {
 mod tests {
     use super::*;
     use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    impl Inbound {
+        fn scope(&mut self, work: impl FnOnce()) {
+            let _within = self.enter();
+            work();
+        }
+    }
 
     #[test]
     fn scopes_nest_and_are_put_back() {

@@ -1,6 +1,7 @@
 //! [`ThinSpan`]: a span as calls carry it.
 
 use std::sync::Arc;
+use tracing::span::Entered;
 use tracing::{Span, Value};
 
 /// A span of one pointer's size, without an allocation while no subscriber wants it: a call is moved as
@@ -27,6 +28,11 @@ impl ThinSpan {
             Some(span) => span.in_scope(inside),
             None => inside(),
         }
+    }
+
+    /// What is done until the guard is dropped is done in the span.
+    pub(crate) fn enter(&self) -> Option<Entered<'_>> {
+        self.0.as_ref().map(|span| span.enter())
     }
 
     /// Records a field.

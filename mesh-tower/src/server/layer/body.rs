@@ -75,7 +75,10 @@ where
             KindProj::Service(body) => body,
         };
         let Some(scope) = this.live.scope() else { return Poll::Ready(None) };
-        let polled = scope.within(|| body.as_mut().poll_frame(cx));
+        let polled = {
+            let _within = scope.enter();
+            body.as_mut().poll_frame(cx)
+        };
         let frame = match polled {
             Poll::Pending => match scope.poll_deadline(cx) {
                 Poll::Pending => {

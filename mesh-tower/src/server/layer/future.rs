@@ -65,7 +65,10 @@ where
             match this.state.as_mut().project() {
                 StateProj::Running(future, live) => {
                     let Some(scope) = live.scope() else { return Poll::Pending };
-                    let polled = scope.within(|| future.poll(cx));
+                    let polled = {
+                        let _within = scope.enter();
+                        future.poll(cx)
+                    };
                     if polled.is_pending()
                         && !scope.is_body_too_large()
                         && scope.poll_deadline(cx).is_pending()

@@ -209,7 +209,8 @@ where
     scope.served_from(clock::now);
     let body = RequestBody::new(body, scope.body_limit());
     let request = Request::from_parts(parts, body);
-    scope.within(|| service.call(request))
+    let _within = scope.enter();
+    service.call(request)
 }
 
 impl<S> ServerService<S> {

@@ -5,7 +5,7 @@ use super::enter::Gate;
 use super::reply::{self, Refused};
 use super::served::{ServedChain, ServedRoute};
 use crate::clock;
-use crate::inbound_context::Inbound;
+use crate::inbound_context::{Inbound, Within};
 use crate::net::Draw;
 use crate::observe::code::Code;
 use crate::observe::decisions::FilterOutcome;
@@ -35,6 +35,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Sleep;
 use tracing::field::{Empty, display};
+use tracing::span::Entered;
 
 const X_MESH_RETRY: HeaderName = mesh_core::call::retry::X_MESH_RETRY;
 
@@ -254,12 +255,9 @@ impl RequestScope {
         self.refuse_by_filter(&bound.reply(), "limited", None)
     }
 
-    /// Runs a part of the service: within its `Inbound`, and its span.
-    pub(super) fn within<T>(&mut self, inside: impl FnOnce() -> T) -> T {
-        match self.span.is_wanted() {
-            true => self.span.in_scope(|| self.inbound.scope(inside)),
-            false => self.inbound.scope(inside),
-        }
+    /// What is done until the guard is dropped is the service's: within its `Inbound`, and its span.
+    pub(super) fn enter(&mut self) -> (Within<'_>, Option<Entered<'_>>) {
+        (self.inbound.enter(), self.span.enter())
     }
 
     /// The service is called now.
