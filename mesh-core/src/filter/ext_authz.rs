@@ -36,6 +36,10 @@ pub const EXT_AUTHZ_NAMESPACE: &str = "envoy.filters.http.ext_authz";
 /// Why a request is refused whose authorizer writes what can't be written (Envoy).
 pub(super) const INVALID: &str = "ext_authz_invalid";
 
+/// What an authorizer that is asked over HTTP has taken off the request (Envoy: `headers_to_remove`): names, separated
+/// by commas, whatever it may have written.
+const HEADERS_TO_REMOVE: HeaderName = HeaderName::from_static("x-envoy-auth-headers-to-remove");
+
 /// Tells an authorizer whether the body that it is sent is a part (Envoy).
 pub(super) const PARTIAL_BODY: HeaderName = HeaderName::from_static("x-envoy-auth-partial-body");
 
@@ -276,15 +280,16 @@ impl HttpAnswers {
         let all = || headers.iter().filter(|(name, _)| !is_of_the_connection(name));
         if answer.allowed {
             // The first value replaces what is there, the others come after it.
+            let is_edit = |name: &&HeaderName| **name != HEADERS_TO_REMOVE;
             let names = headers.keys().filter(|name| !is_of_the_connection(name));
-            for name in names.filter(|name| self.upstream.has(name)) {
+            for name in names.filter(is_edit).filter(|name| self.upstream.has(name)) {
                 let mut action = AppendAction::OverwriteIfExistsOrAdd;
                 for value in headers.get_all(name) {
                     answer.headers.push(edit(name, value, action));
                     action = AppendAction::AppendIfExistsOrAdd;
                 }
             }
-            for (name, value) in all() {
+            for (name, value) in all().filter(|(name, _)| is_edit(name)) {
                 let action = AppendAction::AppendIfExistsOrAdd;
                 if self.upstream_to_append.has(name) {
                     answer.headers.push(edit(name, value, action));
@@ -297,6 +302,7 @@ impl HttpAnswers {
                     answer.metadata.insert(Arc::from(name.as_str()), text);
                 }
             }
+            answer.headers.extend(removed(headers).map(HeaderMutation::Remove));
             return Ok(answer);
         }
         answer.status = Some(status);
@@ -309,6 +315,13 @@ impl HttpAnswers {
         answer.body = body;
         Ok(answer)
     }
+}
+
+/// The headers that a yes takes off the request. What is no name can't be there.
+fn removed(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
+    let lists = headers.get_all(HEADERS_TO_REMOVE).into_iter();
+    let names = lists.flat_map(|list| list.as_bytes().split(|byte| *byte == b','));
+    names.flat_map(|name| HeaderName::from_bytes(name.trim_ascii()))
 }
 
 /// Headers that are about one connection or one framing (RFC 9110 §7.6.1).

@@ -15,6 +15,7 @@ use crate::outcome::grpc;
 use crate::router::{CompiledHeaderMatcher, MatcherError, apply_edit};
 use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -243,12 +244,13 @@ impl CompiledAction {
     }
 }
 
-/// The first value of a header (Envoy: `RequestHeadersAction`), of which `host` is another name of `:authority`.
-fn first_value<'a>(head: &RequestHead<'a>, name: &HeaderName) -> Option<&'a str> {
+/// The first value of a header (Envoy: `RequestHeadersAction`), of which `host` is another name of `:authority`. One
+/// that is no text is one still: nobody gets out of a limit by a byte.
+fn first_value<'a>(head: &RequestHead<'a>, name: &HeaderName) -> Option<Cow<'a, str>> {
     if *name == HOST && !head.authority.is_empty() {
-        return Some(head.authority);
+        return Some(head.authority.into());
     }
-    head.headers.get(name).and_then(|value| value.to_str().ok())
+    head.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()))
 }
 
 /// An address's network, as Envoy writes it: `10.1.0.0/16`.
@@ -264,5 +266,21 @@ fn masked(address: IpAddr, v4: u8, v6: u8) -> Arc<str> {
             let mask = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or_default();
             format!("{}/{bits}", std::net::Ipv6Addr::from(u128::from(ip) & mask)).into()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Method;
+
+    #[test]
+    fn a_header_that_is_no_text_is_there_all_the_same() {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-odd", HeaderValue::from_bytes(b"\xffa").unwrap());
+        let head = RequestHead::new(&Method::GET, "a", "/", &headers);
+        let value = |name: &str| first_value(&head, &name.parse().unwrap());
+        assert_eq!(value("x-odd").as_deref(), Some("\u{fffd}a"));
+        assert_eq!(value("x-none"), None);
     }
 }

@@ -35,7 +35,8 @@ pub fn client_address(http: &HttpConnectionManager, headers: &HeaderMap) -> Opti
     let lines = headers.get_all(X_FORWARDED_FOR).iter().rev();
     let mut entries = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
     let entry = entries.nth(usize::try_from(skipped).ok()?)?;
-    std::str::from_utf8(entry).ok()?.trim().parse().ok()
+    let address: IpAddr = std::str::from_utf8(entry).ok()?.trim().parse().ok()?;
+    Some(address.to_canonical())
 }
 
 /// What `x-forwarded-for` becomes for whoever comes next; `None`: it stays as it came.
@@ -117,6 +118,7 @@ mod tests {
             check(END, 1, &[list], None);
         }
         check(XFF, 1, &["10.0.0.1,"], Some("10.0.0.1"));
+        check(XFF, 0, &["::ffff:10.0.0.1"], Some("10.0.0.1"));
         check(XFF, 0, &["evil\u{e9}"], None);
         check(XFF, 0, &[" \t2001:db8::1 "], Some("2001:db8::1"));
         // What stands left of the entry that counts is nobody's business.

@@ -1,6 +1,6 @@
 //! [`Capturing`]: a port that connections are led to which were made to others (`mesh iptables`).
 
-use crate::server::{Ends, Listen};
+use crate::server::{Ends, Listen, canonical};
 use mesh_core::model::Address;
 use std::io;
 use std::net::SocketAddr;
@@ -27,10 +27,6 @@ impl Listen for Capturing {
     fn address(&self) -> Option<Address> {
         self.0.address()
     }
-}
-
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// Where a connection was meant to go; `None`: here, or nobody knows.

@@ -80,6 +80,22 @@ pub struct Ends {
     pub original: Option<SocketAddr>,
 }
 
+impl Ends {
+    /// IPv4 is IPv4, whatever the socket is that it came by: policies, limits and authorizers compare addresses as
+    /// texts, too.
+    fn canonical(self) -> Self {
+        let Self { local, remote, original } = self;
+        let [local, remote, original] =
+            [local, remote, original].map(|address| address.map(canonical));
+        Self { local, remote, original }
+    }
+}
+
+/// An address of IPv4 that is written as one of IPv6 (`::ffff:10.0.0.9`) as what it is.
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
 /// A connection that was accepted.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -151,7 +167,7 @@ impl Acceptor {
     where
         I: AsyncRead + AsyncWrite + Unpin,
     {
-        let accepted = self.try_accept(io, ends).await;
+        let accepted = self.try_accept(io, ends.canonical()).await;
         accepted.inspect_err(|error| self.refuse(error))
     }
 
@@ -407,7 +423,7 @@ async fn proxied<I: AsyncRead + Unpin>(
     let waited_for = "the client has not sent a whole header of the PROXY protocol";
     match within(longest(listener), started, waited_for, Proxied::read(io)).await? {
         Ok(Proxied { ends: Some((source, destination)) }) => {
-            Ok(Ends { local: Some(destination), remote: Some(source), ..ends })
+            Ok(Ends { local: Some(destination), remote: Some(source), ..ends }.canonical())
         }
         // The proxy itself: its health checks.
         Ok(Proxied { ends: None }) => Ok(ends),

@@ -1,5 +1,6 @@
 //! [`Connection`]: what is known of a connection, kept once and shared by its requests.
 
+use super::canonical;
 use super::tunnels::{Tunnel, Tunnels};
 use crate::mesh::Mesh;
 use crate::observe::server::PeerCells;
@@ -150,6 +151,7 @@ impl Connection {
         remote: Option<SocketAddr>,
         local: Option<SocketAddr>,
     ) -> Result<Self, NoConnection> {
+        let (remote, local) = (remote.map(canonical), local.map(canonical));
         let snapshot = mesh.snapshot();
         let Some((name, compiled)) = snapshot.listeners().get_key_value(listener) else {
             return Err(NoConnection::NoListener(listener.into()));

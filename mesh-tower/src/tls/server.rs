@@ -333,7 +333,10 @@ fn verifier(
     let demands = Demands {
         names: names(inputs)?,
         revoked: revoked(trust, inputs)?,
-        required: inputs.policy.require_client_certificate,
+        // Envoy: who wants names, or asks SPIFFE's validator, wants a certificate.
+        required: inputs.policy.require_client_certificate
+            || !inputs.san.is_empty()
+            || matches!(trust, Trust::Spiffe(..)),
         origin: Arc::clone(&origin),
         since: clock::wall(),
     };

@@ -406,6 +406,22 @@ fn answers_over_http_are_read_by_their_lists() {
     }
 }
 
+/// Envoy: `x-envoy-auth-headers-to-remove`, whatever answers may write.
+#[test]
+fn a_yes_over_http_takes_headers_off() {
+    let service = HttpAuthz::new(HttpUri::new("http://a", "authz", Duration::ZERO));
+    let config = HttpFilterConfig::ExtAuthz(Arc::new(ExtAuthz::new(AuthzService::Http(service))));
+    let found = pass(config, None, |asked| {
+        let QuestionKind::Check(asked) = asked else { panic!("{asked:?}") };
+        let mut headers = HeaderMap::new();
+        for names in ["Cookie , host,content-length,no name", "x-other,x-user"] {
+            headers.append("x-envoy-auth-headers-to-remove", names.parse().unwrap());
+        }
+        Answer::Check(asked.http.as_ref().unwrap().read(StatusCode::OK, &headers, Bytes::new()))
+    });
+    assert_eq!(found, "Allowed: http://reviews/a?x=1&y=2 /");
+}
+
 fn limit(actions: Vec<RateLimitAction>) -> RateLimit {
     let mut model = RateLimit::new("shop", service());
     model.rules = vec![RateLimitRule::new(actions)];

@@ -90,27 +90,58 @@ fn collect(
             }
         }
         Requirement::Tokens(leaf) => {
-            let mut found = Vec::new();
-            for provider in leaf.providers.iter().filter_map(|at| providers.get(*at)) {
-                let mut more = Vec::new();
-                provider.places.find(request, &mut more);
-                more.retain(|one| !found.contains(one));
-                found.append(&mut more);
-            }
-            let found = found.into_iter().map(|found| candidate(leaf, providers, found, now));
-            candidates.extend(found);
+            let found = places(leaf, providers, request).into_iter().enumerate();
+            candidates.extend(found.map(|(at, (found, among))| match at < MOST_TOKENS {
+                true => candidate(leaf, providers, (found, &among), now),
+                false => {
+                    let token = Err(JwtError::Malformed("there are too many tokens beside it"));
+                    let (leaf, provider) = (leaf.id, among.first().copied());
+                    Candidate { leaf, provider, place: found.place, token }
+                }
+            }));
         }
     }
 }
 
-fn candidate(leaf: &Leaf, providers: &[Provider], found: Found, now: WallTime) -> Candidate {
-    let limits = leaf.providers.iter().filter_map(|at| providers.get(*at));
+/// How many tokens of a request are looked at for one part of a requirement; to look at one costs a signature for each
+/// key that it may be of.
+const MOST_TOKENS: usize = 8;
+
+/// The tokens for a part of the requirement, each with the providers in whose places it is: others' tokens have no
+/// business there (Envoy: `isIssuerSpecified`).
+fn places(leaf: &Leaf, providers: &[Provider], request: &Parts) -> Vec<(Found, Vec<usize>)> {
+    let mut all: Vec<(Found, Vec<usize>)> = Vec::new();
+    for at in &*leaf.providers {
+        let Some(provider) = providers.get(*at) else { continue };
+        let mut found = Vec::new();
+        provider.places.find(request, &mut found);
+        for one in found {
+            // One more says that there are too many.
+            let is_full = all.len() > MOST_TOKENS;
+            match all.iter_mut().find(|(known, _)| *known == one) {
+                Some((_, among)) if among.last() == Some(at) => {}
+                Some((_, among)) => among.push(*at),
+                None if is_full => {}
+                None => all.push((one, vec![*at])),
+            }
+        }
+    }
+    all
+}
+
+fn candidate(
+    leaf: &Leaf,
+    providers: &[Provider],
+    (found, among): (Found, &[usize]),
+    now: WallTime,
+) -> Candidate {
+    let limits = among.iter().filter_map(|at| providers.get(*at));
     let limit = limits.map(|provider| provider.model.max_token_bytes).max().unwrap_or_default();
     let parsed = match u32::try_from(found.text.len()) {
         Ok(length) if length <= limit => Token::parse(&found.text),
         _ => Err(JwtError::TooLong { limit }),
     };
-    let at = match (&*leaf.providers, &parsed) {
+    let at = match (among, &parsed) {
         ([only], _) => Some(*only),
         (many, Ok(token)) => of_issuer(many, providers, token),
         (many, Err(_)) => many.first().copied(),

@@ -69,6 +69,7 @@ fn filter() -> JwtAuthn {
         ("/all", Some(JwtRequirement::All(vec![one.clone(), two]))),
         ("/missing", Some(JwtRequirement::Any(vec![JwtRequirement::AllowMissing, one]))),
         ("/failed", Some(JwtRequirement::AllowMissingOrFailed)),
+        ("/lenient", Some(JwtRequirement::AllowMissing)),
         ("/named", Some(JwtRequirement::Named("named".into()))),
     ] {
         let matcher = RouteMatch::new(PathMatcher::PathSeparatedPrefix(path.into()));
@@ -252,6 +253,33 @@ fn a_token_that_is_none_is_refused() {
     }
 }
 
+/// Envoy: `isIssuerSpecified`.
+#[test]
+fn a_place_is_for_the_tokens_of_its_providers() {
+    let two = claims(r#"{"iss":"two","exp":1000100}"#);
+    let own = format!("x-two: t={two}");
+    check(&["/lenient", &own], "1 checked, on x-payload=36");
+    let others = format!("authorization: Bearer {two}");
+    check(&["/lenient", &others], "0 checked, 401 Jwt issuer is not configured");
+    let length = others.len() - 15;
+    check(&["/failed", &others], &format!("0 checked, on authorization={length}"));
+}
+
+/// Each costs a signature, before anybody is known.
+#[test]
+fn so_many_tokens_are_looked_at() {
+    let of = |many: u64| {
+        let token = |at| claims(&format!(r#"{{"iss":"two","exp":1000100,"at":{at}}}"#));
+        let tokens = (0..many).map(|at| format!("two={}", token(at)));
+        format!("/two?{}", tokens.collect::<Vec<_>>().join("&"))
+    };
+    let found = pass(filter(), &HttpFilterOverrides::new(), &[&of(8)], true);
+    assert!(found.starts_with("8 checked, on x-payload=46"), "{found}");
+    let too_many = "8 checked, 401 Jwt is not in the form of Header.Payload.Signature: there are too many tokens beside it";
+    check(&[&of(9)], too_many);
+    check(&[&of(100)], too_many);
+}
+
 #[test]
 fn every_token_at_a_place_must_be_good() {
     let (good, bad) = (bearer(ONE), bearer(r#"{"iss":"evil"}"#));
@@ -283,7 +311,8 @@ fn a_token_in_the_query_goes_as_one_in_a_header_does() {
         let escaped = token.replace('.', "%2E");
         let path = format!("/one?a=1&access_token={token}&b=%20&%61ccess_token={escaped}");
         let (found, parts) = passed(filter, &HttpFilterOverrides::new(), &[&path], true);
-        assert!(found.starts_with("2 checked, on"), "{found}");
+        // The same twice is one.
+        assert!(found.starts_with("1 checked, on"), "{found}");
         (parts.uri.to_string(), path)
     };
     // An escape is another spelling of the same name, and hides no token.

@@ -89,8 +89,8 @@ pub struct JwtProvider {
     pub max_lifetime: Option<Duration>,
     /// The keys.
     pub jwks: JwksSource,
-    /// Whether the token goes on to the application. Default false: it is removed from headers; what
-    /// is in a query or a cookie stays there (Envoy).
+    /// Whether the token goes on to the application. Default false: it is removed from headers and from the query; what
+    /// is in a cookie stays there (Envoy).
     pub forward: bool,
     /// Headers that it is in, each with what comes before it.
     ///

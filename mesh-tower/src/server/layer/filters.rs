@@ -62,6 +62,9 @@ impl Gate {
         let mut cx = FilterContext { request: parts, connection: &facts, remote, now, wall };
         let mut observer = Observer::new(self, chain, now, wall, scope.wants_reasons());
         let (filters, overrides) = (http.chain(), http.overrides(target));
+        // What somebody says when nobody waits any more decides nothing, and he is not asked.
+        let deadline = scope.inbound.deadline_at();
+        let is_late = || deadline.is_some_and(|deadline| deadline <= clock::now());
         let step = loop {
             let pass = &mut scope.pass;
             let step = match drive {
@@ -74,13 +77,15 @@ impl Gate {
                 }
             };
             match step {
-                Step::Delay(until) => break Err(Wait::Delay(until)),
+                Step::Delay(until) => break Err(Some(Wait::Delay(until))),
+                Step::Ask(_) if is_late() => break Err(None),
                 Step::Ask(question) if question.body().is_some() => {
-                    break Err(Wait::Body(question));
+                    break Err(Some(Wait::Body(question)));
                 }
                 Step::Ask(question) => match self.ask(*question, Bytes::new(), scope) {
+                    Asking::Ready(Some(_)) if is_late() => break Err(None),
                     Asking::Ready(Some(answer)) => drive = Drive::Answer(answer),
-                    asking => break Err(Wait::Answer(asking)),
+                    asking => break Err(Some(Wait::Answer(asking))),
                 },
                 step => break Ok(step),
             }
@@ -88,7 +93,8 @@ impl Gate {
         let verdict = observer.verdict;
         scope.noted(verdict.policy, verdict.details);
         match step {
-            Err(wait) => Next::Wait(wait),
+            Err(Some(wait)) => Next::Wait(wait),
+            Err(None) => Next::Reply(Box::new(scope.deadline_passed())),
             Ok(Step::Continue) => after(parts, scope),
             Ok(Step::Reply(reply)) => Next::Reply(Box::new(scope.refuse_by_filter(
                 &reply,

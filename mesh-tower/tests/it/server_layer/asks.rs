@@ -213,6 +213,19 @@ async fn the_callers_deadline_bounds_the_question() {
     idle(&mesh).await;
 }
 
+/// A deadline that is over before anybody can be asked is no way around who would be.
+#[tokio::test]
+async fn nobody_is_asked_after_the_callers_deadline() {
+    let filter = authz(|filter| filter.failure_mode_allow = true);
+    let (mesh, _server) = mesh(vec![filter], authorizer);
+    let (service, called) = counting(&mesh);
+    let connection = connection(&mesh, peer(SHOP));
+    let text = format!("POST /deny\nhost: a{GRPC}\ngrpc-timeout: 1n");
+    let found = ask(&service, &connection, &text).await;
+    assert_eq!(found, "grpc 4 the caller's deadline passed");
+    assert_eq!((called.get(), decided(&mesh, "authz").as_str()), (0, ""));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_caller_that_goes_away_takes_its_question_along() {
     let mut limit = ConcurrencyLimit::default();

@@ -1,12 +1,13 @@
 //! `envoy.extensions.transport_sockets.tls.v3.Secret`: SDS, an identity or what a peer must prove.
 //!
 //! The bytes are in the message or in a file; a file is only named here. What is in the message must be PEM
-//! that can be read ([`pem`]), so that a mistake is told at once, to the control plane. Whether a key is that
-//! of its certificate is seen by who has the crypto: connections keep the last pair that was good. No error
-//! and no report has anything of a secret's content in it.
+//! that can be read ([`pem`]), and a key must be that of its certificate where there is crypto ([`pair`]), so that a
+//! mistake is told at once, to the control plane. What only connections see leaves them the last pair that was good.
+//! No error and no report has anything of a secret's content in it.
 //!
 //! What would make a check stricter than it can be made here is refused, as in clusters (gRFC A29).
 
+mod pair;
 mod pem;
 #[cfg(test)]
 mod tests;
@@ -101,7 +102,12 @@ pub(super) fn certificate(
     }
     let chain = required(walk, "certificate_chain", message.certificate_chain.as_ref(), is_chain);
     let key = required(walk, "private_key", message.private_key.as_ref(), is_key);
-    chain.zip(key).map(|(chain, private_key)| SecretCertificate::new(chain, private_key))
+    let pair = SecretCertificate::new(chain?, key?);
+    if pair::is_mismatch(&pair) {
+        walk.error_at("private_key", pair::MISMATCH);
+        return None;
+    }
+    Some(pair)
 }
 
 fn validation(

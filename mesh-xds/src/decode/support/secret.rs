@@ -12,7 +12,7 @@ table! {
     }
     "TlsCertificate" {
         Used certificate_chain: "PEM";
-        Used private_key: "PEM, not encrypted";
+        Used private_key: "PEM, not encrypted; that of the first certificate";
         Refused pkcs12: "use certificate_chain and private_key";
         Ignored watched_directory: "";
         Refused private_key_provider: "use private_key";
