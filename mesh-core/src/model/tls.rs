@@ -71,7 +71,8 @@ pub struct DownstreamTls {
     pub roots: Option<TlsRoots>,
     /// Any of these must match a name of a client's certificate; empty: any that is signed.
     pub san: Vec<SanMatcher>,
-    /// Whether a client without a certificate is refused (Envoy: `require_client_certificate`).
+    /// Whether a client without a certificate is refused (Envoy: `require_client_certificate`). It is as well where names
+    /// are wanted, or SPIFFE's validator is asked.
     /// Default true.
     pub require_client_certificate: bool,
     /// The protocols that are agreed on, ours first (Envoy: `alpn_protocols`). Default: `h2`,

@@ -99,6 +99,18 @@ async fn who_proves_what_is_asked_for_gets_in() {
         .await;
 }
 
+/// Envoy: who wants names wants a certificate, whatever `require_client_certificate` says.
+#[tokio::test]
+async fn nobody_without_a_certificate_has_a_name() {
+    let optional = mutual(|tls| {
+        only_friends(tls);
+        tls.require_client_certificate = false;
+    });
+    let world = World::new(Ca::new("ours"), vec![optional]).await;
+    check(&world, None, Err("no_certificate")).await;
+    check(&world, Some(&world.ca.issue(FRIEND)), Ok(FRIEND)).await;
+}
+
 #[tokio::test]
 async fn a_revocation_list_that_ended_or_is_of_nobody_lets_nobody_in() {
     let ca = Ca::new("ours");
