@@ -173,12 +173,7 @@ impl Pass {
             },
             Answer::BodyTooLarge => {
                 told(AskOutcome::Denied, "ext_authz_body_too_large", None);
-                let reply = FilterReply::new(
-                    name,
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    "request_payload_too_large",
-                );
-                return (!shadow).then(|| refuse(reply));
+                return (!shadow).then(|| refuse(ext_authz::too_large(name)));
             }
             _ => Err(None),
         };

@@ -210,6 +210,11 @@ pub(super) fn allow(answer: &CheckAnswer, request: &mut Parts) {
     }
 }
 
+/// A body that is longer than may be sent.
+pub(super) fn too_large(filter: &Arc<str>) -> FilterReply {
+    FilterReply::new(filter, StatusCode::PAYLOAD_TOO_LARGE, "request_payload_too_large")
+}
+
 /// An answer that can't be used, and is refused for it.
 pub(super) fn invalid(filter: &Arc<str>) -> FilterReply {
     FilterReply::new(filter, StatusCode::INTERNAL_SERVER_ERROR, INVALID)

@@ -30,7 +30,8 @@ pub(super) const fn is_mismatch(_: &SecretCertificate) -> bool {
     false
 }
 
-#[cfg(all(test, any(feature = "tls-aws-lc", feature = "tls-ring")))]
+#[cfg(test)]
+#[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
 mod tests {
     use super::*;
     use crate::decode::secret_testing::{decode_secret, named, text};
