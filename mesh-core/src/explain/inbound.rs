@@ -131,7 +131,7 @@ pub fn explain_inbound(listener: &CompiledListener, request: &InboundRequest) ->
     let secured = chain.model().tls.as_ref();
     let word = match secured {
         None => "plaintext",
-        Some(tls) if tls.require_client_certificate => "mutual TLS",
+        Some(tls) if tls.wants_certificate(None) => "mutual TLS",
         Some(_) => "TLS",
     };
     explained.chain = Some((Arc::clone(&chain.model().name), word));

@@ -49,9 +49,7 @@ pub fn openings(listener: &CompiledListener, has_identity: bool, now: WallTime) 
         let kind = match &chain.tls {
             None if has_identity => OpeningKind::Plaintext,
             None => return None,
-            Some(tls) if tls.roots.is_none() || !tls.require_client_certificate => {
-                OpeningKind::WithoutCertificate
-            }
+            Some(tls) if !tls.wants_certificate(None) => OpeningKind::WithoutCertificate,
             Some(_) if !has_policy(chain) => OpeningKind::WithoutPolicy,
             Some(_) => return None,
         };

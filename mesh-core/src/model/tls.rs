@@ -72,7 +72,7 @@ pub struct DownstreamTls {
     /// Any of these must match a name of a client's certificate; empty: any that is signed.
     pub san: Vec<SanMatcher>,
     /// Whether a client without a certificate is refused (Envoy: `require_client_certificate`). It is as well where names
-    /// are wanted, or SPIFFE's validator is asked.
+    /// are wanted, or SPIFFE's validator is asked ([`wants_certificate`](Self::wants_certificate)).
     /// Default true.
     pub require_client_certificate: bool,
     /// The protocols that are agreed on, ours first (Envoy: `alpn_protocols`). Default: `h2`,
@@ -164,6 +164,21 @@ impl ValidationSecret {
 }
 
 impl DownstreamTls {
+    /// Whether a client without a certificate is refused. Envoy: where one is required, where names of it are wanted, and
+    /// where SPIFFE's validator is asked, which wants an id. `resolved`: what the secrets in force add; without it
+    /// only what the policy itself says is known.
+    #[must_use]
+    pub fn wants_certificate(&self, resolved: Option<&ResolvedTls>) -> bool {
+        let Some(roots) = &self.roots else { return false };
+        let are_wanted = |tls: &ResolvedTls| {
+            !tls.san.is_empty() || matches!(tls.roots, ResolvedRoots::Spiffe(_))
+        };
+        self.require_client_certificate
+            || !self.san.is_empty()
+            || matches!(roots, TlsRoots::Spiffe(_))
+            || resolved.is_some_and(are_wanted)
+    }
+
     /// The names of the secrets that it needs: that of the identity first, then that of the roots.
     pub fn secrets(&self) -> impl Iterator<Item = &Arc<str>> {
         secrets(&self.identity, self.roots.as_ref())

@@ -76,6 +76,12 @@ impl Certificate {
         Ok(certificate)
     }
 
+    /// Whether its key may sign certificates or lists of revoked ones, which no workload's may (X509-SVID sections
+    /// 4.3 and 5.2).
+    pub(crate) fn signs_others(&self) -> bool {
+        self.key_usage.is_some_and(|usage| usage.key_cert_sign || usage.crl_sign)
+    }
+
     fn take(&mut self, extension: &ParsedExtension<'_>) {
         match extension {
             ParsedExtension::BasicConstraints(constraints) => self.is_ca = constraints.ca,

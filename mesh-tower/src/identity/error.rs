@@ -98,6 +98,11 @@ pub enum InvalidIdentity {
     /// A signer's certificate, where a workload's is needed (X.509-SVID section 4).
     #[error("the first certificate is a CA's: put the workload's own first")]
     IsCa,
+    /// Its key may sign certificates or lists of revoked ones, and it is an SVID (X.509-SVID section 5.2).
+    #[error(
+        "the certificate's key usage has keyCertSign or cRLSign, which no workload's may have (X509-SVID): issue it without"
+    )]
+    SignsOthers,
     /// Its key may not sign handshakes (X.509-SVID section 4.3).
     #[error("the certificate's key usage lacks digitalSignature: issue it with that")]
     NoDigitalSignature,

@@ -6,8 +6,8 @@
 use super::chain::{Lists, Unlisted};
 use super::life::{long, when};
 use super::{
-    Certificate, Identity, InvalidIdentity, Material, Roots, certificates, private_key,
-    revocation_lists,
+    Certificate, Identity, InvalidIdentity, Material, Roots, authorities, certificates,
+    private_key, revocation_lists,
 };
 use crate::source::read::{MAX_BYTES, read_bytes};
 use mesh_core::WallTime;
@@ -39,14 +39,19 @@ pub fn examine(config: &IdentityConfig, now: WallTime) -> Vec<IdentityTrouble> {
         private_key(pem).map_err(|error| error.to_string())
     });
     let roots = part(&mut found, IdentityPart::Roots, &files.roots, |pem| {
-        certificates(pem).map_err(|error| error.to_string())
+        let (roots, beside) = authorities(pem).map_err(|error| error.to_string())?;
+        usable(beside).map(|beside| (roots, beside))
     });
+    let (roots, beside) = roots.unzip();
+    let own = files
+        .crl
+        .as_ref()
+        .map(|path| part(&mut found, IdentityPart::Crl, path, lists).unwrap_or_default());
     let mut revoked = Vec::new();
-    if let Some(path) = &files.crl {
-        revoked = part(&mut found, IdentityPart::Crl, path, lists).unwrap_or_default();
-        for list in &revoked {
-            outdated(&mut found, path, list, now);
-        }
+    let beside = beside.map(|lists| (&files.roots, lists));
+    for (path, lists) in beside.into_iter().chain(files.crl.as_ref().zip(own)) {
+        lists.iter().for_each(|list| outdated(&mut found, path, list, now));
+        revoked.extend(lists);
     }
     for (index, certificate) in chain.iter().flatten().enumerate() {
         let name = if index == 0 { THE_CERTIFICATE } else { "an intermediate certificate" };
@@ -98,7 +103,12 @@ fn part<T>(
 
 /// Lists of revoked certificates that can be used.
 fn lists(pem: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
-    let lists = revocation_lists(pem).map_err(|error| error.to_string())?;
+    usable(revocation_lists(pem).map_err(|error| error.to_string())?)
+}
+
+fn usable(
+    lists: Vec<CertificateRevocationListDer<'static>>,
+) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
     Lists::read(&lists, Unlisted::Good).map_err(|error| error.to_string())?;
     Ok(lists)
 }

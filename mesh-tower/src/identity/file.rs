@@ -8,8 +8,8 @@ use super::chain::Lists;
 use super::error::Part;
 use super::material::in_part;
 use super::{
-    IdentitySink, IdentitySource, InvalidIdentity, Material, Roots, Verified, bundle_map,
-    certificates, private_key, revocation_lists,
+    IdentitySink, IdentitySource, InvalidIdentity, Material, Roots, Verified, authorities,
+    bundle_map, certificates, private_key, revocation_lists,
 };
 use crate::clock;
 use crate::source::Rejected;
@@ -76,7 +76,8 @@ impl FileIdentity {
     pub const POLL_INTERVAL: Duration = Duration::from_secs(3);
 
     /// Follows the files of a chain (the workload's certificate first), its private key, and the roots that
-    /// peers are verified by.
+    /// peers are verified by. Lists of revoked certificates beside the roots count
+    /// ([`and_revoked`](Self::and_revoked)).
     #[must_use]
     pub fn new(
         certificates: impl Into<PathBuf>,
@@ -226,11 +227,15 @@ impl FileIdentity {
         (fingerprint, Some(found))
     }
 
-    /// The lists of revoked certificates among these files; none, if one can't be used.
+    /// The lists of revoked certificates in these files; none, if one can't be used.
     fn lists(&self, texts: &[(PathBuf, String)]) -> Vec<CertificateRevocationListDer<'static>> {
-        let files = self.files.iter().zip(texts).filter(|((holds, _), _)| *holds == Holds::Revoked);
-        let lists: Result<Vec<_>, _> =
-            files.map(|(_, (_, text))| revocation_lists(text.as_bytes())).collect();
+        let files = self.files.iter().zip(texts);
+        let lists = files.map(|((holds, _), (_, text))| match holds {
+            Holds::Revoked => revocation_lists(text.as_bytes()),
+            Holds::Roots => authorities(text.as_bytes()).map(|(_, lists)| lists),
+            Holds::Chain | Holds::Key | Holds::Bundles => Ok(Vec::new()),
+        });
+        let lists: Result<Vec<_>, _> = lists.collect();
         Lists::usable(lists.map(|lists| lists.concat()).unwrap_or_default())
     }
 
@@ -246,7 +251,9 @@ impl FileIdentity {
                 Holds::Chain => chain = Some(in_part(Part::Certificates, certificates(pem))?),
                 Holds::Key => key = Some(in_part(Part::PrivateKey, private_key(pem))?),
                 Holds::Roots => {
-                    roots = Some(Roots::Any(in_part(Part::Roots, certificates(pem))?.into()));
+                    let (signers, mut lists) = in_part(Part::Roots, authorities(pem))?;
+                    roots = Some(Roots::Any(signers.into()));
+                    revoked.append(&mut lists);
                 }
                 Holds::Bundles => roots = Some(bundle_map(text)?),
                 Holds::Revoked => {

@@ -42,15 +42,16 @@ pub enum Roots {
 }
 
 impl Material {
-    /// A chain, the key of its first certificate, and roots, each in PEM.
+    /// A chain, the key of its first certificate, and roots, each in PEM. Lists of revoked certificates may stand
+    /// beside the roots.
     ///
     /// # Errors
     /// [`InvalidIdentity::Unreadable`]: one of them is broken or empty.
     pub fn from_pem(chain: &[u8], key: &[u8], roots: &[u8]) -> Result<Self, InvalidIdentity> {
-        let roots = in_part(Part::Roots, certificates(roots))?;
+        let (roots, revoked) = in_part(Part::Roots, authorities(roots))?;
         let chain = in_part(Part::Certificates, certificates(chain))?;
         let key = in_part(Part::PrivateKey, private_key(key))?;
-        Ok(Self::from_der(chain, key, Roots::Any(roots.into())))
+        Ok(Self::from_der(chain, key, Roots::Any(roots.into())).with_revoked(revoked))
     }
 
     /// A chain and the key of its first certificate, in DER, with the roots of each trust domain.
@@ -205,6 +206,23 @@ pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Certific
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let found = found.map_err(|error| broken(&error))?;
     if found.is_empty() { Err(CertificateError::NoCertificate) } else { Ok(found) }
+}
+
+/// Who signs, and lists of certificates that they revoked.
+pub(crate) type Authorities =
+    (Vec<CertificateDer<'static>>, Vec<CertificateRevocationListDer<'static>>);
+
+/// All certificates of a PEM text, at least one, and the lists of revoked ones beside them.
+///
+/// # Errors
+/// [`CertificateError::BrokenPem`], [`CertificateError::NoCertificate`].
+pub(crate) fn authorities(pem: &[u8]) -> Result<Authorities, CertificateError> {
+    let roots = certificates(pem)?;
+    match revocation_lists(pem) {
+        Ok(lists) => Ok((roots, lists)),
+        Err(CertificateError::NoRevocationList) => Ok((roots, Vec::new())),
+        Err(error) => Err(error),
+    }
 }
 
 /// The first private key of a PEM text.

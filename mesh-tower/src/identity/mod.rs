@@ -19,6 +19,7 @@
 //!
 //! What it does not do: connect.
 
+pub(crate) mod anchors;
 mod bundle_map;
 mod certificate;
 pub(crate) mod chain;
@@ -53,6 +54,7 @@ pub use examine::examine;
 pub use file::FileIdentity;
 pub use fixed::{FixedIdentity, IdentityUpdates};
 pub use inspect::{Fitting, Inspected, beside, inspect};
+pub(crate) use material::authorities;
 pub use material::{Material, Roots, Trust, certificates, private_key, revocation_lists};
 pub use status::IdentityStatus;
 pub use store::{Identities, IdentitySink, NoIdentity};

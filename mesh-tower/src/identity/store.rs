@@ -342,12 +342,15 @@ impl IdentitySink {
         );
         let validity = certificate.map(|certificate| certificate.validity);
         let roots = status::ends(&trust);
-        shared.current.store(identity);
+        let before = shared.current.swap(identity);
+        // New roots alone take no warning back.
+        let is_renewed = before.map(|before| before.certificate().validity) != validity;
         shared.trust.store(Some(trust));
         {
             let mut state = shared.state.lock();
             state.last_good = Some(clock::wall());
-            (state.error, state.warned, state.roots) = (None, None, roots);
+            (state.error, state.roots) = (None, roots);
+            state.warned = state.warned.filter(|_| !is_renewed);
         }
         shared.good.send_replace(true);
         if let Some(validity) = validity {

@@ -6,7 +6,8 @@
 //!
 //! 1. Certificates, key and roots can be read; there is at least one root.
 //! 2. The first certificate is a workload's: no CA, its key may sign handshakes, it is for a side of TLS
-//!    (X.509-SVID section 4); it has one SPIFFE id, if it has a URI name at all or one is asked for.
+//!    (X.509-SVID section 4); it has one SPIFFE id, if it has a URI name at all or one is asked for, and with it
+//!    its key may sign neither certificates nor lists (X.509-SVID section 5.2).
 //! 3. It is ours, if we know who we are.
 //! 4. It is valid now.
 //! 5. The key is its own.
@@ -82,9 +83,12 @@ impl Identity {
         let first = in_part(Part::Certificates, chain.first().ok_or(nothing))?;
         let certificate = in_part(Part::Certificates, Certificate::parse(first))?;
         let lead = roots.is_some() && !foreign_roots;
-        let trust = trust(roots, revoked, true)?;
+        let trust = trust(roots, revoked, lead)?;
         of_a_workload(&certificate)?;
         let spiffe_id = ours(&certificate, expected)?;
+        if spiffe_id.is_some() && certificate.signs_others() {
+            return Err(InvalidIdentity::SignsOthers);
+        }
         in_time(&certificate, now)?;
         let provider = crypto::provider().ok_or(InvalidIdentity::NoCrypto)?;
         let certified = CertifiedKey::from_der(chain, key, &provider).map_err(unfit)?;
@@ -146,18 +150,18 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// Rule 1 of roots and lists. An empty map of bundles is one in which nobody is believed (gRFC A87); with
-/// an identity of ours it can't be meant.
+/// Rule 1 of roots and lists. An empty map of bundles is one in which nobody is believed (gRFC A87); where our
+/// own chain must `lead` to one, it can't be meant.
 fn trust(
     roots: Option<Roots>,
     revoked: Vec<CertificateRevocationListDer<'static>>,
-    ours: bool,
+    lead: bool,
 ) -> Result<Arc<Trust>, InvalidIdentity> {
     in_part(Part::RevocationLists, Lists::read(&revoked, Unlisted::Good))?;
     let may_be_empty = match &roots {
         None => true,
         Some(Roots::Any(_)) => false,
-        Some(Roots::ByTrustDomain(_)) => !ours,
+        Some(Roots::ByTrustDomain(_)) => !lead,
     };
     let roots = roots.unwrap_or_else(|| Trust::nobody().roots);
     if roots.is_empty() && !may_be_empty {

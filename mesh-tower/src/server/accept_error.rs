@@ -160,6 +160,6 @@ const fn failure(reason: &ClientRefusal) -> HandshakeFailure {
         ClientRefusal::RevocationUnknown => HandshakeFailure::RevocationUnknown,
         ClientRefusal::RevocationListExpired(_) => HandshakeFailure::RevocationListExpired,
         ClientRefusal::NotForClients => HandshakeFailure::NotForClients,
-        ClientRefusal::Other(_) => HandshakeFailure::Unverified,
+        ClientRefusal::SignsOthers | ClientRefusal::Other(_) => HandshakeFailure::Unverified,
     }
 }

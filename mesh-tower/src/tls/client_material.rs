@@ -9,10 +9,11 @@
 use super::client_refused::NotSecured;
 use super::client_verify::Believed;
 use super::spiffe::{self, SpiffeTexts};
+use crate::identity::anchors::Listed;
 use crate::identity::chain::{Lists, Unlisted};
 use crate::identity::{
-    Certificate, CertificateError, Credentials, Identities, Identity, Roots, certificates, crypto,
-    private_key, revocation_lists,
+    Certificate, CertificateError, Credentials, Identities, Identity, Roots, authorities,
+    certificates, crypto, private_key, revocation_lists,
 };
 use crate::source::read::{MAX_BYTES, read_bytes};
 use mesh_core::WallTime;
@@ -76,8 +77,8 @@ type Crl = Arc<[CertificateRevocationListDer<'static>]>;
 pub(super) struct Kept {
     files: Mutex<BTreeMap<Arc<Path>, File>>,
     pair: Mutex<Slot<Texts, Arc<Pair>>>,
-    roots: Mutex<Slot<Arc<[u8]>, Roots>>,
-    bundles: Mutex<Slot<SpiffeTexts, Roots>>,
+    roots: Mutex<Slot<Arc<[u8]>, (Roots, Crl)>>,
+    bundles: Mutex<Slot<SpiffeTexts, (Roots, Arc<Listed>)>>,
     crl: Mutex<Slot<Arc<[u8]>, Crl>>,
     told: Mutex<Option<String>>,
 }
@@ -192,13 +193,14 @@ impl Kept {
         if let Some(source) = &resolved.crl {
             let origin = origin("the revocation lists", source);
             let bytes = self.content(source).await?;
-            let (made, good) = self.crl.lock().of(bytes, |bytes| {
-                let lists = revocation_lists(bytes)?;
-                // Whether they can be used is known before they take the place of those that can.
-                Lists::read(&lists, Unlisted::Refused)?;
-                Ok(Crl::from(lists))
+            let (made, good) =
+                self.crl.lock().of(bytes, |bytes| usable_lists(revocation_lists(bytes)?));
+            let own = self.good_of(made, good, &origin)?;
+            // Envoy has one store for both.
+            believed.crl = Some(match &believed.crl {
+                Some(beside) => beside.iter().chain(&*own).cloned().collect(),
+                None => own,
             });
-            believed.crl = Some(self.good_of(made, good, &origin)?);
         }
         Ok(believed)
     }
@@ -218,11 +220,14 @@ impl Kept {
                 let origin = origin("the roots", source);
                 let bytes = self.content(source).await?;
                 let (made, good) = self.roots.lock().of(bytes, |bytes| {
-                    let roots = Roots::Any(certificates(bytes)?.into());
-                    usable(&roots).map(|()| roots)
+                    let (roots, beside) = authorities(bytes)?;
+                    let roots = Roots::Any(roots.into());
+                    usable(&roots)?;
+                    Ok((roots, usable_lists(beside)?))
                 });
-                let roots = self.good_of(made, good, &origin)?;
-                Ok(plain(roots, origin))
+                let (roots, beside) = self.good_of(made, good, &origin)?;
+                let crl = Some(beside).filter(|beside| !beside.is_empty());
+                Ok(Believed { crl, ..plain(roots, origin) })
             }
             ResolvedRoots::Spiffe(bundles) => {
                 let mut texts = SpiffeTexts::default();
@@ -230,11 +235,14 @@ impl Kept {
                     texts.0.insert(domain.cloned(), self.content(source).await?);
                 }
                 let (made, good) = self.bundles.lock().of(texts, |texts| {
-                    let roots = texts.roots()?;
-                    usable(&roots).map(|()| roots)
+                    let (roots, listed) = texts.roots()?;
+                    usable(&roots)?;
+                    listed.values().try_for_each(|lists| usable_lists(lists.clone()).map(drop))?;
+                    Ok((roots, Arc::new(listed)))
                 });
-                let roots = self.good_of(made, good, spiffe::ORIGIN)?;
-                Ok(Believed { of_identity: true, ..plain(roots, spiffe::ORIGIN.into()) })
+                let (roots, listed) = self.good_of(made, good, spiffe::ORIGIN)?;
+                let plain = plain(roots, spiffe::ORIGIN.into());
+                Ok(Believed { of_identity: true, listed, ..plain })
             }
             _ => Err(unusable("the roots", &"they are of a kind that is not known here")),
         }
@@ -336,11 +344,13 @@ fn of_identity(identities: &Identities, origin: &str) -> Result<Believed, NotSec
         NotSecured::new(ConnectFailure::IdentityUnavailable, format_args!("{origin}: {error}"))
     })?;
     let (roots, revoked) = (trust.roots().clone(), Arc::clone(trust.shared_lists()));
-    Ok(Believed { roots, revoked, crl: None, origin: origin.into(), of_identity: true })
+    let plain = plain(roots, origin.into());
+    Ok(Believed { revoked, of_identity: true, ..plain })
 }
 
 fn plain(roots: Roots, origin: Arc<str>) -> Believed {
-    Believed { roots, revoked: Arc::default(), crl: None, origin, of_identity: false }
+    let (revoked, listed) = (Arc::default(), Arc::default());
+    Believed { roots, revoked, crl: None, listed, origin, of_identity: false }
 }
 
 fn pair(chain: &[u8], key: &[u8]) -> Result<Arc<Pair>, CertificateError> {
@@ -367,6 +377,13 @@ fn usable(roots: &Roots) -> Result<(), CertificateError> {
         Roots::Any(roots) => some(roots),
         Roots::ByTrustDomain(bundles) => bundles.values().try_for_each(|roots| some(roots)),
     }
+}
+
+/// Whether lists can be used is known before they take the place of those that can.
+fn usable_lists(
+    lists: Vec<CertificateRevocationListDer<'static>>,
+) -> Result<Crl, CertificateError> {
+    Lists::read(&lists, Unlisted::Refused).map(|_read| lists.into())
 }
 
 /// Of a certificate that is over, or has not begun.

@@ -3,7 +3,7 @@
 //! The rules, in the order in which they are checked:
 //!
 //! 1. The certificate can be read.
-//! 2. There are roots for it: all of them, or those of its own trust domain (gRFC A87).
+//! 2. There are roots for it: all of them, or those of its own trust domain ([`anchors`](crate::identity::anchors)).
 //! 3. It leads to one of them, is valid now, is for servers, and neither it nor one between it and the root
 //!    was revoked ([`chain`](crate::identity::chain)): by lists of an identity who is on none is good (gRFC
 //!    A69), by those of a cluster (`crl`) each issuer needs one (Envoy).
@@ -15,21 +15,19 @@
 //! An IP address as SNI is not sent (RFC 6066 section 3), and is proven like one that was.
 
 use super::client_refused::{InWords, NotSecured};
+use crate::identity::anchors::{Anchors, Authority, Listed, NobodySigns};
 use crate::identity::chain::{Chain, Lists, Unlisted, in_words};
 use crate::identity::{Certificate, Roots};
 use mesh_core::WallTime;
+use mesh_core::identity::Peer;
 use mesh_core::identity::san::CompiledSanMatchers;
-use mesh_core::identity::{Peer, TrustDomain};
 use mesh_core::model::matcher::StringPattern;
 use mesh_core::model::san::SanMatcher;
 use mesh_core::outcome::ConnectFailure;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{
-    CertificateDer, CertificateRevocationListDer, ServerName, TrustAnchor, UnixTime,
-};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, SignatureScheme};
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -42,8 +40,10 @@ pub(super) struct Believed {
     pub(super) roots: Roots,
     /// What they took back.
     pub(super) revoked: Arc<[CertificateRevocationListDer<'static>]>,
-    /// What the cluster's own lists revoke (Envoy: `crl`); `None`: it has none.
+    /// What the cluster's own lists revoke (Envoy: `crl`, and those beside `trusted_ca`); `None`: it has none.
     pub(super) crl: Option<Arc<[CertificateRevocationListDer<'static>]>>,
+    /// The lists beside the roots of each trust domain.
+    pub(super) listed: Arc<Listed>,
     /// Where it comes from, in words.
     pub(super) origin: Arc<str>,
     /// They are of an identity: whoever they sign for is somebody of a mesh.
@@ -72,12 +72,6 @@ pub(super) struct Verifier {
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-/// Roots as webpki wants them.
-enum Anchors {
-    Any(Vec<TrustAnchor<'static>>),
-    ByTrustDomain(BTreeMap<TrustDomain, Vec<TrustAnchor<'static>>>),
-}
-
 /// Who is expected: the name that was sent, or the endpoint's, or the address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Expected {
@@ -104,8 +98,9 @@ impl Verifier {
             let origin = &believed.origin;
             NotSecured::new(ConnectFailure::SecretUnavailable, format_args!("{origin}: {text}"))
         };
-        let anchors = Anchors::new(&believed.roots);
-        if anchors.len() == 0 {
+        let anchors = Anchors::new(&believed.roots, &believed.listed);
+        let anchors = anchors.map_err(|error| unusable(error.to_string()))?;
+        if anchors.is_missing() {
             return Err(unusable("there is no root certificate that can be used".into()));
         }
         let names = CompiledSanMatchers::new(asked.names).map_err(|(at, error)| {
@@ -154,9 +149,9 @@ impl Verifier {
                 format_args!("{why}; who came: {came}; expected: {expected}; tried: {tried}");
             NotSecured::new(failure, text)
         };
-        let anchors = self.anchors.of(&certificate).map_err(refuse)?;
+        let authority = self.anchors.of(&certificate).map_err(nobody_signs).map_err(refuse)?;
         let entity = EndEntityCert::try_from(first).map_err(|error| refuse(chain_error(&error)))?;
-        self.leads_to(&entity, others, anchors, now).map_err(refuse)?;
+        self.leads_to(&entity, others, authority, now).map_err(refuse)?;
         self.is_expected(&entity, &certificate, expected).map_err(refuse)?;
         Ok(certificate)
     }
@@ -165,14 +160,15 @@ impl Verifier {
         &self,
         entity: &EndEntityCert<'_>,
         others: &[CertificateDer<'_>],
-        anchors: &[TrustAnchor<'static>],
+        authority: &Authority,
         now: WallTime,
     ) -> Result<(), (ConnectFailure, String)> {
         let now = UnixTime::since_unix_epoch(Duration::from_secs(now.as_unix_seconds()));
         let usage = webpki::KeyUsage::server_auth();
-        let algorithms = self.algorithms.all;
+        let (algorithms, anchors) = (self.algorithms.all, authority.anchors.as_slice());
         let chain = Chain { entity, others, anchors, usage, algorithms, now };
-        chain.verify(&self.revoked).map_err(|error| chain_error(&error))
+        let revoked = self.revoked.iter().chain(&authority.revoked);
+        chain.verify(revoked).map_err(|error| chain_error(&error))
     }
 
     /// Whether one of the names must be there, or else what is expected.
@@ -212,49 +208,20 @@ impl Verifier {
     }
 }
 
-impl Anchors {
-    /// A root that can't be read is as good as none: the others may do.
-    fn new(roots: &Roots) -> Self {
-        let read = |root: &CertificateDer<'static>| {
-            webpki::anchor_from_trusted_cert(root).ok().map(|anchor| anchor.to_owned())
-        };
-        match roots {
-            Roots::Any(roots) => Self::Any(roots.iter().filter_map(read).collect()),
-            Roots::ByTrustDomain(bundles) => {
-                let bundles = bundles.iter().map(|(domain, roots)| {
-                    (domain.clone(), roots.iter().filter_map(read).collect())
-                });
-                Self::ByTrustDomain(bundles.collect())
-            }
+/// Why nobody may sign for it, in our words.
+fn nobody_signs(why: NobodySigns) -> (ConnectFailure, String) {
+    match why {
+        NobodySigns::NoSpiffeId(error) => (ConnectFailure::TlsName, error.to_string()),
+        NobodySigns::SignsOthers => {
+            let text = "the peer's key may sign other certificates (key usage), which no SVID's may: issue \
+                        it without keyCertSign and cRLSign";
+            (ConnectFailure::Tls, text.to_owned())
         }
-    }
-
-    fn of(
-        &self,
-        certificate: &Certificate,
-    ) -> Result<&[TrustAnchor<'static>], (ConnectFailure, String)> {
-        match self {
-            Self::Any(anchors) => Ok(anchors),
-            Self::ByTrustDomain(bundles) => {
-                let id = certificate.names.spiffe_id();
-                let id = id.map_err(|error| (ConnectFailure::TlsName, error.to_string()))?;
-                let domain = id.trust_domain();
-                let anchors = bundles.get(&domain).map(Vec::as_slice);
-                anchors.ok_or_else(|| {
-                    let text = format!(
-                        "there are no roots of the peer's trust domain `{domain}`: federate with it, if it \
-                         is meant"
-                    );
-                    (ConnectFailure::TlsUntrusted, text)
-                })
-            }
-        }
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Self::Any(anchors) => anchors.len(),
-            Self::ByTrustDomain(bundles) => bundles.values().map(Vec::len).sum(),
+        NobodySigns::NoBundle(domain) => {
+            let text = format!(
+                "there are no roots of the peer's trust domain `{domain}`: federate with it, if it is meant"
+            );
+            (ConnectFailure::TlsUntrusted, text)
         }
     }
 }
@@ -344,7 +311,7 @@ struct Tried<'a>(&'a Verifier, WallTime);
 impl fmt::Display for Tried<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(verifier, now) = self;
-        let (count, origin) = (verifier.anchors.len(), &verifier.believed.origin);
+        let (count, origin) = (verifier.anchors.iter().count(), &verifier.believed.origin);
         let age = now.saturating_duration_since(verifier.since).as_secs();
         write!(f, "{count} roots of {origin}, which are {age} s old here")
     }

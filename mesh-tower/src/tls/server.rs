@@ -9,17 +9,19 @@
 //! - No common protocol (ALPN) is no error: the connection goes on without one, as Envoy's do. rustls ends
 //!   it, so there are two configurations, and what the client offers chooses.
 
-use super::server_material::{Files, Inputs, Own, Trust, unusable};
+use super::server_material::{Files, Good, Inputs, Own, Trust, unusable};
 use super::server_refused::{ClientRefusal, ClientRefused};
 use super::server_verify::{ClientVerifier, Demands, REFUSED};
 use crate::clock;
+use crate::identity::anchors::{Anchors, Listed};
 use crate::identity::chain::{Lists, Unlisted};
 use crate::identity::{
-    Certificate, CertificateError, Credentials, Roots, certificates, crypto, private_key,
-    revocation_lists,
+    Certificate, CertificateError, Credentials, Roots, authorities, certificates, crypto,
+    private_key, revocation_lists,
 };
 use bytes::Bytes;
 use mesh_core::WallTime;
+use mesh_core::identity::rotation::Standing;
 use mesh_core::identity::san::CompiledSanMatchers;
 use mesh_core::identity::{Peer, Validity};
 use mesh_core::model::tls::DownstreamTls;
@@ -27,7 +29,7 @@ use mesh_core::update::Secrets;
 use parking_lot::Mutex;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use rustls::server::{Accepted, ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use std::cell::RefCell;
@@ -109,23 +111,19 @@ impl ServerTls {
             }
             Err(error) => error,
         };
-        let before = self.made.lock().get(chain).cloned();
-        let Some(before) = before.filter(|before| inputs.differs_in_pem(&before.inputs)) else {
-            return Err(error);
+        let Some(before) = self.made.lock().get(chain).cloned() else { return Err(error) };
+        let was = before.inputs.clone();
+        let mended = tokio::task::spawn_blocking(move || inputs.mended_by(&was, good(&inputs)));
+        let Ok(Some(mended)) = mended.await else { return Err(error) };
+        let made = match mended == before.inputs {
+            true => before,
+            false => self.try_make(chain, mended).await?,
         };
         let why = error.to_string();
         if self.stays.lock().insert(Arc::clone(chain), why.clone()).as_ref() != Some(&why) {
             tracing::warn!(target: "mesh::identity", %chain, "what is in force stays: {why}");
         }
-        for half in [inputs.shown_by(&before.inputs), before.inputs.shown_by(&inputs)] {
-            if half == before.inputs {
-                return Ok(before);
-            }
-            if let Ok(made) = self.try_make(chain, half).await {
-                return Ok(made);
-            }
-        }
-        Ok(before)
+        Ok(made)
     }
 
     async fn try_make(
@@ -173,17 +171,9 @@ impl ChainTls {
     }
 
     fn in_time(&self) -> Result<(), ServerTlsError> {
-        let now = clock::wall();
-        let (Some(validity), Own::Pem { origin, .. }) = (self.validity, &self.inputs.own) else {
-            return Ok(());
-        };
-        let end = validity.not_after;
-        match now > end {
-            true => {
-                let ago = now.saturating_duration_since(end).as_secs();
-                Err(unusable(origin, &format!("it ended {ago} s ago: issue a new one")))
-            }
-            false => Ok(()),
+        match (self.validity, &self.inputs.own) {
+            (Some(validity), Own::Pem { origin, .. }) => in_time(validity, origin),
+            _ => Ok(()),
         }
     }
 
@@ -215,7 +205,10 @@ impl ChainTls {
         let shown: Vec<_> = shown.iter().map(|der| CertificateDer::from(&**der)).collect();
         match shown.split_first() {
             Some((first, others)) => verifier.verify(first, others, now),
-            // The policy is the same: it could do without a certificate then, and can now.
+            // Names may be wanted by now.
+            None if self.inputs.wants_certificate => {
+                Err(verifier.refuse(ClientRefusal::NoCertificate, None))
+            }
             None => Ok(()),
         }
     }
@@ -303,8 +296,66 @@ fn key(
             let first = first.map_err(|error| unusable(origin, &error))?;
             let made = CertifiedKey::from_der(chain, key, provider);
             let made = made.map_err(|error| unusable(origin, &error))?;
-            Ok((Arc::new(made), first.map(|first| first.validity)))
+            let validity = first.map(|first| first.validity);
+            validity.map_or(Ok(()), |validity| in_time(validity, origin))?;
+            Ok((Arc::new(made), validity))
         }
+    }
+}
+
+/// What is over, or has not begun, takes the place of nothing.
+fn in_time(validity: Validity, origin: &str) -> Result<(), ServerTlsError> {
+    let (now, start, end) = (clock::wall(), validity.not_before, validity.not_after);
+    let why = match validity.standing(now) {
+        Standing::Valid => return Ok(()),
+        Standing::Expired => {
+            let ago = now.saturating_duration_since(end).as_secs();
+            format!("it ended {ago} s ago: issue a new one")
+        }
+        Standing::NotYetValid => {
+            let starts_in = start.saturating_duration_since(now).as_secs();
+            format!("it begins in {starts_in} s: look at the clocks")
+        }
+    };
+    Err(unusable(&origin, &why))
+}
+
+/// Which parts can be used by themselves.
+fn good(inputs: &Inputs) -> Good {
+    let own = crypto::provider().is_some_and(|provider| key(&inputs.own, &provider).is_ok());
+    let trust = inputs.trust.as_ref().is_none_or(|trust| signers(trust).is_ok());
+    let lists = inputs.crl.as_deref().map_or(Ok(Vec::new()), revocation_lists);
+    let crl = lists.and_then(|lists| Lists::read(&lists, Unlisted::Refused));
+    Good { own, trust, crl: crl.is_ok() }
+}
+
+/// Who signs for clients, and the lists beside them.
+struct Signers {
+    anchors: Anchors,
+    beside: Vec<CertificateRevocationListDer<'static>>,
+    origin: Arc<str>,
+}
+
+fn signers(trust: &Trust) -> Result<Signers, ServerTlsError> {
+    let (mut listed, mut beside) = (Listed::new(), Vec::new());
+    let (roots, origin) = match trust {
+        Trust::Identity(trust, whose) => (trust.roots().clone(), Arc::clone(whose)),
+        Trust::Spiffe(texts, origin) => {
+            let (roots, lists) = texts.roots().map_err(|error| unusable(origin, &error))?;
+            listed = lists;
+            (roots, Arc::clone(origin))
+        }
+        Trust::Pem(text, origin) => {
+            let (roots, lists) = authorities(text).map_err(|error| unusable(origin, &error))?;
+            beside = lists;
+            (Roots::Any(roots.into()), Arc::clone(origin))
+        }
+        Trust::System => (Roots::Any(system()?), Arc::from("the system")),
+    };
+    let anchors = Anchors::new(&roots, &listed).map_err(|error| unusable(&origin, &error))?;
+    match anchors.is_missing() {
+        true => Err(unusable(&origin, &"there is no root certificate that can be used")),
+        false => Ok(Signers { anchors, beside, origin }),
     }
 }
 
@@ -313,38 +364,15 @@ fn verifier(
     inputs: &Inputs,
     provider: &CryptoProvider,
 ) -> Result<ClientVerifier, ServerTlsError> {
-    let pem;
-    let (roots, origin) = match trust {
-        Trust::Identity(trust, whose) => (trust.roots(), Arc::clone(whose)),
-        Trust::Spiffe(texts, origin) => {
-            pem = texts.roots().map_err(|error| unusable(origin, &error))?;
-            (&pem, Arc::clone(origin))
-        }
-        Trust::Pem(text, origin) => {
-            let read = certificates(text).map_err(|error| unusable(origin, &error))?;
-            pem = Roots::Any(read.into());
-            (&pem, Arc::clone(origin))
-        }
-        Trust::System => {
-            pem = Roots::Any(system()?);
-            (&pem, Arc::from("the system"))
-        }
-    };
+    let Signers { anchors, beside, origin } = signers(trust)?;
     let demands = Demands {
         names: names(inputs)?,
-        revoked: revoked(trust, inputs)?,
-        // Envoy: who wants names, or asks SPIFFE's validator, wants a certificate.
-        required: inputs.policy.require_client_certificate
-            || !inputs.san.is_empty()
-            || matches!(trust, Trust::Spiffe(..)),
-        origin: Arc::clone(&origin),
+        revoked: revoked(trust, beside, inputs)?,
+        required: inputs.wants_certificate,
+        origin,
         since: clock::wall(),
     };
-    let verifier = ClientVerifier::new(roots, demands, provider.signature_verification_algorithms);
-    match verifier.is_hopeless() {
-        true => Err(unusable(&origin, &"there is no root certificate that can be used")),
-        false => Ok(verifier),
-    }
+    Ok(ClientVerifier::new(anchors, demands, provider.signature_verification_algorithms))
 }
 
 fn names(inputs: &Inputs) -> Result<CompiledSanMatchers, ServerTlsError> {
@@ -352,17 +380,23 @@ fn names(inputs: &Inputs) -> Result<CompiledSanMatchers, ServerTlsError> {
         .map_err(|(at, error)| unusable(&format!("san[{at}]"), &error))
 }
 
-/// The lists of an identity that is believed, and the policy's own. None at all in a text of these would mean
-/// that nobody is known not to be revoked.
-fn revoked(trust: &Trust, inputs: &Inputs) -> Result<Vec<Lists>, ServerTlsError> {
+/// The lists of an identity that is believed; and the policy's own with those beside its roots, which Envoy puts into
+/// one store. None at all in the policy's own text would mean that nobody is known not to be revoked.
+fn revoked(
+    trust: &Trust,
+    mut beside: Vec<CertificateRevocationListDer<'static>>,
+    inputs: &Inputs,
+) -> Result<Vec<Lists>, ServerTlsError> {
     let wrong = |error: CertificateError| unusable(&"the revocation lists", &error);
     let mut all = Vec::new();
     if let Trust::Identity(trust, _) = trust {
         all.push(Lists::read(trust.revoked(), Unlisted::Good).map_err(wrong)?);
     }
     if let Some(pem) = &inputs.crl {
-        let lists = revocation_lists(pem).map_err(wrong)?;
-        all.push(Lists::read(&lists, Unlisted::Refused).map_err(wrong)?);
+        beside.append(&mut revocation_lists(pem).map_err(wrong)?);
+    }
+    if !beside.is_empty() {
+        all.push(Lists::read(&beside, Unlisted::Refused).map_err(wrong)?);
     }
     Ok(all)
 }

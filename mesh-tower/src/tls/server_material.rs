@@ -35,6 +35,8 @@ pub(super) struct Inputs {
     /// `None`: clients are not asked for certificates.
     pub(super) trust: Option<Trust>,
     pub(super) san: Vec<SanMatcher>,
+    /// Clients without a certificate are refused.
+    pub(super) wants_certificate: bool,
     /// What the policy's own lists revoke, in PEM.
     pub(super) crl: Option<Arc<[u8]>>,
 }
@@ -55,6 +57,14 @@ pub(super) enum Trust {
     /// The roots of trust domains.
     Spiffe(SpiffeTexts, Arc<str>),
     System,
+}
+
+/// Which parts of [`Inputs`] can be used by themselves.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Good {
+    pub(super) own: bool,
+    pub(super) trust: bool,
+    pub(super) crl: bool,
 }
 
 /// Why a chain has no TLS to offer now. Its handshakes fail.
@@ -186,19 +196,29 @@ pub(super) fn unusable(
 }
 
 impl Inputs {
-    /// Whether nothing but the content of PEM differs from `other`: whose identity is gone is not believed on.
-    pub(super) fn differs_in_pem(&self, other: &Self) -> bool {
-        let own = self.own == other.own
-            || matches!((&self.own, &other.own), (Own::Pem { .. }, Own::Pem { .. }));
-        let trust = self.trust == other.trust
-            || matches!((&self.trust, &other.trust), (Some(Trust::Pem(..)), Some(Trust::Pem(..))));
-        let crl = self.crl.is_some() == other.crl.is_some();
-        own && trust && crl && self.policy == other.policy && self.san == other.san
-    }
-
-    /// What is shown by one, and whom to believe by the other.
-    pub(super) fn shown_by(&self, own: &Self) -> Self {
-        Self { own: own.own.clone(), ..self.clone() }
+    /// These, with the text that was good before in the place of one that is not: each by itself, so that a root that
+    /// was taken out does not wait for a key, nor a renewed identity for roots. `None`: the policy is another one, or
+    /// what is not good is no text. Whose identity is gone is not believed on.
+    pub(super) fn mended_by(&self, before: &Self, good: Good) -> Option<Self> {
+        let mut mended = self.clone();
+        if !good.own {
+            let are_texts = matches!((&self.own, &before.own), (Own::Pem { .. }, Own::Pem { .. }));
+            mended.own = are_texts.then(|| before.own.clone())?;
+        }
+        if !good.trust {
+            let is_text =
+                |trust: &Option<Trust>| matches!(trust, Some(Trust::Pem(..) | Trust::Spiffe(..)));
+            if !is_text(&self.trust) || !is_text(&before.trust) {
+                return None;
+            }
+            // They are of one secret.
+            (mended.trust, mended.san) = (before.trust.clone(), before.san.clone());
+            mended.wants_certificate = before.wants_certificate;
+        }
+        if !good.crl {
+            mended.crl = Some(before.crl.clone()?);
+        }
+        (self.policy == before.policy).then_some(mended)
     }
 
     /// Gathers what `policy` needs now.
@@ -224,7 +244,9 @@ impl Inputs {
             Some(source) => Some(files.content(source).await?),
             None => None,
         };
-        Ok(Self { policy: Arc::clone(policy), own, trust, san: resolved.san, crl })
+        let wants_certificate = policy.wants_certificate(Some(&resolved));
+        let (policy, san) = (Arc::clone(policy), resolved.san);
+        Ok(Self { policy, own, trust, san, wants_certificate, crl })
     }
 }
 

@@ -48,6 +48,9 @@ pub enum ClientRefusal {
     /// It has no SPIFFE id, and roots are chosen by it (gRFC A87).
     #[error("roots are chosen by its SPIFFE id, and {0}")]
     NoSpiffeId(NoSpiffeId),
+    /// Its key may sign certificates or lists of revoked ones, which no SVID's may (X.509-SVID section 5.2).
+    #[error("its key may sign other certificates (key usage), which no SVID's may")]
+    SignsOthers,
     /// It has none of the names that are asked for.
     #[error("{0}")]
     Names(Box<SanMismatch>),

@@ -4,7 +4,7 @@
 //! in the order in which they are checked:
 //!
 //! 1. The certificate can be read.
-//! 2. There are roots for it: all of them, or those of its own trust domain (gRFC A87).
+//! 2. There are roots for it: all of them, or those of its own trust domain ([`anchors`](crate::identity::anchors)).
 //! 3. It leads to one of them, is valid now, and is for clients (RFC 5280 section 6).
 //! 4. Neither it nor one between it and the root was revoked ([`chain`](crate::identity::chain)): by lists of
 //!    an identity who is on none is good (gRFC A69), by those of a listener (`crl`) each issuer needs one that
@@ -15,18 +15,19 @@
 //! in [`REFUSED`]: rustls' own errors have no place for it.
 
 use super::server_refused::{CameCertificate, ClientRefusal, ClientRefused, TriedRoots};
+use crate::identity::Certificate;
+use crate::identity::anchors::{Anchors, Authority, NobodySigns};
 use crate::identity::chain::{Chain, Lists, in_words};
-use crate::identity::{Certificate, Roots};
 use mesh_core::WallTime;
+use mesh_core::identity::Peer;
 use mesh_core::identity::san::CompiledSanMatchers;
-use mesh_core::identity::{Peer, TrustDomain};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, SignatureScheme};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use webpki::EndEntityCert;
@@ -50,13 +51,6 @@ pub(super) struct ClientVerifier {
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-/// Roots as they are needed.
-#[derive(Debug)]
-enum Anchors {
-    Any(Vec<TrustAnchor<'static>>),
-    ByTrustDomain(BTreeMap<TrustDomain, Vec<TrustAnchor<'static>>>),
-}
-
 /// What a verifier is made of.
 pub(super) struct Demands {
     pub(super) names: CompiledSanMatchers,
@@ -68,21 +62,14 @@ pub(super) struct Demands {
 
 impl ClientVerifier {
     pub(super) fn new(
-        roots: &Roots,
+        anchors: Anchors,
         demands: Demands,
         algorithms: WebPkiSupportedAlgorithms,
     ) -> Self {
-        let anchors = Anchors::new(roots);
         let Demands { names, revoked, required, origin, since } = demands;
         let tried = TriedRoots { count: anchors.iter().count(), origin, since };
-        let hints = anchors.iter().map(|anchor| DistinguishedName::in_sequence(&anchor.subject));
-        let hints = hints.collect();
+        let hints = hints(&anchors);
         Self { anchors, hints, names, revoked, required, tried, algorithms }
-    }
-
-    /// Whether there is any root that can be used.
-    pub(super) fn is_hopeless(&self) -> bool {
-        self.anchors.iter().next().is_none()
     }
 
     /// The refusal of a client that came with this certificate.
@@ -118,8 +105,8 @@ impl ClientVerifier {
         let certificate = Certificate::parse(first)
             .map_err(|error| self.refuse(ClientRefusal::Unreadable(error.to_string()), None))?;
         let refuse = |reason| self.refuse(reason, Some(&certificate));
-        let anchors = self.anchors.of(&certificate).map_err(refuse)?;
-        self.leads_to(first, others, anchors, now).map_err(refuse)?;
+        let authority = self.anchors.of(&certificate).map_err(nobody_signs).map_err(refuse)?;
+        self.leads_to(first, others, authority, now).map_err(refuse)?;
         let peer = Peer::Certified(Arc::new(certificate.names.clone()));
         match self.names.is_empty() {
             true => Ok(()),
@@ -134,54 +121,38 @@ impl ClientVerifier {
         &self,
         first: &CertificateDer<'_>,
         others: &[CertificateDer<'_>],
-        anchors: &[TrustAnchor<'static>],
+        authority: &Authority,
         now: UnixTime,
     ) -> Result<(), ClientRefusal> {
         let entity = EndEntityCert::try_from(first)
             .map_err(|error| refusal(&error, ClientRefusal::Other))?;
         let usage = webpki::KeyUsage::client_auth();
         let algorithms = self.algorithms.all;
-        let (entity, revoked) = (&entity, &self.revoked);
+        let (entity, anchors) = (&entity, authority.anchors.as_slice());
         let chain = Chain { entity, others, anchors, usage, algorithms, now };
+        let revoked = self.revoked.iter().chain(&authority.revoked);
         chain.verify(revoked).map_err(|error| refusal(&error, ClientRefusal::Other))
     }
 }
 
-impl Anchors {
-    /// A root that can't be read is as good as none: the others may do.
-    fn new(roots: &Roots) -> Self {
-        let read = |root: &CertificateDer<'static>| {
-            webpki::anchor_from_trusted_cert(root).ok().map(|anchor| anchor.to_owned())
-        };
-        match roots {
-            Roots::Any(roots) => Self::Any(roots.iter().filter_map(read).collect()),
-            Roots::ByTrustDomain(bundles) => {
-                let bundles = bundles.iter().map(|(domain, roots)| {
-                    (domain.clone(), roots.iter().filter_map(read).collect())
-                });
-                Self::ByTrustDomain(bundles.collect())
-            }
-        }
-    }
+/// The most bytes of hints; clients can do without.
+const MAX_HINTS: usize = 1 << 14;
 
-    fn of(&self, certificate: &Certificate) -> Result<&[TrustAnchor<'static>], ClientRefusal> {
-        match self {
-            Self::Any(anchors) => Ok(anchors),
-            Self::ByTrustDomain(bundles) => {
-                let id = certificate.names.spiffe_id().map_err(ClientRefusal::NoSpiffeId)?;
-                let domain = id.trust_domain();
-                let anchors = bundles.get(&domain).map(Vec::as_slice);
-                anchors.ok_or(ClientRefusal::NoBundle(domain))
-            }
-        }
+/// Whom the client may show certificates of: each name once, and none if they are too long for a message of TLS
+/// (RFC 8446 section 4.2.4).
+fn hints(anchors: &Anchors) -> Vec<DistinguishedName> {
+    let subjects: BTreeSet<&[u8]> = anchors.iter().map(|anchor| &*anchor.subject).collect();
+    match subjects.iter().map(|subject| subject.len()).sum::<usize>() > MAX_HINTS {
+        true => Vec::new(),
+        false => subjects.into_iter().map(DistinguishedName::in_sequence).collect(),
     }
+}
 
-    fn iter(&self) -> impl Iterator<Item = &TrustAnchor<'static>> {
-        let (any, bundles) = match self {
-            Self::Any(anchors) => (Some(anchors.iter()), None),
-            Self::ByTrustDomain(bundles) => (None, Some(bundles.values().flatten())),
-        };
-        any.into_iter().flatten().chain(bundles.into_iter().flatten())
+fn nobody_signs(why: NobodySigns) -> ClientRefusal {
+    match why {
+        NobodySigns::NoSpiffeId(error) => ClientRefusal::NoSpiffeId(error),
+        NobodySigns::SignsOthers => ClientRefusal::SignsOthers,
+        NobodySigns::NoBundle(domain) => ClientRefusal::NoBundle(domain),
     }
 }
 
@@ -217,7 +188,9 @@ fn alert(reason: &ClientRefusal) -> CertificateError {
         ClientRefusal::RevocationUnknown | ClientRefusal::RevocationListExpired(_) => {
             CertificateError::UnknownRevocationStatus
         }
-        ClientRefusal::NotForClients => CertificateError::InvalidPurpose,
+        ClientRefusal::NotForClients | ClientRefusal::SignsOthers => {
+            CertificateError::InvalidPurpose
+        }
         ClientRefusal::UnknownIssuer | ClientRefusal::NoBundle(_) => {
             CertificateError::UnknownIssuer
         }

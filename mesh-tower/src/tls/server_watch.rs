@@ -165,11 +165,12 @@ const fn outlived(refused: &ClientRefused) -> Option<Outlived> {
         | ClientRefusal::UnknownIssuer
         | ClientRefusal::NoBundle(_)
         | ClientRefusal::NoSpiffeId(_)
+        | ClientRefusal::SignsOthers
         | ClientRefusal::Names(_)
         | ClientRefusal::NotForClients
+        | ClientRefusal::NoCertificate
         | ClientRefusal::Other(_) => Some(Outlived::Untrusted),
-        ClientRefusal::NoCertificate
-        | ClientRefusal::NotYetValid(_)
+        ClientRefusal::NotYetValid(_)
         | ClientRefusal::RevocationUnknown
         | ClientRefusal::RevocationListExpired(_) => None,
     }

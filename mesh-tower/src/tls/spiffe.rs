@@ -3,7 +3,8 @@
 //!
 //! Texts are compared, and parsed when one of them changes; files are the matter of who reads.
 
-use crate::identity::{CertificateError, Roots, bundle_map, certificates};
+use crate::identity::anchors::Listed;
+use crate::identity::{CertificateError, Roots, authorities, bundle_map};
 use mesh_core::identity::TrustDomain;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,22 +18,25 @@ pub(super) const ORIGIN: &str = "the trust bundles of the configuration";
 pub(super) struct SpiffeTexts(pub(super) BTreeMap<Option<Arc<str>>, Arc<[u8]>>);
 
 impl SpiffeTexts {
-    /// The roots.
+    /// The roots, and the lists of revoked certificates beside them.
     ///
     /// # Errors
     /// A text is no PEM or no map, or a name is no trust domain.
-    pub(super) fn roots(&self) -> Result<Roots, CertificateError> {
+    pub(super) fn roots(&self) -> Result<(Roots, Listed), CertificateError> {
         let wrong = |reason: String| CertificateError::NotABundle { reason };
-        let mut bundles = BTreeMap::new();
+        let (mut bundles, mut listed) = (BTreeMap::new(), Listed::new());
         for (name, pem) in &self.0 {
             let Some(name) = name else {
                 let text = std::str::from_utf8(pem).map_err(|error| wrong(error.to_string()))?;
-                return bundle_map(text).map_err(|error| wrong(error.to_string()));
+                let roots = bundle_map(text).map_err(|error| wrong(error.to_string()))?;
+                return Ok((roots, listed));
             };
             let place = |error: &dyn std::fmt::Display| wrong(format!("`{name}`: {error}"));
             let domain = TrustDomain::parse(name).map_err(|error| place(&error))?;
-            bundles.insert(domain, certificates(pem).map_err(|error| place(&error))?);
+            let (roots, lists) = authorities(pem).map_err(|error| place(&error))?;
+            bundles.insert(domain.clone(), roots);
+            listed.insert(domain, lists);
         }
-        Ok(Roots::ByTrustDomain(Arc::new(bundles)))
+        Ok((Roots::ByTrustDomain(Arc::new(bundles)), listed))
     }
 }

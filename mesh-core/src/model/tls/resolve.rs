@@ -293,6 +293,42 @@ mod tests {
         }
     }
 
+    /// Envoy: who is asked for names, or for SPIFFE's rules, is asked for a certificate.
+    #[test]
+    fn which_servers_refuse_clients_without_a_certificate() {
+        use super::super::DownstreamTls;
+        let bundles = || TlsRoots::Spiffe(SpiffeBundles::Each([].into()).into());
+        let wants = |roots, san: &[SanMatcher], required| {
+            let mut tls = DownstreamTls::mutual();
+            (tls.roots, tls.require_client_certificate) = (roots, required);
+            tls.san = san.to_vec();
+            tls.wants_certificate(None)
+        };
+        let name = [SanMatcher::uri("ours")];
+        assert!(wants(Some(TlsRoots::Mesh), &[], true));
+        assert!(!wants(Some(TlsRoots::Mesh), &[], false));
+        assert!(wants(Some(TlsRoots::Mesh), &name, false));
+        assert!(wants(Some(bundles()), &[], false));
+        assert!(!wants(None, &name, true), "nobody is asked");
+        // What a secret adds.
+        let mut tls = DownstreamTls::mutual();
+        tls.require_client_certificate = false;
+        for (roots, has_name, expected) in [
+            (SecretRoots::System, false, false),
+            (SecretRoots::System, true, true),
+            (SecretRoots::Spiffe(SpiffeBundles::Each([].into()).into()), false, true),
+        ] {
+            let mut theirs = SecretValidation::new(roots);
+            theirs.san = name.iter().filter(|_| has_name).cloned().collect();
+            let secret = Secret::new("v", SecretContent::Validation(theirs));
+            let all = [("v".into(), SecretAnswer::Known(Arc::new(secret)))].into();
+            let mut policy = of(TlsIdentity::None, TlsRoots::Secret(by("v")));
+            policy.san.clear();
+            let resolved = policy.resolve(&all).unwrap();
+            assert_eq!(tls.wants_certificate(Some(&resolved)), expected);
+        }
+    }
+
     #[test]
     fn which_secrets_a_policy_needs() {
         let names = |tls: UpstreamTls| {

@@ -59,7 +59,7 @@ pub(in crate::admin) fn listeners(mesh: &Mesh, snapshot: &Snapshot<Net>) -> Vec<
 fn security(chain: &FilterChain) -> &'static str {
     match &chain.tls {
         None => "plaintext",
-        Some(tls) if tls.require_client_certificate => "mutual_tls",
+        Some(tls) if tls.wants_certificate(None) => "mutual_tls",
         Some(_) => "tls",
     }
 }

@@ -20,7 +20,7 @@ pub(super) struct Odd<'a> {
     /// Seconds from now.
     pub(super) life: Option<(i64, i64)>,
     pub(super) is_ca: bool,
-    pub(super) usage: Option<KeyUsagePurpose>,
+    pub(super) usage: &'a [KeyUsagePurpose],
     pub(super) extended: Option<ExtendedKeyUsagePurpose>,
 }
 
@@ -54,7 +54,7 @@ impl Ca {
         if odd.is_ca {
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         }
-        params.key_usages = odd.usage.into_iter().collect();
+        params.key_usages = odd.usage.to_vec();
         params.extended_key_usages = odd.extended.into_iter().collect();
         let key = KeyPair::generate().unwrap();
         let chain = params.signed_by(&key, &self.0).unwrap().pem();

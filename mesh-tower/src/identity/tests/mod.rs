@@ -43,6 +43,10 @@ fn what_is_good_is_taken_whole() {
     assert_eq!(identity.roots().len(), 1);
     let nameless = ca.issue(Odd { uris: Some(&[]), ..Odd::default() });
     assert_eq!(verify(ca.material(&nameless), None).unwrap().spiffe_id(), None);
+    // No SVID: its rules are not those of SPIFFE.
+    let usage = &[KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign];
+    let signer = ca.issue(Odd { uris: Some(&[]), usage, ..Odd::default() });
+    assert!(verify(ca.material(&signer), None).is_ok());
     let shown = format!("{identity:?}");
     assert!(!shown.contains("key: Arc") && !shown.contains("PRIVATE"), "{shown}");
 }
@@ -52,9 +56,15 @@ fn what_a_peer_would_refuse_is_not() {
     let (ca, other) = (Ca::new(), Ca::new());
     let good = ca.issue(Odd::default());
     let odd = |odd: Odd<'_>| ca.material(&ca.issue(odd));
+    use KeyUsagePurpose::{CrlSign, DigitalSignature, KeyCertSign};
     let rows = [
         (Odd { is_ca: true, ..Odd::default() }, "is a CA's"),
-        (Odd { usage: Some(KeyUsagePurpose::KeyAgreement), ..Odd::default() }, "digitalSignature"),
+        (
+            Odd { usage: &[DigitalSignature, KeyCertSign], ..Odd::default() },
+            "which no workload's may",
+        ),
+        (Odd { usage: &[DigitalSignature, CrlSign], ..Odd::default() }, "which no workload's may"),
+        (Odd { usage: &[KeyUsagePurpose::KeyAgreement], ..Odd::default() }, "digitalSignature"),
         (
             Odd { extended: Some(ExtendedKeyUsagePurpose::CodeSigning), ..Odd::default() },
             "neither servers nor clients",
@@ -116,6 +126,9 @@ fn bundles_are_of_one_trust_domain() {
     // Who signs for another domain signs for nobody in ours.
     check(with(&[("mesh.example", &other), ("b.example", &ca)]), None, "does not verify");
     check(with(&[]), None, "no root certificate");
+    // gRFC A87: nobody is believed, which whoever issues for us has nothing to do with.
+    let nobody = verify(with(&[]).with_foreign_roots(), None).unwrap();
+    assert!(nobody.roots().is_empty());
 }
 
 #[test]

@@ -31,6 +31,21 @@ fn our_own_certificate_is_refused_when_it_was_revoked() {
 }
 
 #[test]
+fn lists_beside_roots_count() {
+    let ca = Ca::new();
+    let (ours, another) = (ca.issue(Odd::default()), ca.issue(Odd::default()));
+    let material = |list: &str| {
+        let roots = format!("{}{list}", ca.pem());
+        Material::from_pem(ours.chain.as_bytes(), ours.key.as_bytes(), roots.as_bytes())
+    };
+    let verify = |list: &str| Identity::verify(material(list).unwrap(), None, clock::wall());
+    assert_eq!(verify(&ca.revoke(&[&another])).unwrap().crls().len(), 1);
+    assert!(matches!(verify(&ca.revoke(&[&ours])), Err(InvalidIdentity::Revoked { .. })));
+    let cut = material(&ca.revoke(&[&ours])[..60]).unwrap_err().to_string();
+    assert!(cut.starts_with("roots: broken PEM"), "{cut}");
+}
+
+#[test]
 fn lists_that_can_not_be_read_are_told() {
     let ca = Ca::new();
     let error = revocation_lists(ca.pem().as_bytes()).unwrap_err().to_string();

@@ -1,7 +1,7 @@
 //! Sources and their renewals, by the clock of the machine: files have no other.
 
 use super::super::{
-    FileIdentity, FixedIdentity, Identities, IdentitySource, InvalidIdentity, NoIdentity,
+    FileIdentity, FixedIdentity, Identities, IdentitySource, InvalidIdentity, Material, NoIdentity,
     revocation_lists,
 };
 use super::ca::{Ca, Odd, Pair};
@@ -69,6 +69,13 @@ async fn what_is_over_is_not_shown_and_its_successor_is_at_once() {
     until(&identities, "in force", |identities| serial(identities).is_some()).await;
     // Less than a tenth of its life is left, and nobody renewed it.
     until(&identities, "warned", |identities| identities.status().warned == Some(10)).await;
+    // The same with other roots: that is no renewal.
+    let other = Ca::new();
+    let (chain, key) = (brief.chain.as_bytes(), brief.key.as_bytes());
+    let roots = ca.pem() + &other.pem();
+    let material = Material::from_pem(chain, key, roots.as_bytes()).unwrap();
+    assert_eq!(updates.publish(material).await, Ok(()));
+    assert_eq!((identities.status().warned, identities.status().roots.len()), (Some(10), 2));
     until(&identities, "over", |identities| {
         matches!(identities.current(), Err(NoIdentity::Expired { .. }))
     })

@@ -121,7 +121,7 @@ impl Listening {
 fn still_secures(chain: &CompiledFilterChain, peer: &Peer) -> bool {
     match (&chain.model().tls, peer) {
         (None, _) | (Some(_), Peer::Certified(_)) => true,
-        (Some(tls), Peer::Tls) => !tls.require_client_certificate,
+        (Some(tls), Peer::Tls) => !tls.wants_certificate(None),
         (Some(_), Peer::Plaintext) => false,
     }
 }

@@ -48,8 +48,24 @@ impl Ca {
     }
 
     /// `name` is a SPIFFE id, an IP address, or else a DNS name; the life is in seconds from now.
-    pub(crate) fn issue_for(&self, name: &str, serial: u64, (from, to): (i64, i64)) -> Pair {
+    pub(crate) fn issue_for(&self, name: &str, serial: u64, life: (i64, i64)) -> Pair {
+        self.sign(CertificateParams::default(), name, serial, life)
+    }
+
+    /// Its key may do only this.
+    pub(crate) fn issue_with(&self, name: &str, usages: &[KeyUsagePurpose]) -> Pair {
         let mut params = CertificateParams::default();
+        params.key_usages = usages.to_vec();
+        self.sign(params, name, 1, (-3600, 3600))
+    }
+
+    fn sign(
+        &self,
+        mut params: CertificateParams,
+        name: &str,
+        serial: u64,
+        (from, to): (i64, i64),
+    ) -> Pair {
         let san = match (name.contains("://"), name.parse()) {
             (true, _) => SanType::URI(name.try_into().unwrap()),
             (false, Ok(address)) => SanType::IpAddress(address),

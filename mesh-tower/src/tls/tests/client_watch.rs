@@ -12,7 +12,7 @@ use mesh_core::WallTime;
 use mesh_core::model::secret::{
     Secret, SecretContent, SecretRoots, SecretSource, SecretValidation,
 };
-use mesh_core::model::tls::{TlsRoots, UpstreamTls, ValidationSecret};
+use mesh_core::model::tls::{SpiffeBundles, TlsRoots, UpstreamTls, ValidationSecret};
 use mesh_core::model::{Address, SanMatcher};
 use mesh_core::update::{SecretAnswer, Secrets};
 use parking_lot::Mutex;
@@ -38,13 +38,25 @@ impl Retire for Connection {
     }
 }
 
+/// By bundles of trust domains.
+fn by_bundles(bundles: SpiffeBundles) -> Arc<Secrets> {
+    known(SecretValidation::new(SecretRoots::Spiffe(Arc::new(bundles))))
+}
+
+fn inline(text: &str) -> SecretSource {
+    SecretSource::Inline(text.as_bytes().into())
+}
+
 /// What is believed: roots, lists and a name.
 fn believes(roots: &[&Ca], crl: Option<String>, san: &str) -> Arc<Secrets> {
-    let inline = |text: &str| SecretSource::Inline(text.as_bytes().into());
     let roots: String = roots.iter().map(|ca| ca.pem()).collect();
     let mut validation = SecretValidation::new(SecretRoots::Pem(inline(&roots)));
     validation.san = vec![SanMatcher::uri(san)];
     validation.crl = crl.map(|text| inline(&text));
+    known(validation)
+}
+
+fn known(validation: SecretValidation) -> Arc<Secrets> {
     let secret = Secret::new("roots", SecretContent::Validation(validation));
     Arc::new([("roots".into(), SecretAnswer::Known(Arc::new(secret)))].into())
 }
@@ -57,6 +69,15 @@ async fn what_ends_a_connection_and_what_does_not() {
     let chain = ours.issue_for(SHOP, 7, (-60, 600)).chain;
     let first = || Some(ours.revoke_pem(8));
     let by = |crl| believes(&[&ours], crl, SHOP);
+    let with = |list: String| inline(&(ours.pem() + &list));
+    let beside = |list| {
+        let mut validation = SecretValidation::new(SecretRoots::Pem(with(list)));
+        validation.san = vec![SanMatcher::uri(SHOP)];
+        known(validation)
+    };
+    let bundle =
+        |list| by_bundles(SpiffeBundles::Each([("mesh.example".into(), with(list))].into()));
+    let empty = SpiffeBundles::Map(inline(r#"{"trust_domains": {}}"#));
     let rows = [
         ("the same", by(first()), now, None),
         ("another root", believes(&[&theirs, &ours], first(), SHOP), now, None),
@@ -69,6 +90,11 @@ async fn what_ends_a_connection_and_what_does_not() {
             Some(CloseReason::Untrusted),
         ),
         ("revoked", by(Some(ours.revoke_pem(7))), now, Some(CloseReason::Untrusted)),
+        ("revoked beside roots", beside(ours.revoke_pem(7)), now, Some(CloseReason::Untrusted)),
+        ("another is", beside(ours.revoke_pem(8)), now, None),
+        ("revoked beside a bundle", bundle(ours.revoke_pem(7)), now, Some(CloseReason::Untrusted)),
+        ("another is", bundle(ours.revoke_pem(8)), now, None),
+        ("nobody is believed (gRFC A87)", by_bundles(empty), now, Some(CloseReason::Untrusted)),
         ("over", by(None), later(601), Some(CloseReason::CertificateEnded)),
         // What says nothing about the peer.
         ("a list that is over", by(Some(ours.revoke_long_ago_pem(8))), now, None),

@@ -63,6 +63,7 @@ impl World {
             roots,
             revoked,
             crl: None,
+            listed: Arc::default(),
             origin: "a test".into(),
             of_identity: asks.of_identity,
         };
@@ -224,6 +225,25 @@ fn grfc_a87_roots_sign_for_their_own_trust_domain() {
     world.check(&nobody, &both(), Err(("connect_tls_name", &["no URI name"])));
 }
 
+/// X509-SVID section 5.2: leaves sign nothing. Of roots that are nobody's bundle that is no rule.
+#[test]
+fn who_signs_others_is_no_member_of_a_trust_domain() {
+    use rcgen::KeyUsagePurpose::{CrlSign, DigitalSignature, KeyCertSign};
+    let world = World::new();
+    let domains = Some(["mesh.example", "other.example"]);
+    let asks = |domains| Asks { domains, of_identity: true, ..Asks::default() };
+    for (usages, is_leaf) in [
+        (&[DigitalSignature][..], true),
+        (&[DigitalSignature, KeyCertSign], false),
+        (&[DigitalSignature, CrlSign], false),
+    ] {
+        let chain = world.ours.issue_with(SHOP, usages).chain;
+        let refused = Err(("connect_tls", &["keyCertSign", SHOP][..]));
+        world.check(&chain, &asks(domains), if is_leaf { Ok(()) } else { refused });
+        world.check(&chain, &asks(None), Ok(()));
+    }
+}
+
 /// RFC 5280 section 4.2.1.10: constraints of URIs are not supported, which the message says.
 #[test]
 fn an_authority_with_constraints_of_uris_signs_for_no_spiffe_id() {
@@ -248,6 +268,7 @@ fn what_was_revoked_is_said_by_who_signed_it() {
             roots: Roots::Any(Arc::clone(&both)),
             revoked: lists(revoked),
             crl: crl.map(lists),
+            listed: Arc::default(),
             origin: "a test".into(),
             of_identity: true,
         };

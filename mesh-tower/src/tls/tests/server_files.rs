@@ -1,7 +1,8 @@
 //! A listener's certificates in files, which are replaced one after the other.
 
 use super::ca::{Ca, Pair};
-use crate::identity::Credentials;
+use crate::identity::{Credentials, FixedIdentity, Given, Material};
+use crate::observe::registry::Registry;
 use crate::tls::server::{Around, ChainTls, ServerTls};
 use crate::tls::server_material::ServerTlsError;
 use mesh_core::model::secret::{SecretCertificate, SecretSource};
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
+use tokio::runtime::Handle;
 
 struct World {
     directory: TempDir,
@@ -82,6 +84,15 @@ async fn what_does_not_fit_together_changes_nothing() {
     let offered = world.offered(&world.policy).await.unwrap();
     assert!(Arc::ptr_eq(&offered, &renewed), "half of the roots is written");
 
+    // What is over, or has not begun, takes the place of nothing.
+    put("ca.pem", &ca.pem());
+    world.offered(&world.policy).await.unwrap();
+    write(&ca.issue_for("shop.example", 3, (-60, -30)));
+    let stays = world.offered(&world.policy).await.unwrap();
+    write(&ca.issue_for("shop.example", 4, (60, 600)));
+    let stays_too = world.offered(&world.policy).await.unwrap();
+    assert!(Arc::ptr_eq(&stays, &stays_too) && stays.own_end() == renewed.own_end());
+
     // Another policy is not that of what was good.
     let mut other = DownstreamTls::clone(&world.policy);
     other.require_client_certificate = false;
@@ -89,4 +100,35 @@ async fn what_does_not_fit_together_changes_nothing() {
     // What is gone may have been withdrawn.
     fs::remove_file(world.path("ca.pem")).unwrap();
     assert!(world.offered(&world.policy).await.is_err());
+}
+
+/// An identity that was renewed is shown, although the roots beside it are half written.
+#[tokio::test(start_paused = true)]
+async fn a_renewed_identity_does_not_wait_for_roots() {
+    let (world, ca) = (World::new(), Ca::new("ours"));
+    let put = |name: &str, text: &str| fs::write(world.path(name), text).unwrap();
+    let (source, updates) = FixedIdentity::new(None);
+    let given = Given { own: Some((None, Box::new(source))), ..Given::default() };
+    let credentials = Credentials::start(given, &Handle::current(), &Registry::default());
+    let mut policy = DownstreamTls::clone(&world.policy);
+    policy.identity = TlsIdentity::Mesh;
+    let policy = Arc::new(policy);
+    let offered = async |life| {
+        let Pair { chain, key } = ca.issue_for("spiffe://mesh.example/shop", 1, life);
+        let roots = ca.pem();
+        let material = Material::from_pem(chain.as_bytes(), key.as_bytes(), roots.as_bytes());
+        updates.publish(material.unwrap()).await.unwrap();
+        tokio::time::advance(Duration::from_secs(2)).await;
+        let around = Around { secrets: &Secrets::default(), credentials: &credentials };
+        let offered = world.tls.of(&"c".into(), &policy, around).await?;
+        Ok::<_, ServerTlsError>(offered.own_end().unwrap())
+    };
+    put("ca.pem", &ca.pem());
+    let first = offered((-60, 600)).await.unwrap();
+    put("ca.pem", &ca.pem()[..100]);
+    let second = offered((-60, 1200)).await.unwrap();
+    let third = offered((-60, 1800)).await.unwrap();
+    assert!(first < second && second < third);
+    fs::remove_file(world.path("ca.pem")).unwrap();
+    assert!(offered((-60, 2400)).await.is_err(), "what is gone may have been withdrawn");
 }

@@ -6,6 +6,7 @@ use crate::server::Outlived;
 use crate::tls::server::ChainTls;
 use crate::tls::server_material::{Inputs, Own, Trust};
 use crate::tls::server_watch::{Evidence, InForce, Watched, look};
+use crate::tls::spiffe::SpiffeTexts;
 use bytes::Bytes;
 use mesh_core::WallTime;
 use mesh_core::model::SanMatcher;
@@ -26,17 +27,21 @@ struct Believes<'a> {
 }
 
 fn in_force(own: &Pair, believes: &Believes<'_>) -> Arc<ChainTls> {
+    Arc::new(ChainTls::new(inputs(own, believes)).unwrap())
+}
+
+fn inputs(own: &Pair, believes: &Believes<'_>) -> Inputs {
     let bytes = |text: &str| Arc::<[u8]>::from(text.as_bytes());
     let roots: String = believes.roots.iter().map(|ca| ca.pem()).collect();
     let list = believes.revoked.map(|serial| believes.roots[0].revoke_pem(serial));
-    let inputs = Inputs {
+    Inputs {
         policy: Arc::clone(believes.policy),
         own: Own::Pem { chain: bytes(&own.chain), key: bytes(&own.key), origin: "ours".into() },
         trust: Some(Trust::Pem(bytes(&roots), "a test".into())),
         san: believes.san.iter().map(|id| SanMatcher::uri(*id)).collect(),
+        wants_certificate: believes.policy.require_client_certificate || !believes.san.is_empty(),
         crl: list.map(|list| bytes(&list)),
-    };
-    Arc::new(ChainTls::new(inputs).unwrap())
+    }
 }
 
 fn shown(pair: &Pair) -> Arc<[Bytes]> {
@@ -105,7 +110,6 @@ async fn what_ends_a_connection_and_what_does_not() {
     assert_eq!(told(&tls, shows, Some(&both), now).await, None);
     let withdrawn = in_force(&own, &Believes { roots: &[&theirs], ..all });
     assert_eq!(told(&tls, shows, Some(&withdrawn), now).await, Some(Outlived::Untrusted));
-    assert_eq!(told(&tls, None, Some(&withdrawn), now).await, None, "it showed nothing");
     let revoked = in_force(&own, &Believes { revoked: Some(7), ..all });
     assert_eq!(told(&tls, shows, Some(&revoked), now).await, Some(Outlived::Revoked));
     let another = in_force(&own, &Believes { revoked: Some(8), ..all });
@@ -113,11 +117,30 @@ async fn what_ends_a_connection_and_what_does_not() {
     let friends = in_force(&own, &Believes { san: &["spiffe://mesh.example/x"], ..all });
     assert_eq!(told(&tls, shows, Some(&friends), now).await, Some(Outlived::Untrusted));
 
+    // Nobody asked it for a certificate, and then names are wanted.
+    let mut open = DownstreamTls::mutual();
+    open.require_client_certificate = false;
+    let all_may = Believes { policy: &Arc::new(open), ..all };
+    let anybody = in_force(&own, &all_may);
+    let withdrawn = in_force(&own, &Believes { roots: &[&theirs], ..all_may });
+    assert_eq!(told(&anybody, None, Some(&withdrawn), now).await, None, "it showed nothing");
+    let named = in_force(&own, &Believes { san: &[SHOP], ..all_may });
+    assert_eq!(told(&anybody, None, Some(&named), now).await, Some(Outlived::Untrusted));
+
     // What says nothing about the client: no list of its issuer, a clock that went back.
     let elsewhere = in_force(&own, &Believes { roots: &[&theirs, &ours], revoked: Some(7), ..all });
     assert_eq!(told(&tls, shows, Some(&elsewhere), now).await, None);
     let past = WallTime::from_unix_seconds(now.as_unix_seconds() - 3600);
     assert_eq!(told(&tls, shows, Some(&renewed), past).await, None);
+
+    // gRFC A87: an empty map is one by which nobody is believed.
+    let map = |text: &str| SpiffeTexts([(None, Arc::from(text.as_bytes()))].into());
+    let emptied = Inputs {
+        trust: Some(Trust::Spiffe(map(r#"{"trust_domains": {}}"#), "a test".into())),
+        ..inputs(&own, &all)
+    };
+    let emptied = Arc::new(ChainTls::new(emptied).unwrap());
+    assert_eq!(told(&tls, shows, Some(&emptied), now).await, Some(Outlived::Untrusted));
 
     // Another policy drains the whole chain, elsewhere.
     let mut other = DownstreamTls::mutual();

@@ -138,7 +138,7 @@ fn validation(
         (None, Some(source), system) => {
             // Envoy: with both, `trusted_ca` counts.
             walk.ignored(system.is_some(), "system_root_certs", "trusted_ca counts (Envoy)");
-            SecretRoots::Pem(required(walk, "trusted_ca", Some(source), is_chain)?)
+            SecretRoots::Pem(required(walk, "trusted_ca", Some(source), is_roots)?)
         }
         (None, None, Some(_)) => SecretRoots::System,
         (None, None, None) => {
@@ -171,9 +171,24 @@ fn is_key(text: &str) -> Result<(), &'static str> {
     pem::check(text, |label| label.ends_with("PRIVATE KEY"), MISSING)
 }
 
-/// Certificates, of a secret or of a cluster.
-pub(super) fn chain(walk: &mut Walk, source: &DataSource) -> Option<SecretSource> {
-    read(walk, source, is_chain)
+/// Who signs, and lists of revoked certificates beside them, which Envoy checks by, too.
+fn is_roots(text: &str) -> Result<(), &'static str> {
+    is_chain(text)?;
+    match text.contains("-----BEGIN X509 CRL") {
+        true => is_lists(text),
+        false => Ok(()),
+    }
+}
+
+fn is_lists(text: &str) -> Result<(), &'static str> {
+    const MISSING: &str =
+        "it holds no list of revoked certificates in PEM: there is no `-----BEGIN X509 CRL-----`";
+    pem::check(text, |label| label == "X509 CRL", MISSING)
+}
+
+/// Roots, of a secret or of a cluster.
+pub(super) fn authorities(walk: &mut Walk, source: &DataSource) -> Option<SecretSource> {
+    read(walk, source, is_roots)
 }
 
 /// A SPIFFE trust bundle map.
@@ -186,9 +201,7 @@ pub(super) fn bundle_map(walk: &mut Walk, source: &DataSource) -> Option<SecretS
 
 /// Lists of revoked certificates.
 pub(super) fn revoked(walk: &mut Walk, source: &DataSource) -> Option<SecretSource> {
-    const MISSING: &str =
-        "it holds no list of revoked certificates in PEM: there is no `-----BEGIN X509 CRL-----`";
-    read(walk, source, |text| pem::check(text, |label| label == "X509 CRL", MISSING))
+    read(walk, source, is_lists)
 }
 
 fn required(

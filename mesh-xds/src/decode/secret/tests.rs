@@ -297,6 +297,14 @@ fn validation_contexts_that_are_refused() {
             "validation_context.trusted_ca: it is missing",
         ),
         (
+            "a broken list beside roots",
+            change_validation(|m| {
+                let list = "-----BEGIN X509 CRL-----\nM!A=\n-----END X509 CRL-----\n";
+                m.trusted_ca = text(&format!("{CHAIN}{list}"));
+            }),
+            "validation_context.trusted_ca.inline_string: broken PEM",
+        ),
+        (
             "roots that are none",
             change_validation(|m| m.trusted_ca = text(KEY)),
             "validation_context.trusted_ca.inline_string: it holds no",

@@ -5,7 +5,7 @@
 
 use crate::decode::address::shorten;
 use crate::decode::common::{self, Walk};
-use crate::decode::secret::{bundle_map, chain};
+use crate::decode::secret::{authorities, bundle_map};
 use envoy_types::pb::envoy::config::core::v3::TypedExtensionConfig;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as proto;
 use mesh_core::identity::TrustDomain;
@@ -85,6 +85,6 @@ fn trust_domain(
         walk.error_at("trust_bundle", "it is missing (Envoy): give the roots of the trust domain");
         return None;
     };
-    let source = walk.at("trust_bundle", |walk| chain(walk, source))?;
+    let source = walk.at("trust_bundle", |walk| authorities(walk, source))?;
     name.ok().map(|_| (message.name.as_str().into(), source))
 }

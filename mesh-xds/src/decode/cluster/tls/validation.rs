@@ -4,7 +4,7 @@ use super::super::subject_alt_names::names;
 use super::{OWN_PROVIDER, check_provider, secret, spiffe};
 use crate::decode::Context;
 use crate::decode::common::Walk;
-use crate::decode::secret::{chain, revoked};
+use crate::decode::secret::{authorities, revoked};
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as proto;
 use mesh_core::model::SanMatcher;
 use mesh_core::model::secret::SecretSource;
@@ -184,7 +184,7 @@ fn roots(
         return Some(TlsRoots::default());
     }
     if let Some(source) = &validation.trusted_ca {
-        let source = walk.at("trusted_ca", |walk| chain(walk, source));
+        let source = walk.at("trusted_ca", |walk| authorities(walk, source));
         return Some(source.map(certificates).unwrap_or_default());
     }
     validation.system_root_certs.is_some().then_some(TlsRoots::System)
