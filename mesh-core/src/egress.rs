@@ -146,7 +146,7 @@ impl CompiledEgress {
                 None => self.not_allowed(EgressRefusal::AddressNotListed),
             };
         }
-        match self.named(&name, port) {
+        match self.named(&name, port).filter(|_| is_name(&name)) {
             Some(at) => EgressVerdict::Allowed(Some(at)),
             None => self.not_allowed(EgressRefusal::NotListed),
         }
@@ -163,6 +163,14 @@ impl CompiledEgress {
                 None => self.not_allowed(EgressRefusal::PrivateAddress),
             },
         }
+    }
+
+    /// Whether a call that was let pass may go to `address`, which is what its authority says. Where a name is read
+    /// otherwise when it is connected to than when it was decided about, no rule is for what it says there.
+    #[must_use]
+    pub fn admits_literal(&self, address: IpAddr, port: u16) -> bool {
+        self.unknown_hosts != UnknownHosts::Refuse
+            || self.block_of(address.to_canonical(), port).is_some()
     }
 
     const fn not_allowed(&self, why: EgressRefusal) -> EgressVerdict {
@@ -211,6 +219,13 @@ fn split(authority: &str, default_port: u16) -> (String, u16) {
     (host.trim_end_matches('.').to_ascii_lowercase(), port)
 }
 
+/// Whether it is a host's name and nothing else: whoever connects must not read another host in it, such as in
+/// `[10.0.0.1].example.org` or `internal:x.example.org`.
+fn is_name(name: &str) -> bool {
+    let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    !name.is_empty() && name.bytes().all(is_of_name)
+}
+
 fn is_same(one: &str, other: &str, default_port: u16) -> bool {
     split(one, default_port) == split(other, default_port)
 }
@@ -247,7 +262,7 @@ fn number(text: &str) -> Option<u64> {
 }
 
 /// Addresses that are not of the public internet (RFC 6890 and its successors), those that embed such a one
-/// among them (NAT64, 6to4).
+/// among them (NAT64, 6to4, SIIT, Teredo).
 fn is_private(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => is_private_v4(v4),
@@ -274,10 +289,16 @@ fn is_private_v6(address: Ipv6Addr) -> bool {
     let segments = address.segments();
     let embedded = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
     match segments {
-        // NAT64 (RFC 6052) and 6to4 (RFC 3056) lead to an IPv4 address; the rest of 64:ff9b:1 is local.
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => return is_private_v4(embedded(high, low)),
+        // NAT64 (RFC 6052), 6to4 (RFC 3056), SIIT (RFC 2765) and Teredo (RFC 4380, inverted) lead to an IPv4 address;
+        // the rest of 64:ff9b:1 is local.
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0, 0, 0, 0, 0xffff, 0, high, low] => {
+            return is_private_v4(embedded(high, low));
+        }
         [0x64, 0xff9b, 1, ..] => return true,
         [0x2002, high, low, ..] => return is_private_v4(embedded(high, low)),
+        [0x2001, 0, server, of, .., high, low] => {
+            return is_private_v4(embedded(server, of)) || is_private_v4(embedded(!high, !low));
+        }
         _ => {}
     }
     address.is_loopback()
@@ -285,8 +306,13 @@ fn is_private_v6(address: Ipv6Addr) -> bool {
         || address.is_multicast()
         || address.is_unique_local()
         || address.is_unicast_link_local()
-        // Site-local of old, documentation, and IPv4-compatible ones.
+        // Site-local of old, documentation (RFC 3849, RFC 9637), protocol assignments (RFC 2928), discard-only
+        // (RFC 6666), segment routing (RFC 9602), and IPv4-compatible ones.
         || segments[0] & 0xffc0 == 0xfec0
         || (segments[0], segments[1]) == (0x2001, 0xdb8)
+        || (segments[0] == 0x3fff && segments[1] < 0x1000)
+        || (segments[0] == 0x2001 && segments[1] < 0x200)
+        || segments[..4] == [0x100, 0, 0, 0]
+        || segments[0] == 0x5f00
         || segments[..6] == [0; 6]
 }

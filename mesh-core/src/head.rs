@@ -78,11 +78,15 @@ impl<'a> RequestHead<'a> {
         }
     }
 
-    /// The path without query and fragment.
+    /// The path without query and fragment: `/` where there is only a query (RFC 9110 section 4.2.3).
     #[must_use]
     pub fn path(&self) -> &'a str {
         let end = scan::find_either(self.path_and_query.as_bytes(), b'?', b'#');
-        end.map_or(self.path_and_query, |end| &self.path_and_query[..end])
+        match end {
+            None => self.path_and_query,
+            Some(0) => "/",
+            Some(end) => &self.path_and_query[..end],
+        }
     }
 
     /// The query without its `?`, or the empty string.
@@ -110,6 +114,28 @@ pub fn without_userinfo(authority: &str) -> &str {
         return authority;
     }
     authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+}
+
+/// Whether everybody reads the same host in an authority (without userinfo): brackets are around an address and
+/// nothing else, and a port is of digits (RFC 3986 section 3.2). In `[10.0.0.1].example.org` some read an
+/// address, and others a name.
+#[must_use]
+pub fn is_one_host(authority: &str) -> bool {
+    let bytes = authority.as_bytes();
+    let is_port = |rest: &[u8]| rest.iter().all(u8::is_ascii_digit);
+    match scan::find_either(bytes, b'[', b':') {
+        None => scan::find_either(bytes, b']', b']').is_none(),
+        Some(at) if bytes[at] == b':' => is_port(&bytes[at + 1..]),
+        Some(0) => match authority[1..].split_once(']') {
+            Some((_, rest)) => match rest.as_bytes() {
+                [] => true,
+                [b':', port @ ..] => is_port(port),
+                _ => false,
+            },
+            None => false,
+        },
+        Some(_) => false,
+    }
 }
 
 /// Where the `:` of the port is, in an authority or a part of one; `None`: it has no port. The colons of an
@@ -186,6 +212,30 @@ pub(crate) fn is_grpc_value(value: &HeaderValue) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_is_read_in_one_way() {
+        for (authority, expected) in [
+            ("shop", true),
+            ("shop.example.:80", true),
+            ("shop:", true),
+            ("[::1]", true),
+            ("[::1]:80", true),
+            ("[fe80::1%25eth0]:80", true),
+            ("", true),
+            ("[10.0.0.1].example.org", false),
+            ("[::1].example.org:80", false),
+            ("[::1]:8x", false),
+            ("[::1]80", false),
+            ("[::1", false),
+            ("a]", false),
+            ("a[::1]", false),
+            ("internal:x.example.org", false),
+            ("a:80:81", false),
+        ] {
+            assert_eq!(is_one_host(authority), expected, "{authority}");
+        }
+    }
 
     #[test]
     fn the_first_value_is_found_among_few_and_many() {

@@ -12,6 +12,7 @@ use crate::connect::{
 };
 use crate::dns::Resolve;
 use crate::net::Shared;
+use crate::observe::egress::with_port;
 use crate::observe::events::{CloseReason, Security};
 use crate::observe::registry::Registry;
 use crate::proxy::Captured;
@@ -20,7 +21,8 @@ use crate::tls::client::ClientTls;
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Uri};
-use mesh_core::egress::{CompiledEgress, EgressVerdict};
+use mesh_core::egress::{CompiledEgress, EgressRefusal, EgressVerdict};
+use mesh_core::head::without_userinfo;
 use mesh_core::model::tls::UpstreamTls;
 use mesh_core::model::{Address, ConnectionOptions, RoutingPriority, TlsPolicy};
 use mesh_core::outcome::{ConnectFailure, Failure, Overflow, ProtocolFailure};
@@ -156,7 +158,7 @@ impl Passthrough {
     ) -> OriginPool {
         let options = ConnectionOptions::default();
         let dial = NameConnector {
-            authority: authority.as_str().into(),
+            authority: with_port(without_userinfo(authority.as_str()), port).as_ref().into(),
             name: host.into(),
             port,
             resolver: Arc::clone(&self.resolver),
@@ -249,7 +251,7 @@ fn with_host(request: &Request<MeshBody>) -> Option<Uri> {
 
 /// Connects to a name: resolves it each time, and tries its addresses (RFC 8305).
 struct NameConnector {
-    /// As the calls wrote it: what they are counted under.
+    /// As the calls wrote it, with its port: what they are counted under.
     authority: Box<str>,
     name: Box<str>,
     port: u16,
@@ -292,6 +294,10 @@ impl Connect for NameConnector {
     fn connect<'a>(&'a self, _: &'a Address) -> Connecting<'a> {
         Box::pin(async move {
             let addresses = match self.name.parse::<IpAddr>() {
+                Ok(address) if !self.egress.admits_literal(address, self.port) => {
+                    let why = EgressRefusal::AddressNotListed;
+                    return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+                }
                 Ok(address) => vec![address],
                 Err(_) => {
                     let answer = self.resolver.resolve(&self.name).await;

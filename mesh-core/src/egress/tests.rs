@@ -89,7 +89,18 @@ fn leads(address: &str, expected: usize) {
 
 #[test]
 fn a_name_leads_inward_only_where_a_block_says_so() {
-    for public in ["8.8.8.8", "2606:4700::1", "64:ff9b::808:808", "100.128.0.1", "198.20.0.1"] {
+    for public in [
+        "8.8.8.8",
+        "2606:4700::1",
+        "64:ff9b::808:808",
+        "100.128.0.1",
+        "198.20.0.1",
+        "::ffff:0:8.8.8.8",
+        "2001:0:808:808::f7f7:f7f7",
+        "2001:200::1",
+        "100:0:0:1::1",
+        "3fff:1000::1",
+    ] {
         let verdict = egress(UnknownHosts::Refuse).admits(public.parse().unwrap(), 80);
         assert_eq!(verdict, EgressVerdict::Allowed(None), "{public}");
     }
@@ -117,11 +128,46 @@ fn a_name_leads_inward_only_where_a_block_says_so() {
         "64:ff9b::7f00:1",
         "64:ff9b:1::1",
         "2002:7f00:1::",
+        "::ffff:0:10.0.0.1",
+        "2001:0:a00:1::1",
+        "2001:0:808:808::f5ff:fffe",
+        "2001:2::1",
+        "100::1",
+        "3fff:fff::1",
+        "5f00::1",
     ] {
         let verdict = egress(UnknownHosts::Refuse).admits(private.parse().unwrap(), 80);
         assert_eq!(verdict, EgressVerdict::Refused(EgressRefusal::PrivateAddress), "{private}");
     }
     leads("10.1.255.255", 3);
+    for (address, expected) in [("10.1.0.1", true), ("8.8.8.8", false), ("::ffff:10.1.0.1", true)] {
+        let address = address.parse().unwrap();
+        assert_eq!(egress(UnknownHosts::Refuse).admits_literal(address, 80), expected);
+        assert!(egress(UnknownHosts::Log).admits_literal(address, 80));
+    }
+}
+
+/// Whoever connects takes what is in the brackets, or before the first colon, for the host.
+#[test]
+fn a_host_that_can_be_read_as_two_is_no_name() {
+    let mut model = Egress::default();
+    model.allow = vec![rule("*.example.com")];
+    let egress = CompiledEgress::new(&Arc::new(model), UnknownHosts::Refuse);
+    let verdict = |authority| egress.decide(authority, None, 80);
+    assert_eq!(verdict("a.example.com"), EgressVerdict::Allowed(Some(0)));
+    for authority in [
+        "[10.0.0.1].example.com",
+        "[::1].example.com",
+        "[10.0.0.1]:8080.example.com",
+        "10.0.0.1:x.example.com",
+        "internal:99999.example.com",
+        "a@b.example.com",
+        "x%25.example.com",
+        "a/b.example.com",
+    ] {
+        let refused = EgressVerdict::Refused(EgressRefusal::NotListed);
+        assert_eq!(verdict(authority), refused, "{authority}");
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@
 
 use super::refusal::{HostRefused, Refusal};
 use crate::call::deadline::{InvalidGrpcTimeout, parse_grpc_timeout};
-use crate::head::MOST_HEADERS;
+use crate::head::{MOST_HEADERS, is_one_host, without_userinfo};
 use crate::model::filter_chain::RequestLimits;
 use crate::proxy::hops::X_MESH_VIA;
 use crate::time::Timestamp;
@@ -239,7 +239,9 @@ impl HostAction {
         let is_http1 = version < Version::HTTP_2;
         if let Some(authority) = uri.authority() {
             // RFC 9113 section 8.3.1: `:authority` has no userinfo.
-            let invalid = !is_http1 && authority.as_str().contains('@');
+            let authority = authority.as_str();
+            let invalid =
+                (!is_http1 && authority.contains('@')) || !is_one_host(without_userinfo(authority));
             return match (survey.hosts, is_http1) {
                 _ if invalid => Err(HostRefused::Invalid),
                 (0, _) => Ok(Self::Keep),
@@ -261,6 +263,7 @@ impl HostAction {
         let authority = Authority::try_from(host.as_bytes());
         match authority {
             Err(_) => Err(HostRefused::Invalid),
+            Ok(authority) if !is_one_host(authority.as_str()) => Err(HostRefused::Invalid),
             Ok(_) if is_http1 => Ok(Self::Keep),
             Ok(authority) => Ok(Self::Rename(authority)),
         }
@@ -351,6 +354,14 @@ mod tests {
         check_host(H2, "http://shop/a", "host: a\nhost: b", "Several");
         check_host(H2, "http://u@shop/a", "", "Invalid");
         check_host(H2, "/a", "host: shop", "Rename(shop)");
+        // What everybody reads differently.
+        check_host(H1, "/a", "host: [10.0.0.1].shop", "Invalid");
+        check_host(H1, "/a", "host: [::1]:80", "Keep");
+        check_host(H1, "http://u@[10.0.0.1].shop/a", "host: shop", "Invalid");
+        check_host(H1, "http://u:1@shop/a", "host: shop", "FollowUri");
+        check_host(H2, "http://[10.0.0.1].shop/a", "", "Invalid");
+        check_host(H2, "http://[::1]:80/a", "", "Keep");
+        check_host(H2, "/a", "host: [10.0.0.1].shop", "Invalid");
         check_host(H2, "/a", "", "Missing");
     }
 

@@ -199,11 +199,14 @@ impl<A: Attach> Snapshot<A> {
     #[cold]
     fn leave(&self, head: &RequestHead<'_>) -> Result<Routing<A>, Reason> {
         let port = if head.scheme == Some("https") { 443 } else { 80 };
-        let host = head.headers.get(header::HOST).map(HeaderValue::to_str);
-        // What is no text is not the authority.
-        let host = host.map(|host| host.unwrap_or_default());
+        let mut hosts = head.headers.get_all(header::HOST).iter().map(HeaderValue::to_str);
+        let (host, several) = (hosts.next(), hosts.next().is_some());
+        // What is no text is not the authority, and two are not one.
+        let host = host.map(|host| host.ok().filter(|_| !several).unwrap_or_default());
+        let model = self.egress.model();
         match self.egress.decide(head.authority, host, port) {
-            EgressVerdict::Refused(_) if self.egress.model().allow.is_empty() => {
+            // Where a list is learnt, what would be on it is told.
+            EgressVerdict::Refused(_) if model.allow.is_empty() && model.learn.is_none() => {
                 Err(Reason::NoVirtualHost)
             }
             EgressVerdict::Refused(why) => Err(Reason::EgressRefused(why)),

@@ -7,8 +7,10 @@
 use super::names::{Metric, label_values};
 use mesh_core::config::egress_rule;
 use mesh_core::egress::{EgressRefusal, EgressVerdict};
+use mesh_core::head::port_start;
 use mesh_core::model::EgressHost;
 use parking_lot::Mutex;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -65,7 +67,7 @@ struct Known {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EgressDestination {
-    /// Host and port, as the calls wrote them.
+    /// Host and port, as the calls wrote them; without one, that of their scheme.
     pub authority: Arc<str>,
     /// How many calls there were.
     pub calls: u64,
@@ -197,6 +199,14 @@ impl EgressLog {
     }
 }
 
+/// An authority with its port; without one it is `default_port`.
+pub(crate) fn with_port(authority: &str, default_port: u16) -> Cow<'_, str> {
+    match port_start(authority.as_bytes()) {
+        Some(_) => Cow::Borrowed(authority),
+        None => Cow::Owned(format!("{authority}:{default_port}")),
+    }
+}
+
 const fn parts(verdict: EgressVerdict) -> (EgressOutcome, Option<EgressRefusal>) {
     match verdict {
         EgressVerdict::Allowed(_) => (EgressOutcome::Allowed, None),
@@ -315,6 +325,20 @@ mod tests {
             allow_list(&log.destinations()),
             "egress:\n  allow:\n    # - \"10.0.0.1\"  # 1 calls, address_not_listed\n    - \"b.example\"  # 1 calls, not_listed\n"
         );
+    }
+
+    /// A rule without a port is for all of them.
+    #[test]
+    fn a_destination_has_its_port() {
+        for (authority, expected) in [
+            ("a", "a:80"),
+            ("a:443", "a:443"),
+            ("[::1]", "[::1]:80"),
+            ("[::1]:81", "[::1]:81"),
+            ("a:", "a:"),
+        ] {
+            assert_eq!(with_port(authority, 80), expected);
+        }
     }
 
     /// What is pasted is read, and lets no more than what was called.

@@ -36,7 +36,7 @@ pub(crate) mod code;
 pub(crate) mod connection;
 pub(crate) mod decisions;
 mod drops;
-mod egress;
+pub(crate) mod egress;
 pub(crate) mod events;
 mod exported;
 #[cfg(test)]

@@ -24,6 +24,7 @@ use crate::net::{Draw, Net};
 use crate::observe::CallReport;
 use crate::observe::access_log::CallLine;
 use crate::observe::code::Code;
+use crate::observe::egress::with_port;
 use crate::observe::span::ThinSpan;
 use crate::observe::target::{CallRecord, TargetCells};
 use crate::options::CallOptions;
@@ -250,7 +251,8 @@ impl<S, L> RouteService<S, L> {
     #[cold]
     fn leaves(&self, head: &RequestHead<'_>, verdict: EgressVerdict) {
         let log = self.mesh.shared().registry.mesh().egress();
-        log.called(head.authority, verdict, head.peer.identity);
+        let port = if head.scheme == Some("https") { 443 } else { 80 };
+        log.called(&with_port(head.authority, port), verdict, head.peer.identity);
     }
 
     /// The authority by whose routes a request goes.

@@ -94,6 +94,8 @@ async fn who_is_not_listed_does_not_leave() {
         ask(&mesh, &at("listed.example"), Some("other.example")).await,
         "authority_mismatch"
     );
+    // What some read as an address, and others as a name that is listed.
+    assert_eq!(ask(&mesh, &at("[127.0.0.1].inside.example"), None).await, "not_listed");
     // DNS rebinding: the name is listed, and leads inward.
     let rebound = ask(&mesh, &at("listed.example"), None).await;
     assert!(rebound.contains("leads to a private address"), "{rebound}");
@@ -104,7 +106,7 @@ async fn who_is_not_listed_does_not_leave() {
     };
     let counts = EgressRefusal::ALL.map(|why| refused(why.code()));
     // Where a name leads is no second verdict on a call.
-    assert_eq!(counts, [2, 3, 0, 1]);
+    assert_eq!(counts, [3, 3, 0, 1]);
     assert_eq!(metric(&mesh, "mesh_egress_calls_total", &[("outcome", "allowed")]), 2);
     let inward = [("outcome", "refused"), ("rule", "private_address")];
     assert_eq!(metric(&mesh, "mesh_egress_connections_total", &inward), 2);
@@ -119,6 +121,22 @@ async fn who_is_not_listed_does_not_leave() {
     assert_eq!(ask(&mesh, &at("listed.example"), None).await, "here");
     assert_eq!(ask(&mesh, &at("127.0.0.1"), None).await, "here");
     assert_eq!(ask(&mesh, &at("other.example"), None).await, "not_listed");
+}
+
+/// Who makes the first list begins with none.
+#[tokio::test]
+async fn what_is_refused_is_learnt_though_nothing_is_listed() {
+    let mut update = ConfigUpdate::in_code();
+    let mut egress = Egress::default();
+    egress.learn = Some(std::path::Path::new("/nowhere/learnt.yaml").into());
+    (update.unknown_hosts, update.egress) = (UnknownHosts::Refuse, Arc::new(egress));
+    let mesh = Mesh::builder().config(update).resolver(Everywhere).build().unwrap();
+    assert_eq!(ask(&mesh, "https://a.example/", None).await, "not_listed");
+    assert_eq!(ask(&mesh, "http://a.example/", None).await, "not_listed");
+    let list = allow_list(&mesh.egress_destinations());
+    for listed in ["- \"a.example:443\"  #", "- \"a.example:80\"  #"] {
+        assert!(list.contains(listed), "{list}");
+    }
 }
 
 #[tokio::test]
