@@ -13,11 +13,12 @@ use super::held::Held;
 use super::pass::{Call, End, FilterContext, FilterObserver, Limit, Step, Told};
 use super::reply::FilterReply;
 use super::success_window::{Counts, SuccessWindow};
+use crate::head::is_grpc_content_type;
 use crate::model::AdmissionControl;
 use crate::outcome::grpc_status;
 use crate::random::Random;
 use crate::time::Timestamp;
-use http::{StatusCode, header, response::Parts};
+use http::{StatusCode, response::Parts};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,10 +85,7 @@ impl CompiledAdmissionControl {
 
     /// Counts by the head of an answer; `false`: only its end tells.
     pub(super) fn record_head(&self, response: &Parts, now: Timestamp) -> bool {
-        let content_type = response.headers.get(header::CONTENT_TYPE);
-        let is_grpc = content_type
-            .is_some_and(|found| found.as_bytes().starts_with(b"application/grpc"))
-            && response.status == StatusCode::OK;
+        let is_grpc = is_grpc_content_type(&response.headers) && response.status == StatusCode::OK;
         let success = match (is_grpc, grpc_status(&response.headers)) {
             (false, _) => self.is_http_success(response.status),
             (true, Some(status)) => self.is_grpc_success(status),

@@ -8,7 +8,7 @@
 use super::chain::{Chain, CompiledFilter, Filter, FilterError, FilterErrorKind, error};
 use super::header_mutation::CompiledHeaderMutation;
 use crate::model::http_filter::JwksSource;
-use crate::model::{HttpFilterConfig, HttpFilterOverride, HttpFilterOverrides};
+use crate::model::{HttpFilterConfig, HttpFilterOverride, HttpFilterOverrides, Metadata};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -17,6 +17,8 @@ use std::sync::Arc;
 pub struct Overrides {
     /// By the filter's place; `None`: nothing is said.
     filters: Option<Box<[Option<Override>]>>,
+    /// What the route says of itself; `None`: nothing.
+    metadata: Option<Arc<Metadata>>,
 }
 
 #[derive(Clone, Debug)]
@@ -84,7 +86,7 @@ impl<'c> OverrideCompiler<'c> {
         }
         let own = self.chain.filters.iter().enumerate();
         let filters = own.map(|(at, own)| self.of_filter(at, own, levels));
-        Ok(Overrides { filters: Some(filters.collect::<Result<_, _>>()?) })
+        Ok(Overrides { filters: Some(filters.collect::<Result<_, _>>()?), metadata: None })
     }
 
     fn of_filter(
@@ -212,7 +214,18 @@ fn all_edits(
 impl Overrides {
     /// Nothing is said of any filter.
     pub(crate) const fn none() -> Self {
-        Self { filters: None }
+        Self { filters: None, metadata: None }
+    }
+
+    /// With what the route says of itself.
+    pub(crate) fn with_metadata(mut self, metadata: &Arc<Metadata>) -> Self {
+        self.metadata = (!metadata.0.is_empty()).then(|| Arc::clone(metadata));
+        self
+    }
+
+    /// What the route says of itself; `None`: nothing.
+    pub(super) fn metadata(&self) -> Option<&Metadata> {
+        self.metadata.as_deref()
     }
 
     /// Keys that are wanted before the first request needs them, of filters that are the route's own.

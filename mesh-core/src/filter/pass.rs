@@ -8,6 +8,7 @@ use super::held::Holds;
 use super::overrides::Overrides;
 use super::reply::FilterReply;
 use crate::head::{Peer, RequestHead};
+use crate::model::Metadata;
 use crate::random::SplitMix64;
 use crate::rbac::{CompiledRbacFilter, Connection, RbacDecision, Request};
 use crate::time::{Timestamp, WallTime};
@@ -265,7 +266,9 @@ impl Pass {
             self.next += 1;
             let Some(filter) = overrides.effective(at, own) else { continue };
             let step = match filter {
-                Filter::Rbac(rbac) => self.ask_rbac(rbac, &own.name, cx, observer),
+                Filter::Rbac(rbac) => {
+                    self.ask_rbac((rbac, &own.name), overrides.metadata(), cx, observer)
+                }
                 Filter::Jwt(jwt) => self.ask_tokens(&own.name, jwt, cx, observer),
                 Filter::ExtAuthz(authz) => self.ask_authorizer(&own.name, authz, cx, observer),
                 Filter::RateLimit(limit) => self.ask_limit(&own.name, limit, cx),
@@ -296,13 +299,14 @@ impl Pass {
     /// Who may do what. What shadow rules say is left for filters that come later.
     fn ask_rbac(
         &mut self,
-        rbac: &CompiledRbacFilter,
-        name: &Arc<str>,
+        (rbac, name): (&CompiledRbacFilter, &Arc<str>),
+        route: Option<&Metadata>,
         cx: &FilterContext<'_>,
         observer: &mut impl FilterObserver,
     ) -> Option<Step> {
         let head = head_of(cx.request, cx.connection);
         let mut request = Request::new(&head, cx.connection);
+        request.route_metadata = route;
         (request.remote, request.metadata) = (cx.remote, self.metadata());
         (request.time, request.version) = (Some(cx.wall), Some(cx.request.version));
         let decision = rbac.decide(&request);

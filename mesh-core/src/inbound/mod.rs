@@ -292,10 +292,12 @@ impl CompiledHttp {
         let mut compiler = OverrideCompiler::new(&chain, said_before);
         let overrides = router.targets().map(|target| {
             let host = hosts.get(&**target.route.virtual_host()).map(|host| &host.filters);
-            let levels = std::iter::once(&target.route.model().filters).chain(host);
-            compiler.compile(&levels.collect::<Vec<_>>())
+            let route = target.route.model();
+            let levels = std::iter::once(&route.filters).chain(host);
+            let overrides = compiler.compile(&levels.collect::<Vec<_>>())?;
+            Ok(overrides.with_metadata(&route.metadata))
         });
-        let overrides = overrides.collect::<Result<_, _>>()?;
+        let overrides = overrides.collect::<Result<_, FilterError>>()?;
         Ok(Self { model: Arc::clone(model), router, chain, overrides })
     }
 

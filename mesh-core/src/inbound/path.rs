@@ -15,12 +15,14 @@
 //! | `%41` and other unreserved letters | the letter | RFC 3986 section 6.2.2.2 |
 //! | a space, `"`, `<`, `>`, `` ` ``, `{`, `}`, control characters, bytes above 0x7e | percent-encoded | Envoy (googleurl) |
 //! | `//` | `/` | Envoy |
+//! | `?x`, of `http://shop?x` | `/?x`, whatever the rules | RFC 9110 section 4.2.3; Envoy has no such path over HTTP/2 |
+//! | `*` | refused: 404 | Envoy |
 //! | `%00` | refused | Envoy (googleurl) |
 //! | `%` without two digits | refused; Envoy lets it pass | ours: decoders differ about it |
 //! | `/..;x/`, `/.;/` | refused; Envoy lets them pass | ours: some servers drop what is behind `;` and then go up |
 //!
 //! Any other `;` is a letter of its segment, as in RFC 3986. `%25` is not decoded, so `%252e` stays what it
-//! is. The query is never touched. `*` and the empty path of CONNECT are no paths.
+//! is. The query is never touched. The empty path of CONNECT is no path, and stays.
 
 use crate::model::filter_chain::{EscapedSlashes, PathNormalization};
 use std::fmt;
@@ -37,7 +39,7 @@ pub enum NormalizedPath {
     Redirect(String),
 }
 
-/// Why a path is refused: 400; gRPC: INTERNAL.
+/// Why a path is refused: 400, of `*` 404; gRPC: INTERNAL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(clippy::exhaustive_enums, reason = "closed by the table of this module")]
 pub enum PathRefused {
@@ -50,6 +52,9 @@ pub enum PathRefused {
     /// It has a zero byte, encoded or not.
     #[error("the path has a zero byte (`%00`)")]
     Null,
+    /// It is `*`, which is everything and none of what policies are about (RFC 9110 section 7.1).
+    #[error("the path is `*`, and nothing is served there: name a path")]
+    Asterisk,
     /// A dot segment has parameters.
     #[error("the path has a dot segment with parameters (`..;`)")]
     DotParameters,
@@ -63,10 +68,14 @@ pub fn normalize(
     path_and_query: &str,
     rules: &PathNormalization,
 ) -> Result<NormalizedPath, PathRefused> {
-    if !path_and_query.starts_with('/') || is_plain(path_and_query) {
-        return Ok(NormalizedPath::Unchanged);
+    match path_and_query.as_bytes().first() {
+        Some(b'/') if is_plain(path_and_query) => Ok(NormalizedPath::Unchanged),
+        Some(b'/') => changed(path_and_query, rules),
+        // What the service reads as the root must be the root for policies.
+        Some(b'?') => Ok(NormalizedPath::Changed(format!("/{path_and_query}"))),
+        Some(b'*') => Err(PathRefused::Asterisk),
+        _ => Ok(NormalizedPath::Unchanged),
     }
-    changed(path_and_query, rules)
 }
 
 /// Apart: most paths are plain.

@@ -138,6 +138,7 @@ impl Refusal {
     pub const fn http_status(&self) -> StatusCode {
         match self {
             Self::NoConnection | Self::OtherListener(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Path(PathRefused::Asterisk) => StatusCode::NOT_FOUND,
             Self::Host(_)
             | Self::Path(_)
             | Self::Timeout

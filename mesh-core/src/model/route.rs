@@ -1,5 +1,6 @@
 //! Routes: which requests, and what becomes of them (Envoy: `config.route.v3.Route`).
 
+use super::metadata::Metadata;
 use super::{
     Fraction, HashPolicy, HeaderMatcher, HeaderMutations, HedgePolicy, HttpFilterOverrides,
     PathMatcher, QueryParameterMatcher, RegexPattern, RetryPolicy, RoutingPriority,
@@ -24,14 +25,19 @@ pub struct Route {
     /// What is said here of filters, before what the virtual host says (Envoy:
     /// `typed_per_filter_config`).
     pub filters: HttpFilterOverrides,
+    /// What filters of a server may ask of the route (Envoy: `metadata`; [`MetadataSource::Route`], and
+    /// `xds.route_metadata` of CEL).
+    ///
+    /// [`MetadataSource::Route`]: super::MetadataSource::Route
+    pub metadata: Arc<Metadata>,
 }
 
 impl Route {
     /// A route without header edits.
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>, matcher: RouteMatch, action: RouteAction) -> Self {
-        let headers = HeaderMutations::default();
-        Self { name: name.into(), matcher, action, headers, filters: HttpFilterOverrides::new() }
+        let (headers, filters) = (HeaderMutations::default(), HttpFilterOverrides::new());
+        Self { name: name.into(), matcher, action, headers, filters, metadata: Arc::default() }
     }
 
     /// A route called `all`, which takes every request.

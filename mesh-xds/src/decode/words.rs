@@ -24,6 +24,7 @@ use std::time::Duration;
 const LONGEST: u64 = 315_576_000_000;
 const UNKNOWN: &str =
     "it is no word that is known here, or finds nothing here that it could change";
+const TYPED: &str = "conditions ask for filter_metadata alone";
 const OTHERS: &str = "of metadata only the words of `mesh` are read here";
 
 /// The words of one struct that are not read yet, in the order of their keys.
@@ -38,11 +39,35 @@ pub(super) fn read<'m>(
     metadata: Option<&'m Metadata>,
     read: impl FnOnce(&mut Walk, &mut Words<'m>),
 ) {
-    let Some(metadata) = metadata else { return };
-    let ours = metadata.filter_metadata.get(METADATA_KEY);
-    let others = metadata.typed_filter_metadata.len() + metadata.filter_metadata.len();
-    walk.ignored(ours.is_none() || others > 1, "metadata", OTHERS);
-    let Some(ours) = ours else { return };
+    let others = metadata.is_some_and(|metadata| {
+        let ours = metadata.filter_metadata.contains_key(METADATA_KEY);
+        let all = metadata.typed_filter_metadata.len() + metadata.filter_metadata.len();
+        !ours || all > 1
+    });
+    walk.ignored(others, "metadata", OTHERS);
+    hand_out(walk, metadata, read);
+}
+
+/// As [`read`], of a message whose metadata is asked for by others, too: what nobody can ask for is reported.
+pub(super) fn read_beside<'m>(
+    walk: &mut Walk,
+    metadata: Option<&'m Metadata>,
+    read: impl FnOnce(&mut Walk, &mut Words<'m>),
+) {
+    let typed = metadata.is_some_and(|metadata| !metadata.typed_filter_metadata.is_empty());
+    walk.ignored(typed, "metadata.typed_filter_metadata", TYPED);
+    hand_out(walk, metadata, read);
+}
+
+fn hand_out<'m>(
+    walk: &mut Walk,
+    metadata: Option<&'m Metadata>,
+    read: impl FnOnce(&mut Walk, &mut Words<'m>),
+) {
+    let Some(ours) = metadata.and_then(|metadata| metadata.filter_metadata.get(METADATA_KEY))
+    else {
+        return;
+    };
     walk.at(format_args!("metadata.filter_metadata[\"{METADATA_KEY}\"]"), |walk| {
         Words::new(ours).hand_to(walk, read);
     });

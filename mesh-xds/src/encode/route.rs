@@ -1,9 +1,10 @@
 //! Routes: matcher, action, header edits.
 
 use super::matcher::{route_match, substitute};
-use super::words::Words;
+use super::words::{METADATA_KEY, Words};
 use super::{filters, forward, headers};
-use envoy_types::pb::envoy::config::core::v3::{DataSource, data_source::Specifier};
+use crate::ask;
+use envoy_types::pb::envoy::config::core::v3::{DataSource, Metadata, data_source::Specifier};
 use envoy_types::pb::envoy::config::route::v3::{
     self as pb,
     redirect_action::{PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier},
@@ -33,10 +34,21 @@ pub(super) fn route(model: &Route) -> pb::Route {
         request_headers_to_remove: request_remove,
         response_headers_to_add: response_add,
         response_headers_to_remove: response_remove,
-        metadata: words.into_metadata(),
+        metadata: metadata(words, model),
         typed_per_filter_config: filters::overrides(&model.filters),
         ..pb::Route::default()
     }
+}
+
+/// What is said for conditions of filters, and our words.
+fn metadata(words: Words, model: &Route) -> Option<Metadata> {
+    let others = model.metadata.0.iter().filter(|(filter, _)| ***filter != *METADATA_KEY);
+    let others = others.map(|(filter, said)| (filter.to_string(), ask::to_struct(said)));
+    let mut found = words.into_metadata();
+    for (filter, said) in others {
+        found.get_or_insert_default().filter_metadata.insert(filter, said);
+    }
+    found
 }
 
 fn redirect(model: &Redirect, words: &mut Words) -> pb::RedirectAction {

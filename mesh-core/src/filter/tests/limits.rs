@@ -193,6 +193,8 @@ fn success_is_what_envoy_calls_so() {
     check_admission(200, grpc, end(None), false);
     check_admission(200, &format!("{grpc}\ngrpc-status: 13"), end(Some(0)), false);
     check_admission(200, &format!("{grpc}\ngrpc-status: 7"), end(None), false);
+    // Its status is in its body.
+    check_admission(200, "content-type: application/grpc-web+proto", end(None), true);
 }
 
 #[test]

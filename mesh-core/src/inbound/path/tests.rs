@@ -53,7 +53,6 @@ fn what_is_something_else_stays() {
         "/a/..b",
         "/a;x=1/b",
         "/admin;x",
-        "*",
         "",
         "/a?x=/../b//%2f",
         "/%252e%252e/a",
@@ -76,6 +75,13 @@ fn the_end_and_the_query_are_kept() {
     check("/%c3%bc", "/%C3%BC");
     check("/ü", "/%C3%BC");
     check("/{a}", "/%7Ba%7D");
+    // The path of `http://shop?x=//`, by any rules.
+    let mut none = PathNormalization::default();
+    (none.normalize, none.merge_slashes) = (false, false);
+    none.escaped_slashes = EscapedSlashes::Keep;
+    for rules in [PathNormalization::default(), none] {
+        check_under(rules, "?x=//", "/?x=//");
+    }
 }
 
 #[test]
@@ -95,6 +101,7 @@ fn what_has_no_one_reading_is_refused() {
         ("/x/..;a=b/admin", "DotParameters"),
         ("/x/%2e%2e;/admin", "DotParameters"),
         ("/.;/admin", "DotParameters"),
+        ("*", "Asterisk"),
     ] {
         check(path, refused);
     }

@@ -74,6 +74,27 @@ async fn no_spelling_of_a_path_passes_a_policy() {
     }
 }
 
+/// RFC 9110 section 4.2.3: the path of `http://shop?x` is `/`, for the service and so for policies.
+#[tokio::test]
+async fn a_path_that_is_only_a_query_is_the_root_to_policies() {
+    for (policy, expected) in [
+        ("DENY all: / *", "403 RBAC: access denied"),
+        ("DENY root: =/ *", "403 RBAC: access denied"),
+        ("ALLOW root: =/ *", "200 /?x=1 b/"),
+    ] {
+        let mesh = mesh(listener(|http| http.http_filters = vec![rbac("rbac", policy)]));
+        let (service, connection) = (echo(&mesh), connection(&mesh, Peer::Plaintext));
+        let absolute = ask(&service, &connection, "GET http://b?x=1\nhost: b").await;
+        assert!(absolute.starts_with(expected), "{policy}: {absolute}");
+        let mut parts = request("GET http://b/\nhost: b").into_parts().0.uri.into_parts();
+        parts.path_and_query = Some("?x=1".parse().unwrap());
+        let mut bare = request("GET /\nhost: b");
+        (*bare.uri_mut(), *bare.version_mut()) = (parts.try_into().unwrap(), http::Version::HTTP_2);
+        let told = told(send(&service, &connection, bare).await).await;
+        assert!(told.starts_with(expected), "{policy}: {told}");
+    }
+}
+
 /// Clients of gRPC follow nowhere, and who begins with two slashes names a host.
 #[tokio::test]
 async fn nobody_is_sent_where_he_cannot_or_should_not_go() {
@@ -147,7 +168,8 @@ async fn the_service_sees_the_one_path_and_the_one_host() {
         ("GET /a;b=%2e\nhost: a", "200 /a;b=. /a"),
         ("GET http://shop/x\nhost: other", "200 /x shop/shop"),
         ("GET http://shop/x", "200 /x shop/"),
-        ("OPTIONS *\nhost: a", "200 * /a"),
+        ("OPTIONS *\nhost: a", "404 the path is `*`, and nothing is served there: name a path"),
+        ("GET *\nhost: a", "404 the path is `*`, and nothing is served there: name a path"),
     ] {
         assert_eq!(ask(&service, &connection, text).await, expected, "{text}");
     }

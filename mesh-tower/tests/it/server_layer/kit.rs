@@ -61,7 +61,7 @@ pub(super) fn routes(actions: impl IntoIterator<Item = RouteAction>) -> Arc<Rout
     Arc::new(routes)
 }
 
-/// A filter `NAME`: `ACTION policy: PATH-PREFIX WHO; …`, where `*` is anybody.
+/// A filter `NAME`: `ACTION policy: PATH-PREFIX WHO; …`, where `*` is anybody, and `=PATH` that path alone.
 pub(super) fn rbac(name: &str, text: &str) -> HttpFilter {
     HttpFilter::new(name, HttpFilterConfig::Rbac(Arc::new(rbac_filter(text))))
 }
@@ -83,7 +83,10 @@ pub(super) fn rules(text: &str) -> Rbac {
             "*" => Principal::Any,
             id => Principal::Authenticated(Some(StringMatcher::exact(id))),
         };
-        let path = StringMatcher::new(StringPattern::Prefix(path.into()));
+        let path = StringMatcher::new(match path.strip_prefix('=') {
+            Some(path) => StringPattern::Exact(path.into()),
+            None => StringPattern::Prefix(path.into()),
+        });
         let (permissions, principals) = (vec![Permission::UrlPath(path)], vec![who]);
         let policy = Policy { permissions, principals, condition: None };
         rbac.policies.insert(name.into(), policy);

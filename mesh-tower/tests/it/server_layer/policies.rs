@@ -2,7 +2,7 @@
 
 use super::kit::{
     ask, behind, changing, connection, echo, listener, mesh, peer, rbac, rbac_filter, refused,
-    request, rules, send, told,
+    request, routes, rules, send, told,
 };
 use crate::fixture::{at, bounded, metric, simple};
 use crate::rpc::{EchoClient, Routes, text};
@@ -10,7 +10,10 @@ use http::Response;
 use mesh_core::identity::Peer;
 use mesh_core::model::filter_chain::ClientAddress;
 use mesh_core::model::rbac::{AuditCondition, AuditLogger, RbacFilter};
-use mesh_core::model::{Cidr, HttpFilter, HttpFilterConfig, Principal};
+use mesh_core::model::{
+    Cidr, HttpFilter, HttpFilterConfig, Metadata, MetadataMatcher, MetadataSource, MetadataValue,
+    Permission, Principal, RouteAction, RouteConfiguration, ValueMatcher,
+};
 use mesh_core::rbac::AuditRecord;
 use mesh_tower::MeshBody;
 use mesh_tower::server::{AuditSink, ServerLayer};
@@ -94,6 +97,32 @@ async fn who_may_gets_through_and_who_may_not_is_told_no_more_than_that() {
     );
     assert_eq!(metric(&mesh, "mesh_server_requests_active", &[]), 0);
     assert_eq!(metric(&mesh, "mesh_server_request_duration_seconds_count", &[]), 8);
+}
+
+/// Envoy: `sourced_metadata` with the source ROUTE, and `xds.route_metadata` of CEL.
+#[tokio::test]
+async fn what_a_route_says_of_itself_is_what_policies_ask() {
+    let mut rules = rules("DENY closed: / *");
+    let closed = ValueMatcher::Bool(true);
+    let mut asks = MetadataMatcher::new("acme", vec!["closed".into()], closed);
+    asks.source = MetadataSource::Route;
+    rules.policies.get_mut("closed").unwrap().permissions = vec![Permission::Metadata(asks)];
+    let mut filter = RbacFilter::default();
+    filter.rules = Some(Arc::new(rules));
+    let routes = routes([RouteAction::NonForwarding, RouteAction::NonForwarding]);
+    let mut routes = RouteConfiguration::clone(&routes);
+    let host = Arc::make_mut(&mut routes.virtual_hosts[0]);
+    let said = [("closed".into(), MetadataValue::Bool(true))].into();
+    let metadata = Metadata([("acme".into(), said)].into());
+    Arc::make_mut(&mut host.routes[0]).metadata = Arc::new(metadata);
+    let mesh = mesh(listener(|http| {
+        http.route_configuration = Arc::new(routes);
+        http.http_filters = vec![HttpFilter::new("rbac", HttpFilterConfig::Rbac(filter.into()))];
+    }));
+    let (service, connection) = (echo(&mesh), connection(&mesh, Peer::Plaintext));
+    assert_eq!(ask(&service, &connection, "GET /\nhost: a").await, "200 / /a");
+    let denied = ask(&service, &connection, "GET /1\nhost: a").await;
+    assert_eq!(denied, "403 RBAC: access denied");
 }
 
 #[tokio::test]

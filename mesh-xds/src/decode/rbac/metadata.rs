@@ -164,5 +164,6 @@ pub(super) fn filter_state(
             return None;
         }
     };
+    walk.ignored(true, "key", "no filter here writes filter state: it is never there");
     Some(FilterStateMatcher { key: Arc::from(&*message.key), value })
 }

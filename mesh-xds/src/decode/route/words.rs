@@ -6,16 +6,17 @@
 
 use super::header::header_name;
 use super::{hash, retry, rewrite};
-use crate::XdsRouteConfiguration;
 use crate::decode::common::Walk;
 use crate::decode::words::{self, Words};
+use crate::encode::METADATA_KEY;
+use crate::{XdsRouteConfiguration, ask};
 use envoy_types::pb::envoy::config::core::v3::Metadata;
 use http::StatusCode;
 use mesh_core::call::MAX_RETRIES;
 use mesh_core::model::retry_policy::ResetHeaderFormat;
 use mesh_core::model::{
-    BackOff, ClusterSpecifier, ForwardAction, PathRewrite, RetryPolicy, Route, RouteAction,
-    SplitBy, VirtualHost,
+    BackOff, ClusterSpecifier, ForwardAction, Metadata as RouteMetadata, PathRewrite, RetryPolicy,
+    Route, RouteAction, SplitBy, VirtualHost,
 };
 use mesh_core::update::{Mode, UnknownHosts};
 use std::sync::Arc;
@@ -50,9 +51,13 @@ pub(super) fn virtual_host(walk: &mut Walk, metadata: Option<&Metadata>, host: &
     });
 }
 
-/// Those of the action, whatever it is.
+/// Those of the action, whatever it is; what else is there is for conditions of filters.
 pub(super) fn route(walk: &mut Walk, metadata: Option<&Metadata>, route: &mut Route) {
-    words::read(walk, metadata, |walk, words| match &mut route.action {
+    let others = metadata.into_iter().flat_map(|metadata| &metadata.filter_metadata);
+    let others = others.filter(|(filter, _)| *filter != METADATA_KEY);
+    let others = others.map(|(filter, said)| (filter.as_str().into(), ask::metadata(said.clone())));
+    route.metadata = Arc::new(RouteMetadata(others.collect()));
+    words::read_beside(walk, metadata, |walk, words| match &mut route.action {
         RouteAction::Forward(forward) => self::forward(walk, words, forward),
         RouteAction::Redirect(redirect) => {
             let status = redirect_status(walk, words);

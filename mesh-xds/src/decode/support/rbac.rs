@@ -41,12 +41,12 @@ super::table! {
         Used destination_ip: "";
         Used destination_port: "";
         Used destination_port_range: "";
-        Used metadata: "gRFC A41: never there";
+        Used metadata: "what filters wrote";
         Used not_rule: "";
-        Used requested_server_name: "gRFC A41: always empty";
+        Used requested_server_name: "the SNI";
         Refused matcher: "";
         Used uri_template: "UriTemplateMatchConfig";
-        Used sourced_metadata: "";
+        Used sourced_metadata: "what filters wrote, or filter_metadata of the route";
     }
     "RBAC Principal" {
         Used and_ids: "";
@@ -58,10 +58,10 @@ super::table! {
         Used remote_ip: "";
         Used header: "as in a permission";
         Used url_path: "";
-        Used metadata: "";
-        Used filter_state: "not invert_match of an address";
+        Used metadata: "as in a permission";
+        Used filter_state: "never there: no filter here writes it; not invert_match of an address";
         Used not_id: "";
-        Used sourced_metadata: "";
+        Used sourced_metadata: "as in a permission";
         Used custom: "mtls_authenticated";
     }
 }

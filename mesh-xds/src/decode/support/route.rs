@@ -56,7 +56,7 @@ super::table! {
         Used direct_response: "";
         Refused filter_action: "";
         Used non_forwarding_action: "for servers; calls of clients that the route takes have no route (gRFC A36)";
-        Used metadata: "our own words under `mesh`: see the table in `encode`; the rest is reported";
+        Used metadata: "our own words under `mesh`: see the table in `encode`; filter_metadata of others, for RBAC";
         Ignored decorator: "";
         Used typed_per_filter_config: "by servers (gRFC A39); of clients' filters reported; an unknown type is refused unless optional";
         Used request_headers_to_add: "";

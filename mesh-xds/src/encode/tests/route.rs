@@ -10,9 +10,10 @@ use mesh_core::model::retry_policy::{ResetHeader, ResetHeaderFormat};
 use mesh_core::model::route::MaxStreamDuration;
 use mesh_core::model::{
     AppendAction, BackOff, ClusterSpecifier, DirectResponse, ForwardAction, Fraction, HashPolicy,
-    HashSource, HeaderMatcher, HeaderMutation, HedgePolicy, HostRewrite, PathMatcher, PathRewrite,
-    QueryParameterMatcher, RateLimitedBackOff, Redirect, RegexPattern, RetryOn, RetryPolicy, Route,
-    RouteAction, RouteMatch, RoutingPriority, Split, SplitBy, SplitCluster, StringMatcher,
+    HashSource, HeaderMatcher, HeaderMutation, HedgePolicy, HostRewrite, Metadata, MetadataValue,
+    PathMatcher, PathRewrite, QueryParameterMatcher, RateLimitedBackOff, Redirect, RegexPattern,
+    RetryOn, RetryPolicy, Route, RouteAction, RouteMatch, RoutingPriority, Split, SplitBy,
+    SplitCluster, StringMatcher,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -414,4 +415,24 @@ fn header_edits() {
     assert_eq!(encoded.request_headers_to_remove, ["x-user"]);
     let added: Vec<_> = encoded.response_headers_to_add.iter().map(line).collect();
     assert_eq!(added, ["x-user=\"a\"[] OverwriteIfExists false"]);
+}
+
+/// What conditions of filters ask stands beside our own words, and nothing of it is taken for one of them.
+#[test]
+fn metadata_of_a_route_stands_beside_our_words() {
+    let mut forward = ForwardAction::to("c");
+    forward.transparent_retry = !forward.transparent_retry;
+    let mut model = Route::forward(forward);
+    let said = |value| [("k".into(), value)].into();
+    let all = [
+        ("acme".into(), said(MetadataValue::Bool(true))),
+        ("mesh".into(), said(MetadataValue::Text("x".into()))),
+    ];
+    model.metadata = Arc::new(Metadata(all.into()));
+    let encoded = route(&model).metadata.expect("metadata");
+    let keys = |filter: &str| encoded.filter_metadata[filter].fields.keys().collect::<Vec<_>>();
+    assert_eq!(keys("acme"), ["k"]);
+    assert_eq!(keys("mesh"), ["transparent_retry"]);
+    model.action = RouteAction::NonForwarding;
+    assert_eq!(route(&model).metadata.expect("metadata").filter_metadata.len(), 1);
 }

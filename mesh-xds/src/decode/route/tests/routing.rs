@@ -2,6 +2,8 @@
 //! wrong: a condition that is dropped takes requests that it was there to keep out.
 
 use super::*;
+use envoy_types::pb::envoy::config::core::v3::Metadata;
+use envoy_types::pb::google::protobuf::{Struct, Value, value::Kind};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use mesh_core::random::SplitMix64;
 use mesh_core::router::Decision;
@@ -105,6 +107,18 @@ fn paths_lead_to_their_routes() {
     );
 }
 
+/// Metadata of a route as istiod writes it, a word of ours beside.
+fn of_istio() -> Metadata {
+    let text = |text: &str| Value { kind: Some(Kind::StringValue(text.to_owned())) };
+    let said = |key: &str, value: &str| Struct { fields: [(key.to_owned(), text(value))].into() };
+    let istio = said("config", "/apis/networking.istio.io/v1/namespaces/ns/virtual-service/echo");
+    let ours = said("unheard_of", "x");
+    Metadata {
+        filter_metadata: [("istio".to_owned(), istio), ("mesh".to_owned(), ours)].into(),
+        ..Metadata::default()
+    }
+}
+
 /// What istiod sends to a proxyless client: routes come from the same builder as for Envoy.
 #[test]
 fn routes_as_istiod_sends_them() {
@@ -120,7 +134,7 @@ fn routes_as_istiod_sends_them() {
             host(m).include_request_attempt_count = true;
             route(m).name = "default".into();
             route(m).decorator = Some(Default::default());
-            route(m).metadata = Some(Default::default());
+            route(m).metadata = Some(of_istio());
             let cluster = "outbound|7070||echo.ns.svc.cluster.local".to_owned();
             action(m).cluster_specifier =
                 Some(pb::route_action::ClusterSpecifier::Cluster(cluster));
@@ -149,11 +163,12 @@ fn routes_as_istiod_sends_them() {
             "~ ignore_port_in_host_matching: port",
             "~ max_direct_response_body_size_bytes: 4096",
             "~ R.decorator: spans",
-            "~ R.metadata: of metadata only the words of `mesh`",
+            "~ R.metadata.filter_metadata[\"mesh\"].unheard_of: it is no word",
         ],
     );
     let routes = accepted(&decoded);
     let mut found = (*routes.model.virtual_hosts[0].routes[0]).clone();
+    assert_eq!(found.metadata.0.keys().map(|key| &**key).collect::<Vec<_>>(), ["istio"]);
     let forward = forward(&mut found);
     let cluster: Arc<str> = "outbound|7070||echo.ns.svc.cluster.local".into();
     assert!(routes.clusters[0].contains(&cluster));
