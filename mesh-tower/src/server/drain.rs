@@ -199,9 +199,13 @@ impl Drains {
         self.changed(None, today);
     }
 
-    /// Ends all connections, those to come too.
-    pub(super) fn all(&self, plan: Plan) {
-        self.all.send_replace(Some(plan));
+    /// Ends all connections, those to come too. Of several deadlines the earliest counts.
+    pub(super) fn all(&self, mut plan: Plan) {
+        self.all.send_modify(|all| {
+            let before = all.as_ref().and_then(|before| before.deadline);
+            plan.deadline = plan.deadline.into_iter().chain(before).min();
+            *all = Some(plan);
+        });
         for group in &self.state.lock().groups {
             group.plan.send_replace(Some(plan));
         }
@@ -224,6 +228,22 @@ impl Drains {
         }
     }
 
+    /// Waits for the deadline of the server's end, which a later drain may bring forward.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(super) async fn over(&self) {
+        let mut all = self.all.subscribe();
+        loop {
+            let deadline = all.borrow_and_update().and_then(|plan| plan.deadline);
+            tokio::select! {
+                () = until(deadline) => return,
+                // The sender is here.
+                _changed = all.changed() => {}
+            }
+        }
+    }
+
     /// Waits until the whole server ends, and who has said nothing yet is waited for no longer.
     ///
     /// # Cancel safety
@@ -241,6 +261,14 @@ impl Drains {
         let mut open = self.open.subscribe();
         // The sender is here.
         drop(open.wait_for(|open| *open == 0).await);
+    }
+}
+
+/// Waits for a deadline, if there is one.
+pub(super) async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::accept::Acceptor;
 use super::connection::Connection;
-use super::drain::{CHANGED, Place, Plan};
+use super::drain::{CHANGED, Place, Plan, until};
 use super::head_timer::HEAD;
 use super::http::Seen;
 use super::open::{OpenConnection, Outlived};
@@ -30,7 +30,7 @@ pub(super) enum End {
 pub(super) async fn drive<F: Future<Output = Result<End, BoxError>>>(
     mut served: Pin<&mut F>,
     shut_down: impl FnOnce(Pin<&mut F>),
-    (drained, ending): (Pin<&mut impl Future<Output = Plan>>, impl Future<Output = Plan>),
+    (drained, over): (Pin<&mut impl Future<Output = Plan>>, impl Future<Output = ()>),
     (seen, is_busy): (&Seen, impl Fn() -> bool),
 ) -> Result<End, ServeError> {
     let plan = tokio::select! {
@@ -58,7 +58,7 @@ pub(super) async fn drive<F: Future<Output = Result<End, BoxError>>>(
         biased;
         done = served => done.map_err(ServeError::Http),
         () = late(plan, is_busy) => Err(ServeError::Deadline),
-        () = async { until(ending.await.deadline).await } => Err(ServeError::Deadline),
+        () = over => Err(ServeError::Deadline),
     }
 }
 
@@ -144,25 +144,18 @@ const SHORTEST_LOOK: Duration = Duration::from_millis(100);
 pub(super) async fn until_drained(
     running: Pin<&mut impl Future<Output = ()>>,
     drained: impl Future<Output = Plan>,
-    ending: impl Future<Output = Plan>,
+    over: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let deadline = async {
         let plan = drained.await;
         tokio::select! {
             () = until(plan.deadline) => {}
-            () = async { until(ending.await.deadline).await } => {}
+            () = over => {}
         }
     };
     tokio::select! {
         biased;
         () = running => Ok(()),
         () = deadline => Err(ServeError::Deadline),
-    }
-}
-
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
     }
 }

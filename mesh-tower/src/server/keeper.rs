@@ -16,6 +16,7 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// Whether a server serves (gRFC A36).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,9 @@ pub enum ServingMode {
     NotServing(Arc<str>),
 }
 
+/// The longest announcement of an end.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
 type Callback = Box<dyn Fn(&ServingMode) + Send + Sync>;
 
 /// What a server knows of itself.
@@ -36,6 +40,8 @@ pub(super) struct Keeper {
     callbacks: Mutex<Vec<Callback>>,
     /// The server is gone, or ends.
     wake: Arc<Notify>,
+    /// Who looks at the configuration: one after the other, so that the last that is told is what is in force.
+    looking: Mutex<()>,
 }
 
 struct State {
@@ -43,7 +49,8 @@ struct State {
     /// Where it listens.
     bound: Vec<Address>,
     announce: Duration,
-    is_ending: bool,
+    /// It ends, and goes on to accept until then.
+    ends: Option<Instant>,
     told: Vec<Opening>,
     /// The last fault of ours, so that each connection does not tell it again.
     fault: String,
@@ -55,12 +62,12 @@ impl Default for Keeper {
             mode: ServingMode::NotServing("there is no configuration yet".into()),
             bound: Vec::new(),
             announce: Duration::ZERO,
-            is_ending: false,
+            ends: None,
             told: Vec::new(),
             fault: String::new(),
         };
         let (state, wake) = (Mutex::new(state), Arc::new(Notify::new()));
-        Self { state, callbacks: Mutex::default(), wake }
+        Self { state, callbacks: Mutex::default(), wake, looking: Mutex::default() }
     }
 }
 
@@ -94,13 +101,13 @@ impl Keeper {
         self.state.lock().bound.clone()
     }
 
-    /// The server ends: how long it goes on to accept.
-    pub(super) fn ends(&self) -> Duration {
+    /// The server ends within `deadline`: how long it goes on to accept from now on.
+    pub(super) fn ends(&self, deadline: Duration) -> Duration {
         let announce = {
-            let mut state = self.state.lock();
-            let announce = if state.is_ending { Duration::ZERO } else { state.announce };
-            state.is_ending = true;
-            announce
+            let (mut state, now) = (self.state.lock(), Instant::now());
+            let announce = state.announce.min(deadline).min(LONGEST);
+            let ends = *state.ends.get_or_insert(now + announce);
+            ends.saturating_duration_since(now).min(deadline)
         };
         self.turn(&ServingMode::NotServing("it ends".into()));
         announce
@@ -111,7 +118,7 @@ impl Keeper {
         {
             let mut state = self.state.lock();
             // What was judged before the end is told no more after it.
-            let is_late = state.is_ending && *mode == ServingMode::Serving;
+            let is_late = state.ends.is_some() && *mode == ServingMode::Serving;
             if is_late || state.mode == *mode {
                 return;
             }
@@ -127,7 +134,7 @@ impl Keeper {
         absent: impl FnOnce() -> Option<Arc<str>>,
     ) -> ServingMode {
         let state = self.state.lock();
-        if state.is_ending {
+        if state.ends.is_some() {
             return state.mode.clone();
         }
         let Some(listener) = listener else {
@@ -184,6 +191,7 @@ impl Keeper {
 impl Inner {
     /// Looks at the configuration in force. How long until the next chain ends by itself.
     pub(super) fn look(&self) -> Option<Duration> {
+        let _looking = self.keeper.looking.lock();
         let (listener, today) = (self.acceptor.listener(), clock::wall());
         let listener = listener.as_deref();
         self.keeper.turn(&self.keeper.judge(listener, || self.acceptor.absent()));
@@ -248,16 +256,21 @@ impl fmt::Debug for Keeper {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_server_that_ends_serves_no_more() {
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_ends_serves_no_more() {
         let keeper = Keeper::default();
         keeper.turn(&ServingMode::Serving);
         assert_eq!(keeper.mode(), ServingMode::Serving);
-        keeper.ends();
+        keeper.announce(Duration::from_secs(10));
+        assert_eq!(keeper.ends(Duration::from_secs(30)), Duration::from_secs(10));
         let told = keeper.mode();
         assert!(matches!(told, ServingMode::NotServing(_)), "{told:?}");
         // Judged before.
         keeper.turn(&ServingMode::Serving);
         assert_eq!(keeper.mode(), told);
+        // Who drains it as well cuts nothing off, but by his deadline.
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(keeper.ends(Duration::from_secs(30)), Duration::from_secs(8));
+        assert_eq!(keeper.ends(Duration::from_secs(5)), Duration::from_secs(5));
     }
 }

@@ -338,7 +338,7 @@ impl MeshServer {
         if let Some(bytes) = bytes {
             let mut carried = Box::pin(bytes.carry(io, &connection));
             let plan = plan(acceptor, &mut place, (&mut open, &connection));
-            return until_drained(carried.as_mut(), plan, self.0.drains.ending()).await;
+            return until_drained(carried.as_mut(), plan, self.0.drains.over()).await;
         }
         if forwards.is_some() {
             connection.pass_on();
@@ -358,7 +358,7 @@ impl MeshServer {
             seen: &seen,
             heads: HeadTimer::new(),
             found: found.clone(),
-            ending: || self.0.drains.ending(),
+            over: || self.0.drains.over(),
         };
         let planned = plan(acceptor, &mut place, (&mut open, &connection));
         let served = serving.serve(io, service, planned).await;
@@ -369,7 +369,7 @@ impl MeshServer {
         served.map_err(|error| broken::found(error, &found))?;
         let ended = pin!(tunnels.ended());
         let planned = plan(acceptor, &mut place, (&mut open, &connection));
-        let ended = until_drained(ended, planned, self.0.drains.ending()).await;
+        let ended = until_drained(ended, planned, self.0.drains.over()).await;
         // Nobody is left, or they are told.
         tunnels.close();
         ended
@@ -401,14 +401,15 @@ impl MeshServer {
 
     /// Ends the server without losing a call: says that it does not serve ([`mode`](Self::mode), callbacks),
     /// stops to accept, tells clients (GOAWAY, `connection: close`), and waits for the calls in flight, all
-    /// of it until `deadline`, when what is left is closed. A second drain waits for the first.
+    /// of it until `deadline`, when what is left is closed. A second drain waits for the announcement of the first, and the
+    /// earliest deadline counts.
     ///
     /// [`Mesh::shutdown`] does it for all servers of the mesh, before it ends the calls that they make.
     ///
     /// # Cancel safety
     /// Once polled, it goes on, but for the deadline of the announcement.
     pub async fn drain(&self, deadline: Duration) {
-        let announce = self.0.keeper.ends().min(deadline);
+        let announce = self.0.keeper.ends(deadline);
         if !announce.is_zero() {
             tokio::time::sleep(announce).await;
         }

@@ -55,7 +55,7 @@ pub(super) struct Serving<'c, E> {
     pub(super) heads: HeadTimer,
     pub(super) found: Found,
     /// Tells when the whole server ends.
-    pub(super) ending: E,
+    pub(super) over: E,
 }
 
 /// What is asked of a service that answers with bodies of `B`, in one word.
@@ -120,7 +120,7 @@ struct Silent<I, S> {
 impl<E, F> Serving<'_, E>
 where
     E: Fn() -> F,
-    F: Future<Output = Plan>,
+    F: Future<Output = ()>,
 {
     /// Serves it to its end, or to that of its drain.
     pub(super) async fn serve<I, S, B>(
@@ -241,7 +241,7 @@ where
                     Pin::new(served).graceful_shutdown();
                 }
             };
-        let plans = (drained, (self.ending)());
+        let plans = (drained, (self.over)());
         let driven = drive(served.as_mut(), shut_down, plans, (self.seen, || false)).await;
         // A body that its connection delimits has no other way to say that it is not whole (RFC 9112 section 8).
         if self.seen.is_http10()
@@ -288,7 +288,7 @@ where
         let planned = plan_or_idle((self.acceptor, &connection), drained, idle);
         let planned = pin!(WhenWoken::new(planned));
         let is_busy = || counts.live() > 0;
-        let plans = (planned, (self.ending)());
+        let plans = (planned, (self.over)());
         drive(served, shut_down, plans, (self.seen, is_busy)).await.map(drop)
     }
 }

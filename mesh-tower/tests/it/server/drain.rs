@@ -149,6 +149,37 @@ async fn at_the_deadline_what_hangs_is_closed() {
     bounded(serves).await.unwrap().unwrap();
 }
 
+/// Of two drains the earlier deadline counts, also for connections that were told of the other.
+#[tokio::test]
+async fn who_has_less_patience_is_heard() {
+    let (_mesh, server) = plain();
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let hangs = tower::service_fn(|_: Request<RequestBody<Incoming>>| {
+        std::future::pending::<Result<Response<Full<Bytes>>, Infallible>>()
+    });
+    let serving = server.clone();
+    let serves = tokio::spawn(async move { serving.serve(socket, hangs).await });
+    let mut clients = tokio::task::JoinSet::new();
+    for is_http2 in [false, true] {
+        let io = TcpStream::connect(address).await.unwrap();
+        clients.spawn(get(io, is_http2));
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let patient = tokio::spawn({
+        let server = server.clone();
+        async move { server.drain(Duration::from_secs(600)).await }
+    });
+    // Silent connections of HTTP/1.1 are told after a second.
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    bounded(server.drain(Duration::from_millis(200))).await;
+    while let Some(ended) = bounded(clients.join_next()).await {
+        assert!(ended.unwrap().is_err());
+    }
+    bounded(patient).await.unwrap();
+    bounded(serves).await.unwrap().unwrap();
+}
+
 #[tokio::test]
 async fn the_end_of_a_server_is_that_of_connections_that_were_drained_before() {
     let world = World::new(Ca::new("ours"), vec![mutual(|_| {})]).await;
