@@ -2,23 +2,26 @@
 
 use super::{ClusterUpdate, ConfigUpdate};
 use crate::model::{
-    ClusterSpecifier, Discovery, DownstreamTls, Listener, RouteAction, RouteConfiguration,
+    ClusterSpecifier, Discovery, DownstreamTls, Forward, Listener, RouteAction, RouteConfiguration,
     VirtualHost,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 impl ConfigUpdate {
-    /// The virtual hosts and listeners whose names `may_read` takes, with the clusters and secrets that
-    /// they lead to, those that filters of a listener ask somebody in among them, and nothing else. A route that takes its cluster from a header leads to every
-    /// cluster.
+    /// The virtual hosts and listeners whose names `may_read` takes, with the virtual hosts by which these listeners
+    /// forward, the clusters and secrets that all of them lead to, those that filters of a listener ask somebody in
+    /// among them, and nothing else. A route that takes its cluster from a header leads to every cluster.
     #[must_use]
     pub fn restricted(&self, may_read: impl Fn(&str) -> bool) -> Self {
-        let hosts = self.route_configuration.virtual_hosts.iter();
-        let hosts: Vec<_> = hosts.filter(|host| may_read(&host.name)).cloned().collect();
         let listeners = self.listeners.iter().filter(|(name, _)| may_read(name));
         let listeners: BTreeMap<_, _> =
             listeners.map(|(name, listener)| (Arc::clone(name), Arc::clone(listener))).collect();
+        let forwards = listeners.values().filter_map(|listener| listener.forward.as_ref());
+        let authorities: BTreeSet<_> = forwards.filter_map(Forward::authority).collect();
+        let hosts = self.route_configuration.virtual_hosts.iter();
+        let hosts = hosts.filter(|host| may_read(&host.name) || authorities.contains(&host.name));
+        let hosts: Vec<_> = hosts.cloned().collect();
         let asked = listeners.values().flat_map(|listener| listener.clusters()).collect();
         let clusters = self.reachable(&hosts, asked);
         let of_clusters = clusters.values().flat_map(|update| update.cluster.secrets());

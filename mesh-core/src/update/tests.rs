@@ -3,8 +3,8 @@ use crate::model::http_filter::{AuthzService, ExtAuthz, GrpcService};
 use crate::model::secret::{SecretContent, SecretRoots, SecretValidation};
 use crate::model::tls::{TlsIdentity, UpstreamTls};
 use crate::model::{
-    ClusterSpecifier, DownstreamTls, FilterChain, ForwardAction, HttpConnectionManager, HttpFilter,
-    HttpFilterConfig, Route, RouteAction, RouteMatch, TlsPolicy,
+    ClusterSpecifier, DownstreamTls, FilterChain, Forward, ForwardAction, ForwardTo,
+    HttpConnectionManager, HttpFilter, HttpFilterConfig, Route, RouteAction, RouteMatch, TlsPolicy,
 };
 use http::HeaderName;
 use std::net::SocketAddr;
@@ -51,7 +51,11 @@ fn whole() -> ConfigUpdate {
     let mut listener = Listener::new("web");
     listener.filter_chains = vec![Arc::new(chain)];
     update.listeners.insert("web".into(), Arc::new(listener));
-    update
+    // A port of a proxy, before the application at `inbound|door`.
+    let mut door = Listener::new("door");
+    door.forward = Some(Forward::new(ForwardTo::Application("inbound|door".into())));
+    update.listeners.insert("door".into(), Arc::new(door));
+    update.virtual_host(host("inbound|door", "here")).cluster(cluster("here", None), at)
 }
 
 /// Virtual hosts, clusters, listeners and secrets that are left.
@@ -75,6 +79,7 @@ fn a_reader_has_what_its_names_lead_to() {
     check(&update, &["ratings"], "ratings | rated |  | b");
     check(&update, &["web"], " | asked | web | c d");
     check(&update, &["web", "ratings"], "ratings | asked rated | web | b c d");
+    check(&update, &["door"], "inbound|door | here | door | ");
     check(&update, &[], " |  |  | ");
     // The name of a cluster is none of a reader's.
     check(&update, &["rated"], " |  |  | ");
@@ -86,7 +91,7 @@ fn a_route_by_header_leads_to_every_cluster() {
     let action = ForwardAction { cluster: specifier, ..ForwardAction::to("") };
     let route = Route::new("r", RouteMatch::any(), RouteAction::Forward(action));
     let update = whole().virtual_host(VirtualHost::of("any").unwrap().route(route));
-    check(&update, &["any"], "any | asked both far near rated unused |  | a b d");
+    check(&update, &["any"], "any | asked both far here near rated unused |  | a b d");
 }
 
 /// What a program has itself is there, whatever its source says, and nobody is asked for it.

@@ -156,7 +156,7 @@ impl Clients {
         registry.last_id += 1;
         let id = registry.last_id;
         let (node_id, kinds, since) = (String::new(), BTreeMap::new(), SystemTime::now());
-        let Peer { address: peer, identity } = from.clone();
+        let Peer { address: peer, identity, .. } = from.clone();
         let client = Client { id, node_id, variant, peer, identity, since, kinds };
         registry.connected.insert(id, client);
         drop(registry);

@@ -1,11 +1,14 @@
 //! [`Connection`]: a byte stream from a client, and who is at its other end.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::transport::server::Connected;
 
 /// A connection of a client that was accepted: TCP, a Unix socket, TLS over one of them.
@@ -22,13 +25,15 @@ pub struct Connection<S> {
 pub(super) struct Peer {
     pub(super) address: Option<SocketAddr>,
     pub(super) identity: Option<Arc<str>>,
+    /// When this is to be proven again.
+    pub(super) until: Option<Instant>,
 }
 
 impl<S> Connection<S> {
     /// A connection of somebody.
     #[must_use]
     pub const fn new(stream: S) -> Self {
-        Self { stream, peer: Peer { address: None, identity: None } }
+        Self { stream, peer: Peer { address: None, identity: None, until: None } }
     }
 
     /// From this address.
@@ -44,16 +49,38 @@ impl<S> Connection<S> {
         self.peer.identity = Some(identity.into());
         self
     }
+
+    /// Who it is holds until then: its streams end with `UNAVAILABLE`, and soon after the connection. Default: for
+    /// as long as it is open.
+    #[must_use]
+    pub const fn until(mut self, end: Instant) -> Self {
+        self.peer.until = Some(end);
+        self
+    }
 }
 
+/// How long clients have that were told to connect anew.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// A connection as tonic takes it.
-pub(super) struct Accepted<S>(pub(super) Connection<S>);
+pub(super) struct Accepted<S> {
+    connection: Connection<S>,
+    /// When nothing is read from it any more: a client that stays on it would never prove anything again.
+    end: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Accepted<S> {
+    pub(super) fn new(connection: Connection<S>) -> Self {
+        let end = connection.peer.until.map(|until| Box::pin(sleep_until(until + LAST_WORDS)));
+        Self { connection, end }
+    }
+}
 
 impl<S> Connected for Accepted<S> {
     type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Peer {
-        self.0.peer.clone()
+        self.connection.peer.clone()
     }
 }
 
@@ -63,7 +90,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Accepted<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0.stream).poll_read(cx, buffer)
+        if let Some(end) = &mut self.end
+            && end.as_mut().poll(cx).is_ready()
+        {
+            let why = "who is at the other end is to be proven again";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, why)));
+        }
+        Pin::new(&mut self.connection.stream).poll_read(cx, buffer)
     }
 }
 
@@ -73,15 +106,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Accepted<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0.stream).poll_write(cx, bytes)
+        Pin::new(&mut self.connection.stream).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0.stream).poll_flush(cx)
+        Pin::new(&mut self.connection.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0.stream).poll_shutdown(cx)
+        Pin::new(&mut self.connection.stream).poll_shutdown(cx)
     }
 
     fn poll_write_vectored(
@@ -89,10 +122,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Accepted<S> {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0.stream).poll_write_vectored(cx, bytes)
+        Pin::new(&mut self.connection.stream).poll_write_vectored(cx, bytes)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.stream.is_write_vectored()
+        self.connection.stream.is_write_vectored()
     }
 }

@@ -1,6 +1,6 @@
 //! A part of a snapshot: what one reader of resources that are served as they are written may have.
 
-use super::references;
+use super::references::{self, Beside};
 use super::snapshot::Snapshot;
 use crate::ResourceType;
 use crate::encode::Encoded;
@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 impl Snapshot {
-    /// The listeners whose names `may_read` takes, with everything that they lead to, and nothing else.
+    /// The listeners whose names `may_read` takes, with everything that they lead to, and nothing else. A route that
+    /// takes its cluster from a header leads to every cluster.
     ///
     /// Every message of it is read once more, so this is for files: what changes a thousand times a second
     /// is narrowed before it is encoded ([`ConfigUpdate::restricted`](mesh_core::ConfigUpdate::restricted)).
@@ -25,6 +26,10 @@ impl Snapshot {
                 continue;
             }
             next.extend(references::of(kind, &served.body));
+            let Beside { mirrors, any_cluster } = references::beside(kind, &served.body);
+            let any = self.resources(ResourceType::Cluster).filter(|_| any_cluster);
+            let beside = mirrors.into_iter().chain(any.map(|served| served.name.to_string()));
+            next.extend(beside.map(|name| (ResourceType::Cluster, name)));
             taken.push(Encoded {
                 kind,
                 name: Arc::clone(&served.name),

@@ -73,6 +73,63 @@ pub(super) fn of(kind: ResourceType, body: &[u8]) -> Names {
     names
 }
 
+/// What a client may use beside what [`of`] names, and need not have.
+#[derive(Debug, Default)]
+pub(super) struct Beside {
+    /// Clusters that requests are mirrored to, which Envoy wants where it validates, and others ignore.
+    pub(super) mirrors: BTreeSet<String>,
+    /// Some route takes its cluster from a header: any may be meant.
+    pub(super) any_cluster: bool,
+}
+
+/// What the routes in this message lead to beside what it names.
+pub(super) fn beside(kind: ResourceType, body: &[u8]) -> Beside {
+    let mut found = Beside::default();
+    match kind {
+        ResourceType::Listener => {
+            let chains = Listener::decode(body).into_iter();
+            let chains = chains.flat_map(|message| {
+                message.filter_chains.into_iter().chain(message.default_filter_chain)
+            });
+            for one in chains.flat_map(|chain| chain.filters) {
+                if let Some(ConfigType::TypedConfig(config)) = one.config_type
+                    && let Some(manager) = unpack::<HttpConnectionManager>(&config)
+                    && let Some(RouteSpecifier::RouteConfig(message)) = manager.route_specifier
+                {
+                    found.add(&message);
+                }
+            }
+        }
+        ResourceType::RouteConfiguration => {
+            RouteConfiguration::decode(body).iter().for_each(|message| found.add(message));
+        }
+        ResourceType::Cluster | ResourceType::Endpoints | ResourceType::Secret => {}
+    }
+    found
+}
+
+impl Beside {
+    fn add(&mut self, message: &RouteConfiguration) {
+        let hosts = || message.virtual_hosts.iter();
+        let actions =
+            hosts().flat_map(|host| &host.routes).filter_map(|route| match &route.action {
+                Some(Action::Route(action)) => Some(action),
+                _ => None,
+            });
+        let mut mirrors: Vec<_> = message.request_mirror_policies.iter().collect();
+        mirrors.extend(hosts().flat_map(|host| &host.request_mirror_policies));
+        for action in actions {
+            self.any_cluster |=
+                matches!(action.cluster_specifier, Some(ClusterSpecifier::ClusterHeader(_)));
+            mirrors.extend(&action.request_mirror_policies);
+        }
+        for mirror in mirrors {
+            self.any_cluster |= !mirror.cluster_header.is_empty();
+            self.mirrors.extend(Some(mirror.cluster.clone()).filter(|name| !name.is_empty()));
+        }
+    }
+}
+
 fn listener(body: &[u8], names: &mut Names) {
     let Ok(message) = Listener::decode(body) else { return };
     if let Some(api) = message.api_listener.and_then(|api| api.api_listener) {
@@ -125,6 +182,7 @@ fn asked(clusters: &[Arc<str>], names: &mut Names) {
 }
 
 fn routes(message: &RouteConfiguration, names: &mut Names) {
+    asked(&clusters_of_overrides(&message.typed_per_filter_config), names);
     for host in &message.virtual_hosts {
         let levels = host.routes.iter().map(|route| &route.typed_per_filter_config);
         for said in levels.chain([&host.typed_per_filter_config]) {
@@ -141,6 +199,9 @@ fn routes(message: &RouteConfiguration, names: &mut Names) {
             Some(ClusterSpecifier::WeightedClusters(split)) => {
                 let clusters = split.clusters.iter().filter(|one| !one.name.is_empty());
                 names.extend(clusters.map(|one| (ResourceType::Cluster, one.name.clone())));
+                for one in &split.clusters {
+                    asked(&clusters_of_overrides(&one.typed_per_filter_config), names);
+                }
             }
             // By a header or by a plugin: known only with the request.
             _ => {}

@@ -246,7 +246,7 @@ impl AdsServer {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
         E: Into<Box<dyn Error + Send + Sync>>,
     {
-        let incoming = incoming.map(|accepted| accepted.map(Accepted));
+        let incoming = incoming.map(|accepted| accepted.map(Accepted::new));
         let closing = watch::Sender::new(false);
         let closed = closing.subscribe();
         let streams = Streams { server: self.clone(), closing: closing.subscribe() };

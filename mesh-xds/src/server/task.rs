@@ -9,7 +9,7 @@ use super::connection::Peer;
 use super::wire::Wire;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tonic::{Status, Streaming};
 
 /// The task of one stream.
@@ -32,6 +32,9 @@ impl<W: Wire> Stream<W> {
             () = closes(self.closing.clone()) => {
                 Status::unavailable("the control plane ends: try another, or again")
             }
+            () = over(self.peer.until) => Status::unavailable(
+                "the client's certificate is over, or was shown long ago: connect anew and show one"
+            ),
             end = self.answer(requests, snapshots) => end,
         };
         let (id, node) = (self.client.id(), self.node());
@@ -122,6 +125,13 @@ impl<W: Wire> Stream<W> {
 
     fn node(&self) -> &str {
         self.machine.node_id().map_or("", |node| node)
+    }
+}
+
+async fn over(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until).await,
+        None => std::future::pending().await,
     }
 }
 

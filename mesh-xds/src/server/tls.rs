@@ -8,6 +8,9 @@
 //! one, is shown with the clients. Without, anybody may connect. The files are looked at again at a handshake, at
 //! most once a second: what was rotated serves the next connection.
 //!
+//! A client that showed a certificate is to show one again at its end, and after [`MAX_AGE`] at most: then its
+//! streams end, so that what was renewed or taken out of the roots counts.
+//!
 //! Bounds: [`MAX_HANDSHAKES`] at a time, [`PATIENCE`] for each; the next connection waits.
 //!
 //! What it does not do: decide who may have what. Whoever has a certificate of the roots reads the whole
@@ -22,18 +25,23 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ServerConfig, ServerConnection};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer as _;
 
 /// The most handshakes at a time.
 const MAX_HANDSHAKES: usize = 256;
 /// How long a handshake may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest that a client's certificate counts without being shown again, a tenth more or less by chance (istiod
+/// bounds connections to 30 minutes, too).
+const MAX_AGE: Duration = Duration::from_secs(30 * 60);
 /// The files are not looked at more often.
 const PAUSE: Duration = Duration::from_secs(1);
 /// After a connection could not be accepted.
@@ -120,8 +128,15 @@ impl ServerTls {
         stream.set_nodelay(true).map_err(|error| error.to_string())?;
         let acceptor = TlsAcceptor::from(self.config().await?);
         let stream = acceptor.accept(stream).await.map_err(|error| error.to_string())?;
-        let identity = identity(stream.get_ref().1);
-        let connection = Connection::new(stream).with_address(address);
+        let (_, session) = stream.get_ref();
+        let identity = identity(session);
+        let shown = session.peer_certificates().and_then(<[_]>::first);
+        let until =
+            shown.map(|shown| tokio::time::Instant::now() + holds(shown, SystemTime::now()));
+        let mut connection = Connection::new(stream).with_address(address);
+        if let Some(until) = until {
+            connection = connection.until(until);
+        }
         Ok(match identity {
             Some(identity) => connection.with_identity(identity),
             None => connection,
@@ -139,6 +154,16 @@ fn spiffe_id(certificate: &CertificateDer<'_>) -> Option<Arc<str>> {
     let mut names = certificate.valid_uri_names();
     let name = names.next().filter(|name| name.starts_with("spiffe://"))?;
     names.next().is_none().then(|| name.into())
+}
+
+/// How long a client's certificate counts.
+fn holds(certificate: &CertificateDer<'_>, now: SystemTime) -> Duration {
+    let age = MAX_AGE.mul_f64(0.9 + 0.2 * fastrand::f64());
+    let Ok((_, read)) = X509Certificate::from_der(certificate) else { return age };
+    let end = u64::try_from(read.validity().not_after.timestamp()).unwrap_or_default();
+    // Its last second counts (RFC 5280 section 4.1.2.5).
+    let end = UNIX_EPOCH.checked_add(Duration::from_secs(end.saturating_add(1)));
+    end.map_or(age, |end| end.duration_since(now).unwrap_or_default().min(age))
 }
 
 fn build(files: &CertificateFiles, held: Material) -> Result<ServerConfig, CertificateError> {
@@ -167,6 +192,23 @@ fn build(files: &CertificateFiles, held: Material) -> Result<ServerConfig, Certi
 mod tests {
     use super::*;
     use rcgen::{CertificateParams, KeyPair, SanType};
+
+    #[test]
+    fn a_certificate_counts_to_its_end_and_not_for_long() {
+        let now = SystemTime::now();
+        let key = KeyPair::generate().unwrap();
+        let held = |ends_in: i64| {
+            let mut params = CertificateParams::default();
+            let by = Duration::from_secs(ends_in.unsigned_abs());
+            params.not_after = if ends_in < 0 { now - by } else { now + by }.into();
+            params.not_before = (now - Duration::from_secs(7200)).into();
+            holds(params.self_signed(&key).unwrap().der(), now).as_secs()
+        };
+        assert!((59..=61).contains(&held(60)), "{}", held(60));
+        assert_eq!(held(-60), 0);
+        let long = held(86_400);
+        assert!((27 * 60..=33 * 60).contains(&long), "{long}");
+    }
 
     #[test]
     fn the_only_uri_is_the_identity() {

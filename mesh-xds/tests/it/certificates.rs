@@ -44,6 +44,11 @@ impl Authority {
         self.issue_at(names, SystemTime::now() - HOUR * 2)
     }
 
+    /// One that ends in so many seconds.
+    pub(crate) fn issue_brief(&self, names: &[&str], seconds: u64) -> Issued {
+        self.issue_at(names, SystemTime::now() - HOUR + Duration::from_secs(seconds))
+    }
+
     fn issue_at(&self, names: &[&str], now: SystemTime) -> Issued {
         let name = |name: &&str| match name.parse() {
             Ok(address) => SanType::IpAddress(address),

@@ -195,6 +195,28 @@ async fn a_client_proves_who_it_is() {
     }
 }
 
+/// Who may read is asked again when the certificate is over.
+#[tokio::test]
+async fn a_stream_ends_with_its_clients_certificate() {
+    let ca = Authority::new("ours");
+    let directory = directory(&ca, &ca.issue(&["localhost"]));
+    ca.issue_brief(&[US], 3).write(directory.path(), "client");
+    let plane = Plane::start(directory.path(), "127.0.0.1:0", true).await;
+    let creds = creds(directory.path(), &[CA, CERTIFICATE, KEY]);
+    let (heard, mut client) = try_with(&plane, "localhost", &creds).await;
+    assert!(matches!(heard, Heard::Answer), "{heard:?}");
+    assert_eq!(plane.identity().as_deref(), Some(US));
+    let over = async {
+        while !plane.server.clients().connected().is_empty() {
+            let _heard = tokio::time::timeout(Duration::from_millis(5), client.next()).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), over).await.unwrap();
+    ca.issue(&[US]).write(directory.path(), "client");
+    plane.awaits(&mut client).await;
+    assert_eq!(plane.identity().as_deref(), Some(US));
+}
+
 #[tokio::test]
 async fn what_is_rotated_serves_the_next_connection_and_what_is_broken_none() {
     let ca = Authority::new("ours");

@@ -4,9 +4,20 @@ use super::super::Snapshot;
 use super::World;
 use crate::ResourceType;
 use crate::encode::{Encoded, socket_listener, tcp_listener};
+use envoy_types::pb::envoy::config::listener::v3::filter::ConfigType;
+use envoy_types::pb::envoy::config::listener::v3::{Filter, FilterChain, Listener};
+use envoy_types::pb::envoy::config::route::v3::{
+    self as pb, route::Action, route_action::ClusterSpecifier,
+};
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
+    HttpConnectionManager, http_connection_manager::RouteSpecifier,
+};
+use envoy_types::pb::google::protobuf::Any;
 use mesh_core::ConfigUpdate;
-use mesh_core::model::{Cluster, Domain, ForwardAction, Route, VirtualHost};
+use mesh_core::model::{Cluster, Domain, ForwardAction, Route, RouteConfiguration, VirtualHost};
+use prost::{Message, Name};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Two virtual hosts, one of them by a wildcard; a cluster with endpoints, one that is missing.
@@ -135,7 +146,6 @@ fn secrets_are_served_to_those_who_ask_by_name() {
     use mesh_core::model::tls::{TlsIdentity, TlsRoots, UpstreamTls, ValidationSecret};
     use mesh_core::model::{Secret, TlsPolicy};
     use mesh_core::update::SecretAnswer;
-    use std::sync::Arc;
     let secret = |name: &str| {
         let content = SecretContent::Validation(SecretValidation::new(SecretRoots::System));
         (Arc::from(name), SecretAnswer::Known(Arc::new(Secret::new(name, content))))
@@ -179,4 +189,75 @@ fn versions_are_the_content() {
     assert_eq!(version(&["CDS a=1"]).len(), 16);
     let twice = [Snapshot::of(&update(), []), Snapshot::of(&update(), [])];
     assert_eq!(twice[0], twice[1]);
+}
+
+/// A listener of a file of Envoy's with these routes in it.
+fn inline(routes: pb::RouteConfiguration) -> Encoded {
+    let manager = HttpConnectionManager {
+        route_specifier: Some(RouteSpecifier::RouteConfig(routes)),
+        ..HttpConnectionManager::default()
+    };
+    let filter = Filter {
+        config_type: Some(ConfigType::TypedConfig(Any {
+            type_url: HttpConnectionManager::type_url(),
+            value: manager.encode_to_vec(),
+        })),
+        ..Filter::default()
+    };
+    let chain = FilterChain { filters: vec![filter], ..FilterChain::default() };
+    let message = Listener { filter_chains: vec![chain], ..Listener::default() };
+    Encoded::new(ResourceType::Listener, "web", message.encode_to_vec())
+}
+
+/// Clusters that a reader of the listener has.
+fn narrowed(edit: impl FnOnce(&mut pb::RouteConfiguration)) -> Vec<String> {
+    let forward = ForwardAction::to("named");
+    let host = VirtualHost::new("any", vec![Domain::Any]).route(Route::forward(forward));
+    let at = [SocketAddr::from(([127, 0, 0, 1], 80))];
+    let update = ["named", "shadow", "other"]
+        .into_iter()
+        .fold(ConfigUpdate::in_code(), |all, name| all.cluster(Cluster::new(name), at));
+    let mut model = RouteConfiguration::default();
+    model.virtual_hosts.push(Arc::new(host));
+    let mut routes = crate::encode::route_configuration("r", &model);
+    edit(&mut routes);
+    let listener = inline(routes);
+    let clusters = Snapshot::of(&update, [listener]);
+    names(&clusters.narrowed(|name| name == "web"), ResourceType::Cluster)
+}
+
+fn action(routes: &mut pb::RouteConfiguration) -> &mut pb::RouteAction {
+    match &mut routes.virtual_hosts[0].routes[0].action {
+        Some(Action::Route(action)) => action,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Envoy refuses a listener whose routes in it mirror to a cluster that it has not.
+#[test]
+fn a_reader_has_where_requests_are_mirrored_to_and_what_headers_may_name() {
+    let mirror = |name: &str, header: &str| pb::route_action::RequestMirrorPolicy {
+        cluster: name.to_owned(),
+        cluster_header: header.to_owned(),
+        ..Default::default()
+    };
+    assert_eq!(narrowed(|_| {}), ["named"]);
+    let mirrored = ["named", "shadow"];
+    assert_eq!(
+        narrowed(|m| action(m).request_mirror_policies = vec![mirror("shadow", "")]),
+        mirrored
+    );
+    let of_host = |m: &mut pb::RouteConfiguration| {
+        m.virtual_hosts[0].request_mirror_policies = vec![mirror("shadow", "")];
+    };
+    assert_eq!(narrowed(of_host), mirrored);
+    assert_eq!(narrowed(|m| m.request_mirror_policies = vec![mirror("shadow", "")]), mirrored);
+    // One that is not there is nobody's.
+    assert_eq!(narrowed(|m| m.request_mirror_policies = vec![mirror("gone", "")]), ["named"]);
+    let all = ["named", "other", "shadow"];
+    assert_eq!(narrowed(|m| m.request_mirror_policies = vec![mirror("", "x-where")]), all);
+    let by_header = |m: &mut pb::RouteConfiguration| {
+        action(m).cluster_specifier = Some(ClusterSpecifier::ClusterHeader("x-where".into()));
+    };
+    assert_eq!(narrowed(by_header), all);
 }
