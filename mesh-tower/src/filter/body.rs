@@ -4,8 +4,10 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::fmt::Write;
 use std::pin::Pin;
@@ -14,12 +16,25 @@ use std::task::{Context, Poll};
 /// A body of which a part was read already.
 #[derive(Debug)]
 pub(crate) struct Prefixed<B> {
-    read: VecDeque<Frame<Bytes>>,
-    bytes: u64,
+    /// Boxed: most bodies are read by nobody but the service.
+    held: Option<Box<Held>>,
     rest: B,
     /// `rest` has said so: it is asked no more.
     ended: bool,
 }
+
+/// What was read, in its order: data, then what is gathered, then trailers.
+#[derive(Debug, Default)]
+struct Held {
+    data: VecDeque<Bytes>,
+    /// Small parts, which would cost more than their bytes one by one.
+    gathered: BytesMut,
+    trailers: Option<HeaderMap>,
+    bytes: u64,
+}
+
+/// Parts with fewer bytes are gathered.
+const SMALL: usize = 1024;
 
 /// What was read of a body.
 #[derive(Debug)]
@@ -30,15 +45,59 @@ pub(crate) struct Prefix {
     pub(crate) more: bool,
 }
 
+impl Held {
+    fn push(&mut self, frame: Frame<Bytes>) {
+        let data = match frame.into_data() {
+            Ok(data) => data,
+            Err(other) => {
+                self.trailers = other.into_trailers().ok();
+                return;
+            }
+        };
+        self.bytes += u64::try_from(data.len()).unwrap_or_default();
+        if data.len() < SMALL {
+            self.gathered.extend_from_slice(&data);
+            return;
+        }
+        if !self.gathered.is_empty() {
+            self.data.push_back(self.gathered.split().freeze());
+        }
+        self.data.push_back(data);
+    }
+
+    fn pop(&mut self) -> Option<Frame<Bytes>> {
+        let gathered = || (!self.gathered.is_empty()).then(|| self.gathered.split().freeze());
+        if let Some(data) = self.data.pop_front().or_else(gathered) {
+            self.bytes = self.bytes.saturating_sub(u64::try_from(data.len()).unwrap_or_default());
+            return Some(Frame::data(data));
+        }
+        self.trailers.take().map(Frame::trailers)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.data.is_empty() && self.gathered.is_empty() && self.trailers.is_none()
+    }
+
+    /// Its first bytes, at most so many.
+    fn first(&self, most: usize) -> Bytes {
+        let mut bytes = BytesMut::new();
+        for data in self.data.iter().map(|data| &**data).chain([&*self.gathered]) {
+            let room = most - bytes.len();
+            bytes.extend_from_slice(data.get(..room).unwrap_or(data));
+        }
+        bytes.freeze()
+    }
+}
+
 impl<B> Prefixed<B> {
     /// A body of which nothing was read.
     pub(crate) const fn new(rest: B) -> Self {
-        Self { read: VecDeque::new(), bytes: 0, rest, ended: false }
+        Self { held: None, rest, ended: false }
     }
 
     /// How many bytes were read, and not taken yet.
-    pub(crate) const fn bytes_read(&self) -> u64 {
-        self.bytes
+    pub(crate) fn bytes_read(&self) -> u64 {
+        self.held.as_ref().map_or(0, |held| held.bytes)
     }
 }
 
@@ -58,27 +117,19 @@ pub(crate) async fn read_prefix<B>(
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    let mut bytes = BytesMut::new();
-    let mut more = false;
-    let mut at = 0;
-    while !more {
-        if at == body.read.len() {
-            if part && bytes.len() == most {
-                more = !(body.ended || body.rest.is_end_stream());
-                break;
-            }
-            if !body.read_on().await? {
-                break;
-            }
+    let limit = u64::try_from(most).unwrap_or(u64::MAX);
+    let more = loop {
+        match body.bytes_read().cmp(&limit) {
+            Ordering::Greater => break true,
+            Ordering::Equal if part => break !(body.ended || body.rest.is_end_stream()),
+            Ordering::Equal | Ordering::Less => {}
         }
-        let data = body.read.get(at).and_then(Frame::data_ref);
-        at += 1;
-        let Some(data) = data else { continue };
-        let room = most - bytes.len();
-        more = data.len() > room;
-        bytes.extend_from_slice(data.get(..room).unwrap_or(data));
-    }
-    Ok(Prefix { bytes: bytes.freeze(), more })
+        if !body.read_on().await? {
+            break false;
+        }
+    };
+    let bytes = body.held.as_ref().map_or_else(Bytes::new, |held| held.first(most));
+    Ok(Prefix { bytes, more })
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Prefixed<B> {
@@ -91,9 +142,7 @@ impl<B: Body<Data = Bytes> + Unpin> Prefixed<B> {
             self.ended = true;
             return Ok(false);
         };
-        let length = frame.data_ref().map_or(0, Bytes::len);
-        self.bytes += u64::try_from(length).unwrap_or_default();
-        self.read.push_back(frame);
+        self.held.get_or_insert_default().push(frame);
         Ok(true)
     }
 }
@@ -106,26 +155,25 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Prefixed<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let Some(frame) = self.read.pop_front() else {
-            if self.ended {
-                return Poll::Ready(None);
-            }
-            return Pin::new(&mut self.rest).poll_frame(cx);
-        };
-        let length = frame.data_ref().map_or(0, Bytes::len);
-        self.bytes = self.bytes.saturating_sub(u64::try_from(length).unwrap_or_default());
-        Poll::Ready(Some(Ok(frame)))
+        if let Some(frame) = self.held.as_mut().and_then(|held| held.pop()) {
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        Pin::new(&mut self.rest).poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.read.is_empty() && (self.ended || self.rest.is_end_stream())
+        self.held.as_ref().is_none_or(|held| held.is_empty())
+            && (self.ended || self.rest.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        let rest = self.rest.size_hint();
+        let (rest, bytes) = (self.rest.size_hint(), self.bytes_read());
         let mut hint = SizeHint::new();
-        hint.set_lower(rest.lower().saturating_add(self.bytes));
-        if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(self.bytes)) {
+        hint.set_lower(rest.lower().saturating_add(bytes));
+        if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(bytes)) {
             hint.set_upper(upper);
         }
         hint

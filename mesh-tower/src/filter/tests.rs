@@ -13,7 +13,7 @@ use envoy_types::pb::envoy::r#type::v3::HttpStatus;
 use envoy_types::pb::google::rpc;
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue, Request, Response};
-use http_body::Frame;
+use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt, StreamBody};
 use mesh_core::filter::{Chain, FilterContext, Overrides, Pass, Step, Told};
 use mesh_core::identity::Peer;
@@ -310,6 +310,34 @@ async fn a_body_that_was_looked_at_is_whole() {
     check(&["ab", "cd"], 3, ("abc", true)).await;
     check(&["ab", "c", "d"], 3, ("abc", true)).await;
     check(&["abcd"], 0, ("", true)).await;
+}
+
+/// Each part that is kept costs more than its bytes, and whoever sends chooses how many there are.
+#[tokio::test]
+async fn small_parts_are_gathered_in_their_order() {
+    let parts =
+        [vec![1; 1], vec![2; 3], vec![3; 5000], vec![], vec![4; 1], vec![5; 900], vec![6; 9]];
+    let whole = parts.concat();
+    let mut trailers = HeaderMap::new();
+    trailers.insert("x-sum", HeaderValue::from_static("1"));
+    let frames = parts.into_iter().map(|part| Frame::data(Bytes::from(part)));
+    let frames = frames.chain([Frame::trailers(trailers.clone())]).map(Ok::<_, Infallible>);
+    let mut body = Prefixed::new(StreamBody::new(futures_util::stream::iter(frames)));
+    for most in [4, 5004, 9000] {
+        let prefix = read_prefix(&mut body, most, false).await.unwrap();
+        assert_eq!(*prefix.bytes, whole[..most.min(whole.len())]);
+    }
+    assert!(!body.is_end_stream());
+    let (mut data, mut found) = (Vec::new(), None);
+    while let Some(frame) = body.frame().await.transpose().unwrap() {
+        match frame.into_data() {
+            Ok(part) => data.push(part),
+            Err(frame) => found = frame.into_trailers().ok(),
+        }
+    }
+    assert_eq!(data.iter().map(Bytes::len).collect::<Vec<_>>(), [4, 5000, 910]);
+    assert_eq!((data.concat(), found), (whole, Some(trailers)));
+    assert!(body.is_end_stream());
 }
 
 /// A stream that waits for its answer before it goes on is asked about, and what is known of its end is said.
