@@ -123,7 +123,7 @@ fn grpcio_takes_what_mesh_ads_serves_over_tls() {
         let name = "mesh_ads_refused_connections_total ";
         metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap().parse().unwrap()
     };
-    ca.issue_expired(&[us]).write(plane.path(), "client");
+    ca.issue_until(&[us], -3600).write(plane.path(), "client");
     for creds in [nobody, tls(plane.path())] {
         let before = refused();
         let said = calls(&creds);

@@ -72,12 +72,15 @@ type Texts = (Arc<[u8]>, Arc<[u8]>);
 /// Lists of revoked certificates.
 type Crl = Arc<[CertificateRevocationListDer<'static>]>;
 
+/// Who signs, and the lists beside.
+type Signers = (Roots, Crl);
+
 /// What was read for one cluster, kept until it changes.
 #[derive(Default)]
 pub(super) struct Kept {
     files: Mutex<BTreeMap<Arc<Path>, File>>,
     pair: Mutex<Slot<Texts, Arc<Pair>>>,
-    roots: Mutex<Slot<Arc<[u8]>, (Roots, Crl)>>,
+    roots: Mutex<Slot<Arc<[u8]>, Signers>>,
     bundles: Mutex<Slot<SpiffeTexts, (Roots, Arc<Listed>)>>,
     crl: Mutex<Slot<Arc<[u8]>, Crl>>,
     told: Mutex<Option<String>>,

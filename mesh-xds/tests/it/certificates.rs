@@ -39,14 +39,11 @@ impl Authority {
         self.issue_at(names, SystemTime::now())
     }
 
-    /// One that ended an hour ago.
-    pub(crate) fn issue_expired(&self, names: &[&str]) -> Issued {
-        self.issue_at(names, SystemTime::now() - HOUR * 2)
-    }
-
-    /// One that ends in so many seconds.
-    pub(crate) fn issue_brief(&self, names: &[&str], seconds: u64) -> Issued {
-        self.issue_at(names, SystemTime::now() - HOUR + Duration::from_secs(seconds))
+    /// One that ends in so many seconds, or ended so many ago.
+    pub(crate) fn issue_until(&self, names: &[&str], ends_in: i64) -> Issued {
+        let end = SystemTime::now() - HOUR;
+        let by = Duration::from_secs(ends_in.unsigned_abs());
+        self.issue_at(names, if ends_in < 0 { end - by } else { end + by })
     }
 
     fn issue_at(&self, names: &[&str], now: SystemTime) -> Issued {

@@ -128,7 +128,7 @@ async fn a_server_proves_that_it_is_the_host_of_the_target() {
         ("the system's roots", ca.issue(good), "localhost", &[], Err("the system")),
         ("of another host", ca.issue(&["a.example"]), "localhost", &[CA], Err("`server_uri`")),
         ("no address", ca.issue(&["localhost"]), "127.0.0.1", &[CA], Err("`server_uri`")),
-        ("expired", ca.issue_expired(good), "localhost", &[CA], Err("renew")),
+        ("expired", ca.issue_until(good, -3600), "localhost", &[CA], Err("renew")),
         (
             "no roots",
             ca.issue(good),
@@ -166,7 +166,7 @@ async fn a_client_proves_who_it_is() {
         ),
         (
             "expired",
-            ca.issue_expired(&[US]),
+            ca.issue_until(&[US], -3600),
             &[CA, CERTIFICATE, KEY],
             Err("client.pem`: is it of a CA"),
         ),
@@ -200,7 +200,7 @@ async fn a_client_proves_who_it_is() {
 async fn a_stream_ends_with_its_clients_certificate() {
     let ca = Authority::new("ours");
     let directory = directory(&ca, &ca.issue(&["localhost"]));
-    ca.issue_brief(&[US], 3).write(directory.path(), "client");
+    ca.issue_until(&[US], 3).write(directory.path(), "client");
     let plane = Plane::start(directory.path(), "127.0.0.1:0", true).await;
     let creds = creds(directory.path(), &[CA, CERTIFICATE, KEY]);
     let (heard, mut client) = try_with(&plane, "localhost", &creds).await;

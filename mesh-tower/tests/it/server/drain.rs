@@ -128,16 +128,23 @@ async fn no_call_is_lost_while_a_server_ends() {
     }
 }
 
-#[tokio::test]
-async fn at_the_deadline_what_hangs_is_closed() {
-    let (_mesh, server) = plain();
+/// Serves by somebody who never answers.
+async fn hanging(
+    server: &MeshServer,
+) -> (SocketAddr, tokio::task::JoinHandle<std::io::Result<()>>) {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     let hangs = tower::service_fn(|_: Request<RequestBody<Incoming>>| {
         std::future::pending::<Result<Response<Full<Bytes>>, Infallible>>()
     });
-    let serving = server.clone();
-    let serves = tokio::spawn(async move { serving.serve(socket, hangs).await });
+    let server = server.clone();
+    (address, tokio::spawn(async move { server.serve(socket, hangs).await }))
+}
+
+#[tokio::test]
+async fn at_the_deadline_what_hangs_is_closed() {
+    let (_mesh, server) = plain();
+    let (address, serves) = hanging(&server).await;
     for is_http2 in [false, true] {
         let io = TcpStream::connect(address).await.unwrap();
         tokio::spawn(get(io, is_http2));
@@ -153,13 +160,7 @@ async fn at_the_deadline_what_hangs_is_closed() {
 #[tokio::test]
 async fn who_has_less_patience_is_heard() {
     let (_mesh, server) = plain();
-    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = socket.local_addr().unwrap();
-    let hangs = tower::service_fn(|_: Request<RequestBody<Incoming>>| {
-        std::future::pending::<Result<Response<Full<Bytes>>, Infallible>>()
-    });
-    let serving = server.clone();
-    let serves = tokio::spawn(async move { serving.serve(socket, hangs).await });
+    let (address, serves) = hanging(&server).await;
     let mut clients = tokio::task::JoinSet::new();
     for is_http2 in [false, true] {
         let io = TcpStream::connect(address).await.unwrap();
