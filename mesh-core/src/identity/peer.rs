@@ -98,6 +98,13 @@ impl PeerCertificate {
         }
     }
 
+    /// The same without all names but those of URIs: the others are nothing that SPIFFE restricts, and so nothing that
+    /// a trust domain proves.
+    #[must_use]
+    pub fn only_uris(&self) -> Self {
+        Self { uris: self.uris.clone(), ..Self::new(Arc::clone(&self.subject)) }
+    }
+
     /// A certificate with `id` as its only name.
     #[must_use]
     pub fn of(id: &SpiffeId) -> Self {

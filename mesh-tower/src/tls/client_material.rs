@@ -245,7 +245,7 @@ impl Kept {
                 });
                 let (roots, listed) = self.good_of(made, good, spiffe::ORIGIN)?;
                 let plain = plain(roots, spiffe::ORIGIN.into());
-                Ok(Believed { of_identity: true, listed, ..plain })
+                Ok(Believed { of_identity: true, only_uris: true, listed, ..plain })
             }
             _ => Err(unusable("the roots", &"they are of a kind that is not known here")),
         }
@@ -353,7 +353,7 @@ fn of_identity(identities: &Identities, origin: &str) -> Result<Believed, NotSec
 
 fn plain(roots: Roots, origin: Arc<str>) -> Believed {
     let (revoked, listed) = (Arc::default(), Arc::default());
-    Believed { roots, revoked, crl: None, listed, origin, of_identity: false }
+    Believed { roots, revoked, crl: None, listed, origin, only_uris: false, of_identity: false }
 }
 
 fn pair(chain: &[u8], key: &[u8]) -> Result<Arc<Pair>, CertificateError> {

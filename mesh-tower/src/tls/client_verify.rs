@@ -7,7 +7,8 @@
 //! 3. It leads to one of them, is valid now, is for servers, and neither it nor one between it and the root
 //!    was revoked ([`chain`](crate::identity::chain)): by lists of an identity who is on none is good (gRFC
 //!    A69), by those of a cluster (`crl`) each issuer needs one (Envoy).
-//! 4. It has one of the names that are asked for (gRFC A29: any of them, in place of the host name). If none
+//! 4. It has one of the names that are asked for (gRFC A29: any of them, in place of the host name; by Envoy's
+//!    validator of SPIFFE ids, among its URIs). If none
 //!    is asked for, or if an SNI was sent that counts instead (gRFC A101: `auto_sni_san_validation`), it is
 //!    for the SNI. With neither names nor an SNI it is for the endpoint's hostname, without one for its
 //!    address, or, by roots of an identity, whoever they sign for.
@@ -46,6 +47,8 @@ pub(super) struct Believed {
     pub(super) listed: Arc<Listed>,
     /// Where it comes from, in words.
     pub(super) origin: Arc<str>,
+    /// Names are looked for among URIs alone (Envoy: `envoy.tls.cert_validator.spiffe`).
+    pub(super) only_uris: bool,
     /// They are of an identity: whoever they sign for is somebody of a mesh.
     pub(super) of_identity: bool,
 }
@@ -184,7 +187,11 @@ impl Verifier {
         expected: &Expected,
     ) -> Result<(), (ConnectFailure, String)> {
         if self.asks_for_names(expected) {
-            let peer = Peer::Certified(Arc::new(certificate.names.clone()));
+            let names = match self.believed.only_uris {
+                true => certificate.names.only_uris(),
+                false => certificate.names.clone(),
+            };
+            let peer = Peer::Certified(Arc::new(names));
             let checked = self.names.check(&peer);
             return checked.map_err(|mismatch| (ConnectFailure::TlsName, mismatch.to_string()));
         }

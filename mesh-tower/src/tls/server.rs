@@ -367,6 +367,7 @@ fn verifier(
     let Signers { anchors, beside, origin } = signers(trust)?;
     let demands = Demands {
         names: names(inputs)?,
+        only_uris: matches!(trust, Trust::Spiffe(..)),
         revoked: revoked(trust, beside, inputs)?,
         required: inputs.wants_certificate,
         origin,

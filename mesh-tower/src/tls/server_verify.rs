@@ -9,7 +9,7 @@
 //! 4. Neither it nor one between it and the root was revoked ([`chain`](crate::identity::chain)): by lists of
 //!    an identity who is on none is good (gRFC A69), by those of a listener (`crl`) each issuer needs one that
 //!    is not over (Envoy, which checks whole chains).
-//! 5. It has one of the names that are asked for, if any are.
+//! 5. It has one of the names that are asked for, if any are; by Envoy's validator of SPIFFE ids, among its URIs.
 //!
 //! The client hears of it by the alert of TLS that fits. What we tell is left for whoever runs the handshake
 //! in [`REFUSED`]: rustls' own errors have no place for it.
@@ -44,6 +44,7 @@ pub(super) struct ClientVerifier {
     /// What the client is told of whom we believe.
     hints: Vec<DistinguishedName>,
     names: CompiledSanMatchers,
+    only_uris: bool,
     /// None: nothing is revoked.
     revoked: Vec<Lists>,
     required: bool,
@@ -54,6 +55,8 @@ pub(super) struct ClientVerifier {
 /// What a verifier is made of.
 pub(super) struct Demands {
     pub(super) names: CompiledSanMatchers,
+    /// Names are looked for among URIs alone (Envoy: `envoy.tls.cert_validator.spiffe`).
+    pub(super) only_uris: bool,
     pub(super) revoked: Vec<Lists>,
     pub(super) required: bool,
     pub(super) origin: Arc<str>,
@@ -66,10 +69,10 @@ impl ClientVerifier {
         demands: Demands,
         algorithms: WebPkiSupportedAlgorithms,
     ) -> Self {
-        let Demands { names, revoked, required, origin, since } = demands;
+        let Demands { names, only_uris, revoked, required, origin, since } = demands;
         let tried = TriedRoots { count: anchors.iter().count(), origin, since };
         let hints = hints(&anchors);
-        Self { anchors, hints, names, revoked, required, tried, algorithms }
+        Self { anchors, hints, names, only_uris, revoked, required, tried, algorithms }
     }
 
     /// The refusal of a client that came with this certificate.
@@ -107,14 +110,15 @@ impl ClientVerifier {
         let refuse = |reason| self.refuse(reason, Some(&certificate));
         let authority = self.anchors.of(&certificate).map_err(nobody_signs).map_err(refuse)?;
         self.leads_to(first, others, authority, now).map_err(refuse)?;
-        let peer = Peer::Certified(Arc::new(certificate.names.clone()));
-        match self.names.is_empty() {
-            true => Ok(()),
-            false => self
-                .names
-                .check(&peer)
-                .map_err(|mismatch| refuse(ClientRefusal::Names(Box::new(mismatch)))),
+        if self.names.is_empty() {
+            return Ok(());
         }
+        let names = match self.only_uris {
+            true => certificate.names.only_uris(),
+            false => certificate.names.clone(),
+        };
+        let checked = self.names.check(&Peer::Certified(Arc::new(names)));
+        checked.map_err(|mismatch| refuse(ClientRefusal::Names(Box::new(mismatch))))
     }
 
     fn leads_to(

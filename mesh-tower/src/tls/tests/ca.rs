@@ -47,7 +47,7 @@ impl Ca {
         self.issue_for(name, serial, (-3600, 3600))
     }
 
-    /// `name` is a SPIFFE id, an IP address, or else a DNS name; the life is in seconds from now.
+    /// `name` is a SPIFFE id, an IP address, or else a DNS name, or several; the life is in seconds from now.
     pub(crate) fn issue_for(&self, name: &str, serial: u64, life: (i64, i64)) -> Pair {
         self.sign(CertificateParams::default(), name, serial, life)
     }
@@ -66,12 +66,12 @@ impl Ca {
         serial: u64,
         (from, to): (i64, i64),
     ) -> Pair {
-        let san = match (name.contains("://"), name.parse()) {
+        let san = |name: &str| match (name.contains("://"), name.parse()) {
             (true, _) => SanType::URI(name.try_into().unwrap()),
             (false, Ok(address)) => SanType::IpAddress(address),
             (false, Err(_)) => SanType::DnsName(name.try_into().unwrap()),
         };
-        params.subject_alt_names = vec![san];
+        params.subject_alt_names = name.split(' ').map(san).collect();
         params.serial_number = Some(SerialNumber::from(serial));
         (params.not_before, params.not_after) = (from_now(from).into(), from_now(to).into());
         let key = KeyPair::generate().unwrap();

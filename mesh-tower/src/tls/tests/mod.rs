@@ -33,6 +33,7 @@ struct Asks {
     unless_sent: bool,
     expected: Option<Expected>,
     revoked: Option<u64>,
+    only_uris: bool,
     of_identity: bool,
     /// The authorities sign for these trust domains only: ours, theirs.
     domains: Option<[&'static str; 2]>,
@@ -65,6 +66,7 @@ impl World {
             crl: None,
             listed: Arc::default(),
             origin: "a test".into(),
+            only_uris: asks.only_uris,
             of_identity: asks.of_identity,
         };
         let algorithms = crypto::provider().unwrap().signature_verification_algorithms;
@@ -225,6 +227,26 @@ fn grfc_a87_roots_sign_for_their_own_trust_domain() {
     world.check(&nobody, &both(), Err(("connect_tls_name", &["no URI name"])));
 }
 
+/// Envoy (`SPIFFEValidator::matchSubjectAltName`): SPIFFE restricts no other names, so they prove nothing.
+#[test]
+fn by_spiffes_validator_names_are_uris() {
+    let world = World::new();
+    let chain = world.ours.issue(&format!("{SHOP} shop.example"), 1).chain;
+    let dns = || {
+        let mut asked = SanMatcher::any(StringMatcher::exact("shop.example"));
+        asked.kind = SanKind::Dns;
+        vec![asked]
+    };
+    for (san, only_uris, is_good) in
+        [(dns(), false, true), (dns(), true, false), (san(&[SHOP]), true, true)]
+    {
+        let domains = Some(["mesh.example", "other.example"]);
+        let asks = Asks { domains, san, only_uris, of_identity: true, ..Asks::default() };
+        let refused = Err(("connect_tls_name", &["`shop.example`"][..]));
+        world.check(&chain, &asks, if is_good { Ok(()) } else { refused });
+    }
+}
+
 /// X509-SVID section 5.2: leaves sign nothing. Of roots that are nobody's bundle that is no rule.
 #[test]
 fn who_signs_others_is_no_member_of_a_trust_domain() {
@@ -270,6 +292,7 @@ fn what_was_revoked_is_said_by_who_signed_it() {
             crl: crl.map(lists),
             listed: Arc::default(),
             origin: "a test".into(),
+            only_uris: false,
             of_identity: true,
         };
         let now = clock::wall();
