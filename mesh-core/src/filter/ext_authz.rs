@@ -148,7 +148,7 @@ impl CompiledExtAuthz {
 
     /// The headers that the authorizer sees. Those of several values are all there. What is ours to say of
     /// the body, no caller says.
-    fn visible(&self, headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+    pub(super) fn visible(&self, headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
         let http = matches!(self.model.service, AuthzService::Http(_));
         let is_visible = |name: &HeaderName| {
             let allowed = match (self.allowed.0.is_empty(), http) {
@@ -157,7 +157,9 @@ impl CompiledExtAuthz {
                 (_, true) => *name == AUTHORIZATION || self.allowed.has(name),
                 (false, false) => self.allowed.has(name),
             };
-            let is_ours = *name == PARTIAL_BODY || (http && *name == CONTENT_LENGTH);
+            // Over HTTP the caller's connection is not that of the question: what it names would be taken off (RFC 9110
+            // section 7.6.1).
+            let is_ours = *name == PARTIAL_BODY || (http && is_of_the_connection(name));
             allowed && !self.disallowed.has(name) && !is_ours
         };
         let visible = headers.iter().filter(|(name, _)| is_visible(name));

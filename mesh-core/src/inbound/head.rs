@@ -59,7 +59,7 @@ pub struct HeadSurvey {
     pub hosts: u32,
     /// Whether there is an `x-forwarded-client-cert`.
     pub xfcc: bool,
-    /// Whether there is a header that nobody but the mesh itself writes (`x-mesh-*`).
+    /// Whether there is a header that nobody but the mesh itself writes (`x-mesh-*`, `x-envoy-internal`).
     pub own: bool,
     /// Whether there is a header that only who is known may send.
     pub internal: bool,
@@ -196,8 +196,10 @@ fn number(value: &HeaderValue) -> Option<u64> {
     value.to_str().ok()?.parse().ok()
 }
 
+/// What nobody but who runs here says. Envoy takes `x-envoy-internal` off whoever sends it, and says itself who is
+/// inside.
 fn is_own(name: &str) -> bool {
-    name.starts_with("x-mesh-") && name != X_MESH_VIA
+    (name.starts_with("x-mesh-") && name != X_MESH_VIA) || name == "x-envoy-internal"
 }
 
 fn is_internal(name: &str) -> bool {
@@ -380,6 +382,9 @@ mod tests {
         let known = "x-envoy-retry-on: 5xx\nx-envoy-upstream-rq-timeout-ms: 1\n\
                      x-envoy-expected-rq-timeout-ms: 9\nx-envoy-attempt-count: 2\nx-request-id: 1";
         check_strip(true, all, known);
+        for trusted in [true, false] {
+            check_strip(trusted, "x-envoy-internal: true\nx-request-id: 1", "x-request-id: 1");
+        }
         check_strip(false, "accept: */*", "accept: */*");
         for name in INTERNAL {
             check_strip(false, &format!("{name}: 1"), "");

@@ -31,6 +31,8 @@ use tokio::io::AsyncReadExt;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+/// How long a fetch may take that is given no time.
+const LONGEST: Duration = Duration::from_secs(60);
 /// The most key sets that are kept: those that were used last.
 const MAX_SETS: usize = 64;
 /// How often a set is fetched anew for a key that it has not.
@@ -120,7 +122,8 @@ impl KeyStore {
                 Sought::Coming | Sought::None => None,
             };
         };
-        let entry = self.entry(source, clock::now());
+        let asked = clock::now();
+        let entry = self.entry(source, asked);
         // Before it is asked for, so that no end is missed.
         let mut ended = entry.ended.subscribe();
         match self.get(keys, token, clock::now()) {
@@ -129,8 +132,9 @@ impl KeyStore {
             Sought::Coming => {}
         }
         ended.changed().await.ok()?;
-        let good = entry.good.load_full().filter(|good| clock::now() < good.over);
-        good.map(|good| Arc::clone(&good.keys))
+        // What has come since is good, however briefly.
+        let is_good = |good: &Arc<Good>| clock::now() < good.over || good.fetched >= asked;
+        entry.good.load_full().filter(is_good).map(|good| Arc::clone(&good.keys))
     }
 
     /// Fetches keys before a request needs them, if that was not done yet.
@@ -193,7 +197,9 @@ impl KeyStore {
         let bytes = match source {
             JwksSource::File(path) => read(path).await?,
             JwksSource::Remote(remote) => {
-                let timeout = remote.http_uri.timeout;
+                // Envoy: zero is no limit; here nobody is waited for without one.
+                let timeout = Some(remote.http_uri.timeout).filter(|timeout| !timeout.is_zero());
+                let timeout = timeout.unwrap_or(LONGEST);
                 let late = |_elapsed| Arc::from(format!("no answer within {timeout:?}"));
                 tokio::time::timeout(timeout, self.get_remote(remote)).await.map_err(late)??
             }

@@ -2,7 +2,7 @@ use crate::filter::ask::{
     Answer, AskDecision, AskFailure, AskFailureKind, CheckAnswer, Limit, LimitAnswer, LimitStatus,
     QuestionKind,
 };
-use crate::filter::ext_authz::EXT_AUTHZ_NAMESPACE;
+use crate::filter::ext_authz::{CompiledExtAuthz, EXT_AUTHZ_NAMESPACE};
 use crate::filter::{Chain, FilterContext, Overrides, Pass, Step, Told};
 use crate::identity::Peer;
 use crate::model::http_filter::*;
@@ -11,7 +11,7 @@ use crate::model::{AppendAction, HeaderMutation, MetadataValue, StringMatcher};
 use crate::rbac::Connection;
 use crate::time::{Timestamp, WallTime};
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -248,6 +248,28 @@ fn an_authorizer_that_says_that_it_failed_denies_nothing() {
     model.shadow = true;
     let shadow = format!("FailedClosed in shadow: {UNTOUCHED}");
     check_authz(model, Answer::Check(Ok(failed)), &shadow);
+}
+
+/// What is of the caller's connection is not of the one that a question goes on, where it names what is taken off.
+#[test]
+fn authorizers_over_http_see_nothing_of_the_callers_connection() {
+    let names = "connection te upgrade keep-alive content-length x-tenant";
+    let mut headers = HeaderMap::new();
+    for name in names.split(' ') {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static("x-tenant"));
+    }
+    let mut model = authz();
+    let server = HttpUri::new("http://a", "authz", Duration::ZERO);
+    for (service, expected) in
+        [(model.service.clone(), names), (AuthzService::Http(HttpAuthz::new(server)), "x-tenant")]
+    {
+        model.service = service;
+        model.allowed_headers = vec![StringMatcher::new(StringPattern::Contains("e".into()))];
+        let compiled = CompiledExtAuthz::new(&Arc::new(model.clone())).unwrap();
+        let seen = compiled.visible(&headers);
+        let seen: Vec<_> = seen.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(seen.join(" "), expected);
+    }
 }
 
 #[test]

@@ -79,7 +79,11 @@ impl Places {
         }
         for header in &self.headers {
             for value in texts(request, &header.name) {
-                if let Some(at) = value.find(&*header.value_prefix) {
+                if header.value_prefix.is_empty() {
+                    // Envoy: the whole value, for an application might read on where we stop.
+                    let text = value.trim_matches(' ').to_owned();
+                    found.push(Found { text, place: Place::Header(header.name.clone()) });
+                } else if let Some(at) = value.find(&*header.value_prefix) {
                     let text = token_at(&value[at + header.value_prefix.len()..]);
                     found.push(Found { text, place: Place::Header(header.name.clone()) });
                 }
@@ -94,10 +98,10 @@ impl Places {
     }
 }
 
-/// The token that a text begins with: up to what can't be in one.
+/// The first token of a text: behind what can't be in one, up to that (Envoy: `Extractor::extractJWT`).
 fn token_at(text: &str) -> String {
-    let is_token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '=');
-    let text = text.trim_start_matches(' ');
+    let is_token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let text = text.trim_start_matches(|c| !is_token(c));
     text[..text.find(|c| !is_token(c)).unwrap_or(text.len())].to_owned()
 }
 

@@ -50,8 +50,13 @@ fn filter() -> JwtAuthn {
     one.payload_in_metadata = Some("claims".into());
     one.space_delimited_claims = vec!["scope".into()];
     let mut two = provider("two");
-    two.from_headers =
-        vec![JwtHeader { name: "x-two".parse().unwrap(), value_prefix: "t=".into() }];
+    let places = [("x-two", "t="), ("x-word", "token"), ("x-whole", "")];
+    two.from_headers = places
+        .map(|(name, prefix)| JwtHeader {
+            name: name.parse().unwrap(),
+            value_prefix: prefix.into(),
+        })
+        .into();
     two.from_params = vec!["two".into()];
     two.from_cookies = vec!["two".into()];
     two.require_expiration = true;
@@ -293,6 +298,19 @@ fn every_token_at_a_place_must_be_good() {
     let appended = format!("{good},evil");
     let found = pass(filter(), &HttpFilterOverrides::new(), &["/one", &appended], true);
     assert!(found.starts_with("0 checked, 401 Jwt is not in the form"), "{found}");
+    // Without a prefix the whole value is the token; with one, what can't be in a token is no part of it (Envoy).
+    let two = claims(r#"{"iss":"two","exp":1000100}"#);
+    for (header, is_good) in [
+        (format!("x-whole:  {two} "), true),
+        (format!("x-whole: {two},{two}"), false),
+        (format!("x-whole: {two} evil"), false),
+        (format!("x-two: t={two},x"), true),
+        (format!("x-two: t=\"{two}\""), true),
+        (format!("x-word: token={two}"), true),
+    ] {
+        let found = pass(filter(), &HttpFilterOverrides::new(), &["/two", &header], true);
+        assert_eq!(found.starts_with("1 checked, on "), is_good, "{header}: {found}");
+    }
     let cookie = format!("cookie: a=b; two=\"{}\"", claims(r#"{"iss":"two","exp":1000100}"#));
     let found = pass(filter(), &HttpFilterOverrides::new(), &["/two", &cookie], true);
     assert!(found.starts_with("1 checked, on cookie="), "{found}");

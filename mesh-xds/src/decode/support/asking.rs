@@ -101,7 +101,7 @@ super::table! {
     "RateLimit" {
         Used domain: "";
         Used stage: "0 to 10";
-        Used request_type: "";
+        Used request_type: "both; nothing says here who is inside";
         Used timeout: "";
         Used failure_mode_deny: "";
         Used rate_limited_as_resource_exhausted: "";

@@ -256,13 +256,8 @@ fn rules() -> impl Strategy<Value = Vec<RateLimitRule>> {
 }
 
 fn rate_limit() -> impl Strategy<Value = HttpFilterConfig> {
-    let kind = prop_oneof![
-        Just(RequestType::Both),
-        Just(RequestType::Internal),
-        Just(RequestType::External),
-    ];
-    (grpc(), kind, 0_u32..=10, edits(false), rules(), any::<[bool; 5]>()).prop_map(
-        |(service, kind, stage, added, rules, flags)| {
+    (grpc(), Just(RequestType::Both), 0_u32..=10, edits(false), rules(), any::<[bool; 5]>())
+        .prop_map(|(service, kind, stage, added, rules, flags)| {
             let mut limit = RateLimit::new("shop", service);
             (limit.request_type, limit.stage) = (kind, stage);
             limit.response_headers_to_add = added;
@@ -276,8 +271,7 @@ fn rate_limit() -> impl Strategy<Value = HttpFilterConfig> {
                 limit.status_on_error = StatusCode::FORBIDDEN;
             }
             HttpFilterConfig::RateLimit(Arc::new(limit))
-        },
-    )
+        })
 }
 
 fn said() -> impl Strategy<Value = HttpFilterOverride> {

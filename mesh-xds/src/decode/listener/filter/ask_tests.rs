@@ -227,6 +227,11 @@ fn limits_have_envoys_defaults() {
             .starts_with("rate_limits[0].actions[0]: the action is not supported")
     );
     message.rate_limits.clear();
+    for kind in ["internal", "external"] {
+        message.request_type = kind.into();
+        let refused = read(&message).unwrap_err();
+        assert!(refused.starts_with("request_type: nothing says here who is inside"), "{refused}");
+    }
     message.request_type = "some".into();
     message.domain.clear();
     assert_eq!(

@@ -58,8 +58,13 @@ fn config(walk: &mut Walk, any: &Any) -> Option<HttpFilterConfig> {
     filter.stage = stage(walk, message.stage);
     filter.request_type = match &*message.request_type {
         "" | "both" => RequestType::Both,
-        "internal" => RequestType::Internal,
-        "external" => RequestType::External,
+        "internal" | "external" => {
+            walk.error_at(
+                "request_type",
+                "nothing says here who is inside: use `both`, and a descriptor that says whom it is for",
+            );
+            RequestType::Both
+        }
         other => {
             walk.error_at(
                 "request_type",
