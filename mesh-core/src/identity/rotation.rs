@@ -159,6 +159,43 @@ enum Renewal {
     Waiting(Timestamp),
 }
 
+/// When a first certificate is asked for again that could not be had, or not be used: as a renewal that failed.
+#[derive(Clone, Debug, Default)]
+pub struct FirstTry {
+    failures: u32,
+    at: Option<Timestamp>,
+}
+
+impl FirstTry {
+    /// There is none that can be used.
+    pub fn handle_failure(&mut self, now: Timestamp, random: &mut impl Random) {
+        self.at = Some(now + retry_after(self.failures, None, random));
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    /// Time has passed: why to ask again, if it is to be done now.
+    pub fn handle_timeout(&mut self, now: Timestamp) -> Option<RenewReason> {
+        self.at.take_if(|at| *at <= now).map(|_| RenewReason::Retry { failures: self.failures })
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called next; `None`: after a failure.
+    #[must_use]
+    pub const fn poll_timeout(&self) -> Option<Timestamp> {
+        self.at
+    }
+}
+
+/// How long to wait after so many failures before the last, of a certificate with so much of its life `left`.
+fn retry_after(failures: u32, left: Option<Duration>, random: &mut impl Random) -> Duration {
+    let (least, most) = RETRY;
+    let doubled = least.saturating_mul(1 << failures.min(6)).min(most);
+    let wait = match left.map(|left| left / 10).filter(|left| !left.is_zero()) {
+        None => doubled,
+        Some(left) => doubled.min(left).max(least),
+    };
+    wait - wait.mul_f64(0.2 * random.unit())
+}
+
 /// The renewals of one certificate and its successors.
 #[derive(Clone, Debug)]
 pub struct Rotation {
@@ -239,16 +276,10 @@ impl Rotation {
 
     /// The renewal that was asked for failed.
     pub fn handle_failure(&mut self, now: Timestamp, wall: WallTime, random: &mut impl Random) {
-        let (least, most) = RETRY;
-        let doubled = least.saturating_mul(1 << self.failures.min(6)).min(most);
-        let left = self.validity.not_after.saturating_duration_since(wall) / 10;
-        let wait = match left.is_zero() {
-            true => doubled,
-            false => doubled.min(left).max(least),
-        };
-        let less = wait.mul_f64(0.2 * random.unit());
+        let left = self.validity.not_after.saturating_duration_since(wall);
+        let wait = retry_after(self.failures, Some(left), random);
         self.failures = self.failures.saturating_add(1);
-        self.renewal = Renewal::Waiting(now + (wait - less));
+        self.renewal = Renewal::Waiting(now + wait);
     }
 
     /// The source was asked, and what is in force is what it has. When that is due, it counts as a failed renewal, so

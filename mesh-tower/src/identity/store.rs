@@ -20,7 +20,7 @@ use crate::clock;
 use crate::net::Draw;
 use arc_swap::ArcSwapOption;
 use mesh_core::WallTime;
-use mesh_core::identity::rotation::Standing;
+use mesh_core::identity::rotation::{FirstTry, Standing};
 use mesh_core::identity::{Rotation, RotationEvent, RotationOptions, SpiffeId, Validity};
 use parking_lot::Mutex;
 use rustls::pki_types::CertificateRevocationListDer;
@@ -194,8 +194,11 @@ impl Identities {
         let mut source = source.start(IdentitySink(self.clone()));
         let mut ended = false;
         let mut rotation: Option<Rotation> = None;
+        let mut first = FirstTry::default();
         loop {
-            let due = rotation.as_ref().map(|rotation| clock::instant(rotation.poll_timeout()));
+            let due =
+                rotation.as_ref().map(Rotation::poll_timeout).or_else(|| first.poll_timeout());
+            let due = due.map(clock::instant);
             let timer = async {
                 match due {
                     Some(due) => tokio::time::sleep_until(due).await,
@@ -204,12 +207,16 @@ impl Identities {
             };
             tokio::select! {
                 () = &mut source, if !ended => ended = true,
-                () = self.0.happened.notified() => self.settle(&mut rotation, options),
+                () = self.0.happened.notified() => self.settle((&mut rotation, &mut first), options),
                 () = timer => {
-                    if let Some(rotation) = &mut rotation {
-                        let events = rotation.handle_timeout(clock::now(), clock::wall());
-                        self.act(events);
-                    }
+                    let events = match &mut rotation {
+                        Some(rotation) => rotation.handle_timeout(clock::now(), clock::wall()),
+                        None => {
+                            let reason = first.handle_timeout(clock::now());
+                            reason.map(RotationEvent::Renew).into_iter().collect()
+                        }
+                    };
+                    self.act(events);
                 }
             }
         }
@@ -234,7 +241,11 @@ impl Identities {
         self.0.happened.notify_one();
     }
 
-    fn settle(&self, rotation: &mut Option<Rotation>, options: RotationOptions) {
+    fn settle(
+        &self,
+        (rotation, first): (&mut Option<Rotation>, &mut FirstTry),
+        options: RotationOptions,
+    ) {
         let (now, wall) = (clock::now(), clock::wall());
         let happened = std::mem::take(&mut self.0.state.lock().events);
         for event in happened {
@@ -260,7 +271,10 @@ impl Identities {
                     self.act(events);
                 }
                 (Happened::Forced, None) => self.0.wanted.notify_one(),
-                (Happened::Failure | Happened::Unchanged, None) => {}
+                // A clock that was wrong may be right by then, or what was said be something else.
+                (Happened::Failure | Happened::Unchanged, None) => {
+                    first.handle_failure(now, &mut Draw);
+                }
             }
         }
     }

@@ -269,3 +269,21 @@ proptest! {
         prop_assert!(due + 1.0 + life / 1000.0 >= life * share * (1.0 - jitter));
     }
 }
+
+#[test]
+fn a_first_certificate_is_asked_for_again_and_again() {
+    let (mut first, mut random) = (FirstTry::default(), SplitMix64::new(7));
+    let mut now = Timestamp::ZERO;
+    assert_eq!(first.poll_timeout(), None);
+    for (at, most) in [1, 2, 4, 8, 16, 32, 60, 60].into_iter().enumerate() {
+        first.handle_failure(now, &mut random);
+        let due = first.poll_timeout().unwrap();
+        let wait = due.saturating_duration_since(now).as_secs_f64();
+        assert!(wait <= f64::from(most) && wait >= f64::from(most) * 0.8, "{wait} of {most}");
+        assert_eq!(first.handle_timeout(now), None, "not yet");
+        let failures = u32::try_from(at + 1).unwrap();
+        assert_eq!(first.handle_timeout(due), Some(Retry { failures }));
+        assert_eq!((first.handle_timeout(due), first.poll_timeout()), (None, None), "once");
+        now = due;
+    }
+}

@@ -87,6 +87,17 @@ async fn what_the_agent_sends_is_in_force_at_once() {
     assert_eq!(test.agent.streams(), 1, "they came on one stream");
 }
 
+/// The first word of an agent may be early, for clocks differ; it says nothing more until it renews.
+#[tokio::test]
+async fn what_could_not_be_used_at_first_is_asked_for_again() {
+    let test = Test::new(|source| source);
+    test.agent.says(test.issue((3, 3600)));
+    test.agent.start();
+    test.told("look at the clocks").await;
+    test.in_force(PATIENCE, None).await;
+    assert_eq!(test.identities.status().error, None);
+}
+
 #[tokio::test]
 async fn bundles_of_other_trust_domains_come_with_it() {
     let (foreign, own) = (Ca::new(), Ca::new());
