@@ -372,18 +372,21 @@ impl Acceptor {
         self.0.tls.keep(|name| listener.chain(name).is_some());
         let (secrets, credentials) = (shared.secrets.load_full(), &shared.credentials);
         let around = server::Around { secrets: &secrets, credentials };
-        let tls = self.0.tls.of(&model.name, policy, around).await;
+        let limit = limit(model.handshake_timeout);
+        let waited_for = "the certificates of the filter chain were not read";
+        let tls = self.0.tls.of(&model.name, policy, around);
+        let tls = within(limit, started, waited_for, tls).await?;
         let tls = tls.map_err(|error| AcceptError::NoIdentity {
             chain: Arc::clone(&model.name),
             reason: error.to_string().into(),
         })?;
         let io = Rewind::new(hello.read.slice(hello.taken..), io);
         let waited_for = "the client has not finished its part of the handshake";
-        let limit = limit(model.handshake_timeout);
         let stream = within(limit, started, waited_for, tls.handshake(hello.accepted, io)).await?;
         let stream = stream.map_err(|error| failed(error, &model.name))?;
         let (peer, certificates, peer_end) = server::proven(&stream);
         (connection.peer, connection.certificates) = (peer, certificates.into());
+        connection.own_uris = Some(Arc::clone(tls.own_uris()));
         let evidence = Evidence {
             chain: Arc::clone(&model.name),
             shown: Arc::clone(&connection.certificates),

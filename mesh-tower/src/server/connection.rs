@@ -36,9 +36,9 @@ pub struct Connection {
     pub server_name: Arc<str>,
     /// The protocol that was agreed on (ALPN); `None`: none was.
     pub alpn: Option<Arc<str>>,
-    /// The URI names of the certificate that this end showed: `By` of `x-forwarded-client-cert`. Empty: those
+    /// The URI names of the certificate that this end showed: `By` of `x-forwarded-client-cert`. `None`: those
     /// of the mesh's own identity in force.
-    pub own_uris: Arc<[Arc<str>]>,
+    pub own_uris: Option<Arc<[Arc<str>]>>,
     /// The listener that accepted it.
     pub(crate) listener: Arc<str>,
     /// The chain that it got then. Its requests look for the one of the same name that is in force.
@@ -121,7 +121,7 @@ impl Connection {
             direct_remote: None,
             server_name: Arc::from(""),
             alpn: None,
-            own_uris: Arc::new([]),
+            own_uris: None,
             listener,
             chain,
             policy: None,
@@ -202,10 +202,7 @@ impl Connection {
     pub(crate) fn xfcc(&self, mesh: &Mesh) -> Option<&HeaderValue> {
         let make = || {
             let hash = self.certificates.first().and_then(|certificate| digest(certificate));
-            let own: Arc<[Arc<str>]> = match &*self.own_uris {
-                [] => own_uris(mesh),
-                _ => Arc::clone(&self.own_uris),
-            };
+            let own = self.own_uris.clone().unwrap_or_else(|| own_uris(mesh));
             let element = XfccElement { by: &own, hash: hash.as_deref(), peer: &self.peer };
             HeaderValue::try_from(element.to_string()).ok()
         };

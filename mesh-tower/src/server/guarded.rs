@@ -7,13 +7,15 @@
 
 use super::head_timer::HeadTimer;
 use super::rest::Spoken;
+use super::tunnels::{Tunnel, Tunnels};
 use crate::clock;
 use mesh_core::inbound::flood::{Flood, Frames};
 use parking_lot::Mutex;
+use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -27,6 +29,9 @@ struct Cells {
     opened: AtomicU64,
     flood: Mutex<Option<Flood>>,
     last: Mutex<Option<Flood>>,
+    /// It was handed over to its service, and is a tunnel.
+    is_handed_over: AtomicBool,
+    tunnel: Mutex<Option<Tunnel>>,
 }
 
 impl Found {
@@ -44,6 +49,12 @@ impl Found {
     pub(super) fn opened(&self) -> u64 {
         self.0.opened.load(Ordering::Relaxed)
     }
+
+    /// The service is given the connection: what it carries from now on is a tunnel, for as long as its bytes are there.
+    pub(super) fn hand_over(&self, tunnels: &Tunnels) {
+        *self.0.tunnel.lock() = Some(tunnels.open());
+        self.0.is_handed_over.store(true, Ordering::Release);
+    }
 }
 
 /// The bytes of a connection of HTTP.
@@ -56,11 +67,22 @@ pub(super) struct Guarded<I> {
     is_begun: bool,
     /// What `found` has of it.
     last: Option<Flood>,
+    /// Of a tunnel: that it is to end.
+    closed: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl<I> Drop for Guarded<I> {
+    fn drop(&mut self) {
+        if self.found.0.is_handed_over.load(Ordering::Acquire) {
+            *self.found.0.tunnel.lock() = None;
+        }
+    }
 }
 
 impl<I> Guarded<I> {
     pub(super) fn new(io: I, timer: HeadTimer, found: Found) -> Self {
-        Self { io, frames: Frames::new(clock::now()), timer, found, is_begun: false, last: None }
+        let frames = Frames::new(clock::now());
+        Self { io, frames, timer, found, is_begun: false, last: None, closed: None }
     }
 
     /// The connection.
@@ -76,6 +98,35 @@ impl<I> Guarded<I> {
             Some(Spoken::Http2)
         } else {
             Some(Spoken::Http1)
+        }
+    }
+
+    /// Whoever has it holds on to what is to end.
+    ///
+    /// # Errors
+    /// It is a tunnel that was told to end.
+    fn goes_on(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match self.found.0.is_handed_over.load(Ordering::Acquire) {
+            true => self.tunnel_goes_on(cx),
+            false => Ok(()),
+        }
+    }
+
+    #[cold]
+    fn tunnel_goes_on(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.closed.is_none() {
+            let tunnel = self.found.0.tunnel.lock();
+            let Some(tunnel) = &*tunnel else { return Ok(()) };
+            self.closed = Some(Box::pin(tunnel.tunnels().closed()));
+        }
+        match self.closed.as_mut().map(|closed| closed.as_mut().poll(cx)) {
+            Some(Poll::Ready(())) => {
+                // Once ready it is asked no more.
+                self.closed = Some(Box::pin(std::future::ready(())));
+                let why = "the connection was told to end, and its time is over";
+                Err(io::Error::new(io::ErrorKind::ConnectionAborted, why))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -115,6 +166,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Guarded<I> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.goes_on(cx)?;
         let before = buf.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
         if let Poll::Ready(Ok(())) = read {
@@ -130,6 +182,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Guarded<I> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.goes_on(cx)?;
         let written = Pin::new(&mut self.io).poll_write(cx, buf);
         self.went(&written, |bytes| *bytes);
         written
@@ -152,6 +205,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Guarded<I> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.goes_on(cx)?;
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
         self.went(&written, |bytes| *bytes);
         written

@@ -1,7 +1,9 @@
 //! [`PerConnection`]: the user's service, as one connection's requests come to it.
 
 use super::connection::Connection;
+use super::guarded::Found;
 use super::incoming::Incoming;
+use super::tunnels::Tunnels;
 use crate::net::Draw;
 use h2::ext::Protocol;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
@@ -24,9 +26,16 @@ pub(super) struct Seen {
     version: AtomicU8,
     is_draining: AtomicBool,
     requests: AtomicU64,
+    /// Its bytes, and what they are once they are no more HTTP.
+    found: Found,
+    tunnels: Tunnels,
 }
 
 impl Seen {
+    pub(super) fn new(found: Found, tunnels: Tunnels) -> Self {
+        Self { found, tunnels, ..Self::default() }
+    }
+
     /// Whether a request came over HTTP/2.
     pub(super) fn is_http2(&self) -> bool {
         self.version.load(Ordering::Relaxed) == 2
@@ -104,7 +113,8 @@ impl<S> PerConnection<S> {
             identify(request.headers_mut(), &mut Draw);
         }
         let closing = (!is_http2).then(|| Arc::clone(&self.seen));
-        Answer { state: State::Asked(self.service.clone(), Some(request)), closing }
+        let connects = *request.method() == Method::CONNECT;
+        Answer { state: State::Asked(self.service.clone(), Some(request)), closing, connects }
     }
 }
 
@@ -127,6 +137,7 @@ pub(super) struct Answer<S: Service<Q>, Q> {
     #[pin]
     state: State<S, Q>,
     closing: Option<Arc<Seen>>,
+    connects: bool,
 }
 
 #[pin_project(project = StateProj)]
@@ -154,6 +165,12 @@ where
         let StateProj::Called(future) = this.state.project() else { return Poll::Pending };
         let mut answer = ready!(future.poll(cx));
         let closes = this.closing.as_ref();
+        if let (Some(seen), Ok(response)) = (closes, &answer)
+            && (response.status() == StatusCode::SWITCHING_PROTOCOLS
+                || (*this.connects && response.status().is_success()))
+        {
+            seen.found.hand_over(&seen.tunnels);
+        }
         if closes.is_some_and(|seen| seen.is_draining.load(Ordering::Relaxed))
             && let Ok(response) = &mut answer
             // What was agreed on is no HTTP any more.

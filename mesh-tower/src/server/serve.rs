@@ -343,14 +343,13 @@ impl MeshServer {
         if forwards.is_some() {
             connection.pass_on();
         }
-        let seen = Arc::new(Seen::default());
         let service = self.0.layer.load().layer(service);
-        let tunnels = connection.tunnels.clone();
+        let (tunnels, found) = (connection.tunnels.clone(), Found::default());
+        let seen = Arc::new(Seen::new(found.clone(), tunnels.clone()));
         let of = connection.chain.http().map(|http| (http.model().limits, http.model().timeouts));
         let (limits, timeouts) = of.unwrap_or_default();
         let mut service = PerConnection::new(service, Arc::clone(&connection), Arc::clone(&seen));
         service.identifies = forwards.is_some();
-        let found = Found::default();
         let serving = Serving {
             acceptor,
             limits,

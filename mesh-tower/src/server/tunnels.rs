@@ -1,9 +1,11 @@
 //! [`Tunnels`]: what a connection carries when it is no longer HTTP: upgraded requests, and tunnels.
 //!
-//! What hyper knows of a connection ends where they begin, or goes on beside them. The connection itself does not: it
+//! What hyper knows of a connection ends where they begin, or goes on beside them: an upgraded connection of HTTP/1.1 is in
+//! the hands of the service, and its bytes know that they are a tunnel ([`Guarded`](super::guarded::Guarded)). The connection itself does not: it
 //! counts as open, and a drain waits for it, until the last of them has ended; at the drain's deadline they are told
 //! to end.
 
+use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
 
@@ -49,6 +51,17 @@ impl Tunnels {
         }
     }
 
+    /// Tells when all of them are to end.
+    pub(super) fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut closed = self.state().closed.subscribe();
+        // Without its sender the connection is forgotten, and nobody tells it anything.
+        async move {
+            if closed.wait_for(|closed| *closed).await.is_err() {
+                std::future::pending().await
+            }
+        }
+    }
+
     /// Waits until there is none.
     ///
     /// # Cancel safety
@@ -62,6 +75,11 @@ impl Tunnels {
 }
 
 impl Tunnel {
+    /// All of its connection.
+    pub(super) const fn tunnels(&self) -> &Tunnels {
+        &self.tunnels
+    }
+
     /// Waits until it is told to end.
     ///
     /// # Cancel safety

@@ -63,6 +63,8 @@ pub(crate) struct ChainTls {
     without_alpn: Arc<ServerConfig>,
     /// Of a certificate of its own; that of an identity is looked at by who holds it.
     validity: Option<Validity>,
+    /// The URI names of what is shown.
+    own_uris: Arc<[Arc<str>]>,
     verifier: Option<Arc<ClientVerifier>>,
 }
 
@@ -149,7 +151,7 @@ impl ChainTls {
     pub(super) fn new(inputs: Inputs) -> Result<Self, ServerTlsError> {
         let provider = crypto::provider()
             .ok_or_else(|| unusable(&"TLS", &crate::identity::InvalidIdentity::NoCrypto))?;
-        let (key, validity) = key(&inputs.own, &provider)?;
+        let Shown { key, validity, uris: own_uris } = shown(&inputs.own, &provider)?;
         let verifier = match &inputs.trust {
             Some(trust) => Some(Arc::new(verifier(trust, &inputs, &provider)?)),
             None => None,
@@ -167,7 +169,8 @@ impl ChainTls {
         let without_alpn = Arc::new(config.clone());
         let protocols = inputs.policy.alpn.iter();
         config.alpn_protocols = protocols.map(|name| name.as_bytes().to_vec()).collect();
-        Ok(Self { inputs, config: Arc::new(config), without_alpn, validity, verifier })
+        let config = Arc::new(config);
+        Ok(Self { inputs, config, without_alpn, validity, own_uris, verifier })
     }
 
     fn in_time(&self) -> Result<(), ServerTlsError> {
@@ -175,6 +178,11 @@ impl ChainTls {
             (Some(validity), Own::Pem { origin, .. }) => in_time(validity, origin),
             _ => Ok(()),
         }
+    }
+
+    /// The URI names of the certificate that is shown.
+    pub(crate) const fn own_uris(&self) -> &Arc<[Arc<str>]> {
+        &self.own_uris
     }
 
     /// The end of the certificate that is shown.
@@ -283,12 +291,20 @@ impl ResolvesServerCert for Always {
     }
 }
 
-fn key(
-    own: &Own,
-    provider: &CryptoProvider,
-) -> Result<(Arc<CertifiedKey>, Option<Validity>), ServerTlsError> {
+/// What is shown.
+struct Shown {
+    key: Arc<CertifiedKey>,
+    /// Of a certificate of its own.
+    validity: Option<Validity>,
+    uris: Arc<[Arc<str>]>,
+}
+
+fn shown(own: &Own, provider: &CryptoProvider) -> Result<Shown, ServerTlsError> {
     match own {
-        Own::Identity(identity) => Ok((Arc::clone(identity.key()), None)),
+        Own::Identity(identity) => {
+            let uris = identity.certificate().names.uris.as_slice().into();
+            Ok(Shown { key: Arc::clone(identity.key()), validity: None, uris })
+        }
         Own::Pem { chain, key, origin } => {
             let chain = certificates(chain).map_err(|error| unusable(origin, &error))?;
             let key = private_key(key).map_err(|error| unusable(origin, &error))?;
@@ -296,9 +312,10 @@ fn key(
             let first = first.map_err(|error| unusable(origin, &error))?;
             let made = CertifiedKey::from_der(chain, key, provider);
             let made = made.map_err(|error| unusable(origin, &error))?;
-            let validity = first.map(|first| first.validity);
+            let validity = first.as_ref().map(|first| first.validity);
             validity.map_or(Ok(()), |validity| in_time(validity, origin))?;
-            Ok((Arc::new(made), validity))
+            let uris = first.map(|first| first.names.uris.into()).unwrap_or_default();
+            Ok(Shown { key: Arc::new(made), validity, uris })
         }
     }
 }
@@ -322,7 +339,7 @@ fn in_time(validity: Validity, origin: &str) -> Result<(), ServerTlsError> {
 
 /// Which parts can be used by themselves.
 fn good(inputs: &Inputs) -> Good {
-    let own = crypto::provider().is_some_and(|provider| key(&inputs.own, &provider).is_ok());
+    let own = crypto::provider().is_some_and(|provider| shown(&inputs.own, &provider).is_ok());
     let trust = inputs.trust.as_ref().is_none_or(|trust| signers(trust).is_ok());
     let lists = inputs.crl.as_deref().map_or(Ok(Vec::new()), revocation_lists);
     let crl = lists.and_then(|lists| Lists::read(&lists, Unlisted::Refused));

@@ -14,6 +14,7 @@ use mesh_core::model::tls::{
 use mesh_core::update::Secrets;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::fs::Metadata;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -140,7 +141,7 @@ pub(super) struct Files(Mutex<BTreeMap<Arc<Path>, Read>>);
 #[derive(Clone, Debug)]
 struct Read {
     looked: Instant,
-    stamp: (Option<SystemTime>, u64),
+    stamp: Stamp,
     content: Arc<[u8]>,
 }
 
@@ -163,7 +164,7 @@ impl Files {
             return Ok(Arc::clone(&read.content));
         }
         let about = tokio::fs::metadata(&**path).await?;
-        let stamp = (about.modified().ok(), about.len());
+        let stamp = stamp(&about);
         let content = match before.filter(|read| read.stamp == stamp) {
             Some(read) => read.content,
             None => whole(path).await?,
@@ -172,6 +173,25 @@ impl Files {
         self.0.lock().insert(Arc::clone(path), read);
         Ok(content)
     }
+}
+
+/// What changes with a file's content: also where all files have one time, another one is at the path, or was changed.
+type Stamp = (Option<SystemTime>, u64, [u64; 4]);
+
+fn stamp(about: &Metadata) -> Stamp {
+    #[cfg(unix)]
+    let which = {
+        use std::os::unix::fs::MetadataExt as _;
+        [
+            about.dev(),
+            about.ino(),
+            about.ctime().cast_unsigned(),
+            about.ctime_nsec().cast_unsigned(),
+        ]
+    };
+    #[cfg(not(unix))]
+    let which = [0; 4];
+    (about.modified().ok(), about.len(), which)
 }
 
 async fn whole(path: &Path) -> io::Result<Arc<[u8]>> {

@@ -99,12 +99,12 @@ impl StreamLine {
         let uris = certificate.map(|certificate| &*certificate.uris).unwrap_or_default();
         let peer_uris: SmallVec<[&str; 2]> = uris.iter().map(|uri| &**uri).collect();
         let of_mesh;
-        let own = match &*connection.own_uris {
-            [] => {
+        let own = match connection.own_uris.as_deref() {
+            Some(own) => own,
+            None => {
                 of_mesh = self.line.logging.own_uris();
                 of_mesh.as_slice()
             }
-            own => own,
         };
         let own: SmallVec<[&str; 2]> = own.iter().map(|uri| &**uri).collect();
         let flags: SmallVec<[_; 1]> = cut.flag.into_iter().collect();

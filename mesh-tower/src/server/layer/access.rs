@@ -169,9 +169,9 @@ impl AccessLine {
         let certificate = scope.peer().certificate();
         let peer_uris = certificate.map(uris).unwrap_or_default();
         let of_mesh;
-        let own = match connection.map(|connection| &*connection.own_uris) {
-            Some(own @ [_, ..]) => own,
-            Some([]) | None => {
+        let own = match connection.and_then(|connection| connection.own_uris.as_deref()) {
+            Some(own) => own,
+            None => {
                 of_mesh = log.own_uris();
                 of_mesh.as_slice()
             }

@@ -49,8 +49,9 @@ impl Service<Request<RequestBody<Incoming>>> for Says {
             tokio::spawn(async move {
                 let mut io = TokioIo::new(becomes.await.unwrap());
                 let mut said = [0; 5];
-                io.read_exact(&mut said).await.unwrap();
-                io.write_all(&said).await.unwrap();
+                while io.read_exact(&mut said).await.is_ok() {
+                    io.write_all(&said).await.unwrap();
+                }
             });
         }
         ready(Ok(response))
@@ -280,6 +281,36 @@ async fn it_may_become_another_protocol() {
     sleep(Duration::from_secs(100)).await;
     caller.say("llo").await;
     assert_eq!(caller.hear("hello").await, "hello");
+}
+
+/// What it became is the service's, and yet a drain waits for it, and closes it at its deadline.
+#[tokio::test(start_paused = true)]
+async fn what_it_became_is_drained_with_it() {
+    const UPGRADE: &str =
+        "GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
+    for leaves in [false, true] {
+        let mut caller = Caller::new();
+        caller.say(UPGRADE).await;
+        caller.hear("\r\n\r\n").await;
+        caller.say("hello").await;
+        caller.hear("hello").await;
+        let (server, start) = (caller.server.clone(), Instant::now());
+        let drained = tokio::spawn(async move { server.drain(Duration::from_secs(20)).await });
+        sleep(Duration::from_secs(10)).await;
+        caller.say("still here").await;
+        caller.hear("still here").await;
+        assert!(!drained.is_finished() && !caller.served.is_finished());
+        assert_eq!(metric(&caller.mesh, "mesh_server_connections_active", &[]), 1);
+        if leaves {
+            caller.client.shutdown().await.unwrap();
+            caller.ended().await.unwrap();
+        } else {
+            assert!(matches!(caller.ended().await, Err(ServeError::Deadline)));
+        }
+        bounded(drained).await.unwrap();
+        let took = if leaves { 10 } else { 20 };
+        assert!(start.elapsed().as_secs().abs_diff(took) <= 1, "{:?}", start.elapsed());
+    }
 }
 
 /// Over TLS, an end without a word looks like somebody who cuts the connection.

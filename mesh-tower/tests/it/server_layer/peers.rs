@@ -14,7 +14,7 @@ async fn xfcc(mode: ForwardClientCert, peer: Peer, sent: &str) -> String {
     let mesh = mesh(listener(|http| http.forward_client_cert = mode));
     let mut connection = Connection::clone(&connection(&mesh, peer));
     connection.certificates = Arc::new([Bytes::from_static(b"a certificate")]);
-    connection.own_uris = Arc::new(["spiffe://m/web".into()]);
+    connection.own_uris = Some(Arc::new(["spiffe://m/web".into()]));
     let told = ask(&echo(&mesh), &Arc::new(connection), &format!("GET /\nhost: a{sent}")).await;
     let lines = told.lines().filter_map(|line| line.strip_prefix("x-forwarded-client-cert: "));
     lines.collect::<Vec<_>>().join(" | ")
