@@ -12,22 +12,27 @@ mod services;
 pub(crate) mod world;
 
 use crate::fixture::{bounded, eventually};
+use bytes::Bytes;
 use ca::{Ca, Pair};
+use http::{Request, Response};
+use http_body_util::Full;
 use mesh_core::identity::TrustDomain;
 use mesh_core::model::filter_chain::TransportProtocol;
 use mesh_core::model::matcher::StringPattern;
 use mesh_core::model::rbac::{Permission, Policy, Principal, Rbac, RbacAction, RbacFilter};
-use mesh_core::model::tls::{DownstreamTls, SpiffeBundles, TlsRoots};
+use mesh_core::model::secret::SecretCertificate;
+use mesh_core::model::tls::{DownstreamTls, SpiffeBundles, TlsIdentity, TlsRoots};
 use mesh_core::model::{CelExpr, Condition, FilterChain, SanMatcher, StringMatcher};
 use mesh_tower::identity::{Material, Roots, revocation_lists};
-use mesh_tower::server::ServingMode;
+use mesh_tower::server::{Connection, Incoming, RequestBody, ServingMode};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use world::{FRIEND, OURS, World, chain, client, get, inline, mutual, secured, serving};
 
 const FAILED: &str = "mesh_server_handshakes_failed_total";
@@ -156,6 +161,29 @@ async fn bundles_of_the_configuration_sign_for_their_own_trust_domain_only() {
     check(&world, Some(&world.ca.issue(theirs)), Err("unknown_issuer")).await;
     check(&world, Some(&others.issue(FRIEND)), Err("unknown_issuer")).await;
     check(&world, Some(&world.ca.issue("spiffe://third.example/x")), Err("no_bundle")).await;
+}
+
+/// `By` of `x-forwarded-client-cert` is who was shown, and not the mesh's own identity.
+#[tokio::test]
+async fn what_this_end_showed_is_known() {
+    const GATEWAY: &str = "spiffe://mesh.example/gateway";
+    let ca = Ca::new("ours");
+    let shown = ca.issue(GATEWAY);
+    let shown = SecretCertificate::new(inline(&shown.chain), inline(&shown.key));
+    let own = TlsIdentity::Certificate(Arc::new(shown));
+    let world = World::new(ca, vec![mutual(|tls| tls.identity = own)]).await;
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let says = tower::service_fn(|request: Request<RequestBody<Incoming>>| async move {
+        let connection = request.extensions().get::<Arc<Connection>>().unwrap();
+        let own = connection.own_uris.as_ref().map(|own| own.join(" "));
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(own.unwrap_or_default())))
+    });
+    let server = world.mesh.server("web");
+    tokio::spawn(async move { server.serve(socket, says).await });
+    let config = world.client(Some(&world.ca.issue(FRIEND)));
+    let io = secured(TcpStream::connect(address).await.unwrap(), config).await.unwrap();
+    assert_eq!(get(io, false).await.as_deref(), Ok(GATEWAY));
 }
 
 /// gRFC A69: by the lists of an identity, who is on none is good.
