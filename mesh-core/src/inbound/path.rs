@@ -15,7 +15,7 @@
 //! | `%41` and other unreserved letters | the letter | RFC 3986 section 6.2.2.2 |
 //! | a space, `"`, `<`, `>`, `` ` ``, `{`, `}`, control characters, bytes above 0x7e | percent-encoded | Envoy (googleurl) |
 //! | `//` | `/` | Envoy |
-//! | `?x`, of `http://shop?x` | `/?x`, whatever the rules | RFC 9110 section 4.2.3; Envoy has no such path over HTTP/2 |
+//! | `?x`, of `http://shop?x` | `/?x`, whatever the rules | RFC 9110 section 4.2.3; Envoy refuses it |
 //! | `*` | refused: 404 | Envoy |
 //! | `%00` | refused | Envoy (googleurl) |
 //! | `%` without two digits | refused; Envoy lets it pass | ours: decoders differ about it |
