@@ -78,15 +78,11 @@ impl<'a> RequestHead<'a> {
         }
     }
 
-    /// The path without query and fragment: `/` where there is only a query (RFC 9110 section 4.2.3).
+    /// The path without query and fragment.
     #[must_use]
     pub fn path(&self) -> &'a str {
         let end = scan::find_either(self.path_and_query.as_bytes(), b'?', b'#');
-        match end {
-            None => self.path_and_query,
-            Some(0) => "/",
-            Some(end) => &self.path_and_query[..end],
-        }
+        end.map_or(self.path_and_query, |end| &self.path_and_query[..end])
     }
 
     /// The query without its `?`, or the empty string.

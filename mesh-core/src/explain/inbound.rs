@@ -13,6 +13,7 @@ use crate::inbound::{CompiledFilterChain, CompiledListener, ConnectionFacts};
 use crate::model::filter_chain::TransportProtocol;
 use crate::model::{HttpFilterConfig, RateLimitScope, RbacAction, RbacFilter, TokenBucket};
 use crate::proxy::detect::Beginning;
+use crate::random::SplitMix64;
 use crate::rbac::{CompiledRbac, Connection, Near, Request};
 use crate::time::WallTime;
 use http::{HeaderMap, Method};
@@ -211,7 +212,11 @@ fn filters(
     let path = explained.path.clone();
     let path = path.as_deref().unwrap_or(&request.path);
     let head = RequestHead::new(&request.method, &request.authority, path, &request.headers);
-    let asked = Request::new(&head, &connection);
+    let mut asked = Request::new(&head, &connection);
+    // A route by chance is any: what it says is told of one of them.
+    let route = http.router().route(&head, &mut SplitMix64::new(0));
+    let metadata = route.map(|decision| Arc::clone(&decision.route().model().metadata));
+    asked.route_metadata = metadata.as_deref().ok();
     for filter in &http.model().http_filters {
         let Some(rbac) = rules_of(&filter.config) else {
             let (name, says) = (Arc::clone(&filter.name), not_asked(&filter.config));

@@ -9,7 +9,7 @@ use super::pass::FilterContext;
 use super::query;
 use super::reply::FilterReply;
 use crate::head::{RequestHead, decimal};
-use crate::model::http_filter::{RateLimit, RateLimitAction, RateLimitRule, RequestType};
+use crate::model::http_filter::{RateLimit, RateLimitAction, RateLimitRule};
 use crate::model::{Metadata, MetadataSource, MetadataValue};
 use crate::outcome::grpc;
 use crate::router::{CompiledHeaderMatcher, MatcherError, apply_edit};
@@ -71,13 +71,6 @@ impl CompiledRateLimit {
         cx: &FilterContext<'_>,
         metadata: Option<&Metadata>,
     ) -> Option<LimitQuestion> {
-        let internal = head.headers.get("x-envoy-internal").is_some_and(|value| value == "true");
-        match (self.model.request_type, internal) {
-            (RequestType::Internal, false) | (RequestType::External, true) => return None,
-            (RequestType::Both, _)
-            | (RequestType::Internal, true)
-            | (RequestType::External, false) => {}
-        }
         let descriptors = self.rules.iter().filter_map(|rule| rule.descriptor(head, cx, metadata));
         let descriptors: Vec<_> = descriptors.collect();
         (!descriptors.is_empty()).then(|| LimitQuestion {

@@ -27,7 +27,7 @@ pub use jwt_authn::{
     RemoteJwks,
 };
 pub use local_rate_limit::{LocalRateLimit, RateLimitScope, TokenBucket};
-pub use rate_limit::{RateLimit, RateLimitAction, RateLimitPerRoute, RateLimitRule, RequestType};
+pub use rate_limit::{RateLimit, RateLimitAction, RateLimitPerRoute, RateLimitRule};
 pub use service::{GrpcService, HttpUri};
 
 use super::rbac::RbacFilter;

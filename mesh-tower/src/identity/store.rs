@@ -59,6 +59,8 @@ struct State {
 
 enum Happened {
     Certificate(Validity),
+    /// Whom we believe, without a certificate.
+    Trust,
     Failure,
     Unchanged,
     Forced,
@@ -272,9 +274,9 @@ impl Identities {
                 }
                 (Happened::Forced, None) => self.0.wanted.notify_one(),
                 // A clock that was wrong may be right by then, or what was said be something else.
-                (Happened::Failure | Happened::Unchanged, None) => {
-                    first.handle_failure(now, &mut Draw);
-                }
+                (Happened::Failure, None) => first.handle_failure(now, &mut Draw),
+                (Happened::Trust | Happened::Unchanged, None) => *first = FirstTry::default(),
+                (Happened::Trust, Some(_)) => {}
             }
         }
     }
@@ -367,9 +369,7 @@ impl IdentitySink {
             state.warned = state.warned.filter(|_| !is_renewed);
         }
         shared.good.send_replace(true);
-        if let Some(validity) = validity {
-            self.0.happens(Happened::Certificate(validity));
-        }
+        self.0.happens(validity.map_or(Happened::Trust, Happened::Certificate));
     }
 
     /// What is in force is what there is, after something bad was told.

@@ -67,8 +67,15 @@ pub(super) struct Guarded<I> {
     is_begun: bool,
     /// What `found` has of it.
     last: Option<Flood>,
-    /// Of a tunnel: that it is to end.
-    closed: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Of a tunnel: that it is to end, for who reads and for who writes, which may be two tasks.
+    closed: [Option<Pin<Box<dyn Future<Output = ()> + Send>>>; 2],
+}
+
+/// Who asks whether a tunnel goes on.
+#[derive(Clone, Copy)]
+enum Half {
+    Reading,
+    Writing,
 }
 
 impl<I> Drop for Guarded<I> {
@@ -82,7 +89,7 @@ impl<I> Drop for Guarded<I> {
 impl<I> Guarded<I> {
     pub(super) fn new(io: I, timer: HeadTimer, found: Found) -> Self {
         let frames = Frames::new(clock::now());
-        Self { io, frames, timer, found, is_begun: false, last: None, closed: None }
+        Self { io, frames, timer, found, is_begun: false, last: None, closed: [None, None] }
     }
 
     /// The connection.
@@ -105,24 +112,25 @@ impl<I> Guarded<I> {
     ///
     /// # Errors
     /// It is a tunnel that was told to end.
-    fn goes_on(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    fn goes_on(&mut self, half: Half, cx: &mut Context<'_>) -> io::Result<()> {
         match self.found.0.is_handed_over.load(Ordering::Acquire) {
-            true => self.tunnel_goes_on(cx),
+            true => self.tunnel_goes_on(half, cx),
             false => Ok(()),
         }
     }
 
     #[cold]
-    fn tunnel_goes_on(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.closed.is_none() {
+    fn tunnel_goes_on(&mut self, half: Half, cx: &mut Context<'_>) -> io::Result<()> {
+        let closed = &mut self.closed[half as usize];
+        if closed.is_none() {
             let tunnel = self.found.0.tunnel.lock();
             let Some(tunnel) = &*tunnel else { return Ok(()) };
-            self.closed = Some(Box::pin(tunnel.tunnels().closed()));
+            *closed = Some(Box::pin(tunnel.tunnels().closed()));
         }
-        match self.closed.as_mut().map(|closed| closed.as_mut().poll(cx)) {
+        match closed.as_mut().map(|closed| closed.as_mut().poll(cx)) {
             Some(Poll::Ready(())) => {
                 // Once ready it is asked no more.
-                self.closed = Some(Box::pin(std::future::ready(())));
+                *closed = Some(Box::pin(std::future::ready(())));
                 let why = "the connection was told to end, and its time is over";
                 Err(io::Error::new(io::ErrorKind::ConnectionAborted, why))
             }
@@ -166,7 +174,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Guarded<I> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.goes_on(cx)?;
+        self.goes_on(Half::Reading, cx)?;
         let before = buf.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
         if let Poll::Ready(Ok(())) = read {
@@ -182,7 +190,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Guarded<I> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.goes_on(cx)?;
+        self.goes_on(Half::Writing, cx)?;
         let written = Pin::new(&mut self.io).poll_write(cx, buf);
         self.went(&written, |bytes| *bytes);
         written
@@ -205,7 +213,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Guarded<I> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.goes_on(cx)?;
+        self.goes_on(Half::Writing, cx)?;
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
         self.went(&written, |bytes| *bytes);
         written

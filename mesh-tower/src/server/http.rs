@@ -20,7 +20,7 @@ use std::task::{Context, Poll, ready};
 use tower_service::Service;
 
 /// What a connection's requests and whoever drains it tell each other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Seen {
     /// Of the last request: 0: there was none; 2: HTTP/2; 10 and 11: HTTP/1.0 and HTTP/1.1.
     version: AtomicU8,
@@ -33,7 +33,8 @@ pub(super) struct Seen {
 
 impl Seen {
     pub(super) fn new(found: Found, tunnels: Tunnels) -> Self {
-        Self { found, tunnels, ..Self::default() }
+        let (version, is_draining, requests) = Default::default();
+        Self { version, is_draining, requests, found, tunnels }
     }
 
     /// Whether a request came over HTTP/2.

@@ -364,6 +364,8 @@ fn signers(trust: &Trust) -> Result<Signers, ServerTlsError> {
         }
         Trust::Pem(text, origin) => {
             let (roots, lists) = authorities(text).map_err(|error| unusable(origin, &error))?;
+            // Whether they can be used is known before they take the place of those that can.
+            Lists::read(&lists, Unlisted::Refused).map_err(|error| unusable(origin, &error))?;
             beside = lists;
             (Roots::Any(roots.into()), Arc::clone(origin))
         }

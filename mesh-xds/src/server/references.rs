@@ -87,13 +87,16 @@ pub(super) fn beside(kind: ResourceType, body: &[u8]) -> Beside {
     let mut found = Beside::default();
     match kind {
         ResourceType::Listener => {
-            let chains = Listener::decode(body).into_iter();
-            let chains = chains.flat_map(|message| {
-                message.filter_chains.into_iter().chain(message.default_filter_chain)
+            let Ok(message) = Listener::decode(body) else { return found };
+            let chains = message.filter_chains.into_iter().chain(message.default_filter_chain);
+            let filters = chains.flat_map(|chain| chain.filters);
+            let configs = filters.filter_map(|filter| match filter.config_type {
+                Some(ConfigType::TypedConfig(config)) => Some(config),
+                _ => None,
             });
-            for one in chains.flat_map(|chain| chain.filters) {
-                if let Some(ConfigType::TypedConfig(config)) = one.config_type
-                    && let Some(manager) = unpack::<HttpConnectionManager>(&config)
+            let api = message.api_listener.and_then(|api| api.api_listener);
+            for config in configs.chain(api) {
+                if let Some(manager) = unpack::<HttpConnectionManager>(&config)
                     && let Some(RouteSpecifier::RouteConfig(message)) = manager.route_specifier
                 {
                     found.add(&message);

@@ -39,7 +39,7 @@ use x509_parser::prelude::FromDer as _;
 const MAX_HANDSHAKES: usize = 256;
 /// How long a handshake may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The longest that a client's certificate counts without being shown again, a tenth more or less by chance (istiod
+/// The longest that a client's certificate counts without being shown again, up to a fifth less by chance (istiod
 /// bounds connections to 30 minutes, too).
 const MAX_AGE: Duration = Duration::from_secs(30 * 60);
 /// The files are not looked at more often.
@@ -158,7 +158,7 @@ fn spiffe_id(certificate: &CertificateDer<'_>) -> Option<Arc<str>> {
 
 /// How long a client's certificate counts.
 fn holds(certificate: &CertificateDer<'_>, now: SystemTime) -> Duration {
-    let age = MAX_AGE.mul_f64(0.9 + 0.2 * fastrand::f64());
+    let age = MAX_AGE.mul_f64(0.8 + 0.2 * fastrand::f64());
     let Ok((_, read)) = X509Certificate::from_der(certificate) else { return age };
     let end = u64::try_from(read.validity().not_after.timestamp()).unwrap_or_default();
     // Its last second counts (RFC 5280 section 4.1.2.5).
@@ -207,7 +207,7 @@ mod tests {
         assert!((59..=61).contains(&held(60)), "{}", held(60));
         assert_eq!(held(-60), 0);
         let long = held(86_400);
-        assert!((27 * 60..=33 * 60).contains(&long), "{long}");
+        assert!((24 * 60..=30 * 60).contains(&long), "{long}");
     }
 
     #[test]

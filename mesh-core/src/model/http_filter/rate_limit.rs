@@ -13,9 +13,6 @@ pub struct RateLimit {
     pub domain: Arc<str>,
     /// Which of the rules this instance asks about: those of this number. Default 0; at most 10.
     pub stage: u32,
-    /// Requests from inside, from outside, or both (Envoy: `request_type`). Inside is what has
-    /// `x-envoy-internal: true`. Default both.
-    pub request_type: RequestType,
     /// Who counts. Envoy's default of its timeout is 20 ms.
     pub service: GrpcService,
     /// A request is refused when nobody answers. Default false: it goes on.
@@ -37,19 +34,6 @@ pub struct RateLimit {
     pub rules: Vec<RateLimitRule>,
     /// Nothing is refused: what would be is counted. Ours; default false.
     pub shadow: bool,
-}
-
-/// Whose requests are limited (Envoy: `RateLimit.request_type`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[expect(clippy::exhaustive_enums, reason = "closed by Envoy's `request_type`")]
-pub enum RequestType {
-    /// All.
-    #[default]
-    Both,
-    /// Those from inside.
-    Internal,
-    /// Those from outside.
-    External,
 }
 
 /// One descriptor that a request counts as (Envoy: `config.route.v3.RateLimit`).
@@ -162,7 +146,6 @@ impl RateLimit {
         Self {
             domain: domain.into(),
             stage: 0,
-            request_type: RequestType::Both,
             service,
             failure_mode_deny: false,
             rate_limited_as_resource_exhausted: false,

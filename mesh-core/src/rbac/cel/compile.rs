@@ -6,6 +6,7 @@
 use super::attributes::{self, Attribute};
 use super::eval::Evaluation;
 use super::library::{self, Function};
+use super::moment;
 use super::value::{Held, Value};
 use super::{ConditionError, Fold, MAX_COST, MAX_DEPTH, MAX_NODES, Node, Program};
 use crate::model::{CelComprehension, CelConstant, CelExpr, Condition, RegexPattern};
@@ -220,7 +221,13 @@ impl<'m> Compiler<'m> {
                 let function =
                     library::function(name, target.is_some(), args.len(), self.condition)?;
                 let all = target.into_iter().chain(args).map(|expr| self.node(expr));
-                let all = all.collect::<Result<_, _>>()?;
+                let all = all.collect::<Result<Box<[_]>, _>>()?;
+                // It would be an error of each evaluation, and a DENY by it nobody's.
+                if let (Function::Date(_), [_, Node::Const(Value::Text(zone))]) = (function, &*all)
+                    && moment::zone_offset(zone).is_none()
+                {
+                    return Err(ConditionError::UnknownZone { zone: Arc::from(&**zone) });
+                }
                 Ok(self.folded(Node::Call(function, all)))
             }
         }

@@ -134,6 +134,12 @@ pub enum ConditionError {
         /// The field that switches it on.
         switch: &'static str,
     },
+    /// A zone of time that is said by its name.
+    #[error("there is no zone of time `{zone}` here: say how far it is from UTC, as `+02:00`")]
+    UnknownZone {
+        /// The zone.
+        zone: Arc<str>,
+    },
     /// The pattern of `matches` is computed.
     #[error("the pattern of `matches` must be a literal text: patterns are compiled beforehand")]
     PatternNotLiteral,

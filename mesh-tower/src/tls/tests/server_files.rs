@@ -128,7 +128,11 @@ async fn a_renewed_identity_does_not_wait_for_roots() {
     put("ca.pem", &ca.pem()[..100]);
     let second = offered((-60, 1200)).await.unwrap();
     let third = offered((-60, 1800)).await.unwrap();
-    assert!(first < second && second < third);
+    // The same where the list beside them is none.
+    let list = "-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n";
+    put("ca.pem", &format!("{}{list}", ca.pem()));
+    let fourth = offered((-60, 2000)).await.unwrap();
+    assert!(first < second && second < third && third < fourth);
     fs::remove_file(world.path("ca.pem")).unwrap();
     assert!(offered((-60, 2400)).await.is_err(), "what is gone may have been withdrawn");
 }

@@ -16,8 +16,9 @@ use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tower::Service;
@@ -47,10 +48,17 @@ impl Service<Request<RequestBody<Incoming>>> for Says {
             response.headers_mut().insert("upgrade", "echo".parse().unwrap());
             response.headers_mut().insert("connection", "upgrade".parse().unwrap());
             tokio::spawn(async move {
-                let mut io = TokioIo::new(becomes.await.unwrap());
-                let mut said = [0; 5];
-                while io.read_exact(&mut said).await.is_ok() {
-                    io.write_all(&said).await.unwrap();
+                // Who reads and who writes are two tasks, as those of applications may be.
+                let (mut reads, mut writes) = split(TokioIo::new(becomes.await.unwrap()));
+                let (says, mut said) = mpsc::channel::<[u8; 5]>(1);
+                tokio::spawn(async move {
+                    while let Some(said) = said.recv().await {
+                        writes.write_all(&said).await.unwrap();
+                    }
+                });
+                let mut heard = [0; 5];
+                while reads.read_exact(&mut heard).await.is_ok() {
+                    says.send(heard).await.unwrap();
                 }
             });
         }
@@ -305,6 +313,9 @@ async fn what_it_became_is_drained_with_it() {
             caller.client.shutdown().await.unwrap();
             caller.ended().await.unwrap();
         } else {
+            // It is closed, and not only counted as such.
+            let ended = timeout(Duration::from_secs(15), caller.client.read(&mut [0; 8])).await;
+            assert_eq!(ended.unwrap().unwrap(), 0);
             assert!(matches!(caller.ended().await, Err(ServeError::Deadline)));
         }
         bounded(drained).await.unwrap();

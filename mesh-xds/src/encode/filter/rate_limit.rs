@@ -8,9 +8,7 @@ use crate::encode::wrap::{duration, flag, uint32};
 use envoy_types::pb::envoy::config::ratelimit::v3::RateLimitServiceConfig;
 use envoy_types::pb::envoy::config::route::v3 as pb_route;
 use envoy_types::pb::google::protobuf::UInt64Value;
-use mesh_core::model::http_filter::{
-    RateLimit, RateLimitAction, RateLimitPerRoute, RateLimitRule, RequestType,
-};
+use mesh_core::model::http_filter::{RateLimit, RateLimitAction, RateLimitPerRoute, RateLimitRule};
 use pb::ratelimit::v3 as pb_limit;
 use pb_route::rate_limit::action::{self as pb_action, ActionSpecifier};
 use pb_route::rate_limit::{Action, HitsAddend};
@@ -24,11 +22,6 @@ pub(super) fn filter(model: &RateLimit) -> Option<pb_limit::RateLimit> {
     Some(pb_limit::RateLimit {
         domain: model.domain.to_string(),
         stage: model.stage,
-        request_type: match model.request_type {
-            RequestType::Both => String::new(),
-            RequestType::Internal => "internal".to_owned(),
-            RequestType::External => "external".to_owned(),
-        },
         // Envoy: the filter's own timeout is the one that counts.
         timeout: duration(model.service.timeout),
         failure_mode_deny: model.failure_mode_deny,

@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use mesh_core::model::http_filter::{
     AuthzBody, AuthzService, ClaimToHeader, ExtAuthz, ExtAuthzPerRoute, GrpcService, HttpAuthz,
     HttpUri, JwksSource, JwtAuthn, JwtHeader, JwtProvider, JwtRequirement, JwtRule, RateLimit,
-    RateLimitAction, RateLimitPerRoute, RateLimitRule, RemoteJwks, RequestType,
+    RateLimitAction, RateLimitPerRoute, RateLimitRule, RemoteJwks,
 };
 use mesh_core::model::matcher::HeaderMatcherKind;
 use mesh_core::model::metadata::ValueMatcher;
@@ -256,10 +256,10 @@ fn rules() -> impl Strategy<Value = Vec<RateLimitRule>> {
 }
 
 fn rate_limit() -> impl Strategy<Value = HttpFilterConfig> {
-    (grpc(), Just(RequestType::Both), 0_u32..=10, edits(false), rules(), any::<[bool; 5]>())
-        .prop_map(|(service, kind, stage, added, rules, flags)| {
+    (grpc(), 0_u32..=10, edits(false), rules(), any::<[bool; 5]>()).prop_map(
+        |(service, stage, added, rules, flags)| {
             let mut limit = RateLimit::new("shop", service);
-            (limit.request_type, limit.stage) = (kind, stage);
+            limit.stage = stage;
             limit.response_headers_to_add = added;
             limit.rules = rules;
             limit.failure_mode_deny = flags[0];
@@ -271,7 +271,8 @@ fn rate_limit() -> impl Strategy<Value = HttpFilterConfig> {
                 limit.status_on_error = StatusCode::FORBIDDEN;
             }
             HttpFilterConfig::RateLimit(Arc::new(limit))
-        })
+        },
+    )
 }
 
 fn said() -> impl Strategy<Value = HttpFilterOverride> {

@@ -58,6 +58,8 @@ fn functions() {
         ("'a'.int() == 1", "`int` does not take 0 arguments as a method"),
         ("'a'.matches()", "`matches` does not take 0 arguments as a method"),
         ("'a'.matches(request.path)", "must be a literal text"),
+        ("request.time.getHours('Europe/Berlin') < 8", "no zone of time `Europe/Berlin` here"),
+        ("request.time.getMinutes('+25:00:00') < 8", "no zone of time `+25:00:00` here"),
         ("'a'.matches(1)", "must be a literal text"),
         ("'a'.matches('(')", "the pattern of `matches`: "),
         ("'a'.matches('(?=a)')", "the pattern of `matches`: "),

@@ -7,9 +7,7 @@ use crate::decode::route::{header, matcher};
 use envoy_types::pb::envoy::config::route::v3 as pb_route;
 use envoy_types::pb::envoy::extensions::filters::http::ratelimit::v3 as pb;
 use envoy_types::pb::google::protobuf::Any;
-use mesh_core::model::http_filter::{
-    RateLimit, RateLimitAction, RateLimitPerRoute, RateLimitRule, RequestType,
-};
+use mesh_core::model::http_filter::{RateLimit, RateLimitAction, RateLimitPerRoute, RateLimitRule};
 use mesh_core::model::{HttpFilterConfig, HttpFilterOverride};
 use pb_route::rate_limit::action::ActionSpecifier;
 use pb_route::rate_limit::{Action, HitsAddend};
@@ -56,23 +54,17 @@ fn config(walk: &mut Walk, any: &Any) -> Option<HttpFilterConfig> {
     service.timeout = timeout.unwrap_or(TIMEOUT);
     let mut filter = RateLimit::new(message.domain.as_str(), service);
     filter.stage = stage(walk, message.stage);
-    filter.request_type = match &*message.request_type {
-        "" | "both" => RequestType::Both,
-        "internal" | "external" => {
-            walk.error_at(
-                "request_type",
-                "nothing says here who is inside: use `both`, and a descriptor that says whom it is for",
-            );
-            RequestType::Both
-        }
-        other => {
-            walk.error_at(
-                "request_type",
-                format_args!("`{other}` is not `internal`, `external` or `both`"),
-            );
-            RequestType::Both
-        }
-    };
+    match &*message.request_type {
+        "" | "both" => {}
+        "internal" | "external" => walk.error_at(
+            "request_type",
+            "nothing says here who is inside: use `both`, and a descriptor that says whom it is for",
+        ),
+        other => walk.error_at(
+            "request_type",
+            format_args!("`{other}` is not `internal`, `external` or `both`"),
+        ),
+    }
     filter.failure_mode_deny = message.failure_mode_deny;
     filter.rate_limited_as_resource_exhausted = message.rate_limited_as_resource_exhausted;
     let limited = message.rate_limited_status.as_ref();
