@@ -125,6 +125,10 @@ impl fmt::Display for Target {
                 }
                 Ok(())
             }
+            // What begins with two slashes would be read as an authority.
+            Self::Unix(path) if path.as_os_str().as_encoded_bytes().starts_with(b"//") => {
+                write!(f, "unix://{}", path.display())
+            }
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::UnixAbstract(name) => write!(f, "unix-abstract:{name}"),
         }
