@@ -9,7 +9,7 @@ use super::policies::time;
 use crate::head::RequestHead;
 use crate::identity::{Peer, PeerCertificate, SpiffeId};
 use crate::inbound::path::{NormalizedPath, normalize};
-use crate::inbound::{CompiledFilterChain, CompiledListener, ConnectionFacts};
+use crate::inbound::{CompiledFilterChain, CompiledListener, ConnectionFacts, Refusal};
 use crate::model::filter_chain::TransportProtocol;
 use crate::model::{HttpFilterConfig, RateLimitScope, RbacAction, RbacFilter, TokenBucket};
 use crate::proxy::detect::Beginning;
@@ -100,8 +100,8 @@ pub enum InboundConclusion {
     Allowed,
     /// The connection is not taken, for this reason.
     Closed(&'static str),
-    /// 400, for what is wrong with the request.
-    Refused(String),
+    /// What is wrong with the request, which says the status as well.
+    Refused(Refusal),
     /// The caller is sent to this path (307); of gRPC it is refused.
     Redirected(String),
     /// This filter answers 403; gRPC: PERMISSION_DENIED.
@@ -205,7 +205,7 @@ fn filters(
             return;
         }
         Err(refused) => {
-            explained.conclusion = InboundConclusion::Refused(refused.to_string());
+            explained.conclusion = InboundConclusion::Refused(refused.into());
             return;
         }
     }
@@ -321,7 +321,8 @@ impl fmt::Display for ExplainedInbound {
             InboundConclusion::Allowed => writeln!(f, "\nallowed"),
             InboundConclusion::Closed(why) => writeln!(f, "\nrefused: {why}"),
             InboundConclusion::Refused(why) => {
-                writeln!(f, "\nrefused: {why}: 400, or INTERNAL of gRPC")
+                let status = why.http_status().as_u16();
+                writeln!(f, "\nrefused: {why}: {status}, or INTERNAL of gRPC")
             }
             InboundConclusion::Redirected(path) => {
                 writeln!(f, "\nsent to `{path}`: 307, or INTERNAL of gRPC")
@@ -346,10 +347,10 @@ impl ExplainedInbound {
             .collect();
         let (conclusion, why) = match &self.conclusion {
             InboundConclusion::Allowed => ("allowed", None),
-            InboundConclusion::Closed(why) => ("closed", Some(*why)),
-            InboundConclusion::Refused(why) => ("refused", Some(&**why)),
-            InboundConclusion::Redirected(path) => ("redirected", Some(&**path)),
-            InboundConclusion::Denied(filter) => ("denied", Some(&**filter)),
+            InboundConclusion::Closed(why) => ("closed", Some((*why).to_owned())),
+            InboundConclusion::Refused(why) => ("refused", Some(why.to_string())),
+            InboundConclusion::Redirected(path) => ("redirected", Some(path.clone())),
+            InboundConclusion::Denied(filter) => ("denied", Some(filter.to_string())),
         };
         crate::Json(json!({
             "port": *self.port,

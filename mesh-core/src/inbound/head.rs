@@ -22,7 +22,7 @@ use std::time::Duration;
 
 /// Envoy's internal headers (Envoy: "HTTP header sanitizing"), and those by which Istio's sidecars say who
 /// they are.
-pub const INTERNAL: [&str; 19] = [
+pub const INTERNAL: [&str; 18] = [
     "x-envoy-decorator-operation",
     "x-envoy-downstream-service-cluster",
     "x-envoy-downstream-service-node",
@@ -30,7 +30,6 @@ pub const INTERNAL: [&str; 19] = [
     "x-envoy-external-address",
     "x-envoy-force-trace",
     "x-envoy-hedge-on-per-try-timeout",
-    "x-envoy-internal",
     "x-envoy-ip-tags",
     "x-envoy-max-retries",
     "x-envoy-original-path",

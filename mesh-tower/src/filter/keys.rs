@@ -197,7 +197,7 @@ impl KeyStore {
         let bytes = match source {
             JwksSource::File(path) => read(path).await?,
             JwksSource::Remote(remote) => {
-                // Envoy: zero is no limit; here nobody is waited for without one.
+                // Zero says that there is no limit, and nobody is waited for without one.
                 let timeout = Some(remote.http_uri.timeout).filter(|timeout| !timeout.is_zero());
                 let timeout = timeout.unwrap_or(LONGEST);
                 let late = |_elapsed| Arc::from(format!("no answer within {timeout:?}"));

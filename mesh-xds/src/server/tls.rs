@@ -39,8 +39,7 @@ use x509_parser::prelude::FromDer as _;
 const MAX_HANDSHAKES: usize = 256;
 /// How long a handshake may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The longest that a client's certificate counts without being shown again, up to a fifth less by chance (istiod
-/// bounds connections to 30 minutes, too).
+/// The longest that a client's certificate counts without being shown again, up to a fifth less by chance.
 const MAX_AGE: Duration = Duration::from_secs(30 * 60);
 /// The files are not looked at more often.
 const PAUSE: Duration = Duration::from_secs(1);

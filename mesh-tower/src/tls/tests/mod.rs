@@ -227,7 +227,7 @@ fn grfc_a87_roots_sign_for_their_own_trust_domain() {
     world.check(&nobody, &both(), Err(("connect_tls_name", &["no URI name"])));
 }
 
-/// Envoy (`SPIFFEValidator::matchSubjectAltName`): SPIFFE restricts no other names, so they prove nothing.
+/// SPIFFE restricts no other names, so they prove nothing. Envoy (`SPIFFEValidator`) drops matchers of other kinds.
 #[test]
 fn by_spiffes_validator_names_are_uris() {
     let world = World::new();
