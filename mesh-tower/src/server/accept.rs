@@ -392,6 +392,7 @@ impl Acceptor {
             shown: Arc::clone(&connection.certificates),
             peer_end,
             own_end: tls.own_end(),
+            over: connection.over().clone(),
             tls,
         };
         let alpn = stream.get_ref().1.alpn_protocol();

@@ -1,6 +1,7 @@
 //! [`Connection`]: what is known of a connection, kept once and shared by its requests.
 
 use super::canonical;
+use super::over::Over;
 use super::tunnels::{Tunnel, Tunnels};
 use crate::mesh::Mesh;
 use crate::observe::server::PeerCells;
@@ -13,7 +14,6 @@ use mesh_core::model::filter_chain::TransportProtocol;
 use mesh_core::rbac;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
-use tokio::time::Instant;
 
 /// What is known of a connection that a request came on: an `Arc<Connection>` in the request's
 /// extensions.
@@ -58,7 +58,7 @@ struct Made {
     /// What it carries is passed on, and served by nobody here.
     passes_on: OnceLock<()>,
     /// From when on it takes no requests.
-    over_at: OnceLock<Instant>,
+    over: Over,
 }
 
 /// Why there is no [`Connection::plaintext`].
@@ -99,15 +99,9 @@ impl Connection {
         self.made.passes_on.get().is_some()
     }
 
-    /// It takes no requests from then on: its client has been told to end it, and by then has heard of it.
-    pub(super) fn ends_at(&self, at: Instant) {
-        // Once.
-        let _first = self.made.over_at.set(at).is_ok();
-    }
-
-    /// Whether it takes no requests any more.
-    pub(super) fn is_over(&self) -> bool {
-        self.made.over_at.get().is_some_and(|at| *at <= Instant::now())
+    /// From when on it takes no requests: its client has been told to end it, and by then has heard of it.
+    pub(super) const fn over(&self) -> &Over {
+        &self.made.over
     }
 
     /// A plaintext connection without addresses, accepted by `listener` for `chain`.

@@ -5,7 +5,7 @@ use super::connection::Connection;
 use super::drain::{CHANGED, Place, Plan, until};
 use super::head_timer::HEAD;
 use super::http::Seen;
-use super::open::{OpenConnection, Outlived};
+use super::open::OpenConnection;
 use super::serve::ServeError;
 use super::streams::Counts;
 use crate::body::BoxError;
@@ -73,13 +73,10 @@ async fn late(plan: Plan, is_busy: impl Fn() -> bool) {
 
 /// Waits until a connection is to end, and counts that once: who has outlived something is told once, and what it is
 /// upgraded to meanwhile ends by the same plan.
-///
-/// A client that is not who it was any more has no new calls, also if it never hears of its end: over HTTP/2 the last
-/// GOAWAY comes after the answer to a PING (RFC 9113 section 6.8), for which there are ten minutes.
 pub(super) async fn plan(
     acceptor: &Acceptor,
     place: &mut Place,
-    (open, connection): (&mut OpenConnection, &Connection),
+    open: &mut OpenConnection,
 ) -> Plan {
     if let Some(plan) = place.told {
         return plan;
@@ -87,13 +84,7 @@ pub(super) async fn plan(
     let plan = tokio::select! {
         biased;
         plan = place.drained() => plan,
-        why = open.outlived() => {
-            let plan = Plan::of(why);
-            if why != Outlived::OwnCertificateEnded {
-                connection.ends_at(plan.quiet);
-            }
-            plan
-        }
+        why = open.outlived() => Plan::of(why),
     };
     acceptor.drained(plan.why);
     *place.told.insert(plan)
@@ -112,7 +103,7 @@ pub(super) async fn plan_or_idle(
         () = idle => {
             acceptor.drained(Drained::Idle);
             let plan = Plan::within(HEAD, Drained::Idle);
-            connection.ends_at(plan.quiet + HEAD);
+            connection.over().at(plan.quiet + HEAD);
             plan
         }
     }

@@ -6,6 +6,7 @@
 //! | `accept.rs` | a byte stream → a connection that is known, or a reason why not |
 //! | `accept_error.rs` | those reasons |
 //! | `open.rs`, `watch.rs` | connections that are open, and which of them have outlived what they were accepted by |
+//! | `over.rs` | from when on a connection takes no requests |
 //! | `hello.rs`, `io.rs` | how a connection begins, and its bytes after that |
 //! | `connection.rs` | what is known of a connection; in the extensions of its requests |
 //! | `layer/` | what is done with a request before the service sees it, and with its response |
@@ -41,6 +42,7 @@ mod keeper;
 mod layer;
 mod listen;
 mod open;
+mod over;
 mod rest;
 mod serve;
 mod serving;
@@ -64,6 +66,7 @@ pub use layer::{
 };
 pub use listen::Listen;
 pub use open::{OpenConnection, Outlived};
+pub(crate) use over::Over;
 pub(crate) use serve::WeakServer;
 pub use serve::{MeshServer, ServeError};
 pub(crate) use serving::reset;

@@ -337,7 +337,7 @@ impl MeshServer {
         let mut place = self.0.drains.join(of, || acceptor.listener(), clock::wall());
         if let Some(bytes) = bytes {
             let mut carried = Box::pin(bytes.carry(io, &connection));
-            let plan = plan(acceptor, &mut place, (&mut open, &connection));
+            let plan = plan(acceptor, &mut place, &mut open);
             return until_drained(carried.as_mut(), plan, self.0.drains.over()).await;
         }
         if forwards.is_some() {
@@ -359,7 +359,7 @@ impl MeshServer {
             found: found.clone(),
             over: || self.0.drains.over(),
         };
-        let planned = plan(acceptor, &mut place, (&mut open, &connection));
+        let planned = plan(acceptor, &mut place, &mut open);
         let served = serving.serve(io, service, planned).await;
         acceptor.unborn(found.opened().saturating_sub(seen.requests()));
         if served.is_err() {
@@ -367,7 +367,7 @@ impl MeshServer {
         }
         served.map_err(|error| broken::found(error, &found))?;
         let ended = pin!(tunnels.ended());
-        let planned = plan(acceptor, &mut place, (&mut open, &connection));
+        let planned = plan(acceptor, &mut place, &mut open);
         let ended = until_drained(ended, planned, self.0.drains.over()).await;
         // Nobody is left, or they are told.
         tunnels.close();

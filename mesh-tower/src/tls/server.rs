@@ -194,12 +194,6 @@ impl ChainTls {
         validity.map(|validity| validity.not_after)
     }
 
-    /// Whether `other` is made by the same policy.
-    pub(super) fn is_of_policy(&self, other: &Self) -> bool {
-        let (one, two) = (&self.inputs.policy, &other.inputs.policy);
-        Arc::ptr_eq(one, two) || one == two
-    }
-
     /// Verifies a client again that showed these certificates, in DER.
     ///
     /// # Errors

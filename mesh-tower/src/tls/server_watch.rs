@@ -9,14 +9,15 @@
 //! - A certificate of ours that was renewed changes nothing: the old one is good until its end.
 //!
 //! What says nothing about the client ends nothing: an identity that is not there, a list that is over or
-//! missing, a clock that went back. Whether the policy itself is another one is not looked at here: then the
-//! whole chain is drained.
+//! missing, a clock that went back. Another policy drains the whole chain, elsewhere; but who would not be let in by it
+//! makes no more calls meanwhile.
+//! - A connection that is to end for another reason is looked at on.
 //!
 //! One timer for the connections of a server, while there are any; requests know nothing of it.
 
 use super::server::ChainTls;
 use super::server_refused::{ClientRefusal, ClientRefused};
-use crate::server::Outlived;
+use crate::server::{Outlived, Over};
 use bytes::Bytes;
 use mesh_core::WallTime;
 use parking_lot::Mutex;
@@ -28,6 +29,11 @@ use tokio::sync::oneshot;
 
 /// How often is looked.
 pub(crate) const LOOK: Duration = Duration::from_secs(1);
+
+/// How long requests of a client are served that is not who it was any more: it has been told, and what it had sent
+/// before is answered. It may never hear of its end, for over HTTP/2 the last GOAWAY comes after the answer to a PING
+/// (RFC 9113 section 6.8), for which there are ten minutes.
+const HEARD: Duration = Duration::from_secs(1);
 
 /// How many chains are verified before others may run.
 const BATCH: usize = 16;
@@ -45,13 +51,16 @@ pub(crate) struct Evidence {
     pub(crate) peer_end: Option<WallTime>,
     /// The end of ours that it was shown.
     pub(crate) own_end: Option<WallTime>,
+    /// From when on the connection takes no requests.
+    pub(crate) over: Over,
 }
 
 /// A connection, and how it is told.
 #[derive(Debug)]
 pub(crate) struct One {
     evidence: Evidence,
-    tell: oneshot::Sender<Outlived>,
+    /// `None`: it was told that ours is over, and may outlive more.
+    tell: Option<oneshot::Sender<Outlived>>,
 }
 
 /// The connections that are looked at.
@@ -73,7 +82,7 @@ impl Watched {
     pub(crate) fn add(&self, evidence: Evidence) -> (oneshot::Receiver<Outlived>, bool) {
         let (tell, told) = oneshot::channel();
         let mut state = self.0.lock();
-        state.all.push(One { evidence, tell });
+        state.all.push(One { evidence, tell: Some(tell) });
         let was_running = std::mem::replace(&mut state.is_running, true);
         (told, !was_running)
     }
@@ -81,7 +90,7 @@ impl Watched {
     /// Those that are still open, to be looked at.
     pub(crate) fn take(&self) -> Vec<One> {
         let mut all = std::mem::take(&mut self.0.lock().all);
-        all.retain(|one| !one.tell.is_closed());
+        all.retain(One::is_open);
         all
     }
 
@@ -113,18 +122,32 @@ pub(crate) async fn look(all: Vec<One>, in_force: &InForce, now: WallTime) -> Ve
         match one.evidence.outlived(next, now) {
             None => stay.push(one),
             Some(why) => {
-                // It may have ended meanwhile.
-                let _has_ended = one.tell.send(why);
+                if let Some(tell) = one.tell.take() {
+                    // It may have ended meanwhile.
+                    let _has_ended = tell.send(why);
+                }
+                if why == Outlived::OwnCertificateEnded {
+                    one.evidence.own_end = None;
+                    stay.push(one);
+                } else {
+                    one.evidence.over.within(HEARD);
+                }
             }
         }
     }
     stay
 }
 
+impl One {
+    fn is_open(&self) -> bool {
+        self.tell.as_ref().map_or_else(|| self.evidence.over.is_shared(), |tell| !tell.is_closed())
+    }
+}
+
 impl Evidence {
-    /// Whether `next` is something else that is made by the same policy.
+    /// Whether `next` is something else than what verified the client last.
     fn is_older(&self, next: &Arc<ChainTls>) -> bool {
-        !Arc::ptr_eq(&self.tls, next) && self.tls.is_of_policy(next)
+        !Arc::ptr_eq(&self.tls, next)
     }
 
     /// Why the connection is to end, by the clock and by what is in force `next`, if that is another one.
@@ -146,8 +169,8 @@ impl Evidence {
                 let why = outlived(&refused);
                 if why.is_some() {
                     tracing::warn!(target: "mesh::server", chain = %self.chain, "a connection is not trusted any more: {refused}");
-                } else {
-                    // Once: what is in force says nothing about this client.
+                } else if !matches!(refused.reason, ClientRefusal::NotYetValid(_)) {
+                    // Once: what is in force says nothing about this client. When the clock is right again, it does.
                     self.tls = Arc::clone(next);
                 }
                 why

@@ -67,7 +67,7 @@ impl Listening {
         if *connection.listener != *self.listener {
             return Err(Refusal::OtherListener(Arc::clone(&connection.listener)));
         }
-        if connection.is_over() {
+        if connection.over().is_over() {
             return Err(Refusal::ConnectionOver);
         }
         let snapshot = self.mesh.snapshot();

@@ -2,7 +2,7 @@
 
 use super::ca::{Ca, Pair};
 use crate::clock;
-use crate::server::Outlived;
+use crate::server::{Outlived, Over};
 use crate::tls::server::ChainTls;
 use crate::tls::server_material::{Inputs, Own, Trust};
 use crate::tls::server_watch::{Evidence, InForce, Watched, look};
@@ -14,6 +14,7 @@ use mesh_core::model::tls::DownstreamTls;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::oneshot::error::TryRecvError;
 
 const SHOP: &str = "spiffe://mesh.example/shop";
@@ -61,30 +62,67 @@ async fn told(
     now: WallTime,
 ) -> Option<Outlived> {
     let watched = Watched::default();
+    let (evidence, over) = evidence(tls, client);
+    let (mut told, is_first) = watched.add(evidence);
+    assert!(is_first);
+    let in_force: InForce = next.map(|next| ("c".into(), Arc::clone(next))).into_iter().collect();
+    // Twice: what was seen once is seen once.
+    let mut goes_on = true;
+    for _ in 0..2 {
+        let stay = look(watched.take(), &in_force, now).await;
+        goes_on = watched.put_back(stay);
+    }
+    let why = match told.try_recv() {
+        Ok(why) => Some(why),
+        Err(TryRecvError::Empty) => None,
+        Err(TryRecvError::Closed) => panic!("it was forgotten"),
+    };
+    // Who is the same as before may call, and may outlive more.
+    let stays = why.is_none_or(|why| why == Outlived::OwnCertificateEnded);
+    assert_eq!(goes_on, stays);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(over.is_over(), !stays);
+    why
+}
+
+fn evidence(tls: &Arc<ChainTls>, client: Option<(&Pair, u64)>) -> (Evidence, Over) {
+    let over = Over::default();
     let evidence = Evidence {
         chain: "c".into(),
         tls: Arc::clone(tls),
         shown: client.map(|(pair, _)| shown(pair)).unwrap_or_default(),
         peer_end: client.map(|(_, ends)| later(ends)),
         own_end: tls.own_end(),
+        over: over.clone(),
     };
-    let (mut told, is_first) = watched.add(evidence);
-    assert!(is_first);
-    let in_force: InForce = next.map(|next| ("c".into(), Arc::clone(next))).into_iter().collect();
-    // Twice: what was seen once is seen once.
-    for _ in 0..2 {
-        let stay = look(watched.take(), &in_force, now).await;
-        let goes_on = watched.put_back(stay);
-        assert_eq!(goes_on, told.is_empty() && !told.is_terminated());
-    }
-    match told.try_recv() {
-        Ok(why) => Some(why),
-        Err(TryRecvError::Empty) => None,
-        Err(TryRecvError::Closed) => panic!("it was forgotten"),
-    }
+    (evidence, over)
 }
 
-#[tokio::test]
+/// A connection that is to end takes no calls once its client is not believed any more.
+#[tokio::test(start_paused = true)]
+async fn who_is_told_to_end_may_outlive_more() {
+    let ours = Ca::new("ours");
+    let policy = Arc::new(DownstreamTls::mutual());
+    let all = Believes { roots: &[&ours], revoked: None, san: &[], policy: &policy };
+    let own = ours.issue_for("spiffe://mesh.example/us", 1, (-60, 60));
+    let client = ours.issue_for(SHOP, 7, (-60, 600));
+    let (tls, watched) = (in_force(&own, &all), Watched::default());
+    let (evidence, over) = evidence(&tls, Some((&client, 600)));
+    let (told, _) = watched.add(evidence);
+    let mut next = InForce::from([("c".into(), Arc::clone(&tls))]);
+    let stay = look(watched.take(), &next, later(70)).await;
+    assert!(watched.put_back(stay));
+    assert_eq!(told.await.unwrap(), Outlived::OwnCertificateEnded);
+    // Whoever runs the connection listens no longer.
+    next.insert("c".into(), in_force(&own, &Believes { revoked: Some(7), ..all }));
+    let stay = look(watched.take(), &next, later(70)).await;
+    assert!(!watched.put_back(stay));
+    assert!(!over.is_over(), "what was on its way is answered");
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert!(over.is_over());
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_ends_a_connection_and_what_does_not() {
     let (ours, theirs) = (Ca::new("ours"), Ca::new("theirs"));
     let policy = Arc::new(DownstreamTls::mutual());
@@ -142,12 +180,14 @@ async fn what_ends_a_connection_and_what_does_not() {
     let emptied = Arc::new(ChainTls::new(emptied).unwrap());
     assert_eq!(told(&tls, shows, Some(&emptied), now).await, Some(Outlived::Untrusted));
 
-    // Another policy drains the whole chain, elsewhere.
+    // Another policy drains the whole chain, elsewhere; who would not be let in by it makes no calls until then.
     let mut other = DownstreamTls::mutual();
     other.alpn.clear();
     let other = Arc::new(other);
-    let other = in_force(&own, &Believes { roots: &[&theirs], policy: &other, ..all });
-    assert_eq!(told(&tls, shows, Some(&other), now).await, None);
+    let known = in_force(&own, &Believes { policy: &other, ..all });
+    assert_eq!(told(&tls, shows, Some(&known), now).await, None);
+    let unknown = in_force(&own, &Believes { roots: &[&theirs], policy: &other, ..all });
+    assert_eq!(told(&tls, shows, Some(&unknown), now).await, Some(Outlived::Untrusted));
 }
 
 #[tokio::test]
@@ -162,6 +202,7 @@ async fn who_has_left_is_not_looked_at_and_then_nobody_looks() {
         shown: Arc::default(),
         peer_end: None,
         own_end: None,
+        over: Over::default(),
     };
     let watched = Watched::default();
     let (first, looks) = watched.add(evidence());

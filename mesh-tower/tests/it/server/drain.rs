@@ -9,6 +9,7 @@ use http_body_util::{Empty, Full};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use mesh_core::WallTime;
+use mesh_core::model::SanMatcher;
 use mesh_tower::Mesh;
 use mesh_tower::server::{Incoming, MeshServer, RequestBody};
 use std::convert::Infallible;
@@ -443,4 +444,41 @@ async fn who_answers_no_ping_makes_no_calls_without_a_certificate() {
     tokio::time::sleep(Duration::from_millis(1100)).await;
     let answer = bounded(ask_by_frames(&mut io, 5)).await;
     assert!(answer.ends_with("takes no requests any more: connect anew"), "{answer}");
+}
+
+/// Nor does who would not be let in by the policy that is in force now, whatever his connection is to end for.
+#[tokio::test]
+async fn who_answers_no_ping_makes_no_calls_by_a_policy_that_does_not_know_him() {
+    let world = World::new(Ca::new("ours"), vec![mutual(|_| {})]).await;
+    let mut ios = Vec::new();
+    for name in [super::FRIEND, "spiffe://mesh.example/former"] {
+        let mut config = world.client(Some(&world.ca.issue(name)));
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let io = TcpStream::connect(world.address).await.unwrap();
+        let mut io = secured(io, config).await.unwrap();
+        io.write_all(super::abuse::PREFACE).await.unwrap();
+        io.write_all(super::abuse::SETTINGS).await.unwrap();
+        assert_eq!(bounded(ask_by_frames(&mut io, 1)).await, name);
+        ios.push(io);
+    }
+    let friends = mutual(|tls| tls.san = vec![SanMatcher::uri(super::FRIEND)]);
+    world.updates.apply(serving(vec![friends]));
+    let counted = || world.counts(DRAINED) == ["{reason=\"configuration\"} 2"];
+    eventually("both are told to end", counted).await;
+    let former = &mut ios[1];
+    let mut stream = 3;
+    // It is looked at once a second, and what is on its way is served for a second.
+    let refused = async {
+        loop {
+            let answer = ask_by_frames(former, stream).await;
+            if answer.ends_with("takes no requests any more: connect anew") {
+                break;
+            }
+            assert_eq!(answer, "spiffe://mesh.example/former");
+            stream += 2;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    bounded(refused).await;
+    assert_eq!(bounded(ask_by_frames(&mut ios[0], 3)).await, super::FRIEND);
 }
