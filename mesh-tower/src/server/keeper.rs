@@ -92,8 +92,25 @@ impl Keeper {
         self.state.lock().announce = time;
     }
 
-    pub(super) fn bound(&self, address: Option<Address>) {
-        self.state.lock().bound.extend(address);
+    /// It listens there, until it does no more ([`left`](Self::left)).
+    pub(super) fn bound(&self, address: Option<&Address>) {
+        self.state.lock().bound.extend(address.cloned());
+    }
+
+    /// It does not listen there any more.
+    pub(super) fn left(&self, address: Option<&Address>) {
+        let mut state = self.state.lock();
+        let at = state.bound.iter().position(|bound| Some(bound) == address);
+        if let Some(at) = at {
+            state.bound.swap_remove(at);
+        }
+    }
+
+    /// Whether the listener is nowhere where this server listens.
+    fn is_elsewhere(&self, listener: &CompiledListener) -> bool {
+        let Some(configured) = &listener.model().address else { return false };
+        let state = self.state.lock();
+        !state.bound.is_empty() && state.bound.iter().all(|b| elsewhere(configured, b).is_some())
     }
 
     /// Where it listens.
@@ -195,7 +212,9 @@ impl Inner {
         let (listener, today) = (self.acceptor.listener(), clock::wall());
         let listener = listener.as_deref();
         self.keeper.turn(&self.keeper.judge(listener, || self.acceptor.absent()));
-        self.drains.changed(listener, today);
+        // gRFC A36: a server that does not serve closes its connections, and their calls do not fail.
+        let here = listener.filter(|listener| !self.keeper.is_elsewhere(listener));
+        self.drains.changed(here, today);
         for opening in self.keeper.opened(listener, self.has_identity(), today) {
             tracing::warn!(target: "mesh::server", listener = %self.acceptor.name(), "{opening}");
         }

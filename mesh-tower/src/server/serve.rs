@@ -86,6 +86,24 @@ pub(super) struct Inner {
     layer: ArcSwap<ServerLayer>,
 }
 
+/// A server listens there until this is dropped.
+struct Listens(Arc<Inner>, Option<Address>);
+
+impl Listens {
+    fn at(server: &Arc<Inner>, bound: Option<Address>) -> Self {
+        server.keeper.bound(bound.as_ref());
+        server.look();
+        Self(Arc::clone(server), bound)
+    }
+}
+
+impl Drop for Listens {
+    fn drop(&mut self) {
+        self.0.keeper.left(self.1.as_ref());
+        self.0.look();
+    }
+}
+
 /// A server of which a mesh knows, so that it ends with it.
 #[derive(Debug)]
 pub(crate) struct WeakServer(Weak<Inner>);
@@ -222,8 +240,7 @@ impl MeshServer {
         B::Error: Into<BoxError>,
     {
         let bound = listener.address();
-        self.0.keeper.bound(bound.clone());
-        self.0.look();
+        let listens = Listens::at(&self.0, bound.clone());
         let take = |io, ends| {
             let (server, service, bound) = (self.clone(), service.clone(), bound.clone());
             let takers = (service, forwards.clone());
@@ -265,7 +282,7 @@ impl MeshServer {
             let Poll::Ready(Ok((io, ends))) = next else { break };
             take(io, ends);
         }
-        drop((listener, accepting));
+        drop((listener, listens, accepting));
         self.0.drains.empty().await;
         Ok(())
     }

@@ -9,7 +9,7 @@ use http_body_util::{Empty, Full};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use mesh_core::WallTime;
-use mesh_core::model::SanMatcher;
+use mesh_core::model::{Address, SanMatcher};
 use mesh_tower::Mesh;
 use mesh_tower::server::{Incoming, MeshServer, RequestBody};
 use std::convert::Infallible;
@@ -481,4 +481,55 @@ async fn who_answers_no_ping_makes_no_calls_by_a_policy_that_does_not_know_him()
     };
     bounded(refused).await;
     assert_eq!(bounded(ask_by_frames(&mut ios[0], 3)).await, super::FRIEND);
+}
+
+/// gRFC A36: a server whose listener is elsewhere does not serve, and its connections end.
+#[tokio::test]
+async fn connections_end_whose_listener_has_moved() {
+    let world = World::new(Ca::new("ours"), vec![chain("plain", |_| {})]).await;
+    let (_sender, ends) = idle(TcpStream::connect(world.address).await.unwrap()).await;
+    let at = |address: SocketAddr| {
+        let mut update = serving(vec![chain("plain", |_| {})]);
+        let listener = update.listeners.get_mut("web").map(Arc::make_mut).unwrap();
+        listener.address = Some(Address::Socket(address));
+        update
+    };
+    world.updates.apply(at(world.address));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!ends.is_finished() && world.server.is_serving());
+    let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    world.updates.apply(at(other.local_addr().unwrap()));
+    bounded(ends).await.unwrap();
+    assert!(!world.server.is_serving());
+    assert_eq!(world.counts(DRAINED), ["{reason=\"configuration\"} 1"]);
+}
+
+/// A socket that was given up is none that the configuration could be wrong about.
+#[tokio::test]
+async fn a_server_that_listens_elsewhere_by_now_serves() {
+    let both = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let [first, second] = both.map(|socket| {
+        socket.set_nonblocking(true).unwrap();
+        TcpListener::from_std(socket).unwrap()
+    });
+    let mut update = serving(vec![chain("plain", |_| {})]);
+    let listener = update.listeners.get_mut("web").map(Arc::make_mut).unwrap();
+    listener.address = Some(Address::Socket(second.local_addr().unwrap()));
+    let mesh = Mesh::builder().config(update).build().unwrap();
+    let server = mesh.server("web");
+    let serve = |socket: TcpListener| {
+        let server = server.clone();
+        let hello = tower::service_fn(|_: Request<RequestBody<Incoming>>| async {
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("hello")))
+        });
+        tokio::spawn(async move { server.serve(socket, hello).await })
+    };
+    let at_first = serve(first);
+    eventually("it is elsewhere", || !server.is_serving()).await;
+    at_first.abort();
+    eventually("it listens nowhere", || server.is_serving()).await;
+    let address = second.local_addr().unwrap();
+    let _at_second = serve(second);
+    drop(idle(TcpStream::connect(address).await.unwrap()).await);
+    assert!(server.is_serving());
 }
