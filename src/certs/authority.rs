@@ -3,11 +3,12 @@
 //! Its certificates are what X.509-SVID wants: one SPIFFE id, a critical key usage, both sides of TLS. Keys
 //! are ECDSA P-256. It is for trying things out: its own key lies in a file.
 
+use mesh_core::WallTime;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, Error, ExtendedKeyUsagePurpose,
     IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, UNIX_EPOCH};
 
 /// How long a CA lasts: ten years.
 const CA_DAYS: u64 = 3650;
@@ -20,6 +21,8 @@ pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     /// Its certificate, in PEM.
     pub(super) certificate: String,
+    /// Its last second.
+    ends: WallTime,
 }
 
 /// A certificate and its key, in PEM.
@@ -31,30 +34,43 @@ pub(super) struct Issued {
 
 impl Authority {
     /// A new one for a trust domain, and its key in PEM.
-    pub(super) fn new(trust_domain: &str) -> Result<(Self, String), Error> {
+    pub(super) fn new(trust_domain: &str, now: WallTime) -> Result<(Self, String), Error> {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, format!("{trust_domain} test CA"));
         params.subject_alt_names =
             vec![SanType::URI(format!("spiffe://{trust_domain}").try_into()?)];
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        lasts(&mut params, CA_DAYS);
+        let ends = after(now, CA_DAYS);
+        lasts(&mut params, now, ends);
         let key = KeyPair::generate()?;
         let pem = key.serialize_pem();
         let made = CertifiedIssuer::self_signed(params, key)?;
         let certificate = made.pem();
         let issuer = Issuer::from_ca_cert_pem(&certificate, KeyPair::from_pem(&pem)?)?;
-        Ok((Self { issuer, certificate }, pem))
+        Ok((Self { issuer, certificate, ends }, pem))
     }
 
-    /// One that was made before.
-    pub(super) fn of(certificate: String, key: &str) -> Result<Self, Error> {
+    /// One that was made before, and `ends` then.
+    pub(super) fn of(certificate: String, key: &str, ends: WallTime) -> Result<Self, Error> {
         let issuer = Issuer::from_ca_cert_pem(&certificate, KeyPair::from_pem(key)?)?;
-        Ok(Self { issuer, certificate })
+        Ok(Self { issuer, certificate, ends })
     }
 
-    /// A certificate for a workload.
-    pub(super) fn issue(&self, id: &str, dns: &str, days: u64) -> Result<Issued, Error> {
+    /// The last second of a certificate that is to last so many days, and whether it is the CA's: nobody believes a
+    /// certificate for longer than its CA.
+    pub(super) fn until(&self, now: WallTime, days: u64) -> (WallTime, bool) {
+        let asked = after(now, days);
+        (asked.min(self.ends), asked > self.ends)
+    }
+
+    /// A certificate for a workload, from now on.
+    pub(super) fn issue(
+        &self,
+        id: &str,
+        dns: &str,
+        (now, until): (WallTime, WallTime),
+    ) -> Result<Issued, Error> {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, dns);
         params.subject_alt_names =
@@ -64,15 +80,19 @@ impl Authority {
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
-        lasts(&mut params, days);
+        lasts(&mut params, now, until);
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?.pem();
         Ok(Issued { certificate, key: key.serialize_pem() })
     }
 }
 
-fn lasts(params: &mut CertificateParams, days: u64) {
-    let now = SystemTime::now();
-    params.not_before = (now - BACKDATED).into();
-    params.not_after = (now + Duration::from_secs(days * 86_400)).into();
+fn lasts(params: &mut CertificateParams, now: WallTime, until: WallTime) {
+    let at = |time: WallTime| UNIX_EPOCH + Duration::from_secs(time.as_unix_seconds());
+    params.not_before = (at(now) - BACKDATED).into();
+    params.not_after = at(until).into();
+}
+
+fn after(now: WallTime, days: u64) -> WallTime {
+    WallTime::from_unix_seconds(now.as_unix_seconds().saturating_add(days * 86_400))
 }

@@ -1,6 +1,7 @@
 //! `mesh certs`: certificates for trying things out, and what is in a certificate.
 
 mod authority;
+mod known;
 mod new;
 mod show;
 

@@ -2,12 +2,15 @@
 //!
 //! All files are looked at before one is written: what would be overwritten is an error, and then nothing is
 //! changed. Private keys can be read by their owner only.
+//!
+//! Of a CA that was made before the ids are of its own trust domain, and no certificate lasts longer than it.
 
-use super::authority::{Authority, Issued};
+use super::authority::Authority;
+use super::known::Known;
 use crate::cli::Failure;
 use crate::output;
+use mesh_core::WallTime;
 use mesh_core::identity::{SpiffeId, TrustDomain};
-use mesh_tower::identity::{Certificate, Material, Verified, certificates};
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -23,13 +26,15 @@ pub(crate) struct Arguments {
     /// The directory to write to. It is made if it is not there.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// The trust domain.
-    #[arg(long, value_name = "DOMAIN", default_value = "example.org", value_parser = trust_domain)]
-    trust_domain: TrustDomain,
-    /// How many days the certificates last, 1 to 3650. The CA lasts 3650.
+    /// The trust domain: by default that of the CA of --ca, or example.org. Another one than that CA's is an error.
+    #[arg(long, value_name = "DOMAIN", value_parser = trust_domain)]
+    trust_domain: Option<TrustDomain>,
+    /// How many days the certificates last, 1 to 3650; one whose CA ends before ends with it. A CA that is made
+    /// lasts 3650.
     #[arg(long, value_name = "N", default_value_t = 90, value_parser = clap::value_parser!(u64).range(1..=3650))]
     days: u64,
-    /// A directory with the ca.pem and ca-key.pem of a CA that was made before. Without it, one is made.
+    /// A directory with the ca.pem and ca-key.pem of a CA that was made before, and is valid. Without it, one is
+    /// made.
     #[arg(long, value_name = "DIR")]
     ca: Option<PathBuf>,
     /// Overwrites files that are there.
@@ -49,47 +54,97 @@ struct Pending {
     is_key: bool,
 }
 
+/// Of which trust domain ids are.
+#[derive(Debug)]
+struct Domain {
+    domain: TrustDomain,
+    /// Because the CA is.
+    is_of_ca: bool,
+}
+
 /// Makes what is asked for, and says what.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let workloads = workloads(arguments)?;
+    let now = super::now();
+    let known = arguments.ca.as_deref().map(|directory| Known::read(directory, now)).transpose()?;
+    let domain = Domain::of(arguments, known.as_ref())?;
+    let workloads = workloads(arguments, &domain)?;
     let out = &arguments.out;
     let file = |name: &str, text: String, is_key| Pending { path: out.join(name), text, is_key };
     let mut pending = Vec::new();
-    let authority = match &arguments.ca {
-        Some(directory) => known(directory)?,
+    let made;
+    let authority = match &known {
+        Some(known) => &known.authority,
         None => {
             let (authority, key) =
-                Authority::new(arguments.trust_domain.as_str()).map_err(|error| failed(&error))?;
+                Authority::new(domain.domain.as_str(), now).map_err(|error| failed(&error))?;
             pending.push(file("ca-key.pem", key, true));
-            authority
+            made = authority;
+            &made
         }
     };
     let is_here = arguments.ca.as_deref().is_some_and(|directory| is_same(directory, out));
     if !is_here {
         pending.push(file("ca.pem", authority.certificate.clone(), false));
     }
+    let (until, with_ca) = authority.until(now, arguments.days);
     for (name, id) in &workloads {
         let issued =
-            authority.issue(id.as_str(), name, arguments.days).map_err(|error| failed(&error))?;
-        if let Some(directory) = &arguments.ca {
-            is_good(&issued, (id, &authority), directory)?;
+            authority.issue(id.as_str(), name, (now, until)).map_err(|error| failed(&error))?;
+        if let Some(known) = &known {
+            known.vouch(&issued, id, now)?;
         }
         pending.push(file(&format!("{name}.pem"), issued.certificate, false));
         pending.push(file(&format!("{name}-key.pem"), issued.key, true));
     }
     write_all(out, &pending, arguments.force)?;
-    output::print(&summary(arguments, &workloads, &pending))?;
+    output::print(&summary(arguments, &workloads, &pending, with_ca.then_some(until)))?;
     Ok(ExitCode::SUCCESS)
 }
 
+impl Domain {
+    /// That of the CA, or the one that is given, or `example.org`.
+    fn of(arguments: &Arguments, known: Option<&Known>) -> Result<Self, Failure> {
+        let given = arguments.trust_domain.as_ref();
+        match (known.and_then(Known::trust_domain), given) {
+            (Some(own), Some(given)) if own != *given => {
+                let (own, given) = (own.as_str(), given.as_str());
+                let message = format!(
+                    "`--trust-domain {given}`: the CA of `--ca` is that of `{own}`: leave it out, or give a CA of `{given}`"
+                );
+                Err(Failure::new("other_trust_domain", message))
+            }
+            (Some(domain), _) => Ok(Self { domain, is_of_ca: true }),
+            (None, Some(given)) => Ok(Self { domain: given.clone(), is_of_ca: false }),
+            (None, None) => {
+                let domain = trust_domain("example.org")
+                    .map_err(|error| Failure::new("invalid_spiffe_id", error))?;
+                Ok(Self { domain, is_of_ca: false })
+            }
+        }
+    }
+
+    /// Why `id` is none of it.
+    fn is_not_of(&self, id: &SpiffeId) -> String {
+        let (domain, own) = (self.domain.as_str(), id.trust_domain());
+        let own = own.as_str();
+        match self.is_of_ca {
+            true => format!(
+                "it is of another trust domain than `{domain}`, whose CA `--ca` is: give a CA of `{own}`, or another id"
+            ),
+            false => format!(
+                "it is of another trust domain than `{domain}`: give `--trust-domain {own}`, or another id"
+            ),
+        }
+    }
+}
+
 /// Who gets a certificate, and the id.
-fn workloads(arguments: &Arguments) -> Result<Vec<(String, SpiffeId)>, Failure> {
-    let domain = &arguments.trust_domain;
+fn workloads(arguments: &Arguments, domain: &Domain) -> Result<Vec<(String, SpiffeId)>, Failure> {
     let mut workloads: Vec<(String, SpiffeId)> = Vec::new();
     for argument in &arguments.names {
         let (name, id) = match argument.split_once('=') {
             Some((name, id)) => (name, id.to_owned()),
-            None => (argument.as_str(), format!("spiffe://{}/{argument}", domain.as_str())),
+            None => (argument.as_str(), format!("spiffe://{}/{argument}", domain.domain.as_str())),
         };
         let is_label =
             |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
@@ -114,9 +169,10 @@ fn workloads(arguments: &Arguments) -> Result<Vec<(String, SpiffeId)>, Failure> 
             return Err(Failure::new("duplicate_name", message));
         }
         let parsed = SpiffeId::parse(&id).map_err(|error| error.to_string());
-        let parsed = parsed.and_then(|id| match (id.path().is_empty(), id.is_member_of(domain)) {
+        let is_member = |id: &SpiffeId| id.is_member_of(&domain.domain);
+        let parsed = parsed.and_then(|id| match (id.path().is_empty(), is_member(&id)) {
             (true, _) => Err("it names a trust domain, and no workload in it".to_owned()),
-            (_, false) => Err(foreign(&id, domain)),
+            (_, false) => Err(domain.is_not_of(&id)),
             (false, true) => Ok(id),
         });
         match parsed {
@@ -130,58 +186,6 @@ fn workloads(arguments: &Arguments) -> Result<Vec<(String, SpiffeId)>, Failure> 
 /// Whether two paths lead to one directory.
 fn is_same(a: &Path, b: &Path) -> bool {
     a == b || a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b)
-}
-
-/// It is not of the CA's trust domain.
-fn foreign(id: &SpiffeId, domain: &TrustDomain) -> String {
-    let (domain, own) = (domain.as_str(), id.trust_domain());
-    let own = own.as_str();
-    format!(
-        "it is of another trust domain than `{domain}`: give `--trust-domain {own}`, or another id"
-    )
-}
-
-fn known(directory: &Path) -> Result<Authority, Failure> {
-    let read = |name: &str| {
-        let path = directory.join(name);
-        fs::read_to_string(&path).map_err(|error| {
-            let message = format!("can't read `{}`: {error}", path.display());
-            Failure::new("unreadable_file", message)
-        })
-    };
-    Authority::of(read("ca.pem")?, &read("ca-key.pem")?).map_err(|error| {
-        let message = format!("`{}` has no CA that can be used: {error}", directory.display());
-        Failure::new("invalid_ca", message)
-    })
-}
-
-/// What a CA that was made before has signed is what it should be: its key may be another's, or its certificate no CA's.
-fn is_good(
-    issued: &Issued,
-    (id, authority): (&SpiffeId, &Authority),
-    directory: &Path,
-) -> Result<(), Failure> {
-    let (chain, key) = (issued.certificate.as_bytes(), issued.key.as_bytes());
-    let roots = authority.certificate.as_bytes();
-    let verified = Material::from_pem(chain, key, roots)
-        .and_then(|material| Verified::verify(material, Some(id), super::now()));
-    let why = match verified {
-        Err(error) => format!("what `ca-key.pem` signs does not lead to `ca.pem`: {error}"),
-        // Clients do not ask that of a root.
-        Ok(_) if !is_authority(roots) => {
-            "`ca.pem` is no certificate of a CA, and may not sign (RFC 5280 section 4.2.1.9)"
-                .to_owned()
-        }
-        Ok(_) => return Ok(()),
-    };
-    let message = format!("`{}` has no CA that can be used: {why}", directory.display());
-    Err(Failure::new("invalid_ca", message))
-}
-
-/// Whether the first certificate of a PEM text is a CA's.
-fn is_authority(pem: &[u8]) -> bool {
-    let first = certificates(pem).ok().and_then(|all| all.into_iter().next());
-    first.and_then(|der| Certificate::parse(&der).ok()).is_some_and(|read| read.is_ca)
 }
 
 fn failed(error: &rcgen::Error) -> Failure {
@@ -228,18 +232,27 @@ fn write(file: &Pending) -> std::io::Result<()> {
     fs::rename(&beside, &file.path)
 }
 
-fn summary(arguments: &Arguments, workloads: &[(String, SpiffeId)], files: &[Pending]) -> String {
+/// What was made; `ends`: when the certificates end, if that is before what was asked for.
+fn summary(
+    arguments: &Arguments,
+    workloads: &[(String, SpiffeId)],
+    files: &[Pending],
+    ends: Option<WallTime>,
+) -> String {
     let mut text = String::new();
     for file in files {
         let note = if file.is_key { "  (private)" } else { "" };
         text.push_str(&format!("{}{note}\n", file.path.display()));
     }
-    let out = arguments.out.display();
+    let (out, days) = (arguments.out.display(), arguments.days);
+    let life = match ends {
+        None => format!("for {days} days"),
+        Some(ends) => format!("not for {days} days: until {ends}, when its CA ends"),
+    };
     for (name, id) in workloads {
         text.push_str(&format!(
-            "\n# {}, for {} days\nidentity: {{ cert: {out}/{name}.pem, key: {out}/{name}-key.pem, roots: {out}/ca.pem }}\n",
+            "\n# {}, {life}\nidentity: {{ cert: {out}/{name}.pem, key: {out}/{name}-key.pem, roots: {out}/ca.pem }}\n",
             id.as_str(),
-            arguments.days
         ));
     }
     text

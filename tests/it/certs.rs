@@ -135,6 +135,78 @@ fn nothing_is_overwritten_unless_it_is_said() {
     );
 }
 
+/// Writes a CA: its URI name, if it has one, and when it is valid, in seconds from now.
+fn write_ca(directory: &Path, uri: Option<&str>, (from, to): (i64, i64)) {
+    let now = std::time::SystemTime::now();
+    let at = |seconds: i64| {
+        let by = std::time::Duration::from_secs(seconds.unsigned_abs());
+        if seconds < 0 { now - by } else { now + by }
+    };
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.subject_alt_names =
+        uri.into_iter().map(|uri| rcgen::SanType::URI(uri.try_into().unwrap())).collect();
+    (params.not_before, params.not_after) = (at(from).into(), at(to).into());
+    let key = rcgen::KeyPair::generate().unwrap();
+    std::fs::create_dir_all(directory).unwrap();
+    std::fs::write(directory.join("ca-key.pem"), key.serialize_pem()).unwrap();
+    std::fs::write(directory.join("ca.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
+}
+
+#[test]
+fn ids_are_of_the_trust_domain_of_the_ca() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    good(at, &["certs", "new", "--out", "d", "--trust-domain", "prod.example", "web"]);
+    let of_ca = ["certs", "new", "--out", "d", "--ca", "d"];
+    let with = |more: &[&'static str]| [&of_ca, more].concat();
+    holds(&good(at, &with(&["api"])), &["# spiffe://prod.example/api, for 90 days"]);
+    let shown = good(at, &["certs", "show", "d/api.pem"]);
+    holds(&shown, &["spiffe://prod.example/api", "d/ca.pem: its roots"]);
+    good(at, &with(&["--trust-domain", "prod.example", "b"]));
+    let other = with(&["--trust-domain", "example.org", "c"]);
+    bad(at, &other, "other_trust_domain", "the CA of `--ca` is that of `prod.example`");
+    let other = with(&["c=spiffe://example.org/c"]);
+    bad(at, &other, "invalid_spiffe_id", "give a CA of `example.org`");
+    assert!(!at.join("d/c.pem").exists());
+    // A CA need not say whose it is.
+    write_ca(&at.join("pki"), None, (-60, 86_400 * 365));
+    let of_pki = ["certs", "new", "--out", "e", "--ca", "pki"];
+    holds(&good(at, &[&of_pki[..], &["a"]].concat()), &["# spiffe://example.org/a, "]);
+    let named = [&of_pki[..], &["--force", "--trust-domain", "b.example", "a"]].concat();
+    holds(&good(at, &named), &["# spiffe://b.example/a, "]);
+}
+
+#[test]
+fn a_certificate_ends_with_its_ca_at_last() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let ends = |file: &str| {
+        let shown = good(at, &["certs", "show", file]);
+        let (_, end) = shown.split_once("it ends on ").unwrap();
+        end.split_once(',').unwrap().0.to_owned()
+    };
+    write_ca(&at.join("old"), Some("spiffe://a.example"), (-60, 86_400 * 5));
+    let of_old = ["certs", "new", "--out", "d", "--ca", "old"];
+    let made = good(at, &[&of_old[..], &["web"]].concat());
+    let end = ends("old/ca.pem");
+    let life = format!("# spiffe://a.example/web, not for 90 days: until {end}, when its CA ends");
+    holds(&made, &[&life]);
+    assert_eq!(ends("d/web.pem"), end);
+    let short = good(at, &[&of_old[..], &["--force", "--days", "4", "web"]].concat());
+    holds(&short, &["# spiffe://a.example/web, for 4 days\n"]);
+    // One that is made is as long as any certificate can be.
+    let long = good(at, &["certs", "new", "--out", "long", "--days", "3650", "web"]);
+    holds(&long, &["/web, for 3650 days\n"]);
+    assert_eq!(ends("long/web.pem"), ends("long/ca.pem"));
+    for (life, why) in [((-7200, -3600), "`ca.pem` ended on "), ((3600, 7200), "begins on ")] {
+        write_ca(&at.join("old"), Some("spiffe://a.example"), life);
+        let made = [&of_old[..], &["--force", "other"]].concat();
+        bad(at, &made, "invalid_ca", why);
+        assert!(!at.join("d/other.pem").exists());
+    }
+}
+
 #[test]
 fn names_that_can_not_be_are_refused_before_anything_is_written() {
     let directory = tempfile::tempdir().unwrap();
