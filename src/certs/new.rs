@@ -11,10 +11,13 @@ use crate::cli::Failure;
 use crate::output;
 use mesh_core::WallTime;
 use mesh_core::identity::{SpiffeId, TrustDomain};
-use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
+
+/// How many names are tried for a file that is written beside another.
+const TRIES: u32 = 100;
 
 /// Arguments of `mesh certs new`.
 #[derive(Debug, clap::Args)]
@@ -194,7 +197,9 @@ fn failed(error: &rcgen::Error) -> Failure {
 
 /// Writes all files, or none if one is there already.
 fn write_all(directory: &Path, files: &[Pending], force: bool) -> Result<(), Failure> {
-    let there: Vec<_> = files.iter().filter(|file| file.path.exists()).collect();
+    // A link that leads nowhere is there, too.
+    let is_there = |file: &&Pending| file.path.symlink_metadata().is_ok();
+    let there: Vec<_> = files.iter().filter(is_there).collect();
     if let (Some(first), false) = (there.first(), force) {
         let message = format!(
             "`{}` is there already: give another `--out`, or `--force` to overwrite it",
@@ -202,7 +207,7 @@ fn write_all(directory: &Path, files: &[Pending], force: bool) -> Result<(), Fai
         );
         return Err(Failure::new("file_exists", message));
     }
-    let unwritable = |path: &Path, error: std::io::Error| {
+    let unwritable = |path: &Path, error: io::Error| {
         Failure::new("unwritable_file", format!("can't write `{}`: {error}", path.display()))
     };
     fs::create_dir_all(directory).map_err(|error| unwritable(directory, error))?;
@@ -212,15 +217,20 @@ fn write_all(directory: &Path, files: &[Pending], force: bool) -> Result<(), Fai
     Ok(())
 }
 
-/// Writes beside the file and renames, so that nobody reads a half.
-fn write(file: &Pending) -> std::io::Result<()> {
-    let mut beside = file.path.clone().into_os_string();
-    beside.push(".new");
-    // What is there already has its own mode, or leads elsewhere.
-    match fs::remove_file(&beside) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
+/// Writes beside the file and renames, so that nobody reads a half. Where that fails, nothing is left.
+fn write(file: &Pending) -> io::Result<()> {
+    let (path, mut beside) = create_beside(file)?;
+    let written = beside.write_all(file.text.as_bytes());
+    let written = written.and_then(|()| fs::rename(&path, &file.path));
+    if written.is_err() {
+        // The error that is told is the first.
+        let _left = fs::remove_file(&path);
     }
+    written
+}
+
+/// A file beside it that was not there: what is has a mode of its own, leads elsewhere, or is somebody's.
+fn create_beside(file: &Pending) -> io::Result<(PathBuf, File)> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -228,8 +238,15 @@ fn write(file: &Pending) -> std::io::Result<()> {
         use std::os::unix::fs::OpenOptionsExt;
         options.mode(if file.is_key { 0o600 } else { 0o644 });
     }
-    options.open(&beside)?.write_all(file.text.as_bytes())?;
-    fs::rename(&beside, &file.path)
+    let mut tried = 0;
+    loop {
+        let mut path = file.path.clone().into_os_string();
+        path.push(format!(".{}-{tried}.new", process::id()));
+        match options.open(&path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && tried < TRIES => tried += 1,
+            opened => return Ok((path.into(), opened?)),
+        }
+    }
 }
 
 /// What was made; `ends`: when the certificates end, if that is before what was asked for.

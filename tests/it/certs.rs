@@ -135,6 +135,53 @@ fn nothing_is_overwritten_unless_it_is_said() {
     );
 }
 
+#[test]
+fn files_of_others_in_the_directory_stay() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let tls = at.join("tls");
+    std::fs::create_dir(&tls).unwrap();
+    let mine = ["web-key.pem.new", "web.pem.new", "ca.pem.new"];
+    mine.iter().for_each(|name| std::fs::write(tls.join(name), "mine").unwrap());
+    let names = || {
+        let files = std::fs::read_dir(&tls).unwrap();
+        let mut names: Vec<_> =
+            files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort_unstable();
+        names
+    };
+    good(at, &["certs", "new", "--out", "tls", "web"]);
+    for name in mine {
+        assert_eq!(std::fs::read_to_string(tls.join(name)).unwrap(), "mine", "{name}");
+    }
+    let mut expected = vec!["ca-key.pem", "ca.pem", "web-key.pem", "web.pem"];
+    expected.extend(mine);
+    expected.sort_unstable();
+    assert_eq!(names(), expected);
+    // What can't be put in its place is not left beside it, whatever is a key in it.
+    std::fs::create_dir(tls.join("shop-key.pem")).unwrap();
+    bad(
+        at,
+        &["certs", "new", "--out", "tls", "--ca", "tls", "--force", "shop"],
+        "unwritable_file",
+        "shop-key.pem`",
+    );
+    expected.extend(["shop-key.pem", "shop.pem"]);
+    expected.sort_unstable();
+    assert_eq!(names(), expected);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_link_that_leads_nowhere_is_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    std::fs::create_dir(at.join("tls")).unwrap();
+    std::os::unix::fs::symlink("nowhere.pem", at.join("tls/web.pem")).unwrap();
+    bad(at, &["certs", "new", "--out", "tls", "web"], "file_exists", "tls/web.pem`");
+    assert!(at.join("tls/web.pem").is_symlink());
+}
+
 /// Writes a CA: its URI name, if it has one, and when it is valid, in seconds from now.
 fn write_ca(directory: &Path, uri: Option<&str>, (from, to): (i64, i64)) {
     let now = std::time::SystemTime::now();
