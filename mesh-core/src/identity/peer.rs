@@ -120,7 +120,7 @@ impl PeerCertificate {
             [] => Err(NoSpiffeId::NoUri),
             [uri] => {
                 let id = SpiffeId::parse(uri)?;
-                // X.509-SVID, section 4.1: the id of a leaf has a path.
+                // X.509-SVID, section 3.1: the id of a leaf has a path.
                 if id.path().is_empty() { Err(NoSpiffeId::NoPath) } else { Ok(id) }
             }
             several => Err(NoSpiffeId::SeveralUris(several.len())),

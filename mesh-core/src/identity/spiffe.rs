@@ -79,7 +79,7 @@ impl SpiffeId {
     }
 
     /// The path with its leading slash, or the empty string: then the id is that of the trust domain
-    /// itself, which no workload has (X.509-SVID, section 2).
+    /// itself, which no workload has (X.509-SVID, section 3.1).
     #[must_use]
     pub fn path(&self) -> &str {
         &self.text[usize::from(self.path)..]

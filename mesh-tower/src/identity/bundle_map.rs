@@ -15,7 +15,7 @@
 //! | `keys` | must be there; it may be empty (SPIFFE Trust Domain and Bundle section 4.2) |
 //! | `kty` | must be there: `EC`, `RSA` or `OKP` (RFC 7518, RFC 8037; gRFC A87) |
 //! | `use` | `x509-svid`; keys for `jwt-svid` sign no certificates and are passed over, as go-spiffe does, for SPIRE writes both into one bundle |
-//! | `x5c` | exactly one certificate, in base64 (X509-SVID section 6.2; gRFC A87) |
+//! | `x5c` | exactly one certificate, in base64 (X509-SVID section 6.1; gRFC A87) |
 //!
 //! One key that breaks a rule makes the whole map bad (gRFC A87): a root that is missing in silence would be
 //! found when a peer is refused. Other fields are ignored.

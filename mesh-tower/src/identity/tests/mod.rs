@@ -3,6 +3,7 @@
 mod bundles;
 mod ca;
 mod configured;
+mod inspected;
 #[cfg(feature = "xds")]
 mod providers;
 mod renewal;
