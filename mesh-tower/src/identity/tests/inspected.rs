@@ -45,6 +45,30 @@ fn ids_of_workloads_and_of_cas() {
 }
 
 #[test]
+fn what_a_key_may_do_is_to_be_said() {
+    check(false, &[OURS], &[], &["breaks a rule: the key usage must be said (section 4.3)"]);
+    check(true, &[DOMAIN], &[], &["breaks a rule: the key usage must be said (section 4.3)"]);
+    check(
+        false,
+        &[OURS],
+        &[KeyUsagePurpose::KeyAgreement],
+        &["breaks a rule: a workload has digitalSignature (section 4.3)"],
+    );
+    check(
+        false,
+        &[OURS],
+        &[DigitalSignature, KeyCertSign],
+        &["breaks a rule: a workload has no keyCertSign (section 4.3)"],
+    );
+    check(
+        true,
+        &[DOMAIN],
+        &[DigitalSignature],
+        &["breaks a rule: a CA has keyCertSign (section 4.3)"],
+    );
+}
+
+#[test]
 fn keys_by_their_curves() {
     for (algorithm, expected) in [
         (&rcgen::PKCS_ECDSA_P256_SHA256, "ECDSA, 256 bits; signed with ECDSA and SHA-256"),
