@@ -9,12 +9,14 @@
 //! | [`spiffe`] | whether a text is a SPIFFE id |
 //! | [`peer`] | nothing: what is known of the other side, as data |
 //! | [`san`] | whether a peer's names are those that were asked for |
+//! | [`proof`] | how long what the other side has proven counts |
 //! | [`rotation`] | when to renew, when to warn, when it is over |
 //! | [`xfcc`] | what becomes of `x-forwarded-client-cert`, and what is in it |
 //!
 //! What it does not do: parse certificates, verify signatures, hold keys.
 
 pub mod peer;
+pub mod proof;
 pub mod rotation;
 pub mod san;
 pub mod spiffe;

@@ -20,6 +20,9 @@ use super::clients::Clients;
 use super::connection::Connection;
 use crate::bootstrap::CertificateFiles;
 use crate::tls::{CertificateError, H2, Material, Reload, provider, refused_crypto, refused_pair};
+use mesh_core::WallTime;
+use mesh_core::identity::proof::counts_for;
+use mesh_core::random::SplitMix64;
 use rustls::pki_types::CertificateDer;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ServerConfig, ServerConnection};
@@ -130,8 +133,11 @@ impl ServerTls {
         let (_, session) = stream.get_ref();
         let identity = identity(session);
         let shown = session.peer_certificates().and_then(<[_]>::first);
-        let until =
-            shown.map(|shown| tokio::time::Instant::now() + holds(shown, SystemTime::now()));
+        let until = shown.map(|shown| {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let mut random = SplitMix64::new(fastrand::u64(..));
+            tokio::time::Instant::now() + counts_for(end(shown), now, MAX_AGE, &mut random)
+        });
         let mut connection = Connection::new(stream).with_address(address);
         if let Some(until) = until {
             connection = connection.until(until);
@@ -155,14 +161,11 @@ fn spiffe_id(certificate: &CertificateDer<'_>) -> Option<Arc<str>> {
     names.next().is_none().then(|| name.into())
 }
 
-/// How long a client's certificate counts.
-fn holds(certificate: &CertificateDer<'_>, now: SystemTime) -> Duration {
-    let age = MAX_AGE.mul_f64(0.8 + 0.2 * fastrand::f64());
-    let Ok((_, read)) = X509Certificate::from_der(certificate) else { return age };
+/// The last second of a certificate.
+fn end(certificate: &CertificateDer<'_>) -> Option<WallTime> {
+    let (_, read) = X509Certificate::from_der(certificate).ok()?;
     let end = u64::try_from(read.validity().not_after.timestamp()).unwrap_or_default();
-    // Its last second counts (RFC 5280 section 4.1.2.5).
-    let end = UNIX_EPOCH.checked_add(Duration::from_secs(end.saturating_add(1)));
-    end.map_or(age, |end| end.duration_since(now).unwrap_or_default().min(age))
+    Some(WallTime::from_unix_seconds(end))
 }
 
 fn build(files: &CertificateFiles, held: Material) -> Result<ServerConfig, CertificateError> {
@@ -193,20 +196,14 @@ mod tests {
     use rcgen::{CertificateParams, KeyPair, SanType};
 
     #[test]
-    fn a_certificate_counts_to_its_end_and_not_for_long() {
-        let now = SystemTime::now();
+    fn the_last_second_of_a_certificate() {
         let key = KeyPair::generate().unwrap();
-        let held = |ends_in: i64| {
-            let mut params = CertificateParams::default();
-            let by = Duration::from_secs(ends_in.unsigned_abs());
-            params.not_after = if ends_in < 0 { now - by } else { now + by }.into();
-            params.not_before = (now - Duration::from_secs(7200)).into();
-            holds(params.self_signed(&key).unwrap().der(), now).as_secs()
-        };
-        assert!((59..=61).contains(&held(60)), "{}", held(60));
-        assert_eq!(held(-60), 0);
-        let long = held(86_400);
-        assert!((24 * 60..=30 * 60).contains(&long), "{long}");
+        let mut params = CertificateParams::default();
+        params.not_after = rcgen::date_time_ymd(2026, 2, 1);
+        let certificate = params.self_signed(&key).unwrap();
+        let read = end(certificate.der()).map(|end| end.to_string());
+        assert_eq!(read.as_deref(), Some("2026-02-01T00:00:00Z"));
+        assert_eq!(end(&CertificateDer::from_slice(b"none")), None);
     }
 
     #[test]
