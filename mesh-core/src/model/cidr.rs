@@ -1,7 +1,7 @@
 //! Ranges of addresses (Envoy: `core.v3.CidrRange`).
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// A block of addresses: all that share the first bits with one.
 ///
@@ -102,6 +102,13 @@ impl fmt::Display for Cidr {
     }
 }
 
+/// An address of IPv4 that is written as one of IPv6 (`::ffff:10.0.0.9`) as what it is; any other as it is, without what
+/// belongs to a socket alone (flow, scope).
+#[must_use]
+pub const fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
 fn mask32(prefix: u8) -> u32 {
     u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0)
 }
@@ -146,6 +153,25 @@ mod tests {
         assert_eq!(cidr("10.0.0.0/8").last(), IpAddr::from([10, 255, 255, 255]));
         for (address, prefix) in [("10.0.0.0", 33), ("::", 129), ("::", 1000)] {
             assert!(Cidr::new(address.parse().unwrap(), prefix).is_err());
+        }
+    }
+
+    #[test]
+    fn ipv4_is_ipv4_by_whatever_socket_it_came() {
+        for (address, expected) in [
+            ("[::ffff:10.0.0.9]:80", "10.0.0.9:80"),
+            ("[::ffff:0.0.0.0]:0", "0.0.0.0:0"),
+            ("10.0.0.9:80", "10.0.0.9:80"),
+            ("[2001:db8::1]:443", "[2001:db8::1]:443"),
+            // Such addresses of IPv4 are no more (RFC 4291 section 2.5.5.1), or go through a translator (RFC 6052).
+            ("[::10.0.0.9]:80", "[::a00:9]:80"),
+            ("[64:ff9b::10.0.0.9]:80", "[64:ff9b::a00:9]:80"),
+            ("[fe80::1%3]:80", "[fe80::1]:80"),
+        ] {
+            let address: SocketAddr = address.parse().unwrap();
+            let expected: SocketAddr = expected.parse().unwrap();
+            assert_eq!(canonical(address), expected, "{address}");
+            assert_eq!(canonical(expected), expected, "not stable");
         }
     }
 }

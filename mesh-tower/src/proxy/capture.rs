@@ -1,7 +1,8 @@
 //! [`Capturing`]: a port that connections are led to which were made to others (`mesh iptables`).
 
-use crate::server::{Ends, Listen, canonical};
+use crate::server::{Ends, Listen};
 use mesh_core::model::Address;
+use mesh_core::model::cidr::canonical;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -30,6 +30,7 @@ use crate::tls::server::{self, HandshakeError, ServerTls};
 use crate::tls::server_watch::{Evidence, Watched};
 use bytes::Bytes;
 use mesh_core::inbound::{CompiledFilterChain, CompiledListener, ConnectionFacts};
+use mesh_core::model::cidr::canonical;
 use mesh_core::model::filter_chain::TransportProtocol;
 use mesh_core::rbac::{self, AuditRecord, CompiledRbacFilter};
 use std::fmt;
@@ -89,11 +90,6 @@ impl Ends {
             [local, remote, original].map(|address| address.map(canonical));
         Self { local, remote, original }
     }
-}
-
-/// An address of IPv4 that is written as one of IPv6 (`::ffff:10.0.0.9`) as what it is.
-pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// A connection that was accepted.

@@ -1,6 +1,5 @@
 //! [`Connection`]: what is known of a connection, kept once and shared by its requests.
 
-use super::canonical;
 use super::over::Over;
 use super::tunnels::{Tunnel, Tunnels};
 use crate::mesh::Mesh;
@@ -10,6 +9,7 @@ use http::HeaderValue;
 use mesh_core::identity::xfcc::XfccElement;
 use mesh_core::identity::{Peer, SpiffeId};
 use mesh_core::inbound::{CompiledFilterChain, ConnectionFacts};
+use mesh_core::model::cidr::canonical;
 use mesh_core::model::filter_chain::TransportProtocol;
 use mesh_core::rbac;
 use std::net::SocketAddr;

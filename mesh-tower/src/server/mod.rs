@@ -52,7 +52,6 @@ mod tunnels;
 mod watch;
 mod when_woken;
 
-pub(crate) use accept::canonical;
 pub use accept::{Accepted, Acceptor, Ends};
 pub use accept_error::AcceptError;
 pub use connection::{Connection, NoConnection};
