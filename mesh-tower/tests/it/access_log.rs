@@ -63,6 +63,31 @@ async fn both_sides_of_a_call_tell_of_it() {
     }
 }
 
+/// RFC 9110 section 9.3.2: nothing of a body goes out, which is no answer that was broken off.
+#[tokio::test]
+async fn an_answer_to_head_is_whole_and_has_no_bytes() {
+    for protocol in ["http1", "http2"] {
+        let lines = Lines::default();
+        let log = lines.log(AccessLog::builder(Format::default_json()));
+        let (server, address) = serve(log, "", "off").await;
+        let silent = Lines::default().log(AccessLog::builder(Format::default_json()));
+        let more = ["", &format!(", protocol: {protocol}")];
+        let client = mesh(&client_yaml(address, refusing().await, more), silent);
+        let response = call(&client, request("HEAD", "/x", MeshBody::empty())).await.unwrap();
+        assert_eq!(response.headers()["content-length"], "11", "{protocol}");
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "");
+        let world = World { lines, client, server };
+        check(
+            &world.lines.one("server").await,
+            &[
+                ("response_code", 200.into()),
+                ("response_flags", Value::Null),
+                ("bytes_sent", 0.into()),
+            ],
+        );
+    }
+}
+
 /// A format with headers that callers may not send, and what the default one says of the path.
 pub(crate) const CLAIMS: &str = r#"{
     "side": "%MESH(side)%",

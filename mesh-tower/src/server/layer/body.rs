@@ -1,13 +1,17 @@
 //! [`ServerBody`]: the body of a response, until whose end the request is in flight.
 
 use super::live::Live;
+use super::scope::RequestScope;
 use crate::body::BoxError;
 use crate::server::streams;
 use bytes::Bytes;
+use http::Response;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http_body::{Body, Frame, SizeHint};
+use mesh_core::head::decimal;
 use pin_project::pin_project;
 use std::fmt;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 /// The body of a response: the service's, polled within its request's [`Inbound`](crate::Inbound) and ended
@@ -51,6 +55,28 @@ where
             live.finish();
         }
         Self { kind: Kind::Service(body), live }
+    }
+
+    /// The service's answer to HEAD, which is complete with its head: the length that a body has is said, and nothing of
+    /// it goes out (RFC 9110 sections 8.6 and 9.3.2).
+    pub(super) fn head(
+        response: Response<R>,
+        mut live: Live,
+        cx: &mut Context<'_>,
+    ) -> Response<Self> {
+        let (mut head, body) = response.into_parts();
+        if !body.is_end_stream() {
+            if let Some(length) = body.size_hint().exact()
+                && !head.headers.contains_key(TRANSFER_ENCODING)
+            {
+                head.headers.entry(CONTENT_LENGTH).or_insert_with(|| decimal(length));
+            }
+            // A call whose answer is passed on is whole once its end was seen, which mostly is here by now.
+            let _within = live.scope().map(RequestScope::enter);
+            let _unsent = pin!(body).poll_frame(cx);
+        }
+        live.finish();
+        Response::from_parts(head, Self::local(Bytes::new()))
     }
 }
 

@@ -75,12 +75,13 @@ where
                     {
                         return Poll::Pending;
                     }
-                    let ended = ended(polled, scope);
+                    let (ended, is_head) = (ended(polled, scope), scope.is_head);
                     let live = mem::take(live);
                     let reply = match ended {
                         Ended::Service(result) => {
-                            let with_body = |response: Response<R>| {
-                                response.map(|body| ServerBody::service(body, live))
+                            let with_body = |response: Response<R>| match is_head {
+                                true => ServerBody::head(response, live, cx),
+                                false => response.map(|body| ServerBody::service(body, live)),
                             };
                             return Poll::Ready(result.map(with_body));
                         }

@@ -1,16 +1,18 @@
 //! What a server does over HTTP/2 beside what h2 does: RFC 9110 and RFC 9113, seen by a client of h2.
 
 use super::world::{chain, serving};
-use crate::fixture::bounded;
+use crate::fixture::{bounded, call, flags, get, idle, over_h2, simple};
+use crate::wire::h2_server;
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, SendStream};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use mesh_tower::server::{Ends, Incoming, OnTunnel, RequestBody};
+use mesh_tower::testing::MemoryNetwork;
 use mesh_tower::{BoxError, Mesh, MeshBody};
 use parking_lot::Mutex;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
@@ -31,6 +33,11 @@ async fn answer(
         "/dated" => {
             response.headers_mut().insert("date", "today".parse().unwrap());
             *response.body_mut() = MeshBody::full("ok");
+        }
+        "/streams" => {
+            let part = || Ok::<_, BoxError>(http_body::Frame::data(Bytes::from_static(b"more")));
+            let endless = futures_util::stream::repeat_with(part);
+            *response.body_mut() = MeshBody::new(http_body_util::StreamBody::new(endless));
         }
         "/fails" => return Err("it does".into()),
         "/fails-so" => return Err(Box::new(h2::Error::from(Reason::ENHANCE_YOUR_CALM))),
@@ -116,6 +123,14 @@ struct Client {
 
 impl Client {
     async fn new() -> Self {
+        Self::of(answer).await
+    }
+
+    async fn of<F, Fut>(answer: F) -> Self
+    where
+        F: Fn(Request<RequestBody<Incoming>>) -> Fut + Clone + Send + 'static,
+        Fut: Future<Output = Result<Response<MeshBody>, BoxError>> + Send + 'static,
+    {
         let mesh = Mesh::builder().config(serving(vec![chain("plain", |_| {})])).build().unwrap();
         let (client, io) = duplex(1 << 16);
         let server = mesh.server("web");
@@ -166,6 +181,48 @@ async fn an_answer_has_a_date_and_a_length_and_nothing_of_a_connection() {
     assert_eq!(response.headers()["date"], "today");
     assert_eq!(response.headers()["content-length"], "2");
     assert_eq!(text(response).await, "ok");
+}
+
+/// RFC 9110 section 9.3.2: no frame of its body, of whatever kind it is, and the length that it has.
+#[tokio::test(start_paused = true)]
+async fn an_answer_to_head_ends_with_its_head() {
+    let mut client = Client::new().await;
+    for (path, length) in [("/dated", Some("2")), ("/hops", None), ("/streams", None)] {
+        let request = Request::head(format!("http://x{path}")).body(()).unwrap();
+        let response = bounded(client.send(request, true).await.0).await.unwrap();
+        assert!(response.body().is_end_stream(), "{path}");
+        let said = response.headers().get("content-length").map(|said| said.to_str().unwrap());
+        assert_eq!(said, length, "{path}");
+    }
+    assert_eq!(text(client.get("/then").await.unwrap()).await, "/then");
+}
+
+/// It is whole for whoever asked and for who was asked, though its end is a frame that nobody waits for.
+#[tokio::test(start_paused = true)]
+async fn an_answer_to_head_that_is_passed_on_was_not_given_up() {
+    let network = MemoryNetwork::new();
+    h2_server(&network, 1, |_, mut respond| async move {
+        let head = Response::builder().header("content-length", "7").body(()).unwrap();
+        let mut stream = respond.send_response(head, false).unwrap();
+        stream.send_data(Bytes::new(), true).unwrap();
+    });
+    let calls = simple(&network, 1, |_| {});
+    let passing = calls.clone();
+    let mut client = Client::of(move |_| {
+        let calls = passing.clone();
+        async move {
+            let mut asked = over_h2(get("/"));
+            *asked.method_mut() = Method::HEAD;
+            Ok(call(&calls, asked).await?.map(MeshBody::new))
+        }
+    })
+    .await;
+    let request = Request::head("http://x/").body(()).unwrap();
+    let response = bounded(client.send(request, true).await.0).await.unwrap();
+    assert!(response.body().is_end_stream());
+    assert_eq!(response.headers()["content-length"], "7");
+    idle(&calls).await;
+    assert_eq!(flags(&calls), "-:1");
 }
 
 #[tokio::test(start_paused = true)]
