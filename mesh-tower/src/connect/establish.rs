@@ -183,7 +183,7 @@ impl Attempt {
             return;
         };
         let retirement: Box<dyn Retire> = match made {
-            Made::H1(_, driver) => Box::new(driver.retirement()),
+            Made::H1(connection, _) => Box::new(connection.retirement()),
             Made::H2(connection, _) => Box::new(h2::Retirement::of(connection)),
         };
         tls.watch(evidence, retirement, &self.settings.runtime);

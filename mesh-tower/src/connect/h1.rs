@@ -148,10 +148,20 @@ impl H1Connection {
         Ok(InFlight(Some(self)))
     }
 
-    /// Takes it out of the idle list; `false`: it is closed.
+    /// Takes it out of the idle list; `false`: it is closed, or who retired it is about to take it out.
     pub(super) fn take_from_idle(&self) -> bool {
         self.core.busy.store(true, Ordering::Relaxed);
-        !self.send.is_closed()
+        !self.send.is_closed() && !self.is_retired()
+    }
+
+    /// Whether it takes no new calls.
+    pub(super) fn is_retired(&self) -> bool {
+        self.core.retired.load(Ordering::SeqCst)
+    }
+
+    #[cfg(feature = "tls")]
+    pub(super) fn retirement(&self) -> Retirement {
+        Retirement(Arc::downgrade(&self.core))
     }
 
     pub(super) fn put_into_idle(&self) {
@@ -379,11 +389,6 @@ impl Driver {
 
     pub(super) fn gate(&self) -> &Gate {
         &self.core.gate
-    }
-
-    #[cfg(feature = "tls")]
-    pub(super) fn retirement(&self) -> Retirement {
-        Retirement(Arc::downgrade(&self.core))
     }
 }
 

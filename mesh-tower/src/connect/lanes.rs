@@ -102,8 +102,8 @@ pub(super) struct Lane {
     pub(super) connecting: u32,
     /// Attempts and open connections, retired ones too: what limits are about.
     pub(super) connections: u32,
-    /// Open connections that take new calls.
-    pub(super) usable: u32,
+    /// Open connections that take new calls. One may leave before it was counted: less than nothing for a moment.
+    pub(super) usable: i32,
     /// Calls that one connection takes at a time, by the latest that told.
     per_connection: u32,
 }
@@ -260,7 +260,7 @@ impl Lanes {
             if lane.connecting >= lane.wanted() {
                 return;
             }
-            let first = lane.usable + lane.connecting == 0;
+            let first = lane.usable <= 0 && lane.connecting == 0;
             if !self.has_room(first) || !self.settings.limits.try_connection(first) {
                 if first {
                     let refusal = Refusal::new(Failure::Overflow(Overflow::Connections));

@@ -15,6 +15,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use tokio::sync::oneshot;
 
+#[cfg(test)]
+mod tests;
+
 /// What a call that found no room holds while it waits.
 pub(super) struct Ticket {
     kind: Kind,
@@ -246,16 +249,19 @@ impl Shared {
         });
     }
 
-    /// An HTTP/2 connection is usable; `false`: the pool is drained, drop it.
+    /// An HTTP/2 connection was made. If the pool is drained, or it was retired meanwhile, it takes no calls.
     pub(super) fn opened_h2(self: &Arc<Self>, connection: &Arc<H2Connection>, took: Took) {
         self.event(|lanes, shared, todo| {
-            lanes.h2_told(connection.limit());
-            let lane = lanes.lane(Kind::H2);
-            lane.connecting -= 1;
+            lanes.lane(Kind::H2).connecting -= 1;
             if shared.drained.load(Ordering::Relaxed) {
                 return;
             }
-            lane.usable += 1;
+            let Some(limit) = connection.limit_if_open() else {
+                shared.dial(lanes, Kind::H2, todo);
+                return;
+            };
+            lanes.h2_told(limit);
+            lanes.lane(Kind::H2).usable += 1;
             let mut next = shared.h2.load().as_ref().map_or_else(Vec::new, |all| all.to_vec());
             next.push(Arc::clone(connection));
             shared.h2.store(Some(Arc::new(next)));
@@ -302,17 +308,24 @@ impl Shared {
             let lane = lanes.lane(Kind::H1);
             lane.connecting -= 1;
             lane.usable += 1;
-            if !shared.drained.load(Ordering::Relaxed) {
-                lanes.put_idle(connection);
-                lanes.serve(Kind::H1, shared, took, todo);
+            if shared.drained.load(Ordering::Relaxed) {
+                return;
             }
+            if connection.is_retired() {
+                shared.dial(lanes, Kind::H1, todo);
+                return;
+            }
+            lanes.put_idle(connection);
+            lanes.serve(Kind::H1, shared, took, todo);
         });
     }
 
     /// An HTTP/1.1 connection is ready for another call.
     pub(super) fn offer_h1(self: &Arc<Self>, connection: Box<H1Connection>) {
         let mut locked = self.lanes.lock();
-        let Some(lanes) = locked.as_mut().filter(|_| !self.drained.load(Ordering::Relaxed)) else {
+        // Under the lock: who retires it after this finds it in the list.
+        let is_wanted = !self.drained.load(Ordering::Relaxed) && !connection.is_retired();
+        let Some(lanes) = locked.as_mut().filter(|_| is_wanted) else {
             // Without the lock: it closes.
             drop(locked);
             return;

@@ -173,8 +173,8 @@ impl Driver {
         self.limit = limit;
         if let Some(handle) = self.handle.upgrade() {
             handle.publish_limit(limit);
-            if !handle.retired.load(Ordering::SeqCst) {
-                self.shared.limit_changed(handle.limit());
+            if let Some(limit) = handle.limit_if_open() {
+                self.shared.limit_changed(limit);
             }
         }
     }

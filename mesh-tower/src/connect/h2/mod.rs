@@ -91,8 +91,15 @@ impl H2Connection {
     }
 
     /// Streams that it takes at a time; 0 once retired.
-    pub(super) fn limit(&self) -> u32 {
+    fn limit(&self) -> u32 {
         self.limit.load(Ordering::Acquire)
+    }
+
+    /// The same, for the pool: `None`: it is retired, so its 0 says nothing about its peer.
+    pub(super) fn limit_if_open(&self) -> Option<u32> {
+        // Before the flag: that is set before the limit is 0.
+        let limit = self.limit();
+        (!self.retired.load(Ordering::SeqCst)).then_some(limit)
     }
 
     /// Streams in use.

@@ -154,14 +154,14 @@ impl Connect for Failing {
 }
 
 /// A pool, its settings, and the breakers they point to.
-struct Bench {
+pub(super) struct Bench {
     pool: EndpointPool,
-    settings: Arc<PoolSettings>,
+    pub(super) settings: Arc<PoolSettings>,
     limits: Arc<Limits>,
 }
 
 impl Bench {
-    fn new(protocol: Protocol, dial: Arc<dyn Connect>) -> Self {
+    pub(super) fn new(protocol: Protocol, dial: Arc<dyn Connect>) -> Self {
         Self::with(protocol, dial, Limits::default(), |_| {})
     }
 
@@ -212,7 +212,7 @@ impl Bench {
     }
 }
 
-async fn bounded<F: Future>(future: F) -> F::Output {
+pub(super) async fn bounded<F: Future>(future: F) -> F::Output {
     timeout(Duration::from_secs(600), future).await.expect("it hangs")
 }
 
@@ -301,14 +301,14 @@ async fn answer(request: Request<Incoming>) -> Result<Reply, Infallible> {
     Ok(response)
 }
 
-fn hyper_h1() -> Arc<dyn Connect> {
+pub(super) fn hyper_h1() -> Arc<dyn Connect> {
     dial(|_, io| async move {
         let server = hyper::server::conn::http1::Builder::new();
         drop(server.serve_connection(TokioIo::new(io), service_fn(answer)).with_upgrades().await);
     })
 }
 
-fn hyper_h2() -> Arc<dyn Connect> {
+pub(super) fn hyper_h2() -> Arc<dyn Connect> {
     dial(|_, io| async move {
         let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
         drop(server.serve_connection(TokioIo::new(io), service_fn(answer)).await);
