@@ -9,7 +9,7 @@
 use super::client_io::{LateWord, SecureIo};
 use super::client_material::{Kept, Own};
 use super::client_refused::{InWords, NotSecured, Showed, failed};
-use super::client_verify::{Asked, Expected, InHandshake, Verifier};
+use super::client_verify::{Asked, Believed, Expected, InHandshake, Verifier};
 use super::client_watch::{Evidence, Watched};
 use crate::clock;
 use crate::connect::BoxedIo;
@@ -20,7 +20,7 @@ use arc_swap::ArcSwap;
 use mesh_core::WallTime;
 use mesh_core::identity::Peer;
 use mesh_core::model::Address;
-use mesh_core::model::tls::{ResolvedTls, UpstreamTls};
+use mesh_core::model::tls::{ResolvedTls, SecretError, UpstreamTls};
 use mesh_core::outcome::ConnectFailure;
 use mesh_core::update::Secrets;
 use parking_lot::Mutex;
@@ -120,9 +120,12 @@ impl ClientTls {
         self.made(&resolved, now).await.map(drop)
     }
 
-    /// The verifier of what is in force.
+    /// The verifier of what is in force, for connections that are open. Nobody is believed on because something else is
+    /// bad: an identity that is missing, or lists that can't be used.
     pub(super) async fn verifier(&self, now: WallTime) -> Result<Arc<Verifier>, NotSecured> {
-        Ok(self.made(&self.resolved()?, now).await?.verifier)
+        let resolved = self.policy.resolve_trust(&self.secrets.load()).map_err(unresolved)?;
+        let believed = self.kept.still_believed(&resolved, &self.credentials).await?;
+        Ok(self.made_of(believed, &resolved, now)?.verifier)
     }
 
     /// Does the handshake on `io`.
@@ -153,12 +156,20 @@ impl ClientTls {
     }
 
     fn resolved(&self) -> Result<ResolvedTls, NotSecured> {
-        let resolved = self.policy.resolve(&self.secrets.load());
-        resolved.map_err(|error| NotSecured::new(ConnectFailure::SecretUnavailable, error))
+        self.policy.resolve(&self.secrets.load()).map_err(unresolved)
     }
 
     async fn made(&self, resolved: &ResolvedTls, now: WallTime) -> Result<Made, NotSecured> {
         let believed = self.kept.believed(resolved, &self.credentials).await?;
+        self.made_of(believed, resolved, now)
+    }
+
+    fn made_of(
+        &self,
+        believed: Believed,
+        resolved: &ResolvedTls,
+        now: WallTime,
+    ) -> Result<Made, NotSecured> {
         let before = self.made.lock().clone();
         if let Some(made) = before.filter(|made| made.verifier.is_of(&believed, &resolved.san)) {
             return Ok(made);
@@ -183,6 +194,10 @@ impl ClientTls {
         *self.made.lock() = Some(made.clone());
         Ok(made)
     }
+}
+
+fn unresolved(error: SecretError) -> NotSecured {
+    NotSecured::new(ConnectFailure::SecretUnavailable, error)
 }
 
 /// The configuration of one handshake.

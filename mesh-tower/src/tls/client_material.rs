@@ -192,20 +192,33 @@ impl Kept {
         resolved: &ResolvedTls,
         credentials: &Credentials,
     ) -> Result<Believed, NotSecured> {
-        let mut believed = self.by_roots(&resolved.roots, credentials).await?;
-        if let Some(source) = &resolved.crl {
-            let origin = origin("the revocation lists", source);
-            let bytes = self.content(source).await?;
-            let (made, good) =
-                self.crl.lock().of(bytes, |bytes| usable_lists(revocation_lists(bytes)?));
-            let own = self.good_of(made, good, &origin)?;
-            // Envoy has one store for both.
-            believed.crl = Some(match &believed.crl {
-                Some(beside) => beside.iter().chain(&*own).cloned().collect(),
-                None => own,
-            });
-        }
-        Ok(believed)
+        let believed = self.by_roots(&resolved.roots, credentials).await?;
+        Ok(believed.and_lists(self.lists(resolved).await?))
+    }
+
+    /// The same for connections that are open: roots that were withdrawn do not wait for lists. Those that can't be used
+    /// say nothing about anybody.
+    ///
+    /// # Errors
+    /// There are no roots that were good.
+    pub(super) async fn still_believed(
+        &self,
+        resolved: &ResolvedTls,
+        credentials: &Credentials,
+    ) -> Result<Believed, NotSecured> {
+        let believed = self.by_roots(&resolved.roots, credentials).await?;
+        let lists = self.lists(resolved).await;
+        Ok(believed.and_lists(lists.unwrap_or_else(|_unusable| Some(Crl::default()))))
+    }
+
+    /// The lists that the policy names, or a secret of it.
+    async fn lists(&self, resolved: &ResolvedTls) -> Result<Option<Crl>, NotSecured> {
+        let Some(source) = &resolved.crl else { return Ok(None) };
+        let origin = origin("the revocation lists", source);
+        let bytes = self.content(source).await?;
+        let (made, good) =
+            self.crl.lock().of(bytes, |bytes| usable_lists(revocation_lists(bytes)?));
+        self.good_of(made, good, &origin).map(Some)
     }
 
     async fn by_roots(

@@ -53,6 +53,20 @@ pub(super) struct Believed {
     pub(super) of_identity: bool,
 }
 
+impl Believed {
+    /// With these lists as well: Envoy has one store for them and for those beside roots.
+    pub(super) fn and_lists(
+        mut self,
+        lists: Option<Arc<[CertificateRevocationListDer<'static>]>>,
+    ) -> Self {
+        self.crl = match (self.crl, lists) {
+            (Some(beside), Some(own)) => Some(beside.iter().chain(&*own).cloned().collect()),
+            (beside, own) => own.or(beside),
+        };
+        self
+    }
+}
+
 /// Which names are asked for.
 #[derive(Clone, Copy)]
 pub(super) struct Asked<'a> {

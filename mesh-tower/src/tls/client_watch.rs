@@ -9,7 +9,8 @@
 //! - A certificate of ours that was renewed changes nothing: the old one is good until its end.
 //!
 //! What says nothing about the peer ends nothing, as at servers: an identity that is over and can't be asked for, a
-//! list that is over or missing, a clock that went back. The ends of the certificates do.
+//! list that is over or missing, a clock that went back. The ends of the certificates do. Nor is anybody believed on
+//! for that: roots, names and lists are in force without an identity, roots and names without lists.
 //!
 //! One task for the connections of one policy, while there are any.
 

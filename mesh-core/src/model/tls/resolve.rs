@@ -97,7 +97,6 @@ impl UpstreamTls {
     /// [`SecretError`] says which secret is missing, or is of the wrong kind: then no connection may be
     /// made.
     pub fn resolve(&self, secrets: &Secrets) -> Result<ResolvedTls, SecretError> {
-        let (mut san, mut crl) = (self.san.clone(), self.crl.clone());
         let identity = match &self.identity {
             TlsIdentity::None => ResolvedIdentity::None,
             TlsIdentity::Mesh => ResolvedIdentity::Mesh,
@@ -107,6 +106,15 @@ impl UpstreamTls {
                 ResolvedIdentity::Certificate(certificate(secrets, name)?.clone())
             }
         };
+        Ok(ResolvedTls { identity, ..self.resolve_trust(secrets)? })
+    }
+
+    /// The same without what we show, which is [`ResolvedIdentity::None`]: who is believed does not hang on that.
+    ///
+    /// # Errors
+    /// [`SecretError`], of the secret that says what a peer must prove.
+    pub fn resolve_trust(&self, secrets: &Secrets) -> Result<ResolvedTls, SecretError> {
+        let (mut san, mut crl) = (self.san.clone(), self.crl.clone());
         let roots = match &self.roots {
             TlsRoots::System => ResolvedRoots::System,
             TlsRoots::Mesh => ResolvedRoots::Mesh,
@@ -123,7 +131,7 @@ impl UpstreamTls {
             }
         };
         Ok(ResolvedTls {
-            identity,
+            identity: ResolvedIdentity::None,
             roots,
             sni: self.sni.clone(),
             auto_host_sni: self.auto_host_sni,
@@ -276,6 +284,16 @@ mod tests {
         for (tls, expected) in table {
             assert_eq!(show(&tls), expected);
         }
+    }
+
+    #[test]
+    fn who_is_believed_does_not_hang_on_what_is_shown() {
+        let tls = of(TlsIdentity::Secret("gone".into()), TlsRoots::Secret(by("pem")));
+        assert!(tls.resolve(&secrets()).is_err());
+        let found = tls.resolve_trust(&secrets()).unwrap();
+        assert_eq!(found.identity, ResolvedIdentity::None);
+        assert_eq!(found.roots, ResolvedRoots::Pem(inline("their roots")));
+        assert_eq!(found.san, [SanMatcher::uri("ours"), SanMatcher::uri("theirs")]);
     }
 
     /// Envoy merges what a secret says into the default.

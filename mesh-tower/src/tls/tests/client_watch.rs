@@ -12,7 +12,7 @@ use mesh_core::WallTime;
 use mesh_core::model::secret::{
     Secret, SecretContent, SecretRoots, SecretSource, SecretValidation,
 };
-use mesh_core::model::tls::{SpiffeBundles, TlsRoots, UpstreamTls, ValidationSecret};
+use mesh_core::model::tls::{SpiffeBundles, TlsIdentity, TlsRoots, UpstreamTls, ValidationSecret};
 use mesh_core::model::{Address, SanMatcher};
 use mesh_core::update::{SecretAnswer, Secrets};
 use parking_lot::Mutex;
@@ -59,6 +59,51 @@ fn believes(roots: &[&Ca], crl: Option<String>, san: &str) -> Arc<Secrets> {
 fn known(validation: SecretValidation) -> Arc<Secrets> {
     let secret = Secret::new("roots", SecretContent::Validation(validation));
     Arc::new([("roots".into(), SecretAnswer::Known(Arc::new(secret)))].into())
+}
+
+/// The TLS of a cluster that believes what the secret `roots` says, and a connection that was made by it.
+struct World {
+    tls: ClientTls,
+    secrets: Arc<ArcSwap<Secrets>>,
+    connection: Connection,
+    all: Vec<(Evidence, Box<dyn Retire>)>,
+}
+
+impl World {
+    async fn new(
+        identity: TlsIdentity,
+        first: Arc<Secrets>,
+        (chain, until): (&str, WallTime),
+    ) -> Self {
+        let mut policy = UpstreamTls::default();
+        (policy.identity, policy.roots) =
+            (identity, TlsRoots::Secret(ValidationSecret::new("roots")));
+        let secrets = Arc::new(ArcSwap::new(first));
+        let tls = ClientTls::new(policy.into(), Arc::clone(&secrets), Credentials::default());
+        let evidence = Evidence {
+            verifier: tls.verifier(clock::wall()).await.unwrap(),
+            chain: der(chain).into(),
+            address: Address::Unix(std::path::Path::new("shop").into()),
+            hostname: None,
+            until,
+        };
+        let connection = Connection::default();
+        let all: Vec<(Evidence, Box<dyn Retire>)> = vec![(evidence, Box::new(connection.clone()))];
+        Self { tls, secrets, connection, all }
+    }
+
+    /// These are in force from now on.
+    fn becomes(&self, next: Arc<Secrets>) {
+        self.secrets.store(next);
+    }
+
+    /// Why it was retired, if it was by now.
+    async fn look(&mut self, at: WallTime) -> Option<CloseReason> {
+        self.tls.look(&mut self.all, at).await;
+        let why = *self.connection.0.lock();
+        assert_eq!(self.all.is_empty(), why.is_some());
+        why
+    }
 }
 
 #[tokio::test]
@@ -110,26 +155,42 @@ async fn what_ends_a_connection_and_what_does_not() {
         ),
     ];
     for (what, next, at, expected) in rows {
-        let mut policy = UpstreamTls::default();
-        policy.roots = TlsRoots::Secret(ValidationSecret::new("roots"));
-        let secrets = Arc::new(ArcSwap::new(by(first())));
-        let tls = ClientTls::new(policy.into(), Arc::clone(&secrets), Credentials::default());
-        let evidence = Evidence {
-            verifier: tls.verifier(now).await.unwrap(),
-            chain: der(&chain).into(),
-            address: Address::Unix(std::path::Path::new("shop").into()),
-            hostname: None,
-            until: later(600),
-        };
-        secrets.store(next);
-        let connection = Connection::default();
-        let mut all: Vec<(Evidence, Box<dyn Retire>)> =
-            vec![(evidence, Box::new(connection.clone()))];
+        let mut world = World::new(TlsIdentity::None, by(first()), (&chain, later(600))).await;
+        world.becomes(next);
         // Twice: what was seen once is seen once.
         for _ in 0..2 {
-            tls.look(&mut all, at).await;
+            assert_eq!(world.look(at).await, expected, "{what}");
         }
-        assert_eq!(*connection.0.lock(), expected, "{what}");
-        assert_eq!(all.is_empty(), expected.is_some(), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_believed_on_because_something_else_is_bad() {
+    let (ours, theirs, now) = (Ca::new("ours"), Ca::new("theirs"), clock::wall());
+    let chain = ours.issue_for(SHOP, 7, (-60, 600)).chain;
+    let until = WallTime::from_unix_seconds(now.as_unix_seconds() + 600);
+    let junk = || Some("-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n".to_owned());
+    let other = "spiffe://mesh.example/x";
+    for (what, next, expected) in [
+        ("no identity", believes(&[&ours], None, SHOP), None),
+        ("and withdrawn", believes(&[&theirs], None, SHOP), Some(CloseReason::Untrusted)),
+        ("and another name", believes(&[&ours], None, other), Some(CloseReason::Untrusted)),
+        (
+            "and revoked",
+            believes(&[&ours], Some(ours.revoke_pem(7)), SHOP),
+            Some(CloseReason::Untrusted),
+        ),
+        ("lists that can't be used", believes(&[&ours], junk(), SHOP), None),
+        ("and withdrawn", believes(&[&theirs], junk(), SHOP), Some(CloseReason::Untrusted)),
+    ] {
+        let first = believes(&[&theirs, &ours], None, SHOP);
+        // There is none of this name, or not any more.
+        let identity = TlsIdentity::Secret("id".into());
+        let mut world = World::new(identity, first, (&chain, until)).await;
+        world.becomes(next);
+        for _ in 0..2 {
+            assert_eq!(world.look(now).await, expected, "{what}");
+        }
+        assert!(world.tls.check().await.is_err(), "{what}");
     }
 }
