@@ -7,7 +7,7 @@
 //! 2. A list speaks for who signed it: an issuer in the chain has its name, and its key made the signature. An
 //!    authority that has a new key has a list of each under one name. A list that no issuer in the chain
 //!    signed says nothing, neither good nor bad.
-//! 3. Who is on a list was revoked, even if the list is over: time takes no revocation back.
+//! 3. Who is on a list, of whichever set, was revoked, even if the list is over: time takes no revocation back.
 //! 4. Whose issuer has no list that is not over is good or refused, as [`Unlisted`] says.
 //!
 //! webpki looks for an issuer's list by its name and takes the first, so each is tried alone.
@@ -92,30 +92,40 @@ impl Chain<'_> {
         lists: impl IntoIterator<Item = &'l Lists>,
     ) -> Result<(), Error> {
         self.walk(None)?;
-        lists.into_iter().try_for_each(|lists| self.is_allowed_by(lists))
+        // All of them, before one is missed: that says less.
+        let signed = lists.into_iter().map(|lists| Ok((lists.unlisted, self.signed(lists)?)));
+        let signed: Vec<_> = signed.collect::<Result<_, Error>>()?;
+        let mut strict = signed.iter().filter(|(unlisted, _)| *unlisted == Unlisted::Refused);
+        strict.try_for_each(|(_, lists)| self.is_vouched_for_by(lists))
     }
 
-    fn is_allowed_by(&self, lists: &Lists) -> Result<(), Error> {
+    /// Those that an issuer in the chain signed.
+    ///
+    /// # Errors
+    /// [`Error::CertRevoked`]: one of them has it.
+    fn signed<'l>(&self, lists: &'l Lists) -> Result<Vec<&'l CertRevocationList<'static>>, Error> {
         let others = self.others.iter().filter_map(|der| EndEntityCert::try_from(der).ok());
         let others: Vec<_> = others.collect();
         let issuers = || std::iter::once(self.entity).chain(&others).map(|shown| shown.issuer());
-        let (mut vouching, mut over) = (Vec::new(), None);
+        let mut signed = Vec::new();
         for list in &lists.all {
-            if !issuers().any(|issuer| issuer == list.issuer()) || !self.is_signed(list)? {
-                continue;
+            if issuers().any(|issuer| issuer == list.issuer()) && self.is_signed(list)? {
+                signed.push(list);
             }
-            if lists.unlisted == Unlisted::Good {
-                continue;
-            }
+        }
+        Ok(signed)
+    }
+
+    /// Whether each issuer has one that is not over, of those that were signed in the chain.
+    fn is_vouched_for_by(&self, signed: &[&CertRevocationList<'_>]) -> Result<(), Error> {
+        let (mut vouching, mut over) = (Vec::new(), None);
+        for &list in signed {
             let alone = [list];
             match self.walk(options(&alone).map(|o| o.with_expiration_policy(ENFORCED).build())) {
                 Err(error @ Error::CrlExpired { .. }) => over = Some(error),
                 Err(_) => {}
                 Ok(()) => vouching.push(list),
             }
-        }
-        if lists.unlisted == Unlisted::Good {
-            return Ok(());
         }
         let strict = options(&vouching).map(|options| {
             let options = options.with_expiration_policy(ENFORCED);

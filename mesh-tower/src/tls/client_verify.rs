@@ -5,13 +5,14 @@
 //! 1. The certificate can be read.
 //! 2. There are roots for it: all of them, or those of its own trust domain ([`anchors`](crate::identity::anchors)).
 //! 3. It leads to one of them, is valid now, is for servers, and neither it nor one between it and the root
-//!    was revoked ([`chain`](crate::identity::chain)): by lists of an identity who is on none is good (gRFC
-//!    A69), by those of a cluster (`crl`) each issuer needs one (Envoy).
+//!    was revoked ([`chain`](crate::identity::chain)).
 //! 4. It has one of the names that are asked for (gRFC A29: any of them, in place of the host name; by Envoy's
 //!    validator of SPIFFE ids, among its URIs). If none
 //!    is asked for, or if an SNI was sent that counts instead (gRFC A101: `auto_sni_san_validation`), it is
 //!    for the SNI. With neither names nor an SNI it is for the endpoint's hostname, without one for its
 //!    address, or, by roots of an identity, whoever they sign for.
+//! 5. Whether it was revoked is known: by lists of an identity who is on none is good (gRFC A69), by those of a
+//!    cluster (`crl`) each issuer needs one (Envoy). It is the last one, for it says nothing about the peer.
 //!
 //! An IP address as SNI is not sent (RFC 6066 section 3), and is proven like one that was.
 
@@ -168,8 +169,14 @@ impl Verifier {
         };
         let authority = self.anchors.of(&certificate).map_err(nobody_signs).map_err(refuse)?;
         let entity = EndEntityCert::try_from(first).map_err(|error| refuse(chain_error(&error)))?;
-        self.leads_to(&entity, others, authority, now).map_err(refuse)?;
+        let unknown = match self.leads_to(&entity, others, authority, now) {
+            Err((failure, why)) if failure != ConnectFailure::TlsRevocationUnknown => {
+                return Err(refuse((failure, why)));
+            }
+            found => found,
+        };
         self.is_expected(&entity, &certificate, expected).map_err(refuse)?;
+        unknown.map_err(refuse)?;
         Ok(certificate)
     }
 

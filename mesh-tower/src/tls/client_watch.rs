@@ -130,7 +130,8 @@ impl ClientTls {
 }
 
 impl Evidence {
-    /// Verifies the peer again, by what is believed now, as the endpoint of this name: once, whatever that says.
+    /// Verifies the peer again, by what is believed now, as the endpoint of this name: once, but for a clock that is
+    /// before the certificate: nothing else was asked then.
     fn renew(
         &mut self,
         verifier: Arc<Verifier>,
@@ -140,7 +141,10 @@ impl Evidence {
     ) -> Result<(), NotSecured> {
         let found = expected(policy, &self.address, hostname.as_deref())
             .and_then(|(expected, _)| verifier.verify(&self.chain, &expected, now));
-        (self.verifier, self.hostname) = (verifier, hostname);
+        let is_early = |error: &NotSecured| error.failure == ConnectFailure::TlsNotYetValid;
+        if !found.as_ref().is_err_and(is_early) {
+            (self.verifier, self.hostname) = (verifier, hostname);
+        }
         found.map(drop)
     }
 }

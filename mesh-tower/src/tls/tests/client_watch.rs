@@ -164,6 +164,50 @@ async fn what_ends_a_connection_and_what_does_not() {
     }
 }
 
+/// That nothing says whether it was revoked hides nothing else.
+#[tokio::test]
+async fn lists_that_say_nothing_hide_neither_names_nor_other_lists() {
+    let (ours, theirs, now) = (Ca::new("ours"), Ca::new("theirs"), clock::wall());
+    let chain = ours.issue_for(SHOP, 7, (-60, 600)).chain;
+    let until = WallTime::from_unix_seconds(now.as_unix_seconds() + 600);
+    let named = |crl| believes(&[&ours], Some(crl), "spiffe://mesh.example/x");
+    let beside = |list: String, crl: String| {
+        let each = [("mesh.example".into(), inline(&(ours.pem() + &list)))];
+        let roots = SecretRoots::Spiffe(Arc::new(SpiffeBundles::Each(each.into())));
+        let mut validation = SecretValidation::new(roots);
+        validation.crl = Some(inline(&crl));
+        known(validation)
+    };
+    let untrusted = Some(CloseReason::Untrusted);
+    let (over, of_others) = (|| ours.revoke_long_ago_pem(8), || theirs.revoke_pem(8));
+    for (what, next, expected) in [
+        ("another name, over", named(over()), untrusted),
+        ("another name, of others", named(of_others()), untrusted),
+        ("revoked beside a bundle, over", beside(ours.revoke_pem(7), over()), untrusted),
+        ("revoked beside a bundle, of others", beside(ours.revoke_pem(7), of_others()), untrusted),
+        ("another is", beside(ours.revoke_pem(8), of_others()), None),
+    ] {
+        let first = believes(&[&theirs, &ours], None, SHOP);
+        let mut world = World::new(TlsIdentity::None, first, (&chain, until)).await;
+        world.becomes(next);
+        assert_eq!(world.look(now).await, expected, "{what}");
+    }
+}
+
+/// What a clock that went back hides is asked again when it is right.
+#[tokio::test]
+async fn a_root_that_is_withdrawn_while_the_clock_is_wrong_is_withdrawn_after() {
+    let (ours, theirs, now) = (Ca::new("ours"), Ca::new("theirs"), clock::wall());
+    let chain = ours.issue_for(SHOP, 7, (-60, 600)).chain;
+    let at =
+        |seconds| WallTime::from_unix_seconds(now.as_unix_seconds().wrapping_add_signed(seconds));
+    let first = believes(&[&theirs, &ours], None, SHOP);
+    let mut world = World::new(TlsIdentity::None, first, (&chain, at(600))).await;
+    world.becomes(believes(&[&theirs], None, SHOP));
+    assert_eq!(world.look(at(-3600)).await, None);
+    assert_eq!(world.look(at(1)).await, Some(CloseReason::Untrusted));
+}
+
 #[tokio::test]
 async fn nobody_is_believed_on_because_something_else_is_bad() {
     let (ours, theirs, now) = (Ca::new("ours"), Ca::new("theirs"), clock::wall());
