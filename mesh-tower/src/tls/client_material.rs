@@ -2,9 +2,9 @@
 //!
 //! An identity in force is asked for at each handshake, so a renewed one serves the next. What secrets and
 //! files hold is parsed when it changes. A file is looked at when a handshake wants it, at most once a
-//! second, off the call path. What can't be read, or does not fit together (files are replaced one after the
-//! other), changes nothing, wherever it comes from: the last good one serves until its own end. It is told
-//! once.
+//! second, off the call path, whether it is there or not. What can't be read, or does not fit together (files
+//! are replaced one after the other), changes nothing, wherever it comes from: the last good one serves until
+//! its own end, also of another file. It is told once.
 
 use super::client_refused::NotSecured;
 use super::client_verify::Believed;
@@ -19,7 +19,7 @@ use crate::source::read::{MAX_BYTES, read_bytes};
 use mesh_core::WallTime;
 use mesh_core::identity::rotation::Standing;
 use mesh_core::model::secret::{SecretCertificate, SecretSource};
-use mesh_core::model::tls::{ResolvedIdentity, ResolvedRoots, ResolvedTls};
+use mesh_core::model::tls::{ResolvedIdentity, ResolvedRoots, ResolvedTls, SpiffeBundles};
 use mesh_core::outcome::ConnectFailure;
 use parking_lot::Mutex;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
@@ -27,6 +27,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -98,29 +99,38 @@ impl<B, M> Default for Slot<B, M> {
     }
 }
 
+/// What a slot comes to, and what it had that was good.
+type Found<M> = (Result<M, NotSecured>, Option<M>);
+
 #[derive(Clone)]
 struct File {
     looked: Instant,
-    content: Arc<[u8]>,
+    /// The last that could be read, or why none could.
+    content: Result<Arc<[u8]>, NotSecured>,
 }
 
 impl<B: PartialEq, M: Clone> Slot<B, M> {
-    /// What `bytes` come to, and what was good before, if they are not.
+    /// What was read of `origin` comes to, and what was good before, if it is not.
     fn of(
         &mut self,
-        bytes: B,
+        read: Result<B, NotSecured>,
+        origin: &str,
         make: impl FnOnce(&B) -> Result<M, CertificateError>,
-    ) -> (Result<M, CertificateError>, Option<M>) {
-        self.of_now(bytes, make, |_| true)
+    ) -> Found<M> {
+        self.of_now((read, origin), make, |_| true)
     }
 
     /// The same of what is good for a time only: `holds` is asked each time whether that is now.
     fn of_now(
         &mut self,
-        bytes: B,
+        (read, origin): (Result<B, NotSecured>, &str),
         make: impl FnOnce(&B) -> Result<M, CertificateError>,
         holds: impl Fn(&M) -> bool,
-    ) -> (Result<M, CertificateError>, Option<M>) {
+    ) -> Found<M> {
+        let bytes = match read {
+            Ok(bytes) => bytes,
+            Err(error) => return (Err(error), self.good.clone()),
+        };
         if self.seen.as_ref().is_none_or(|(seen, _)| *seen != bytes) {
             let made = make(&bytes);
             self.seen = Some((bytes, made));
@@ -130,7 +140,7 @@ impl<B: PartialEq, M: Clone> Slot<B, M> {
         if let Some(made) = made.as_ref().ok().filter(|made| holds(made)) {
             self.good = Some(made.clone());
         }
-        (made, self.good.clone())
+        (made.map_err(|error| unusable(origin, &error)), self.good.clone())
     }
 }
 
@@ -165,12 +175,11 @@ impl Kept {
         now: WallTime,
     ) -> Result<Arc<Pair>, NotSecured> {
         let origin = origin("our certificate", &certificate.chain);
-        let chain = self.content(&certificate.chain).await?;
-        let key = self.content(&certificate.private_key).await?;
+        let texts = self.texts(certificate).await;
         let make = |(chain, key): &Texts| pair(chain, key);
         let is_valid =
             |pair: &Arc<Pair>| pair.certificate.validity.standing(now) == Standing::Valid;
-        let (made, good) = self.pair.lock().of_now((chain, key), make, is_valid);
+        let (made, good) = self.pair.lock().of_now((texts, &origin), make, is_valid);
         match (made, good.filter(is_valid)) {
             (Ok(made), _) if is_valid(&made) => Ok(made),
             // As of an identity: what is over, or has not begun, does not take the place of what is valid.
@@ -179,8 +188,13 @@ impl Kept {
                 Ok(good)
             }
             (Ok(made), None) => Err(not_now(&made.certificate, &origin, now)),
-            (Err(error), good) => self.good_of(Err(error), good, &origin),
+            (Err(error), good) => self.good_of(Err(error), good),
         }
+    }
+
+    async fn texts(&self, certificate: &SecretCertificate) -> Result<Texts, NotSecured> {
+        let chain = self.content(&certificate.chain).await?;
+        Ok((chain, self.content(&certificate.private_key).await?))
     }
 
     /// Whom we believe now.
@@ -215,10 +229,10 @@ impl Kept {
     async fn lists(&self, resolved: &ResolvedTls) -> Result<Option<Crl>, NotSecured> {
         let Some(source) = &resolved.crl else { return Ok(None) };
         let origin = origin("the revocation lists", source);
-        let bytes = self.content(source).await?;
+        let read = self.content(source).await;
         let (made, good) =
-            self.crl.lock().of(bytes, |bytes| usable_lists(revocation_lists(bytes)?));
-        self.good_of(made, good, &origin).map(Some)
+            self.crl.lock().of(read, &origin, |bytes| usable_lists(revocation_lists(bytes)?));
+        self.good_of(made, good).map(Some)
     }
 
     async fn by_roots(
@@ -234,29 +248,26 @@ impl Kept {
             }
             ResolvedRoots::Pem(source) => {
                 let origin = origin("the roots", source);
-                let bytes = self.content(source).await?;
-                let (made, good) = self.roots.lock().of(bytes, |bytes| {
+                let read = self.content(source).await;
+                let (made, good) = self.roots.lock().of(read, &origin, |bytes| {
                     let (roots, beside) = authorities(bytes)?;
                     let roots = Roots::Any(roots.into());
                     usable(&roots)?;
                     Ok((roots, usable_lists(beside)?))
                 });
-                let (roots, beside) = self.good_of(made, good, &origin)?;
+                let (roots, beside) = self.good_of(made, good)?;
                 let crl = Some(beside).filter(|beside| !beside.is_empty());
                 Ok(Believed { crl, ..plain(roots, origin) })
             }
             ResolvedRoots::Spiffe(bundles) => {
-                let mut texts = SpiffeTexts::default();
-                for (domain, source) in bundles.sources() {
-                    texts.0.insert(domain.cloned(), self.content(source).await?);
-                }
-                let (made, good) = self.bundles.lock().of(texts, |texts| {
+                let read = self.bundles(bundles).await;
+                let (made, good) = self.bundles.lock().of(read, spiffe::ORIGIN, |texts| {
                     let (roots, listed) = texts.roots()?;
                     usable(&roots)?;
                     listed.values().try_for_each(|lists| usable_lists(lists.clone()).map(drop))?;
                     Ok((roots, Arc::new(listed)))
                 });
-                let (roots, listed) = self.good_of(made, good, spiffe::ORIGIN)?;
+                let (roots, listed) = self.good_of(made, good)?;
                 let plain = plain(roots, spiffe::ORIGIN.into());
                 Ok(Believed { of_identity: true, only_uris: true, listed, ..plain })
             }
@@ -264,19 +275,21 @@ impl Kept {
         }
     }
 
-    fn good_of<M>(
-        &self,
-        made: Result<M, CertificateError>,
-        good: Option<M>,
-        origin: &str,
-    ) -> Result<M, NotSecured> {
+    async fn bundles(&self, bundles: &SpiffeBundles) -> Result<SpiffeTexts, NotSecured> {
+        let mut texts = SpiffeTexts::default();
+        for (domain, source) in bundles.sources() {
+            texts.0.insert(domain.cloned(), self.content(source).await?);
+        }
+        Ok(texts)
+    }
+
+    fn good_of<M>(&self, made: Result<M, NotSecured>, good: Option<M>) -> Result<M, NotSecured> {
         match (made, good) {
-            (Ok(made), _) => Ok(made),
             (Err(error), Some(good)) => {
-                self.tell(format!("{origin}: {error}"));
+                self.tell(error.to_string());
                 Ok(good)
             }
-            (Err(error), None) => Err(unusable(origin, &error)),
+            (made, _) => made,
         }
     }
 
@@ -292,26 +305,23 @@ impl Kept {
         let now = Instant::now();
         let before = self.files.lock().get(path).cloned();
         if let Some(file) = before.as_ref().filter(|file| now < file.looked + LOOK) {
-            return Ok(Arc::clone(&file.content));
+            return file.content.clone();
         }
         let job = Arc::clone(path);
         let read = tokio::task::spawn_blocking(move || read_bytes(&job, MAX_BYTES)).await;
         let read = read.map_err(|_ended| unusable("a file", &"the runtime ends"))?;
-        let content = match (read, before) {
-            (Ok(bytes), _) if bytes.len() as u64 > MAX_BYTES => {
-                return Err(unusable(&path.display(), &"the file is larger than 16 MiB"));
-            }
-            (Ok(bytes), Some(before)) if *bytes == *before.content => before.content,
-            (Ok(bytes), _) => bytes.into(),
-            (Err(error), Some(before)) => {
+        let content = match (read.and_then(not_too_large), before.map(|file| file.content)) {
+            (Ok(bytes), Some(Ok(before))) if *bytes == *before => Ok(before),
+            (Ok(bytes), _) => Ok(bytes.into()),
+            (Err(error), Some(Ok(before))) => {
                 self.tell(format!("{}: {error}", path.display()));
-                before.content
+                Ok(before)
             }
-            (Err(error), None) => return Err(unusable(&path.display(), &error)),
+            (Err(error), _) => Err(unusable(&path.display(), &error)),
         };
-        let file = File { looked: now, content: Arc::clone(&content) };
+        let file = File { looked: now, content: content.clone() };
         self.files.lock().insert(Arc::clone(path), file);
-        Ok(content)
+        content
     }
 
     fn tell(&self, what: String) {
@@ -324,6 +334,13 @@ impl Kept {
 }
 
 const MESH: &str = "the mesh's identity";
+
+fn not_too_large(bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+    match bytes.len() as u64 > MAX_BYTES {
+        true => Err(io::Error::other("the file is larger than 16 MiB")),
+        false => Ok(bytes),
+    }
+}
 
 fn of_provider(name: &str) -> String {
     format!("the certificate provider `{name}`")

@@ -597,6 +597,7 @@ async fn files_are_read_again_when_they_change() {
     check(&says(&mesh, get("/")).await, Err(words), "none");
     write(&ca.issue(CLIENT, 0x30));
     std::fs::write(path("roots.pem"), ca.pem()).unwrap();
+    tokio::time::sleep(Duration::from_millis(1100)).await;
     let first = format!("HTTP/2.0 {CLIENT}#30 -");
     check(&says(&mesh, get("/")).await, Ok(&first), "there");
     // Half of a rotation: the last good pair serves.

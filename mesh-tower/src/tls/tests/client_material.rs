@@ -6,7 +6,11 @@ use crate::identity::Credentials;
 use crate::tls::client_material::Kept;
 use mesh_core::WallTime;
 use mesh_core::model::secret::{SecretCertificate, SecretSource};
-use mesh_core::model::tls::ResolvedIdentity;
+use mesh_core::model::tls::{ResolvedIdentity, TlsRoots, UpstreamTls};
+use mesh_core::update::Secrets;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 #[tokio::test]
 async fn a_pair_that_is_not_valid_takes_the_place_of_none_that_is() {
@@ -43,4 +47,62 @@ async fn a_pair_that_is_not_valid_takes_the_place_of_none_that_is() {
         let found = at(pair, seconds).await;
         assert!(found.contains(expected), "{seconds}: {found}, not {expected}");
     }
+}
+
+fn file(path: &Path) -> SecretSource {
+    SecretSource::File(path.into())
+}
+
+/// Secrets that name other files, which are not there or too large.
+#[tokio::test(start_paused = true)]
+async fn files_that_cannot_be_read_take_the_place_of_none_that_could() {
+    let (ca, now, kept) = (Ca::new("ours"), clock::wall(), Kept::default());
+    let nobody = Credentials::default();
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let pair = ca.issue_for("spiffe://mesh.example/client", 0x11, (-60, 60));
+    let put = |name: &str, text: &[u8]| std::fs::write(path(name), text).unwrap();
+    for (name, text) in [("chain", &pair.chain), ("key", &pair.key), ("roots", &ca.pem())] {
+        put(name, text.as_bytes());
+    }
+    put("crl", ca.revoke_pem(1).as_bytes());
+    let own = async |chain: &str, at| {
+        let certificate = SecretCertificate::new(file(&path(chain)), file(&path("key")));
+        let identity = ResolvedIdentity::Certificate(certificate);
+        kept.own(&identity, &nobody, at).await.map(|_| ()).map_err(|error| error.to_string())
+    };
+    let believed = async |roots: &str, crl: &str| {
+        let mut tls = UpstreamTls::default();
+        tls.roots = TlsRoots::File(path(roots).into());
+        tls.crl = Some(file(&path(crl)));
+        let resolved = tls.resolve(&Secrets::default()).unwrap();
+        kept.believed(&resolved, &nobody).await.is_ok()
+    };
+    assert!(own("gone", now).await.is_err() && !believed("gone", "crl").await);
+    assert!(own("chain", now).await.is_ok() && believed("roots", "crl").await);
+    assert!(own("gone", now).await.is_ok());
+    assert!(believed("gone", "crl").await && believed("roots", "gone").await);
+    // Until its own end.
+    let over = WallTime::from_unix_seconds(now.as_unix_seconds() + 61);
+    assert!(own("gone", over).await.unwrap_err().contains("gone: "));
+    // The same file, much later.
+    put("roots", &vec![b'x'; (16 << 20) + 1]);
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert!(believed("roots", "crl").await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_not_there_is_looked_for_once_a_second() {
+    let (ca, kept) = (Ca::new("ours"), Kept::default());
+    let directory = tempfile::tempdir().unwrap();
+    let path: Arc<Path> = directory.path().join("roots").into();
+    let mut tls = UpstreamTls::default();
+    tls.roots = TlsRoots::File(Arc::clone(&path));
+    let resolved = tls.resolve(&Secrets::default()).unwrap();
+    let is_there = async || kept.believed(&resolved, &Credentials::default()).await.is_ok();
+    assert!(!is_there().await);
+    std::fs::write(&path, ca.pem()).unwrap();
+    assert!(!is_there().await);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert!(is_there().await);
 }
