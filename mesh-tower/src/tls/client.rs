@@ -123,7 +123,9 @@ impl ClientTls {
     /// The verifier of what is in force, for connections that are open. Nobody is believed on because something else is
     /// bad: an identity that is missing, or lists that can't be used.
     pub(super) async fn verifier(&self, now: WallTime) -> Result<Arc<Verifier>, NotSecured> {
-        let resolved = self.policy.resolve_trust(&self.secrets.load()).map_err(unresolved)?;
+        let resolved = self.resolved().or_else(|_missing| {
+            self.policy.resolve_trust(&self.secrets.load()).map_err(unresolved)
+        })?;
         let believed = self.kept.still_believed(&resolved, &self.credentials).await?;
         Ok(self.made_of(believed, &resolved, now)?.verifier)
     }
@@ -156,7 +158,9 @@ impl ClientTls {
     }
 
     fn resolved(&self) -> Result<ResolvedTls, NotSecured> {
-        self.policy.resolve(&self.secrets.load()).map_err(unresolved)
+        let resolved = self.policy.resolve(&self.secrets.load()).map_err(unresolved)?;
+        self.kept.keep(&resolved);
+        Ok(resolved)
     }
 
     async fn made(&self, resolved: &ResolvedTls, now: WallTime) -> Result<Made, NotSecured> {

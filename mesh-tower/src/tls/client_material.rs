@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -195,6 +195,16 @@ impl Kept {
     async fn texts(&self, certificate: &SecretCertificate) -> Result<Texts, NotSecured> {
         let chain = self.content(&certificate.chain).await?;
         Ok((chain, self.content(&certificate.private_key).await?))
+    }
+
+    /// Lets go of the files that are not named any more, private keys among them.
+    pub(super) fn keep(&self, resolved: &ResolvedTls) {
+        let files = resolved.sources().filter_map(|source| match source {
+            SecretSource::File(path) => Some(&**path),
+            _ => None,
+        });
+        let named: BTreeSet<&Path> = files.collect();
+        self.files.lock().retain(|path, _| named.contains(&**path));
     }
 
     /// Whom we believe now.

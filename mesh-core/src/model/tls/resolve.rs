@@ -32,6 +32,25 @@ pub struct ResolvedTls {
     pub crl: Option<SecretSource>,
 }
 
+impl ResolvedTls {
+    /// Where the bytes are that it needs.
+    pub fn sources(&self) -> impl Iterator<Item = &SecretSource> {
+        let own = match &self.identity {
+            ResolvedIdentity::Certificate(own) => Some([&own.chain, &own.private_key]),
+            ResolvedIdentity::None | ResolvedIdentity::Mesh | ResolvedIdentity::Provider(_) => None,
+        };
+        let (pem, bundles) = match &self.roots {
+            ResolvedRoots::Pem(source) => (Some(source), None),
+            ResolvedRoots::Spiffe(bundles) => (None, Some(bundles.sources())),
+            ResolvedRoots::System | ResolvedRoots::Mesh | ResolvedRoots::Provider(_) => {
+                (None, None)
+            }
+        };
+        let bundles = bundles.into_iter().flatten().map(|(_, source)| source);
+        own.into_iter().flatten().chain(pem).chain(bundles).chain(&self.crl)
+    }
+}
+
 /// The identity that we show to a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -284,6 +303,34 @@ mod tests {
         for (tls, expected) in table {
             assert_eq!(show(&tls), expected);
         }
+    }
+
+    #[test]
+    fn where_the_bytes_are() {
+        let own = SecretCertificate::new(inline("own chain"), inline("own key"));
+        let each = [("a".into(), inline("a's")), ("b".into(), inline("b's"))].into();
+        for (roots, expected) in [
+            (TlsRoots::System, "own chain, own key, list"),
+            (TlsRoots::Pem("roots".into()), "own chain, own key, roots, list"),
+            (
+                TlsRoots::Spiffe(SpiffeBundles::Each(each).into()),
+                "own chain, own key, a's, b's, list",
+            ),
+        ] {
+            let mut tls = of(TlsIdentity::Certificate(own.clone().into()), roots);
+            tls.crl = Some(inline("list"));
+            let resolved = tls.resolve(&secrets()).unwrap();
+            let text = |source: &SecretSource| match source {
+                SecretSource::Inline(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+                SecretSource::File(path) => path.display().to_string(),
+            };
+            let found: Vec<_> = resolved.sources().map(text).collect();
+            assert_eq!(found.join(", "), expected);
+        }
+        assert_eq!(
+            of(TlsIdentity::None, TlsRoots::Mesh).resolve(&secrets()).unwrap().sources().count(),
+            0
+        );
     }
 
     #[test]

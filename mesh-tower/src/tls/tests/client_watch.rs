@@ -238,3 +238,29 @@ async fn nobody_is_believed_on_because_something_else_is_bad() {
         assert!(world.tls.check().await.is_err(), "{what}");
     }
 }
+
+/// The file of a secret that named another one meanwhile is read as if it never had been.
+#[tokio::test(start_paused = true)]
+async fn files_that_are_not_named_any_more_are_not_kept() {
+    let (ours, theirs, now) = (Ca::new("ours"), Ca::new("theirs"), clock::wall());
+    let chain = ours.issue_for(SHOP, 7, (-60, 600)).chain;
+    let until = WallTime::from_unix_seconds(now.as_unix_seconds() + 600);
+    let directory = tempfile::tempdir().unwrap();
+    let by = |name: &str| {
+        let path = directory.path().join(name);
+        let mut validation =
+            SecretValidation::new(SecretRoots::Pem(SecretSource::File(path.into())));
+        validation.san = vec![SanMatcher::uri(SHOP)];
+        known(validation)
+    };
+    let put = |name: &str, ca: &Ca| std::fs::write(directory.path().join(name), ca.pem()).unwrap();
+    put("one", &ours);
+    put("two", &ours);
+    let mut world = World::new(TlsIdentity::None, by("one"), (&chain, until)).await;
+    world.becomes(by("two"));
+    world.tls.check().await.unwrap();
+    put("one", &theirs);
+    world.becomes(by("one"));
+    world.tls.check().await.unwrap();
+    assert_eq!(world.look(now).await, Some(CloseReason::Untrusted));
+}
