@@ -145,7 +145,8 @@ impl ClientTls {
         let (expected, sent) = expected(&self.policy, to.address, to.hostname.map(|name| &**name))?;
         let found = OnceLock::new();
         let check = Arc::new(InHandshake { verifier, expected, found });
-        let shows = Arc::new(Shows { own, asked: AtomicBool::new(false) });
+        let shows =
+            Arc::new(Shows { own, asked: AtomicBool::default(), is_unfit: AtomicBool::default() });
         let config = for_one(&config, &check, &shows, to.offers, sent.is_some());
         let name = sent.unwrap_or_else(nobody);
         match TlsConnector::from(Arc::new(config)).connect(name, io).await {
@@ -277,7 +278,7 @@ fn secured(
     let showed = shows.showed(now);
     let peer = Peer::Certified(Arc::new(certificate.names.clone()));
     let (name, theirs): (Arc<str>, _) = (Arc::from(peer.name()), certificate.validity.not_after);
-    let shown = shows.own.as_ref().filter(|_| showed.asked);
+    let shown = shows.own.as_ref().filter(|_| showed.asked && !showed.is_unfit);
     let suite = connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
     let tls = Arc::new(TlsReport {
         version: match connection.protocol_version() {
@@ -305,12 +306,15 @@ fn secured(
 struct Shows {
     own: Option<Own>,
     asked: AtomicBool,
+    /// Our key makes no signature that the peer takes.
+    is_unfit: AtomicBool,
 }
 
 impl Shows {
     fn showed(&self, now: WallTime) -> Showed {
         let ours = self.own.as_ref().map(|own| InWords(own.certificate(), now).to_string().into());
-        Showed { asked: self.asked.load(Ordering::Relaxed), ours }
+        let asked = self.asked.load(Ordering::Relaxed);
+        Showed { asked, ours, is_unfit: self.is_unfit.load(Ordering::Relaxed) }
     }
 }
 
@@ -318,10 +322,14 @@ impl ResolvesClientCert for Shows {
     fn resolve(
         &self,
         _root_hint_subjects: &[&[u8]],
-        _sigschemes: &[SignatureScheme],
+        schemes: &[SignatureScheme],
     ) -> Option<Arc<CertifiedKey>> {
         self.asked.store(true, Ordering::Relaxed);
-        self.own.as_ref().map(|own| Arc::clone(own.key()))
+        let own = self.own.as_ref()?;
+        // rustls would show nothing, and not say so.
+        let fits = own.key().key.choose_scheme(schemes).is_some();
+        self.is_unfit.store(!fits, Ordering::Relaxed);
+        fits.then(|| Arc::clone(own.key()))
     }
 
     /// Always: rustls does not ask otherwise, and we want to know whether the peer did.

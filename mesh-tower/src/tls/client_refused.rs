@@ -52,11 +52,25 @@ pub(super) struct Showed {
     pub(super) asked: bool,
     /// What we have to show, in words; `None`: nothing.
     pub(super) ours: Option<Arc<str>>,
+    /// The peer takes no signature that our key makes, so it was shown nothing (RFC 8446 section 4.3.2).
+    pub(super) is_unfit: bool,
+}
+
+impl Showed {
+    /// Whether the peer asked, and was shown nothing.
+    const fn is_nobody(&self) -> bool {
+        self.asked && (self.ours.is_none() || self.is_unfit)
+    }
 }
 
 impl fmt::Display for Showed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.ours, self.asked) {
+            (Some(ours), true) if self.is_unfit => write!(
+                f,
+                "we were asked for a certificate, and showed none: the key of ours, {ours}, makes none of the \
+                 signatures that the peer takes"
+            ),
             (Some(ours), true) => write!(f, "we showed {ours}"),
             (Some(ours), false) => write!(f, "we were not asked for what we have, {ours}"),
             (None, true) => f.write_str(
@@ -161,7 +175,7 @@ fn about_us(alert: AlertDescription, showed: &Showed) -> bool {
 
 /// The peer asked for a certificate, got none, and closed: its alert may be lost with the connection.
 pub(super) fn closed_on(showed: &Showed) -> Option<NotSecured> {
-    (showed.asked && showed.ours.is_none()).then(|| {
+    showed.is_nobody().then(|| {
         let text = format_args!("the peer closed right after the TLS handshake; {showed}");
         NotSecured::new(ConnectFailure::TlsRefused, text)
     })

@@ -6,6 +6,7 @@ mod access_log;
 mod ca;
 mod per_endpoint;
 mod server;
+mod shown;
 mod trust_domains;
 
 use crate::fixture::{

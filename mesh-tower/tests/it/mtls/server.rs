@@ -11,8 +11,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use mesh_tower::identity::{Certificate, certificates, private_key};
 use parking_lot::Mutex;
+use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{RootCertStore, ServerConfig, SignatureScheme, SupportedProtocolVersion};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -35,6 +36,10 @@ pub(super) struct Setup<'a> {
     pub(super) pair: Pair,
     /// Who signs for clients; with it they must show a certificate.
     pub(super) clients: Option<&'a Ca>,
+    /// They need not.
+    pub(super) optional: bool,
+    /// The one scheme of signatures that is taken of them.
+    pub(super) only: Option<SignatureScheme>,
     pub(super) alpn: &'a [&'a str],
     pub(super) version: &'static SupportedProtocolVersion,
     /// Who does not begin with TLS is served, too.
@@ -44,7 +49,8 @@ pub(super) struct Setup<'a> {
 impl<'a> Setup<'a> {
     pub(super) fn new(pair: Pair) -> Self {
         let (alpn, version) = (&["h2", "http/1.1"], &rustls::version::TLS13);
-        Self { pair, clients: None, alpn, version, permissive: false }
+        let (clients, optional, only) = (None, false, None);
+        Self { pair, clients, optional, only, alpn, version, permissive: false }
     }
 
     pub(super) fn mutual(pair: Pair, clients: &'a Ca) -> Self {
@@ -61,8 +67,16 @@ impl<'a> Setup<'a> {
             Some(ca) => {
                 let mut roots = RootCertStore::empty();
                 roots.add_parsable_certificates(certificates(ca.pem().as_bytes()).unwrap());
+                let mut provider = CryptoProvider::clone(&provider);
+                if let Some(only) = self.only {
+                    let algorithms = &mut provider.signature_verification_algorithms;
+                    let taken = algorithms.mapping.iter().filter(|(scheme, _)| *scheme == only);
+                    algorithms.mapping = taken.copied().collect::<Vec<_>>().leak();
+                }
+                let (roots, provider) = (Arc::new(roots), Arc::new(provider));
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
                 let verifier =
-                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                    if self.optional { verifier.allow_unauthenticated() } else { verifier };
                 builder.with_client_cert_verifier(verifier.build().unwrap())
             }
         };
