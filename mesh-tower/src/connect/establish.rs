@@ -10,6 +10,8 @@ use super::{BoxedIo, Kind, PoolSettings, h1, h2, raw};
 use crate::observe::TlsReport;
 use crate::observe::events::{CloseReason, Security};
 #[cfg(feature = "tls")]
+use crate::tls::client::Late;
+#[cfg(feature = "tls")]
 use crate::tls::client_watch::{Evidence, Retire};
 use mesh_core::outcome::{ConnectFailure, Failure};
 use std::sync::Arc;
@@ -111,18 +113,18 @@ impl Attempt {
             (self.tls, self.evidence) = (Some(secured.tls), Some(secured.evidence));
             let agreed = secured.agreed.as_deref();
             self.go_over(alpn::agreed(settings.speaks, self.kind, agreed));
-            let made = self.speak(raw.io).await;
-            return made.map_err(|refusal| secured.late.said().map_or(refusal, raw::not_secured));
+            let gate = Arc::new(Gate::default());
+            let made = self.speak(raw.io, Arc::clone(&gate)).await;
+            return made.map_err(|refusal| refused(&secured.late, &gate, refusal));
         }
-        self.speak(raw.io).await
+        self.speak(raw.io, Arc::default()).await
     }
 
     /// The handshake of HTTP.
-    async fn speak(&mut self, io: BoxedIo) -> Result<Made, Refusal> {
+    async fn speak(&mut self, io: BoxedIo, gate: Arc<Gate>) -> Result<Made, Refusal> {
         let Some(permit) = self.permit.take() else {
             return Err(Refusal::connect(ConnectFailure::Other));
         };
-        let gate = Arc::new(Gate::default());
         self.shared.watch(&gate);
         let io = NetIo::new(io, Arc::clone(&gate), permit.open());
         match self.kind {
@@ -196,6 +198,13 @@ impl Attempt {
         }
         self.shared.failed(self.kind, refusal);
     }
+}
+
+/// Why the handshake of HTTP failed, where the endpoint did not take us, or for its own reason.
+#[cfg(feature = "tls")]
+fn refused(late: &Late, gate: &Gate, refusal: Refusal) -> Refusal {
+    let meant = || late.meant(refusal.source.as_deref()).filter(|_| gate.ended_unheard());
+    late.said().or_else(meant).map_or(refusal, raw::not_secured)
 }
 
 impl Drop for Attempt {

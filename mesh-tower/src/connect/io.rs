@@ -145,6 +145,13 @@ impl Gate {
         }
     }
 
+    /// Whether the endpoint closed it, or it broke, before anything came.
+    #[cfg(feature = "tls")]
+    pub(super) fn ended_unheard(&self) -> bool {
+        let why = self.reason();
+        self.reads() == 0 && matches!(why, CloseReason::Remote | CloseReason::Error)
+    }
+
     /// How often something arrived; wraps.
     pub(super) fn reads(&self) -> u32 {
         self.reads.load(Ordering::Relaxed)

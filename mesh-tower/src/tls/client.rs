@@ -8,7 +8,7 @@
 
 use super::client_io::{LateWord, SecureIo};
 use super::client_material::{Kept, Own};
-use super::client_refused::{InWords, NotSecured, Showed, failed};
+use super::client_refused::{InWords, NotSecured, Showed, closed_on, failed};
 use super::client_verify::{Asked, Believed, Expected, InHandshake, Verifier};
 use super::client_watch::{Evidence, Watched};
 use crate::clock;
@@ -29,6 +29,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ProtocolVersion, SignatureScheme};
 use std::fmt;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio_rustls::TlsConnector;
@@ -80,9 +81,14 @@ pub(crate) struct Late {
 }
 
 impl Late {
-    /// What the peer said of us, or must have meant when it closed without a word.
+    /// What the peer said of us.
     pub(crate) fn said(&self) -> Option<NotSecured> {
-        self.word.get().cloned().or_else(|| super::client_refused::closed_on(&self.showed))
+        self.word.get().cloned()
+    }
+
+    /// What it must have meant when it closed without a word, by which this became of the handshake of HTTP.
+    pub(crate) fn meant(&self, became: Option<&io::Error>) -> Option<NotSecured> {
+        closed_on(&self.showed, became)
     }
 }
 

@@ -174,9 +174,10 @@ fn about_us(alert: AlertDescription, showed: &Showed) -> bool {
 }
 
 /// The peer asked for a certificate, got none, and closed: its alert may be lost with the connection.
-pub(super) fn closed_on(showed: &Showed) -> Option<NotSecured> {
+pub(super) fn closed_on(showed: &Showed, became: Option<&io::Error>) -> Option<NotSecured> {
     showed.is_nobody().then(|| {
-        let text = format_args!("the peer closed right after the TLS handshake; {showed}");
+        let became = became.map(|error| format!(" ({error})")).unwrap_or_default();
+        let text = format_args!("the peer closed right after the TLS handshake{became}; {showed}");
         NotSecured::new(ConnectFailure::TlsRefused, text)
     })
 }

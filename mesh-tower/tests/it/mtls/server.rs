@@ -57,7 +57,7 @@ impl<'a> Setup<'a> {
         Self { clients: Some(clients), ..Self::new(pair) }
     }
 
-    fn config(&self) -> ServerConfig {
+    pub(super) fn config(&self) -> ServerConfig {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[self.version])
