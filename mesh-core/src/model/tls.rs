@@ -52,7 +52,7 @@ pub struct UpstreamTls {
     /// The protocols that are offered (ALPN), the best first (Envoy: `alpn_protocols`), in place of what
     /// follows from the cluster's `protocol`. Default: empty, so those that follow. Of Istio's own
     /// tokens, `istio-http/1.0`, `istio-http/1.1` and `istio-h2` stand for the protocol in their name,
-    /// and `istio` and `istio-peer-exchange` for none.
+    /// and `istio` for none; `istio-peer-exchange` is never offered, for nobody here speaks what follows it.
     pub alpn: Vec<Arc<str>>,
     /// Our own identity that the peer may ask for (mutual TLS). Default: none.
     pub identity: TlsIdentity,

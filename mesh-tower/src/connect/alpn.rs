@@ -7,6 +7,8 @@
 //!   connection's.
 //! - Istio's `istio` stands for no protocol: a list with it offers, as Istio's own filter does, the token of
 //!   the connection's protocol, `istio`, and the plain name; with `auto` the calls' versions decide then.
+//! - Istio's `istio-peer-exchange` is never offered: whoever agrees on it begins with a frame about himself
+//!   (Istio's filter `metadata_exchange`), which nobody reads here.
 
 use super::{Kind, Speaks};
 use mesh_core::model::Protocol;
@@ -14,6 +16,9 @@ use std::sync::Arc;
 
 /// Istio's token for whatever is behind its mutual TLS.
 const ISTIO: &str = "istio";
+
+/// Istio's token for a frame about each end, before what is asked for.
+const PEER_EXCHANGE: &str = "istio-peer-exchange";
 
 /// Which lanes the calls of a cluster with TLS take.
 pub(crate) fn speaks(protocol: Protocol, alpn: &[Arc<str>]) -> Speaks {
@@ -42,14 +47,18 @@ pub(super) fn offers(speaks: Speaks, alpn: &[Arc<str>], lane: Kind) -> Vec<&str>
         },
         (_, alpn) => {
             let fits = |token: &&str| kind(token.as_bytes()).is_none_or(|kind| kind == lane);
-            alpn.iter().map(|token| &**token).filter(fits).collect()
+            all(alpn).filter(fits).collect()
         }
     }
 }
 
-/// All that the configuration names: what is not HTTP offers that, since what is spoken is its caller's affair.
+/// All that the configuration names and can be spoken: what is not HTTP offers that, since it is its caller's affair.
 pub(super) fn all_of(alpn: &[Arc<str>]) -> Vec<&str> {
-    alpn.iter().map(|token| &**token).collect()
+    all(alpn).collect()
+}
+
+fn all(alpn: &[Arc<str>]) -> impl Iterator<Item = &str> {
+    alpn.iter().map(|token| &**token).filter(|token| *token != PEER_EXCHANGE)
 }
 
 /// What a connection speaks that was made in the lane of `lane`.
@@ -97,6 +106,17 @@ mod tests {
         let (h1, h2) = ("istio-http/1.1 istio http/1.1", "istio-h2 istio h2");
         check(Auto, "istio-peer-exchange istio", Speaks::AsCall, h1, h2);
         check(Http2, "istio-peer-exchange istio h2", Speaks::Http2, h1, h2);
+        check(Http2, "istio-peer-exchange h2", Speaks::Http2, "", "h2");
+    }
+
+    #[test]
+    fn what_byte_streams_offer() {
+        let alpn = |text: &str| text.split_whitespace().map(Arc::from).collect::<Vec<Arc<str>>>();
+        for (configured, offered) in
+            [("", ""), ("acme h2", "acme h2"), ("istio-peer-exchange istio", "istio")]
+        {
+            assert_eq!(all_of(&alpn(configured)).join(" "), offered);
+        }
     }
 
     #[test]

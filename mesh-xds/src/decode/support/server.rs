@@ -44,7 +44,7 @@ super::table! {
         Refused custom_tls_certificate_selector: "";
         Refused tls_certificate_certificate_provider: "";
         Used tls_certificate_certificate_provider_instance: "Istio's older field";
-        Used alpn_protocols: "gRPC ignores it; nothing said follows from the protocol";
+        Used alpn_protocols: "gRPC ignores it; nothing said follows from the protocol; `istio-peer-exchange` is not offered";
         Refused custom_handshaker: "";
         Ignored key_log: "";
         Used validation_context: "";
