@@ -46,8 +46,9 @@ pub struct UpstreamTls {
     /// ([`TlsRoots::Mesh`], [`TlsRoots::Provider`], [`TlsRoots::Spiffe`]) whoever they sign for is accepted
     /// (gRFC A29).
     pub san: Vec<SanMatcher>,
-    /// An SNI that is sent must be proven in place of all names; where none is sent, the names count (Envoy:
-    /// `auto_sni_san_validation`; gRFC A101). Default false.
+    /// The [server name](Self::server_name) must be proven in place of all names, also if it is an IP address, which
+    /// is not sent (RFC 6066 section 3); where there is none, the names count (Envoy: `auto_sni_san_validation`;
+    /// gRFC A101). Default false.
     pub auto_sni_san_validation: bool,
     /// The protocols that are offered (ALPN), the best first (Envoy: `alpn_protocols`), in place of what
     /// follows from the cluster's `protocol`. Default: empty, so those that follow. Of Istio's own

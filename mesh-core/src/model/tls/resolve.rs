@@ -23,7 +23,7 @@ pub struct ResolvedTls {
     /// Any of these must match a subject alternative name; empty: the SNI must
     /// ([`UpstreamTls::san`]).
     pub san: Vec<SanMatcher>,
-    /// An SNI that is sent must be proven in place of all names
+    /// The server name must be proven in place of all names
     /// ([`UpstreamTls::auto_sni_san_validation`]).
     pub auto_sni_san_validation: bool,
     /// The protocols that are offered; empty: what follows from the cluster's protocol.

@@ -199,6 +199,11 @@ fn grfc_a101_an_sni_that_is_sent_counts_instead_of_names() {
         world.check(&host, &sent(), Ok(()));
         let wrong = Err(("connect_tls_name", &["expected: `shop.example`"][..]));
         world.check(&shop, &sent(), wrong);
+        // RFC 6066 section 3: an address is not sent, and is proven alike.
+        let unsent = || asks(name("10.0.0.1"), of_identity);
+        world.check(&world.ours.issue("10.0.0.1", 1).chain, &unsent(), Ok(()));
+        let wrong = Err(("connect_tls_name", &["expected: `10.0.0.1`"][..]));
+        world.check(&shop, &unsent(), wrong);
         // None was sent: the names count.
         for expected in [None, address("10.0.0.1")] {
             world.check(&shop, &asks(expected.clone(), of_identity), Ok(()));
