@@ -4,6 +4,8 @@
 //! - Roots of one set sign for everybody. A root that can't be read is as good as none: the others may do.
 //! - Roots of a trust domain sign for its members only (gRFC A87), and for what SPIFFE calls a leaf: its key may
 //!   sign neither certificates nor lists of revoked ones (X509-SVID section 5.2).
+//! - A root that is over, or not valid yet, signs for nobody. webpki, as RFC 5280 section 6.1, does not ask; OpenSSL and
+//!   Go do.
 //! - A map without roots is one by which nobody is believed (gRFC A87).
 //! - Lists of revoked certificates in the text of a trust domain's roots hold for its members: each issuer needs
 //!   one (Envoy: `envoy.tls.cert_validator.spiffe`).
@@ -12,8 +14,10 @@
 
 use super::chain::{Lists, Unlisted};
 use super::{Certificate, CertificateError, Roots};
+use mesh_core::WallTime;
 use mesh_core::identity::TrustDomain;
 use mesh_core::identity::peer::NoSpiffeId;
+use mesh_core::identity::rotation::{Standing, Validity};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor};
 use std::collections::BTreeMap;
 
@@ -31,6 +35,8 @@ pub(crate) enum Anchors {
 #[derive(Debug)]
 pub(crate) struct Authority {
     pub(crate) anchors: Vec<TrustAnchor<'static>>,
+    /// When each of them is valid; `None`: it does not say so in a way that can be read.
+    pub(crate) lives: Vec<Option<Validity>>,
     pub(crate) revoked: Option<Lists>,
 }
 
@@ -79,13 +85,21 @@ impl Anchors {
 
     /// Those of all trust domains.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &TrustAnchor<'static>> {
+        self.authorities().flat_map(|authority| &authority.anchors)
+    }
+
+    /// How many of them sign for nobody now.
+    pub(crate) fn out_of_time(&self, now: WallTime) -> usize {
+        let lives = self.authorities().flat_map(|authority| &authority.lives);
+        lives.flatten().filter(|life| life.standing(now) != Standing::Valid).count()
+    }
+
+    fn authorities(&self) -> impl Iterator<Item = &Authority> {
         let (any, bundles) = match self {
             Self::Any(authority) => (Some(authority), None),
             Self::ByTrustDomain(bundles) => (None, Some(bundles.values())),
         };
-        any.into_iter()
-            .chain(bundles.into_iter().flatten())
-            .flat_map(|authority| &authority.anchors)
+        any.into_iter().chain(bundles.into_iter().flatten())
     }
 
     /// Whether somebody must have forgotten the roots: there is none, and no map says that so it shall be.
@@ -100,9 +114,11 @@ impl Authority {
         revoked: Option<&[CertificateRevocationListDer<'static>]>,
     ) -> Result<Self, CertificateError> {
         let read = |root: &CertificateDer<'static>| {
-            webpki::anchor_from_trusted_cert(root).ok().map(|anchor| anchor.to_owned())
+            let anchor = webpki::anchor_from_trusted_cert(root).ok()?.to_owned();
+            Some((anchor, Certificate::parse(root).ok().map(|root| root.validity)))
         };
         let revoked = revoked.map(|lists| Lists::read(lists, Unlisted::Refused)).transpose()?;
-        Ok(Self { anchors: roots.iter().filter_map(read).collect(), revoked })
+        let (anchors, lives) = roots.iter().filter_map(read).unzip();
+        Ok(Self { anchors, lives, revoked })
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! The rules, in the order in which they are checked:
 //!
-//! 1. The chain leads to an anchor, and all of it is valid now and for its use (RFC 5280 section 6.1).
+//! 1. The chain leads to an anchor, and all of it is valid now and for its use (RFC 5280 section 6.1), the anchor, too.
 //! 2. A list speaks for who signed it: an issuer in the chain has its name, and its key made the signature. An
 //!    authority that has a new key has a list of each under one name. A list that no issuer in the chain
 //!    signed says nothing, neither good nor bad.
@@ -19,6 +19,8 @@
 //! issuers that have the same name in one chain. By [`Unlisted::Refused`] such a chain is refused.
 
 use super::error::CertificateError;
+use mesh_core::WallTime;
+use mesh_core::identity::rotation::{Standing, Validity};
 use rustls::pki_types::{
     CertificateDer, CertificateRevocationListDer, SignatureVerificationAlgorithm, TrustAnchor,
     UnixTime,
@@ -52,6 +54,8 @@ pub(crate) struct Chain<'a> {
     pub(crate) others: &'a [CertificateDer<'a>],
     /// Who may sign.
     pub(crate) anchors: &'a [TrustAnchor<'a>],
+    /// When each of them is valid; who is not there always is.
+    pub(crate) lives: &'a [Option<Validity>],
     pub(crate) usage: KeyUsage,
     pub(crate) algorithms: &'a [&'a dyn SignatureVerificationAlgorithm],
     pub(crate) now: UnixTime,
@@ -165,9 +169,24 @@ impl Chain<'_> {
             self.now,
             self.usage,
             revocation,
-            None,
+            Some(&|path| self.is_in_time(path.anchor())),
         );
         path.map(|_path| ())
+    }
+
+    /// Whether an anchor with this name and key may sign now: of an authority that was renewed there are two.
+    fn is_in_time(&self, anchor: &TrustAnchor<'_>) -> Result<(), Error> {
+        let now = WallTime::from_unix_seconds(self.now.as_secs());
+        let is_same = |known: &TrustAnchor<'_>| {
+            known.subject == anchor.subject
+                && known.subject_public_key_info == anchor.subject_public_key_info
+        };
+        let lives = self.lives.iter().copied().chain(std::iter::repeat(None));
+        let mut same = self.anchors.iter().zip(lives).filter(|(known, _)| is_same(known));
+        match same.any(|(_, life)| life.is_none_or(|life| life.standing(now) == Standing::Valid)) {
+            true => Ok(()),
+            false => Err(Error::UnknownIssuer),
+        }
     }
 }
 

@@ -248,8 +248,9 @@ pub(super) fn leads_to(
     let entity =
         webpki::EndEntityCert::try_from(first).map_err(|error| unverified(error.to_string()))?;
     let algorithms = provider.signature_verification_algorithms.all;
-    let (entity, anchors) = (&entity, usable.as_slice());
-    let chain = Chain { entity, others: intermediates, anchors, usage, algorithms, now: time };
+    let (entity, others, anchors) = (&entity, intermediates, usable.as_slice());
+    // Whether a root of ours is over is for peers to say, who may have it anew: nobody is served if we say it.
+    let chain = Chain { entity, others, anchors, lives: &[], usage, algorithms, now: time };
     let lists = Lists::read(revoked, Unlisted::Good);
     let lists = lists.map_err(|error| unverified(error.to_string()))?;
     match chain.verify([&lists]) {

@@ -17,6 +17,7 @@
 //! An IP address as SNI is not sent (RFC 6066 section 3), and is proven like one that was.
 
 use super::client_refused::{InWords, NotSecured};
+use super::server_refused::OutOfTime;
 use crate::identity::anchors::{Anchors, Authority, Listed, NobodySigns};
 use crate::identity::chain::{Chain, Lists, Unlisted, in_words};
 use crate::identity::{Certificate, Roots};
@@ -190,7 +191,8 @@ impl Verifier {
         let now = UnixTime::since_unix_epoch(Duration::from_secs(now.as_unix_seconds()));
         let usage = webpki::KeyUsage::server_auth();
         let (algorithms, anchors) = (self.algorithms.all, authority.anchors.as_slice());
-        let chain = Chain { entity, others, anchors, usage, algorithms, now };
+        let lives = authority.lives.as_slice();
+        let chain = Chain { entity, others, anchors, lives, usage, algorithms, now };
         let revoked = self.revoked.iter().chain(&authority.revoked);
         chain.verify(revoked).map_err(|error| chain_error(&error))
     }
@@ -341,7 +343,8 @@ impl fmt::Display for Tried<'_> {
         let Self(verifier, now) = self;
         let (count, origin) = (verifier.anchors.iter().count(), &verifier.believed.origin);
         let age = now.saturating_duration_since(verifier.since).as_secs();
-        write!(f, "{count} roots of {origin}, which are {age} s old here")
+        let over = OutOfTime(verifier.anchors.out_of_time(*now));
+        write!(f, "{count} roots of {origin}{over}, which are {age} s old here")
     }
 }
 

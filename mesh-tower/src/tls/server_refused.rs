@@ -91,6 +91,8 @@ pub struct CameCertificate {
 pub struct TriedRoots {
     /// How many, of all trust domains.
     pub count: usize,
+    /// How many of these are over, or not valid yet, and so sign for nobody.
+    pub out_of_time: usize,
     /// Where they come from.
     pub origin: Arc<str>,
     /// Since when they are used.
@@ -124,7 +126,20 @@ impl fmt::Display for ClientRefused {
                 came.not_after
             )?;
         }
-        let TriedRoots { count, origin, since } = &self.roots;
-        write!(f, "; tried: {count} roots of {origin}, used since {since}")
+        let TriedRoots { count, out_of_time, origin, since } = &self.roots;
+        let over = OutOfTime(*out_of_time);
+        write!(f, "; tried: {count} roots of {origin}{over}, used since {since}")
+    }
+}
+
+/// How many roots sign for nobody now, where there are any.
+pub(super) struct OutOfTime(pub(super) usize);
+
+impl fmt::Display for OutOfTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            some => write!(f, " (of which {some} out of their time sign for nobody)"),
+        }
     }
 }

@@ -3,6 +3,7 @@
 mod ca;
 mod client_material;
 mod client_watch;
+mod roots;
 mod server_files;
 mod watch;
 

@@ -20,18 +20,18 @@ use tokio::sync::oneshot::error::TryRecvError;
 const SHOP: &str = "spiffe://mesh.example/shop";
 
 /// What is believed, and by which policy.
-struct Believes<'a> {
-    roots: &'a [&'a Ca],
-    revoked: Option<u64>,
-    san: &'a [&'a str],
-    policy: &'a Arc<DownstreamTls>,
+pub(super) struct Believes<'a> {
+    pub(super) roots: &'a [&'a Ca],
+    pub(super) revoked: Option<u64>,
+    pub(super) san: &'a [&'a str],
+    pub(super) policy: &'a Arc<DownstreamTls>,
 }
 
 fn in_force(own: &Pair, believes: &Believes<'_>) -> Arc<ChainTls> {
     Arc::new(ChainTls::new(inputs(own, believes)).unwrap())
 }
 
-fn inputs(own: &Pair, believes: &Believes<'_>) -> Inputs {
+pub(super) fn inputs(own: &Pair, believes: &Believes<'_>) -> Inputs {
     let bytes = |text: &str| Arc::<[u8]>::from(text.as_bytes());
     let roots: String = believes.roots.iter().map(|ca| ca.pem()).collect();
     let list = believes.revoked.map(|serial| believes.roots[0].revoke_pem(serial));
@@ -168,6 +168,10 @@ async fn what_ends_a_connection_and_what_does_not() {
     // What says nothing about the client: no list of its issuer, a clock that went back.
     let elsewhere = in_force(&own, &Believes { roots: &[&theirs, &ours], revoked: Some(7), ..all });
     assert_eq!(told(&tls, shows, Some(&elsewhere), now).await, None);
+    let san = &["spiffe://mesh.example/x"][..];
+    let both = Believes { roots: &[&theirs, &ours], revoked: Some(7), san, ..all };
+    let refused = told(&tls, shows, Some(&in_force(&own, &both)), now).await;
+    assert_eq!(refused, Some(Outlived::Untrusted), "he is somebody else, whatever is not known");
     let past = WallTime::from_unix_seconds(now.as_unix_seconds() - 3600);
     assert_eq!(told(&tls, shows, Some(&renewed), past).await, None);
 
