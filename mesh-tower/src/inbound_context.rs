@@ -164,6 +164,8 @@ impl Inbound {
     /// What is done until the guard is dropped is done within it; what calls told it in between is kept.
     ///
     /// A guard and no closure: what futures return is large, and would be moved once more.
+    // Inlined: what it gives is read in other pieces than it was written in, and a processor waits for that.
+    #[inline(always)]
     pub(crate) fn enter(&mut self) -> Within<'_> {
         let trace = self.trace.map(|trace| TRACE.replace(Some(trace)));
         Within { before: CURRENT.replace(Brief::of(self)), trace, exhausted: &mut self.exhausted }

@@ -256,6 +256,7 @@ impl RequestScope {
     }
 
     /// What is done until the guard is dropped is the service's: within its `Inbound`, and its span.
+    #[inline(always)]
     pub(super) fn enter(&mut self) -> (Within<'_>, Option<Entered<'_>>) {
         (self.inbound.enter(), self.span.enter())
     }
