@@ -22,6 +22,8 @@ pub struct ServerBody<R> {
     kind: Kind<R>,
     /// None any more: the response is complete, and counted.
     live: Live,
+    /// A part of it went out, and more was to come.
+    goes_on: bool,
 }
 
 #[pin_project(project = KindProj)]
@@ -39,7 +41,7 @@ impl<R> ServerBody<R> {
     /// A body of the layer's own.
     pub(super) fn local(body: Bytes) -> Self {
         let kind = Kind::Local(Some(body).filter(|body| !body.is_empty()));
-        Self { kind, live: Live::default() }
+        Self { kind, live: Live::default(), goes_on: false }
     }
 }
 
@@ -54,7 +56,7 @@ where
         if body.is_end_stream() {
             live.finish();
         }
-        Self { kind: Kind::Service(body), live }
+        Self { kind: Kind::Service(body), live, goes_on: false }
     }
 
     /// The service's answer to HEAD, which is complete with its head: the length that a body has is said, and nothing of
@@ -101,6 +103,12 @@ where
             KindProj::Service(body) => body,
         };
         let Some(scope) = this.live.scope() else { return Poll::Ready(None) };
+        // One that always has something never makes anybody wait for the deadline.
+        if *this.goes_on && scope.is_late() {
+            let cut_off = cut_off(scope);
+            this.live.finish();
+            return Poll::Ready(Some(cut_off));
+        }
         let polled = {
             let _within = scope.enter();
             body.as_mut().poll_frame(cx)
@@ -111,10 +119,7 @@ where
                     streams::waits();
                     return Poll::Pending;
                 }
-                Poll::Ready(()) => match scope.cut_off() {
-                    Some(trailers) => Some(Ok(Frame::trailers(trailers))),
-                    None => Some(Err(CutOff.into())),
-                },
+                Poll::Ready(()) => Some(cut_off(scope)),
             },
             Poll::Ready(Some(Ok(mut frame))) => {
                 scope.sends(&frame);
@@ -122,7 +127,10 @@ where
                 match frame.trailers_mut() {
                     Some(trailers) => scope.trailers(trailers),
                     None if body.is_end_stream() => {}
-                    None => return Poll::Ready(Some(Ok(frame))),
+                    None => {
+                        *this.goes_on = true;
+                        return Poll::Ready(Some(Ok(frame)));
+                    }
                 }
                 Some(Ok(frame))
             }
@@ -152,6 +160,11 @@ where
             Kind::Service(body) => body.size_hint(),
         }
     }
+}
+
+/// How a body ends at the caller's deadline: with trailers of gRPC, or broken off.
+fn cut_off(scope: &mut RequestScope) -> Result<Frame<Bytes>, BoxError> {
+    scope.cut_off().map(Frame::trailers).ok_or_else(|| CutOff.into())
 }
 
 impl<R> fmt::Debug for ServerBody<R> {

@@ -13,7 +13,7 @@ use crate::observe::span::ThinSpan;
 use crate::observe::spans::{BegunSpan, SpanKind, Spans};
 use crate::observe::{ServerTime, TraceContext};
 use crate::server::Connection;
-use crate::server::streams::poll_deadline;
+use crate::server::streams::{poll_deadline, turn_began};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Version, response};
@@ -131,6 +131,12 @@ impl RequestScope {
         }
         let timer = || Box::pin(tokio::time::sleep_until(clock::instant(at)));
         self.deadline.get_or_insert_with(timer).as_mut().poll(cx)
+    }
+
+    /// Whether the caller's deadline has passed.
+    pub(super) fn is_late(&self) -> bool {
+        let now = || turn_began().unwrap_or_else(clock::now);
+        self.inbound.deadline_at().is_some_and(|deadline| deadline <= now())
     }
 
     /// If it is sampled, what it leads to is a child of its span.

@@ -8,6 +8,7 @@ use crate::retry::retry;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame};
+use http_body_util::BodyExt;
 use mesh_core::identity::Peer;
 use mesh_core::model::RetryOn;
 use mesh_core::update::ConfigUpdate;
@@ -166,7 +167,7 @@ async fn calls_of_a_service_end_with_its_callers_deadline_and_are_in_its_trace()
     // As gRPC: what is left of the caller's 50 ms is what the next hop has.
     let grpc = || crate::fixture::grpc("/a");
     let response = send(&calling(&mesh, grpc), &connection, request(GRPC)).await;
-    let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
     assert_eq!(body, " 50000u");
     // Longer limits of its own are cut, shorter ones are not.
     for (own, expected) in [(None, 50), (Some(20), 20), (Some(500), 50)] {
@@ -274,4 +275,52 @@ async fn the_callers_report_tells_application_mesh_and_wire_apart() {
     let wire = attempt.duration - time.total();
     let millis = [time.application, time.mesh, wire].map(|time| time.as_millis());
     assert_eq!(millis, [30, 0, 10]);
+}
+
+/// A body that always has something.
+struct Always;
+
+impl Body for Always {
+    type Data = Bytes;
+    type Error = mesh_tower::BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"more")))))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_always_has_something_ends_at_the_callers_deadline() {
+    let mesh = mesh(listener(|_| {}));
+    let expected = "GET /\nhost: a\nx-envoy-expected-rq-timeout-ms: 50";
+    for (text, end) in [
+        (GRPC, "grpc 4 the caller's deadline passed"),
+        (expected, "the caller's deadline passed before the response was complete"),
+    ] {
+        let layer = ServerLayer::new(&mesh, "web");
+        let service = behind(&layer, |_| async { Response::new(MeshBody::new(Always)) });
+        let who = connection(&mesh, peer("spiffe://m/a"));
+        let mut body = send(&service, &who, request(text)).await.into_body();
+        let mut parts = 0;
+        let last = loop {
+            match body.frame().await.unwrap() {
+                Ok(frame) if frame.is_data() => parts += 1,
+                Ok(frame) => break trailers(&frame),
+                Err(error) => break error.to_string(),
+            }
+            assert!(parts < 100, "it goes on and on");
+            tokio::time::advance(Duration::from_millis(10)).await;
+        };
+        assert_eq!((parts, &*last), (5, end));
+        assert!(body.frame().await.is_none());
+    }
+}
+
+fn trailers(frame: &Frame<Bytes>) -> String {
+    let trailers = frame.trailers_ref().unwrap();
+    let text = |name: &str| trailers[name].to_str().unwrap().to_owned();
+    format!("grpc {} {}", text("grpc-status"), text("grpc-message"))
 }
