@@ -97,13 +97,16 @@ impl Keeper {
         self.state.lock().bound.extend(address.cloned());
     }
 
-    /// It does not listen there any more.
+    /// It does not listen there any more. What that means is looked at by the server's task: whoever is told of a mode may
+    /// be the one who ends this.
     pub(super) fn left(&self, address: Option<&Address>) {
         let mut state = self.state.lock();
         let at = state.bound.iter().position(|bound| Some(bound) == address);
         if let Some(at) = at {
             state.bound.swap_remove(at);
         }
+        drop(state);
+        self.wake.notify_one();
     }
 
     /// Whether the listener is nowhere where this server listens.

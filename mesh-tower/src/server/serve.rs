@@ -100,7 +100,6 @@ impl Listens {
 impl Drop for Listens {
     fn drop(&mut self) {
         self.0.keeper.left(self.1.as_ref());
-        self.0.look();
     }
 }
 
