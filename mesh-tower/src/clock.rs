@@ -91,7 +91,6 @@ fn pretended() -> Option<WallTime> {
 }
 
 /// `instant` as the core counts.
-/// `instant` as the core's.
 pub(crate) fn timestamp(instant: Instant) -> Timestamp {
     Timestamp::ZERO + instant.saturating_duration_since(*ORIGIN)
 }
