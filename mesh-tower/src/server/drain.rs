@@ -16,10 +16,12 @@
 //! [`MeshServer::drain`]: super::MeshServer::drain
 
 use super::detect::Carried;
+use super::listen::elsewhere;
 use super::open::Outlived;
 use crate::observe::port::Drained;
 use mesh_core::WallTime;
 use mesh_core::inbound::{CompiledFilterChain, CompiledListener};
+use mesh_core::model::Address;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +29,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// How long silent connections of HTTP/1.1 are kept, at most; half the deadline, if that is less.
-const QUIET: Duration = Duration::from_secs(1);
+pub(super) const QUIET: Duration = Duration::from_secs(1);
 
 /// How long connections have that end for another reason than the server's end (gRFC A36, of a chain that is
 /// another one: ten minutes).
@@ -60,12 +62,28 @@ struct State {
     is_replaced: bool,
 }
 
-/// Connections that were accepted by the same chain.
+/// Connections that were accepted by the same chain, at the same address.
 #[derive(Debug)]
 struct Group {
     chain: Arc<CompiledFilterChain>,
     carried: Carried,
+    bound: Option<Address>,
     plan: watch::Sender<Option<Plan>>,
+}
+
+/// What a connection was accepted by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct By<'a> {
+    pub(super) chain: &'a Arc<CompiledFilterChain>,
+    pub(super) carried: Carried,
+    /// Where; `None`: its socket is not the server's.
+    pub(super) bound: Option<&'a Address>,
+}
+
+impl Group {
+    const fn by(&self) -> By<'_> {
+        By { chain: &self.chain, carried: self.carried, bound: self.bound.as_ref() }
+    }
 }
 
 /// A connection's place among those that are drained.
@@ -142,12 +160,12 @@ impl Drains {
         Entered(self.open.clone())
     }
 
-    /// A place for a connection of `chain`, while what `listener` gives is in force. If the chain is another one by now, or
-    /// the server ends, it is drained from the first request on. Both are looked at under the lock, so that what changes
+    /// A place for a connection, while what `listener` gives is in force. If the chain is another one by now, the listener
+    /// elsewhere, or the server ends, it is drained from the first request on. Both are looked at under the lock, so that what changes
     /// later finds the connection.
     pub(super) fn join(
         &self,
-        (chain, carried): (&Arc<CompiledFilterChain>, Carried),
+        by: By<'_>,
         listener: impl FnOnce() -> Option<Arc<CompiledListener>>,
         today: WallTime,
     ) -> Place {
@@ -155,33 +173,36 @@ impl Drains {
         let mut state = self.state.lock();
         let all = *self.all.borrow();
         let ends = all.or_else(|| {
-            let stays = !state.is_replaced && fits((chain, carried), listener().as_deref(), today);
+            let stays = !state.is_replaced && fits(by, listener().as_deref(), today);
             (!stays).then(|| Plan::within(CHANGED, Drained::Configuration))
         });
         state.groups.retain(|group| group.plan.receiver_count() > 0);
         let same = |group: &&Group| {
             ends.is_none()
                 && group.plan.borrow().is_none()
-                && group.carried == carried
-                && is_same((chain, carried), &group.chain)
+                && group.carried == by.carried
+                && group.bound.as_ref() == by.bound
+                && is_same(by, &group.chain)
         };
         let plan = if let Some(group) = state.groups.iter().find(same) {
             group.plan.subscribe()
         } else {
             let plan = watch::Sender::new(ends);
             let receiver = plan.subscribe();
-            state.groups.push(Group { chain: Arc::clone(chain), carried, plan });
+            let (chain, bound) = (Arc::clone(by.chain), by.bound.cloned());
+            state.groups.push(Group { chain, carried: by.carried, bound, plan });
             receiver
         };
         Place { plan, open: self.open.clone(), told: None }
     }
 
-    /// `listener` is in force: connections of chains that are gone, over, or secured otherwise end.
+    /// `listener` is in force: connections of chains that are gone, over, or secured otherwise end, and those that were
+    /// accepted where the listener is no more (gRFC A36).
     pub(super) fn changed(&self, listener: Option<&CompiledListener>, today: WallTime) {
         let mut state = self.state.lock();
         state.groups.retain(|group| group.plan.receiver_count() > 0);
         for group in &state.groups {
-            if state.is_replaced || !fits((&group.chain, group.carried), listener, today) {
+            if state.is_replaced || !fits(group.by(), listener, today) {
                 group.plan.send_if_modified(|plan| {
                     let is_new = plan.is_none();
                     if is_new {
@@ -272,21 +293,22 @@ pub(super) async fn until(deadline: Option<Instant>) {
     }
 }
 
-/// Whether connections that `chain` accepted may stay.
-fn fits(
-    (chain, carried): (&CompiledFilterChain, Carried),
-    listener: Option<&CompiledListener>,
-    today: WallTime,
-) -> bool {
-    let next = listener.and_then(|listener| listener.chain(&chain.model().name));
+/// Whether connections that were accepted so may stay.
+fn fits(by: By<'_>, listener: Option<&CompiledListener>, today: WallTime) -> bool {
+    let here = listener.filter(|listener| {
+        let ends = listener.model().address.as_ref().zip(by.bound);
+        ends.is_none_or(|(configured, bound)| elsewhere(configured, bound).is_none())
+    });
+    let next = here.and_then(|listener| listener.chain(&by.chain.model().name));
     next.is_some_and(|next| {
         let is_over = next.model().until.is_some_and(|until| until <= today);
-        !is_over && is_same((chain, carried), next)
+        !is_over && is_same(by, next)
     })
 }
 
 /// Requests are asked for themselves, by what is in force. Bytes were asked about once.
-fn is_same((chain, carried): (&CompiledFilterChain, Carried), other: &CompiledFilterChain) -> bool {
+fn is_same(by: By<'_>, other: &CompiledFilterChain) -> bool {
+    let By { chain, carried, .. } = by;
     let (one, two) = (chain.model(), other.model());
     let admits = || one.admits_as(two) && one.tls == two.tls;
     let asks = || carried == Carried::Requests || chain.asks_bytes_as(other);
@@ -325,8 +347,8 @@ mod tests {
     ) {
         let drains = Drains::new();
         let today = WallTime::from_unix_seconds(100);
-        let place =
-            drains.join((&before.chains()[0], carried), || Some(Arc::clone(&before)), today);
+        let by = By { chain: &before.chains()[0], carried, bound: None };
+        let place = drains.join(by, || Some(Arc::clone(&before)), today);
         assert!(place.plan.borrow().is_none());
         drains.changed(next, today);
         assert_eq!(place.plan.borrow().is_some(), expected, "{next:?}");
@@ -402,6 +424,33 @@ mod tests {
         }
     }
 
+    /// gRFC A36.
+    #[test]
+    fn connections_end_where_the_listener_is_no_more() {
+        let at = |port: u16| Address::Socket(([127, 0, 0, 1], port).into());
+        let moved = |port: Option<u16>| {
+            let mut next = Listener::clone(listener("a", |_| {}).model());
+            next.address = port.map(at);
+            Arc::new(CompiledListener::compile(&Arc::new(next), None).unwrap())
+        };
+        let (drains, today) = (Drains::new(), WallTime::from_unix_seconds(0));
+        let join = |bound: Option<&Address>, listener: &Arc<CompiledListener>| {
+            let by = By { chain: &listener.chains()[0], carried: Carried::Requests, bound };
+            drains.join(by, || Some(Arc::clone(listener)), today)
+        };
+        let [one, two] = [1, 2].map(at);
+        let before = moved(None);
+        let places = [Some(&one), Some(&two), None].map(|bound| join(bound, &before));
+        let ends = || places.each_ref().map(|place| place.plan.borrow().is_some());
+        drains.changed(Some(&moved(Some(0))), today);
+        assert_eq!(ends(), [false; 3], "port 0 is any");
+        drains.changed(Some(&moved(Some(2))), today);
+        assert_eq!(ends(), [true, false, false]);
+        // Its handshake took longer than that.
+        let late = join(Some(&one), &moved(Some(2)));
+        assert!(late.plan.borrow().is_some());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn who_comes_while_the_server_ends_is_drained_and_waited_for() {
         let (before, drains) = (listener("a", |_| {}), Drains::new());
@@ -409,11 +458,8 @@ mod tests {
         drains.ending().await;
         drains.empty().await;
         let today = WallTime::from_unix_seconds(0);
-        let mut late = drains.join(
-            (&before.chains()[0], Carried::Requests),
-            || Some(Arc::clone(&before)),
-            today,
-        );
+        let by = By { chain: &before.chains()[0], carried: Carried::Requests, bound: None };
+        let mut late = drains.join(by, || Some(Arc::clone(&before)), today);
         let plan = late.drained().await;
         assert_eq!(plan.deadline.map(|at| at - Instant::now()), Some(Duration::from_secs(5)));
         let waits = tokio::time::timeout(Duration::from_secs(1), drains.empty()).await;

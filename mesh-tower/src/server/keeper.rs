@@ -109,13 +109,6 @@ impl Keeper {
         self.wake.notify_one();
     }
 
-    /// Whether the listener is nowhere where this server listens.
-    fn is_elsewhere(&self, listener: &CompiledListener) -> bool {
-        let Some(configured) = &listener.model().address else { return false };
-        let state = self.state.lock();
-        !state.bound.is_empty() && state.bound.iter().all(|b| elsewhere(configured, b).is_some())
-    }
-
     /// Where it listens.
     pub(super) fn bounds(&self) -> Vec<Address> {
         self.state.lock().bound.clone()
@@ -215,9 +208,7 @@ impl Inner {
         let (listener, today) = (self.acceptor.listener(), clock::wall());
         let listener = listener.as_deref();
         self.keeper.turn(&self.keeper.judge(listener, || self.acceptor.absent()));
-        // gRFC A36: a server that does not serve closes its connections, and their calls do not fail.
-        let here = listener.filter(|listener| !self.keeper.is_elsewhere(listener));
-        self.drains.changed(here, today);
+        self.drains.changed(listener, today);
         for opening in self.keeper.opened(listener, self.has_identity(), today) {
             tracing::warn!(target: "mesh::server", listener = %self.acceptor.name(), "{opening}");
         }

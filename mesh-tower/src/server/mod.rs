@@ -65,6 +65,7 @@ pub use layer::{
 };
 pub use listen::Listen;
 pub use open::{OpenConnection, Outlived};
+#[cfg(feature = "tls")]
 pub(crate) use over::Over;
 pub(crate) use serve::WeakServer;
 pub use serve::{MeshServer, ServeError};

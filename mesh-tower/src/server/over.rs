@@ -1,10 +1,11 @@
 //! [`Over`]: from when on a connection takes no requests.
 
+#[cfg(any(feature = "tls", test))]
+use super::drain::QUIET;
 use crate::clock;
 use mesh_core::Timestamp;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 use tokio::time::Instant;
 
 /// From when on a connection takes no requests: the earliest moment that anybody has said. Clones are the same.
@@ -26,15 +27,21 @@ impl Over {
         self.0.fetch_min(clock::timestamp(at).as_nanos(), Ordering::Relaxed);
     }
 
-    /// It takes none in so long.
-    pub(crate) fn within(&self, time: Duration) {
-        self.at(Instant::now() + time);
-    }
-
     /// Whether it takes no requests any more.
     pub(crate) fn is_over(&self) -> bool {
         let at = self.0.load(Ordering::Relaxed);
         at != Timestamp::MAX.as_nanos() && at <= clock::now().as_nanos()
+    }
+}
+
+/// For whoever looks at connections that are secured.
+#[cfg(any(feature = "tls", test))]
+impl Over {
+    /// It takes none in a second: its client is told, and what it had sent before is answered. It may never hear of that,
+    /// for over HTTP/2 the last GOAWAY comes after the answer to a PING (RFC 9113 section 6.8), for which there are ten
+    /// minutes.
+    pub(crate) fn soon(&self) {
+        self.at(Instant::now() + QUIET);
     }
 
     /// Whether anybody else has it, as the connection does.
@@ -46,17 +53,19 @@ impl Over {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[tokio::test(start_paused = true)]
     async fn the_earliest_moment_counts() {
         let over = Over::default();
         assert!(!over.is_over());
-        over.within(Duration::from_secs(30));
+        let later = |seconds| Instant::now() + Duration::from_secs(seconds);
+        over.at(later(30));
         let other = over.clone();
-        other.within(Duration::from_secs(1));
-        other.within(Duration::from_secs(60));
+        other.soon();
+        other.at(later(60));
         assert!(!over.is_over());
-        tokio::time::advance(Duration::from_secs(1)).await;
+        tokio::time::advance(QUIET).await;
         assert!(over.is_over());
         assert!(over.is_shared());
         drop(other);

@@ -15,7 +15,7 @@ use super::accept::{Accepted, Acceptor, Ends};
 use super::accept_error::AcceptError;
 use super::broken;
 use super::detect::Carried;
-use super::drain::{Drains, Plan};
+use super::drain::{By, Drains, Plan};
 use super::drive::{plan, until_drained};
 use super::guarded::Found;
 use super::head_timer::HeadTimer;
@@ -349,8 +349,8 @@ impl MeshServer {
         // A handshake needs much for a moment, and a connection may live for long: its memory is given back.
         let (Accepted { io, connection, mut open }, bytes) = Box::pin(accepted).await?;
         let carried = if bytes.is_some() { Carried::Bytes } else { Carried::Requests };
-        let of = (&connection.chain, carried);
-        let mut place = self.0.drains.join(of, || acceptor.listener(), clock::wall());
+        let by = By { chain: &connection.chain, carried, bound };
+        let mut place = self.0.drains.join(by, || acceptor.listener(), clock::wall());
         if let Some(bytes) = bytes {
             let mut carried = Box::pin(bytes.carry(io, &connection));
             let plan = plan(acceptor, &mut place, &mut open);

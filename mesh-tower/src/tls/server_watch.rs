@@ -30,11 +30,6 @@ use tokio::sync::oneshot;
 /// How often is looked.
 pub(crate) const LOOK: Duration = Duration::from_secs(1);
 
-/// How long requests of a client are served that is not who it was any more: it has been told, and what it had sent
-/// before is answered. It may never hear of its end, for over HTTP/2 the last GOAWAY comes after the answer to a PING
-/// (RFC 9113 section 6.8), for which there are ten minutes.
-const HEARD: Duration = Duration::from_secs(1);
-
 /// How many chains are verified before others may run.
 const BATCH: usize = 16;
 
@@ -130,7 +125,7 @@ pub(crate) async fn look(all: Vec<One>, in_force: &InForce, now: WallTime) -> Ve
                     one.evidence.own_end = None;
                     stay.push(one);
                 } else {
-                    one.evidence.over.within(HEARD);
+                    one.evidence.over.soon();
                 }
             }
         }
