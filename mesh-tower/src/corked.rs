@@ -6,12 +6,16 @@
 //! nothing is held, and large frames are never copied.
 //!
 //! Both halves are used by whoever has the connection's turn, and nobody else: the lock is never waited for.
+//!
+//! A server's `h2` looks for more to read before each request that it gives. Once there was nothing, whoever polls the
+//! connection was promised to be woken, and within the same turn is not asked again ([`Cork::turn`]).
 
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -26,11 +30,25 @@ const PIECES: usize = 8;
 
 /// The byte stream of a connection, for who makes frames.
 #[derive(Debug)]
-pub(crate) struct Corked<I>(Arc<Mutex<Held<I>>>);
+pub(crate) struct Corked<I>(Arc<Shared<I>>);
 
 /// Lets out what the connection has written, for who polls it.
 #[derive(Debug)]
-pub(crate) struct Cork<I>(Arc<Mutex<Held<I>>>);
+pub(crate) struct Cork<I>(Arc<Shared<I>>);
+
+#[derive(Debug)]
+struct Shared<I> {
+    held: Mutex<Held<I>>,
+    /// [`ASKS`], [`TURN`] or [`DRY`].
+    reads: AtomicU8,
+}
+
+/// Nobody says when turns begin: each read asks the stream.
+const ASKS: u8 = 0;
+/// In this turn there was something each time.
+const TURN: u8 = 1;
+/// In this turn there is nothing any more.
+const DRY: u8 = 2;
 
 #[derive(Debug)]
 struct Held<I> {
@@ -75,8 +93,15 @@ pub(crate) fn corked_to_the_last_word<I>(io: I) -> (Corked<I>, Cork<I>) {
 fn with<I>(io: I, failure: Failure) -> (Corked<I>, Cork<I>) {
     let (is_unflushed, is_stuck) = (false, false);
     let held = Held { io, bytes: Vec::new(), written: 0, is_unflushed, is_stuck, failure };
-    let held = Arc::new(Mutex::new(held));
-    (Corked(Arc::clone(&held)), Cork(held))
+    let shared = Arc::new(Shared { held: Mutex::new(held), reads: AtomicU8::new(ASKS) });
+    (Corked(Arc::clone(&shared)), Cork(shared))
+}
+
+impl<I> Cork<I> {
+    /// A turn begins. To be called at every one from the first on, by who then polls with one waker only.
+    pub(crate) fn turn(&self) {
+        self.0.reads.store(TURN, Ordering::Relaxed);
+    }
 }
 
 impl<I: AsyncWrite + Unpin> Cork<I> {
@@ -85,7 +110,7 @@ impl<I: AsyncWrite + Unpin> Cork<I> {
     /// # Errors
     /// Those of the stream.
     pub(crate) fn poll_out(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut held = self.0.lock();
+        let mut held = self.0.held.lock();
         if !held.is_over() {
             match held.poll_out(cx) {
                 Poll::Ready(Err(error)) => held.fails(error)?,
@@ -208,7 +233,16 @@ impl<I: AsyncRead + Unpin> AsyncRead for Corked<I> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0.lock().io).poll_read(cx, buf)
+        let reads = &self.0.reads;
+        // One task has both halves, so nothing comes in between.
+        if reads.load(Ordering::Relaxed) == DRY {
+            return Poll::Pending;
+        }
+        let read = Pin::new(&mut self.0.held.lock().io).poll_read(cx, buf);
+        if read.is_pending() && reads.load(Ordering::Relaxed) == TURN {
+            reads.store(DRY, Ordering::Relaxed);
+        }
+        read
     }
 }
 
@@ -226,7 +260,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Corked<I> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let mut held = self.0.lock();
+        let mut held = self.0.held.lock();
         let all = bufs.iter().map(|buf| buf.len()).sum();
         if held.is_over() {
             return Poll::Ready(Ok(all));
@@ -247,7 +281,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Corked<I> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut held = self.0.lock();
+        let mut held = self.0.held.lock();
         if held.is_over() {
             return Poll::Ready(Ok(()));
         }

@@ -16,14 +16,20 @@ struct Narrow {
     flushes: usize,
     is_shut: bool,
     fails: bool,
+    /// There is nothing to read, and so often somebody looked.
+    dry: Option<usize>,
 }
 
 impl AsyncRead for Narrow {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Some(looks) = &mut self.dry {
+            *looks += 1;
+            return Poll::Pending;
+        }
         buf.put_slice(b"read");
         Poll::Ready(Ok(()))
     }
@@ -89,7 +95,7 @@ fn out(cork: &Cork<Narrow>) -> Poll<io::Result<()>> {
 
 /// How often it was written to and flushed.
 fn counts(cork: &Cork<Narrow>) -> (usize, usize) {
-    let held = cork.0.lock();
+    let held = cork.0.held.lock();
     (held.io.writes, held.io.flushes)
 }
 
@@ -102,7 +108,7 @@ fn what_is_written_in_a_turn_leaves_at_its_end_in_one_piece() {
     }
     assert_eq!(counts(&cork), (0, 0));
     assert!(matches!(out(&cork), Poll::Ready(Ok(()))));
-    let held = cork.0.lock();
+    let held = cork.0.held.lock();
     assert_eq!((held.io.writes, held.io.flushes, held.io.out.len()), (1, 1, 10_280));
     assert!(held.bytes.capacity() <= KEPT, "of one that has nothing to say little is kept");
     drop(held);
@@ -116,7 +122,7 @@ fn more_than_is_held_goes_at_once_with_what_was_before_it() {
     let (mut io, cork) = corked(Narrow::default());
     assert!(matches!(write(&mut io, &[&[1; 1000]]), Poll::Ready(Ok(1000))));
     assert!(matches!(write(&mut io, &[&[2; 9], &[3; HOLD]]), Poll::Ready(Ok(n)) if n == 9 + HOLD));
-    let held = cork.0.lock();
+    let held = cork.0.held.lock();
     assert_eq!((held.io.writes, held.io.out.len()), (1, 1009 + HOLD));
     assert_eq!((held.io.out[999], held.io.out[1000], held.io.out[1009]), (1, 2, 3));
     assert!(held.is_empty());
@@ -129,10 +135,10 @@ fn a_stream_that_takes_nothing_holds_no_more_than_its_bound() {
     let taken = (0..30).filter(|_| write(&mut io, &[&[7; 1024]]).is_ready()).count();
     assert_eq!(taken, HOLD / 1024);
     assert!(out(&cork).is_pending());
-    assert_eq!(cork.0.lock().bytes.len(), HOLD);
-    cork.0.lock().io.takes.clear();
+    assert_eq!(cork.0.held.lock().bytes.len(), HOLD);
+    cork.0.held.lock().io.takes.clear();
     assert!(matches!(out(&cork), Poll::Ready(Ok(()))));
-    assert_eq!(cork.0.lock().io.out, [7; HOLD]);
+    assert_eq!(cork.0.held.lock().io.out, [7; HOLD]);
 }
 
 #[test]
@@ -143,7 +149,7 @@ fn who_takes_nothing_of_what_is_not_held_is_not_flushed() {
     assert!(write(&mut io, &[&[7; 2 * HOLD - 10]]).is_pending());
     assert!(out(&cork).is_pending());
     assert_eq!(counts(&cork), (1, 0));
-    cork.0.lock().io.takes.clear();
+    cork.0.held.lock().io.takes.clear();
     assert!(write(&mut io, &[&[7; 2 * HOLD - 10]]).is_ready());
     assert!(out(&cork).is_ready());
     assert_eq!(counts(&cork), (2, 1));
@@ -153,13 +159,37 @@ fn who_takes_nothing_of_what_is_not_held_is_not_flushed() {
 async fn shutting_down_says_what_is_held_first() {
     let (mut io, cork) = corked(Narrow::default());
     io.write_all(b"goodbye").await.unwrap();
-    assert!(cork.0.lock().io.out.is_empty());
+    assert!(cork.0.held.lock().io.out.is_empty());
     io.shutdown().await.unwrap();
-    assert_eq!(cork.0.lock().io.out, b"goodbye");
-    assert!(cork.0.lock().io.is_shut);
+    assert_eq!(cork.0.held.lock().io.out, b"goodbye");
+    assert!(cork.0.held.lock().io.is_shut);
     let mut came = [0; 4];
     io.read_exact(&mut came).await.unwrap();
     assert_eq!(&came, b"read");
+}
+
+/// Whoever says when turns begin is promised to be woken by the first look in vain, and there is no other in that turn.
+#[test]
+fn a_stream_that_has_nothing_is_asked_once_a_turn() {
+    for (begins, looks) in [(true, [1, 1, 2]), (false, [1, 2, 3])] {
+        let (mut io, cork) = corked(Narrow { dry: Some(0), ..Narrow::default() });
+        let mut read = || {
+            let mut buf = [0; 4];
+            let mut buf = ReadBuf::new(&mut buf);
+            with(|cx| Pin::new(&mut io).poll_read(cx, &mut buf)).is_ready()
+        };
+        for (at, looks) in looks.into_iter().enumerate() {
+            if begins && at != 1 {
+                cork.turn();
+            }
+            assert!(!read());
+            assert_eq!(cork.0.held.lock().io.dry, Some(looks), "{begins} {at}");
+        }
+        cork.0.held.lock().io.dry = None;
+        assert_eq!(read(), !begins, "it may come at any time, but is told of at the next turn");
+        cork.turn();
+        assert!(read() && read(), "as long as there is something, it is asked");
+    }
 }
 
 #[test]
@@ -186,7 +216,7 @@ fn who_reads_to_the_last_word_writes_on_and_is_told_once() {
         let mut read = ReadBuf::new(&mut read);
         assert!(with(|cx| Pin::new(&mut io).poll_read(cx, &mut read)).is_ready());
         assert_eq!(read.filled(), b"read");
-        assert!(cork.0.lock().bytes.capacity() == 0, "nothing is kept of what nobody takes");
+        assert!(cork.0.held.lock().bytes.capacity() == 0, "nothing is kept of what nobody takes");
     }
 }
 
@@ -301,13 +331,13 @@ proptest! {
                     prop_assert!(written > 0);
                     left = &left[written..];
                 }
-                prop_assert!(cork.0.lock().bytes.len() <= HOLD);
+                prop_assert!(cork.0.held.lock().bytes.len() <= HOLD);
             }
             if ends_turn {
                 drop(out(&cork));
             }
         }
         while out(&cork).is_pending() {}
-        prop_assert_eq!(&cork.0.lock().io.out, &expected);
+        prop_assert_eq!(&cork.0.held.lock().io.out, &expected);
     }
 }

@@ -15,7 +15,7 @@ pub use tunnel::{OnTunnel, TunnelStream};
 
 use super::http::PerConnection;
 use super::incoming::Incoming;
-use super::streams::Streams;
+use super::streams::{self, Streams};
 use crate::body::BoxError;
 use bytes::Bytes;
 use exchange::Exchange;
@@ -23,11 +23,12 @@ use expects::Expects;
 use h2::ext::Protocol;
 use h2::server::{Builder, Connection, Handshake, SendResponse};
 use h2::{Reason, RecvStream};
-use http::{Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 use http_body::Body;
 use mesh_core::head::content_length;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
@@ -42,7 +43,7 @@ const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
 
 /// The most requests at a time.
-const MAX_STREAMS: u32 = 200;
+pub(super) const MAX_STREAMS: u32 = 200;
 
 /// How many resets that `h2` says for errors of a client end a connection.
 const MAX_ERROR_RESETS: usize = 1024;
@@ -122,6 +123,7 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         loop {
+            streams::looks();
             let Some(taken) = ready!(ready!(this.poll_open(cx))?.poll_accept(cx)) else {
                 return Poll::Ready(Ok(()));
             };
@@ -143,8 +145,7 @@ where
     fn take(&self, request: Request<RecvStream>, mut reply: SendResponse<Bytes>) {
         let (mut parts, stream) = request.into_parts();
         if parts.method != Method::CONNECT {
-            let expects = if stream.is_end_stream() { None } else { Expects::of(&parts.headers) };
-            let body = Incoming::http2(stream, &parts.headers, expects.clone());
+            let (body, expects) = body_of(stream, &parts.headers);
             let answer = self.service.call(Request::from_parts(parts, body));
             return self.streams.execute(Exchange::new(answer, reply, (None, expects)));
         }
@@ -158,4 +159,13 @@ where
         let answer = self.service.call(Request::from_parts(parts, Incoming::empty()));
         self.streams.execute(Exchange::new(answer, reply, (Some(opening), None)));
     }
+}
+
+/// The body of a request with these headers, and who is told that it is wanted.
+fn body_of(stream: RecvStream, headers: &HeaderMap) -> (Incoming, Option<Arc<Expects>>) {
+    if stream.is_end_stream() {
+        return (Incoming::empty(), None);
+    }
+    let expects = Expects::of(headers);
+    (Incoming::http2(stream, headers, expects.clone()), expects)
 }

@@ -31,9 +31,17 @@ struct Stream {
     stream: RecvStream,
     /// What `content-length` leaves to come, if it is there.
     left: Option<u64>,
-    has_data: bool,
+    comes: Comes,
     /// Who is told that it is wanted; `None`: nobody, or not any more.
     expects: Option<Arc<Expects>>,
+}
+
+/// What is still to come of a body.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Comes {
+    Data,
+    Trailers,
+    Nothing,
 }
 
 impl Incoming {
@@ -45,17 +53,15 @@ impl Incoming {
         Self(Kind::Http1(body))
     }
 
-    /// That of a request with these headers; its client waits to be told that it is wanted, if it `expects` that.
+    /// That of a request with these headers, which has one; its client waits to be told that it is wanted, if it `expects`
+    /// that.
     pub(super) fn http2(
         stream: RecvStream,
         headers: &HeaderMap,
         expects: Option<Arc<Expects>>,
     ) -> Self {
-        if stream.is_end_stream() {
-            return Self::empty();
-        }
         let left = content_length(headers);
-        Self(Kind::Http2(Stream { left, stream, has_data: true, expects }))
+        Self(Kind::Http2(Stream { left, stream, comes: Comes::Data, expects }))
     }
 }
 
@@ -64,7 +70,7 @@ impl Stream {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
-        if self.has_data {
+        if self.comes == Comes::Data {
             let polled = self.stream.poll_data(cx);
             if let Some(expects) = self.expects.take()
                 && polled.is_pending()
@@ -73,19 +79,33 @@ impl Stream {
             }
             match ready!(polled) {
                 Some(Ok(data)) => {
-                    // It is what has come, so it is never too much.
-                    drop(self.stream.flow_control().release_capacity(data.len()));
-                    self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
+                    self.came(data.len());
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => self.has_data = false,
+                None => self.comes = Comes::Trailers,
             }
+        }
+        if self.comes == Comes::Nothing {
+            return Poll::Ready(None);
         }
         self.stream
             .poll_trailers(cx)
             .map_ok(|trailers| trailers.map(Frame::trailers))
             .map(Result::transpose)
+    }
+
+    /// Gives the client room for as many bytes as came, unless they were the last: of those it gets it back with the
+    /// stream. That is one frame a stream, so of all [streams](super::http2::MAX_STREAMS) together a fifth of what a
+    /// connection has room for.
+    fn came(&mut self, bytes: usize) {
+        self.left = self.left.map(|left| left.saturating_sub(bytes as u64));
+        if self.stream.is_end_stream() {
+            self.comes = Comes::Nothing;
+        } else {
+            // It is what has come, so it is never too much.
+            drop(self.stream.flow_control().release_capacity(bytes));
+        }
     }
 }
 
@@ -108,7 +128,7 @@ impl Body for Incoming {
         match &self.0 {
             Kind::Empty => true,
             Kind::Http1(body) => body.is_end_stream(),
-            Kind::Http2(Stream { stream, .. }) => stream.is_end_stream(),
+            Kind::Http2(Stream { comes, .. }) => *comes == Comes::Nothing,
         }
     }
 

@@ -367,6 +367,7 @@ where
         if let Poll::Ready(head_timer::Seen::Late(late)) = this.heads.poll(cx) {
             return Poll::Ready(Err(late.into()));
         }
+        this.cork.turn();
         this.running.poll(cx, |cx| {
             let served =
                 Pin::new(&mut *this.served).poll(cx).map_ok(|()| End::Done).map_err(Into::into);

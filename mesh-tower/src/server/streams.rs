@@ -1,20 +1,22 @@
 //! [`Streams`]: who runs the requests of a connection of HTTP/2.
 //!
-//! A task for each of them would let several cores work for one connection. Most requests need none: a service that answers by what it has is done at the first poll, or when the rest of the body is there,
-//! sooner than a task is made, queued and given back. So the connection's task polls requests itself, when it has
-//! taken in all that has come, in memory that the requests before have left. Who waits for anything but its
-//! own connection gets a task.
+//! A task for each of them would let several cores work for one connection. Most requests need none: a service that
+//! answers by what it has is done at the first poll, or when the rest of the body is there, sooner than a task is made,
+//! queued and given back. So the connection's task polls each request itself as soon as it has taken it in, in the memory
+//! that the one before has just left: `h2` gives the first one when it has read all that has come, so what there is of a
+//! body is there. Who waits for anything but its own connection gets a task.
 //!
 //! ```text
-//!  h2: a request ───── execute ─┬─> ready ── nothing more can be read ──> polled ─┬─ done: its memory is kept
-//!                               │     ^                                           └─ waits ─┐
-//!                               │     └── woken by the connection: more of its body ────────┤
-//!                               │                                                           │
-//!                               └─> a task at once, of a service that is slow, or waits <───┘ woken by another
+//!  h2: a request ───── execute ─┬─> polled ─┬─ done: its memory is kept
+//!                               │     ^     └─ waits ─┐
+//!                               │     │               ├── woken by the connection (more of its body): ready ─┐
+//!                               │     └───────────────┼── when the connection has nothing more ──────────────┘
+//!                               │                     │
+//!                               └─> a task at once, of a service that is slow, or waits <── woken by another
 //! ```
 //!
 //! What must not happen is that requests wait for one another:
-//! - After half a millisecond the rest of those that are ready get tasks ([`StreamTurn`]), and so does who is polled
+//! - After a millisecond the rest of those that come or are ready get tasks ([`StreamTurn`]), and so does who is polled
 //!   for the [`POLLS`]th time in vain.
 //! - The requests of a service that is slow, or mostly waits, get tasks at once ([`TaskOdds`]).
 //!
@@ -27,16 +29,18 @@
 //! them, for the earliest ([`poll_deadline`]): most end long before, and a timer of its own for each would be made,
 //! entered and taken out again for nothing.
 
+mod here;
 mod slot;
 
+pub(super) use here::{looks, poll_deadline, turn_began};
 pub(super) use slot::{Counts, Held, part, waits};
 
 use crate::clock;
+use here::{HERE, Here, Polled, here};
 use mesh_core::Timestamp;
 use mesh_core::inbound::streams::{StreamTurn, TaskOdds};
 use parking_lot::Mutex;
 use slot::{Run, Slot};
-use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -73,7 +77,7 @@ impl Streams {
     }
 }
 
-/// What wakers know of their connection.
+/// What wakers know of their connection, whose own waker it is.
 #[derive(Default)]
 struct Shared(Mutex<Elsewhere>);
 
@@ -96,6 +100,16 @@ struct State {
     /// What the next turn uses for its list.
     spare: Vec<Turning>,
     odds: TaskOdds,
+    /// Of this poll of the connection; `None`: no request was polled.
+    turn: Option<Turn>,
+}
+
+/// The requests that are polled in one poll of their connection.
+struct Turn {
+    turn: StreamTurn,
+    began: Timestamp,
+    /// When one that waits wants to be polled at the latest.
+    earliest: Timestamp,
 }
 
 /// Where a request is while its connection runs it, and afterwards its memory.
@@ -146,32 +160,48 @@ impl Streams {
             return task(Slot::new(work, &self.counts));
         }
         let mut work = Some(work);
-        here(|state| state.take_in(&mut work, self));
+        let taken = here(|state| state.take_in(&mut work, self)).flatten();
         if let Some(work) = work {
-            task(Slot::new(work, &self.counts));
+            return task(Slot::new(work, &self.counts));
+        }
+        // Nothing of the connection is held while a request is polled.
+        if let Some((mut turning, mut turn)) = taken {
+            turning.run(&mut turn);
+            here(|state| {
+                state.put_back(turning, &mut turn);
+                state.turn = Some(turn);
+            });
         }
     }
 }
 
 impl State {
-    /// Takes a request in; `work` stays where it is if it needs a task.
-    fn take_in<F>(&mut self, work: &mut Option<F>, streams: &Streams)
+    /// Takes a request in, to be polled; `work` stays where it is if it needs a task.
+    fn take_in<F>(&mut self, work: &mut Option<F>, streams: &Streams) -> Option<(Turning, Turn)>
     where
         F: Future<Output = ()> + Send + 'static,
     {
         if self.odds.take_task() {
-            return;
+            return None;
         }
-        let Some(at) = self.place(&streams.shared) else { return };
-        let Some(place) = self.places.get_mut(at) else { return };
+        let at = self.place(&streams.shared)?;
+        let place = self.places.get_mut(at)?;
         let fits = place.work.as_mut().is_some_and(|kept| kept.as_mut().refill(work));
         if !fits {
             let slot = |work| -> Work { Box::pin(Slot::new(work, &streams.counts)) };
             place.work = work.take().map(slot);
         }
-        (place.polls, place.deadline) = (0, Timestamp::MAX);
-        place.flag.is_ready.store(true, Ordering::Relaxed);
-        self.ready.push(Ready { at, by_connection: true });
+        place.polls = 0;
+        let turning = place.take(Ready { at, by_connection: true });
+        Some((turning, self.take_turn()))
+    }
+
+    /// The turn of this poll, which begins with its first request.
+    fn take_turn(&mut self) -> Turn {
+        self.turn.take().unwrap_or_else(|| {
+            let began = clock::now();
+            Turn { turn: StreamTurn::new(began), began, earliest: Timestamp::MAX }
+        })
     }
 
     /// A free place; `None`: there are too many requests.
@@ -192,82 +222,6 @@ impl State {
     }
 }
 
-/// What this thread does for connections right now.
-#[derive(Clone, Copy)]
-struct Here {
-    /// The address of what the connection that is polled shares; 0: none is.
-    shared: usize,
-    /// The address of the flag of the request that is polled; 0: none is.
-    polled: usize,
-    /// It was woken while it was polled.
-    is_woken: bool,
-    /// When the turn began.
-    now: Timestamp,
-    /// When the request wants to be polled at the latest.
-    deadline: Timestamp,
-}
-
-thread_local! {
-    static HERE: Cell<Here> = const { Cell::new(Here::of(0)) };
-    /// The requests of the connection that is polled.
-    static STATE: RefCell<Option<Box<State>>> = const { RefCell::new(None) };
-}
-
-/// Does something with the requests of the connection that is polled here.
-fn here<T>(with: impl FnOnce(&mut State) -> T) -> Option<T> {
-    STATE.with_borrow_mut(|state| state.as_deref_mut().map(with))
-}
-
-impl Here {
-    const fn of(shared: usize) -> Self {
-        let (now, deadline) = (Timestamp::ZERO, Timestamp::MAX);
-        Self { shared, polled: 0, is_woken: false, now, deadline }
-    }
-}
-
-/// A connection is polled on this thread. Puts back what was there before, also when it panics.
-struct Polled<'a> {
-    state: &'a mut Option<Box<State>>,
-    outer: (Here, Option<Box<State>>),
-}
-
-impl<'a> Polled<'a> {
-    fn new(shared: &Shared, state: &'a mut Option<Box<State>>) -> Self {
-        let own = state.take();
-        let outer = (HERE.replace(Here::of(shared.addr())), STATE.replace(own));
-        Self { state, outer }
-    }
-}
-
-impl Drop for Polled<'_> {
-    fn drop(&mut self) {
-        HERE.set(self.outer.0);
-        *self.state = STATE.replace(self.outer.1.take());
-    }
-}
-
-/// When the turn of the connection began that runs a request here: then at the latest the request was there. `None`: it
-/// is not its connection that runs it.
-pub(super) fn turn_began() -> Option<Timestamp> {
-    let here = HERE.get();
-    (here.polled != 0).then_some(here.now)
-}
-
-/// Ready: the deadline of the request that is polled with `cx` has passed. `None`: it is not its connection that
-/// polls it, so it needs a timer of its own.
-pub(super) fn poll_deadline(cx: &Context<'_>, deadline: Timestamp) -> Option<Poll<()>> {
-    let here = HERE.get();
-    // A waker that is not the request's own is told by nobody but who made it.
-    if here.polled == 0 || cx.waker().data().addr() != here.polled {
-        return None;
-    }
-    if deadline <= here.now {
-        return Some(Poll::Ready(()));
-    }
-    HERE.set(Here { deadline: here.deadline.min(deadline), ..here });
-    Some(Poll::Pending)
-}
-
 impl Shared {
     fn addr(&self) -> usize {
         std::ptr::from_ref(self).addr()
@@ -275,6 +229,23 @@ impl Shared {
 
     fn is_polled_here(&self) -> bool {
         HERE.get().shared == self.addr()
+    }
+}
+
+impl Wake for Shared {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    /// Wakes the connection: while it is polled, once its requests were.
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.is_polled_here() {
+            return HERE.set(Here { wakes: true, ..HERE.get() });
+        }
+        let task = self.0.lock().task.clone();
+        if let Some(task) = task {
+            task.wake();
+        }
     }
 }
 
@@ -293,7 +264,7 @@ impl Wake for Flag {
             return;
         }
         if here.shared == self.shared.as_ptr().addr() {
-            self::here(|state| state.ready.push(Ready { at: self.at, by_connection: true }));
+            here::here(|state| state.ready.push(Ready { at: self.at, by_connection: true }));
         } else if let Some(shared) = self.shared.upgrade() {
             let task = {
                 let mut elsewhere = shared.0.lock();
@@ -312,6 +283,8 @@ pub(super) struct Running {
     streams: Streams,
     /// `None`: while it is polled.
     state: Option<Box<State>>,
+    /// The connection's own.
+    waker: Waker,
     /// The connection's task, as [`Elsewhere::task`] has it.
     task: Option<Waker>,
     /// For the earliest deadline, or an earlier one that is no longer anybody's.
@@ -320,14 +293,16 @@ pub(super) struct Running {
 
 impl Running {
     pub(super) fn new(streams: Streams) -> Self {
-        Self { streams, state: Some(Box::default()), task: None, timer: None }
+        let waker = Waker::from(Arc::clone(&streams.shared));
+        Self { streams, state: Some(Box::default()), waker, task: None, timer: None }
     }
 
-    /// Polls the connection, then the requests that are ready.
+    /// Polls the connection, then the requests that are ready, and the connection again where they woke it, as who
+    /// answers does: what they say would otherwise wait for a turn of its own.
     pub(super) fn poll<T>(
         &mut self,
         cx: &mut Context<'_>,
-        connection: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+        mut connection: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
         let shared = &*self.streams.shared;
         // Before it is looked what is ready: who becomes so afterwards wakes this task.
@@ -336,12 +311,21 @@ impl Running {
             self.task = Some(cx.waker().clone());
         }
         let here = Polled::new(shared, &mut self.state);
-        let polled = connection(cx);
+        let mut own = Context::from_waker(&self.waker);
+        let mut polled = connection(&mut own);
         let mut earliest = shared.run();
+        if polled.is_pending() && HERE.get().wakes {
+            polled = connection(&mut own);
+            earliest = earliest.min(shared.run());
+        }
         if polled.is_pending() {
             while poll_timer(&mut self.timer, earliest, cx).is_ready() {
-                let late = self::here(|state| state.wake_late(clock::now()));
+                let late = here::here(|state| state.wake_late(clock::now()));
                 earliest = late.unwrap_or(Timestamp::MAX).min(shared.run());
+            }
+            // Others have their turn first.
+            if HERE.get().wakes {
+                cx.waker().wake_by_ref();
             }
         }
         drop(here);
@@ -392,24 +376,15 @@ impl Running {
 }
 
 impl Shared {
-    /// One turn of those that are ready. When one of them wants to be polled at the latest.
+    /// Polls those that are ready, and ends the turn. When one of those that were polled wants to be polled at the latest.
     fn run(&self) -> Timestamp {
-        let (mut turn, mut earliest) = (None, Timestamp::MAX);
-        while let Some(mut batch) = here(|state| state.take_ready(self)).flatten() {
-            let (turn, now) = turn.get_or_insert_with(|| {
-                let now = clock::now();
-                (StreamTurn::new(now), now)
-            });
+        while let Some((mut batch, mut turn)) = here(|state| state.take_ready(self)).flatten() {
             for turning in &mut batch {
-                turning.run(turn, *now);
-                earliest = earliest.min(turning.deadline);
+                turning.run(&mut turn);
             }
-            here(|state| state.put_back(batch));
+            here(|state| state.put_all_back(batch, turn));
         }
-        if let Some((turn, _)) = turn {
-            here(|state| state.odds.learn(turn, clock::now()));
-        }
-        earliest
+        here(State::end_turn).unwrap_or(Timestamp::MAX)
     }
 }
 
@@ -427,8 +402,8 @@ impl State {
         earliest
     }
 
-    /// Those that are ready; `None`: nobody is.
-    fn take_ready(&mut self, shared: &Shared) -> Option<Vec<Turning>> {
+    /// Those that are ready, and their turn; `None`: nobody is.
+    fn take_ready(&mut self, shared: &Shared) -> Option<(Vec<Turning>, Turn)> {
         let elsewhere = |at| Ready { at, by_connection: false };
         self.ready.extend(shared.0.lock().woken.drain(..).map(elsewhere));
         if self.ready.is_empty() {
@@ -440,34 +415,53 @@ impl State {
             // From now on it can be woken again.
             place.flag.is_ready.store(false, Ordering::Release);
             // It may have been woken after its end.
-            let work = place.work.take_if(|work| !work.is_empty());
-            if work.is_some() {
-                let waker = mem::replace(&mut place.waker, Waker::noop().clone());
-                let (polls, deadline) = (place.polls, Timestamp::MAX);
-                batch.push(Turning { ready, work, waker, polls, deadline, is_woken: false });
+            if place.work.as_ref().is_some_and(|work| !work.is_empty()) {
+                batch.push(place.take(ready));
             }
         }
-        Some(batch)
+        Some((batch, self.take_turn()))
     }
 
-    fn put_back(&mut self, mut batch: Vec<Turning>) {
-        for Turning { ready, work, waker, polls, deadline, is_woken } in batch.drain(..) {
-            let Some(place) = self.places.get_mut(ready.at) else { continue };
-            if work.as_ref().is_none_or(|work| work.is_empty()) {
-                self.free.push(ready.at);
-            } else if is_woken && !place.flag.is_ready.swap(true, Ordering::AcqRel) {
-                self.ready.push(Ready { at: ready.at, by_connection: true });
-            }
-            (place.work, place.waker) = (work, waker);
-            (place.polls, place.deadline) = (polls, deadline);
+    fn put_all_back(&mut self, mut batch: Vec<Turning>, mut turn: Turn) {
+        for turning in batch.drain(..) {
+            self.put_back(turning, &mut turn);
         }
-        self.spare = batch;
+        (self.spare, self.turn) = (batch, Some(turn));
+    }
+
+    fn put_back(&mut self, turning: Turning, turn: &mut Turn) {
+        let Turning { ready, work, waker, polls, deadline, is_woken } = turning;
+        turn.earliest = turn.earliest.min(deadline);
+        let Some(place) = self.places.get_mut(ready.at) else { return };
+        if work.as_ref().is_none_or(|work| work.is_empty()) {
+            self.free.push(ready.at);
+        } else if is_woken && !place.flag.is_ready.swap(true, Ordering::AcqRel) {
+            self.ready.push(Ready { at: ready.at, by_connection: true });
+        }
+        (place.work, place.waker) = (work, waker);
+        (place.polls, place.deadline) = (polls, deadline);
+    }
+
+    /// When one of those that were polled wants to be polled at the latest.
+    fn end_turn(&mut self) -> Timestamp {
+        let Some(Turn { turn, earliest, .. }) = self.turn.take() else { return Timestamp::MAX };
+        self.odds.learn(turn, clock::now());
+        earliest
+    }
+}
+
+impl Place {
+    /// What is in it, to be polled.
+    fn take(&mut self, ready: Ready) -> Turning {
+        let (work, polls) = (self.work.take(), self.polls);
+        let waker = mem::replace(&mut self.waker, Waker::noop().clone());
+        Turning { ready, work, waker, polls, deadline: Timestamp::MAX, is_woken: false }
     }
 }
 
 impl Turning {
     /// Polls it, or gives it a task.
-    fn run(&mut self, turn: &mut StreamTurn, now: Timestamp) {
+    fn run(&mut self, Turn { turn, began, .. }: &mut Turn) {
         let Some(mut work) = self.work.take() else { return };
         if !self.ready.by_connection || turn.is_over(clock::now) {
             turn.gave_task();
@@ -475,9 +469,10 @@ impl Turning {
         }
         let here = HERE.get();
         let polled = self.waker.data().addr();
-        HERE.set(Here { polled, now, ..here });
+        HERE.set(Here { polled, now: *began, ..here });
         let result = poll(work.as_mut(), &self.waker);
-        let seen = HERE.replace(here);
+        let seen = HERE.get();
+        HERE.set(Here { wakes: seen.wakes, ..here });
         match result {
             Some(Poll::Ready(())) => {
                 turn.polled(true);

@@ -31,6 +31,16 @@ async fn turn(running: &mut Running, connection: impl FnOnce(&Streams) -> Poll<(
     .await;
 }
 
+/// Whether a task was woken.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 fn new() -> (Running, Log) {
     (Running::new(Streams::default()), Log::default())
 }
@@ -47,15 +57,15 @@ async fn who_has_all_it_needs_is_run_by_the_connection() {
     for _ in 0..100 {
         turn(&mut running, |streams| {
             for name in ["a", "b"] {
-                let log = log.clone();
-                streams.execute(async move { log.done(name) });
+                let own = log.clone();
+                streams.execute(async move { own.done(name) });
+                assert_eq!(log.take(), [(name, false)], "at once");
             }
             Poll::Pending
         })
         .await;
-        assert_eq!(log.take(), [("a", false), ("b", false)]);
     }
-    assert_eq!(running.state.as_ref().unwrap().places.len(), 2, "memory is used again");
+    assert_eq!(running.state.as_ref().unwrap().places.len(), 1, "memory is used again");
 }
 
 #[tokio::test(start_paused = true)]
@@ -100,6 +110,44 @@ async fn who_waits_for_another_gets_a_task() {
     assert_eq!(log.take(), []);
     settled().await;
     assert_eq!(log.take(), [("a", true)]);
+}
+
+/// What a request says to its connection goes out in the same turn, and whatever else it is woken for in the next.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_woken_by_its_requests_looks_again() {
+    // Woken by one that it takes in, before it looks: not again. By one that it woke: again. By itself each time: in time.
+    for (wakes, expected) in [("before", 1), ("by one", 2), ("itself", 4)] {
+        let (mut running, _log) = new();
+        let (streams, body) = (running.streams.clone(), Arc::new(Notify::new()));
+        let mut polls = 0;
+        let task = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&task));
+        let mut poll = || {
+            running.poll(&mut Context::from_waker(&waker), |cx| {
+                polls += 1;
+                if wakes == "by one" && polls == 1 {
+                    let (waits_for, connection) = (Arc::clone(&body), cx.waker().clone());
+                    streams.execute(async move {
+                        waits_for.notified().await;
+                        connection.wake();
+                    });
+                    body.notify_one();
+                } else if wakes == "before" {
+                    let connection = cx.waker().clone();
+                    streams.execute(async move { connection.wake() });
+                }
+                looks();
+                if wakes == "itself" {
+                    cx.waker().wake_by_ref();
+                }
+                Poll::<()>::Pending
+            })
+        };
+        assert!(poll().is_pending());
+        let is_woken = task.0.swap(false, Ordering::Relaxed);
+        assert!(!is_woken || poll().is_pending());
+        assert_eq!((is_woken, polls), (wakes == "itself", expected), "{wakes}");
+    }
 }
 
 /// Each time, also in the same task.

@@ -264,6 +264,24 @@ async fn bodies_and_their_trailers_come_whole() {
     assert_eq!(text(client.get("/then").await.unwrap()).await, "/then");
 }
 
+/// Of the last frame of each body a connection gets its room back with the stream: more of them come than it has room for.
+#[tokio::test(start_paused = true)]
+async fn the_room_of_last_frames_comes_back_with_their_streams() {
+    let mut client = Client::new().await;
+    for _ in 0..11 {
+        let mut answers = Vec::new();
+        for _ in 0..100 {
+            let request = Request::post("http://x/counts").body(()).unwrap();
+            let (answer, mut body) = client.send(request, false).await;
+            body.send_data(Bytes::from(vec![1; 16 << 10]), true).unwrap();
+            answers.push(answer);
+        }
+        for answer in answers {
+            assert_eq!(text(bounded(answer).await.unwrap()).await, "16384 {}");
+        }
+    }
+}
+
 /// RFC 9110 section 10.1.1: when the body is wanted, wherever it is read; and not where it is not.
 #[tokio::test(start_paused = true)]
 async fn who_expects_100_is_told_when_the_body_is_wanted() {
