@@ -69,7 +69,9 @@ pub enum FilterErrorKind {
     #[error("the chain has no filter of this name: add it there, or leave it out of the route")]
     NoSuchFilter,
     /// A filter is another kind than in its chain.
-    #[error("in its chain it is another kind of filter")]
+    #[error(
+        "in its chain it is another kind of filter: say of it what that kind may be told, or leave it out"
+    )]
     OtherKind,
     /// Its policies can't be used.
     #[error(transparent)]

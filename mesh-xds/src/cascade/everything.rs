@@ -53,7 +53,7 @@ use listeners::Listeners;
 use mesh_core::Timestamp;
 use mesh_core::update::{ConfigUpdate, EndpointsUpdate, Origin};
 use servers::Servers;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -360,6 +360,12 @@ impl Everything {
             }
         }
         notes
+    }
+
+    /// The listeners of servers of which the last that could be stays, and why the newest can't be.
+    #[must_use]
+    pub fn kept_listeners(&self) -> BTreeMap<Arc<str>, Arc<str>> {
+        self.listeners.kept()
     }
 
     fn routes(&mut self) -> &(ConfigUpdate, Vec<Note>) {

@@ -5,7 +5,7 @@ use crate::load_report::LoadKey;
 use crate::store::{Received, Store};
 use crate::{Resource, ResourceType};
 use mesh_core::{ConfigUpdate, Timestamp};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// One of two.
@@ -127,6 +127,11 @@ impl Graph {
     /// The configuration in force.
     pub(crate) fn configuration(&mut self) -> ConfigUpdate {
         either!(self, graph => graph.configuration())
+    }
+
+    /// The listeners of servers of which the last that could be stays, and why.
+    pub(crate) fn kept_listeners(&self) -> BTreeMap<Arc<str>, Arc<str>> {
+        either!(self, graph => graph.kept_listeners())
     }
 
     /// The clusters whose load is to be reported.

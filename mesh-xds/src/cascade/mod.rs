@@ -366,6 +366,12 @@ impl Cascade {
         update
     }
 
+    /// The listeners of servers of which the last that could be stays, and why the newest can't be.
+    #[must_use]
+    pub fn kept_listeners(&self) -> BTreeMap<Arc<str>, Arc<str>> {
+        self.servers.kept()
+    }
+
     fn origin(&self) -> Origin {
         let version = self.version.and(self.clusters.version());
         Origin::new(Arc::clone(&self.source), version.text())

@@ -8,6 +8,9 @@
 //! - **Gone is not serving:** a listener that does not exist, or can't serve, is not in the result, and why is
 //!   beside it. Losing the control plane changes nothing.
 //! - Routes that do not exist are none: the listener serves, and refuses what it can't route.
+//! - **One that can't be is its own trouble:** what its routes say of filters is known only here, where both are there.
+//!   It is compiled before it is told, so that what is wrong with it holds up nothing else; the last one that could
+//!   be stays, and why is beside it (gRFC A88).
 
 use super::version::Part;
 use super::walk::Walk;
@@ -15,7 +18,9 @@ use super::{Key, aggregate};
 use crate::protocol::canonical;
 use crate::store::{Known, Store};
 use crate::{Resource, ResourceType, XdsServer};
+use mesh_core::inbound::CompiledListener;
 use mesh_core::model::{FilterChain, Listener, RouteConfiguration};
+use mesh_core::router::Router;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -34,12 +39,16 @@ struct Server {
     /// The resource, or why there can be none.
     listener: Result<Arc<str>, Arc<str>>,
     answer: Option<Answer>,
+    /// Why the answer is not that of the newest, but of the one before.
+    trouble: Option<Arc<str>>,
     /// What it is made from, and what its successor waits for.
     needs: Arc<BTreeSet<Key>>,
     /// What is in force is made from these.
     holds: BTreeSet<Key>,
     /// The clusters that the filters in force ask somebody in, those that aggregates stand for among them.
     clusters: Names,
+    /// Of what the answer is made from.
+    made: u64,
     hash: Option<u64>,
 }
 
@@ -68,9 +77,11 @@ impl Servers {
         self.0.entry(Arc::clone(name)).or_insert_with(|| Server {
             listener: resource,
             answer: None,
+            trouble: None,
             needs: Arc::default(),
             holds: BTreeSet::new(),
             clusters: Arc::default(),
+            made: 0,
             hash: None,
         });
         is_new
@@ -97,15 +108,12 @@ impl Servers {
     pub(super) fn walk(&mut self, user: &str, store: &Store) -> Option<(Arc<str>, Effect)> {
         let (name, server) = self.0.get_key_value(user.strip_prefix(PREFIX)?)?;
         let name = Arc::clone(name);
-        let (before, hash) = (server.answer.clone(), server.hash);
+        let (before, trouble, hash) = (server.answer.clone(), server.trouble.clone(), server.hash);
         let server = self.0.get_mut(&name)?;
         let asked = Arc::clone(&server.clusters);
         let mut look = Look { store, needs: BTreeSet::new(), is_pending: false };
         if let Some(answer) = look.listener(&server.listener, before.as_ref()) {
-            server.holds.clone_from(&look.needs);
-            server.hash = Some(hash_of(&name, &answer, &look));
-            server.clusters = Arc::new(clusters(&answer, store));
-            server.answer = Some(answer);
+            server.take(&name, answer, &look);
         }
         // What serves is kept until its successor is complete.
         look.needs.extend(server.holds.iter().cloned());
@@ -116,7 +124,7 @@ impl Servers {
             hash: (hash, server.hash),
             secrets: (secrets(before.as_ref()), secrets(server.answer.as_ref())),
             clusters: (asked, Arc::clone(&server.clusters)),
-            is_visible: before != server.answer,
+            is_visible: before != server.answer || trouble != server.trouble,
         };
         Some((name, effect))
     }
@@ -141,10 +149,63 @@ impl Servers {
         absent.collect()
     }
 
+    /// The listeners of which the last that could be stays, and why.
+    pub(super) fn kept(&self) -> BTreeMap<Arc<str>, Arc<str>> {
+        let kept = self.0.values().filter_map(|server| {
+            Some((server.listener.as_ref().ok()?.clone(), server.trouble.clone()?))
+        });
+        kept.collect()
+    }
+
     /// Whether all have an answer.
     pub(super) fn is_complete(&self) -> bool {
         self.0.values().all(|server| server.answer.is_some())
     }
+}
+
+impl Server {
+    /// Takes over what it comes to. One that can't be leaves what serves in force.
+    fn take(&mut self, name: &str, mut answer: Answer, look: &Look<'_>) {
+        let serving = self.answer.as_ref().and_then(|answer| answer.as_ref().ok());
+        let why = answer.as_ref().ok().and_then(|next| refused(next, serving));
+        let why = why.zip(self.listener.as_ref().ok());
+        let why = why.map(|(why, listener)| Arc::from(format!("listener {listener}: {why}")));
+        self.trouble = match (why, serving) {
+            (Some(why), None) => {
+                answer = Err(why);
+                None
+            }
+            (why, _) => why,
+        };
+        if self.trouble.is_none() {
+            self.holds.clone_from(&look.needs);
+            self.made = hash_of(name, &answer, look);
+            self.answer = Some(answer);
+        }
+        let answer = self.answer.as_ref();
+        self.clusters = Arc::new(answer.map(|all| clusters(all, look.store)).unwrap_or_default());
+        self.hash = Some(self.trouble.as_ref().map_or(self.made, |why| {
+            let mut hash = Part::new("kept listener", name);
+            hash.number(self.made);
+            hash.text(why);
+            hash.hash()
+        }));
+    }
+}
+
+/// Why nobody can serve by a listener, with its routes put in; `None`: it can be, as it is `before`, for one.
+pub(super) fn refused(found: &Arc<Listener>, before: Option<&Arc<Listener>>) -> Option<Arc<str>> {
+    if before.is_some_and(|before| Arc::ptr_eq(before, found)) {
+        return None;
+    }
+    let mut errors: Vec<String> = Vec::new();
+    let compiled = CompiledListener::compile(found, None).err().unwrap_or_default();
+    errors.extend(compiled.iter().map(ToString::to_string));
+    for forward in found.chains().filter_map(|chain| chain.forward.as_ref()) {
+        let compiled = Router::compile(&forward.routes, &BTreeMap::new(), None).err();
+        errors.extend(compiled.iter().flatten().map(ToString::to_string));
+    }
+    (!errors.is_empty()).then(|| errors.join("; ").into())
 }
 
 /// The secrets that a listener in force names.
@@ -280,7 +341,8 @@ pub(super) fn with_all_routes<'r>(
 fn with_routes(chain: &Arc<FilterChain>, routes: &Arc<RouteConfiguration>) -> Arc<FilterChain> {
     let mut chain = (**chain).clone();
     if let Some(http) = &mut chain.http {
-        Arc::make_mut(http).route_configuration = Arc::clone(routes);
+        let routes = routes.for_filters(&http.http_filters);
+        Arc::make_mut(http).route_configuration = routes;
     }
     Arc::new(chain)
 }

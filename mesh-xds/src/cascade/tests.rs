@@ -18,7 +18,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 /// Runs steps `EVENT -> WATCHES | SERVED`.
 ///
 /// Events: `ask AUTHORITY [LISTENER…]`, `drop AUTHORITY`, `LDS name rds=routes`, `LDS name inline=host:c1,c2`,
-/// `LDS name tcp`, `RDS name host:c1,c2 …`, `CDS name eds[=service] | static=7 | dns | of=c1,c2`,
+/// `LDS name tcp`, `RDS name host:c1,c2 …` (also `off=filter`, `edits=filter`: what its hosts say of a filter), `CDS name eds[=service] | static=7 | dns | of=c1,c2`,
 /// `EDS name 1 2 3`, `SDS name text`, `fail KIND name [gone]`, `withhold name`, `forget KIND name`; behind
 /// CDS `id=secret` and `roots=secret`. Watches: `+KIND name`, `-KIND name`. Served:
 /// `authority=c1[1 2],c2[?],g(c1[1 2] c2[?])`, or `authority!why`; behind a cluster `{secret=text secret!why}`.
@@ -103,10 +103,11 @@ pub(super) fn listener(name: &str, what: &str) -> Resource {
 pub(super) fn routes(name: &str, hosts: &[&str]) -> XdsRouteConfiguration {
     let mut model = RouteConfiguration::default();
     let mut clusters = Vec::new();
-    for host in hosts {
-        let (domain, names) = host.rsplit_once(':').unwrap();
+    let said = servers::said(hosts);
+    for (domain, names) in hosts.iter().filter_map(|host| host.rsplit_once(':')) {
         let names: Vec<_> = names.split(',').collect();
         let mut host = VirtualHost::of(domain).unwrap();
+        host.filters.clone_from(&said);
         for name in &names {
             host = host.route(Route::forward(ForwardAction::to(*name)));
         }

@@ -49,6 +49,11 @@ impl Part {
         self.0.update(text.as_bytes());
     }
 
+    /// With a number.
+    pub(super) fn number(&mut self, number: u64) {
+        self.0.update(&number.to_le_bytes());
+    }
+
     /// With a resource, and what is known of it.
     pub(super) fn resource(&mut self, store: &Store, kind: ResourceType, name: &Arc<str>) {
         self.text(kind.type_url());
@@ -60,7 +65,7 @@ impl Part {
         };
         self.0.update(&[known]);
         // Not its version: that of the type stands still while some resources of it are refused.
-        self.0.update(&store.hash(kind, name).unwrap_or(0).to_le_bytes());
+        self.number(store.hash(kind, name).unwrap_or(0));
     }
 
     /// The hash.

@@ -24,7 +24,7 @@
 mod claims;
 mod ports;
 
-use super::servers::with_all_routes;
+use super::servers::{refused, with_all_routes};
 use super::{Key, aggregate, domains};
 use crate::store::{Known, Store};
 use crate::{EndpointSource, HttpConnectionManager, Resource, ResourceType, RouteSource};
@@ -221,7 +221,11 @@ impl<'a> Linking<'a> {
                     }
                 }
             });
-            self.listener(&at, &Arc::new(found), update);
+            let found = Arc::new(found);
+            match refused(&found, None) {
+                None => self.listener(&at, &found, update),
+                Some(why) => self.note(&at, NoteKind::CanNotServe(why)),
+            }
         }
     }
 

@@ -159,6 +159,22 @@ impl Client {
         }
     }
 
+    /// Tells of listeners of servers of which the last that could be stays: as good as refused, although nothing was
+    /// wrong with any resource alone.
+    pub(super) fn tell_kept(&mut self) {
+        let kind = ResourceType::Listener;
+        let before = std::mem::replace(&mut self.kept, self.cascade.kept_listeners());
+        for (name, error) in &self.kept {
+            if before.get(name) != Some(error) {
+                let (name, error) = (Arc::clone(name), Arc::clone(error));
+                self.events.push_back(ClientEvent::Refused { kind, name, error, kept: true });
+            }
+        }
+        for name in before.into_keys().filter(|name| !self.kept.contains_key(name)) {
+            self.events.push_back(ClientEvent::Restored { kind, name });
+        }
+    }
+
     /// The same, with a line of the log.
     fn missed(&mut self, server: ServerAt, kind: ResourceType, name: &Arc<str>, why: Failure) {
         match !why.kept && self.federation.is_wild(kind, name) {

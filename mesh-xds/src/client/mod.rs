@@ -91,6 +91,8 @@ pub struct Client {
     events: VecDeque<ClientEvent>,
     /// What was said of the last configuration.
     notes: BTreeSet<Note>,
+    /// The listeners of servers of which it was said that the last that could be stays, and why.
+    kept: BTreeMap<Arc<str>, Arc<str>>,
 }
 
 /// What a client has to say.
@@ -101,7 +103,8 @@ pub enum ClientEvent {
     Update(ConfigUpdate),
     /// Other endpoints in the configuration that was told last.
     Endpoints(EndpointsUpdate),
-    /// A resource was refused; what was good before stays, if there was one.
+    /// A resource was refused; what was good before stays, if there was one. So is a server's listener that can't be
+    /// with the routes that it names.
     Refused {
         /// Its type.
         kind: ResourceType,
@@ -175,6 +178,7 @@ impl Client {
             publish_at: Some(Instant::now() + MERGE),
             events: VecDeque::new(),
             notes: BTreeSet::new(),
+            kept: BTreeMap::new(),
         }
     }
 
@@ -372,6 +376,7 @@ impl Client {
                 self.events.push_back(event);
                 if is_whole {
                     self.note();
+                    self.tell_kept();
                 }
             }
         }

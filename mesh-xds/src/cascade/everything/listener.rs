@@ -1,7 +1,7 @@
 //! One listener of everything: what it is in force with, and what it comes to by what is known.
 
 use super::super::Key;
-use super::super::servers::with_all_routes;
+use super::super::servers::{refused, with_all_routes};
 use super::super::version::Part;
 use super::{Now, is_named};
 use crate::protocol::canonical;
@@ -18,6 +18,10 @@ pub(super) struct InForce {
     pub(super) routes: Option<Arc<XdsRouteConfiguration>>,
     /// What a server does by it, with its routes put in; `None`: none serves by it.
     pub(super) server: Option<Arc<Listener>>,
+    /// The hash of what that is made from.
+    made: u64,
+    /// Why none can serve by the newest: `server` is what served before, if anything did.
+    pub(super) trouble: Option<Arc<str>>,
 }
 
 /// What a listener comes to.
@@ -78,6 +82,23 @@ impl InForce {
         self.listener == other.listener
             && self.routes == other.routes
             && self.server == other.server
+            && self.trouble == other.trouble
+    }
+
+    /// One that nobody can serve by leaves in force what a server does by the one before it.
+    pub(super) fn checked(mut self, before: Option<&Self>) -> Self {
+        let serving = before.and_then(|before| before.server.as_ref());
+        self.trouble = self.server.as_ref().and_then(|next| refused(next, serving));
+        if self.trouble.is_some() {
+            self.server = serving.cloned();
+            self.made = before.map_or(0, |before| before.made);
+        }
+        self
+    }
+
+    /// Why the newest is not in force for servers, where the one before stays.
+    pub(super) fn kept(&self) -> Option<&Arc<str>> {
+        self.trouble.as_ref().filter(|_| self.server.is_some())
     }
 
     pub(super) fn hash(&self, name: &Arc<str>, store: &Store) -> u64 {
@@ -89,12 +110,22 @@ impl InForce {
         }
         if self.server.is_some() {
             hash.text("server");
-            let server = self.listener.server.as_ref().and_then(|server| server.as_ref().ok());
-            let routes = server.iter().flat_map(|server| server.routes.iter().flatten());
-            routes.for_each(|name| hash.resource(store, ResourceType::RouteConfiguration, name));
+            hash.number(self.made);
+        }
+        if let Some(why) = &self.trouble {
+            hash.text(why);
         }
         hash.hash()
     }
+}
+
+/// The hash of what a server's listener is made from.
+fn made(server: &XdsServer, name: &Arc<str>, store: &Store) -> u64 {
+    let mut hash = Part::new("server", name);
+    hash.resource(store, ResourceType::Listener, name);
+    let routes = server.routes.iter().flatten();
+    routes.for_each(|name| hash.resource(store, ResourceType::RouteConfiguration, name));
+    hash.hash()
 }
 
 /// What a listener comes to by what is known; a server asks for it, or not, and this is what it does now.
@@ -114,13 +145,14 @@ pub(super) fn look(
             found(store, name).cloned()
         }
     };
-    let server = match &listener.server {
+    let (server, made) = match &listener.server {
         Some(Ok(server)) if is_asked || listener.http.is_none() => {
-            Some(looked.server(server, before, known, behind))
+            let made = made(server, &listener.name, store);
+            (Some(looked.server(server, before, known, behind)), made)
         }
-        _ => None,
+        _ => (None, 0),
     };
-    let next = InForce { listener: Arc::clone(listener), routes, server };
+    let next = InForce { listener: Arc::clone(listener), routes, server, made, trouble: None };
     looked.needs.extend(next.named_clusters());
     for name in next.clusters() {
         if !behind.is_cluster_answered(name) {

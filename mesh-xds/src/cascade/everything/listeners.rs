@@ -170,6 +170,9 @@ impl Listeners {
         } else if let Some(next) = next {
             self.warming.remove(name);
             (entry.until, entry.has_waited) = (None, false);
+            let next = next.checked(entry.in_force.as_ref());
+            // Of one that stays although there is a newer one, too.
+            needs.extend(next.named_clusters().chain(next.secrets().into_iter().map(secret)));
             let hash = Some(next.hash(name, known.store));
             self.version.replace(std::mem::replace(&mut entry.hash, hash), hash);
             changed = !entry.in_force.as_ref().is_some_and(|before| before.is_same(&next));
@@ -226,7 +229,7 @@ impl Listeners {
     /// Those whose routes do not exist, and those that no server can serve by.
     pub(super) fn without_routes(&self, store: &Store) -> Vec<Note> {
         let mut notes = Vec::new();
-        for InForce { listener, routes, .. } in self.in_force() {
+        for InForce { listener, routes, server, trouble, .. } in self.in_force() {
             let at = (ResourceType::Listener, Arc::clone(&listener.name));
             let mut note = |kind| notes.push(Note { at: at.clone(), kind });
             let missing = |name: &Arc<str>| {
@@ -238,6 +241,9 @@ impl Listeners {
                 note(missing(name));
             }
             match (&listener.server, &listener.http) {
+                (Some(Ok(_)), None) if server.is_none() && trouble.is_some() => {
+                    trouble.iter().for_each(|why| note(NoteKind::CanNotServe(Arc::clone(why))));
+                }
                 (Some(Ok(server)), None) => {
                     let names: BTreeSet<_> = server.routes.iter().flatten().collect();
                     let names = names.into_iter().filter(|name| found(store, name).is_none());
@@ -254,9 +260,17 @@ impl Listeners {
     }
 
     /// The listener of this name that is in force: as it came, and what a server does by it.
-    pub(super) fn get(&self, name: &str) -> Option<(&Arc<XdsListener>, Option<&Arc<Listener>>)> {
-        let in_force = self.entries.get(name)?.in_force.as_ref()?;
-        Some((&in_force.listener, in_force.server.as_ref()))
+    pub(super) fn get(&self, name: &str) -> Option<&InForce> {
+        self.entries.get(name)?.in_force.as_ref()
+    }
+
+    /// Those of which what a server did before stays, and why.
+    pub(super) fn kept(&self) -> BTreeMap<Arc<str>, Arc<str>> {
+        let kept = self.in_force().filter_map(|in_force| {
+            let why = format!("listener {}: {}", in_force.listener.name, in_force.kept()?);
+            Some((Arc::clone(&in_force.listener.name), why.into()))
+        });
+        kept.collect()
     }
 
     /// Those in force, by the names that they are held by.

@@ -147,12 +147,15 @@ impl Server {
             let is_known = known.asked.is_complete() && listeners.is_complete();
             return is_known.then(|| Err(no_address(name, why)));
         };
-        let Some((resource, served)) = listeners.get(listener) else {
+        let Some(in_force) = listeners.get(listener) else {
             return absent(listener, known, listeners);
         };
-        match (&resource.server, served) {
+        match (&in_force.listener.server, &in_force.server) {
             (_, Some(served)) => Some(Ok(Arc::clone(served))),
-            (Some(Ok(_)), None) => None,
+            (Some(Ok(_)), None) => {
+                let why = in_force.trouble.as_ref()?;
+                Some(Err(format!("listener {listener}: {why}").into()))
+            }
             (Some(Err(errors)), None) => {
                 let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
                 Some(Err(format!("listener {listener}: {}", errors.join("; ")).into()))

@@ -3,11 +3,12 @@
 use super::{Cascade, step};
 use crate::cascade::{Change, Watches};
 use crate::{Resource, XdsListener, XdsServer};
+use mesh_core::inbound::CompiledListener;
 use mesh_core::model::http_filter::{AuthzService, ExtAuthz, ExtAuthzPerRoute, GrpcService};
 use mesh_core::model::tls::{DownstreamTls, TlsIdentity};
 use mesh_core::model::{
-    FilterChain, HttpConnectionManager, HttpFilter, HttpFilterConfig, HttpFilterOverride, Listener,
-    RouteConfiguration, VirtualHost,
+    FilterChain, HttpConnectionManager, HttpFilter, HttpFilterConfig, HttpFilterOverride,
+    HttpFilterOverrides, Listener, RouteConfiguration, VirtualHost,
 };
 use mesh_core::update::{ConfigUpdate, SecretAnswer};
 use std::sync::Arc;
@@ -29,6 +30,29 @@ pub(in crate::cascade) fn listener(name: &str, words: &[&str]) -> Resource {
     Resource::Listener(Arc::new(found))
 }
 
+/// What routes say of filters: `off=filter`: it is off; `edits=filter`: it is one that edits headers.
+pub(in crate::cascade) fn said(words: &[&str]) -> HttpFilterOverrides {
+    let said = words.iter().filter_map(|word| {
+        let (what, filter) = word.split_once('=')?;
+        let edits = HttpFilterConfig::HeaderMutation(Arc::default());
+        let said = match what {
+            "off" => HttpFilterOverride::Disabled,
+            "edits" => HttpFilterOverride::Config(edits),
+            other => panic!("{other}"),
+        };
+        Some((filter.into(), said))
+    });
+    said.collect()
+}
+
+/// Whatever is told can be: of what can't, all that is beside it would be refused with it.
+pub(in crate::cascade) fn check_compiles(update: &ConfigUpdate) {
+    for (name, listener) in &update.listeners {
+        let compiled = CompiledListener::compile(listener, None);
+        assert!(compiled.is_ok(), "{name}: {compiled:?}");
+    }
+}
+
 fn server(name: &str, words: &[&str]) -> XdsServer {
     let mut listener = Listener::new(name);
     let mut routes = Vec::new();
@@ -38,6 +62,7 @@ fn server(name: &str, words: &[&str]) -> XdsServer {
         let filters = if asked.is_empty() { Vec::new() } else { vec![authorizer(asked)] };
         let manager = HttpConnectionManager::new(Arc::default(), filters);
         let mut chain = FilterChain::new(format!("c{at}"), Some(Arc::new(manager)));
+        chain.matcher.destination_port = u16::try_from(at).ok();
         if !secret.is_empty() {
             let mut tls = DownstreamTls::mutual();
             tls.identity = TlsIdentity::Secret(secret.into());
@@ -68,7 +93,12 @@ fn check(script: &str) {
         step(&mut cascade, event.trim());
         let watches = cascade.poll_watches();
         let told = match cascade.poll_change() {
-            Some(Change::Whole(update)) => whole(&update),
+            Some(Change::Whole(update)) => {
+                check_compiles(&update);
+                let kept = cascade.kept_listeners();
+                let kept = kept.iter().map(|(name, why)| format!(" {name} stays: {why}"));
+                format!("{}{}", whole(&update), kept.collect::<String>())
+            }
             Some(Change::Endpoints(update)) => {
                 let secrets = update.secrets.iter().map(|(name, answer)| secret(name, answer));
                 let clusters = update.clusters.keys().map(|name| format!("[{name}]"));
@@ -265,4 +295,37 @@ fn servers_and_authorities_share_what_they_need() {
          drop in                 ->                    | in=c0:0
          unserve in              -> -LDS in            |",
     );
+}
+
+/// gRFC A39: what routes say of a filter that the chain has not is no error: they may be for other chains, too.
+#[test]
+fn what_routes_say_of_filters_that_are_not_there_does_not_count() {
+    check(
+        "serve in                    -> +LDS in | .
+         server in rds=r             -> +RDS r  | .
+         RDS r off=x edits=y a:x     ->         | in=c0:1",
+    );
+}
+
+/// What routes say of a filter of another kind is known where both are there: it is the trouble of that listener, and of
+/// nothing that comes later. gRFC A88: what was good stays.
+#[test]
+fn a_listener_that_can_not_be_with_its_routes_holds_up_nothing() {
+    let why = "filter chain `c0`: filter `authz`: in its chain it is another kind of filter: say of it what that kind \
+               may be told, or leave it out";
+    check(&format!(
+        "ask b                       -> +LDS b                   | .
+         LDS b inline=b:c            -> +CDS c                   | .
+         CDS c eds                   -> +EDS c                   | .
+         EDS c 1                     ->                          | [c]
+         serve in                    -> +LDS in                  | .
+         CDS a static=1              ->                          | .
+         server in rds=r,ask=a       -> +RDS r +CDS a            | .
+         RDS r edits=authz a:x       ->                          | in!listener in: {why} [c]
+         RDS r a:x                   ->                          | in=c0:1 [a c]
+         RDS r edits=authz a:x b:x   ->                          | in=c0:1 [a c] in stays: listener in: {why}
+         EDS c 1 2                   ->                          | alone [c]
+         server in rds=s             -> +RDS s                   | .
+         RDS s a:x                   -> -RDS r -CDS a            | in=c0:1 [c]",
+    ));
 }

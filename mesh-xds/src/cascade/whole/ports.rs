@@ -3,16 +3,14 @@
 //! A listener whose routes hand nothing on (`non_forwarding_action`) is a gRPC server's (gRFC A36), and no port.
 
 use super::super::Key;
+use super::super::servers::refused;
 use super::{Linking, NoteKind, limited};
 use crate::{Resource, ResourceType, RouteSource, XdsChainRoutes, XdsPort, XdsRouteConfiguration};
-use mesh_core::inbound::CompiledListener;
 use mesh_core::model::{
     ChainForward, FilterChain, Forward, HttpConnectionManager, Listener, Route, RouteAction,
     RouteConfiguration,
 };
-use mesh_core::router::Router;
 use mesh_core::update::ConfigUpdate;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 impl<'a> Linking<'a> {
@@ -29,7 +27,7 @@ impl<'a> Linking<'a> {
                     if serves && !hands_on(&found) {
                         continue;
                     }
-                    match unguarded.or_else(|| refused(&found)) {
+                    match unguarded.or_else(|| refused(&found, None)) {
                         None => self.listener(&at, &found, update),
                         Some(why) => self.note(&at, NoteKind::NoPort("name".to_owned(), why)),
                     }
@@ -102,24 +100,13 @@ fn with_routes(
         None => Arc::clone(routes),
     };
     if let Some(http) = &mut chain.http {
-        *http = Arc::new(HttpConnectionManager::clone(http).before(&routes));
+        let own = routes.for_filters(&http.http_filters);
+        *http = Arc::new(HttpConnectionManager::clone(http).before(&own));
     }
     let mut forward = ChainForward::new(routes);
     forward.idle_timeout = own.idle_timeout;
     chain.forward = Some(Arc::new(forward));
     chain
-}
-
-/// What can't be compiled of a port: what its routes say of filters that it has not, for one.
-fn refused(found: &Arc<Listener>) -> Option<Arc<str>> {
-    let mut errors: Vec<String> = Vec::new();
-    let compiled = CompiledListener::compile(found, None).err().unwrap_or_default();
-    errors.extend(compiled.iter().map(ToString::to_string));
-    for forward in found.chains().filter_map(|chain| chain.forward.as_ref()) {
-        let compiled = Router::compile(&forward.routes, &BTreeMap::new(), None).err();
-        errors.extend(compiled.iter().flatten().map(ToString::to_string));
-    }
-    (!errors.is_empty()).then(|| errors.join("; ").into())
 }
 
 /// Whether anything goes on from it, by a route or as bytes; of one that is not inbound, or is answered by a route.

@@ -17,11 +17,11 @@ mod tests;
 mod tls;
 
 use crate::decode::address::address;
-use crate::decode::common::{Walk, type_name};
+use crate::decode::common::{self, Walk, type_name};
 use crate::decode::{Context, FieldError, Ignored, words};
 use crate::{RouteSource, XdsChainRoutes, XdsServer};
 use envoy_types::pb::envoy::config::listener::v3 as pb;
-use mesh_core::inbound::check_matches;
+use mesh_core::inbound::{CompiledListener, check_matches};
 use mesh_core::model::{Capture, FilterChain, Forward, ForwardTo, Listener, RouteConfiguration};
 use pb::listener_filter::ConfigType;
 use std::collections::BTreeSet;
@@ -48,9 +48,16 @@ pub(super) fn decode(message: &pb::Listener, context: &Context) -> Read<XdsServe
         found.proxy_protocol = words.flag(walk, "proxy_protocol").unwrap_or_default();
         found.capture = capture(walk, words);
     });
-    let (errors, ignored) = walk.into_parts();
+    let (mut errors, ignored) = walk.into_parts();
+    if !errors.is_empty() {
+        return (Err(errors), ignored);
+    }
+    let server = with_routes(found, routes);
+    // What its own routes say of filters, for one. Of routes that are elsewhere the cascade knows.
+    let compiled = CompiledListener::compile(&server.listener, None).err().unwrap_or_default();
+    errors.extend(compiled.iter().map(|wrong| common::error("filter_chains", wrong)));
     match errors.is_empty() {
-        true => (Ok(with_routes(found, routes)), ignored),
+        true => (Ok(server), ignored),
         false => (Err(errors), ignored),
     }
 }
@@ -71,6 +78,7 @@ fn with_routes(mut listener: Listener, routes: Vec<XdsChainRoutes>) -> XdsServer
             }
         };
         if let Some(http) = &mut Arc::make_mut(chain).http {
+            let own = own.for_filters(&http.http_filters);
             Arc::make_mut(http).route_configuration = own;
         }
         names.push(name);

@@ -78,6 +78,9 @@ fn listener(name: &str, words: &[&str]) -> Resource {
 
 fn served(peer: &Peer) -> String {
     let Some(update) = &peer.applied else { return "…".to_owned() };
+    by_name::check_compiles(update);
+    let kept = peer.graph.kept_listeners();
+    let kept = kept.iter().map(|(name, why)| format!("{name} stays: {why}"));
     let listeners = update.listeners.iter().map(|(name, listener)| {
         let chains = listener.chains().map(|chain| {
             let routes = &chain.http.as_ref().unwrap().route_configuration;
@@ -90,7 +93,7 @@ fn served(peer: &Peer) -> String {
         SecretAnswer::Known(_) => format!("{{{name}}}"),
         SecretAnswer::Missing(why) => format!("{{{name}!{why}}}"),
     });
-    listeners.chain(absent).chain(secrets).collect::<Vec<_>>().join(" ")
+    listeners.chain(absent).chain(secrets).chain(kept).collect::<Vec<_>>().join(" ")
 }
 
 #[test]
@@ -202,4 +205,21 @@ fn what_did_not_change_is_the_same_pointer() {
     let [before, after] = &seen[..] else { panic!("{seen:#?}") };
     assert!(Arc::ptr_eq(&before.filter_chains[0], &after.filter_chains[0]));
     assert!(!Arc::ptr_eq(&before.filter_chains[1], &after.filter_chains[1]));
+}
+
+/// What routes say of a filter of another kind is the trouble of that listener, and of nothing else.
+#[test]
+fn a_listener_that_can_not_be_with_its_routes_holds_up_nothing() {
+    let why = "filter chain `c0`: filter `authz`: in its chain it is another kind of filter: say of it what that kind \
+               may be told, or leave it out";
+    check(&format!(
+        "all CDS; all LDS; CDS a static=1; server in rds=r,ask=a,id=i -> +RDS r +SDS i | …
+         RDS r off=x edits=authz a:x; SDS i one -> |
+         serve in -> | in!listener in: {why}
+         RDS r off=x a:x -> | in=c0:1 {{i}}
+         RDS r edits=authz a:x b:x -> | in=c0:1 {{i}} in stays: listener in: {why}
+         SDS i two -> | in=c0:1 {{i}} in stays: listener in: {why}
+         server in rds=s -> +RDS s -RDS r | in=c0:1 {{i}} in stays: listener in: {why}
+         RDS s a:x b:x -> -SDS i | in=c0:2",
+    ));
 }

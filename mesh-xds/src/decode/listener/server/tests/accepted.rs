@@ -386,7 +386,8 @@ fn filters() {
     assert_eq!(ignored(&decoded), reported);
 }
 
-/// gRFC A39, A41: what a level says of a filter; the most specific one counts.
+/// gRFC A39, A41: what a level says of a filter; the most specific one counts, and of a filter that the chain has not
+/// nothing does.
 #[test]
 fn overrides() {
     use envoy_types::pb::envoy::extensions::filters::http::rbac::v3::RbacPerRoute;
@@ -396,8 +397,11 @@ fn overrides() {
         |l| {
             http(l, |m| {
                 let mut routes = crate::decode::route::tests::base();
-                let off = [("a".to_owned(), per_route(None)), ("b".to_owned(), per_route(None))];
+                let off = ["a", "b", "c"].map(|name| (name.to_owned(), per_route(None)));
                 routes.typed_per_filter_config = off.into();
+                for name in ["b", "a"] {
+                    m.http_filters.insert(0, http_filter(name, http_rbac()));
+                }
                 let on = [("a".to_owned(), per_route(Some(rules)))];
                 routes.virtual_hosts[0].typed_per_filter_config = on.into();
                 m.route_specifier = Some(RouteSpecifier::RouteConfig(routes));
@@ -410,4 +414,5 @@ fn overrides() {
     let filters = &http.route_configuration.virtual_hosts[0].filters;
     assert!(matches!(filters["a"], HttpFilterOverride::Config(HttpFilterConfig::Rbac(_))));
     assert_eq!(filters["b"], HttpFilterOverride::Disabled);
+    assert_eq!(filters.len(), 2);
 }

@@ -337,3 +337,25 @@ fn connection_managers() {
         "min_items 1",
     );
 }
+
+/// What is only known of filters and routes together, where both are in the listener.
+#[test]
+fn routes_that_take_a_filter_for_another_kind() {
+    use envoy_types::pb::envoy::extensions::filters::http::buffer::v3::{
+        Buffer, BufferPerRoute, buffer_per_route::Override,
+    };
+    check_refused(
+        |l| {
+            http(l, |m| {
+                m.http_filters.insert(0, http_filter("guard", http_rbac()));
+                let mut routes = crate::decode::route::tests::base();
+                let limit = Override::Buffer(Buffer { max_request_bytes: n(9) });
+                let limit = BufferPerRoute { r#override: Some(limit) };
+                routes.typed_per_filter_config = [("guard".to_owned(), any(&limit))].into();
+                m.route_specifier = Some(RouteSpecifier::RouteConfig(routes));
+            });
+        },
+        "filter_chains",
+        "filter `guard`: in its chain it is another kind of filter",
+    );
+}
