@@ -7,6 +7,8 @@
 //!   same pointers, and so do their connections.
 //! - **Gone is not serving:** a listener that does not exist, or can't serve, is not in the result, and why is
 //!   beside it. Losing the control plane changes nothing.
+//! - **The last good one serves** (gRFC A88): what no server can serve by, and is a listener for others, is as good as
+//!   refused. The one before it stays, follows its routes, and why is beside it.
 //! - Routes that do not exist are none: the listener serves, and refuses what it can't route.
 //! - **One that can't be is its own trouble:** what its routes say of filters is known only here, where both are there.
 //!   It is compiled before it is told, so that what is wrong with it holds up nothing else; the last one that could
@@ -17,7 +19,7 @@ use super::walk::Walk;
 use super::{Key, aggregate};
 use crate::protocol::canonical;
 use crate::store::{Known, Store};
-use crate::{Resource, ResourceType, XdsServer};
+use crate::{Resource, ResourceType, XdsListener, XdsServer};
 use mesh_core::inbound::CompiledListener;
 use mesh_core::model::{FilterChain, Listener, RouteConfiguration};
 use mesh_core::router::Router;
@@ -39,6 +41,8 @@ struct Server {
     /// The resource, or why there can be none.
     listener: Result<Arc<str>, Arc<str>>,
     answer: Option<Answer>,
+    /// The last that a server can serve by.
+    good: Option<Good>,
     /// Why the answer is not that of the newest, but of the one before.
     trouble: Option<Arc<str>>,
     /// What it is made from, and what its successor waits for.
@@ -50,6 +54,36 @@ struct Server {
     /// Of what the answer is made from.
     made: u64,
     hash: Option<u64>,
+}
+
+/// What a server does by a listener, as it came last when it was good.
+#[derive(Clone, Debug)]
+pub(super) struct Good {
+    pub(super) server: Arc<XdsServer>,
+    /// The hash of the listener's bytes.
+    pub(super) hash: u64,
+}
+
+impl Good {
+    /// Of `listener` now; of one that is wrong, `before`, and what is wrong with it. `None`: it is for no server, or
+    /// none was ever good.
+    pub(super) fn of(
+        listener: &XdsListener,
+        store: &Store,
+        before: Option<&Self>,
+    ) -> (Option<Self>, Option<Arc<str>>) {
+        match &listener.server {
+            Some(Ok(server)) => {
+                let hash = store.hash(ResourceType::Listener, &listener.name).unwrap_or_default();
+                (Some(Self { server: Arc::clone(server), hash }), None)
+            }
+            Some(Err(errors)) => {
+                let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+                (before.cloned(), Some(errors.join("; ").into()))
+            }
+            None => (None, None),
+        }
+    }
 }
 
 /// What a look at a server has changed, each before and after it.
@@ -77,6 +111,7 @@ impl Servers {
         self.0.entry(Arc::clone(name)).or_insert_with(|| Server {
             listener: resource,
             answer: None,
+            good: None,
             trouble: None,
             needs: Arc::default(),
             holds: BTreeSet::new(),
@@ -111,8 +146,12 @@ impl Servers {
         let (before, trouble, hash) = (server.answer.clone(), server.trouble.clone(), server.hash);
         let server = self.0.get_mut(&name)?;
         let asked = Arc::clone(&server.clusters);
-        let mut look = Look { store, needs: BTreeSet::new(), is_pending: false };
-        if let Some(answer) = look.listener(&server.listener, before.as_ref()) {
+        let good = server.good.take();
+        let mut look =
+            Look { store, needs: BTreeSet::new(), is_pending: false, good, trouble: None };
+        let answer = look.listener(&server.listener, before.as_ref());
+        server.good.clone_from(&look.good);
+        if let Some(answer) = answer {
             server.take(&name, answer, &look);
         }
         // What serves is kept until its successor is complete.
@@ -170,14 +209,15 @@ impl Server {
         let why = answer.as_ref().ok().and_then(|next| refused(next, serving));
         let why = why.zip(self.listener.as_ref().ok());
         let why = why.map(|(why, listener)| Arc::from(format!("listener {listener}: {why}")));
+        let is_kept = why.is_some() && serving.is_some();
         self.trouble = match (why, serving) {
             (Some(why), None) => {
                 answer = Err(why);
                 None
             }
-            (why, _) => why,
+            (why, _) => why.or_else(|| look.trouble.clone()),
         };
-        if self.trouble.is_none() {
+        if !is_kept {
             self.holds.clone_from(&look.needs);
             self.made = hash_of(name, &answer, look);
             self.answer = Some(answer);
@@ -239,6 +279,7 @@ fn hash_of(name: &str, answer: &Answer, look: &Look<'_>) -> u64 {
         matches!(kind, ResourceType::Listener | ResourceType::RouteConfiguration)
     });
     parts.for_each(|(kind, name)| hash.resource(look.store, *kind, name));
+    hash.number(look.good.as_ref().map_or(0, |good| good.hash));
     hash.hash()
 }
 
@@ -247,6 +288,10 @@ struct Look<'s> {
     store: &'s Store,
     needs: BTreeSet<Key>,
     is_pending: bool,
+    /// The last that a server can serve by.
+    good: Option<Good>,
+    /// What is wrong with the newest, if that is not it.
+    trouble: Option<Arc<str>>,
 }
 
 impl<'s> Look<'s> {
@@ -277,24 +322,24 @@ impl<'s> Look<'s> {
         };
         let listener = match self.look(ResourceType::Listener, name) {
             Known::Value(Resource::Listener(listener)) => listener,
-            Known::Missing(why) => return Some(Err(format!("listener {name}: {why}").into())),
+            Known::Missing(why) => {
+                self.good = None;
+                return Some(Err(format!("listener {name}: {why}").into()));
+            }
             Known::Value(_) | Known::Pending => return None,
         };
-        match &listener.server {
-            Some(Ok(server)) => {
-                let before = before.and_then(|before| before.as_ref().ok());
-                let found = self.server(server, before);
-                (!self.is_pending).then_some(Ok(found))
-            }
-            Some(Err(errors)) => {
-                let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
-                Some(Err(format!("listener {name}: {}", errors.join("; ")).into()))
-            }
-            None => Some(Err(format!(
-                "listener {name} is for clients: a server's is a socket listener, inbound"
-            )
-            .into())),
-        }
+        let (good, trouble) = Good::of(listener, self.store, self.good.as_ref());
+        self.trouble = trouble.map(|why| format!("listener {name}: {why}").into());
+        self.good.clone_from(&good);
+        let Some(good) = good else {
+            let unfit = "is for clients: a server's is a socket listener, inbound";
+            let why =
+                self.trouble.take().unwrap_or_else(|| format!("listener {name} {unfit}").into());
+            return Some(Err(why));
+        };
+        let before = before.and_then(|before| before.as_ref().ok());
+        let found = self.server(&good.server, before);
+        (!self.is_pending).then_some(Ok(found))
     }
 
     /// A listener with its routes put in; what is equal to `before` stays the same pointer.

@@ -381,4 +381,29 @@ mod tests {
             assert_eq!(said(&mut client), expected, "version {version}");
         }
     }
+
+    /// gRFC A36, A88: also one that clients could use is refused, and the last good one stays.
+    #[tokio::test]
+    async fn what_a_server_asks_for_is_refused_if_none_can_serve_by_it() {
+        use envoy_types::pb::google::protobuf::BoolValue;
+        use mesh_core::model::{self, FilterChain, HttpConnectionManager};
+        let mut client = fallen_back();
+        client.serve(&"in".into());
+        client.link_event(1, LinkEvent::Connected);
+        client.settle();
+        let mut listener = model::Listener::new("in");
+        listener.address = Some(model::Address::Socket(([127, 0, 0, 1], 80).into()));
+        let http = Arc::new(HttpConnectionManager::serving(Vec::new()));
+        listener.filter_chains.push(Arc::new(FilterChain::new("all", Some(http))));
+        let mut listener = encode::server_listener(&listener);
+        listener.traffic_direction = 0;
+        answer(&mut client, 1, "1", &[listener.clone()]);
+        listener.use_original_dst = Some(BoolValue { value: true });
+        answer(&mut client, 1, "2", &[listener]);
+        let refused =
+            |event: &ClientEvent| matches!(event, ClientEvent::Refused { kept: true, .. });
+        assert!(client.events.iter().any(refused), "{:?}", client.events);
+        let update = client.cascade.configuration();
+        assert!(update.listeners.contains_key("in") && update.absent_listeners.is_empty());
+    }
 }

@@ -93,6 +93,8 @@ pub struct Client {
     notes: BTreeSet<Note>,
     /// The listeners of servers of which it was said that the last that could be stays, and why.
     kept: BTreeMap<Arc<str>, Arc<str>>,
+    /// What servers ask for, with the names of the resources.
+    serving: BTreeMap<Arc<str>, Arc<str>>,
 }
 
 /// What a client has to say.
@@ -179,6 +181,7 @@ impl Client {
             events: VecDeque::new(),
             notes: BTreeSet::new(),
             kept: BTreeMap::new(),
+            serving: BTreeMap::new(),
         }
     }
 
@@ -263,12 +266,25 @@ impl Client {
             Err(_) => Ok(Arc::clone(name)),
         };
         let resource = resource.map_err(|error| error.to_string().into());
+        if let Ok(resource) = &resource {
+            self.serving.insert(Arc::clone(name), crate::protocol::canonical(resource));
+            self.know_servers();
+        }
         self.cascade.add_server(name, resource);
         self.publish_soon();
     }
 
+    /// gRFC A36: what servers ask for is refused if none can serve by it.
+    fn know_servers(&mut self) {
+        let names = self.serving.values().cloned().collect();
+        self.slots.iter_mut().for_each(|slot| slot.know_servers(&names));
+    }
+
     /// No server asks for the listener any more.
     pub fn unserve(&mut self, name: &Arc<str>) {
+        if self.serving.remove(name).is_some() {
+            self.know_servers();
+        }
         self.cascade.remove_server(name);
         self.publish_soon();
     }

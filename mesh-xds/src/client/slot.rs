@@ -122,6 +122,11 @@ impl Slot {
         self.context.all_listeners = true;
     }
 
+    /// Servers ask for listeners by these names.
+    pub(super) fn know_servers(&mut self, names: &BTreeSet<Arc<str>>) {
+        self.context.servers.clone_from(names);
+    }
+
     /// Whether the server's word on a resource drops the last good value (gRFC A88).
     pub(super) fn fails_on_data_errors(&self) -> bool {
         self.server.has(ServerFeature::FailOnDataErrors)

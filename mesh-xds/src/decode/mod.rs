@@ -52,6 +52,9 @@ pub struct Context {
     /// inbound one that no server can serve by here is kept, and a server that asks for it is told; asked for
     /// by name, it is refused (gRFC A36).
     pub all_listeners: bool,
+    /// The listeners that servers ask for by these names: what no server can serve by is refused (gRFC A36), also
+    /// where clients could use it.
+    pub servers: BTreeSet<Arc<str>>,
     /// Somebody may open the ports of socket listeners ([`XdsListener::proxy`](crate::XdsListener::proxy)), as Envoy
     /// does. One that only a port can be made of is none for calls by name, and not refused for it. Default: nobody.
     pub ports: bool,

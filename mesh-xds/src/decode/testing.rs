@@ -138,6 +138,7 @@ pub(super) fn context() -> Context {
         any_certificate_provider: false,
         static_secrets: false,
         all_listeners: false,
+        servers: [].into(),
         ports: false,
         lb_policies: ["org.example.Mine".into()].into(),
     }

@@ -1,7 +1,7 @@
 //! One listener of everything: what it is in force with, and what it comes to by what is known.
 
 use super::super::Key;
-use super::super::servers::{refused, with_all_routes};
+use super::super::servers::{Good, refused, with_all_routes};
 use super::super::version::Part;
 use super::{Now, is_named};
 use crate::protocol::canonical;
@@ -18,6 +18,8 @@ pub(super) struct InForce {
     pub(super) routes: Option<Arc<XdsRouteConfiguration>>,
     /// What a server does by it, with its routes put in; `None`: none serves by it.
     pub(super) server: Option<Arc<Listener>>,
+    /// The last that a server can serve by, without its routes.
+    pub(super) good: Option<Good>,
     /// The hash of what that is made from.
     made: u64,
     /// Why none can serve by the newest: `server` is what served before, if anything did.
@@ -88,8 +90,8 @@ impl InForce {
     /// One that nobody can serve by leaves in force what a server does by the one before it.
     pub(super) fn checked(mut self, before: Option<&Self>) -> Self {
         let serving = before.and_then(|before| before.server.as_ref());
-        self.trouble = self.server.as_ref().and_then(|next| refused(next, serving));
-        if self.trouble.is_some() {
+        if let Some(why) = self.server.as_ref().and_then(|next| refused(next, serving)) {
+            self.trouble = Some(why);
             self.server = serving.cloned();
             self.made = before.map_or(0, |before| before.made);
         }
@@ -120,10 +122,10 @@ impl InForce {
 }
 
 /// The hash of what a server's listener is made from.
-fn made(server: &XdsServer, name: &Arc<str>, store: &Store) -> u64 {
+fn made(good: &Good, name: &str, store: &Store) -> u64 {
     let mut hash = Part::new("server", name);
-    hash.resource(store, ResourceType::Listener, name);
-    let routes = server.routes.iter().flatten();
+    hash.number(good.hash);
+    let routes = good.server.routes.iter().flatten();
     routes.for_each(|name| hash.resource(store, ResourceType::RouteConfiguration, name));
     hash.hash()
 }
@@ -133,7 +135,7 @@ pub(super) fn look(
     listener: &Arc<XdsListener>,
     known: Now<'_>,
     behind: &impl Behind,
-    (is_asked, before): (bool, Option<&Arc<Listener>>),
+    (is_asked, before): (bool, Option<&InForce>),
 ) -> Looked {
     let Now { store, .. } = known;
     let mut looked = Looked::default();
@@ -145,14 +147,13 @@ pub(super) fn look(
             found(store, name).cloned()
         }
     };
-    let (server, made) = match &listener.server {
-        Some(Ok(server)) if is_asked || listener.http.is_none() => {
-            let made = made(server, &listener.name, store);
-            (Some(looked.server(server, before, known, behind)), made)
-        }
-        _ => (None, 0),
-    };
-    let next = InForce { listener: Arc::clone(listener), routes, server, made, trouble: None };
+    let (good, wrong) = Good::of(listener, store, before.and_then(|before| before.good.as_ref()));
+    let served = good.as_ref().filter(|_| is_asked || listener.http.is_none());
+    let made = served.map_or(0, |good| made(good, &listener.name, store));
+    let before = before.and_then(|before| before.server.as_ref());
+    let server = served.map(|good| looked.server(&good.server, before, known, behind));
+    let trouble = wrong.filter(|_| server.is_some());
+    let next = InForce { listener: Arc::clone(listener), routes, server, good, made, trouble };
     looked.needs.extend(next.named_clusters());
     for name in next.clusters() {
         if !behind.is_cluster_answered(name) {

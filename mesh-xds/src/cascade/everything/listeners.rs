@@ -11,7 +11,7 @@ use super::listener::{Behind, InForce, Looked, found, look, secret};
 use super::{APART, Now, Users, replace};
 use crate::protocol::canonical;
 use crate::store::{Known, Store};
-use crate::{Resource, ResourceType, RouteSource, XdsListener};
+use crate::{Resource, ResourceType, RouteSource};
 use mesh_core::Timestamp;
 use mesh_core::model::Listener;
 use std::collections::{BTreeMap, BTreeSet};
@@ -126,7 +126,7 @@ impl Listeners {
                 continue;
             };
             let entry = self.entries.get(&name);
-            let before = entry.and_then(|entry| entry.in_force.as_ref()?.server.as_ref());
+            let before = entry.and_then(|entry| entry.in_force.as_ref());
             let is_asked = self.asked.contains(&name);
             let looked = look(listener, known, behind, (is_asked, before));
             changed |= self.take(&name, looked, known, touched);
@@ -249,7 +249,7 @@ impl Listeners {
                     let names = names.into_iter().filter(|name| found(store, name).is_none());
                     names.for_each(|name| note(missing(name)));
                 }
-                (Some(Err(errors)), None) => {
+                (Some(Err(errors)), None) if server.is_none() => {
                     let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
                     note(NoteKind::CanNotServe(errors.join("; ").into()));
                 }
@@ -274,9 +274,9 @@ impl Listeners {
     }
 
     /// Those in force, by the names that they are held by.
-    pub(super) fn all(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<XdsListener>)> {
+    pub(super) fn all(&self) -> impl Iterator<Item = (&Arc<str>, &InForce)> {
         let all = self.entries.iter();
-        all.filter_map(|(name, entry)| Some((name, &entry.in_force.as_ref()?.listener)))
+        all.filter_map(|(name, entry)| Some((name, entry.in_force.as_ref()?)))
     }
 
     /// Whether it came, even if it is not in force yet.

@@ -12,10 +12,11 @@
 
 use super::super::Key;
 use super::super::version::{Part, Version};
+use super::listener::InForce;
 use super::{Listeners, Now, Users, is_named, replace};
+use crate::ResourceType;
 use crate::protocol::canonical;
 use crate::store::Known;
-use crate::{ResourceType, XdsListener};
 use mesh_core::model::{Address, Listener};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -198,24 +199,26 @@ fn needs(resource: &Result<Arc<str>, Arc<str>>) -> BTreeSet<Key> {
 /// The best listener for a server that listens at `bound`.
 fn by_address(bound: &str, listeners: &Listeners) -> Option<Arc<str>> {
     let bound: SocketAddr = bound.parse().ok()?;
-    let fitting = listeners.all().filter_map(|(name, listener)| {
-        let rank = rank(listener, bound)?;
-        Some((rank, listener.http.is_some(), name))
+    let fitting = listeners.all().filter_map(|(name, in_force)| {
+        let rank = rank(in_force, bound)?;
+        Some((rank, in_force.listener.http.is_some(), name))
     });
     fitting.min().map(|(_, _, name)| Arc::clone(name))
 }
 
 /// How well a listener fits; the lower, the better. `None`: it does not.
-fn rank(listener: &XdsListener, bound: SocketAddr) -> Option<u8> {
-    match listener.server.as_ref()? {
-        Ok(server) => match &server.listener.address {
-            Some(Address::Socket(address)) => {
-                let is_same = address.ip().to_canonical() == bound.ip().to_canonical();
-                (is_same && address.port() == bound.port()).then_some(0)
-            }
-            Some(Address::Unix(_)) | None => None,
-        },
+fn rank(in_force: &InForce, bound: SocketAddr) -> Option<u8> {
+    let Some(good) = &in_force.good else {
         // Whose it is can be told by its port alone: so that somebody hears what is wrong with it.
-        Err(_) => (listener.port == Some(bound.port())).then_some(1),
+        let listener = &in_force.listener;
+        let is_wrong = listener.server.is_some();
+        return (is_wrong && listener.port == Some(bound.port())).then_some(1);
+    };
+    match &good.server.listener.address {
+        Some(Address::Socket(address)) => {
+            let is_same = address.ip().to_canonical() == bound.ip().to_canonical();
+            (is_same && address.port() == bound.port()).then_some(0)
+        }
+        Some(Address::Unix(_)) | None => None,
     }
 }

@@ -307,6 +307,25 @@ fn what_routes_say_of_filters_that_are_not_there_does_not_count() {
     );
 }
 
+/// gRFC A88: a listener that no server can serve by is as good as refused; the one before it stays, and follows its
+/// routes. Once it was gone, there is none.
+#[test]
+fn the_last_good_one_serves() {
+    let why = "listener in: filter_chains: is wrong";
+    check(&format!(
+        "serve in                -> +LDS in | .
+         server in bad           ->         | in!{why}
+         server in rds=r         -> +RDS r  | .
+         server in bad           ->         | .
+         RDS r a:x               ->         | in=c0:1 in stays: {why}
+         RDS r a:x b:x           ->         | in=c0:2 in stays: {why}
+         server in inline inline -> -RDS r  | in=c0:0,c1:0
+         server in bad           ->         | in=c0:0,c1:0 in stays: {why}
+         fail LDS in gone        ->         | in!listener in: no such
+         server in bad           ->         | in!{why}",
+    ));
+}
+
 /// What routes say of a filter of another kind is known where both are there: it is the trouble of that listener, and of
 /// nothing that comes later. gRFC A88: what was good stays.
 #[test]

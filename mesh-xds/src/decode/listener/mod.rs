@@ -17,6 +17,7 @@ mod server;
 
 use super::common::{self, Walk, ignored, refused};
 use super::{Context, Decoded, FieldError};
+use crate::protocol::canonical;
 use crate::{HttpConnectionManager, Resource, XdsListener, XdsPort, XdsServer};
 use envoy_types::pb::envoy::config::core::v3::{
     Address, TrafficDirection, address::Address as AddressSpec, socket_address::PortSpecifier,
@@ -215,8 +216,8 @@ fn may_serve(message: &pb::Listener) -> bool {
 
 /// What a server does by it; `None`: it is not for servers, or is refused.
 ///
-/// A listener that is for a server alone is refused for what is wrong with it (gRFC A36), unless nobody asked
-/// for it by name. One that clients use, too, is never: a server that asks for it is told.
+/// A listener that a server asks for by name is refused for what is wrong with it (gRFC A36), and so is one that is
+/// for a server alone, unless nobody asked for it by name. Of others a server that asks for one is told.
 fn for_server(
     walk: &mut Walk,
     message: &pb::Listener,
@@ -227,12 +228,13 @@ fn for_server(
         return None;
     }
     let (found, ignored) = server::decode(message, context);
-    if listener.http.is_some() {
-        return Some(found.map(Arc::new));
+    let is_for_clients = listener.http.is_some();
+    if !is_for_clients {
+        walk.take_in(Vec::new(), ignored);
     }
-    walk.take_in(Vec::new(), ignored);
+    let is_asked = context.servers.contains(&canonical(&listener.name));
     match found {
-        Err(errors) if !context.all_listeners => {
+        Err(errors) if is_asked || !(is_for_clients || context.all_listeners) => {
             walk.take_in(errors, Vec::new());
             None
         }

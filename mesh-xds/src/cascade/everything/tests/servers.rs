@@ -104,9 +104,11 @@ fn what_is_for_servers_alone_is_served_by_its_name() {
          RDS r a:x b:x       -> | in=c0:2,c1:0
          LDS web inline=a:c  -> | in=c0:2,c1:0
          server more both inline -> | in=c0:2,c1:0
-         server in bad       -> -RDS r |
-         server in inline    -> | in=c0:0
-         fail LDS in gone    -> |",
+         server in bad       -> | in=c0:2,c1:0 in stays: listener in: filter_chains: is wrong
+         RDS r a:x           -> | in=c0:1,c1:0 in stays: listener in: filter_chains: is wrong
+         server in inline    -> -RDS r | in=c0:0
+         fail LDS in gone    -> |
+         server in bad       -> |",
     );
 }
 
@@ -149,6 +151,8 @@ fn a_server_asks_by_name() {
          fail LDS in        -> | in=c0:0
          fail LDS in gone   -> | in!listener in: the control plane does not have it
          server in bad      -> | in!listener in: filter_chains: is wrong
+         server in inline   -> | in=c0:0
+         server in bad      -> | in=c0:0 in stays: listener in: filter_chains: is wrong
          LDS in inline=a:c  -> | in!listener in is for clients: a server's is a socket listener, inbound
          server in both inline -> | in=c0:0
          unserve in         -> |",
@@ -174,6 +178,7 @@ fn a_server_is_told_by_where_it_listens() {
          fail LDS first gone               -> | 10.0.0.1:80=c0:0 in=c0:0
          fail LDS in gone                  -> | 10.0.0.1:80=c0:0
          server bad bad                    -> | 10.0.0.1:80=c0:0
+         server all bad                    -> | 10.0.0.1:80=c0:0 all=c0:0 all stays: listener all: filter_chains: is wrong
          fail LDS all gone                 -> | {absent}
          unserve 10.0.0.1:80               -> |",
     ));

@@ -169,7 +169,8 @@ fn of_all_listeners_one_that_can_not_serve_is_kept() {
     assert_eq!(listener.http, None);
 }
 
-/// One without a direction may be for clients as well: it is never refused for what only a server minds.
+/// One without a direction may be for clients as well: it is refused for what only a server minds where a server asks for
+/// it by name.
 #[test]
 fn a_listener_without_a_direction_is_for_both() {
     let unspecified = |l: &mut pb::Listener| l.traffic_direction = 0;
@@ -186,6 +187,16 @@ fn a_listener_without_a_direction_is_for_both() {
     );
     let Ok(Resource::Listener(listener)) = &decoded.resource else { panic!("{decoded:#?}") };
     assert!(listener.http.is_some() && listener.server.as_ref().unwrap().is_err());
+    let asked = Context { servers: ["in".into()].into(), ..testing::context() };
+    let wrong = |l: &mut pb::Listener| {
+        (l.name, l.traffic_direction) = ("in".into(), 0);
+        secure(l, |t| t.require_sni = testing::yes());
+    };
+    // gRFC A36: a server asks for it by its name.
+    let decoded = read(wrong, &asked);
+    assert!(decoded.resource.unwrap_err()[0].path.ends_with("require_sni"));
+    let decoded = read(wrong, &Context { all_listeners: true, ..asked });
+    assert!(decoded.resource.unwrap_err()[0].path.ends_with("require_sni"));
     let outbound = core::TrafficDirection::Outbound as i32;
     let decoded = read(|l| l.traffic_direction = outbound, &testing::context());
     let Ok(Resource::Listener(listener)) = &decoded.resource else { panic!("{decoded:#?}") };
