@@ -3,7 +3,8 @@
 //! - There is at least one filter; names are unique; the router is last, and only last.
 //! - A filter of an unknown type is refused, unless it is optional.
 //! - Overrides are keyed by the instance's name; one that names no instance is no error, one of an
-//!   unknown type is, unless it is optional.
+//!   unknown type is, unless it is optional. One that a server would have to follow, and that can't be read, is
+//!   refused: nothing may pass because of that.
 //!
 //! Only the router does something in a client yet. What is known besides is listed in [`FILTERS`] with
 //! the reason why it is passed over: it is reported, and stays in the listener's list.
@@ -85,10 +86,6 @@ pub(super) const FILTERS: &[(&str, Treatment, &str)] = &[
 /// Types of overrides that differ from their filter's type.
 const OVERRIDES: &[(&str, &str)] = &[
     ("envoy.extensions.filters.http.cors.v3.CorsPolicy", "CORS does nothing here"),
-    (
-        "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute",
-        "headers are edited by routes only",
-    ),
     (
         "envoy.extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute",
         "calls are not bound to an endpoint",
@@ -261,6 +258,10 @@ fn override_config(walk: &mut Walk, any: &Any, is_optional: bool) -> Option<Http
         return said;
     }
     let url = inner_type(walk, any)?;
+    if let Some(route) = filter::for_routes(type_name(&url)) {
+        of_chain(walk, type_name(&url), route, is_optional);
+        return None;
+    }
     let other = OVERRIDES.iter().find(|(known, _)| *known == type_name(&url));
     match known(&url).map(|(_, why)| why).or_else(|| other.map(|(_, why)| *why)) {
         Some(why) => walk.ignored(true, "config", why),
@@ -272,4 +273,22 @@ fn override_config(walk: &mut Walk, any: &Any, is_optional: bool) -> Option<Http
         )),
     }
     None
+}
+
+/// What is said is what chains say of a server's filter, and does nothing in a route: it must not be left out silently.
+fn of_chain(walk: &mut Walk, config: &str, route: Option<&str>, is_optional: bool) {
+    if is_optional {
+        return walk.ignored(
+            true,
+            "is_optional",
+            "it is a chain's configuration, and it is optional",
+        );
+    }
+    let way_out = match route {
+        Some(route) => format!("send a `{route}`"),
+        None => "routes can only disable it, by a FilterConfig".to_owned(),
+    };
+    walk.error(format_args!(
+        "`{config}` is what a filter chain says of a filter, and no route: {way_out}, or leave it out"
+    ));
 }

@@ -18,7 +18,7 @@ super::table! {
         Ignored ignore_port_in_host_matching: "it is so for domains without a port";
         Refused vhost_header: "";
         Refused ignore_path_parameters_in_path_matching: "";
-        Used typed_per_filter_config: "by servers (gRFC A39); of clients' filters reported; an unknown type is refused unless optional";
+        Used typed_per_filter_config: "by servers (gRFC A39), no TypedStruct; clients' reported; unknown types refused unless optional";
         Used metadata: "our own words under `mesh`: mode, unknown_hosts; the rest is reported";
         Refused route_specifiers: "";
     }
@@ -35,7 +35,7 @@ super::table! {
         Used response_headers_to_add: "";
         Used response_headers_to_remove: "";
         Ignored cors: "";
-        Used typed_per_filter_config: "by servers (gRFC A39); of clients' filters reported; an unknown type is refused unless optional";
+        Used typed_per_filter_config: "by servers (gRFC A39), no TypedStruct; clients' reported; unknown types refused unless optional";
         Used include_request_attempt_count: "";
         Ignored include_attempt_count_in_response: "";
         Used retry_policy: "";
@@ -58,7 +58,7 @@ super::table! {
         Used non_forwarding_action: "for servers; calls of clients that the route takes have no route (gRFC A36)";
         Used metadata: "our own words under `mesh`: see the table in `encode`; filter_metadata of others, for RBAC";
         Ignored decorator: "";
-        Used typed_per_filter_config: "by servers (gRFC A39); of clients' filters reported; an unknown type is refused unless optional";
+        Used typed_per_filter_config: "by servers (gRFC A39), no TypedStruct; clients' reported; unknown types refused unless optional";
         Used request_headers_to_add: "";
         Used request_headers_to_remove: "";
         Used response_headers_to_add: "";

@@ -27,7 +27,7 @@ mod values;
 
 use super::http_filter::{OPTIONAL, inner_type};
 use crate::decode::common::{self, Walk, type_name};
-use crate::decode::typed::is_typed_struct;
+use crate::decode::typed::{self, is_typed_struct};
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as pb;
 use envoy_types::pb::google::protobuf::Any;
 use mesh_core::filter::Chain;
@@ -143,15 +143,24 @@ fn filter(walk: &mut Walk, message: &pb::HttpFilter, is_last: bool) -> Option<Ht
 }
 
 /// What a route says of a filter of a kind that is known on servers; `None`: of another kind. The inner one
-/// is `None` when it can't be.
+/// is `None` when it can't be, as one in a TypedStruct.
 pub(in crate::decode) fn override_of(
     walk: &mut Walk,
     any: &Any,
 ) -> Option<Option<HttpFilterOverride>> {
-    let name = type_name(&any.type_url);
+    // One that can't be read has no type.
+    let url = typed::type_url(any).ok()?;
     let mut routes = KINDS.iter().filter_map(|kind| kind.route);
-    let (_, decode) = routes.find(|(known, _)| *known == name)?;
+    let (_, decode) = routes.find(|(known, _)| *known == type_name(&url))?;
     Some(decode(walk, any))
+}
+
+/// The type of what routes say of a filter whose chain has a configuration of this type; `None`: it is the same, or
+/// no such filter is known on servers. The inner one is `None` where routes say nothing.
+pub(super) fn for_routes(config: &str) -> Option<Option<&'static str>> {
+    let kind = KINDS.iter().find(|kind| kind.config == config)?;
+    let route = kind.route.map(|(route, _)| route);
+    (route != Some(config)).then_some(route)
 }
 
 /// The message of a configuration, which has to be itself and no JSON.

@@ -163,3 +163,30 @@ fn overrides_are_of_known_types_or_optional() {
     );
     overrides(packed(TYPED_STRUCTS[0], vec![0xff]), &["! F.typed_config: not a valid"]);
 }
+
+/// What a server's filter is told by a route is read, or refused: left out, the route would be without its limit or its
+/// policy.
+#[test]
+fn what_a_server_is_told_is_never_left_out() {
+    const LIMIT: &str = "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit";
+    const PER_ROUTE: &str = "envoy.extensions.filters.http.rbac.v3.RBACPerRoute";
+    let config = |inner: Any, is_optional| {
+        let config = FilterConfig { config: Some(inner), is_optional, disabled: false };
+        packed("envoy.config.route.v3.FilterConfig", config.encode_to_vec())
+    };
+    for wrapper in TYPED_STRUCTS {
+        for message in [LIMIT, FAULT, PER_ROUTE] {
+            overrides(wrapped(wrapper, message), &["! F.config: TypedStruct"]);
+            overrides(config(wrapped(wrapper, message), false), &["! F.config: TypedStruct"]);
+        }
+    }
+    for (message, way_out) in [
+        ("envoy.extensions.filters.http.rbac.v3.RBAC", "RBACPerRoute"),
+        ("envoy.extensions.filters.http.buffer.v3.Buffer", "BufferPerRoute"),
+        ("envoy.extensions.filters.http.admission_control.v3.AdmissionControl", "disable"),
+    ] {
+        overrides(packed(message, vec![]), &[&format!("! F: {way_out}")]);
+        overrides(wrapped(TYPED_STRUCTS[0], message), &[&format!("! F: {way_out}")]);
+        overrides(config(packed(message, vec![]), true), &["~ F.is_optional: optional"]);
+    }
+}
