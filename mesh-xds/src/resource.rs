@@ -37,6 +37,9 @@ pub struct XdsListener {
     /// Its connection manager. `None`: one that is no HTTP listener for clients (a socket listener of
     /// raw TCP).
     pub http: Option<HttpConnectionManager>,
+    /// Why calls can't go by it although servers or ports can: what is wrong with it for calls. `None`: they can, or
+    /// it is no HTTP listener for clients.
+    pub not_for_calls: Option<Arc<str>>,
     /// Whether it is an API listener (`api_listener`), which calls are made through; else a socket
     /// listener.
     pub is_api: bool,
@@ -190,7 +193,15 @@ impl XdsListener {
     /// A listener of this name, without HTTP.
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>) -> Self {
-        Self { name: name.into(), http: None, is_api: false, port: None, server: None, proxy: None }
+        Self {
+            name: name.into(),
+            http: None,
+            not_for_calls: None,
+            is_api: false,
+            port: None,
+            server: None,
+            proxy: None,
+        }
     }
 }
 

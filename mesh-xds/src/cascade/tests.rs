@@ -97,6 +97,7 @@ pub(super) fn listener(name: &str, what: &str) -> Resource {
         }
         _ => None,
     };
+    listener.not_for_calls = (what == "guarded").then(|| "it asks for tokens".into());
     Resource::Listener(Arc::new(listener))
 }
 
@@ -264,6 +265,9 @@ fn what_does_not_exist_is_an_answer() {
          EDS d 2 -> | a=c[1],d[2]",
     );
     check("ask a -> +LDS a |\n LDS a tcp -> | a!listener a has no HTTP connection manager");
+    check(
+        "ask a -> +LDS a |\n LDS a guarded -> | a!listener a is not for calls: it asks for tokens",
+    );
 }
 
 #[test]

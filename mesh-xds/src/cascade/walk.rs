@@ -98,7 +98,10 @@ impl<'a> Walk<'a> {
         };
         self.through.push((ResourceType::Listener, Arc::clone(name)));
         let Some(http) = &listener.http else {
-            let why = format!("listener {} has no HTTP connection manager", listener.name);
+            let why = match &listener.not_for_calls {
+                Some(why) => format!("listener {} is not for calls: {why}", listener.name),
+                None => format!("listener {} has no HTTP connection manager", listener.name),
+            };
             return Walked::Failed(why.into());
         };
         let routes = match &http.routes {

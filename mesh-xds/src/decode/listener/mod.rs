@@ -7,7 +7,8 @@
 //! not be refused for those that nobody asks for.
 //!
 //!
-//! An inbound one is for a server ([`server`], gRFC A36). One that says no direction may be for either. Where somebody
+//! An inbound one is for a server ([`server`], gRFC A36). One that says no direction may be for either, and is for that
+//! of both which can do what it says. Where somebody
 //! opens ports ([`Context::ports`]), each socket listener is one as well, as in Envoy.
 
 pub(super) mod filter;
@@ -33,6 +34,7 @@ const MANAGER: &str =
 
 const PORT_ONLY: &str =
     "for calls by name this can't be: the listener is a port of `mesh proxy` alone";
+const SERVER_ONLY: &str = "for calls by name this can't be: the listener is a server's alone";
 
 /// Decodes a listener.
 pub(super) fn decode(body: &[u8], context: &Context) -> Decoded {
@@ -56,17 +58,12 @@ pub(super) fn decode(body: &[u8], context: &Context) -> Decoded {
         }
         None => socket_listener(&mut of_clients, &message, default_name, context),
     };
-    let (errors, ignored) = of_clients.into_parts();
-    if !errors.is_empty() && matches!(port, Some((Ok(_), _))) {
-        // What calls by name can't do, a port can.
-        listener.http = None;
-        errors.iter().for_each(|error| walk.ignored(true, &error.path, PORT_ONLY));
-    } else {
-        walk.take_in(errors, ignored);
-    }
+    let server = may_serve(&message).then(|| server::decode(&message, context));
+    let can = (matches!(port, Some((Ok(_), _))), matches!(server, Some((Ok(_), _))));
+    clients(&mut walk, of_clients, &mut listener, can);
     let is_for_clients = listener.http.is_some() || !may_serve(&message);
     without_effect(&mut walk, &message, is_for_clients);
-    listener.server = for_server(&mut walk, &message, &listener, context);
+    listener.server = server.and_then(|read| for_server(&mut walk, read, &listener, context));
     listener.proxy = for_proxy(&mut walk, &listener, port);
     if listener.is_api {
         let chains = !message.filter_chains.is_empty() || message.default_filter_chain.is_some();
@@ -75,6 +72,23 @@ pub(super) fn decode(body: &[u8], context: &Context) -> Decoded {
     }
     let name = Some(listener.name.clone()).filter(|name| !name.is_empty());
     walk.finish(name, Some(Resource::Listener(Arc::new(listener))))
+}
+
+/// What was found of it for clients; whether a port or a server `can` do by it what it says. What calls by name can't do
+/// does not count then, for the listener is none for them.
+fn clients(walk: &mut Walk, found: Walk, listener: &mut XdsListener, can: (bool, bool)) {
+    let (errors, ignored) = found.into_parts();
+    let why = match can {
+        _ if errors.is_empty() => None,
+        (true, _) => Some(PORT_ONLY),
+        (false, true) => Some(SERVER_ONLY),
+        (false, false) => None,
+    };
+    let Some(why) = why else { return walk.take_in(errors, ignored) };
+    listener.http = None;
+    errors.iter().for_each(|error| walk.ignored(true, &error.path, why));
+    let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    listener.not_for_calls = Some(errors.join("; ").into());
 }
 
 #[expect(deprecated, reason = "control planes still send the old fields: they are reported")]
@@ -214,20 +228,16 @@ fn may_serve(message: &pb::Listener) -> bool {
     message.api_listener.is_none() && is_socket && !is_outbound
 }
 
-/// What a server does by it; `None`: it is not for servers, or is refused.
+/// What a server does by it, as it was read; `None`: it is refused.
 ///
 /// A listener that a server asks for by name is refused for what is wrong with it (gRFC A36), and so is one that is
 /// for a server alone, unless nobody asked for it by name. Of others a server that asks for one is told.
 fn for_server(
     walk: &mut Walk,
-    message: &pb::Listener,
+    (found, ignored): server::Read<XdsServer>,
     listener: &XdsListener,
     context: &Context,
 ) -> Option<Result<Arc<XdsServer>, Vec<FieldError>>> {
-    if !may_serve(message) {
-        return None;
-    }
-    let (found, ignored) = server::decode(message, context);
     let is_for_clients = listener.http.is_some();
     if !is_for_clients {
         walk.take_in(Vec::new(), ignored);

@@ -203,6 +203,38 @@ fn a_listener_without_a_direction_is_for_both() {
     assert_eq!(listener.server, None);
 }
 
+/// What only a server can do is not refused for clients, where the listener may be a server's.
+#[test]
+fn what_only_a_server_can_do_is_not_refused_for_calls() {
+    use envoy_types::pb::envoy::extensions::filters::http::jwt_authn::v3::JwtAuthentication;
+    let at = "filter_chains[0].filters[0].typed_config";
+    let tokens = |m: &mut hcm::HttpConnectionManager| {
+        m.http_filters.insert(0, http_filter("tokens", any(&JwtAuthentication::default())));
+    };
+    let hops = |m: &mut hcm::HttpConnectionManager| m.xff_num_trusted_hops = 1;
+    type Change = fn(&mut hcm::HttpConnectionManager);
+    for (change, field) in [(tokens as Change, "http_filters[0]"), (hops, "xff_num_trusted_hops")] {
+        let path = format!("{at}.{field}");
+        let of = |direction: core::TrafficDirection| {
+            let direction = direction as i32;
+            let change = |l: &mut pb::Listener| {
+                l.traffic_direction = direction;
+                http(l, change);
+            };
+            read(change, &testing::context())
+        };
+        let decoded = of(core::TrafficDirection::Unspecified);
+        let Ok(Resource::Listener(listener)) = &decoded.resource else { panic!("{decoded:#?}") };
+        assert_eq!(listener.http, None);
+        let why = listener.not_for_calls.as_ref().unwrap();
+        assert!(why.starts_with(&path), "{why}");
+        assert!(testing::ignored(&decoded).contains(&&*path));
+        assert_eq!(server(&decoded).listener.filter_chains.len(), 1);
+        let decoded = of(core::TrafficDirection::Outbound);
+        assert_eq!(decoded.resource.unwrap_err()[0].path, path);
+    }
+}
+
 /// What Istio sends to a gRPC server (`pilot/pkg/networking/grpcgen`): a chain of mTLS by certificate
 /// providers, RBAC, and a route that leads nowhere.
 #[test]

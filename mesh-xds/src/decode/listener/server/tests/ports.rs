@@ -244,7 +244,7 @@ fn what_only_a_port_can_do_is_not_refused_for_calls() {
     assert_eq!(testing::ignored(&decoded), [path]);
     let decoded = read(
         |l| {
-            l.traffic_direction = 0;
+            l.traffic_direction = core::TrafficDirection::Outbound as i32;
             self::http(l, |manager| manager.xff_num_trusted_hops = 1);
         },
         &testing::context(),
