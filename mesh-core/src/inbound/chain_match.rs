@@ -68,7 +68,9 @@ fn overlap(a: &FilterChainMatch, b: &FilterChainMatch) -> bool {
     fn share<T: PartialEq>(a: &[T], b: &[T]) -> bool {
         (a.is_empty() && b.is_empty()) || a.iter().any(|one| b.contains(one))
     }
-    a.destination_port == b.destination_port
+    // Of those that are for no connection there may be many.
+    a.transport_protocol != Some(TransportProtocol::Undetected)
+        && a.destination_port == b.destination_port
         && a.source_type == b.source_type
         && a.transport_protocol == b.transport_protocol
         && share(&a.prefix_ranges, &b.prefix_ranges)

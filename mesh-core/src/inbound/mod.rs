@@ -35,6 +35,7 @@ pub use refusal::{HostRefused, Refusal};
 use crate::filter::{Chain, FilterError, OverrideCompiler, Overrides};
 use crate::head::RequestHead;
 use crate::local_reply::Reason;
+use crate::model::filter_chain::TransportProtocol;
 use crate::model::http_filter::JwksSource;
 use crate::model::{FilterChain, HttpConnectionManager, Listener, VirtualHost};
 use crate::random::Random;
@@ -200,7 +201,7 @@ impl CompiledListener {
         let tls = self.chains.iter().filter(|chain| chain.model.tls.is_some()).count();
         let asks = |chain: &Arc<CompiledFilterChain>| {
             let matcher = &chain.model.matcher;
-            matcher.transport_protocol.is_some()
+            matcher.transport_protocol.is_some_and(|one| one != TransportProtocol::Undetected)
                 || !matcher.server_names.is_empty()
                 || !matcher.application_protocols.is_empty()
         };

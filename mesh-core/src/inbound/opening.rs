@@ -4,6 +4,7 @@
 //! serves, at the start and when they change.
 
 use super::CompiledListener;
+use crate::model::filter_chain::TransportProtocol;
 use crate::model::http_filter::HttpFilterConfig;
 use crate::model::{FilterChain, Forward};
 use crate::time::WallTime;
@@ -55,8 +56,11 @@ pub fn openings(listener: &CompiledListener, has_identity: bool, now: WallTime) 
         };
         Some(Opening { chain: Arc::clone(&chain.name), kind, until: chain.until })
     };
-    let ended = |chain: &Arc<FilterChain>| chain.until.is_some_and(|until| until <= now);
-    models().filter(|chain| !ended(chain)).filter_map(opening).collect()
+    let is_closed = |chain: &&Arc<FilterChain>| {
+        chain.until.is_some_and(|until| until <= now)
+            || chain.matcher.transport_protocol == Some(TransportProtocol::Undetected)
+    };
+    models().filter(|chain| !is_closed(chain)).filter_map(opening).collect()
 }
 
 /// Rules that are enforced, for connections or for requests.

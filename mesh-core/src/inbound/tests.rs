@@ -109,3 +109,31 @@ fn the_first_protocol_of_the_client_that_a_chain_has_decides() {
         assert_eq!(found, Some(expected), "{offered:?}");
     }
 }
+
+/// Envoy: there is no way back. A chain that asks for what is never detected has by its address left no other.
+#[test]
+fn a_chain_for_what_is_never_detected_narrows_like_any_other() {
+    let undetected = |m: &mut FilterChainMatch| {
+        m.prefix_ranges = range("10.1.0.0/16");
+        m.transport_protocol = Some(TransportProtocol::Undetected);
+    };
+    let mut listener = Listener::new("l");
+    let chains = [chain("quic", undetected), chain("more", undetected), chain("any", |_| {})];
+    listener.filter_chains = chains.into();
+    let find = |listener: &Listener, to: &str| {
+        let listener = CompiledListener::compile(&Arc::new(listener.clone()), None).unwrap();
+        let facts = ConnectionFacts {
+            destination: Some(to.parse().unwrap()),
+            direct_source: None,
+            source: None,
+            transport_protocol: TransportProtocol::RawBuffer,
+            server_name: "",
+            application_protocols: &[],
+        };
+        listener.select(&facts).map(|chain| chain.model().name.to_string())
+    };
+    assert_eq!(find(&listener, "10.1.0.5:80"), None);
+    listener.default_filter_chain = Some(chain("default", |_| {}));
+    assert_eq!(find(&listener, "10.1.0.5:80").as_deref(), Some("default"));
+    assert_eq!(find(&listener, "10.2.0.5:80").as_deref(), Some("any"));
+}

@@ -87,6 +87,9 @@ pub enum TransportProtocol {
     RawBuffer,
     /// A TLS ClientHello: `tls`.
     Tls,
+    /// What nothing here detects (`quic`): a chain that asks for it is for no connection. By its other fields it still
+    /// narrows what is left, as any chain does.
+    Undetected,
 }
 
 /// What is done with requests (Envoy: `HttpConnectionManager`).

@@ -232,6 +232,7 @@ fn matcher(model: &FilterChainMatch) -> pb::FilterChainMatch {
             None => "",
             Some(TransportProtocol::RawBuffer) => "raw_buffer",
             Some(TransportProtocol::Tls) => "tls",
+            Some(TransportProtocol::Undetected) => "undetected",
         }
         .to_owned(),
         application_protocols: texts(&model.application_protocols),

@@ -245,7 +245,7 @@ struct Chains<'c> {
 }
 
 impl Chains<'_> {
-    /// One chain, and where its routes are. `None`: it is for no connection, or can't be.
+    /// One chain, and where its routes are. `None`: it can't be.
     ///
     /// A connection finds its chain by name again when the configuration changes, so two chains never have
     /// the same: one without a name, or with one that is taken, is called after its place.

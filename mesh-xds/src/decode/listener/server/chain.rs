@@ -11,7 +11,7 @@ use mesh_core::model::FilterChain;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A chain without its routes, and where these are. `None`: it is for no connection, or can't be.
+/// A chain without its routes, and where these are. `None`: it can't be.
 #[expect(deprecated, reason = "control planes still set `use_proxy_proto`")]
 pub(super) fn decode(
     walk: &mut Walk,

@@ -9,7 +9,7 @@ use mesh_core::model::filter_chain::{FilterChainMatch, SourceType, TransportProt
 use pb::filter_chain_match::ConnectionSourceType;
 use std::sync::Arc;
 
-/// Which connections; `None`: none at all, or something is wrong.
+/// Which connections; `None`: something is wrong.
 pub(super) fn decode(walk: &mut Walk, message: &pb::FilterChainMatch) -> Option<FilterChainMatch> {
     ignored!(walk, message, {
         address_suffix: "it has no effect in Envoy either",
@@ -41,13 +41,14 @@ pub(super) fn decode(walk: &mut Walk, message: &pb::FilterChainMatch) -> Option<
         "raw_buffer" => Some(TransportProtocol::RawBuffer),
         "tls" => Some(TransportProtocol::Tls),
         _ => {
-            // Envoy: what no listener filter detects is never there. gRFC A36: the chain never matches.
+            // Envoy: what no listener filter detects is never there. gRFC A36: the chain never matches. What its
+            // other fields have narrowed stays so.
             walk.ignored(
                 true,
                 "transport_protocol",
                 "only `raw_buffer` and `tls` are detected: the chain is for no connection",
             );
-            return None;
+            Some(TransportProtocol::Undetected)
         }
     };
     (walk.errors() == errors).then_some(found)

@@ -151,13 +151,14 @@ fn a_chain_for_what_is_never_detected_is_for_nobody() {
         &testing::context(),
     );
     let found = server(&decoded);
-    assert_eq!(found.listener.filter_chains.len(), 1);
-    assert_eq!(&*found.listener.filter_chains[0].name, "filter_chains[1]");
+    let protocols = found.listener.filter_chains.iter().map(|one| one.matcher.transport_protocol);
+    assert_eq!(protocols.collect::<Vec<_>>(), [Some(TransportProtocol::Undetected), None]);
+    assert_eq!(&*found.listener.filter_chains[1].name, "filter_chains[1]");
     assert_eq!(
         &*found.listener.default_filter_chain.as_ref().unwrap().name,
         "default_filter_chain"
     );
-    assert_eq!(found.routes.len(), 2);
+    assert_eq!(found.routes.len(), 3);
     assert_eq!(ignored(&decoded), ["filter_chains[0].filter_chain_match.transport_protocol"]);
 }
 
