@@ -2,7 +2,11 @@
 
 use super::*;
 use crate::server::world::get as hello;
-use mesh_core::model::{Address, FilterChain, HttpConnectionManager, Listener};
+use mesh_core::model::{
+    Address, BodySizeLimit, FilterChain, HttpConnectionManager, HttpFilter, HttpFilterConfig,
+    HttpFilterOverride, HttpFilterOverrides, Listener,
+};
+use mesh_tower::observe::ConfigurationOutcome;
 use mesh_tower::server::ServingMode;
 use mesh_tower::source::ResourceType;
 use mesh_xds::encode::{ALL_ROUTES, route_configuration, server_listener, socket_listener};
@@ -282,5 +286,48 @@ async fn servers_are_served_by_name_and_by_address() {
         assert!(why.contains("no listener of the control plane"), "{why}");
         plane.server.publish(both);
         eventually("it serves again", || by_address.is_serving()).await;
+    }
+}
+
+/// A listener at `address` whose routes say this of filters, of which it has `guard`; `shop` is at `endpoint`.
+fn inbound(address: SocketAddr, said: HttpFilterOverrides, endpoint: u8) -> Snapshot {
+    let guard = HttpFilter::new("guard", HttpFilterConfig::HeaderMutation(Arc::default()));
+    let mut http = HttpConnectionManager::serving(vec![guard]);
+    let routes = Arc::make_mut(&mut http.route_configuration);
+    Arc::make_mut(&mut routes.virtual_hosts[0]).filters = said;
+    let mut inbound = Listener::new("inbound");
+    inbound.address = Some(Address::Socket(address));
+    inbound.filter_chains = vec![Arc::new(FilterChain::new("plain", Some(Arc::new(http))))];
+    let inbound = Encoded::listener(&server_listener(&inbound));
+    Snapshot::of(&update(&["shop"], endpoint), [listener("web", 80, ALL_ROUTES), inbound])
+}
+
+/// What can't be of a server's listener, which calls have nothing to do with, holds up nothing else, and the last good
+/// one serves on, whatever its server asks with.
+#[tokio::test]
+async fn a_servers_listener_that_can_not_be_holds_up_nothing() {
+    let address = SocketAddr::from(([127, 0, 0, 1], 8443));
+    let off = || HttpFilterOverrides::from([("nobody".into(), HttpFilterOverride::Disabled)]);
+    let limit = HttpFilterConfig::BodySizeLimit(Arc::new(BodySizeLimit::new(9)));
+    let other = HttpFilterOverrides::from([("guard".into(), HttpFilterOverride::Config(limit))]);
+    for variant in BOTH {
+        let plane = Plane::up(inbound(address, off(), 1)).await;
+        let mesh = ready(wildcard(&[&plane], variant)).await;
+        let servers = [mesh.server("inbound"), mesh.server(address.to_string())];
+        for server in &servers {
+            eventually("it serves", || server.is_serving()).await;
+        }
+        for endpoint in [2, 1] {
+            plane.server.publish(inbound(address, other.clone(), endpoint));
+            becomes(&mesh, "shop", ["first", "second"][usize::from(endpoint) - 1]).await;
+            assert!(servers.iter().all(|server| server.is_serving()));
+        }
+        let refused = mesh.configurations().iter().any(|one| {
+            matches!(&one.outcome, ConfigurationOutcome::Refused(why) if why.contains("guard"))
+        });
+        assert!(refused, "why is told");
+        plane.server.publish(inbound(address, off(), 2));
+        becomes(&mesh, "shop", "second").await;
+        assert!(servers.iter().all(|server| server.is_serving()));
     }
 }
