@@ -100,8 +100,8 @@ fn with_routes(
         None => Arc::clone(routes),
     };
     if let Some(http) = &mut chain.http {
-        let own = routes.for_filters(&http.http_filters);
-        *http = Arc::new(HttpConnectionManager::clone(http).before(&own));
+        // With all that is said of filters: a name that none has is told, for whoever wrote the file meant one.
+        *http = Arc::new(HttpConnectionManager::clone(http).before(&routes));
     }
     let mut forward = ChainForward::new(routes);
     forward.idle_timeout = own.idle_timeout;
