@@ -62,6 +62,8 @@ pub struct HeadSurvey {
     pub own: bool,
     /// Whether there is a header that only who is known may send.
     pub internal: bool,
+    /// Whether there is one of these, or an `x-forwarded-client-cert`, with `_` for a `-`.
+    pub disguised: bool,
     /// Whether there is a `traceparent`.
     pub trace: bool,
     /// The first `grpc-timeout`, if there is one; an error: it can't be read.
@@ -105,7 +107,7 @@ impl HeadSurvey {
                 26 if name == "grpc-previous-rpc-attempts" => {
                     survey.previous_attempts = survey.previous_attempts.or_else(|| number(value));
                 }
-                EXTENSION.. if name.starts_with("x-") => survey.extension(name, value),
+                EXTENSION.. if name.starts_with('x') => survey.extension(name, value),
                 _ => {}
             }
         }
@@ -124,7 +126,8 @@ impl HeadSurvey {
                 self.expected_timeout.get_or_insert_with(|| number(value).unwrap_or(0));
             }
             _ if is_own(name) => self.own = true,
-            _ => self.internal |= is_internal(name),
+            _ if is_internal(name) => self.internal = true,
+            _ => self.disguised |= is_disguised(name),
         }
     }
 
@@ -176,12 +179,12 @@ impl HeadSurvey {
 
     /// Takes off what the caller may not say. Nothing is looked up while there is none of it.
     pub fn strip(&self, headers: &mut HeaderMap, trusted: bool) {
-        if !self.own && (trusted || !self.internal) {
+        if !self.own && !self.disguised && (trusted || !self.internal) {
             return;
         }
         let forbidden = |name: &HeaderName| {
             let name = name.as_str();
-            is_own(name) || (!trusted && is_internal(name))
+            is_own(name) || (!trusted && is_internal(name)) || is_disguised(name)
         };
         let names: Vec<HeaderName> =
             headers.keys().filter(|name| forbidden(name)).cloned().collect();
@@ -205,6 +208,15 @@ fn is_internal(name: &str) -> bool {
     // `x-envoy-upstream-rq-*` are four that ask for timeouts.
     name.starts_with("x-envoy-")
         && (INTERNAL.contains(&name) || name.starts_with("x-envoy-upstream-rq-"))
+}
+
+/// What applications that know headers as variables (RFC 3875 section 4.1.18) take for one of ours: nobody sends it but to
+/// say what he may not.
+fn is_disguised(name: &str) -> bool {
+    name.starts_with('x') && name.contains('_') && {
+        let name = name.replace('_', "-");
+        name == "x-forwarded-client-cert" || is_own(&name) || is_internal(&name)
+    }
 }
 
 /// What becomes of the host of a request, so that there is one, in one place.
@@ -385,6 +397,12 @@ mod tests {
             check_strip(trusted, "x-envoy-internal: true\nx-request-id: 1", "x-request-id: 1");
         }
         check_strip(false, "accept: */*", "accept: */*");
+        for trusted in [true, false] {
+            for name in ["x_forwarded_client_cert", "x-forwarded_client-cert", "x_mesh_retry"] {
+                check_strip(trusted, &format!("{name}: 1\nx_mine_too: 2"), "x_mine_too: 2");
+            }
+            check_strip(trusted, "x_envoy-max_retries: 1\nx_envoy_internal: 1", "");
+        }
         for name in INTERNAL {
             check_strip(false, &format!("{name}: 1"), "");
         }

@@ -1,10 +1,12 @@
 //! What a caller may say of itself, and what the service is told of it.
 
-use super::kit::{ask, connection, echo, listener, mesh, peer};
+use super::kit::{ask, behind, connection, echo, listener, mesh, peer};
 use bytes::Bytes;
+use http::Response;
 use mesh_core::identity::Peer;
 use mesh_core::model::filter_chain::ForwardClientCert;
-use mesh_tower::server::Connection;
+use mesh_tower::MeshBody;
+use mesh_tower::server::{Connection, ServerLayer};
 use std::sync::Arc;
 
 const SHOP: &str = "spiffe://m/ns/shop/sa/shop";
@@ -59,6 +61,25 @@ async fn a_forged_client_certificate_is_taken_off_in_every_mode_but_those_that_t
                 .collect::<Vec<_>>()
         };
         assert_eq!(hash(&found), hash(&expected), "{mode:?} {name} {sent}");
+    }
+}
+
+/// Applications that know headers as variables take both for one (RFC 3875 section 4.1.18).
+#[tokio::test]
+async fn a_forged_client_certificate_with_underscores_is_taken_off() {
+    let mesh = mesh(listener(|_| {}));
+    let service = behind(&ServerLayer::new(&mesh, "web"), |request| async move {
+        let names = request.headers().keys().map(|name| name.as_str().to_owned());
+        Response::new(MeshBody::full(names.collect::<Vec<_>>().join(" ")))
+    });
+    let sent = "GET /\nhost: a\nx_forwarded_client_cert: URI=spiffe://m/admin\n\
+                x-forwarded-client_cert: URI=spiffe://m/admin\nx_envoy_max_retries: 9\nx_mine: 1";
+    for (peer, expected) in [
+        (Peer::Plaintext, "200 host x_mine"),
+        (peer(SHOP), "200 host x_mine x-forwarded-client-cert"),
+    ] {
+        let connection = connection(&mesh, peer);
+        assert_eq!(ask(&service, &connection, sent).await, expected);
     }
 }
 

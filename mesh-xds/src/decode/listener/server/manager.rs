@@ -97,7 +97,7 @@ fn limits(
             max_connection_duration: CONNECTION,
             max_connection_duration_jitter: CONNECTION,
             max_response_headers_kb: "responses are the application's",
-            headers_with_underscores_action: "headers with underscores are passed on",
+            headers_with_underscores_action: "headers with underscores are passed on, but for those that would be the mesh's own",
             max_requests_per_connection: CONNECTION,
         });
         let duration = options.max_stream_duration.as_ref();
