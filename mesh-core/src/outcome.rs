@@ -70,6 +70,11 @@ pub struct ResponseOutcome<'a> {
 }
 
 impl<'a> ResponseOutcome<'a> {
+    /// Whether a caller may want to try it again elsewhere: 5xx, or UNAVAILABLE of a gRPC call.
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.status.is_server_error() || self.grpc_status == Some(grpc::UNAVAILABLE)
+    }
+
     /// A head, of which no classifier has said anything; of a gRPC call its status is looked for.
     #[must_use]
     pub fn new(

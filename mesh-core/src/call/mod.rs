@@ -147,6 +147,8 @@ pub struct Call {
     waits: u32,
     phase: Phase,
     retry_stop: Option<RetryStop>,
+    /// The answer failed and says that nobody is to try again.
+    is_forbidden: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,6 +218,7 @@ impl Call {
             overrides,
             phase: Phase::Ready,
             retry_stop: None,
+            is_forbidden: false,
         }
     }
 
@@ -425,6 +428,13 @@ impl Call {
     #[must_use]
     pub const fn retry_stop(&self) -> Option<RetryStop> {
         self.retry_stop
+    }
+
+    /// Whether whoever asked for this call is not to ask again: it had nothing left to try, or its answer is a failure that
+    /// forbids another try, whatever the policy here would have retried. Only the hop nearest a failure retries it.
+    #[must_use]
+    pub fn is_exhausted(&self) -> bool {
+        self.is_forbidden || self.retry_stop.is_some_and(RetryStop::is_exhausted)
     }
 }
 

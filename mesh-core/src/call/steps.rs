@@ -2,7 +2,9 @@
 
 use super::bounds::RECONNECT;
 use super::hedge::{Attempt, AttemptLimit};
-use super::{Action, AttemptId, Call, MAX_UNSENT, Pause, Phase, RetryGate, RetryStop, backoff};
+use super::{
+    Action, AttemptId, Call, MAX_UNSENT, Pause, Phase, RetryGate, RetryStop, backoff, retry,
+};
 use crate::local_reply::Reason;
 use crate::outcome::{Failure, Outcome};
 use crate::random::Random;
@@ -105,7 +107,8 @@ impl Call {
         }
         let last = self.in_flight.is_empty() && self.pause.is_none();
         match outcome {
-            Outcome::Response(_) if last || !retry_wanted => {
+            Outcome::Response(response) if last || !retry_wanted => {
+                self.is_forbidden = response.is_refusal() && retry::server_forbids(response);
                 self.end(gate);
                 Action::Commit(id)
             }

@@ -382,14 +382,11 @@ impl Drive {
     }
 
     fn count_stop(&self, action: &Action) {
-        let (Action::Commit(_) | Action::Finish(_), Some(stop)) =
-            (action, self.machine.retry_stop())
-        else {
-            return;
-        };
-        if stop.is_exhausted() {
+        let (Action::Commit(_) | Action::Finish(_)) = action else { return };
+        if self.machine.is_exhausted() {
             inbound_context::tell_exhausted();
         }
+        let Some(stop) = self.machine.retry_stop() else { return };
         let cells = &self.target().cluster().attached().cells;
         match stop {
             RetryStop::Limit => cells.retry(RetryOutcome::LimitExceeded),

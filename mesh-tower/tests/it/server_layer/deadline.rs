@@ -201,6 +201,11 @@ async fn who_has_tried_all_there_was_says_so_and_only_then() {
                 response
             }
             "/bad" => reply(400, "no"),
+            "/tried" => {
+                let mut response = reply(503, "down");
+                response.headers_mut().insert("x-mesh-retry", "no".parse().unwrap());
+                response
+            }
             _ => reply(503, "down"),
         }
     });
@@ -212,7 +217,14 @@ async fn who_has_tried_all_there_was_says_so_and_only_then() {
         request.extensions_mut().insert(CallOptions::new().no_retry());
         request
     };
-    let calls: [Pushed; 4] = [
+    // Who does not retry himself passes on that it was tried.
+    let below = || {
+        let mut request = crate::fixture::get("/tried");
+        request.extensions_mut().insert(CallOptions::new().no_retry());
+        request
+    };
+    let calls: [Pushed; 5] = [
+        ("GET /\nhost: a", "tried below", below, "x-mesh-retry: no"),
         ("GET /\nhost: a", "exhausted", || crate::fixture::get("/"), "x-mesh-retry: no"),
         (grpc, "exhausted", || crate::fixture::grpc("/grpc"), "grpc-retry-pushback-ms: -1"),
         ("GET /\nhost: a", "not its failure", || crate::fixture::get("/bad"), ""),
