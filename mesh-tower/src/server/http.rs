@@ -86,17 +86,25 @@ where
     type Future = Answer<S, Request<Incoming>>;
 
     fn call(&self, request: Request<hyper::body::Incoming>) -> Self::Future {
-        self.call(request.map(Incoming::http1))
+        let mut request = request.map(Incoming::http1);
+        self.take_in(&mut request);
+        let connects = *request.method() == Method::CONNECT;
+        let state = State::Asked(self.service.clone(), Some(request));
+        Answer { state, closing: Arc::clone(&self.seen), connects }
     }
 }
 
 impl<S> PerConnection<S> {
-    /// Asks the service.
-    pub(super) fn call<R>(&self, mut request: Request<Incoming>) -> Answer<S, Request<Incoming>>
+    /// One more of the service.
+    pub(super) fn service(&self) -> S
     where
-        S: Service<Request<Incoming>, Response = Response<R>> + Clone,
+        S: Clone,
     {
-        let is_http2 = request.version() == Version::HTTP_2;
+        self.service.clone()
+    }
+
+    /// Makes a request ready for the service.
+    pub(super) fn take_in(&self, request: &mut Request<Incoming>) {
         let version = match request.version() {
             Version::HTTP_2 => 2,
             Version::HTTP_10 => 10,
@@ -107,15 +115,12 @@ impl<S> PerConnection<S> {
         self.seen.requests.store(self.seen.requests() + 1, Ordering::Relaxed);
         request.extensions_mut().insert(Arc::clone(&self.connection));
         if self.identifies {
-            if is_http2 && *request.method() == Method::CONNECT {
-                extended(&mut request);
+            if version == 2 && *request.method() == Method::CONNECT {
+                extended(request);
             }
             strip_named(request.headers_mut());
             identify(request.headers_mut(), &mut Draw);
         }
-        let closing = (!is_http2).then(|| Arc::clone(&self.seen));
-        let connects = *request.method() == Method::CONNECT;
-        Answer { state: State::Asked(self.service.clone(), Some(request)), closing, connects }
     }
 }
 
@@ -132,12 +137,12 @@ fn extended<B>(request: &mut Request<B>) {
     }
 }
 
-/// The answer, which says over HTTP/1.1 whether it is the last.
+/// An answer over HTTP/1.1, which says whether it is the last.
 #[pin_project]
 pub(super) struct Answer<S: Service<Q>, Q> {
     #[pin]
     state: State<S, Q>,
-    closing: Option<Arc<Seen>>,
+    closing: Arc<Seen>,
     connects: bool,
 }
 
@@ -165,14 +170,14 @@ where
         }
         let StateProj::Called(future) = this.state.project() else { return Poll::Pending };
         let mut answer = ready!(future.poll(cx));
-        let closes = this.closing.as_ref();
-        if let (Some(seen), Ok(response)) = (closes, &answer)
+        let seen = &**this.closing;
+        if let Ok(response) = &answer
             && (response.status() == StatusCode::SWITCHING_PROTOCOLS
                 || (*this.connects && response.status().is_success()))
         {
             seen.found.hand_over(&seen.tunnels);
         }
-        if closes.is_some_and(|seen| seen.is_draining.load(Ordering::Relaxed))
+        if seen.is_draining.load(Ordering::Relaxed)
             && let Ok(response) = &mut answer
             // What was agreed on is no HTTP any more.
             && response.status() != StatusCode::SWITCHING_PROTOCOLS

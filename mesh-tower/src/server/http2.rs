@@ -18,7 +18,7 @@ use super::incoming::Incoming;
 use super::streams::{self, Streams};
 use crate::body::BoxError;
 use bytes::Bytes;
-use exchange::Exchange;
+use exchange::{Asker, Exchange};
 use expects::Expects;
 use h2::ext::Protocol;
 use h2::server::{Builder, Connection, Handshake, SendResponse};
@@ -146,8 +146,8 @@ where
         let (mut parts, stream) = request.into_parts();
         if parts.method != Method::CONNECT {
             let (body, expects) = body_of(stream, &parts.headers);
-            let answer = self.service.call(Request::from_parts(parts, body));
-            return self.streams.execute(Exchange::new(answer, reply, (None, expects)));
+            let asker = Asker { reply, opening: None, expects };
+            return self.execute(Request::from_parts(parts, body), asker);
         }
         // What follows is no body (RFC 9110 section 9.3.6).
         if content_length(&parts.headers).is_some_and(|length| length != 0) {
@@ -156,16 +156,23 @@ where
         let is_extended = parts.extensions.get::<Protocol>().is_some();
         let (opening, on_tunnel) = tunnel::pending(stream, self.streams.counts(), is_extended);
         parts.extensions.insert(on_tunnel);
-        let answer = self.service.call(Request::from_parts(parts, Incoming::empty()));
-        self.streams.execute(Exchange::new(answer, reply, (Some(opening), None)));
+        let asker = Asker { reply, opening: Some(opening), expects: None };
+        self.execute(Request::from_parts(parts, Incoming::empty()), asker);
+    }
+
+    fn execute(&self, mut request: Request<Incoming>, asker: Asker) {
+        self.service.take_in(&mut request);
+        self.streams.execute((request, asker), || Exchange::new(self.service.service()));
     }
 }
 
 /// The body of a request with these headers, and who is told that it is wanted.
 fn body_of(stream: RecvStream, headers: &HeaderMap) -> (Incoming, Option<Arc<Expects>>) {
-    if stream.is_end_stream() {
+    let length = content_length(headers);
+    // `h2` refuses a head that is all and says that something follows (RFC 9113 section 8.1.1).
+    if length.is_none_or(|length| length == 0) && stream.is_end_stream() {
         return (Incoming::empty(), None);
     }
     let expects = Expects::of(headers);
-    (Incoming::http2(stream, headers, expects.clone()), expects)
+    (Incoming::http2(stream, length, expects.clone()), expects)
 }

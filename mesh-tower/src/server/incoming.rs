@@ -4,9 +4,7 @@ use super::http2::expects::Expects;
 use crate::body::BoxError;
 use bytes::Bytes;
 use h2::RecvStream;
-use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use mesh_core::head::content_length;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -53,14 +51,13 @@ impl Incoming {
         Self(Kind::Http1(body))
     }
 
-    /// That of a request with these headers, which has one; its client waits to be told that it is wanted, if it `expects`
-    /// that.
-    pub(super) fn http2(
+    /// That of a request which has one, of this `content-length`, if it says so; its client waits to be told that it is
+    /// wanted, if it `expects` that.
+    pub(super) const fn http2(
         stream: RecvStream,
-        headers: &HeaderMap,
+        left: Option<u64>,
         expects: Option<Arc<Expects>>,
     ) -> Self {
-        let left = content_length(headers);
         Self(Kind::Http2(Stream { left, stream, comes: Comes::Data, expects }))
     }
 }

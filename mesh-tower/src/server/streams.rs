@@ -22,6 +22,9 @@
 //!
 //! A request whose client takes nothing of its answer is reset (`streams/slot.rs`).
 //!
+//! Who has answered a request answers the next one: the clone of the service is called again, where it is, and nothing
+//! but the request is moved there.
+//!
 //! A service that panics ends its own request, as in a task. Requests that wait when the connection is dropped are
 //! dropped with it.
 //!
@@ -33,14 +36,14 @@ mod here;
 mod slot;
 
 pub(super) use here::{looks, poll_deadline, turn_began};
-pub(super) use slot::{Counts, Held, part, waits};
+pub(super) use slot::{Counts, Held, Work, part, waits};
 
 use crate::clock;
 use here::{HERE, Here, Polled, here};
 use mesh_core::Timestamp;
 use mesh_core::inbound::streams::{StreamTurn, TaskOdds};
 use parking_lot::Mutex;
-use slot::{Run, Slot};
+use slot::{Next, Run, Slot};
 use std::future::Future;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -114,7 +117,7 @@ struct Turn {
 
 /// Where a request is while its connection runs it, and afterwards its memory.
 struct Place {
-    work: Option<Work>,
+    work: Option<Kept>,
     waker: Waker,
     flag: Arc<Flag>,
     /// How often it was polled in vain.
@@ -127,7 +130,7 @@ struct Place {
 struct Turning {
     ready: Ready,
     /// `None`: a task has it now.
-    work: Option<Work>,
+    work: Option<Kept>,
     waker: Waker,
     polls: u8,
     deadline: Timestamp,
@@ -150,22 +153,22 @@ struct Flag {
     shared: Weak<Shared>,
 }
 
-type Work = Pin<Box<dyn Run>>;
+type Kept = Pin<Box<dyn Run>>;
 
 impl Streams {
-    /// Runs a request: here, or in a task.
-    pub(super) fn execute<F: Future<Output = ()> + Send + 'static>(&self, work: F) {
+    /// Runs a request: here, or in a task. Who answers it is made if there is none that has answered others.
+    pub(super) fn execute<W: Work>(&self, request: W::Request, make: impl Fn() -> W) {
+        let slot = |next| Slot::new(make(), next, &self.counts);
+        let mut next = Some(Next(request));
         // Who is not called by the connection can't know when it would be run.
-        if !self.shared.is_polled_here() {
-            return task(Slot::new(work, &self.counts));
-        }
-        let mut work = Some(work);
-        let taken = here(|state| state.take_in(&mut work, self)).flatten();
-        if let Some(work) = work {
-            return task(Slot::new(work, &self.counts));
+        let taken = self.shared.is_polled_here().then(|| {
+            here(|state| state.take_in(&mut next, &self.shared, |next| Box::pin(slot(next))))
+        });
+        if let Some(next) = next {
+            return task(slot(next).left());
         }
         // Nothing of the connection is held while a request is polled.
-        if let Some((mut turning, mut turn)) = taken {
+        if let Some((mut turning, mut turn)) = taken.flatten().flatten() {
             turning.run(&mut turn);
             here(|state| {
                 state.put_back(turning, &mut turn);
@@ -176,20 +179,21 @@ impl Streams {
 }
 
 impl State {
-    /// Takes a request in, to be polled; `work` stays where it is if it needs a task.
-    fn take_in<F>(&mut self, work: &mut Option<F>, streams: &Streams) -> Option<(Turning, Turn)>
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
+    /// Takes a request in, to be polled; `next` stays where it is if it needs a task.
+    fn take_in<W: Work>(
+        &mut self,
+        next: &mut Option<Next<W>>,
+        shared: &Arc<Shared>,
+        slot: impl FnOnce(Next<W>) -> Kept,
+    ) -> Option<(Turning, Turn)> {
         if self.odds.take_task() {
             return None;
         }
-        let at = self.place(&streams.shared)?;
+        let at = self.place(shared)?;
         let place = self.places.get_mut(at)?;
-        let fits = place.work.as_mut().is_some_and(|kept| kept.as_mut().refill(work));
+        let fits = place.work.as_mut().is_some_and(|kept| kept.as_mut().refill(next));
         if !fits {
-            let slot = |work| -> Work { Box::pin(Slot::new(work, &streams.counts)) };
-            place.work = work.take().map(slot);
+            place.work = next.take().map(slot);
         }
         place.polls = 0;
         let turning = place.take(Ready { at, by_connection: true });
@@ -331,8 +335,10 @@ impl Running {
         drop(here);
         if polled.is_ready() {
             // Whoever is not done by now sees by its stream that the connection has ended.
-            self.take_all().into_iter().for_each(task);
+            self.take_all().into_iter().for_each(leave);
         }
+        let count = self.state.as_ref().map_or(0, |state| state.places.len() - state.free.len());
+        self.streams.counts.run_here(count);
         polled
     }
 }
@@ -368,7 +374,7 @@ impl Drop for Running {
 
 impl Running {
     /// Whoever is not done.
-    fn take_all(&mut self) -> Vec<Work> {
+    fn take_all(&mut self) -> Vec<Kept> {
         let places = self.state.take().map(|state| state.places).unwrap_or_default();
         let works = places.into_iter().filter_map(|place| place.work);
         works.filter(|work| !work.is_empty()).collect()
@@ -465,7 +471,7 @@ impl Turning {
         let Some(mut work) = self.work.take() else { return };
         if !self.ready.by_connection || turn.is_over(clock::now) {
             turn.gave_task();
-            return task(work);
+            return leave(work);
         }
         let here = HERE.get();
         let polled = self.waker.data().addr();
@@ -486,7 +492,7 @@ impl Turning {
                     self.work = Some(work);
                 } else {
                     turn.gave_task();
-                    task(work);
+                    leave(work);
                 }
             }
             None => {
@@ -508,6 +514,12 @@ fn poll(mut work: Pin<&mut dyn Run>, waker: &Waker) -> Option<Poll<()>> {
         polled
     });
     catch_unwind(poll).ok()
+}
+
+/// Gives a request that was run here a task.
+fn leave(mut work: Kept) {
+    work.as_mut().leave();
+    task(work);
 }
 
 #[expect(clippy::disallowed_methods, reason = "what waits for something is a task")]

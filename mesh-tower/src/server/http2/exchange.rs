@@ -1,4 +1,4 @@
-//! [`Exchange`]: a request that the service has, and the answer as it goes out.
+//! [`Exchange`]: a request that the service is asked, and the answer as it goes out.
 
 use super::date::date;
 use super::expects::Expects;
@@ -6,12 +6,13 @@ use super::tunnel::Opening;
 use crate::body::BoxError;
 use crate::clock;
 use crate::outgoing::{Broken, Outgoing};
-use crate::server::streams;
+use crate::server::incoming::Incoming;
+use crate::server::streams::{self, Work};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 use http::header::{CONTENT_LENGTH, DATE};
-use http::{Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body::Body;
 use mesh_core::head::decimal;
 use mesh_core::proxy::hop_by_hop;
@@ -21,25 +22,44 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use tower_service::Service;
 
 /// A request that is answered. Dropped before its end, it is reset.
+///
+/// Requests are answered in it one after another, by the same clone of the service: each of them is a clone less.
 #[pin_project]
-pub(super) struct Exchange<F, B> {
-    reply: SendResponse<Bytes>,
+pub(super) struct Exchange<S: Service<Request<Incoming>>, B> {
+    /// `None`: it has failed.
+    service: Option<S>,
+    /// `None`: there is no request.
+    asker: Option<Asker>,
     #[pin]
-    state: State<F, B>,
+    state: State<S::Future, B>,
 }
 
-#[pin_project(project = StateProj)]
+#[pin_project(project = StateProj, project_replace = StateOwn)]
 enum State<F, B> {
+    /// There is none.
+    Over,
+    /// The service is called once it is ready.
+    Asked(Request<Incoming>),
     /// The service has it.
-    Asked(#[pin] F, Kind),
+    Called(#[pin] F),
     /// The answer goes out.
     Answered(#[pin] Answer<B>),
 }
 
-/// It is CONNECT, or expects to be told that its body is wanted, or (mostly) neither.
-pub(super) type Kind = (Option<Opening>, Option<Arc<Expects>>);
+/// A request, and who asks.
+pub(super) type Asked = (Request<Incoming>, Asker);
+
+/// Who waits for the answer.
+pub(super) struct Asker {
+    pub(super) reply: SendResponse<Bytes>,
+    /// The request is CONNECT.
+    pub(super) opening: Option<Opening>,
+    /// Expects to be told that the request's body is wanted.
+    pub(super) expects: Option<Arc<Expects>>,
+}
 
 /// A body on its way.
 #[pin_project]
@@ -56,48 +76,109 @@ enum Begun<B> {
     Done,
 }
 
-impl<F, B> Exchange<F, B> {
-    pub(super) const fn new(answer: F, reply: SendResponse<Bytes>, kind: Kind) -> Self {
-        Self { reply, state: State::Asked(answer, kind) }
+impl<S: Service<Request<Incoming>>, B> Exchange<S, B> {
+    /// Without a request.
+    pub(super) const fn new(service: S) -> Self {
+        Self { service: Some(service), asker: None, state: State::Over }
     }
 }
 
-impl<F, B, E> Future for Exchange<F, B>
+impl<S, B> Work for Exchange<S, B>
 where
-    F: Future<Output = Result<Response<B>, E>>,
-    E: Into<BoxError>,
+    S: Service<Request<Incoming>, Response = Response<B>, Error: Into<BoxError>> + Send + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    type Request = Asked;
+
+    fn with(self, (request, asker): Asked) -> Self {
+        Self { asker: Some(asker), state: State::Asked(request), ..self }
+    }
+
+    fn begin(self: Pin<&mut Self>, (request, asker): Asked) {
+        let mut this = self.project();
+        *this.asker = Some(asker);
+        this.state.set(State::Asked(request));
+    }
+
+    fn end(self: Pin<&mut Self>) -> bool {
+        let mut this = self.project();
+        // Who was asked whether it is ready and then not called may keep a place for that call.
+        let is_fit = this.service.is_some() && !matches!(*this.state, State::Asked(_));
+        this.state.set(State::Over);
+        *this.asker = None;
+        is_fit
+    }
+}
+
+impl<S, B> Future for Exchange<S, B>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error: Into<BoxError>>,
     B: Body<Data = Bytes, Error: Into<BoxError>>,
 {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
+        let Some(asker) = this.asker else { return Poll::Ready(()) };
         loop {
-            let begun = match this.state.as_mut().project() {
+            let asked = match this.state.as_mut().project() {
+                StateProj::Over => return Poll::Ready(()),
                 StateProj::Answered(answer) => return answer.poll_send(cx),
-                StateProj::Asked(asked, (opening, expects)) => match asked.poll(cx) {
-                    // Who asked does not wait for it any more.
-                    Poll::Pending if this.reply.poll_reset(cx).is_ready() => return Poll::Ready(()),
-                    Poll::Pending => {
-                        if expects.as_ref().is_some_and(|expects| expects.is_wanted(cx)) {
-                            *expects = None;
-                            go_on(this.reply);
+                StateProj::Called(future) => future.poll(cx),
+                StateProj::Asked(_) => match ready_of(this.service, cx) {
+                    Poll::Ready(Ok(service)) => {
+                        let state = this.state.as_mut().project_replace(State::Over);
+                        if let StateOwn::Asked(request) = state {
+                            this.state.set(State::Called(service.call(request)));
                         }
-                        return Poll::Pending;
+                        continue;
                     }
-                    Poll::Ready(Ok(response)) => begin(this.reply, response, opening.take()),
-                    Poll::Ready(Err(error)) => Err(reason_of(&*error.into())),
+                    Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                    Poll::Pending => Poll::Pending,
                 },
+            };
+            let begun = match asked {
+                Poll::Pending => return asker.poll_left(cx),
+                Poll::Ready(Ok(response)) => begin(asker, response),
+                Poll::Ready(Err(error)) => Err(reason_of(&*error.into())),
             };
             match begun {
                 Ok(Begun::Body(answer)) => this.state.set(State::Answered(answer)),
                 Ok(Begun::Done) => return Poll::Ready(()),
                 Err(reason) => {
-                    this.reply.send_reset(reason);
+                    asker.reply.send_reset(reason);
                     return Poll::Ready(());
                 }
             }
         }
+    }
+}
+
+/// The service, once it is ready; one that fails is gone.
+fn ready_of<'a, S: Service<Request<Incoming>>>(
+    service: &'a mut Option<S>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<&'a mut S, S::Error>> {
+    let polled = service.as_mut().map_or(Poll::Pending, |service| service.poll_ready(cx));
+    if let Err(error) = ready!(polled) {
+        *service = None;
+        return Poll::Ready(Err(error));
+    }
+    service.as_mut().map_or(Poll::Pending, |service| Poll::Ready(Ok(service)))
+}
+
+impl Asker {
+    /// The service lets it wait. Ready: it does not wait any more.
+    fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.reply.poll_reset(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if self.expects.as_ref().is_some_and(|expects| expects.is_wanted(cx)) {
+            self.expects = None;
+            go_on(&mut self.reply);
+        }
+        Poll::Pending
     }
 }
 
@@ -114,20 +195,17 @@ fn go_on(reply: &mut SendResponse<Bytes>) {
 ///
 /// # Errors
 /// With what the stream is to be reset.
-fn begin<B>(
-    reply: &mut SendResponse<Bytes>,
-    response: Response<B>,
-    opening: Option<Opening>,
-) -> Result<Begun<B>, Reason>
+fn begin<B>(asker: &mut Asker, response: Response<B>) -> Result<Begun<B>, Reason>
 where
     B: Body<Data = Bytes>,
 {
+    let reply = &mut asker.reply;
     let (head, body) = response.into_parts();
     let mut head = Response::from_parts(head, ());
     hop_by_hop::strip_answer(head.headers_mut());
     let now = streams::turn_began().unwrap_or_else(clock::now);
     head.headers_mut().entry(DATE).or_insert_with(|| date(now));
-    if let Some(opening) = opening
+    if let Some(opening) = asker.opening.take()
         && head.status().is_success()
     {
         // RFC 9110 section 9.3.6.

@@ -15,6 +15,7 @@ use pin_project::{pin_project, pinned_drop};
 use std::any::Any;
 use std::cell::Cell;
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -25,8 +26,10 @@ use tokio::time::Sleep;
 /// What is counted of the streams of a connection.
 #[derive(Debug, Default)]
 pub(in crate::server) struct Counts {
-    /// Those that are not over.
-    live: AtomicUsize,
+    /// Those that are not over and that the connection runs, as it says itself between turns.
+    here: AtomicUsize,
+    /// Those that are not over and have tasks, or are tunnels.
+    elsewhere: AtomicUsize,
     /// Those of the whole port that were reset because their client took nothing.
     stalled: Arc<AtomicU64>,
     /// How long a client may take nothing of an answer: who reads a stream slowly on purpose, as clients of gRPC do,
@@ -36,18 +39,23 @@ pub(in crate::server) struct Counts {
 
 impl Counts {
     pub(in crate::server) fn new(stalled: Arc<AtomicU64>, flush: Option<Duration>) -> Self {
-        Self { live: AtomicUsize::new(0), stalled, flush }
+        Self { here: AtomicUsize::new(0), elsewhere: AtomicUsize::new(0), stalled, flush }
     }
 
-    /// One more, which is a tunnel now.
+    /// One more that the connection does not run.
     pub(in crate::server) fn hold(counts: &Arc<Self>) -> Held {
-        counts.live.fetch_add(1, Ordering::Relaxed);
+        counts.elsewhere.fetch_add(1, Ordering::Relaxed);
         Held(Arc::clone(counts))
     }
 
-    /// How many are not over.
+    /// So many are run by the connection.
+    pub(super) fn run_here(&self, count: usize) {
+        self.here.store(count, Ordering::Relaxed);
+    }
+
+    /// How many are not over; to be asked between turns of the connection.
     pub(in crate::server) fn live(&self) -> usize {
-        self.live.load(Ordering::Relaxed)
+        self.here.load(Ordering::Relaxed) + self.elsewhere.load(Ordering::Relaxed)
     }
 }
 
@@ -56,7 +64,7 @@ pub(in crate::server) struct Held(Arc<Counts>);
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.live.fetch_sub(1, Ordering::Relaxed);
+        self.0.elsewhere.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -84,24 +92,50 @@ pub(in crate::server) fn waits() {
     SAID.set(Said::Waits);
 }
 
+/// What answers requests, one after another.
+pub(in crate::server) trait Work: Future<Output = ()> + Send + 'static {
+    /// One of them.
+    type Request: Send + 'static;
+
+    /// Takes its first request.
+    fn with(self, request: Self::Request) -> Self;
+
+    /// Takes the next request.
+    fn begin(self: Pin<&mut Self>, request: Self::Request);
+
+    /// Drops what is left of its request. Whether it can take another.
+    fn end(self: Pin<&mut Self>) -> bool;
+}
+
 /// A request, in memory that can be used again.
 pub(super) trait Run: Future<Output = ()> + Send {
-    /// Takes `work`, an `Option` of a request; `false`: it is one of another type.
-    fn refill(self: Pin<&mut Self>, work: &mut dyn Any) -> bool;
+    /// Takes `next`, an `Option` of the [`Next`] for its [`Work`]; `false`: it is for another, or this can't take one.
+    fn refill(self: Pin<&mut Self>, next: &mut dyn Any) -> bool;
 
     /// Drops what is left of it.
     fn clear(self: Pin<&mut Self>);
 
-    /// Whether there is nothing in it.
+    /// Whether there is no request in it.
     fn is_empty(&self) -> bool;
+
+    /// From now on a task has it.
+    fn leave(self: Pin<&mut Self>);
 }
 
+/// A request for a [`Work`] of this type.
+pub(super) struct Next<W: Work>(pub(super) W::Request);
+
 #[pin_project(PinnedDrop)]
-pub(super) struct Slot<F> {
+pub(super) struct Slot<W: Work> {
+    /// `None`: it could not take another request.
     #[pin]
-    work: Option<F>,
+    work: Option<W>,
+    /// There is a request in it.
+    is_busy: bool,
     stall: Stall,
     counts: Arc<Counts>,
+    /// A task has it.
+    held: Option<Held>,
 }
 
 /// For how long a client takes nothing of an answer.
@@ -116,28 +150,41 @@ struct Stall {
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl<F> Slot<F> {
-    pub(super) fn new(work: F, counts: &Arc<Counts>) -> Self {
-        counts.live.fetch_add(1, Ordering::Relaxed);
-        Self { work: Some(work), stall: Stall::default(), counts: Arc::clone(counts) }
+impl<W: Work> Slot<W> {
+    /// With its first request.
+    pub(super) fn new(work: W, Next(request): Next<W>, counts: &Arc<Counts>) -> Self {
+        let (work, counts) = (Some(work.with(request)), Arc::clone(counts));
+        Self { work, is_busy: true, stall: Stall::default(), counts, held: None }
+    }
+
+    /// A task has it from the beginning.
+    pub(super) fn left(mut self) -> Self {
+        self.held = Some(Counts::hold(&self.counts));
+        self
     }
 
     fn end(self: Pin<&mut Self>) {
         let mut this = self.project();
-        if this.work.is_some() {
-            this.counts.live.fetch_sub(1, Ordering::Relaxed);
+        if !mem::take(this.is_busy) {
+            return;
+        }
+        let is_fit = this.work.as_mut().as_pin_mut().is_some_and(W::end);
+        if !is_fit {
             this.work.set(None);
         }
         *this.stall = Stall::default();
+        *this.held = None;
     }
 }
 
-impl<F: Future<Output = ()>> Future for Slot<F> {
+impl<W: Work> Future for Slot<W> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.as_mut().project();
-        let Some(work) = this.work.as_pin_mut() else { return Poll::Ready(()) };
+        let Some(work) = this.work.as_pin_mut().filter(|_| *this.is_busy) else {
+            return Poll::Ready(());
+        };
         let outer = SAID.replace(Said::Nothing);
         let polled = work.poll(cx);
         let said = SAID.replace(outer);
@@ -153,16 +200,17 @@ impl<F: Future<Output = ()>> Future for Slot<F> {
     }
 }
 
-impl<F: Future<Output = ()> + Send + 'static> Run for Slot<F> {
-    fn refill(self: Pin<&mut Self>, work: &mut dyn Any) -> bool {
-        let work = work.downcast_mut::<Option<F>>().and_then(Option::take);
-        let fits = work.is_some();
-        if fits {
-            let mut this = self.project();
-            this.counts.live.fetch_add(1, Ordering::Relaxed);
-            this.work.set(work);
-        }
-        fits
+impl<W: Work> Run for Slot<W> {
+    fn refill(self: Pin<&mut Self>, next: &mut dyn Any) -> bool {
+        let this = self.project();
+        let Some(work) = this.work.as_pin_mut() else { return false };
+        let Some(Next(request)) = next.downcast_mut::<Option<Next<W>>>().and_then(Option::take)
+        else {
+            return false;
+        };
+        work.begin(request);
+        *this.is_busy = true;
+        true
     }
 
     fn clear(self: Pin<&mut Self>) {
@@ -170,12 +218,17 @@ impl<F: Future<Output = ()> + Send + 'static> Run for Slot<F> {
     }
 
     fn is_empty(&self) -> bool {
-        self.work.is_none()
+        !self.is_busy
+    }
+
+    fn leave(self: Pin<&mut Self>) {
+        let this = self.project();
+        *this.held = Some(Counts::hold(this.counts));
     }
 }
 
 #[pinned_drop]
-impl<F> PinnedDrop for Slot<F> {
+impl<W: Work> PinnedDrop for Slot<W> {
     fn drop(self: Pin<&mut Self>) {
         self.end();
     }

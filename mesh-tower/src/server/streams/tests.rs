@@ -20,6 +20,48 @@ impl Log {
     }
 }
 
+/// A request that is a future, and who polls it.
+#[pin_project::pin_project]
+struct Once<F> {
+    #[pin]
+    request: Option<F>,
+    /// Whether it takes another.
+    goes_on: bool,
+}
+
+impl<F: Future<Output = ()> + Send + 'static> Work for Once<F> {
+    type Request = F;
+
+    fn with(self, request: F) -> Self {
+        Self { request: Some(request), ..self }
+    }
+
+    fn begin(self: Pin<&mut Self>, request: F) {
+        self.project().request.set(Some(request));
+    }
+
+    fn end(self: Pin<&mut Self>) -> bool {
+        let mut this = self.project();
+        this.request.set(None);
+        *this.goes_on
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Once<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.project().request.as_pin_mut().map_or(Poll::Ready(()), |future| future.poll(cx))
+    }
+}
+
+impl Streams {
+    /// Runs a request that is a future.
+    fn run(&self, request: impl Future<Output = ()> + Send + 'static) {
+        self.execute(request, || Once { request: None, goes_on: true });
+    }
+}
+
 /// Polls a connection once, in the test's own task, which has no id.
 async fn turn(running: &mut Running, connection: impl FnOnce(&Streams) -> Poll<()>) {
     let mut connection = Some(connection);
@@ -58,7 +100,7 @@ async fn who_has_all_it_needs_is_run_by_the_connection() {
         turn(&mut running, |streams| {
             for name in ["a", "b"] {
                 let own = log.clone();
-                streams.execute(async move { own.done(name) });
+                streams.run(async move { own.done(name) });
                 assert_eq!(log.take(), [(name, false)], "at once");
             }
             Poll::Pending
@@ -66,6 +108,57 @@ async fn who_has_all_it_needs_is_run_by_the_connection() {
         .await;
     }
     assert_eq!(running.state.as_ref().unwrap().places.len(), 1, "memory is used again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_can_answer_no_more_is_made_anew() {
+    for (goes_on, expected) in [(true, 1), (false, 3)] {
+        let (mut running, log) = new();
+        let made = AtomicU64::new(0);
+        for _ in 0..3 {
+            turn(&mut running, |streams| {
+                let own = log.clone();
+                streams.execute(async move { own.done("a") }, || {
+                    made.fetch_add(1, Ordering::Relaxed);
+                    Once { request: None, goes_on }
+                });
+                Poll::Pending
+            })
+            .await;
+            assert_eq!(log.take(), [("a", false)]);
+        }
+        assert_eq!(made.load(Ordering::Relaxed), expected);
+    }
+}
+
+/// Whoever wants to know whether a connection has requests asks between its turns.
+#[tokio::test(start_paused = true)]
+async fn those_that_are_not_over_are_counted_here_and_in_tasks() {
+    let (mut running, _log) = new();
+    let counts = Arc::clone(running.streams.counts());
+    let answer = Arc::new(Notify::new());
+    turn(&mut running, |streams| {
+        streams.run(async {});
+        for _ in 0..2 {
+            let waits_for = Arc::clone(&answer);
+            streams.run(async move { waits_for.notified().await });
+        }
+        Poll::Pending
+    })
+    .await;
+    assert_eq!(counts.live(), 2);
+    // One of them is handed to a task, and done there.
+    answer.notify_one();
+    turn(&mut running, |_| Poll::Pending).await;
+    assert_eq!(counts.live(), 2);
+    settled().await;
+    assert_eq!(counts.live(), 1);
+    // The other goes on without its connection.
+    turn(&mut running, |_| Poll::Ready(())).await;
+    assert_eq!(counts.live(), 1);
+    answer.notify_one();
+    settled().await;
+    assert_eq!(counts.live(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -77,7 +170,7 @@ async fn who_waits_for_its_connection_stays() {
         log.done("a");
     };
     turn(&mut running, |streams| {
-        streams.execute(request(log.clone(), Arc::clone(&body)));
+        streams.run(request(log.clone(), Arc::clone(&body)));
         Poll::Pending
     })
     .await;
@@ -97,7 +190,7 @@ async fn who_waits_for_another_gets_a_task() {
     let answer = Arc::new(Notify::new());
     let (own, waits_for) = (log.clone(), Arc::clone(&answer));
     turn(&mut running, |streams| {
-        streams.execute(async move {
+        streams.run(async move {
             waits_for.notified().await;
             own.done("a");
         });
@@ -127,14 +220,14 @@ async fn a_connection_that_is_woken_by_its_requests_looks_again() {
                 polls += 1;
                 if wakes == "by one" && polls == 1 {
                     let (waits_for, connection) = (Arc::clone(&body), cx.waker().clone());
-                    streams.execute(async move {
+                    streams.run(async move {
                         waits_for.notified().await;
                         connection.wake();
                     });
                     body.notify_one();
                 } else if wakes == "before" {
                     let connection = cx.waker().clone();
-                    streams.execute(async move { connection.wake() });
+                    streams.run(async move { connection.wake() });
                 }
                 looks();
                 if wakes == "itself" {
@@ -164,9 +257,9 @@ async fn the_connections_task_is_woken_for_it() {
             while frame.as_mut().poll(cx).is_ready() {
                 frame = Box::pin(Arc::clone(&next).notified_owned());
                 // Most need no task, so that those who do are run here at first.
-                (0..10).for_each(|_| streams.execute(async {}));
+                (0..10).for_each(|_| streams.run(async {}));
                 let (own, waits_for) = (own.clone(), Arc::clone(&waits_for));
-                streams.execute(async move {
+                streams.run(async move {
                     waits_for.notified().await;
                     own.done("a");
                 });
@@ -190,7 +283,7 @@ async fn who_is_polled_in_vain_too_often_gets_a_task() {
     let (mut running, log) = new();
     let own = log.clone();
     turn(&mut running, |streams| {
-        streams.execute(async move {
+        streams.run(async move {
             let mut polls = 0;
             poll_fn(|cx| {
                 polls += 1;
@@ -214,8 +307,8 @@ async fn a_panic_ends_one_request() {
     for _ in 0..3 {
         turn(&mut running, |streams| {
             let own = log.clone();
-            streams.execute(async { panic!("as services do") });
-            streams.execute(async move { own.done("b") });
+            streams.run(async { panic!("as services do") });
+            streams.run(async move { own.done("b") });
             Poll::Pending
         })
         .await;
@@ -229,7 +322,7 @@ async fn the_end_of_the_connection_leaves_the_rest_to_tasks() {
     let (own, answer) = (log.clone(), Arc::new(Notify::new()));
     let waits_for = Arc::clone(&answer);
     turn(&mut running, |streams| {
-        streams.execute(async move {
+        streams.run(async move {
             waits_for.notified().await;
             own.done("a");
         });
@@ -250,7 +343,7 @@ async fn who_waits_is_dropped_with_its_connection() {
     turn(&mut running, |streams| {
         // It may hold what runs it.
         let streams = streams.clone();
-        streams.clone().execute(async move {
+        streams.clone().run(async move {
             let _held = (own, streams);
             std::future::pending::<()>().await;
         });
@@ -267,7 +360,7 @@ async fn who_waits_is_dropped_with_its_connection() {
 async fn whoever_calls_from_elsewhere_gets_a_task() {
     let (running, log) = new();
     let own = log.clone();
-    running.streams.execute(async move { own.done("a") });
+    running.streams.run(async move { own.done("a") });
     settled().await;
     assert_eq!(log.take(), [("a", true)]);
 }
@@ -279,8 +372,8 @@ async fn requests_of_several_types_are_run() {
         let (own, other) = (log.clone(), log.clone());
         turn(&mut running, |streams| {
             match name {
-                "a" => streams.execute(async move { own.done("a") }),
-                _ => streams.execute(async move {
+                "a" => streams.run(async move { own.done("a") }),
+                _ => streams.run(async move {
                     poll_fn(|_| Poll::Ready(())).await;
                     other.done("b");
                 }),
@@ -312,7 +405,7 @@ async fn deadlines_of_those_that_wait_have_one_timer() {
     let at = |seconds| start + Duration::from_secs(seconds);
     turn(&mut running, |streams| {
         for (name, seconds) in [("b", 20), ("a", 10), ("c", 30)] {
-            streams.execute(late(at(seconds), name, log.clone()));
+            streams.run(late(at(seconds), name, log.clone()));
         }
         Poll::Pending
     })
@@ -339,14 +432,14 @@ async fn the_timer_of_who_is_done_finds_who_is_left() {
     let body = Arc::new(Notify::new());
     turn(&mut running, |streams| {
         let (own, body) = (log.clone(), Arc::clone(&body));
-        streams.execute(async move {
+        streams.run(async move {
             let read = async {
                 body.notified().await;
                 own.clone().done("read");
             };
             tokio::select! { () = read => {} () = late(at(10), "late", own.clone()) => {} }
         });
-        streams.execute(late(at(20), "last", log.clone()));
+        streams.run(late(at(20), "last", log.clone()));
         Poll::Pending
     })
     .await;
@@ -372,7 +465,7 @@ async fn who_is_polled_by_another_waker_has_a_timer_of_its_own() {
     let at = clock::now() + Duration::from_secs(10);
     turn(&mut running, |streams| {
         let log = log.clone();
-        streams.execute(async move {
+        streams.run(async move {
             // It polls only whom it was woken for.
             let mut all: futures_util::stream::FuturesUnordered<_> =
                 [late(at, "a", log)].into_iter().collect();
@@ -393,7 +486,7 @@ async fn who_wakes_itself_goes_on_in_its_turn() {
     let (mut running, log) = new();
     turn(&mut running, |streams| {
         let log = log.clone();
-        streams.execute(async move {
+        streams.run(async move {
             let mut polled = 0;
             poll_fn(|cx| {
                 polled += 1;
