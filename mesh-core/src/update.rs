@@ -318,7 +318,7 @@ pub enum Mode {
     /// Calls go through routes, policies and balancing.
     #[default]
     Enforce,
-    /// Every call passes unchanged to where its URI points, and is measured.
+    /// Every call passes by every policy to where its URI points, and is measured.
     Observe,
 }
 

@@ -31,8 +31,8 @@ use tokio::sync::Notify;
 /// Builds a [`Mesh`].
 ///
 /// Without a configuration ([`file`](Self::file), [`config`](Self::config),
-/// [`source`](Self::source) or [`environment`](Self::environment)) every call passes unchanged and is
-/// only measured.
+/// [`source`](Self::source) or [`environment`](Self::environment)) every call passes by every
+/// policy and is only measured; the limits of its caller hold.
 #[must_use = "a builder does nothing until `build`"]
 pub struct Builder {
     given: Given,

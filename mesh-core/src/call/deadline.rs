@@ -17,6 +17,7 @@
 
 use super::policy::CallPolicy;
 use crate::local_reply::Reason;
+use crate::outcome::{Failure, Outcome, grpc};
 use crate::time::Timestamp;
 use http::HeaderValue;
 use std::time::Duration;
@@ -29,6 +30,38 @@ pub struct Deadline {
     pub at: Timestamp,
     /// Which limit it comes from.
     pub limit: Limit,
+}
+
+impl Deadline {
+    /// That of a call that begins `now` and has no route to limit it: the earlier of `timeout`, which is given for
+    /// this one call (zero: none), and of `incoming`, the deadline of the request that it is made for.
+    #[must_use]
+    pub fn without_route(
+        timeout: Option<Duration>,
+        incoming: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Option<Self> {
+        let given = GivenLimits { timeout, incoming };
+        earliest(&CallPolicy::new(Duration::ZERO), false, given, now)
+    }
+
+    /// The limit that ended an attempt, when that came back as a failure.
+    ///
+    /// An endpoint that was told the deadline ends the stream at it, and that may be seen before the
+    /// timer is; a hop between makes a status of it. What failed the call is the deadline (grpc-go:
+    /// `handleRSTStream`).
+    #[must_use]
+    pub fn ended(self, outcome: &Outcome<'_>, now: Timestamp) -> Option<Limit> {
+        let ended = match outcome {
+            Outcome::Failed(Failure::Reset { .. }) => true,
+            Outcome::Failed(_) => false,
+            Outcome::Response(response) => matches!(
+                response.grpc_status,
+                Some(grpc::CANCELLED | grpc::INTERNAL | grpc::UNAVAILABLE)
+            ),
+        };
+        (ended && self.at <= now).then_some(self.limit)
+    }
 }
 
 /// What a deadline comes from.
@@ -317,6 +350,28 @@ mod tests {
         check(false, (50, Some(30), None), none, Some((1030, Stream)));
         // HTTP: grpc_timeout_header_max says nothing.
         check(false, (50, None, Some(10)), none, Some((1050, Timeout)));
+    }
+
+    #[test]
+    fn without_a_route_the_caller_alone_decides() {
+        use Limit::{Caller, Timeout};
+        let millis = Duration::from_millis;
+        for (timeout, incoming, expected) in [
+            (None, None, None),
+            (Some(0), None, None),
+            (Some(70), None, Some((1070, Timeout))),
+            (Some(70), Some(1020), Some((1020, Caller))),
+            (Some(10), Some(1020), Some((1010, Timeout))),
+            (Some(0), Some(1020), Some((1020, Caller))),
+            (None, Some(900), Some((900, Caller))),
+        ] {
+            let now = Timestamp::from_millis(1000);
+            let incoming = incoming.map(Timestamp::from_millis);
+            let deadline = Deadline::without_route(timeout.map(millis), incoming, now);
+            let expected =
+                expected.map(|(at, limit)| Deadline { at: Timestamp::from_millis(at), limit });
+            assert_eq!(deadline, expected);
+        }
     }
 
     #[test]

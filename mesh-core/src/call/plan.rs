@@ -73,21 +73,8 @@ impl Call {
     }
 
     /// The limit that ended the attempt, when that came back as a failure.
-    ///
-    /// An endpoint that was told the deadline ends the stream at it, and that may be seen before the
-    /// timer is; a hop between makes a status of it. What failed the call is the deadline (grpc-go:
-    /// `handleRSTStream`).
     pub(super) fn ended_by_deadline(&self, outcome: &Outcome<'_>, now: Timestamp) -> Option<Limit> {
-        let passed = self.deadline.filter(|deadline| deadline.at <= now)?;
-        let ended = match outcome {
-            Outcome::Failed(Failure::Reset { .. }) => true,
-            Outcome::Failed(_) => false,
-            Outcome::Response(response) => matches!(
-                response.grpc_status,
-                Some(grpc::CANCELLED | grpc::INTERNAL | grpc::UNAVAILABLE)
-            ),
-        };
-        ended.then_some(passed.limit)
+        self.deadline?.ended(outcome, now)
     }
 
     /// Whether what the endpoint says is that the per-try timeout has passed.

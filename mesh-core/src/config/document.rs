@@ -54,7 +54,7 @@ static DOCUMENT: Shape = Shape::new(
         key(
             "mode",
             Kind::Word(&words(&MODES)),
-            "enforce, or observe: every call passes unchanged and is measured. Default enforce.",
+            "enforce, or observe: every call passes by every policy and is measured. Default enforce.",
         ),
         key(
             "unknown_hosts",

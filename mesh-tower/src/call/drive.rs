@@ -197,9 +197,8 @@ impl Drive {
 
     /// What the head of an attempt tells of the time that is left; `None`: nothing.
     pub(super) fn left(&self) -> Option<Left> {
-        let (grpc, expected) = (self.grpc, self.settings.expected_timeout_header);
-        let deadline = self.machine.deadline().filter(|_| grpc || expected)?.at;
-        Some(Left { deadline, grpc, expected })
+        let deadline = self.machine.deadline().map(|deadline| deadline.at);
+        Left::of(deadline, self.grpc, self.settings.expected_timeout_header)
     }
 
     fn count_start(&mut self, retries: u32) {
@@ -397,6 +396,11 @@ impl Drive {
             RetryStop::Refused(_) => cells.retry(RetryOutcome::BudgetExhausted),
             _ => {}
         }
+    }
+
+    /// When the machine's timer is due.
+    pub(super) fn due(&self) -> Option<Timestamp> {
+        self.machine.poll_timeout().map(|(at, _)| at)
     }
 
     /// The machine's timer is due.

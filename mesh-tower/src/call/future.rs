@@ -1,6 +1,7 @@
 //! The future of one call.
 
 use super::drive::Drive;
+use super::timer::Timer;
 use crate::body::BoxError;
 use crate::clock;
 use crate::endpoint::MeshResponseBody;
@@ -9,7 +10,6 @@ use crate::routed::{Answer, Attempt, AttemptError, Place, Placed};
 use bytes::Bytes;
 use http::Response;
 use http_body::Body;
-use mesh_core::Timestamp;
 use mesh_core::call::{Action, AttemptId};
 use mesh_core::outcome::Failure;
 use pin_project::{pin_project, pinned_drop};
@@ -17,7 +17,6 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tokio::time::Sleep;
 use tower_service::Service;
 
 /// One call. The first attempt that is out lives inline, others (hedges) in a box each.
@@ -63,14 +62,6 @@ struct Hedge<F> {
     waits: bool,
 }
 
-/// The one timer; armed only once something made the call wait.
-#[pin_project]
-struct Timer {
-    #[pin]
-    sleep: Option<Sleep>,
-    at: Option<Timestamp>,
-}
-
 impl<S: Service<Attempt, Future: Placed>, R> CallFuture<S, R> {
     pub(super) const fn new(service: S, drive: Drive) -> Self {
         let attempts = Attempts {
@@ -80,7 +71,7 @@ impl<S: Service<Attempt, Future: Placed>, R> CallFuture<S, R> {
             hedges: Vec::new(),
             peeking: None,
         };
-        let timer = Timer { sleep: None, at: None };
+        let timer = Timer::new();
         Self { service, drive, begun: false, attempts, timer, source: None }
     }
 }
@@ -160,7 +151,7 @@ where
                 continue;
             }
             this.attempts.as_mut().tell_sent(this.drive);
-            let now = ready!(this.timer.as_mut().poll(this.drive, cx));
+            let now = ready!(this.timer.as_mut().poll_until(this.drive.due(), cx));
             action = this.drive.timeout(now);
         }
     }
@@ -337,27 +328,6 @@ where
             }
         }
         Poll::Pending
-    }
-}
-
-impl Timer {
-    /// Waits until the machine's timer is due.
-    fn poll(self: Pin<&mut Self>, drive: &Drive, cx: &mut Context<'_>) -> Poll<Timestamp> {
-        let Some((at, _)) = drive.machine.poll_timeout() else { return Poll::Pending };
-        let mut this = self.project();
-        if *this.at != Some(at) {
-            *this.at = Some(at);
-            let instant = clock::instant(at);
-            match this.sleep.as_mut().as_pin_mut() {
-                Some(sleep) => sleep.reset(instant),
-                None => this.sleep.set(Some(tokio::time::sleep_until(instant))),
-            }
-        }
-        let Some(sleep) = this.sleep.as_pin_mut() else { return Poll::Pending };
-        ready!(sleep.poll(cx));
-        *this.at = None;
-        // Timers tick in milliseconds, the machine in nanoseconds: it is at least `at` now.
-        Poll::Ready(clock::now().max(at))
     }
 }
 

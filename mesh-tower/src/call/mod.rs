@@ -19,13 +19,15 @@ mod replay;
 mod saved;
 mod saved_headers;
 mod scope;
+mod timer;
 
 pub(crate) use activity::Activity;
 pub(crate) use future::CallFuture;
 pub(crate) use peek::Peeked;
-pub(crate) use propagate::{Left, caller_deadline};
+pub(crate) use propagate::{Left, Passed, caller_deadline};
 pub(crate) use replay::{DEFAULT_LIMIT as DEFAULT_REPLAY_LIMIT, ReplayBody};
 pub(crate) use scope::CallScope;
+pub(crate) use timer::Timer;
 
 use crate::body::BoxError;
 use crate::endpoint::MeshResponseBody;

@@ -1,7 +1,7 @@
 //! What an attempt tells the next hop: the headers of the table in [`call`](super).
 
 use crate::inbound_context::Inbound;
-use crate::net::Draw;
+use crate::net::{Draw, Settings};
 use crate::observe::spans::{BegunSpan, SpanKind, Spans};
 use crate::observe::{TraceContext, TraceState};
 use http::{HeaderMap, HeaderName, Request};
@@ -40,14 +40,20 @@ pub(super) struct Propagation<'a> {
 #[expect(unnameable_types, reason = "what one layer tells another")]
 pub struct Left {
     /// When the call must have ended.
-    pub(super) deadline: Timestamp,
+    deadline: Timestamp,
     /// Whether `grpc-timeout` tells it.
-    pub(super) grpc: bool,
+    grpc: bool,
     /// Whether `x-envoy-expected-rq-timeout-ms` does.
-    pub(super) expected: bool,
+    expected: bool,
 }
 
 impl Left {
+    /// `None`: nothing is told.
+    pub(super) fn of(deadline: Option<Timestamp>, grpc: bool, expected: bool) -> Option<Self> {
+        let deadline = deadline.filter(|_| grpc || expected)?;
+        Some(Self { deadline, grpc, expected })
+    }
+
     /// Corrects what was written before the attempt waited: the server is told no more than is left at `now`, when
     /// the request is sent (gRFC A31).
     pub(crate) fn correct(self, headers: &mut HeaderMap, now: Timestamp) {
@@ -64,6 +70,48 @@ impl Left {
                 *told = decimal(millis);
             }
         }
+    }
+}
+
+/// A call that passes by every policy: what its one attempt tells whoever it goes to.
+///
+/// It is what a routed call tells. The host may be a stranger's, but what is left of the time and which trace this is
+/// are what everybody reads (Envoy's `PassthroughCluster` tells them, too), and they name nobody.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Passed {
+    pub(crate) grpc: bool,
+    pub(crate) inbound: Option<Inbound>,
+    pub(crate) deadline: Option<Timestamp>,
+    pub(crate) now: Timestamp,
+}
+
+impl Passed {
+    /// Writes the headers of the table, and begins the attempt's span, if it is sampled.
+    pub(crate) fn write<B>(
+        self,
+        request: &mut Request<B>,
+        settings: &Settings,
+        spans: Option<&Arc<Spans>>,
+    ) -> Option<Box<BegunSpan>> {
+        let Self { grpc, inbound, deadline, now } = self;
+        let trace = Trace::of(request, inbound, spans);
+        Propagation {
+            grpc,
+            counts: AttemptCounts { attempt: 1, ..AttemptCounts::default() },
+            which: AttemptHeaders::default(),
+            now,
+            deadline,
+            usual: [None; 2],
+            expected_timeout: settings.expected_timeout_header,
+            trace: trace.as_deref(),
+        }
+        .write(request);
+        trace?.begin(request, grpc)
+    }
+
+    /// What its head tells of the time that is left; `None`: nothing.
+    pub(crate) fn left(self, settings: &Settings) -> Option<Left> {
+        Left::of(self.deadline, self.grpc, settings.expected_timeout_header)
     }
 }
 

@@ -89,17 +89,6 @@ impl<R> MeshResponseBody<R> {
     pub(crate) const fn local(text: Option<Bytes>) -> Self {
         Self(Inner::Local(text))
     }
-
-    /// The body of a call that passed by every policy.
-    pub(crate) fn passthrough(body: R, passing: Passing) -> Self {
-        let limits = Limits::default();
-        let (peeked, timer, attempt, call, over) = (None, None, None, None, false);
-        let passing = Some(passing);
-        let frames = 0;
-        let upstream =
-            Upstream { body, peeked, limits, timer, attempt, call, passing, over, frames };
-        Self(Inner::Upstream(upstream))
-    }
 }
 
 impl<R> MeshResponseBody<R>
@@ -107,6 +96,18 @@ where
     R: Body<Data = Bytes> + Unpin,
     R::Error: Into<BoxError>,
 {
+    /// The body of a call that passed by every policy.
+    pub(crate) fn passthrough(body: R, deadline: Option<Deadline>, passing: Passing) -> Self {
+        let limits = Limits { deadline, ..Limits::default() };
+        let (peeked, timer, attempt, call, over) = (None, None, None, None, false);
+        let passing = Some(passing);
+        let frames = 0;
+        let mut upstream =
+            Upstream { body, peeked, limits, timer, attempt, call, passing, over, frames };
+        upstream.complete_at_end();
+        Self(Inner::Upstream(upstream))
+    }
+
     /// The body of an endpoint's answer.
     pub(crate) fn upstream(
         body: R,
@@ -168,7 +169,7 @@ impl<R> MeshResponseBody<R> {
             upstream.over = true;
             (upstream.attempt, upstream.call) = (None, None);
             if let Some(passing) = upstream.passing.take() {
-                passing.cut_off(&reason);
+                let _told_by_the_caller = passing.cut_off(reason);
             }
         } else {
             let _told_by_the_caller = upstream.end(reason);
@@ -193,9 +194,17 @@ impl<R> Upstream<R> {
         }
     }
 
+    /// Whether its call is not over yet.
+    const fn is_counted(&self) -> bool {
+        self.call.is_some() || self.passing.is_some()
+    }
+
     fn complete(&mut self, now: Timestamp) {
         self.over = true;
-        self.passing = None;
+        if let Some(passing) = self.passing.take() {
+            passing.complete(now);
+            self.timer = None;
+        }
         let (Some(call), attempt) = (self.call.take(), self.attempt.take()) else { return };
         if let Some(attempt) = attempt {
             call.body_ended(now.saturating_duration_since(attempt.head_at()));
@@ -211,7 +220,7 @@ impl<R> Upstream<R> {
         self.over = true;
         self.timer = None;
         if let Some(passing) = self.passing.take() {
-            passing.cut_off(&reason);
+            return passing.cut_off(reason);
         }
         let (Some(mut call), Some(attempt)) = (self.call.take(), self.attempt.take()) else {
             return Error::new(reason, Station::default());
@@ -303,6 +312,9 @@ where
             return;
         }
         let status = mesh_core::outcome::grpc_status(trailers);
+        if let Some(passing) = &mut self.passing {
+            passing.trailers(status);
+        }
         if let Some(attempt) = &mut self.attempt {
             attempt.trailers(status, now);
         }
@@ -332,12 +344,13 @@ where
             self.frames += 1;
             return None;
         }
-        (self.call.is_some() && deadline.at <= clock::now()).then(|| deadline.limit.reason())
+        (self.is_counted() && deadline.at <= clock::now()).then(|| deadline.limit.reason())
     }
 
     /// Waits for the earlier of the deadline and the end of silence.
     fn poll_limits(&mut self, cx: &mut Context<'_>) -> Poll<Reason> {
-        if self.call.is_none() || (self.limits.deadline.is_none() && self.limits.idle.is_none()) {
+        let has_limit = self.limits.deadline.is_some() || self.limits.idle.is_some();
+        if !has_limit || !self.is_counted() {
             return Poll::Pending;
         }
         let limits = &self.limits;

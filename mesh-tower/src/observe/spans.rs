@@ -4,8 +4,9 @@
 //! sampled is known once its `traceparent` was read, and of what is not sampled nothing is made, looked up or
 //! allocated. What a span says is known where requests and attempts are counted anyway, at their end.
 //!
-//! - One span of a server for each request that a listener takes, one of a client for each attempt at an endpoint.
-//!   `traceparent` of an attempt names its span, so what comes after it is its child.
+//! - One span of a server for each request that a listener takes, one of a client for each attempt at an endpoint,
+//!   and for each call that passes by every policy. `traceparent` of an attempt names its span, so what comes after it
+//!   is its child.
 //! - A span that has ended goes into a queue, bounded in number; what finds no room is dropped, and counted. Nobody
 //!   waits, and the exporter is woken by every full batch, not by every span.
 //! - Memory: of the queue and of one batch, less than 2 KiB for each span.

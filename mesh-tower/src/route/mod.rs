@@ -9,9 +9,11 @@ mod asking;
 mod direct;
 pub(crate) use direct::DIRECT;
 mod future;
+mod passing;
 mod reply;
 
 pub(crate) use future::RouteFuture;
+pub(crate) use passing::Passing;
 
 use crate::MeshBody;
 use crate::body::BoxError;
@@ -30,7 +32,6 @@ use crate::observe::target::{CallRecord, TargetCells};
 use crate::options::CallOptions;
 use crate::routed::Routed;
 use bytes::Bytes;
-pub(crate) use future::Passing;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, Uri, header};
 use http_body::Body;
@@ -212,8 +213,10 @@ where
                 if let Some(verdict) = verdict {
                     self.leaves(&head, verdict);
                 }
-                let (request, passing) = self.passing(request, started, line);
-                RouteFuture::passthrough(self.leaf.passthrough(request, &egress), passing, span)
+                match self.pass(request, &egress, (started, line)) {
+                    Ok(passing) => RouteFuture::passthrough(passing, span),
+                    Err(late) => RouteFuture::ready(Err(late), span),
+                }
             }
             Err(reason) => {
                 if let Reason::EgressRefused(why) = &reason {
@@ -231,22 +234,6 @@ where
 }
 
 impl<S, L> RouteService<S, L> {
-    /// A call passes by every policy: what is measured of it, and how it is told what it is sent on.
-    fn passing(
-        &self,
-        mut request: Request<MeshBody>,
-        started: Timestamp,
-        line: Option<Box<CallLine>>,
-    ) -> (Request<MeshBody>, Passing) {
-        let cells = Arc::clone(self.mesh.unrouted());
-        cells.call_started();
-        let mut passing = Passing::new(cells, started, line);
-        if options_of(&request).report || self.mesh.shared().settings.report {
-            request.extensions_mut().insert(passing.reported());
-        }
-        (request, passing)
-    }
-
     /// A call to a host that no virtual host serves leaves, or not.
     #[cold]
     fn leaves(&self, head: &RequestHead<'_>, verdict: EgressVerdict) {

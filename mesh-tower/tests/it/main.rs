@@ -41,6 +41,7 @@ mod observe_mode;
 mod on_demand;
 mod otlp;
 mod outlier;
+mod passing;
 mod ports;
 mod proxy;
 mod replies;

@@ -382,3 +382,29 @@ async fn attempts_of_sampled_traces_are_spans_and_parents() {
     let text = mesh.metrics().prometheus_text();
     assert!(text.contains("mesh_telemetry_exported_total{signal=\"spans\"} 1\n"), "{text}");
 }
+
+/// It is an attempt as others are, to nobody's cluster.
+#[tokio::test]
+async fn a_sampled_call_that_passes_by_every_policy_is_a_span() {
+    let (collector, address) = Collector::start([]).await;
+    let network = MemoryNetwork::new();
+    let seen = Arc::new(Mutex::new(String::new()));
+    let noted = Arc::clone(&seen);
+    let _server = network.serve_fn(at(1), move |request| {
+        noted.lock().push_str(request.headers()["traceparent"].to_str().unwrap());
+        async { reply(503, "nothing") }
+    });
+    let mesh = Mesh::builder().connector(network).build().unwrap();
+    let export = Otlp::new(settings(address)).start(&mesh).unwrap();
+    let mut request = get("/");
+    *request.uri_mut() = format!("http://{}/", at(1)).parse().unwrap();
+    request.headers_mut().insert("traceparent", format!("{CALLER}1").parse().unwrap());
+    assert!(outcome(&mesh, request).await.is_ok());
+    idle(&mesh).await;
+    export.stop().await;
+    let kept = collector.0.lock();
+    let [span] = &*kept.spans else { panic!("{:?}", kept.spans) };
+    let id: String = span.span_id.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(*seen.lock(), format!("00-0af7651916cd43dd8448eb211c80319c-{id}-01"));
+    assert_eq!((span.kind, span.status.as_ref().unwrap().code), (3, 2));
+}

@@ -11,7 +11,7 @@ use http::{HeaderMap, Request, StatusCode};
 use http_body::{Body as _, Frame};
 use mesh_core::Timestamp;
 use mesh_core::access_log::{Attempt, Side};
-use mesh_core::local_reply::{Reason, ResponseFlag};
+use mesh_core::local_reply::ResponseFlag;
 use mesh_core::model::Address;
 use mesh_core::outcome::Failure;
 use smallvec::SmallVec;
@@ -163,24 +163,6 @@ impl CallLine {
             },
             now,
         );
-    }
-
-    /// The attempt of a call that passed by every policy has failed.
-    #[cold]
-    pub(crate) fn unsent(self, failure: &Failure, now: Timestamp) {
-        let reason = Reason::Attempt(failure.clone());
-        let details = failure.to_string();
-        let grpc_status = self.grpc.then(|| reason.grpc_status());
-        let ended = Ended {
-            grpc_status,
-            flags: &[failure.flag()],
-            reason: Some(failure.code()),
-            details: &details,
-            attempts: 1,
-            stands_for: Some(reason.http_status()),
-            ..Ended::default()
-        };
-        self.write(ended, now);
     }
 
     fn write(self, ended: Ended<'_>, now: Timestamp) {

@@ -31,7 +31,10 @@ pub(super) fn state(
         ("configuration of", &*view.source),
         ("version", &*view.version),
         ("in force", &*since),
-        ("mode", if view.observes { "observe: every call passes unchanged" } else { "enforce" }),
+        (
+            "mode",
+            if view.observes { "observe: every call passes by every policy" } else { "enforce" },
+        ),
     ];
     for (name, text) in rows {
         page.row([Cell::of(name), Cell::of(text)]);
