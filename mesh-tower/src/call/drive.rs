@@ -3,7 +3,7 @@
 use super::activity::Activity;
 use super::gate::{Gate, Slots};
 use super::peek::Peeked;
-use super::propagate::{Left, Propagation, Trace};
+use super::propagate::{ExpectedTimeout, Left, Propagation, Trace};
 use super::saved::SavedRequest;
 use super::scope::CallScope;
 use crate::MeshBody;
@@ -47,6 +47,7 @@ pub(super) struct Drive {
     settings: Settings,
     hash: RequestHash,
     grpc: bool,
+    expected_timeout: ExpectedTimeout,
     trace: Option<Box<Trace>>,
     began: Timestamp,
     /// When the newest attempt began.
@@ -98,6 +99,7 @@ impl Drive {
         facts.options.timeout = options.timeout;
         facts.options.no_retry = options.no_retry;
         facts.options.wait_for_ready = options.wait_for_ready;
+        let expected_timeout = ExpectedTimeout::of(&settings, inbound, request.headers());
         let trace = Trace::of(&request, inbound, target.cluster().attached().spans());
         let machine = Call::new(&target.call_policy(), facts, started);
         target.cluster().budget().deposit();
@@ -120,6 +122,7 @@ impl Drive {
             settings,
             hash,
             grpc,
+            expected_timeout,
             trace,
             began: started,
             attempt_began: started,
@@ -174,7 +177,7 @@ impl Drive {
             now,
             deadline,
             usual: target.usual_timeouts(),
-            expected_timeout: self.settings.expected_timeout_header,
+            expected_timeout: self.expected_timeout,
             trace: self.trace.as_deref(),
         }
         .write(&mut request);
@@ -198,7 +201,7 @@ impl Drive {
     /// What the head of an attempt tells of the time that is left; `None`: nothing.
     pub(super) fn left(&self) -> Option<Left> {
         let deadline = self.machine.deadline().map(|deadline| deadline.at);
-        Left::of(deadline, self.grpc, self.settings.expected_timeout_header)
+        Left::of(deadline, self.grpc, self.expected_timeout)
     }
 
     fn count_start(&mut self, retries: u32) {

@@ -4,7 +4,7 @@ use crate::inbound_context::Inbound;
 use crate::net::{Draw, Settings};
 use crate::observe::spans::{BegunSpan, SpanKind, Spans};
 use crate::observe::{TraceContext, TraceState};
-use http::{HeaderMap, HeaderName, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use mesh_core::Timestamp;
 use mesh_core::call::AttemptCounts;
 use mesh_core::call::deadline::{expected_rq_timeout_ms, grpc_timeout, parse_grpc_timeout};
@@ -28,10 +28,52 @@ pub(super) struct Propagation<'a> {
     pub(super) deadline: Option<Timestamp>,
     /// What the route allows a call and an attempt: many say the same then, which HPACK may keep.
     pub(super) usual: [Option<Duration>; 2],
-    /// Whether `x-envoy-expected-rq-timeout-ms` is wanted.
-    pub(super) expected_timeout: bool,
+    pub(super) expected_timeout: ExpectedTimeout,
     /// The trace that the call belongs to, when the caller has not written it himself.
     pub(super) trace: Option<&'a Trace>,
+}
+
+/// What becomes of `x-envoy-expected-rq-timeout-ms`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ExpectedTimeout {
+    /// It is nobody's business, and goes on if it is there.
+    Untouched,
+    /// It came with the request that the call is made for, or may have: it says no more than is left, as it would where
+    /// it is written (Envoy writes it anew at every hop). What the application has made shorter stays.
+    Corrected,
+    /// The mesh was built to write it.
+    Written,
+}
+
+impl ExpectedTimeout {
+    /// That of a call with these headers. They are looked at only where they can be somebody else's, which is while a
+    /// request is answered.
+    pub(super) fn of(settings: &Settings, inbound: Option<Inbound>, headers: &HeaderMap) -> Self {
+        if settings.expected_timeout_header {
+            Self::Written
+        } else if inbound.is_some() && headers.contains_key(EXPECTED_TIMEOUT) {
+            Self::Corrected
+        } else {
+            Self::Untouched
+        }
+    }
+
+    /// Tells what is left.
+    fn write(self, headers: &mut HeaderMap, left: Duration) {
+        let millis = expected_rq_timeout_ms(left);
+        let is_shorter = |told: &HeaderValue| {
+            let told = told.to_str().ok().and_then(|told| told.parse::<u64>().ok());
+            // Zero is no limit to Envoy, and what can't be read is none to anybody.
+            told.is_some_and(|told| (1..=millis).contains(&told))
+        };
+        match self {
+            Self::Untouched => {}
+            Self::Corrected if headers.get(EXPECTED_TIMEOUT).is_some_and(is_shorter) => {}
+            Self::Corrected | Self::Written => {
+                headers.insert(EXPECTED_TIMEOUT, decimal(millis));
+            }
+        }
+    }
 }
 
 /// What is left of a call's time, told by an attempt that waited for an endpoint or for a connection. Its limits of
@@ -49,7 +91,12 @@ pub struct Left {
 
 impl Left {
     /// `None`: nothing is told.
-    pub(super) fn of(deadline: Option<Timestamp>, grpc: bool, expected: bool) -> Option<Self> {
+    pub(super) fn of(
+        deadline: Option<Timestamp>,
+        grpc: bool,
+        expected: ExpectedTimeout,
+    ) -> Option<Self> {
+        let expected = expected != ExpectedTimeout::Untouched;
         let deadline = deadline.filter(|_| grpc || expected)?;
         Some(Self { deadline, grpc, expected })
     }
@@ -63,12 +110,8 @@ impl Left {
         {
             *told = grpc_timeout(left);
         }
-        if let Some(told) = headers.get_mut(EXPECTED_TIMEOUT).filter(|_| self.expected) {
-            let millis = expected_rq_timeout_ms(left);
-            let text = told.to_str().ok();
-            if text.and_then(|text| text.parse().ok()).is_some_and(|told: u64| told > millis) {
-                *told = decimal(millis);
-            }
+        if self.expected {
+            ExpectedTimeout::Corrected.write(headers, left);
         }
     }
 }
@@ -86,15 +129,17 @@ pub(crate) struct Passed {
 }
 
 impl Passed {
-    /// Writes the headers of the table, and begins the attempt's span, if it is sampled.
+    /// Writes the headers of the table, and begins the attempt's span, if it is sampled. What of it changes while the
+    /// attempt waits is given back.
     pub(crate) fn write<B>(
         self,
         request: &mut Request<B>,
         settings: &Settings,
         spans: Option<&Arc<Spans>>,
-    ) -> Option<Box<BegunSpan>> {
+    ) -> (Option<Left>, Option<Box<BegunSpan>>) {
         let Self { grpc, inbound, deadline, now } = self;
         let trace = Trace::of(request, inbound, spans);
+        let expected_timeout = ExpectedTimeout::of(settings, inbound, request.headers());
         Propagation {
             grpc,
             counts: AttemptCounts { attempt: 1, ..AttemptCounts::default() },
@@ -102,16 +147,12 @@ impl Passed {
             now,
             deadline,
             usual: [None; 2],
-            expected_timeout: settings.expected_timeout_header,
+            expected_timeout,
             trace: trace.as_deref(),
         }
         .write(request);
-        trace?.begin(request, grpc)
-    }
-
-    /// What its head tells of the time that is left; `None`: nothing.
-    pub(crate) fn left(self, settings: &Settings) -> Option<Left> {
-        Left::of(self.deadline, self.grpc, settings.expected_timeout_header)
+        let traced = trace.and_then(|trace| trace.begin(request, grpc));
+        (Left::of(deadline, grpc, expected_timeout), traced)
     }
 }
 
@@ -169,10 +210,7 @@ impl Propagation<'_> {
                 timeout.set_sensitive(!self.usual.contains(&Some(remaining)));
                 request.headers_mut().insert(&GRPC_TIMEOUT, timeout);
             }
-            if self.expected_timeout {
-                let millis = expected_rq_timeout_ms(remaining);
-                request.headers_mut().insert(EXPECTED_TIMEOUT, decimal(millis));
-            }
+            self.expected_timeout.write(request.headers_mut(), remaining);
         }
         self.counts.write(self.grpc, self.which, request.headers_mut());
         if let Some(trace) = self.trace {
@@ -206,7 +244,6 @@ pub(crate) fn caller_deadline(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -236,7 +273,7 @@ mod tests {
                 now,
                 deadline: Some(now + Duration::from_millis(remaining)),
                 usual: usual.map(|millis| millis.map(Duration::from_millis)),
-                expected_timeout: false,
+                expected_timeout: ExpectedTimeout::Untouched,
                 trace: None,
             };
             propagation.write(&mut request);
@@ -251,6 +288,24 @@ mod tests {
     }
 
     #[test]
+    fn what_came_says_no_more_than_is_left() {
+        use ExpectedTimeout::{Corrected, Untouched, Written};
+        for (came, what, expected) in [
+            ("9000", Corrected, "250"),
+            ("40", Corrected, "40"),
+            ("0", Corrected, "250"),
+            ("soon", Corrected, "250"),
+            ("9000", Untouched, "9000"),
+            ("40", Written, "250"),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.append(EXPECTED_TIMEOUT, HeaderValue::from_static(came));
+            what.write(&mut headers, Duration::from_millis(250));
+            assert_eq!(headers[EXPECTED_TIMEOUT], expected, "{came} {what:?}");
+        }
+    }
+
+    #[test]
     fn only_what_the_table_says_is_added() {
         let now = Timestamp::from_millis(1000);
         let plain = Propagation {
@@ -260,7 +315,7 @@ mod tests {
             now,
             deadline: Some(now + Duration::from_millis(250)),
             usual: [None; 2],
-            expected_timeout: false,
+            expected_timeout: ExpectedTimeout::Untouched,
             trace: None,
         };
         assert_eq!(added(plain, 1, 0), Vec::<String>::new());
@@ -268,7 +323,7 @@ mod tests {
         assert_eq!(added(grpc, 1, 0), ["grpc-timeout: 250000u"]);
         assert_eq!(added(grpc, 2, 1), ["grpc-previous-rpc-attempts: 1", "grpc-timeout: 250000u"]);
         assert_eq!(added(Propagation { deadline: None, ..grpc }, 1, 0), Vec::<String>::new());
-        let expected = Propagation { expected_timeout: true, ..plain };
+        let expected = Propagation { expected_timeout: ExpectedTimeout::Written, ..plain };
         assert_eq!(added(expected, 1, 0), ["x-envoy-expected-rq-timeout-ms: 250"]);
         let context = TraceContext::parse(PARENT.as_bytes()).unwrap();
         let trace = Trace { context, state: None, spans: None };

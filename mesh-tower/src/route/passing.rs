@@ -90,9 +90,10 @@ impl<S, L: Leaf> RouteService<S, L> {
         }
         let at = deadline.map(|deadline| deadline.at);
         let passed = Passed { grpc, inbound, deadline: at, now };
-        passing.traced = passed.write(&mut request, settings, shared.registry.spans());
+        let (left, traced) = passed.write(&mut request, settings, shared.registry.spans());
+        passing.traced = traced;
         let mut sent = self.leaf.passthrough(request, egress);
-        if let Some(left) = passed.left(settings).filter(|_| !L::is_sent(&sent)) {
+        if let Some(left) = left.filter(|_| !L::is_sent(&sent)) {
             L::waits(&mut sent, left);
         }
         Ok(PassingFuture { sent: Some(sent), passing, grpc, deadline, timer: Timer::new() })

@@ -186,6 +186,48 @@ async fn calls_of_a_service_end_with_its_callers_deadline_and_are_in_its_trace()
     idle(&mesh).await;
 }
 
+/// A hop that passes the caller's head on, as a proxy does, and was not built to tell anything of its own.
+#[tokio::test(start_paused = true)]
+async fn what_the_caller_expects_is_passed_on_as_what_is_left() {
+    const EXPECTED: &str = "x-envoy-expected-rq-timeout-ms";
+    let (mesh, _network) = hop(|request| async move {
+        let told = request.headers().get_all(EXPECTED).iter();
+        let told: Vec<_> = told.map(|told| told.to_str().unwrap()).collect();
+        Response::new(http_body_util::Full::from(told.join(" ")))
+    });
+    let connection = connection(&mesh, peer("spiffe://m/a"));
+    // What came, how long the hop needs, and what it gives its call, in milliseconds.
+    for (came, needs, own, told) in [
+        ("50", 0, None, "200 50"),
+        ("50", 20, None, "200 30"),
+        ("50", 0, Some(10), "200 10"),
+        ("50\nx-envoy-expected-rq-timeout-ms: 70", 0, Some(10), "200 10"),
+        ("0", 0, None, "200 15000"),
+    ] {
+        let client = mesh.client();
+        let service = behind(&ServerLayer::new(&mesh, "web"), move |request| {
+            let mut call = crate::fixture::get("/");
+            *call.headers_mut() = request.headers().clone();
+            if let Some(own) = own {
+                let options = CallOptions::new().timeout(Duration::from_millis(own));
+                call.extensions_mut().insert(options);
+            }
+            let client = client.clone();
+            async move {
+                tokio::time::sleep(Duration::from_millis(needs)).await;
+                client.oneshot(call).await.unwrap().map(MeshBody::new)
+            }
+        });
+        let text = format!("GET /\nhost: a\n{EXPECTED}: {came}");
+        assert_eq!(ask(&service, &connection, &text).await, told, "{came} {needs} {own:?}");
+    }
+    // What nobody is answered for is its caller's own.
+    let mut own = crate::fixture::get("/");
+    own.headers_mut().insert(EXPECTED, "20000".parse().unwrap());
+    let answer = bounded(mesh.client().oneshot(own)).await.unwrap();
+    assert_eq!(crate::fixture::text(answer).await, "20000");
+}
+
 /// A request, why its service fails or does not, the call that it makes, what its caller is told.
 type Pushed = (&'static str, &'static str, fn() -> Request<MeshBody>, &'static str);
 
