@@ -16,6 +16,7 @@ use super::exported::{ExportCells, Lost, Signal};
 use super::{TraceContext, TraceState};
 use crate::clock;
 use crate::net::Draw;
+use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use mesh_core::head::without_userinfo;
 use mesh_core::model::Address;
@@ -107,6 +108,26 @@ impl Spans {
                 self.sampler.samples(root.trace_id(), None).then_some(root)
             }
         }
+    }
+
+    /// Begins the span of a request of a server, whose caller has this trace; `None`: it is not sampled. What the head
+    /// says goes on in it.
+    pub(crate) fn serve(
+        self: &Arc<Self>,
+        caller: Option<TraceContext>,
+        parts: &mut Parts,
+        grpc: bool,
+    ) -> Option<Box<BegunSpan>> {
+        let own = self.sample(caller)?;
+        if caller.is_none() {
+            // W3C Trace Context, "Processing Model": without a `traceparent` that can be read, `tracestate` is of no
+            // trace, and not of the one that begins here.
+            parts.headers.remove(TraceState::TRACESTATE);
+        }
+        let head = (&parts.method, &parts.uri, &parts.headers);
+        let span = self.begin(SpanKind::Server, (own, caller), head, grpc);
+        parts.headers.insert(TraceContext::TRACEPARENT, own.header_value());
+        Some(span)
     }
 
     /// Begins a span. Its name is the method; of gRPC the path, which is one of a service's.
@@ -252,6 +273,26 @@ mod tests {
         let (spans, _ended) = Spans::new(Sampler::share(1.0), (1, 1), &cells);
         assert!(spans.sample(None).unwrap().is_sampled());
         assert_eq!(spans.sample(Some(caller(false))), None);
+    }
+
+    #[test]
+    fn what_vendors_say_of_another_trace_is_not_said_of_a_new_one() {
+        let (spans, mut ended) = Spans::new(Sampler::share(1.0), (1, 1), &Arc::default());
+        for (traceparent, goes_on) in
+            [(Some(format!("{CALLER}1")), true), (Some("00-zz".to_owned()), false), (None, false)]
+        {
+            let request = http::Request::get("http://shop/").header("tracestate", "a=1");
+            let request = traceparent.iter().fold(request, |r, it| r.header("traceparent", it));
+            let mut parts = request.body(()).unwrap().into_parts().0;
+            let caller = TraceContext::extract(&parts.headers).map(|(caller, _)| caller);
+            let span = spans.serve(caller, &mut parts, false).unwrap();
+            let own = span.context().header_value();
+            assert_eq!(parts.headers[TraceContext::TRACEPARENT], own);
+            let state = parts.headers.get(TraceState::TRACESTATE).is_some();
+            span.end(Code::default(), Duration::ZERO);
+            let told = ended.spans.try_recv().unwrap().state.is_some();
+            assert_eq!((state, told), (goes_on, goes_on), "{traceparent:?}");
+        }
     }
 
     #[test]

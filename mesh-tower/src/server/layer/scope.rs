@@ -7,11 +7,11 @@ use super::served::{ServedChain, ServedRoute};
 use crate::clock;
 use crate::inbound_context::{Inbound, Within};
 use crate::net::Draw;
+use crate::observe::ServerTime;
 use crate::observe::code::Code;
 use crate::observe::decisions::FilterOutcome;
 use crate::observe::span::ThinSpan;
-use crate::observe::spans::{BegunSpan, SpanKind, Spans};
-use crate::observe::{ServerTime, TraceContext};
+use crate::observe::spans::{BegunSpan, Spans};
 use crate::server::Connection;
 use crate::server::streams::{poll_deadline, turn_began};
 use bytes::Bytes;
@@ -142,11 +142,9 @@ impl RequestScope {
     /// If it is sampled, what it leads to is a child of its span.
     pub(super) fn trace(&mut self, spans: &Arc<Spans>, parts: &mut Parts) {
         let caller = self.inbound.trace_context();
-        let Some(own) = spans.sample(caller) else { return };
-        let head = (&parts.method, &parts.uri, &parts.headers);
-        self.traced = Some(spans.begin(SpanKind::Server, (own, caller), head, self.grpc));
-        parts.headers.insert(TraceContext::TRACEPARENT, own.header_value());
-        self.inbound = self.inbound.trace(own);
+        let Some(traced) = spans.serve(caller, parts, self.grpc) else { return };
+        self.inbound = self.inbound.trace(traced.context());
+        self.traced = Some(traced);
     }
 
     /// A collector is told of it.
