@@ -9,7 +9,8 @@
 //! passes on what strangers send should take them off (`headers` of a route can).
 //!
 //! Out: how many attempts there were, for the server. `grpc-previous-rpc-attempts` (gRFC A6) only
-//! when it is not zero; the `x-envoy-*` ones only where asked for, because each header costs.
+//! where there were some here, on top of what came; the `x-envoy-*` ones only where asked for, because each
+//! header costs.
 
 use crate::model::RetryOn;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -199,11 +200,24 @@ pub struct AttemptHeaders {
     pub is_timeout_retry: bool,
 }
 
+/// How many attempts were made before the call, as the request says that it is made from: by the application, or by
+/// the hops that it came through. 0: it says nothing that can be read.
+#[must_use]
+pub fn previous_rpc_attempts(headers: &HeaderMap) -> u32 {
+    let number = |value: &HeaderValue| value.to_str().ok()?.parse().ok();
+    headers.get_all(GRPC_PREVIOUS_RPC_ATTEMPTS).iter().find_map(number).unwrap_or_default()
+}
+
 impl AttemptCounts {
-    /// Writes the headers that carry something, in place of those of an earlier attempt.
-    pub fn write(self, grpc: bool, which: AttemptHeaders, headers: &mut HeaderMap) {
+    /// Writes the headers that carry something, in place of those of an earlier attempt. `before`: what
+    /// [`previous_rpc_attempts`] said before the first of them.
+    pub fn write(self, grpc: bool, which: AttemptHeaders, before: u32, headers: &mut HeaderMap) {
         if grpc && self.retries > 0 {
-            headers.insert(GRPC_PREVIOUS_RPC_ATTEMPTS, self.retries.into());
+            // gRFC A6: the number of preceding attempts of the RPC. To the server it is one RPC, whoever retries it, so
+            // what the callers above have tried counts, and what is tried here comes on top: each attempt says more
+            // than the one before, and none less than what came. Some of theirs may have ended here with several of
+            // ours, which nobody knows any more: it is the least that is certain.
+            headers.insert(GRPC_PREVIOUS_RPC_ATTEMPTS, before.saturating_add(self.retries).into());
         }
         if which.attempt_count {
             headers.insert(X_ENVOY_ATTEMPT_COUNT, self.attempt.into());
@@ -308,8 +322,29 @@ mod tests {
         let (attempt, retries, after_timeout) = counts;
         let which = AttemptHeaders { attempt_count: opt_in, is_timeout_retry: opt_in };
         let mut headers = HeaderMap::new();
-        AttemptCounts { attempt, retries, after_timeout }.write(grpc, which, &mut headers);
+        AttemptCounts { attempt, retries, after_timeout }.write(grpc, which, 0, &mut headers);
         assert_eq!(headers, map(expected));
+    }
+
+    #[test]
+    fn a6_attempts_of_those_above_count() {
+        let counts =
+            |attempt| AttemptCounts { attempt, retries: attempt - 1, after_timeout: false };
+        for (came, expected) in [
+            ("", ["", "1", "2"]),
+            ("grpc-previous-rpc-attempts: 5", ["5", "6", "7"]),
+            ("grpc-previous-rpc-attempts: x\ngrpc-previous-rpc-attempts: 5", ["x", "6", "7"]),
+            ("grpc-previous-rpc-attempts: 4294967295", ["4294967295"; 3]),
+        ] {
+            let mut headers = map(came);
+            let before = previous_rpc_attempts(&headers);
+            for (attempt, expected) in (1..).zip(expected) {
+                counts(attempt).write(true, AttemptHeaders::default(), before, &mut headers);
+                let told = headers.get(GRPC_PREVIOUS_RPC_ATTEMPTS);
+                let told = told.map(|told| told.to_str().unwrap()).unwrap_or_default();
+                assert_eq!(told, expected, "{came}, attempt {attempt}");
+            }
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::gate::{Gate, Slots};
 use super::peek::Peeked;
 use super::propagate::{ExpectedTimeout, Left, Propagation, Trace};
 use super::saved::SavedRequest;
-use super::scope::CallScope;
+use super::scope::{CallScope, cluster_of, spent};
 use crate::MeshBody;
 use crate::body::BoxError;
 use crate::clock;
@@ -17,7 +17,7 @@ use crate::observe::code::Code;
 use crate::observe::connection::ConnectionSlots;
 use crate::observe::events::RetryOutcome;
 use crate::observe::report::BodyTime;
-use crate::observe::{AttemptOutcome, AttemptReport, CallReport, Phase, Phases, ServerTime};
+use crate::observe::{AttemptOutcome, AttemptReport, CallReport, Phase, ServerTime};
 use crate::options::CallOptions;
 use crate::routed::{Answer, Attempt, AttemptError, Place, Routed};
 use bytes::Bytes;
@@ -54,6 +54,8 @@ pub(super) struct Drive {
     attempt_began: Timestamp,
     /// Retries started so far, to tell them from attempts made elsewhere.
     retries: u32,
+    /// How many attempts were made before the call, as of gRPC its first retry has looked.
+    before: Option<u32>,
     /// When the wait before a retry began.
     backing_off: Option<Timestamp>,
     /// The signs of life of attempts that are limited in silence.
@@ -64,19 +66,6 @@ pub(super) struct Drive {
     report: Option<Box<CallReport>>,
     /// Where the attempts of a call that is reported are told what they are sent on.
     connections: Option<Box<ConnectionSlots>>,
-}
-
-/// The call itself spent time, which counts and is reported.
-#[cold]
-fn spent(target: &Target<Net>, report: &mut CallReport, phase: Phase, duration: Duration) {
-    let mut phases = Phases::new();
-    phases.add(phase, duration);
-    target.cluster().attached().cells.phases(&phases);
-    report.phases.add(phase, duration);
-}
-
-fn cluster_of(target: &Arc<Target<Net>>) -> Option<Arc<str>> {
-    Some(Arc::clone(target.cluster().name()))
 }
 
 impl Drive {
@@ -127,6 +116,7 @@ impl Drive {
             began: started,
             attempt_began: started,
             retries: 0,
+            before: None,
             backing_off: None,
             activity: Vec::new(),
             previous: SmallVec::new(),
@@ -170,9 +160,14 @@ impl Drive {
         if counts.attempt > 1 {
             self.count_start(counts.retries);
         }
+        // Of the first retry the headers are still those of the call.
+        let before = || headers::previous_rpc_attempts(request.headers());
+        let tells = self.grpc && counts.retries > 0;
+        let before = if tells { *self.before.get_or_insert_with(before) } else { 0 };
         Propagation {
             grpc: self.grpc,
             counts,
+            before,
             which: target.attempt_headers(),
             now,
             deadline,

@@ -22,6 +22,8 @@ const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-r
 pub(super) struct Propagation<'a> {
     pub(super) grpc: bool,
     pub(super) counts: AttemptCounts,
+    /// How many attempts were made before the call.
+    pub(super) before: u32,
     pub(super) which: AttemptHeaders,
     pub(super) now: Timestamp,
     /// When an answer to the attempt is worth nothing any more.
@@ -143,6 +145,7 @@ impl Passed {
         Propagation {
             grpc,
             counts: AttemptCounts { attempt: 1, ..AttemptCounts::default() },
+            before: 0,
             which: AttemptHeaders::default(),
             now,
             deadline,
@@ -212,7 +215,7 @@ impl Propagation<'_> {
             }
             self.expected_timeout.write(request.headers_mut(), remaining);
         }
-        self.counts.write(self.grpc, self.which, request.headers_mut());
+        self.counts.write(self.grpc, self.which, self.before, request.headers_mut());
         if let Some(trace) = self.trace {
             let headers = request.headers_mut();
             headers.insert(TraceContext::TRACEPARENT, trace.context.header_value());
@@ -269,6 +272,7 @@ mod tests {
             let propagation = Propagation {
                 grpc: true,
                 counts: AttemptCounts::default(),
+                before: 0,
                 which: AttemptHeaders::default(),
                 now,
                 deadline: Some(now + Duration::from_millis(remaining)),
@@ -311,6 +315,7 @@ mod tests {
         let plain = Propagation {
             grpc: false,
             counts: AttemptCounts::default(),
+            before: 0,
             which: AttemptHeaders::default(),
             now,
             deadline: Some(now + Duration::from_millis(250)),

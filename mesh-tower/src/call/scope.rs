@@ -2,13 +2,13 @@
 
 use crate::endpoint::AttemptScope;
 use crate::net::Net;
-use crate::observe::CallReport;
 use crate::observe::access_log::{CallLine, Ended, Way};
 use crate::observe::code::Code;
 use crate::observe::events::RetryOutcome;
 use crate::observe::report::BodyTime;
 use crate::observe::span::ThinSpan;
 use crate::observe::target::CallRecord;
+use crate::observe::{CallReport, Phase, Phases};
 use mesh_core::Timestamp;
 use mesh_core::call::AttemptCounts;
 use mesh_core::local_reply::ResponseFlag;
@@ -193,4 +193,22 @@ impl Drop for CallScope {
             self.finish(crate::clock::now());
         }
     }
+}
+
+/// The call itself spent time, which counts and is reported.
+#[cold]
+pub(super) fn spent(
+    target: &Target<Net>,
+    report: &mut CallReport,
+    phase: Phase,
+    duration: Duration,
+) {
+    let mut phases = Phases::new();
+    phases.add(phase, duration);
+    target.cluster().attached().cells.phases(&phases);
+    report.phases.add(phase, duration);
+}
+
+pub(super) fn cluster_of(target: &Arc<Target<Net>>) -> Option<Arc<str>> {
+    Some(Arc::clone(target.cluster().name()))
 }

@@ -162,6 +162,33 @@ async fn over_http2_nothing_is_added_but_what_the_table_says() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a6_a_retry_counts_on_from_what_the_call_came_with() {
+    let network = MemoryNetwork::new();
+    let (sender, mut seen) = tokio::sync::mpsc::unbounded_channel();
+    h2_server(&network, 1, move |request, mut respond| {
+        let told = request.headers().get_all("grpc-previous-rpc-attempts").iter();
+        sender.send(told.map(|told| told.to_str().unwrap().to_owned()).collect()).unwrap();
+        let head = Response::builder().header("content-type", "application/grpc");
+        let head = head.header("grpc-status", "14").body(()).unwrap();
+        async move { drop(respond.send_response(head, true)) }
+    });
+    for saved in [true, false] {
+        let mesh = simple(&network, 1, |action| {
+            retry(RetryOn::UNAVAILABLE, |policy| policy.num_retries = 2)(action);
+            action.transparent_retry = saved;
+        });
+        let mut request = grpc("/S/M");
+        let before = HeaderValue::from_static("5");
+        request.headers_mut().insert("grpc-previous-rpc-attempts", before);
+        call(&mesh, request).await.unwrap();
+        for expected in ["5", "6", "7"] {
+            let told: Vec<String> = bounded(seen.recv()).await.unwrap();
+            assert_eq!(told, [expected]);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_trace_goes_on_and_the_callers_own_wins() {
     const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let network = MemoryNetwork::new();
