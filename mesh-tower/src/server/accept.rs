@@ -17,7 +17,7 @@ use super::accept_error::AcceptError;
 use super::connection::Connection;
 use super::hello::Beginning;
 use super::io::{AcceptedIo, Kind, Rewind};
-use super::layer::name_of;
+use super::layer::{AuditSink, StdoutAudit, name_of};
 use super::open::OpenConnection;
 use crate::clock;
 use crate::mesh::Mesh;
@@ -28,6 +28,7 @@ use crate::tcp::Proxied;
 use crate::tls::server::{self, HandshakeError, ServerTls};
 #[cfg(feature = "tls")]
 use crate::tls::server_watch::{Evidence, Watched};
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use mesh_core::inbound::{CompiledFilterChain, CompiledListener, ConnectionFacts};
 use mesh_core::model::cidr::canonical;
@@ -53,6 +54,7 @@ pub(super) struct Inner {
     pub(super) mesh: Mesh,
     name: Arc<str>,
     cells: Arc<PortCells>,
+    audit: ArcSwap<Arc<dyn AuditSink>>,
     #[cfg(feature = "tls")]
     pub(super) tls: ServerTls,
     /// Connections that are looked after.
@@ -129,6 +131,7 @@ impl Acceptor {
             mesh,
             name,
             cells,
+            audit: ArcSwap::from_pointee(Arc::new(StdoutAudit)),
             #[cfg(feature = "tls")]
             tls,
             #[cfg(feature = "tls")]
@@ -140,6 +143,14 @@ impl Acceptor {
     #[must_use]
     pub fn name(&self) -> &Arc<str> {
         &self.0.name
+    }
+
+    /// Tells of audited decisions of network RBAC (gRFC A59) to `sink`, in place of standard output. It holds for
+    /// connections that are accepted after it.
+    #[must_use]
+    pub fn audit(self, sink: Arc<dyn AuditSink>) -> Self {
+        self.0.audit.store(Arc::new(sink));
+        self
     }
 
     /// The listener in force; `None`: there is none of this name.
@@ -286,15 +297,16 @@ impl Acceptor {
         let chain = &connection.chain.model().name;
         let facts = connection.facts();
         let mut request = rbac::Request::of_connection(&facts);
-        request.time = Some(clock::wall());
+        let wall = clock::wall();
+        request.time = Some(wall);
         let allowed = rbac::decide(filters, &request, |filter, decision| {
             if let Some(enforced) = &decision.enforced {
                 policy = enforced.policy;
             }
             for verdict in decision.enforced.iter().filter(|verdict| verdict.audited) {
                 let name = filter.stat_prefixes().0;
-                let record = AuditRecord::new(clock::wall(), name, &request, verdict);
-                tracing::info!(target: "mesh::audit", %chain, "{record}");
+                let record = AuditRecord::new(wall, name, &request, verdict);
+                self.0.audit.load().audit(&record);
             }
             if let Some(shadow) = decision.shadow.filter(|verdict| !verdict.allowed) {
                 let policy = name_of(shadow.policy);

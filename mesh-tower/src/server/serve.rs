@@ -161,10 +161,11 @@ impl MeshServer {
         self
     }
 
-    /// Tells of audited decisions (gRFC A59) to `sink`, in place of standard output. It holds for connections
-    /// that are accepted after it.
+    /// Tells of audited decisions (gRFC A59), about connections and about requests, to `sink`, in place of standard
+    /// output. It holds for connections that are accepted after it.
     #[must_use]
     pub fn audit(self, sink: Arc<dyn AuditSink>) -> Self {
+        let _the_same = self.0.acceptor.clone().audit(Arc::clone(&sink));
         let layer = ServerLayer::clone(&self.0.layer.load()).audit(sink);
         self.0.layer.store(Arc::new(layer));
         self

@@ -19,12 +19,15 @@ use http_body_util::Full;
 use mesh_core::identity::TrustDomain;
 use mesh_core::model::filter_chain::TransportProtocol;
 use mesh_core::model::matcher::StringPattern;
-use mesh_core::model::rbac::{Permission, Policy, Principal, Rbac, RbacAction, RbacFilter};
+use mesh_core::model::rbac::{
+    AuditCondition, AuditLogger, Permission, Policy, Principal, Rbac, RbacAction, RbacFilter,
+};
 use mesh_core::model::secret::SecretCertificate;
 use mesh_core::model::tls::{DownstreamTls, SpiffeBundles, TlsIdentity, TlsRoots};
 use mesh_core::model::{CelExpr, Condition, FilterChain, SanMatcher, StringMatcher};
+use mesh_core::rbac::AuditRecord;
 use mesh_tower::identity::{Material, Roots, revocation_lists};
-use mesh_tower::server::{Connection, Incoming, RequestBody, ServingMode};
+use mesh_tower::server::{AuditSink, Connection, Incoming, RequestBody, ServingMode};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::collections::BTreeMap;
@@ -333,6 +336,52 @@ async fn shadow_rules_are_counted_and_denials_name_their_policy() {
         "{chain=\"mutual\",outcome=\"would_deny\",policy=\"none\"} 3",
     ];
     assert_eq!(world.counts(NETWORK_RBAC), expected);
+}
+
+#[derive(Default)]
+struct Audited(parking_lot::Mutex<Vec<String>>);
+
+impl AuditSink for Audited {
+    fn audit(&self, record: &AuditRecord<'_>) {
+        let AuditRecord { rpc_method, principal, policy_name, matched_rule, .. } = record;
+        self.0.lock().push(format!(
+            "{rpc_method:?} {principal} {policy_name} {matched_rule:?} {}",
+            record.authorized
+        ));
+    }
+}
+
+/// gRFC A59, of connections: they have no method.
+#[tokio::test]
+async fn audited_decisions_about_connections_are_told_to_the_sink() {
+    let stranger = "spiffe://mesh.example/stranger";
+    for (condition, loggers, expected) in [
+        (AuditCondition::OnDenyAndAllow, vec![AuditLogger::Stdout], [true, true]),
+        (AuditCondition::OnDeny, vec![AuditLogger::Stdout], [false, true]),
+        (AuditCondition::OnDenyAndAllow, vec![], [false, false]),
+    ] {
+        let mut filter = RbacFilter::clone(&allow(FRIEND));
+        filter.rules_stat_prefix = "network".into();
+        filter.rules = filter.rules.map(|rules| {
+            let mut rules = Rbac::clone(&rules);
+            (rules.audit, rules.audit_loggers) = (condition, loggers);
+            Arc::new(rules)
+        });
+        let mut strict = mutual(|_| {});
+        strict.network_rbac = vec![Arc::new(filter)];
+        let world = World::new(Ca::new("ours"), vec![strict]).await;
+        let audited = Arc::new(Audited::default());
+        let _the_same = world.server.clone().audit(Arc::clone(&audited) as Arc<dyn AuditSink>);
+        for who in [FRIEND, stranger] {
+            let _refused_or_not = world.call(Some(world.client(Some(&world.ca.issue(who))))).await;
+        }
+        let told = [
+            format!("\"\" {FRIEND} network \"friends\" true"),
+            format!("\"\" {stranger} network \"\" false"),
+        ];
+        let told = told.into_iter().zip(expected).filter_map(|(told, is)| is.then_some(told));
+        assert_eq!(*audited.0.lock(), told.collect::<Vec<_>>(), "{condition:?}");
+    }
 }
 
 fn deny(principal: &str) -> Arc<RbacFilter> {

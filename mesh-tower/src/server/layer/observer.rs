@@ -12,8 +12,9 @@ use std::sync::Arc;
 
 /// Who is told of audited decisions (gRFC A59).
 pub trait AuditSink: Send + Sync {
-    /// A decision was made that is to be audited. Called on the way of the request, before it goes on: it
-    /// must not wait.
+    /// A decision was made that is to be audited: about a request, or, without a method, about a connection (network
+    /// RBAC, whose filter has its `rules_stat_prefix` for a name). Called on its way, before it goes on: it must not
+    /// wait.
     fn audit(&self, record: &AuditRecord<'_>);
 }
 
