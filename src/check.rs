@@ -1,7 +1,8 @@
 //! `mesh check`: is this configuration right?
 //!
 //! All files are read as one configuration, as the mesh would: they unite by name, and a route in one
-//! may name a cluster in another. The certificates that `identity` names are looked at, as of now. They are `mesh.yaml` ones or Envoy's, not both.
+//! may name a cluster in another. The certificates that `identity` names are
+//! looked at, and the roots that clusters name, as of now. They are `mesh.yaml` ones or Envoy's, not both.
 
 use crate::cli::Failure;
 use crate::output::{self, Format};

@@ -9,7 +9,7 @@ use mesh_core::config::{
 };
 use mesh_core::model::IdentityConfig;
 use mesh_core::update::ConfigUpdate;
-use mesh_tower::identity::examine;
+use mesh_tower::identity::{examine, examine_roots};
 use mesh_tower::source::{Beside, RejectCause, files_of, load, read_beside};
 use std::fs::File;
 use std::io::{self, Read};
@@ -122,7 +122,7 @@ impl Environment for Followed<'_> {
     }
 }
 
-/// This process's environment, and what is in the files of an identity.
+/// This process's environment, and what is in the files of an identity and of roots.
 #[derive(Debug)]
 struct Examining;
 
@@ -137,6 +137,10 @@ impl Environment for Examining {
 
     fn examine_identity(&self, identity: &IdentityConfig) -> Vec<IdentityTrouble> {
         examine(identity, certs::now())
+    }
+
+    fn examine_roots(&self, path: &Path, pem: &str) -> Vec<IdentityTrouble> {
+        examine_roots(path, pem, certs::now())
     }
 
     fn now(&self) -> Option<WallTime> {

@@ -316,3 +316,37 @@ fn a_certificate_that_ends_soon_is_a_warning_of_check() {
         ],
     );
 }
+
+/// Roots of a cluster are looked at as those of an identity are: by what is in their file, now.
+#[test]
+fn roots_of_a_cluster_that_have_ended_are_an_error_of_check() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let root = |ends: std::time::SystemTime| {
+        let mut ca = rcgen::CertificateParams::default();
+        ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        ca.not_before = (ends - std::time::Duration::from_secs(100_000)).into();
+        ca.not_after = ends.into();
+        ca.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem()
+    };
+    let (now, hour) = (std::time::SystemTime::now(), std::time::Duration::from_secs(3_600));
+    let (good, over) = (root(now + 20 * hour), root(now - hour));
+    let text = "version: 1\nclusters: { a: { dns: \"a:443\", tls: { roots: ca.pem } } }\n";
+    std::fs::write(at.join("mesh.yaml"), text).unwrap();
+    let check = |pem: &str, code, parts: &[&str]| {
+        std::fs::write(at.join("ca.pem"), pem).unwrap();
+        let output = mesh(at, &["check", "mesh.yaml"]);
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        holds(&String::from_utf8(output.stdout).unwrap(), parts);
+    };
+    let ended = [
+        "error: `ca.pem`: every root in it has ended, the last one on",
+        "[invalid_roots]",
+        "mesh.yaml:2:46",
+        "put the roots into it that sign for the endpoints now",
+    ];
+    check(&over, 1, &ended);
+    check(&good[..good.len() / 2], 1, &["error: `ca.pem`: ", "[invalid_roots]"]);
+    let one = ["warning: a root of `ca.pem` ended on", "[identity_ends_soon]"];
+    check(&format!("{good}{over}"), 0, &one);
+}

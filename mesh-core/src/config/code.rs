@@ -267,13 +267,13 @@ codes! {
         "The certificate has ended, the key is of another one, or the roots did not sign it.",
         "`mesh certs show FILE` tells what is in a file; what was in force stays meanwhile.";
     IDENTITY_ENDS_SOON Warning "identity_ends_soon":
-        "Less than a tenth of the life of a certificate that `identity` names is left.",
+        "A certificate that `identity` names, or a root of a cluster, has less than a tenth of its life left, or a root has ended.",
         "Whoever renews it does not run, or writes to another place.",
         "What renews the file; `mesh certs show FILE` tells when it ends.";
     INVALID_ROOTS Error "invalid_roots":
-        "The file of root certificates holds no PEM certificate.",
-        "A key or a DER file was named.",
-        "The file must hold `-----BEGIN CERTIFICATE-----`.";
+        "The file of root certificates holds none by which a peer can be verified now.",
+        "A key or a DER file was named, the PEM is broken, or every root in it has ended.",
+        "The file must hold `-----BEGIN CERTIFICATE-----`; `mesh certs show FILE` tells what is in it.";
     INVALID_JWKS Error "invalid_jwks":
         "The file of keys that tokens are checked by has none that can be used.",
         "A certificate or a private key was named, a key of a kind that is not supported, or no JSON.",

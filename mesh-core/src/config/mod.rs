@@ -78,6 +78,7 @@ use diagnostic::Report;
 use document::Draft;
 use reader::Reader;
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use xxhash_rust::xxh64::Xxh64;
@@ -121,6 +122,12 @@ pub trait Environment {
     /// a configuration stays, so a mesh does not ask: what is bad is not put into force, and told. It is for
     /// `mesh check`. Default: nothing is looked at.
     fn examine_identity(&self, _: &IdentityConfig) -> Vec<IdentityTrouble> {
+        Vec::new()
+    }
+
+    /// The same of the roots that a cluster's `tls` names by a file: `path` is that of the file, `pem` what is in it.
+    /// Default: nothing is looked at.
+    fn examine_roots(&self, _path: &Path, _pem: &str) -> Vec<IdentityTrouble> {
         Vec::new()
     }
 

@@ -5,6 +5,7 @@
 //! own trust domain, if the configuration says who we are.
 
 use super::fields::Fields;
+use super::identity::{IdentityTroubleKind, beside};
 use super::matcher::STRING_MATCHER;
 use super::node::{Content, Node, shorten};
 use super::shape::{Kind, Shape, key};
@@ -14,6 +15,7 @@ use crate::model::matcher::StringPattern;
 use crate::model::tls::{TlsIdentity, TlsRoots, UpstreamTls};
 use crate::model::{IdentityConfig, SanKind, SanMatcher, StringMatcher, TlsPolicy};
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 const SAN: Kind = Kind::OneOrMany(&STRING_MATCHER);
@@ -200,6 +202,8 @@ fn pem(reader: &mut Reader<'_>, node: &Node) -> Option<Arc<str>> {
     }
     match reader.environment.file(name, &key.1) {
         Ok(text) if text.contains("-----BEGIN CERTIFICATE-----") => {
+            let path = beside(reader, node.span, &key.1);
+            examine(reader, node, &path, &text)?;
             let text: Arc<str> = text.into();
             reader.files.insert(key, Arc::clone(&text));
             Some(text)
@@ -221,4 +225,19 @@ fn pem(reader: &mut Reader<'_>, node: &Node) -> Option<Arc<str>> {
             None
         }
     }
+}
+
+/// Reports what somebody who may look has found in a file of roots; `None`: it can't be used.
+fn examine(reader: &mut Reader<'_>, node: &Node, path: &Path, pem: &str) -> Option<()> {
+    let mut is_usable = true;
+    for trouble in reader.environment.examine_roots(path, pem) {
+        let code = match trouble.kind {
+            IdentityTroubleKind::Unreadable => code::UNREADABLE_FILE,
+            IdentityTroubleKind::Invalid => code::INVALID_ROOTS,
+            IdentityTroubleKind::EndsSoon => code::IDENTITY_ENDS_SOON,
+        };
+        is_usable &= trouble.kind == IdentityTroubleKind::EndsSoon;
+        reader.report.add(code, node.span, trouble.message).suggest_if(trouble.suggestion);
+    }
+    is_usable.then_some(())
 }

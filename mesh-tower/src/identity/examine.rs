@@ -1,10 +1,13 @@
-//! [`examine`]: what is wrong with a configured identity right now, for whoever asks before it is used.
+//! [`examine`]: what is wrong with a configured identity right now, for whoever asks before it is used; and
+//! [`examine_roots`] with the roots that a cluster has of its own.
 //!
-//! The rules are those by which an identity is put into force ([`Identity::verify`]), told with the path that
-//! has to be mended; and what will be wrong soon.
+//! The rules are those by which an identity is put into force ([`Identity::verify`]), and by which peers are verified,
+//! told with the path that has to be mended; and what will be wrong soon.
 
+use super::anchors::{Anchors, Listed};
 use super::chain::{Lists, Unlisted};
 use super::life::{long, when};
+use super::material::Authorities;
 use super::{
     Certificate, Identity, InvalidIdentity, Material, Roots, authorities, certificates,
     private_key, revocation_lists,
@@ -38,10 +41,7 @@ pub fn examine(config: &IdentityConfig, now: WallTime) -> Vec<IdentityTrouble> {
     let key = part(&mut found, IdentityPart::Key, &files.key, |pem| {
         private_key(pem).map_err(|error| error.to_string())
     });
-    let roots = part(&mut found, IdentityPart::Roots, &files.roots, |pem| {
-        let (roots, beside) = authorities(pem).map_err(|error| error.to_string())?;
-        usable(beside).map(|beside| (roots, beside))
-    });
+    let roots = part(&mut found, IdentityPart::Roots, &files.roots, signers);
     let (roots, beside) = roots.unzip();
     let own = files
         .crl
@@ -70,6 +70,56 @@ pub fn examine(config: &IdentityConfig, now: WallTime) -> Vec<IdentityTrouble> {
     found
 }
 
+/// Looks at the roots of a cluster as of `now`, by what is in their file: whether they can be read, whether one of them
+/// may sign for a peer, and whether all of them will for long. `path` is for the words.
+#[must_use]
+pub fn examine_roots(path: &Path, pem: &str, now: WallTime) -> Vec<IdentityTrouble> {
+    let mut found = Vec::new();
+    let read = parsed(&mut found, IdentityPart::Roots, path, pem.as_bytes(), signers);
+    let Some((roots, lists)) = read else { return found };
+    lists.iter().for_each(|list| outdated(&mut found, path, list, now));
+    match nobody_signs(&roots, now) {
+        Some(why) => {
+            let message = format!("`{}`: {why}", path.display());
+            let trouble =
+                IdentityTrouble::new(IdentityPart::Roots, IdentityTroubleKind::Invalid, message);
+            found.push(trouble.suggest("put the roots into it that sign for the endpoints now"));
+        }
+        None => roots.iter().for_each(|root| {
+            ends(&mut found, (IdentityPart::Roots, path, "a root"), root, now);
+        }),
+    }
+    found
+}
+
+/// Why none of these signs for anybody at `now`, by the rules of [`Anchors`].
+fn nobody_signs(roots: &[CertificateDer<'static>], now: WallTime) -> Option<String> {
+    let anchors = match Anchors::new(&Roots::Any(roots.into()), &Listed::new()) {
+        Ok(anchors) => anchors,
+        Err(error) => return Some(error.to_string()),
+    };
+    let count = anchors.iter().count();
+    if count == 0 {
+        return Some("no certificate in it can be used as a root".to_owned());
+    }
+    if anchors.out_of_time(now) < count {
+        return None;
+    }
+    let lives = roots.iter().filter_map(|root| Some(Certificate::parse(root).ok()?.validity));
+    let coming = lives.clone().map(|life| life.not_before).filter(|start| *start > now).min();
+    let last = lives.map(|life| life.not_after).max()?;
+    Some(match coming {
+        Some(start) => format!("no root in it is valid now: one begins {}", when(start, now)),
+        None => format!("every root in it has ended, the last one {}", when(last, now)),
+    })
+}
+
+/// Roots that can be read, and the lists beside them that can be used.
+fn signers(pem: &[u8]) -> Result<Authorities, String> {
+    let (roots, beside) = authorities(pem).map_err(|error| error.to_string())?;
+    usable(beside).map(|beside| (roots, beside))
+}
+
 /// What is in a file; what is wrong with it goes to `found`.
 fn part<T>(
     found: &mut Vec<IdentityTrouble>,
@@ -86,10 +136,20 @@ fn part<T>(
             return None;
         }
     };
-    let read = match std::str::from_utf8(&bytes) {
+    parsed(found, part, path, &bytes, read)
+}
+
+fn parsed<T>(
+    found: &mut Vec<IdentityTrouble>,
+    part: IdentityPart,
+    path: &Path,
+    bytes: &[u8],
+    read: impl FnOnce(&[u8]) -> Result<T, String>,
+) -> Option<T> {
+    let read = match std::str::from_utf8(bytes) {
         _ if bytes.len() as u64 > MAX_BYTES => Err("the file is larger than 16 MiB".to_owned()),
         Err(error) => Err(format!("not UTF-8: {error}")),
-        Ok(_) => read(&bytes),
+        Ok(_) => read(bytes),
     };
     match read {
         Ok(content) => Some(content),

@@ -13,7 +13,7 @@
 //! | [`FixedIdentity`] | the program, while it runs; for tests too |
 //!
 //! Which of them it is may be said by the configuration, `identity:`, and may change (`credentials.rs`).
-//! [`examine`] tells what is wrong with it before it is used; [`inspect`] what is in any file.
+//! [`examine`] tells what is wrong with it before it is used, [`examine_roots`] with roots of a cluster; [`inspect`] what is in any file.
 //!
 //! What is decided is decided in [`mesh_core::identity`]: ids, names, when to renew.
 //!
@@ -50,7 +50,7 @@ pub use bundle_map::{InvalidBundleMap, bundle_map};
 pub use certificate::{Certificate, KeyUsage};
 pub use configured::UnusableIdentity;
 pub use error::{CertificateError, InvalidIdentity, Part};
-pub use examine::examine;
+pub use examine::{examine, examine_roots};
 pub use file::FileIdentity;
 pub use fixed::{FixedIdentity, IdentityUpdates};
 pub use inspect::{Fitting, Inspected, beside, inspect};

@@ -456,6 +456,41 @@ fn what_is_found_in_files_is_told_where_they_are_named() {
     assert!(loaded.update.is_none());
 }
 
+/// Roots of clusters are looked at, too: what is in their files, by the path from where they are named.
+#[test]
+fn what_is_found_in_roots_is_told_where_they_are_named() {
+    struct Roots(IdentityTroubleKind);
+    impl Environment for Roots {
+        fn variable(&self, _: &str) -> Option<String> {
+            None
+        }
+
+        fn file(&self, _: &str, path: &str) -> Result<String, FileError> {
+            Ok(format!("-----BEGIN CERTIFICATE-----\n{path}"))
+        }
+
+        fn examine_roots(&self, path: &Path, pem: &str) -> Vec<IdentityTrouble> {
+            assert_eq!((path, pem.lines().last()), (Path::new("etc/ca.pem"), Some("ca.pem")));
+            vec![IdentityTrouble::new(IdentityPart::Roots, self.0, "they are odd")]
+        }
+    }
+    let text = "version: 1
+clusters:
+  a: { dns: \"a:80\", tls: { roots: ca.pem } }
+  b: { dns: \"b:80\", tls: { roots: ca.pem } }
+";
+    let read = |kind| {
+        let documents = [Document { name: "etc/a.yaml", text }];
+        let loaded = load(&documents, &Roots(kind), &Bounds::default());
+        let found = summary(&loaded).into_iter().filter(|line| !line.starts_with("unused"));
+        (loaded.update.is_some(), found.collect::<Vec<_>>())
+    };
+    let (is_used, found) = read(IdentityTroubleKind::EndsSoon);
+    assert!(is_used && found == ["identity_ends_soon 3:35"], "a file is looked at once: {found:?}");
+    let both = ["invalid_roots 3:35", "invalid_roots 4:35"].map(str::to_owned).to_vec();
+    assert_eq!(read(IdentityTroubleKind::Invalid), (false, both));
+}
+
 #[test]
 fn the_identity_of_a_program_secures_clusters() {
     let text = "version: 1\nvirtual_hosts: { a: { routes: [{ cluster: one }] } }\nclusters: { one: { dns: \"a:80\" } }\n";

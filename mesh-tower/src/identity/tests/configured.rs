@@ -1,13 +1,15 @@
 //! What a configuration calls `identity`: followed as it changes, and examined before it is used.
 
 use super::super::credentials::{Credentials, Given};
-use super::super::{CertificateError, FixedIdentity, Identities, examine, inspect, private_key};
+use super::super::{
+    CertificateError, FixedIdentity, Identities, examine, examine_roots, inspect, private_key,
+};
 use super::ca::{Ca, OURS, Odd, Pair};
 use super::sources::until;
 use crate::clock;
 use crate::observe::registry::Registry;
 use crate::{BuildError, Mesh};
-use mesh_core::config::{IdentityPart, IdentityTroubleKind};
+use mesh_core::config::{IdentityPart, IdentityTrouble, IdentityTroubleKind};
 use mesh_core::model::{IdentityConfig, IdentityFiles, IdentityOrigin};
 use std::path::Path;
 use std::sync::Arc;
@@ -176,4 +178,38 @@ fn what_is_wrong_with_files_is_told_with_the_path_to_mend() {
         &IdentityConfig::new(IdentityOrigin::Files(missing)),
         &[(Cert, Unreadable, "nowhere` can't be read"), (Crl, Invalid, "no list of revoked")],
     );
+}
+
+/// What is in the file of a cluster's roots; whoever signs may be any certificate there.
+#[test]
+fn roots_of_a_cluster_that_sign_for_nobody_are_told() {
+    use IdentityTroubleKind::{EndsSoon, Invalid};
+    #[track_caller]
+    fn check(pem: &str, expected: &[(IdentityTroubleKind, &str)]) {
+        let found = examine_roots(Path::new("tls/ca.pem"), pem, clock::wall());
+        assert_eq!(found.len(), expected.len(), "{found:#?}");
+        for (trouble, (kind, text)) in found.iter().zip(expected) {
+            let IdentityTrouble { message, suggestion, .. } = trouble;
+            assert_eq!(trouble.kind, *kind, "{message}");
+            assert!(message.contains(text) && message.contains("tls/ca.pem"), "{message}");
+            assert!(suggestion.is_some() || !text.contains("root"), "{message}");
+        }
+    }
+    let ca = Ca::new();
+    let issue = |from, to| ca.issue(Odd { life: Some((from, to)), ..Odd::default() }).chain;
+    let (good, over, coming) = (ca.pem(), issue(-7200, -3600), issue(3600, 7200));
+    check(&good, &[]);
+    check(&format!("{good}{coming}"), &[]);
+    check(&format!("{good}{over}"), &[(EndsSoon, "a root of")]);
+    check(&issue(-36_000, 60), &[(EndsSoon, "less than a tenth of its life left: it ends on 2")]);
+    let older = issue(-9000, -8000);
+    check(&format!("{over}{older}"), &[(Invalid, "every root in it has ended, the last one on 2")]);
+    check(&format!("{over}{coming}"), &[(Invalid, "no root in it is valid now: one begins on 2")]);
+    check("", &[(Invalid, "no certificate in it")]);
+    check(&good[..good.len() / 2], &[(Invalid, "")]);
+    let none = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+    check(none, &[(Invalid, "no certificate in it can be used as a root")]);
+    check(&format!("{good}{none}"), &[]);
+    let list = "-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n";
+    check(&format!("{good}{list}"), &[(Invalid, "")]);
 }
