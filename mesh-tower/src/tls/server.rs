@@ -85,7 +85,7 @@ impl ServerTls {
         around: Around<'_>,
     ) -> Result<Arc<ChainTls>, ServerTlsError> {
         let Around { secrets, credentials } = around;
-        let inputs = Inputs::gather(policy, secrets, credentials, &self.files).await?;
+        let inputs = Inputs::gather((chain, policy), secrets, credentials, &self.files).await?;
         let before = self.made.lock().get(chain).cloned();
         let made = match before.filter(|made| made.inputs == inputs) {
             Some(made) => {
@@ -144,6 +144,7 @@ impl ServerTls {
     pub(crate) fn keep(&self, is_there: impl Fn(&str) -> bool) {
         self.made.lock().retain(|chain, _| is_there(chain));
         self.stays.lock().retain(|chain, _| is_there(chain));
+        self.files.keep(is_there);
     }
 }
 

@@ -2,18 +2,19 @@
 //!
 //! Two inputs are compared at each handshake: as long as they are equal, the configuration made of them
 //! stays. Identities are equal when they are the same one; of files the content counts, looked at once a
-//! second at most.
+//! second at most. A file that no chain names any more is let go of, and a private key with it.
 
 use super::spiffe::{self, SpiffeTexts};
 use crate::identity::{self, Credentials, Identities, Identity, NoIdentity};
 use mesh_core::model::SanMatcher;
 use mesh_core::model::secret::{SecretCertificate, SecretSource};
 use mesh_core::model::tls::{
-    DownstreamTls, ResolvedIdentity, ResolvedRoots, SecretError, TlsRoots, UpstreamTls,
+    DownstreamTls, ResolvedIdentity, ResolvedRoots, ResolvedTls, SecretError, TlsRoots, UpstreamTls,
 };
 use mesh_core::update::Secrets;
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs::Metadata;
 use std::io;
 use std::path::Path;
@@ -134,18 +135,66 @@ impl PartialEq for Trust {
     }
 }
 
-/// Files that were read, with their last content.
-#[derive(Debug, Default)]
-pub(super) struct Files(Mutex<BTreeMap<Arc<Path>, Read>>);
+/// Files that were read, with their last content: those that a chain names, and no others.
+#[derive(Default)]
+pub(super) struct Files(Mutex<Held>);
 
-#[derive(Clone, Debug)]
+#[derive(Default)]
+struct Held {
+    /// What each chain named last.
+    named: BTreeMap<Arc<str>, BTreeSet<Arc<Path>>>,
+    read: BTreeMap<Arc<Path>, Read>,
+}
+
+#[derive(Clone)]
 struct Read {
     looked: Instant,
     stamp: Stamp,
     content: Arc<[u8]>,
 }
 
+impl Held {
+    fn is_named(&self, path: &Path) -> bool {
+        self.named.values().any(|paths| paths.contains(path))
+    }
+
+    /// Lets go of what nobody names.
+    fn let_go(&mut self) {
+        let mut read = std::mem::take(&mut self.read);
+        read.retain(|path, _| self.is_named(path));
+        self.read = read;
+    }
+}
+
+impl fmt::Debug for Files {
+    /// Paths alone: there are keys among the files.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.lock().read.keys()).finish()
+    }
+}
+
 impl Files {
+    /// `chain` names the files of `resolved` from now on.
+    fn name(&self, chain: &Arc<str>, resolved: &ResolvedTls) {
+        let paths = resolved.sources().filter_map(|source| match source {
+            SecretSource::File(path) => Some(Arc::clone(path)),
+            _ => None,
+        });
+        let paths: BTreeSet<_> = paths.collect();
+        let mut held = self.0.lock();
+        if held.named.get(chain) != Some(&paths) {
+            held.named.insert(Arc::clone(chain), paths);
+            held.let_go();
+        }
+    }
+
+    /// Forgets the chains that are not there any more, and what they alone named.
+    pub(super) fn keep(&self, is_there: impl Fn(&str) -> bool) {
+        let mut held = self.0.lock();
+        held.named.retain(|chain, _| is_there(chain));
+        held.let_go();
+    }
+
     async fn content(&self, source: &SecretSource) -> Result<Arc<[u8]>, ServerTlsError> {
         match source {
             SecretSource::Inline(bytes) => Ok(Arc::clone(bytes)),
@@ -159,7 +208,7 @@ impl Files {
     /// A file that can't be read any more is an error: what it held may have been withdrawn.
     async fn read(&self, path: &Arc<Path>) -> io::Result<Arc<[u8]>> {
         let now = Instant::now();
-        let before = self.0.lock().get(path).cloned();
+        let before = self.0.lock().read.get(path).cloned();
         if let Some(read) = before.as_ref().filter(|read| now.duration_since(read.looked) < LOOK) {
             return Ok(Arc::clone(&read.content));
         }
@@ -170,7 +219,11 @@ impl Files {
             None => whole(path).await?,
         };
         let read = Read { looked: now, stamp, content: Arc::clone(&content) };
-        self.0.lock().insert(Arc::clone(path), read);
+        let mut held = self.0.lock();
+        // Another handshake may have come with other paths meanwhile.
+        if held.is_named(path) {
+            held.read.insert(Arc::clone(path), read);
+        }
         Ok(content)
     }
 }
@@ -205,10 +258,7 @@ async fn whole(path: &Path) -> io::Result<Arc<[u8]>> {
     Ok(content.into())
 }
 
-pub(super) fn unusable(
-    origin: &dyn std::fmt::Display,
-    reason: &dyn std::fmt::Display,
-) -> ServerTlsError {
+pub(super) fn unusable(origin: &dyn fmt::Display, reason: &dyn fmt::Display) -> ServerTlsError {
     ServerTlsError::Unusable {
         origin: origin.to_string().into(),
         reason: reason.to_string().into(),
@@ -241,9 +291,9 @@ impl Inputs {
         (self.policy == before.policy).then_some(mended)
     }
 
-    /// Gathers what `policy` needs now.
+    /// Gathers what the policy of a chain needs now.
     pub(super) async fn gather(
-        policy: &Arc<DownstreamTls>,
+        (chain, policy): (&Arc<str>, &Arc<DownstreamTls>),
         secrets: &Secrets,
         credentials: &Credentials,
         files: &Files,
@@ -255,6 +305,7 @@ impl Inputs {
         alike.san = policy.san.clone();
         alike.crl = policy.crl.clone();
         let resolved = alike.resolve(secrets).map_err(ServerTlsError::Secret)?;
+        files.name(chain, &resolved);
         let own = own(&resolved.identity, credentials, files).await?;
         let trust = match policy.roots {
             Some(_) => Some(trust(&resolved.roots, credentials, files).await?),

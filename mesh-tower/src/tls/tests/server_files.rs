@@ -136,3 +136,32 @@ async fn a_renewed_identity_does_not_wait_for_roots() {
     fs::remove_file(world.path("ca.pem")).unwrap();
     assert!(offered((-60, 2400)).await.is_err(), "what is gone may have been withdrawn");
 }
+
+/// A control plane that rotates by new names of files leaves none of the old ones behind, and no key of them.
+#[tokio::test(start_paused = true)]
+async fn files_that_are_not_named_any_more_are_let_go_of() {
+    let (world, ca) = (World::new(), Ca::new("ours"));
+    let put = |name: &str, text: &str| fs::write(world.path(name), text).unwrap();
+    put("ca.pem", &ca.pem());
+    let held = || {
+        let text = format!("{:?}", world.tls);
+        let files = text.rsplit_once("files: ").unwrap().1;
+        files.matches(".pem\"").count()
+    };
+    let file = |name: String| SecretSource::File(world.path(&name).into());
+    for round in 1..6 {
+        let pair = ca.issue("shop.example", round);
+        put(&format!("cert-{round}.pem"), &pair.chain);
+        put(&format!("key-{round}.pem"), &pair.key);
+        let [cert, key] = ["cert", "key"].map(|name| file(format!("{name}-{round}.pem")));
+        let mut policy = DownstreamTls::clone(&world.policy);
+        policy.identity = TlsIdentity::Certificate(Arc::new(SecretCertificate::new(cert, key)));
+        world.offered(&Arc::new(policy)).await.unwrap();
+        assert_eq!(held(), 3, "{:?}", world.tls);
+        assert!(format!("{:?}", world.tls).contains(&format!("key-{round}.pem")));
+    }
+    world.tls.keep(|_| true);
+    assert_eq!(held(), 3);
+    world.tls.keep(|_| false);
+    assert_eq!(held(), 0, "{:?}", world.tls);
+}
