@@ -206,6 +206,12 @@ impl Store {
         self.journal.as_mut()?.acknowledged(version)
     }
 
+    /// Whether it [remembers](Self::remember) what is in force.
+    #[must_use]
+    pub const fn is_remembering(&self) -> bool {
+        self.journal.is_some()
+    }
+
     /// Whether what is held is what is in force. Without [`remember`](Self::remember) it counts as that.
     #[must_use]
     pub fn is_in_force(&self) -> bool {

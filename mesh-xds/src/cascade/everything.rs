@@ -39,10 +39,12 @@ mod servers;
 #[cfg(test)]
 mod tests;
 
+use super::kept::Restored;
 use super::users::Users;
 use super::version::Version;
 use super::whole::{self, Note, NoteKind};
 use super::{Change, Key, Watches};
+use crate::last_good::KeptListener;
 use crate::load_report::LoadKey;
 use crate::protocol::{WILDCARD, canonical};
 use crate::store::{Known, Received, Store};
@@ -157,6 +159,11 @@ impl Everything {
     ) {
         self.store.restore(kind, name, resource, received);
         self.mark(kind, name);
+    }
+
+    /// See [`Cascade::handle_kept`](super::Cascade::handle_kept).
+    pub(crate) fn handle_kept(&mut self, name: &Arc<str>, restored: Restored) {
+        self.listeners.restore(name, restored);
     }
 
     /// The copy on disk can't have it (a private key): until the control plane says something, there is
@@ -366,6 +373,11 @@ impl Everything {
     #[must_use]
     pub fn kept_listeners(&self) -> BTreeMap<Arc<str>, Arc<str>> {
         self.listeners.kept()
+    }
+
+    /// What is in force of them, as it was received.
+    pub(crate) fn kept_forms(&self) -> BTreeMap<Arc<str>, KeptListener> {
+        self.listeners.kept_forms()
     }
 
     fn routes(&mut self) -> &(ConfigUpdate, Vec<Note>) {

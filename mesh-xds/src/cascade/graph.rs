@@ -1,6 +1,8 @@
 //! [`Graph`]: what is asked for, and what follows from the answers: by name, or everything.
 
+use super::kept::Restored;
 use super::{Cascade, Change, Everything, Watches};
+use crate::last_good::KeptListener;
 use crate::load_report::LoadKey;
 use crate::store::{Received, Store};
 use crate::{Resource, ResourceType};
@@ -72,6 +74,11 @@ impl Graph {
         either!(self, graph => graph.handle_restored(kind, name, resource, received));
     }
 
+    /// See [`Cascade::handle_kept`].
+    pub(crate) fn handle_kept(&mut self, name: &Arc<str>, restored: Restored) {
+        either!(self, graph => graph.handle_kept(name, restored));
+    }
+
     /// See [`Cascade::handle_failed`].
     pub(crate) fn handle_failed(
         &mut self,
@@ -132,6 +139,11 @@ impl Graph {
     /// The listeners of servers of which the last that could be stays, and why.
     pub(crate) fn kept_listeners(&self) -> BTreeMap<Arc<str>, Arc<str>> {
         either!(self, graph => graph.kept_listeners())
+    }
+
+    /// What is in force of them, as it was received, by their names.
+    pub(crate) fn kept_forms(&self) -> BTreeMap<Arc<str>, KeptListener> {
+        either!(self, graph => graph.kept_forms())
     }
 
     /// The clusters whose load is to be reported.

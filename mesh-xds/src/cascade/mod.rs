@@ -35,6 +35,7 @@ mod clusters;
 pub(crate) mod domains;
 pub(crate) mod everything;
 pub(crate) mod graph;
+pub(crate) mod kept;
 #[cfg(test)]
 mod naive;
 mod secrets;
@@ -48,12 +49,14 @@ pub mod whole;
 
 pub use everything::Everything;
 
+use crate::last_good::KeptListener;
 use crate::load_report::LoadKey;
 use crate::protocol::canonical;
 use crate::store::{Known, Received, Store};
 use crate::{Resource, ResourceType};
 use authority::{Authority, Effect};
 use clusters::{Changed, Clusters};
+use kept::Restored;
 use mesh_core::model::RouteConfiguration;
 use mesh_core::update::{Answer, ConfigUpdate, EndpointsUpdate, Origin};
 use servers::Servers;
@@ -191,6 +194,12 @@ impl Cascade {
         let was_pending = self.store.look(kind, name) == Known::Pending;
         self.store.restore(kind, name, resource, received);
         self.mark(kind, name, was_pending);
+    }
+
+    /// What a server did by the listener `name` in another process, although there was a newer one: it serves again,
+    /// unless the newer one can. Before a server asks for it.
+    pub(crate) fn handle_kept(&mut self, name: &Arc<str>, restored: Restored) {
+        self.servers.restore(name, restored);
     }
 
     /// A copy on disk is without a resource that it leads to, and this is why: nobody waits for it, and it is
@@ -370,6 +379,11 @@ impl Cascade {
     #[must_use]
     pub fn kept_listeners(&self) -> BTreeMap<Arc<str>, Arc<str>> {
         self.servers.kept()
+    }
+
+    /// What is in force of them, as it was received.
+    pub(crate) fn kept_forms(&self) -> BTreeMap<Arc<str>, KeptListener> {
+        self.servers.kept_forms()
     }
 
     fn origin(&self) -> Origin {

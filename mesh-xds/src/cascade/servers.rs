@@ -14,11 +14,13 @@
 //!   It is compiled before it is told, so that what is wrong with it holds up nothing else; the last one that could
 //!   be stays, and why is beside it (gRFC A88).
 
+use super::kept::{Made, Restored};
 use super::version::Part;
 use super::walk::Walk;
 use super::{Key, aggregate};
+use crate::last_good::KeptListener;
 use crate::protocol::canonical;
-use crate::store::{Known, Store};
+use crate::store::{Known, Received, Store};
 use crate::{Resource, ResourceType, XdsListener, XdsServer};
 use mesh_core::inbound::CompiledListener;
 use mesh_core::model::{FilterChain, Listener, RouteConfiguration};
@@ -28,7 +30,11 @@ use std::sync::Arc;
 
 /// The listeners that servers ask for, by what they call them.
 #[derive(Debug, Default)]
-pub(super) struct Servers(BTreeMap<Arc<str>, Server>);
+pub(super) struct Servers {
+    asked: BTreeMap<Arc<str>, Server>,
+    /// What served in another process, by the names of listeners.
+    restored: BTreeMap<Arc<str>, Restored>,
+}
 
 /// What became of a listener.
 pub(super) type Answer = Result<Arc<Listener>, Arc<str>>;
@@ -51,17 +57,21 @@ struct Server {
     holds: BTreeSet<Key>,
     /// The clusters that the filters in force ask somebody in, those that aggregates stand for among them.
     clusters: Names,
-    /// Of what the answer is made from.
+    /// A hash of what the answer is made from.
     made: u64,
+    /// The same as bytes, if it is a listener.
+    made_of: Made,
     hash: Option<u64>,
+    /// What served in another process: it stays if the first that comes can't be.
+    restored: Option<Restored>,
 }
 
 /// What a server does by a listener, as it came last when it was good.
 #[derive(Clone, Debug)]
 pub(super) struct Good {
     pub(super) server: Arc<XdsServer>,
-    /// The hash of the listener's bytes.
-    pub(super) hash: u64,
+    /// How the listener was received.
+    pub(super) received: Received,
 }
 
 impl Good {
@@ -74,8 +84,9 @@ impl Good {
     ) -> (Option<Self>, Option<Arc<str>>) {
         match &listener.server {
             Some(Ok(server)) => {
-                let hash = store.hash(ResourceType::Listener, &listener.name).unwrap_or_default();
-                (Some(Self { server: Arc::clone(server), hash }), None)
+                let received = store.received(ResourceType::Listener, &listener.name).cloned();
+                let (server, received) = (Arc::clone(server), received.unwrap_or_default());
+                (Some(Self { server, received }), None)
             }
             Some(Err(errors)) => {
                 let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
@@ -107,8 +118,12 @@ const PREFIX: &str = "server ";
 impl Servers {
     /// A server asks for `name`, which is the listener `resource`. Whether it is new.
     pub(super) fn add(&mut self, name: &Arc<str>, resource: Result<Arc<str>, Arc<str>>) -> bool {
-        let is_new = !self.0.contains_key(name);
-        self.0.entry(Arc::clone(name)).or_insert_with(|| Server {
+        if self.asked.contains_key(name) {
+            return false;
+        }
+        // It is for the first that asks: who asks later has what came since.
+        let restored = resource.as_ref().ok().and_then(|of| self.restored.remove(&canonical(of)));
+        let server = Server {
             listener: resource,
             answer: None,
             good: None,
@@ -117,14 +132,22 @@ impl Servers {
             holds: BTreeSet::new(),
             clusters: Arc::default(),
             made: 0,
+            made_of: Made::default(),
             hash: None,
-        });
-        is_new
+            restored,
+        };
+        self.asked.insert(Arc::clone(name), server);
+        true
+    }
+
+    /// What served by the listener `name` in another process: before a server asks for it.
+    pub(super) fn restore(&mut self, name: &Arc<str>, restored: Restored) {
+        self.restored.insert(canonical(name), restored);
     }
 
     /// No server asks for it any more.
     pub(super) fn remove(&mut self, name: &str) -> Option<Effect> {
-        let server = self.0.remove(name)?;
+        let server = self.asked.remove(name)?;
         Some(Effect {
             needs: (server.needs, Arc::default()),
             hash: (server.hash, None),
@@ -141,15 +164,14 @@ impl Servers {
 
     /// Looks at a server again, by what it is called as a user.
     pub(super) fn walk(&mut self, user: &str, store: &Store) -> Option<(Arc<str>, Effect)> {
-        let (name, server) = self.0.get_key_value(user.strip_prefix(PREFIX)?)?;
+        let (name, server) = self.asked.get_key_value(user.strip_prefix(PREFIX)?)?;
         let name = Arc::clone(name);
         let (before, trouble, hash) = (server.answer.clone(), server.trouble.clone(), server.hash);
-        let server = self.0.get_mut(&name)?;
+        let server = self.asked.get_mut(&name)?;
         let asked = Arc::clone(&server.clusters);
-        let good = server.good.take();
-        let mut look =
-            Look { store, needs: BTreeSet::new(), is_pending: false, good, trouble: None };
-        let answer = look.listener(&server.listener, before.as_ref());
+        let mut look = Look::new(store, server.good.take().or_else(|| server.restored_good()));
+        let serving = server.serving().cloned();
+        let answer = look.listener(&server.listener, serving.as_ref());
         server.good.clone_from(&look.good);
         if let Some(answer) = answer {
             server.take(&name, answer, &look);
@@ -170,7 +192,7 @@ impl Servers {
 
     /// Those that are served.
     pub(super) fn listeners(&self) -> BTreeMap<Arc<str>, Arc<Listener>> {
-        let all = self.0.iter();
+        let all = self.asked.iter();
         let served = all.filter_map(|(name, server)| match &server.answer {
             Some(Ok(listener)) => Some((Arc::clone(name), Arc::clone(listener))),
             Some(Err(_)) | None => None,
@@ -180,7 +202,7 @@ impl Servers {
 
     /// Those that are not, and why.
     pub(super) fn absent(&self) -> BTreeMap<Arc<str>, Arc<str>> {
-        let all = self.0.iter();
+        let all = self.asked.iter();
         let absent = all.filter_map(|(name, server)| match &server.answer {
             Some(Err(why)) => Some((Arc::clone(name), Arc::clone(why))),
             Some(Ok(_)) | None => None,
@@ -190,22 +212,52 @@ impl Servers {
 
     /// The listeners of which the last that could be stays, and why.
     pub(super) fn kept(&self) -> BTreeMap<Arc<str>, Arc<str>> {
-        let kept = self.0.values().filter_map(|server| {
+        let kept = self.asked.values().filter_map(|server| {
             Some((server.listener.as_ref().ok()?.clone(), server.trouble.clone()?))
+        });
+        kept.collect()
+    }
+
+    /// The same, as they go to disk, by their names.
+    pub(super) fn kept_forms(&self) -> BTreeMap<Arc<str>, KeptListener> {
+        let kept = self.asked.values().filter_map(|server| {
+            let name = server.listener.as_ref().ok().filter(|_| server.trouble.is_some())?;
+            matches!(server.answer, Some(Ok(_)))
+                .then(|| (Arc::clone(name), server.made_of.raw(name)))
         });
         kept.collect()
     }
 
     /// Whether all have an answer.
     pub(super) fn is_complete(&self) -> bool {
-        self.0.values().all(|server| server.answer.is_some())
+        self.asked.values().all(|server| server.answer.is_some())
     }
 }
 
 impl Server {
+    /// What serves, or did in another process before there is anything.
+    fn serving(&self) -> Option<&Arc<Listener>> {
+        let serving = self.answer.as_ref().and_then(|answer| answer.as_ref().ok());
+        serving.or_else(|| self.restored.as_ref().map(|restored| &restored.listener))
+    }
+
+    fn restored_good(&self) -> Option<Good> {
+        self.restored.as_ref().map(|restored| restored.good.clone())
+    }
+
+    /// What served in another process serves again.
+    fn take_restored(&mut self, name: &str, Restored { listener, made, .. }: Restored) {
+        let kind = ResourceType::RouteConfiguration;
+        self.holds = made.routes().map(|name| (kind, Arc::clone(name))).collect();
+        let secrets = listener.secrets();
+        self.holds.extend(secrets.map(|name| (ResourceType::Secret, canonical(name))));
+        (self.made, self.made_of) = (made.hash(name), made);
+        self.answer = Some(Ok(listener));
+    }
+
     /// Takes over what it comes to. One that can't be leaves what serves in force.
     fn take(&mut self, name: &str, mut answer: Answer, look: &Look<'_>) {
-        let serving = self.answer.as_ref().and_then(|answer| answer.as_ref().ok());
+        let serving = self.serving();
         let why = answer.as_ref().ok().and_then(|next| refused(next, serving));
         let why = why.zip(self.listener.as_ref().ok());
         let why = why.map(|(why, listener)| Arc::from(format!("listener {listener}: {why}")));
@@ -217,10 +269,15 @@ impl Server {
             }
             (why, _) => why.or_else(|| look.trouble.clone()),
         };
+        let restored = self.restored.take().filter(|_| !matches!(self.answer, Some(Ok(_))));
         if !is_kept {
             self.holds.clone_from(&look.needs);
             self.made = hash_of(name, &answer, look);
+            self.made_of =
+                look.good.as_ref().map_or_else(Made::default, |good| Made::of(good, look.store));
             self.answer = Some(answer);
+        } else if let Some(restored) = restored {
+            self.take_restored(name, restored);
         }
         let answer = self.answer.as_ref();
         self.clusters = Arc::new(answer.map(|all| clusters(all, look.store)).unwrap_or_default());
@@ -279,7 +336,7 @@ fn hash_of(name: &str, answer: &Answer, look: &Look<'_>) -> u64 {
         matches!(kind, ResourceType::Listener | ResourceType::RouteConfiguration)
     });
     parts.for_each(|(kind, name)| hash.resource(look.store, *kind, name));
-    hash.number(look.good.as_ref().map_or(0, |good| good.hash));
+    hash.number(look.good.as_ref().map_or(0, |good| good.received.hash));
     hash.hash()
 }
 
@@ -295,6 +352,10 @@ struct Look<'s> {
 }
 
 impl<'s> Look<'s> {
+    const fn new(store: &'s Store, good: Option<Good>) -> Self {
+        Self { store, needs: BTreeSet::new(), is_pending: false, good, trouble: None }
+    }
+
     fn look(&mut self, kind: ResourceType, name: &Arc<str>) -> Known<'s> {
         let name = canonical(name);
         let known = self.store.look(kind, &name);
@@ -314,7 +375,7 @@ impl<'s> Look<'s> {
     fn listener(
         &mut self,
         resource: &Result<Arc<str>, Arc<str>>,
-        before: Option<&Answer>,
+        before: Option<&Arc<Listener>>,
     ) -> Option<Answer> {
         let name = match resource {
             Ok(name) => name,
@@ -337,7 +398,6 @@ impl<'s> Look<'s> {
                 self.trouble.take().unwrap_or_else(|| format!("listener {name} {unfit}").into());
             return Some(Err(why));
         };
-        let before = before.and_then(|before| before.as_ref().ok());
         let found = self.server(&good.server, before);
         (!self.is_pending).then_some(Ok(found))
     }

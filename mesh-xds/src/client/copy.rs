@@ -9,13 +9,15 @@
 //! - A copy with anything stale in it is as old as the stale part.
 //! - What is in use is what the mesh works with ([`Client::acknowledged`]), not what came since: what the mesh
 //!   refuses must not be what the next process begins with.
+//! - What a server serves by although there is a newer listener, or newer routes, by which nobody can serve (gRFC A88), is
+//!   in the copy beside those ([`kept`](super::kept)).
 //! - Private keys are not in it. A cluster whose identity came by SDS is there, and its calls end with a reason
 //!   that names the secret, until the control plane sends that; everything else goes on.
 
 use super::{Client, ClientEvent, Instant};
 use crate::cascade::Change;
 use crate::decode::{self, Decoded};
-use crate::last_good::{LastGood, Origin, RawResource, Root, WriteError};
+use crate::last_good::{KeptListener, LastGood, Origin, RawResource, Root, WriteError};
 use crate::store::{Received, Stored};
 use crate::{Resource, ResourceType};
 use mesh_core::WallTime;
@@ -33,6 +35,8 @@ pub struct InUse {
     pub roots: Vec<Root>,
     /// The values, as they were received.
     pub resources: Vec<RawResource>,
+    /// What servers serve by although a newer value is there, by which they can't.
+    pub kept: Vec<KeptListener>,
 }
 
 impl InUse {
@@ -42,7 +46,9 @@ impl InUse {
     pub fn into_last_good(self, origin: Origin, now: WallTime) -> (LastGood, Vec<WriteError>) {
         let mut copy = LastGood::new(origin, self.stale.unwrap_or(now)).with_roots(self.roots);
         let pushed = self.resources.into_iter().map(|resource| copy.push(resource));
-        let left_out = pushed.filter_map(Result::err).collect();
+        let mut left_out: Vec<_> = pushed.filter_map(Result::err).collect();
+        let kept = self.kept.into_iter().map(|kept| copy.push_kept(kept));
+        left_out.extend(kept.filter_map(Result::err));
         (copy, left_out)
     }
 }
@@ -60,6 +66,7 @@ impl Client {
     /// endpoints is new in it; `None`: that is known, or the client does not
     /// [remember](Self::remembering) what it told.
     pub fn acknowledged(&mut self, version: &str) -> Option<bool> {
+        self.forms.acknowledged(version);
         self.cascade.store_mut().acknowledged(version)
     }
 
@@ -83,8 +90,13 @@ impl Client {
         }
         resources
             .sort_unstable_by(|one, other| (one.kind, &one.name).cmp(&(other.kind, &other.name)));
+        let kept = match store.is_remembering() {
+            true => self.forms.in_force().clone(),
+            false => self.cascade.kept_forms(),
+        };
         let roots = self.wanted.iter();
         InUse {
+            kept: kept.into_values().collect(),
             stale: self.restored.filter(|_| is_stale),
             roots: roots.map(|(authority, port)| Root::new(Arc::clone(authority), *port)).collect(),
             resources,
@@ -129,6 +141,7 @@ impl Client {
                 }
             }
         }
+        copy.kept().iter().for_each(|kept| self.restore_kept(kept));
         for name in secrets {
             let why = "the copy on disk holds no private keys; the control plane has to send it";
             self.cascade.handle_withheld(ResourceType::Secret, &name, why.into());
@@ -153,11 +166,15 @@ impl Client {
     /// What became of the configuration, and who says so.
     pub(super) fn poll_change(&mut self) -> Option<ClientEvent> {
         let event = self.poll_told()?;
+        let (version, is_whole) = match &event {
+            ClientEvent::Update(update) => (&update.origin.version, true),
+            ClientEvent::Endpoints(update) => (&update.origin.version, false),
+            _ => return Some(event),
+        };
         let store = self.cascade.store_mut();
-        match &event {
-            ClientEvent::Update(update) => store.told(&update.origin.version, true),
-            ClientEvent::Endpoints(update) => store.told(&update.origin.version, false),
-            _ => {}
+        store.told(version, is_whole);
+        if store.is_remembering() {
+            self.forms.told(version, is_whole.then(|| self.cascade.kept_forms()));
         }
         Some(event)
     }

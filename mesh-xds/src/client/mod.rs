@@ -19,6 +19,7 @@ mod dial;
 mod everything;
 mod federation;
 mod heard;
+mod kept;
 mod link;
 mod lrs;
 mod naming;
@@ -93,6 +94,8 @@ pub struct Client {
     notes: BTreeSet<Note>,
     /// The listeners of servers of which it was said that the last that could be stays, and why.
     kept: BTreeMap<Arc<str>, Arc<str>>,
+    /// What is in force of them, for the copy on disk.
+    forms: kept::Forms,
     /// What servers ask for, with the names of the resources.
     serving: BTreeMap<Arc<str>, Arc<str>>,
 }
@@ -181,6 +184,7 @@ impl Client {
             events: VecDeque::new(),
             notes: BTreeSet::new(),
             kept: BTreeMap::new(),
+            forms: kept::Forms::default(),
             serving: BTreeMap::new(),
         }
     }

@@ -1,6 +1,8 @@
 //! The format: bytes in, bytes out.
 
-use super::{FORMAT_VERSION, LastGood, Origin, RawResource, ReadError, Root, WriteError};
+use super::{
+    FORMAT_VERSION, KeptListener, LastGood, Origin, RawResource, ReadError, Root, WriteError,
+};
 use crate::ResourceType;
 use bytes::Bytes;
 use mesh_core::WallTime;
@@ -29,6 +31,18 @@ struct Container {
     resources: Vec<Entry>,
     #[prost(message, repeated, tag = "5")]
     roots: Vec<RootEntry>,
+    /// Who does not know of them reads the rest.
+    #[prost(message, repeated, tag = "6")]
+    kept: Vec<KeptEntry>,
+}
+
+/// A listener that servers serve by beside the newest, in a file.
+#[derive(Clone, PartialEq, Message)]
+struct KeptEntry {
+    #[prost(message, optional, tag = "1")]
+    listener: Option<Entry>,
+    #[prost(message, repeated, tag = "2")]
+    routes: Vec<Entry>,
 }
 
 /// An authority in a file.
@@ -65,6 +79,7 @@ pub fn write(last_good: &LastGood, max_bytes: usize) -> Result<Vec<u8>, WriteErr
         written_unix_seconds: last_good.written.as_unix_seconds(),
         resources: last_good.resources.iter().map(Entry::of).collect(),
         roots: last_good.roots.iter().map(RootEntry::of).collect(),
+        kept: last_good.kept.iter().map(KeptEntry::of).collect(),
     };
     let length = container.encoded_len();
     let bytes = length.saturating_add(HEADER + CHECKSUM);
@@ -95,7 +110,8 @@ pub fn read(file: &Bytes, expected: &Origin, max_bytes: usize) -> Result<LastGoo
         return Err(ReadError::TooLarge { bytes: file.len(), max: max_bytes });
     }
     let container = Container::decode(payload(file)?).map_err(malformed)?;
-    let Container { server_uri, node_hash, written_unix_seconds, resources, roots } = container;
+    let Container { server_uri, node_hash, written_unix_seconds, resources, roots, kept } =
+        container;
     let origin = Origin { server_uri: server_uri.into(), node_hash };
     if origin.server_uri != expected.server_uri {
         return Err(ReadError::ForeignServer {
@@ -112,6 +128,9 @@ pub fn read(file: &Bytes, expected: &Origin, max_bytes: usize) -> Result<LastGoo
     for entry in resources {
         // What is refused when writing is refused when reading: a file is no way around it.
         last_good.push(entry.resource()?).map_err(malformed)?;
+    }
+    for entry in kept {
+        last_good.push_kept(entry.kept()?).map_err(malformed)?;
     }
     Ok(last_good)
 }
@@ -159,6 +178,23 @@ impl RootEntry {
     }
 }
 
+impl KeptEntry {
+    fn of(KeptListener { listener, routes }: &KeptListener) -> Self {
+        let routes = routes.iter().map(Entry::of).collect();
+        Self { listener: Some(Entry::of(listener)), routes }
+    }
+
+    fn kept(self) -> Result<KeptListener, ReadError> {
+        let Self { listener, routes } = self;
+        let listener = listener.ok_or_else(|| malformed("a kept listener is missing"))?;
+        let routes: Result<Vec<_>, ReadError> = routes
+            .into_iter()
+            .map(|entry| entry.of_kind(ResourceType::RouteConfiguration))
+            .collect();
+        Ok(KeptListener::new(listener.of_kind(ResourceType::Listener)?, routes?))
+    }
+}
+
 impl Entry {
     fn of(resource: &RawResource) -> Self {
         Self {
@@ -166,6 +202,17 @@ impl Entry {
             name: resource.name.to_string(),
             version: resource.version.to_string(),
             body: resource.body.clone(),
+        }
+    }
+
+    fn of_kind(self, kind: ResourceType) -> Result<RawResource, ReadError> {
+        let found = self.resource()?;
+        match found.kind == kind {
+            true => Ok(found),
+            false => {
+                let RawResource { kind: other, name, .. } = found;
+                Err(malformed(format_args!("`{name}` is of type {other}, and not {kind}")))
+            }
         }
     }
 

@@ -11,6 +11,7 @@
 //! - It holds no private key. Of SDS only roots are kept: certificates are refused, even those whose key is
 //!   in a file, and so is any resource with a key in PEM inside ([`holds_private_key`]); who writes leaves
 //!   them out, and what needs them waits.
+//! - What a server still serves by is in it beside the newest that it can't serve by ([`KeptListener`]).
 //! - It is bounded: [`DEFAULT_MAX_BYTES`], when it is written and before it is read.
 //!
 //! ```text
@@ -57,6 +58,7 @@ pub struct LastGood {
     written: WallTime,
     roots: Vec<Root>,
     resources: Vec<RawResource>,
+    kept: Vec<KeptListener>,
     keys: BTreeSet<(ResourceType, Arc<str>)>,
 }
 
@@ -89,6 +91,17 @@ pub struct RawResource {
     pub version: Arc<str>,
     /// The `value` of its `Any`.
     pub body: Bytes,
+}
+
+/// What a server serves by, although there is a newer listener of that name, or newer routes: nobody can serve by those
+/// (gRFC A88). The resources of a copy are the newest, which calls may go by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeptListener {
+    /// The listener.
+    pub listener: RawResource,
+    /// The route configurations that it names.
+    pub routes: Vec<RawResource>,
 }
 
 /// Why something is not written.
@@ -236,11 +249,26 @@ impl RawResource {
     }
 }
 
+impl KeptListener {
+    /// A listener, and the route configurations that it names.
+    #[must_use]
+    pub const fn new(listener: RawResource, routes: Vec<RawResource>) -> Self {
+        Self { listener, routes }
+    }
+}
+
 impl LastGood {
     /// Nothing yet, as of now.
     #[must_use]
     pub const fn new(origin: Origin, written: WallTime) -> Self {
-        Self { origin, written, roots: Vec::new(), resources: Vec::new(), keys: BTreeSet::new() }
+        Self {
+            origin,
+            written,
+            roots: Vec::new(),
+            resources: Vec::new(),
+            kept: Vec::new(),
+            keys: BTreeSet::new(),
+        }
     }
 
     /// With the authorities that calls are made to.
@@ -272,6 +300,25 @@ impl LastGood {
         Ok(())
     }
 
+    /// Adds what a server serves by beside the newest.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::PrivateKey`] for what does not belong on disk, and [`WriteError::Twice`]. It is unchanged then.
+    pub fn push_kept(&mut self, kept: KeptListener) -> Result<(), WriteError> {
+        for RawResource { kind, name, body, .. } in kept.routes.iter().chain([&kept.listener]) {
+            if holds_private_key(body) {
+                return Err(WriteError::PrivateKey { kind: *kind, name: Arc::clone(name) });
+            }
+        }
+        let RawResource { kind, name, .. } = &kept.listener;
+        if self.kept.iter().any(|known| known.listener.name == *name) {
+            return Err(WriteError::Twice { kind: *kind, name: Arc::clone(name) });
+        }
+        self.kept.push(kept);
+        Ok(())
+    }
+
     /// Whose it is.
     #[must_use]
     pub const fn origin(&self) -> &Origin {
@@ -294,6 +341,12 @@ impl LastGood {
     #[must_use]
     pub fn resources(&self) -> &[RawResource] {
         &self.resources
+    }
+
+    /// What servers serve by beside the newest, in the order in which they were added.
+    #[must_use]
+    pub fn kept(&self) -> &[KeptListener] {
+        &self.kept
     }
 }
 

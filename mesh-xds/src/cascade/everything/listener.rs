@@ -1,9 +1,11 @@
 //! One listener of everything: what it is in force with, and what it comes to by what is known.
 
 use super::super::Key;
+use super::super::kept::{Made, Restored};
 use super::super::servers::{Good, refused, with_all_routes};
 use super::super::version::Part;
 use super::{Now, is_named};
+use crate::last_good::KeptListener;
 use crate::protocol::canonical;
 use crate::store::{Known, Store};
 use crate::{Resource, ResourceType, RouteSource, XdsListener, XdsRouteConfiguration, XdsServer};
@@ -20,8 +22,10 @@ pub(super) struct InForce {
     pub(super) server: Option<Arc<Listener>>,
     /// The last that a server can serve by, without its routes.
     pub(super) good: Option<Good>,
-    /// The hash of what that is made from.
+    /// The hash of what a server does is made from.
     made: u64,
+    /// The same as bytes, if a server does anything.
+    made_of: Made,
     /// Why none can serve by the newest: `server` is what served before, if anything did.
     pub(super) trouble: Option<Arc<str>>,
 }
@@ -47,6 +51,19 @@ pub(super) trait Behind {
 }
 
 impl InForce {
+    /// What served by `listener` in another process.
+    pub(super) fn restored(listener: &Arc<XdsListener>, restored: &Restored) -> Self {
+        Self {
+            listener: Arc::clone(listener),
+            routes: None,
+            server: Some(Arc::clone(&restored.listener)),
+            good: Some(restored.good.clone()),
+            made: restored.made.hash(&listener.name),
+            made_of: restored.made.clone(),
+            trouble: None,
+        }
+    }
+
     pub(super) fn clusters(&self) -> impl Iterator<Item = &Arc<str>> {
         self.of_routes().chain(self.of_server())
     }
@@ -94,6 +111,7 @@ impl InForce {
             self.trouble = Some(why);
             self.server = serving.cloned();
             self.made = before.map_or(0, |before| before.made);
+            self.made_of = before.map(|before| before.made_of.clone()).unwrap_or_default();
         }
         self
     }
@@ -101,6 +119,11 @@ impl InForce {
     /// Why the newest is not in force for servers, where the one before stays.
     pub(super) fn kept(&self) -> Option<&Arc<str>> {
         self.trouble.as_ref().filter(|_| self.server.is_some())
+    }
+
+    /// What is in force for servers then, as it goes to disk.
+    pub(super) fn kept_form(&self) -> Option<KeptListener> {
+        self.kept().map(|_| self.made_of.raw(&self.listener.name))
     }
 
     pub(super) fn hash(&self, name: &Arc<str>, store: &Store) -> u64 {
@@ -124,7 +147,7 @@ impl InForce {
 /// The hash of what a server's listener is made from.
 fn made(good: &Good, name: &str, store: &Store) -> u64 {
     let mut hash = Part::new("server", name);
-    hash.number(good.hash);
+    hash.number(good.received.hash);
     let routes = good.server.routes.iter().flatten();
     routes.for_each(|name| hash.resource(store, ResourceType::RouteConfiguration, name));
     hash.hash()
@@ -150,10 +173,12 @@ pub(super) fn look(
     let (good, wrong) = Good::of(listener, store, before.and_then(|before| before.good.as_ref()));
     let served = good.as_ref().filter(|_| is_asked || listener.http.is_none());
     let made = served.map_or(0, |good| made(good, &listener.name, store));
+    let made_of = served.map(|good| Made::of(good, store)).unwrap_or_default();
     let before = before.and_then(|before| before.server.as_ref());
     let server = served.map(|good| looked.server(&good.server, before, known, behind));
     let trouble = wrong.filter(|_| server.is_some());
-    let next = InForce { listener: Arc::clone(listener), routes, server, good, made, trouble };
+    let listener = Arc::clone(listener);
+    let next = InForce { listener, routes, server, good, made, made_of, trouble };
     looked.needs.extend(next.named_clusters());
     for name in next.clusters() {
         if !behind.is_cluster_answered(name) {

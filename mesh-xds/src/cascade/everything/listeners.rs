@@ -5,13 +5,15 @@
 //! for the clusters that are named (its filters ask somebody in them), and for secrets as well.
 
 use super::super::Key;
+use super::super::kept::Restored;
 use super::super::version::Version;
 use super::super::whole::{Group, Note, NoteKind, add};
 use super::listener::{Behind, InForce, Looked, found, look, secret};
 use super::{APART, Now, Users, replace};
+use crate::last_good::KeptListener;
 use crate::protocol::canonical;
 use crate::store::{Known, Store};
-use crate::{Resource, ResourceType, RouteSource};
+use crate::{Resource, ResourceType, RouteSource, XdsListener};
 use mesh_core::Timestamp;
 use mesh_core::model::Listener;
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +32,8 @@ pub(super) struct Listeners {
     held_up: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
     /// Those that a server asks for although calls go by them, too.
     asked: BTreeSet<Arc<str>>,
+    /// What served in another process, of those by which nobody has served in this one.
+    restored: BTreeMap<Arc<str>, Restored>,
     /// The secrets that servers named before, and those that they name now.
     secrets: (Vec<Arc<str>>, Vec<Arc<str>>),
     /// Whether anything in force changed.
@@ -125,17 +129,33 @@ impl Listeners {
                 changed |= self.remove(&name, touched);
                 continue;
             };
-            let entry = self.entries.get(&name);
-            let before = entry.and_then(|entry| entry.in_force.as_ref());
+            let before = self.before(&name, listener);
             let is_asked = self.asked.contains(&name);
-            let looked = look(listener, known, behind, (is_asked, before));
-            changed |= self.take(&name, looked, known, touched);
+            let looked = look(listener, known, behind, (is_asked, before.as_ref()));
+            changed |= self.take(&name, looked, (known, before.as_ref()), touched);
         }
         self.changed |= changed;
         changed
     }
 
+    /// What served by the listener `name` in another process.
+    pub(super) fn restore(&mut self, name: &Arc<str>, restored: Restored) {
+        self.restored.insert(canonical(name), restored);
+    }
+
+    /// What a newer one stands beside: what is in force, or served in another process.
+    fn before(&self, name: &Arc<str>, listener: &Arc<XdsListener>) -> Option<InForce> {
+        let in_force = self.get(name);
+        match self.restored.get(name) {
+            Some(restored) if in_force.is_none_or(|of| of.server.is_none()) => {
+                Some(InForce::restored(listener, restored))
+            }
+            _ => in_force.cloned(),
+        }
+    }
+
     fn remove(&mut self, name: &Arc<str>, touched: &mut BTreeSet<Key>) -> bool {
+        self.restored.remove(name);
         let Some(entry) = self.entries.remove(name) else { return false };
         self.warming.remove(name);
         release(&mut self.held_up, name, &entry.waits_for);
@@ -149,7 +169,7 @@ impl Listeners {
         &mut self,
         name: &Arc<str>,
         looked: Looked,
-        known: Now<'_>,
+        (known, before): (Now<'_>, Option<&InForce>),
         touched: &mut BTreeSet<Key>,
     ) -> bool {
         let Looked { next, mut needs, mut waits_for, absent, lacks } = looked;
@@ -170,7 +190,10 @@ impl Listeners {
         } else if let Some(next) = next {
             self.warming.remove(name);
             (entry.until, entry.has_waited) = (None, false);
-            let next = next.checked(entry.in_force.as_ref());
+            let next = next.checked(before);
+            if next.server.is_some() {
+                self.restored.remove(name);
+            }
             // Of one that stays although there is a newer one, too.
             needs.extend(next.named_clusters().chain(next.secrets().into_iter().map(secret)));
             let hash = Some(next.hash(name, known.store));
@@ -270,6 +293,13 @@ impl Listeners {
             let why = format!("listener {}: {}", in_force.listener.name, in_force.kept()?);
             Some((Arc::clone(&in_force.listener.name), why.into()))
         });
+        kept.collect()
+    }
+
+    /// The same, as they go to disk, by their names.
+    pub(super) fn kept_forms(&self) -> BTreeMap<Arc<str>, KeptListener> {
+        let kept = self.in_force();
+        let kept = kept.filter_map(|of| Some((Arc::clone(&of.listener.name), of.kept_form()?)));
         kept.collect()
     }
 

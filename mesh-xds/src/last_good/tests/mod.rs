@@ -13,11 +13,19 @@ fn resource(kind: ResourceType, name: &str) -> RawResource {
     RawResource::new(kind, name, "v1", Bytes::from(format!("body of {name}")))
 }
 
+/// What a server serves by, with routes of this body.
+fn kept(routes: &'static [u8]) -> KeptListener {
+    let routes = Bytes::from_static(routes);
+    let routes = RawResource::new(ResourceType::RouteConfiguration, "reviews", "v0", routes);
+    KeptListener::new(resource(ResourceType::Listener, "reviews"), vec![routes])
+}
+
 fn sample() -> LastGood {
     let mut last_good = LastGood::new(origin(), WallTime::from_unix_seconds(1_795_000_000));
     for kind in [ResourceType::Listener, ResourceType::Cluster, ResourceType::Endpoints] {
         last_good.push(resource(kind, "reviews")).unwrap();
     }
+    last_good.push_kept(kept(b"body of reviews")).unwrap();
     last_good.with_roots(vec![Root::new("reviews:80", 443), Root::new("[::1]", 80)])
 }
 
@@ -122,6 +130,12 @@ fn what_does_not_belong_on_disk_is_refused() {
         let body = Bytes::from(body);
         refuse(RawResource::new(ResourceType::Cluster, "tls", "", body), "holds a private key");
     }
+    let mut refuse = |routes, says: &str| {
+        let error = last_good.push_kept(kept(routes)).unwrap_err();
+        assert!(error.to_string().contains(says), "{error}");
+    };
+    refuse(b"-----BEGIN PRIVATE KEY-----", "RDS resource `reviews` holds a private key");
+    refuse(b"", "the LDS resource `reviews` is there twice");
     assert_eq!(last_good, sample());
     let certificate = b"-----BEGIN CERTIFICATE-----\nMII";
     assert!(!holds_private_key(certificate) && !holds_private_key(b"") && !holds_private_key(b"P"));
@@ -135,7 +149,12 @@ fn a_file_is_no_way_around_the_rules() {
     let url = u8::try_from(ResourceType::Secret.type_url().len()).unwrap();
     (secret[1], secret[3]) = (url + 2, url);
     let header = [b"\x0a\x13dns:///istiod:15010\x11".as_slice(), &origin().node_hash.to_le_bytes()];
-    refused(framed(1, &[&header.concat()[..], &secret].concat()), "only roots are kept");
+    let header = header.concat();
+    refused(framed(1, &[&header[..], &secret].concat()), "only roots are kept");
+    // What a server would serve by is none of these.
+    let listener = [&[0x32, url + 4, 0x0a][..], &secret[1..]].concat();
+    refused(framed(1, &[&header[..], &listener].concat()), "is of type SDS, and not LDS");
+    refused(framed(1, &[&header[..], b"\x32\0"].concat()), "a kept listener is missing");
 }
 
 #[test]
