@@ -46,7 +46,7 @@ pub struct SecretCertificate {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SecretValidation {
-    /// Who signs its certificate.
+    /// Who signs its certificate; [`SecretRoots::Unsaid`]: as the default says that it is merged into.
     pub roots: SecretRoots,
     /// Any of these must match a subject alternative name; empty: nothing is said.
     pub san: Vec<SanMatcher>,
@@ -55,9 +55,12 @@ pub struct SecretValidation {
 }
 
 /// Who signs a peer's certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SecretRoots {
+    /// Nothing is said: those that it is merged with count.
+    #[default]
+    Unsaid,
     /// The public certificate authorities that the system trusts.
     System,
     /// Certificates in PEM.

@@ -13,7 +13,7 @@ pub use resolve::{ResolvedIdentity, ResolvedRoots, ResolvedTls, SecretError};
 pub use spiffe::SpiffeBundles;
 
 use super::SanMatcher;
-use super::secret::{SecretCertificate, SecretSource};
+use super::secret::{SecretCertificate, SecretRoots, SecretSource};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -151,16 +151,16 @@ pub enum TlsRoots {
 pub struct ValidationSecret {
     /// Its name. It must be a validation context.
     pub name: Arc<str>,
-    /// The default's own certificates, in PEM: they count where the secret says the system's roots, as
-    /// `trusted_ca` counts before `system_root_certs` (Envoy).
-    pub pem: Option<SecretSource>,
+    /// The default's own roots: they count where the secret says none, and certificates in PEM also where it says the
+    /// system's, as `trusted_ca` counts before `system_root_certs` (Envoy).
+    pub roots: SecretRoots,
 }
 
 impl ValidationSecret {
     /// The secret of this name, without a default.
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>) -> Self {
-        Self { name: name.into(), pem: None }
+        Self { name: name.into(), roots: SecretRoots::Unsaid }
     }
 }
 

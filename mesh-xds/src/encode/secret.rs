@@ -43,7 +43,8 @@ fn validation(model: &SecretValidation) -> CertificateValidationContext {
     match &model.roots {
         SecretRoots::Pem(pem) => context.trusted_ca = source(pem),
         SecretRoots::Spiffe(bundles) => context.custom_validator_config = Some(spiffe(bundles)),
-        // `System`, and what may come: never without roots.
+        SecretRoots::Unsaid => {}
+        // `System`, and what may come: never without roots where some are meant.
         _ => context.system_root_certs = Some(SystemRootCerts {}),
     }
     context

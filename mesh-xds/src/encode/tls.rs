@@ -20,7 +20,7 @@ use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
     certificate_validation_context::SystemRootCerts,
     common_tls_context::{CombinedCertificateValidationContext, ValidationContextType},
 };
-use mesh_core::model::secret::SecretSource;
+use mesh_core::model::secret::{SecretRoots, SecretSource};
 use mesh_core::model::tls::{TlsIdentity, TlsRoots};
 use mesh_core::model::{Cluster, Protocol, SanMatcher, TlsPolicy};
 use std::sync::Arc;
@@ -153,10 +153,15 @@ pub(super) fn certificate_authorities(
         }
         TlsRoots::Secret(secret) => {
             let by_sds = by_sds(&secret.name);
-            if secret.pem.is_none() && !is_more {
+            if secret.roots == SecretRoots::Unsaid && !is_more {
                 return ValidationContextType::ValidationContextSdsSecretConfig(by_sds);
             }
-            context.trusted_ca = secret.pem.as_ref().and_then(source);
+            match &secret.roots {
+                SecretRoots::Pem(pem) => context.trusted_ca = source(pem),
+                SecretRoots::System => context.system_root_certs = Some(SystemRootCerts {}),
+                // Bundles of trust domains are none of a default's beside a secret.
+                _ => {}
+            }
             return combined(context, by_sds);
         }
         TlsRoots::Provider(name) => {

@@ -107,6 +107,15 @@ pub enum SecretError {
         /// Its name.
         name: Arc<str>,
     },
+    /// Nothing says who signs the peer's certificate (gRFC A29): neither it, nor the default that it is merged into.
+    #[error(
+        "the secret `{name}` says nothing of who signs the peer's certificate, and neither does a \
+         default_validation_context: set trusted_ca in one of them"
+    )]
+    NoRoots {
+        /// Its name.
+        name: Arc<str>,
+    },
 }
 
 impl UpstreamTls {
@@ -146,7 +155,7 @@ impl UpstreamTls {
                 san.extend(found.san.iter().cloned());
                 // Envoy: what a secret says is merged into the default.
                 crl = found.crl.clone().or(crl);
-                merged(secret, &found.roots)
+                merged(secret, &found.roots)?
             }
         };
         Ok(ResolvedTls {
@@ -162,14 +171,19 @@ impl UpstreamTls {
     }
 }
 
-/// Envoy: the secret's roots before the default's, and certificates before the system's.
-fn merged(secret: &ValidationSecret, roots: &SecretRoots) -> ResolvedRoots {
-    match (roots, &secret.pem) {
-        (SecretRoots::Pem(source), _) => ResolvedRoots::Pem(source.clone()),
-        (SecretRoots::Spiffe(bundles), _) => ResolvedRoots::Spiffe(Arc::clone(bundles)),
-        (SecretRoots::System, Some(source)) => ResolvedRoots::Pem(source.clone()),
-        (SecretRoots::System, None) => ResolvedRoots::System,
-    }
+/// Envoy: a field that the secret does not set is the default's, and certificates count before the system's.
+fn merged(secret: &ValidationSecret, theirs: &SecretRoots) -> Result<ResolvedRoots, SecretError> {
+    let chosen = match (theirs, &secret.roots) {
+        (SecretRoots::Unsaid, default) => default,
+        (SecretRoots::System, default @ SecretRoots::Pem(_)) => default,
+        (theirs, _) => theirs,
+    };
+    Ok(match chosen {
+        SecretRoots::Pem(source) => ResolvedRoots::Pem(source.clone()),
+        SecretRoots::Spiffe(bundles) => ResolvedRoots::Spiffe(Arc::clone(bundles)),
+        SecretRoots::System => ResolvedRoots::System,
+        SecretRoots::Unsaid => return Err(SecretError::NoRoots { name: Arc::clone(&secret.name) }),
+    })
 }
 
 fn certificate<'s>(
@@ -209,7 +223,7 @@ mod tests {
         SecretSource::Inline(text.as_bytes().into())
     }
 
-    /// `id`: a certificate; `pem`, `system`: validation contexts, each of the name `theirs`; `gone`: missing.
+    /// `id`: a certificate; `pem`, `system`, `names`: validation contexts, each of the name `theirs`; `gone`: missing.
     fn secrets() -> Secrets {
         let validation = |roots| {
             let mut validation = SecretValidation::new(roots);
@@ -221,6 +235,7 @@ mod tests {
             ("id", SecretContent::Certificate(id)),
             ("pem", validation(SecretRoots::Pem(inline("their roots")))),
             ("system", validation(SecretRoots::System)),
+            ("names", validation(SecretRoots::Unsaid)),
         ];
         let all = all.map(|(name, content)| {
             let secret = Arc::new(Secret::new(name, content));
@@ -264,8 +279,9 @@ mod tests {
     #[test]
     fn a_policy_with_its_secrets() {
         let own = SecretCertificate::new(inline("own chain"), inline("own key"));
+        let merged = |name, roots| TlsRoots::Secret(ValidationSecret { roots, ..by(name) });
         let combined = |name, pem: Option<&str>| {
-            TlsRoots::Secret(ValidationSecret { pem: pem.map(inline), ..by(name) })
+            merged(name, pem.map(inline).map(SecretRoots::Pem).unwrap_or_default())
         };
         let none = || TlsIdentity::None;
         let table = [
@@ -286,6 +302,14 @@ mod tests {
             // Envoy: trusted_ca before system_root_certs.
             (of(none(), combined("system", Some("ours"))), "None, ours, 2"),
             (of(none(), combined("system", None)), "None, System, 2"),
+            // Envoy: what it does not say is the default's.
+            (of(none(), combined("names", Some("ours"))), "None, ours, 2"),
+            (of(none(), merged("names", SecretRoots::System)), "None, System, 2"),
+            (of(none(), merged("pem", SecretRoots::System)), "None, their roots, 2"),
+            (
+                of(none(), combined("names", None)),
+                "the secret `names` says nothing of who signs the peer's certificate, and neither does a default_validation_context: set trusted_ca in one of them",
+            ),
             (of(none(), combined("gone", None)), "the secret `gone` is not there: no such"),
             (
                 of(TlsIdentity::Secret("x".into()), TlsRoots::System),

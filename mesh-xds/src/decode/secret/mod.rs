@@ -141,13 +141,8 @@ fn validation(
             SecretRoots::Pem(required(walk, "trusted_ca", Some(source), is_roots)?)
         }
         (None, None, Some(_)) => SecretRoots::System,
-        (None, None, None) => {
-            walk.error_at(
-                "trusted_ca",
-                "it is missing: nothing says who signs the peer's certificate (gRFC A29)",
-            );
-            return None;
-        }
+        // Envoy: those of the context that it is merged into. Where that has none, no connection is made.
+        (None, None, None) => SecretRoots::Unsaid,
     };
     let mut found = SecretValidation::new(roots);
     found.san = san;

@@ -111,6 +111,22 @@ fn validation_contexts_that_are_accepted() {
             }),
             peer(SecretRoots::System, SanKind::Any, &[]),
         ),
+        // Envoy: the context that it is merged into may have some.
+        (
+            "no roots",
+            change_validation(|m| m.trusted_ca = None),
+            peer(SecretRoots::Unsaid, SanKind::Any, &[]),
+        ),
+        (
+            "names alone",
+            change_validation(|m| {
+                #[expect(deprecated, reason = "Istio uses the names without types")]
+                let names = &mut m.match_subject_alt_names;
+                *names = vec![pair("c.example")];
+                m.trusted_ca = None;
+            }),
+            peer(SecretRoots::Unsaid, SanKind::Any, &["c.example"]),
+        ),
         (
             "both roots",
             change_validation(|m| m.system_root_certs = Some(Default::default())),
@@ -291,11 +307,6 @@ fn certificates_that_are_refused() {
 fn validation_contexts_that_are_refused() {
     let provider = proto::CertificateProviderPluginInstance::default();
     check_all(&[
-        (
-            "no roots",
-            change_validation(|m| m.trusted_ca = None),
-            "validation_context.trusted_ca: it is missing",
-        ),
         (
             "a broken list beside roots",
             change_validation(|m| {

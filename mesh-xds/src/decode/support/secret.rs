@@ -22,7 +22,7 @@ table! {
         Refused tls_params: "gRFC A29";
     }
     "CertificateValidationContext (SDS)" {
-        Used trusted_ca: "PEM; lists of revoked certificates beside the roots are as crl (Envoy)";
+        Used trusted_ca: "PEM, with lists as crl beside the roots (Envoy); without it the default's roots count";
         Refused ca_certificate_provider_instance: "use trusted_ca";
         Used system_root_certs: "where trusted_ca is not set";
         Ignored watched_directory: "";

@@ -5,7 +5,7 @@ use super::short;
 use envoy_types::pb::envoy::config::cluster::v3 as pb;
 use envoy_types::pb::envoy::config::core::v3::transport_socket::ConfigType;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::UpstreamTlsContext;
-use mesh_core::model::secret::SecretSource;
+use mesh_core::model::secret::{SecretRoots, SecretSource};
 use mesh_core::model::tls::{TlsIdentity, TlsRoots, UpstreamTls, ValidationSecret};
 use mesh_core::model::{Cluster, Protocol, SanMatcher, StringMatcher, TlsPolicy};
 use prost::Message;
@@ -85,7 +85,7 @@ fn security() {
     let secrets = tls(|tls| {
         tls.identity = TlsIdentity::Secret("id".into());
         let mut roots = ValidationSecret::new("roots");
-        roots.pem = Some(SecretSource::Inline(b"pem"[..].into()));
+        roots.roots = SecretRoots::Pem(SecretSource::Inline(b"pem"[..].into()));
         tls.roots = TlsRoots::Secret(roots);
         tls.san = vec![SanMatcher::any(StringMatcher::exact("x"))];
     });

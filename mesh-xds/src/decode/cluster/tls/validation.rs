@@ -7,7 +7,7 @@ use crate::decode::common::Walk;
 use crate::decode::secret::{authorities, revoked};
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as proto;
 use mesh_core::model::SanMatcher;
-use mesh_core::model::secret::SecretSource;
+use mesh_core::model::secret::{SecretRoots, SecretSource};
 use mesh_core::model::tls::{TlsRoots, ValidationSecret};
 use proto::certificate_validation_context::TrustChainVerification;
 use proto::common_tls_context::ValidationContextType;
@@ -54,7 +54,7 @@ pub(super) fn decode(walk: &mut Walk, common: &proto::CommonTlsContext, context:
         }
         Some(ValidationContextType::ValidationContextSdsSecretConfig(config)) => {
             let name = secret(walk, "validation_context_sds_secret_config", config, context);
-            tls.roots = by_secret(name, None);
+            tls.roots = by_secret(name, SecretRoots::Unsaid);
         }
         Some(ValidationContextType::ValidationContextCertificateProvider(_)) => {
             walk.error_at("validation_context_certificate_provider", NO_PLUGIN);
@@ -76,10 +76,10 @@ const PROVIDERS_COUNT: &str = "the roots of a certificate provider count (gRFC A
 const SECRETS_COUNT: &str = "the roots of a secret count, and what it checks would be left out: leave one out, or say it in the secret";
 
 /// What a secret says; whatever, where there is an error.
-fn by_secret(name: Option<Arc<str>>, pem: Option<SecretSource>) -> TlsRoots {
+fn by_secret(name: Option<Arc<str>>, default: SecretRoots) -> TlsRoots {
     let secret = name.map(|name| {
         let mut secret = ValidationSecret::new(name);
-        secret.pem = pem;
+        secret.roots = default;
         secret
     });
     secret.map_or_else(TlsRoots::default, TlsRoots::Secret)
@@ -131,19 +131,20 @@ fn combined_validation(
             found
         }
         (found, _, Some(config)) => {
-            let pem = found.and_then(pem);
-            by_secret(secret(walk, field, config, context), pem)
+            let default = found.map(of_default).unwrap_or_default();
+            by_secret(secret(walk, field, config, context), default)
         }
         (found, ..) => found.unwrap_or_default(),
     };
 }
 
-/// The certificates of roots that have some.
-fn pem(roots: TlsRoots) -> Option<SecretSource> {
+/// Roots that a secret is merged into.
+fn of_default(roots: TlsRoots) -> SecretRoots {
     match roots {
-        TlsRoots::Pem(text) => Some(SecretSource::Inline(text.as_bytes().into())),
-        TlsRoots::File(path) => Some(SecretSource::File(path)),
-        _ => None,
+        TlsRoots::Pem(text) => SecretRoots::Pem(SecretSource::Inline(text.as_bytes().into())),
+        TlsRoots::File(path) => SecretRoots::Pem(SecretSource::File(path)),
+        TlsRoots::System => SecretRoots::System,
+        _ => SecretRoots::Unsaid,
     }
 }
 

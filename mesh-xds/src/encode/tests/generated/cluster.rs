@@ -160,7 +160,11 @@ impl Draw {
             5 => TlsRoots::Spiffe(Arc::new(self.bundles())),
             4 => {
                 let mut secret = ValidationSecret::new("roots");
-                secret.pem = self.some(|draw| draw.source(CHAIN));
+                secret.roots = match self.below(3) {
+                    0 => SecretRoots::Unsaid,
+                    1 => SecretRoots::System,
+                    _ => SecretRoots::Pem(self.source(CHAIN)),
+                };
                 TlsRoots::Secret(secret)
             }
             _ => TlsRoots::Pem(CHAIN.into()),
@@ -218,8 +222,9 @@ impl Draw {
         if self.coin() {
             return Secret::new(name, SecretContent::Certificate(self.certificate()));
         }
-        let roots = match self.below(3) {
+        let roots = match self.below(4) {
             0 => SecretRoots::System,
+            3 => SecretRoots::Unsaid,
             1 => SecretRoots::Spiffe(Arc::new(self.bundles())),
             _ => SecretRoots::Pem(self.source(CHAIN)),
         };

@@ -10,7 +10,7 @@ use envoy_types::pb::envoy::config::core::v3::{
     AggregatedConfigSource, ApiConfigSource, ConfigSource, DataSource, SelfConfigSource,
     config_source::ConfigSourceSpecifier as Source, data_source,
 };
-use mesh_core::model::secret::{SecretCertificate, SecretSource};
+use mesh_core::model::secret::{SecretCertificate, SecretRoots, SecretSource};
 use mesh_core::model::tls::{TlsIdentity, TlsRoots, ValidationSecret};
 use mesh_core::model::{SanMatcher, StringMatcher, TlsPolicy};
 use prost::Message;
@@ -198,17 +198,17 @@ const ACCEPTED: &[Accepted] = &[
                 combined(t, |d| d.trusted_ca = inline(PEM));
             })
         },
-        |m| expect(m, |t| t.roots = by_secret("r", |s| s.pem = Some(source(PEM)))),
+        |m| expect(m, |t| t.roots = by_secret("r", |s| s.roots = SecretRoots::Pem(source(PEM)))),
         &[],
     ),
     (
-        "Envoy: the system's roots of a default do not count beside a secret",
+        "Envoy: the system's roots of a default count beside a secret without any",
         |c| {
             with(c, |t| {
                 combined(t, |d| d.system_root_certs = Some(Default::default()));
             })
         },
-        |m| expect(m, |t| t.roots = by_secret("r", |_| {})),
+        |m| expect(m, |t| t.roots = by_secret("r", |s| s.roots = SecretRoots::System)),
         &[],
     ),
     (
