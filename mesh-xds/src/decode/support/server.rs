@@ -19,7 +19,7 @@ super::table! {
         Used source_type: "";
         Used source_prefix_ranges: "";
         Used source_ports: "";
-        Used server_names: "gRPC: the chain never matches";
+        Used server_names: "a name, or *. and a name; gRPC: the chain never matches";
         Used transport_protocol: "raw_buffer and tls; a chain with another is for no connection";
         Used application_protocols: "gRPC: the chain never matches";
     }

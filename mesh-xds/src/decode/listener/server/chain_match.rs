@@ -1,5 +1,6 @@
 //! `FilterChainMatch`: which connections a chain is for.
 
+use crate::decode::address::shorten;
 use crate::decode::common::{self, Walk, ignored};
 use crate::decode::rbac::cidr;
 use envoy_types::pb::envoy::config::core::v3::CidrRange;
@@ -74,20 +75,18 @@ fn ports(walk: &mut Walk, messages: &[u32]) -> Vec<u16> {
     ports.collect()
 }
 
-/// Envoy: a name, or `*.` and a name; `*` alone is any, partial wildcards are refused.
+/// Envoy: a name, or `*.` and a name; `*` alone and partial wildcards are refused.
 fn server_names(walk: &mut Walk, messages: &[String]) -> Vec<Arc<str>> {
-    if messages.iter().any(|name| name == "*") {
-        return Vec::new();
-    }
     let names = messages.iter().enumerate().filter_map(|(at, name)| {
         let rest = name.strip_prefix("*.").unwrap_or(name);
         if rest.is_empty() || rest.contains('*') {
+            let instead = match name.as_str() {
+                "*" => "leave server_names out where any will do",
+                _ => "a wildcard is `*.` and a name",
+            };
             walk.error_at(
                 format_args!("server_names[{at}]"),
-                format_args!(
-                    "`{}` is no server name: a wildcard is `*.` and a name (Envoy)",
-                    name.escape_debug()
-                ),
+                format_args!("`{}` is no server name: {instead} (Envoy)", shorten(name)),
             );
             return None;
         }

@@ -120,8 +120,6 @@ fn matches() {
         |m| m.server_names = vec!["A.b".into(), "*.c".into()],
         |m| m.server_names = vec!["a.b".into(), "*.c".into()],
     );
-    // Envoy: that is any name.
-    check_match(|m| m.server_names = vec!["a".into(), "*".into()], |_| {});
     let istio = "istio-peer-exchange";
     check_match(
         |m| m.application_protocols = vec![istio.into()],

@@ -133,6 +133,12 @@ fn matches() {
             "no server name",
         );
     }
+    // A name beside it would say nothing.
+    check_refused(
+        |l| matching(l).server_names = vec!["a".into(), "*".into()],
+        &format!("{at}.server_names[1]"),
+        "`*` is no server name: leave server_names out where any will do (Envoy)",
+    );
 }
 
 /// gRFC A36: no two chains may have a combination in common.
