@@ -270,3 +270,26 @@ fn a_route_that_speaks_of_a_filter_that_is_not_there_is_told() {
     assert_eq!(code, Some(0), "{told}");
     assert!(told.contains("no port is opened for it") && told.contains("filter `rbac`"), "{told}");
 }
+
+/// Who does not limit goes by such routes, as in Envoy.
+#[test]
+fn one_that_limits_by_what_is_not_known_is_no_port() {
+    let limits = "{ name: limit, typed_config: { \"@type\": type.googleapis.com/envoy.extensions.filters.http.ratelimit.v3.RateLimit, \
+                  domain: shop, rate_limit_service: { transport_api_version: V3, grpc_service: { envoy_grpc: { cluster_name: one } } } } }, ";
+    for (filter, action, is_port) in [
+        (limits, "remote_address", true),
+        (limits, "source_cluster", false),
+        ("", "source_cluster", true),
+    ] {
+        let route = format!(
+            "{{ match: {{ prefix: / }}, route: {{ cluster: one, rate_limits: [{{ actions: [{{ {action}: {{}} }}] }}] }} }}"
+        );
+        let web = listener("web", &manager(filter, "a", &route));
+        let (told, code) = checked(&Place::new(&bootstrap(&[web], &clusters())));
+        assert_eq!(code, Some(0), "{told}");
+        assert_eq!(told.contains("no port is opened for it"), !is_port, "{told}");
+        let why =
+            "filter `limit`: it would limit by what can't be evaluated: rate_limits[0].actions[0]";
+        assert_eq!(told.contains(why), !is_port, "{told}");
+    }
+}

@@ -79,6 +79,11 @@ pub enum FilterErrorKind {
     /// What it says of tokens can't be used.
     #[error(transparent)]
     Jwt(#[from] JwtConfigError),
+    /// The `rate_limits` of a route or of its virtual host, by which it limits, have what can't be evaluated.
+    #[error(
+        "it would limit by what can't be evaluated: {0}; leave that out, or give the filter `rate_limits` of its own"
+    )]
+    RateLimits(Arc<str>),
     /// A condition on its requests can't be used.
     #[error(transparent)]
     Matcher(#[from] MatcherError),

@@ -54,6 +54,7 @@ mod pass;
 mod query;
 pub mod rate_limit;
 mod reply;
+mod route_limits;
 mod success_window;
 #[cfg(test)]
 mod tests;
@@ -68,3 +69,4 @@ pub(crate) use overrides::OverrideCompiler;
 pub use overrides::Overrides;
 pub use pass::{End, FilterContext, FilterObserver, Injected, Limit, Pass, Step, Told};
 pub use reply::FilterReply;
+pub(crate) use route_limits::RouteLimits;

@@ -7,6 +7,7 @@
 
 use super::chain::{Chain, CompiledFilter, Filter, FilterError, FilterErrorKind, error};
 use super::header_mutation::CompiledHeaderMutation;
+use super::route_limits::RouteLimits;
 use crate::model::http_filter::JwksSource;
 use crate::model::{HttpFilterConfig, HttpFilterOverride, HttpFilterOverrides, Metadata};
 use std::collections::{BTreeMap, VecDeque};
@@ -76,7 +77,16 @@ impl<'c> OverrideCompiler<'c> {
         &mut self,
         levels: &[&HttpFilterOverrides],
     ) -> Result<Overrides, FilterError> {
-        if levels.iter().all(|level| level.is_empty()) {
+        self.compile_route(levels, RouteLimits::default())
+    }
+
+    /// The same of a route that has requests count as something.
+    pub(crate) fn compile_route(
+        &mut self,
+        levels: &[&HttpFilterOverrides],
+        limits: RouteLimits<'_>,
+    ) -> Result<Overrides, FilterError> {
+        if levels.iter().all(|level| level.is_empty()) && limits.are_none() {
             return Ok(Overrides::none());
         }
         for name in levels.iter().flat_map(|level| level.keys()) {
@@ -85,7 +95,7 @@ impl<'c> OverrideCompiler<'c> {
             }
         }
         let own = self.chain.filters.iter().enumerate();
-        let filters = own.map(|(at, own)| self.of_filter(at, own, levels));
+        let filters = own.map(|(at, own)| self.of_filter(at, own, levels, limits));
         Ok(Overrides { filters: Some(filters.collect::<Result<_, _>>()?), metadata: None })
     }
 
@@ -94,9 +104,16 @@ impl<'c> OverrideCompiler<'c> {
         at: usize,
         own: &CompiledFilter,
         levels: &[&HttpFilterOverrides],
+        limits: RouteLimits<'_>,
     ) -> Result<Option<Override>, FilterError> {
         let mut said = levels.iter().filter_map(|level| Some((*level, level.get(&own.name)?)));
-        let Some((level, first)) = said.next() else { return Ok(None) };
+        let first = said.next();
+        if let Some(config) = limits.config(own, first.map(|(_, first)| first))? {
+            let filter = Filter::compile(&own.name, &config, None)?;
+            let name = Arc::clone(&own.name);
+            return Ok(Some(Override::Filter(Arc::new(OverridingFilter { name, config, filter }))));
+        }
+        let Some((level, first)) = first else { return Ok(None) };
         if let (HttpFilterConfig::HeaderMutation(_), true) =
             (&own.config, !matches!(first, HttpFilterOverride::Disabled))
         {

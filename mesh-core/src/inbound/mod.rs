@@ -32,7 +32,7 @@ pub use detect::{Carries, Detection, NeedsRequests};
 pub use opening::{Opening, OpeningKind, openings};
 pub use refusal::{HostRefused, Refusal};
 
-use crate::filter::{Chain, FilterError, OverrideCompiler, Overrides};
+use crate::filter::{Chain, FilterError, OverrideCompiler, Overrides, RouteLimits};
 use crate::head::RequestHead;
 use crate::local_reply::Reason;
 use crate::model::filter_chain::TransportProtocol;
@@ -292,10 +292,11 @@ impl CompiledHttp {
         let said_before = before.map_or(&[][..], |before| &before.overrides);
         let mut compiler = OverrideCompiler::new(&chain, said_before);
         let overrides = router.targets().map(|target| {
-            let host = hosts.get(&**target.route.virtual_host()).map(|host| &host.filters);
+            let host = hosts.get(&**target.route.virtual_host()).copied();
             let route = target.route.model();
-            let levels = std::iter::once(&route.filters).chain(host);
-            let overrides = compiler.compile(&levels.collect::<Vec<_>>())?;
+            let levels = std::iter::once(&route.filters).chain(host.map(|host| &host.filters));
+            let limits = RouteLimits::of(route, host);
+            let overrides = compiler.compile_route(&levels.collect::<Vec<_>>(), limits)?;
             Ok(overrides.with_metadata(&route.metadata))
         });
         let overrides = overrides.collect::<Result<_, FilterError>>()?;

@@ -1,6 +1,6 @@
 //! What holds for the connections of a port (Envoy: `config.listener.v3.FilterChain`; gRFC A36).
 
-use super::http_filter::{HttpFilter, HttpFilterOverride};
+use super::http_filter::{HttpFilter, HttpFilterOverride, RateLimitPolicy};
 use super::rbac::RbacFilter;
 use super::tls::DownstreamTls;
 use super::{
@@ -294,12 +294,19 @@ impl HttpConnectionManager {
                 RouteAction::NonForwarding,
             );
             own.filters = route.filters.clone();
+            own.rate_limits = match route.action {
+                RouteAction::Forward(_) | RouteAction::NonForwarding => route.rate_limits.clone(),
+                RouteAction::Redirect(_) | RouteAction::DirectResponse(_) => {
+                    Some(Arc::new(RateLimitPolicy::nothing()))
+                }
+            };
             Arc::new(own)
         };
         let hosts = routes.virtual_hosts.iter().map(|host| {
             let mut own = VirtualHost::new(Arc::clone(&host.name), host.domains.clone());
             own.routes = host.routes.iter().map(hands_on).collect();
             own.filters = host.filters.clone();
+            own.rate_limits.clone_from(&host.rate_limits);
             Arc::new(own)
         });
         let own = RouteConfiguration {

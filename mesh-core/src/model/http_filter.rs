@@ -27,7 +27,9 @@ pub use jwt_authn::{
     RemoteJwks,
 };
 pub use local_rate_limit::{LocalRateLimit, RateLimitScope, TokenBucket};
-pub use rate_limit::{RateLimit, RateLimitAction, RateLimitPerRoute, RateLimitRule};
+pub use rate_limit::{
+    RateLimit, RateLimitAction, RateLimitPerRoute, RateLimitPolicy, RateLimitRule, VhRateLimits,
+};
 pub use service::{GrpcService, HttpUri};
 
 use super::rbac::RbacFilter;

@@ -1,5 +1,6 @@
 //! Routes: which requests, and what becomes of them (Envoy: `config.route.v3.Route`).
 
+use super::http_filter::RateLimitPolicy;
 use super::metadata::Metadata;
 use super::{
     Fraction, HashPolicy, HeaderMatcher, HeaderMutations, HedgePolicy, HttpFilterOverrides,
@@ -25,6 +26,8 @@ pub struct Route {
     /// What is said here of filters, before what the virtual host says (Envoy:
     /// `typed_per_filter_config`).
     pub filters: HttpFilterOverrides,
+    /// What requests count as for the rate limits of a server (Envoy: `RouteAction.rate_limits`).
+    pub rate_limits: Option<Arc<RateLimitPolicy>>,
     /// What filters of a server may ask of the route (Envoy: `metadata`; [`MetadataSource::Route`], and
     /// `xds.route_metadata` of CEL).
     ///
@@ -37,7 +40,8 @@ impl Route {
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>, matcher: RouteMatch, action: RouteAction) -> Self {
         let (headers, filters) = (HeaderMutations::default(), HttpFilterOverrides::new());
-        Self { name: name.into(), matcher, action, headers, filters, metadata: Arc::default() }
+        let (rate_limits, metadata) = (None, Arc::default());
+        Self { name: name.into(), matcher, action, headers, filters, rate_limits, metadata }
     }
 
     /// A route called `all`, which takes every request.

@@ -1,5 +1,6 @@
 //! Virtual hosts: the routes of some authorities (Envoy: `config.route.v3.VirtualHost`).
 
+use super::http_filter::RateLimitPolicy;
 use super::{HeaderMutations, HedgePolicy, HttpFilterOverrides, RetryPolicy, Route};
 use std::fmt;
 use std::sync::Arc;
@@ -24,6 +25,8 @@ pub struct VirtualHost {
     pub include_request_attempt_count: bool,
     /// What is said here of filters (Envoy: `typed_per_filter_config`).
     pub filters: HttpFilterOverrides,
+    /// What requests count as for the rate limits of a server, where their route does not say so (Envoy: `rate_limits`).
+    pub rate_limits: Option<Arc<RateLimitPolicy>>,
 }
 
 impl VirtualHost {
@@ -39,6 +42,7 @@ impl VirtualHost {
             hedge_policy: None,
             include_request_attempt_count: false,
             filters: HttpFilterOverrides::new(),
+            rate_limits: None,
         }
     }
 

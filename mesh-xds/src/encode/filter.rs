@@ -6,7 +6,7 @@
 
 mod ext_authz;
 mod jwt_authn;
-mod rate_limit;
+pub(super) mod rate_limit;
 mod service;
 
 use super::headers;

@@ -1,7 +1,9 @@
 //! Routes: matcher, action, header edits.
 
+use super::filter::rate_limit;
 use super::matcher::{route_match, substitute};
 use super::words::{METADATA_KEY, Words};
+use super::wrap::flag;
 use super::{filters, forward, headers};
 use crate::ask;
 use envoy_types::pb::envoy::config::core::v3::{DataSource, Metadata, data_source::Specifier};
@@ -10,6 +12,7 @@ use envoy_types::pb::envoy::config::route::v3::{
     redirect_action::{PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier},
     route::Action,
 };
+use mesh_core::model::http_filter::{RateLimitPolicy, VhRateLimits};
 use mesh_core::model::{DirectResponse, PathRewrite, Redirect, Route, RouteAction};
 
 /// A `Route`.
@@ -17,7 +20,9 @@ pub(super) fn route(model: &Route) -> pb::Route {
     let mut words = Words::default();
     let action = match &model.action {
         RouteAction::Forward(forward) => {
-            Action::Route(forward::action(forward, &model.matcher, &mut words))
+            let mut action = forward::action(forward, &model.matcher, &mut words);
+            rate_limits(model.rate_limits.as_deref(), &mut action);
+            Action::Route(action)
         }
         RouteAction::Redirect(model) => Action::Redirect(redirect(model, &mut words)),
         RouteAction::DirectResponse(model) => Action::DirectResponse(direct_response(model)),
@@ -37,6 +42,14 @@ pub(super) fn route(model: &Route) -> pb::Route {
         metadata: metadata(words, model),
         typed_per_filter_config: filters::overrides(&model.filters),
         ..pb::Route::default()
+    }
+}
+
+#[expect(deprecated, reason = "Envoy still goes by `include_vh_rate_limits`")]
+fn rate_limits(model: Option<&RateLimitPolicy>, action: &mut pb::RouteAction) {
+    action.rate_limits = rate_limit::policy(model);
+    if model.is_some_and(|model| model.vh_rate_limits == Some(VhRateLimits::Include)) {
+        action.include_vh_rate_limits = flag(true);
     }
 }
 

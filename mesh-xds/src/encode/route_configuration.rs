@@ -1,5 +1,6 @@
 //! Route configurations and their virtual hosts.
 
+use super::filter::rate_limit;
 use super::words::Words;
 use super::{filters, headers, retry, route};
 use envoy_types::pb::envoy::config::route::v3 as pb;
@@ -91,6 +92,7 @@ fn virtual_host(place: usize, model: &VirtualHost, more: Vec<String>) -> pb::Vir
         hedge_policy: model.hedge_policy.map(retry::hedge),
         metadata: words.into_metadata(),
         typed_per_filter_config: filters::overrides(&model.filters),
+        rate_limits: rate_limit::policy(model.rate_limits.as_deref()),
         ..pb::VirtualHost::default()
     }
 }

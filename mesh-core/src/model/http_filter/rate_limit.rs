@@ -29,8 +29,8 @@ pub struct RateLimit {
     pub x_ratelimit_headers: bool,
     /// Leaves `x-envoy-ratelimited: true` out of answers that a limit made. Default false.
     pub disable_x_envoy_ratelimited_header: bool,
-    /// What requests count as: the rules of the route, of its virtual host, or of the filter, in this
-    /// order of preference.
+    /// What requests count as: what routes and hosts say of the filter, these, and else the [`RateLimitPolicy`] of the
+    /// route and its virtual host, in this order of preference (Envoy).
     pub rules: Vec<RateLimitRule>,
     /// Nothing is refused: what would be is counted. Ours; default false.
     pub shadow: bool,
@@ -129,14 +129,56 @@ pub enum RateLimitAction {
     },
 }
 
-/// What a route says of the filter (Envoy: `RateLimitPerRoute`, and the route's own `rate_limits`).
+/// What a route or a virtual host has requests count as, for the filters that are told of no other rules (Envoy:
+/// `rate_limits`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RateLimitPolicy {
+    /// The rules.
+    pub rules: Vec<RateLimitRule>,
+    /// Of a route, what becomes of its virtual host's rules; `None`: what the filter is told.
+    pub vh_rate_limits: Option<VhRateLimits>,
+    /// Why a rule can't be evaluated here: a filter that would go by it can't be used, and all others can.
+    pub unsupported: Option<Arc<str>>,
+}
+
+/// What becomes of a virtual host's rules beside those of its route (Envoy: `RateLimitPerRoute.VhRateLimitsOptions`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "closed by Envoy's `VhRateLimitsOptions`")]
+pub enum VhRateLimits {
+    /// They count where the route has none.
+    #[default]
+    Override,
+    /// They count, too.
+    Include,
+    /// They do not count.
+    Ignore,
+}
+
+/// What a route says of the filter (Envoy: `RateLimitPerRoute`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RateLimitPerRoute {
     /// Another domain; `None`: as the filter says.
     pub domain: Option<Arc<str>>,
-    /// The rules here.
+    /// The rules here; empty: as if nothing were said of them.
     pub rules: Vec<RateLimitRule>,
+    /// What becomes of the virtual host's [`RateLimitPolicy`], where the route does not say so itself.
+    pub vh_rate_limits: VhRateLimits,
+}
+
+impl RateLimitPolicy {
+    /// Nothing counts, nor do the rules of the virtual host: where nothing is sent on (Envoy).
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self { vh_rate_limits: Some(VhRateLimits::Ignore), ..Self::default() }
+    }
+
+    /// Whether there is no rule.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.rules.is_empty() && self.unsupported.is_none()
+    }
 }
 
 impl RateLimit {

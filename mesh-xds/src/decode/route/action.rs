@@ -5,9 +5,11 @@
 //! clients alone sets neither; then gRPC calls have Envoy's 15 s too, as they have in Envoy.
 
 use super::{Around, hash, header, retry, rewrite, split};
-use crate::decode::common::{self, Walk, ignored, refused, unguarded};
+use crate::decode::common::{self, Walk, ignored, refused};
+use crate::decode::listener::filter::rate_limit;
 use envoy_types::pb::envoy::config::core::v3::RoutingPriority as PbPriority;
 use envoy_types::pb::envoy::config::route::v3 as pb;
+use mesh_core::model::http_filter::{RateLimitPolicy, VhRateLimits};
 use mesh_core::model::route::MaxStreamDuration;
 use mesh_core::model::{ClusterSpecifier, ForwardAction, RoutingPriority};
 use pb::route_action::ClusterSpecifier as Specifier;
@@ -76,10 +78,19 @@ fn without_effect(walk: &mut Walk, message: &pb::RouteAction) {
         internal_redirect_action: "redirects are handed to the caller",
         max_internal_redirects: "redirects are handed to the caller",
     });
-    unguarded!(walk, message, {
-        rate_limits: super::NO_RATES,
-        include_vh_rate_limits: super::NO_RATES,
-    });
+}
+
+/// What requests count as, for the rate limits of a server; `None`: the route does not say so.
+#[expect(deprecated, reason = "Envoy still goes by `include_vh_rate_limits`")]
+pub(super) fn rate_limits(
+    walk: &mut Walk,
+    message: &pb::RouteAction,
+) -> Option<Arc<RateLimitPolicy>> {
+    let mut found = rate_limit::policy(walk, &message.rate_limits);
+    if message.include_vh_rate_limits.as_ref().is_some_and(|on| on.value) {
+        found.vh_rate_limits = Some(VhRateLimits::Include);
+    }
+    (found != RateLimitPolicy::default()).then(|| Arc::new(found))
 }
 
 /// Which cluster; `None`: the route is skipped, or has an error.

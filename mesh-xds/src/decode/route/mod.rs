@@ -7,7 +7,7 @@
 //!   reported, as gRPC does (gRFC A28), so it never takes more requests than meant. What is unset, and
 //!   so may be a kind that is newer than these messages, is refused.
 //! - What decides where calls go and can't be followed is refused (subsets, matcher trees, VHDS).
-//! - What only observes or adds (mirrors, tracing, CORS, rate limits) is reported as ignored.
+//! - What only observes or adds (mirrors, tracing, CORS) is reported as ignored. Rate limits are for the filters of servers.
 //! - Defaults are Envoy's (`timeout` 15 s, one retry, no `previous_hosts` without its predicate). Where
 //!   gRFC A44 refuses and Envoy does not (`num_retries: 0`), Envoy's meaning holds: no retries.
 //! - All virtual hosts are validated, not only the one that is needed (gRFC A36).
@@ -128,8 +128,6 @@ pub(super) fn configuration(
     found.unguarded = unguarded.map(|one| format!("{}: {}", one.path, one.reason).into());
     found
 }
-
-const NO_RATES: &str = "calls are not limited by a rate";
 
 /// What holds for all virtual hosts: what is said of filters.
 fn whole(walk: &mut Walk, message: &pb::RouteConfiguration) -> HttpFilterOverrides {

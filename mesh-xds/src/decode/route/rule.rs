@@ -49,6 +49,9 @@ pub(super) fn decode(
     let mut route = Route::new(name, matcher?, action);
     route.headers = headers;
     route.filters = filters;
+    if let Some(pb::route::Action::Route(action)) = &message.action {
+        route.rate_limits = walk.at("route", |walk| action::rate_limits(walk, action));
+    }
     words::route(walk, message.metadata.as_ref(), &mut route);
     Some(route)
 }

@@ -4,6 +4,7 @@ mod fields;
 mod meaning;
 mod meaning_action;
 mod properties;
+mod rate_limits;
 mod refused;
 mod refused_action;
 mod retry;

@@ -5,6 +5,7 @@
 
 use super::{Around, header, retry, rule, words};
 use crate::decode::common::{Walk, ignored, refused, unguarded};
+use crate::decode::listener::filter::rate_limit;
 use crate::decode::listener::http_filter;
 use envoy_types::pb::envoy::config::route::v3 as pb;
 use mesh_core::model::{ClusterSpecifier, Domain, RouteAction, Split, VirtualHost};
@@ -43,7 +44,6 @@ pub(super) fn decode(
     });
     unguarded!(walk, message, {
         require_tls: "calls are made within the process, before there is any TLS",
-        rate_limits: super::NO_RATES,
     });
     let filters = http_filter::overrides(walk, &message.typed_per_filter_config);
     let name = Arc::from(match message.name.is_empty() {
@@ -54,6 +54,9 @@ pub(super) fn decode(
     claim_name(walk, &message.name, at, taken);
     let mut host = VirtualHost::new(name, domains(walk, message, at, taken));
     host.filters = filters;
+    if !message.rate_limits.is_empty() {
+        host.rate_limits = Some(Arc::new(rate_limit::policy(walk, &message.rate_limits)));
+    }
     host.headers = header::edits(walk, &header::lists!(message));
     host.retry_policy = message
         .retry_policy

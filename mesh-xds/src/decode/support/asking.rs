@@ -120,7 +120,7 @@ super::table! {
         Ignored enable_retry_after_header: "";
     }
     "RateLimitPerRoute" {
-        Ignored vh_rate_limits: "the most specific rules count alone";
+        Used vh_rate_limits: "";
         Ignored override_option: "the most specific rules count alone";
         Used rate_limits: "";
         Used domain: "";

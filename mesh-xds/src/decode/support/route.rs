@@ -29,7 +29,7 @@ super::table! {
         Refused matcher: "";
         Ignored require_tls: "";
         Ignored virtual_clusters: "";
-        Ignored rate_limits: "";
+        Used rate_limits: "by a ratelimit filter of a server or port without rules of its own, where the route has none";
         Used request_headers_to_add: "";
         Used request_headers_to_remove: "";
         Used response_headers_to_add: "";
@@ -112,8 +112,8 @@ super::table! {
         Ignored retry_policy_typed_config: "";
         Ignored request_mirror_policies: "";
         Used priority: "";
-        Ignored rate_limits: "";
-        Ignored include_vh_rate_limits: "";
+        Used rate_limits: "by a port's ratelimit filter without rules of its own; with an unknown action it is no port";
+        Used include_vh_rate_limits: "";
         Used hash_policy: "filter state: io.grpc.channel_id and mesh.peer_identity; others are reported";
         Ignored cors: "";
         Used max_grpc_timeout: "the old name of grpc_timeout_header_max";

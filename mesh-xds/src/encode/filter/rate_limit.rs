@@ -8,8 +8,11 @@ use crate::encode::wrap::{duration, flag, uint32};
 use envoy_types::pb::envoy::config::ratelimit::v3::RateLimitServiceConfig;
 use envoy_types::pb::envoy::config::route::v3 as pb_route;
 use envoy_types::pb::google::protobuf::UInt64Value;
-use mesh_core::model::http_filter::{RateLimit, RateLimitAction, RateLimitPerRoute, RateLimitRule};
+use mesh_core::model::http_filter::{
+    RateLimit, RateLimitAction, RateLimitPerRoute, RateLimitPolicy, RateLimitRule, VhRateLimits,
+};
 use pb::ratelimit::v3 as pb_limit;
+use pb_limit::rate_limit_per_route::VhRateLimitsOptions;
 use pb_route::rate_limit::action::{self as pb_action, ActionSpecifier};
 use pb_route::rate_limit::{Action, HitsAddend};
 
@@ -45,8 +48,25 @@ pub(super) fn per_route(model: &RateLimitPerRoute) -> Option<pb_limit::RateLimit
     Some(pb_limit::RateLimitPerRoute {
         rate_limits: rules(&model.rules)?,
         domain: model.domain.as_deref().unwrap_or_default().to_owned(),
+        vh_rate_limits: match model.vh_rate_limits {
+            VhRateLimits::Override => VhRateLimitsOptions::Override,
+            VhRateLimits::Include => VhRateLimitsOptions::Include,
+            VhRateLimits::Ignore => VhRateLimitsOptions::Ignore,
+        }
+        .into(),
         ..Default::default()
     })
+}
+
+/// What a route or a virtual host has requests count as. Of what can't be said stands a rule without actions, so that
+/// nobody limits by less than is meant.
+pub(in crate::encode) fn policy(model: Option<&RateLimitPolicy>) -> Vec<pb_route::RateLimit> {
+    let Some(model) = model else { return Vec::new() };
+    let unsaid = || vec![pb_route::RateLimit::default()];
+    match &model.unsupported {
+        Some(_) => unsaid(),
+        None => rules(&model.rules).unwrap_or_else(unsaid),
+    }
 }
 
 fn rules(models: &[RateLimitRule]) -> Option<Vec<pb_route::RateLimit>> {

@@ -6,6 +6,9 @@ mod listener;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use mesh_core::ConfigUpdate;
+use mesh_core::model::http_filter::{
+    RateLimitAction, RateLimitPolicy, RateLimitRule, VhRateLimits,
+};
 use mesh_core::model::matcher::{HeaderMatcherKind, StringPattern};
 use mesh_core::model::retry_policy::{ResetHeader, ResetHeaderFormat};
 use mesh_core::model::route::MaxStreamDuration;
@@ -120,6 +123,7 @@ impl Draw {
         host.retry_policy = self.some(|draw| Arc::new(draw.retry()));
         host.hedge_policy = self.some(Self::hedge);
         host.include_request_attempt_count = self.coin();
+        host.rate_limits = self.some(|draw| Arc::new(draw.rate_limits()));
         host
     }
 
@@ -152,7 +156,25 @@ impl Draw {
         };
         let mut route = Route::new(self.text(), matcher, action);
         route.headers = self.headers();
+        if matches!(route.action, RouteAction::Forward(_)) {
+            route.rate_limits = self.some(|draw| {
+                let mut limits = draw.rate_limits();
+                limits.vh_rate_limits = draw.some(|_| VhRateLimits::Include);
+                Arc::new(limits)
+            });
+        }
         route
+    }
+
+    /// One rule at least: what says nothing is not there.
+    fn rate_limits(&mut self) -> RateLimitPolicy {
+        let action = RateLimitAction::GenericKey {
+            descriptor_key: self.text(),
+            descriptor_value: self.text(),
+        };
+        let mut limits = RateLimitPolicy::default();
+        limits.rules = vec![RateLimitRule::new(vec![action])];
+        limits
     }
 
     fn string(&mut self) -> StringMatcher {

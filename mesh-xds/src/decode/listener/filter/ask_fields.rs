@@ -187,9 +187,6 @@ fn limits_agree_with_the_table() {
         ("enable_retry_after_header", |m| m.enable_retry_after_header = true),
     ];
     all_agree("RateLimit", &base, sets, filter);
-    let sets: &[Set<limit::RateLimitPerRoute>] = &[
-        ("vh_rate_limits", |m| m.vh_rate_limits = 1),
-        ("override_option", |m| m.override_option = 1),
-    ];
+    let sets: &[Set<limit::RateLimitPerRoute>] = &[("override_option", |m| m.override_option = 1)];
     all_agree("RateLimitPerRoute", &limit::RateLimitPerRoute::default(), sets, route);
 }

@@ -18,7 +18,7 @@ mod header_mutation;
 mod istio_custom;
 mod jwt_authn;
 mod local_ratelimit;
-mod rate_limit;
+pub(in crate::decode) mod rate_limit;
 mod rbac;
 mod service;
 #[cfg(test)]

@@ -7,8 +7,11 @@ use crate::decode::route::{header, matcher};
 use envoy_types::pb::envoy::config::route::v3 as pb_route;
 use envoy_types::pb::envoy::extensions::filters::http::ratelimit::v3 as pb;
 use envoy_types::pb::google::protobuf::Any;
-use mesh_core::model::http_filter::{RateLimit, RateLimitAction, RateLimitPerRoute, RateLimitRule};
+use mesh_core::model::http_filter::{
+    RateLimit, RateLimitAction, RateLimitPerRoute, RateLimitPolicy, RateLimitRule, VhRateLimits,
+};
 use mesh_core::model::{HttpFilterConfig, HttpFilterOverride};
+use pb::rate_limit_per_route::VhRateLimitsOptions;
 use pb_route::rate_limit::action::ActionSpecifier;
 use pb_route::rate_limit::{Action, HitsAddend};
 use std::sync::Arc;
@@ -86,11 +89,19 @@ fn config(walk: &mut Walk, any: &Any) -> Option<HttpFilterConfig> {
 }
 
 fn route(walk: &mut Walk, any: &Any) -> Option<HttpFilterOverride> {
-    const LEVELS: &str = "the most specific rules count alone (Envoy: OVERRIDE)";
     let message: pb::RateLimitPerRoute = message(walk, any)?;
     let before = walk.errors();
-    ignored!(walk, message, { vh_rate_limits: LEVELS, override_option: LEVELS });
+    ignored!(walk, message, {
+        override_option: "the most specific rules count alone (Envoy: not implemented)",
+    });
     let mut said = RateLimitPerRoute::default();
+    let of_host =
+        common::enumeration::<VhRateLimitsOptions>(walk, "vh_rate_limits", message.vh_rate_limits);
+    said.vh_rate_limits = match of_host {
+        Some(VhRateLimitsOptions::Include) => VhRateLimits::Include,
+        Some(VhRateLimitsOptions::Ignore) => VhRateLimits::Ignore,
+        Some(VhRateLimitsOptions::Override) | None => VhRateLimits::Override,
+    };
     said.domain = text(&message.domain);
     said.rules = rules(walk, "rate_limits", &message.rate_limits);
     (walk.errors() == before).then(|| HttpFilterOverride::RateLimit(Arc::new(said)))
@@ -101,6 +112,22 @@ fn stage(walk: &mut Walk, stage: u32) -> u32 {
         walk.error_at("stage", format_args!("{stage} is not within 0 to {MAX_STAGE}"));
     }
     stage
+}
+
+/// What a route or a virtual host has requests count as (Envoy: `rate_limits`). What can't be evaluated is no error of the
+/// routes, which may be for clients, or for servers that do not limit: a filter that goes by it is refused.
+pub(in crate::decode) fn policy(
+    walk: &mut Walk,
+    messages: &[pb_route::RateLimit],
+) -> RateLimitPolicy {
+    let mut own = Walk::default();
+    let mut found = RateLimitPolicy::default();
+    found.rules = rules(&mut own, "rate_limits", messages);
+    let (errors, ignored) = own.into_parts();
+    walk.take_in(Vec::new(), ignored);
+    let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    found.unsupported = (!errors.is_empty()).then(|| errors.join("; ").into());
+    found
 }
 
 /// What requests count as, of a filter or of a route.

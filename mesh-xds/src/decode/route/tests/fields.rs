@@ -39,7 +39,6 @@ const CONFIGURATION: &[Setter<pb::RouteConfiguration>] = &[
     ("VirtualHost", "matcher", |m| host(m).matcher = Some(Default::default())),
     ("VirtualHost", "require_tls", |m| host(m).require_tls = 2),
     ("VirtualHost", "virtual_clusters", |m| host(m).virtual_clusters = vec![Default::default()]),
-    ("VirtualHost", "rate_limits", |m| host(m).rate_limits = vec![Default::default()]),
     ("VirtualHost", "cors", |m| host(m).cors = Some(Default::default())),
     ("VirtualHost", "include_attempt_count_in_response", |m| {
         host(m).include_attempt_count_in_response = true;
@@ -109,8 +108,6 @@ const CONFIGURATION: &[Setter<pb::RouteConfiguration>] = &[
     ("RouteAction", "request_mirror_policies", |m| {
         action(m).request_mirror_policies = vec![Default::default()];
     }),
-    ("RouteAction", "rate_limits", |m| action(m).rate_limits = vec![Default::default()]),
-    ("RouteAction", "include_vh_rate_limits", |m| action(m).include_vh_rate_limits = flag(true)),
     ("RouteAction", "cors", |m| action(m).cors = Some(Default::default())),
     ("RouteAction", "grpc_timeout_offset", |m| action(m).grpc_timeout_offset = millis(1)),
     ("RouteAction", "upgrade_configs", |m| action(m).upgrade_configs = vec![Default::default()]),
