@@ -9,7 +9,7 @@ use super::ext_authz::{self, CompiledExtAuthz, EXT_AUTHZ_NAMESPACE};
 use super::jwt::{CompiledJwt, JwtError, Pending};
 use super::overrides::Overrides;
 use super::pass::{FilterContext, FilterObserver, Pass, Step, Told, head_of};
-use super::rate_limit::CompiledRateLimit;
+use super::rate_limit::{CompiledRateLimit, KnownMetadata};
 use super::reply::FilterReply;
 use crate::model::{AppendAction, HeaderMutation, Metadata};
 use crate::router::apply_edit;
@@ -116,11 +116,12 @@ impl Pass {
             Answer::Tokens(answers) => answers,
             _ => Vec::new(),
         };
+        let model = jwt.model();
+        let request = (!model.shadow).then_some(&mut *cx.request);
         let result = match known.pending.take() {
-            Some(pending) => pending.finish(answers, cx.request, &mut known.metadata),
+            Some(pending) => pending.finish(answers, request, &mut known.metadata),
             None => Err(JwtError::KeysUnavailable),
         };
-        let model = jwt.model();
         let (outcome, code) = match &result {
             Ok(()) => (AskOutcome::Allowed, ""),
             Err(error @ JwtError::KeysUnavailable) => (AskOutcome::FailedClosed, error.code()),
@@ -193,7 +194,9 @@ impl Pass {
                     let known = self.known();
                     known.response.extend(answer.response_headers);
                     if !answer.metadata.is_empty() {
-                        known.metadata.0.insert(Arc::from(EXT_AUTHZ_NAMESPACE), answer.metadata);
+                        // Beside what another authorizer has said (Envoy: `MergeFrom`).
+                        let own = known.metadata.0.entry(Arc::from(EXT_AUTHZ_NAMESPACE));
+                        own.or_default().extend(answer.metadata);
                     }
                 }
                 None
@@ -221,10 +224,12 @@ impl Pass {
         &self,
         name: &Arc<str>,
         limit: &CompiledRateLimit,
+        route: Option<&Metadata>,
         cx: &FilterContext<'_>,
     ) -> Option<Step> {
         let head = head_of(cx.request, cx.connection);
-        let question = limit.question(&head, cx, self.metadata())?;
+        let known = KnownMetadata { dynamic: self.metadata(), route };
+        let question = limit.question(&head, cx, known)?;
         Some(Step::Ask(Box::new(Question::new(name, QuestionKind::Limit(Box::new(question))))))
     }
 

@@ -271,7 +271,9 @@ impl Pass {
                 }
                 Filter::Jwt(jwt) => self.ask_tokens(&own.name, jwt, cx, observer),
                 Filter::ExtAuthz(authz) => self.ask_authorizer(&own.name, authz, cx, observer),
-                Filter::RateLimit(limit) => self.ask_limit(&own.name, limit, cx),
+                Filter::RateLimit(limit) => {
+                    self.ask_limit(&own.name, limit, overrides.metadata(), cx)
+                }
                 Filter::LocalRateLimit(limit) => limit.ask(&mut self.call(own, at), cx, observer),
                 Filter::ConcurrencyLimit(limit) => limit.ask(&mut self.call(own, at), observer),
                 Filter::AdaptiveConcurrency(limit) => {

@@ -69,7 +69,7 @@ impl CompiledRateLimit {
         &self,
         head: &RequestHead<'_>,
         cx: &FilterContext<'_>,
-        metadata: Option<&Metadata>,
+        metadata: KnownMetadata<'_>,
     ) -> Option<LimitQuestion> {
         let descriptors = self.rules.iter().filter_map(|rule| rule.descriptor(head, cx, metadata));
         let descriptors: Vec<_> = descriptors.collect();
@@ -146,13 +146,22 @@ fn compiled(rule: &RateLimitRule) -> Result<CompiledRule, MatcherError> {
     Ok(CompiledRule { actions: actions.collect::<Result<_, _>>()?, hits_addend: rule.hits_addend })
 }
 
+/// What rules by metadata look at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KnownMetadata<'a> {
+    /// What filters wrote.
+    pub(super) dynamic: Option<&'a Metadata>,
+    /// What the route has.
+    pub(super) route: Option<&'a Metadata>,
+}
+
 impl CompiledRule {
     /// What a request counts as; `None`: it does not.
     fn descriptor(
         &self,
         head: &RequestHead<'_>,
         cx: &FilterContext<'_>,
-        metadata: Option<&Metadata>,
+        metadata: KnownMetadata<'_>,
     ) -> Option<LimitDescriptor> {
         let mut entries = Vec::with_capacity(self.actions.len());
         for action in &self.actions {
@@ -172,7 +181,7 @@ impl CompiledAction {
         &self,
         head: &RequestHead<'_>,
         cx: &FilterContext<'_>,
-        metadata: Option<&Metadata>,
+        metadata: KnownMetadata<'_>,
     ) -> Entry {
         let found = |key: &Arc<str>, value: Option<Arc<str>>, skip: bool| match value {
             Some(value) => Entry::Is(Arc::clone(key), value),
@@ -222,7 +231,10 @@ impl CompiledAction {
                 default_value,
                 skip_if_absent,
             } => {
-                let metadata = metadata.filter(|_| *source == MetadataSource::Dynamic);
+                let metadata = match source {
+                    MetadataSource::Dynamic => metadata.dynamic,
+                    MetadataSource::Route => metadata.route,
+                };
                 let value = match metadata.and_then(|metadata| metadata.get(filter, path)) {
                     Some(MetadataValue::Text(text)) if !text.is_empty() => Some(Arc::clone(text)),
                     _ => (!default_value.is_empty()).then(|| Arc::clone(default_value)),

@@ -8,6 +8,8 @@
 //!
 //! - A server that hangs, fails or sends garbage changes nothing for whoever has good keys: they stay until
 //!   their own end.
+//! - A file that is used is read anew every [`FILE_LOOK`], so that a key that was taken out is gone; one that can't be read
+//!   leaves its last good keys.
 //! - A key that is not in the set is looked for again, at most every [`UNKNOWN_KEY`]: whoever rotates
 //!   keys signs with the new one at once.
 //! - After a failure nobody is asked for `failed_refetch` (Envoy: 1 s), and who wants keys gets none at
@@ -33,12 +35,15 @@ use tokio::sync::watch;
 
 /// How long a fetch may take that is given no time.
 const LONGEST: Duration = Duration::from_secs(60);
-/// The most key sets that are kept: those that were used last.
-const MAX_SETS: usize = 64;
+/// The most key sets that are kept: those that were used last. Each is one source of a configuration; of more, those that are
+/// let go of are fetched anew when they are wanted.
+const MAX_SETS: usize = 1024;
 /// How often a set is fetched anew for a key that it has not.
 const UNKNOWN_KEY: Duration = Duration::from_secs(5);
 /// When a file that can't be used is read again.
 const FILE_RETRY: Duration = Duration::from_secs(1);
+/// How often a file that is used is read anew: what a configuration is made of may be replaced, and its path the same.
+const FILE_LOOK: Duration = Duration::from_secs(10);
 
 /// The key sets of all providers.
 pub(super) struct KeyStore {
@@ -147,9 +152,9 @@ impl KeyStore {
 
     fn entry(&self, source: &Arc<JwksSource>, now: Timestamp) -> Arc<Entry> {
         let found = |sets: &[Arc<Entry>]| {
-            let same =
-                |entry: &&Arc<Entry>| Arc::ptr_eq(&entry.source, source) || entry.source == *source;
-            sets.iter().find(same).map(Arc::clone)
+            let is_it = |entry: &&Arc<Entry>| Arc::ptr_eq(&entry.source, source);
+            let is_alike = |entry: &&Arc<Entry>| entry.source == *source;
+            sets.iter().find(is_it).or_else(|| sets.iter().find(is_alike)).map(Arc::clone)
         };
         let entry = found(&self.sets.load()).unwrap_or_else(|| {
             let _one_at_a_time = self.adding.lock();
@@ -254,7 +259,10 @@ impl Entry {
         match fetched {
             Ok(keys) => {
                 let (stale, over) = self.ends(now);
-                let good = Good { keys: Arc::new(keys), fetched: now, stale, over };
+                // What was checked by the same keys is known by them.
+                let same = self.good.load_full().filter(|good| *good.keys == keys);
+                let keys = same.map_or_else(|| Arc::new(keys), |good| Arc::clone(&good.keys));
+                let good = Good { keys, fetched: now, stale, over };
                 self.good.store(Some(Arc::new(good)));
             }
             Err(why) => {
@@ -264,7 +272,7 @@ impl Entry {
                     source = %Named(&self.source), kept, %why,
                     "a key set could not be fetched"
                 );
-                not_before = Some(now + self.retry());
+                not_before = Some(now + self.retry(kept));
             }
         }
         *self.flight.lock() = Flight { running: false, not_before };
@@ -277,14 +285,15 @@ impl Entry {
                 let stale = now + remote.cache_duration;
                 (stale, stale + remote.cache_duration)
             }
-            // Envoy reads a file once.
-            _ => (Timestamp::MAX, Timestamp::MAX),
+            _ => (now + FILE_LOOK, Timestamp::MAX),
         }
     }
 
-    fn retry(&self) -> Duration {
+    /// When it is fetched again after a failure, with good keys or without any.
+    fn retry(&self, kept: bool) -> Duration {
         match &*self.source {
             JwksSource::Remote(remote) => remote.failed_refetch,
+            _ if kept => FILE_LOOK,
             _ => FILE_RETRY,
         }
     }

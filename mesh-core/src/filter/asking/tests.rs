@@ -7,7 +7,9 @@ use crate::filter::{Chain, FilterContext, Overrides, Pass, Step, Told};
 use crate::identity::Peer;
 use crate::model::http_filter::*;
 use crate::model::matcher::{HeaderMatcher, HeaderMatcherKind, RegexPattern, StringPattern};
-use crate::model::{AppendAction, HeaderMutation, MetadataValue, StringMatcher};
+use crate::model::{
+    AppendAction, HeaderMutation, Metadata, MetadataSource, MetadataValue, StringMatcher,
+};
 use crate::rbac::Connection;
 use crate::time::{Timestamp, WallTime};
 use bytes::Bytes;
@@ -586,4 +588,82 @@ fn escapes_in_a_query_are_another_spelling_of_the_same() {
     let found =
         pass_by("http://reviews/a?%75ser=b&x=1&d%65bug=1", config, &[], |_| Answer::Check(Ok(yes)));
     assert_eq!(found, "Allowed: http://reviews/a?x=1&user=a x-user=u cookie=secret /");
+}
+
+/// What all of these filters ask, and what the metadata is in the end.
+fn pass_all(
+    configs: Vec<HttpFilterConfig>,
+    route: Metadata,
+    mut answer: impl FnMut(&QuestionKind) -> Answer,
+) -> Metadata {
+    let filters = configs.into_iter().enumerate();
+    let filters: Vec<_> = filters.map(|(at, c)| HttpFilter::new(format!("f{at}"), c)).collect();
+    let chain = Chain::compile(&filters, None).unwrap();
+    let overrides = chain.overrides(&[]).unwrap().with_metadata(&Arc::new(route));
+    let request = http::Request::get("http://reviews/").body(()).unwrap();
+    let (mut parts, ()) = request.into_parts();
+    let remote = "10.1.2.3:1".parse().unwrap();
+    let connection = Connection::new(&Peer::Plaintext, remote, remote);
+    let mut cx = FilterContext {
+        request: &mut parts,
+        connection: &connection,
+        remote: connection.direct_remote,
+        now: Timestamp::ZERO,
+        wall: WallTime::from_unix_seconds(0),
+    };
+    let mut observer = |_: &Arc<str>, _: Told<'_>| {};
+    let mut pass = Pass::new(1);
+    let mut step = pass.start(&chain, &overrides, &mut cx, &mut observer);
+    while let Step::Ask(question) = step {
+        let answer = answer(&question.kind);
+        step = pass.handle_answer(answer, &chain, &overrides, &mut cx, &mut observer);
+    }
+    pass.metadata().cloned().unwrap_or_default()
+}
+
+/// Envoy: `MergeFrom`; what one says of the same name counts before what was said of it.
+#[test]
+fn what_authorizers_say_stands_beside_what_others_said() {
+    let filters = || (0..2).map(|_| HttpFilterConfig::ExtAuthz(Arc::new(authz()))).collect();
+    let mut says = [vec![("risk", true), ("both", true)], vec![("team", true), ("both", false)]]
+        .into_iter()
+        .map(|said| {
+            let mut yes = CheckAnswer { allowed: true, ..CheckAnswer::default() };
+            let said = said.into_iter();
+            yes.metadata = said.map(|(k, v)| (Arc::from(k), MetadataValue::Bool(v))).collect();
+            yes
+        });
+    let known =
+        pass_all(filters(), Metadata::default(), |_| Answer::Check(Ok(says.next().unwrap())));
+    let said = format!("{:?}", known.0[EXT_AUTHZ_NAMESPACE]);
+    assert_eq!(said, r#"{"both": Bool(false), "risk": Bool(true), "team": Bool(true)}"#);
+}
+
+#[test]
+fn limits_look_at_the_metadata_of_the_route_where_they_say_so() {
+    let text = |text: &str| MetadataValue::Text(text.into());
+    let route = || Metadata([(Arc::from("ns"), [(Arc::from("plan"), text("gold"))].into())].into());
+    for (source, route, expected) in [
+        (MetadataSource::Route, route(), "plan=gold"),
+        (MetadataSource::Route, Metadata::default(), "not asked"),
+        (MetadataSource::Dynamic, route(), "not asked"),
+    ] {
+        let mut limit = RateLimit::new("d", service());
+        limit.rules = vec![RateLimitRule::new(vec![RateLimitAction::Metadata {
+            descriptor_key: "plan".into(),
+            source,
+            filter: "ns".into(),
+            path: vec!["plan".into()],
+            default_value: Arc::default(),
+            skip_if_absent: false,
+        }])];
+        let mut found = "not asked".to_owned();
+        pass_all(vec![HttpFilterConfig::RateLimit(Arc::new(limit))], route, |asked| {
+            let QuestionKind::Limit(asked) = asked else { panic!("{asked:?}") };
+            let [(key, value)] = &*asked.descriptors[0].entries else { panic!("{asked:?}") };
+            found = format!("{key}={value}");
+            Answer::Limit(Err(gone()))
+        });
+        assert_eq!(found, expected, "{source:?}");
+    }
 }

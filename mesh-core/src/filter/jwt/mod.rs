@@ -23,8 +23,8 @@
 //! - `alg: none` and every HMAC are refused by their name, so that a public key can never pass for a
 //!   shared secret; a key is only asked about algorithms of its own kind (RFC 8725 §3.1).
 //! - Headers that claims are written to are removed from every request that the filter sees, whether it
-//!   needs a token or not: a caller can't claim by hand. (Envoy removes them where a rule requires
-//!   something.)
+//!   needs a token or not: a caller can't claim by hand, nor by a name with underscores for dashes, which is the same to
+//!   applications that know headers as variables. (Envoy removes them where a rule requires something.)
 
 mod claims;
 mod compile;

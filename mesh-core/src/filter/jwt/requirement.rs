@@ -9,9 +9,9 @@ use crate::model::{Metadata, MetadataValue};
 use crate::random::SplitMix64;
 use crate::router::Decision;
 use crate::time::WallTime;
-use http::Method;
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 use http::request::Parts;
+use http::{HeaderMap, HeaderName, Method};
 use std::sync::Arc;
 
 /// A request whose tokens are known, and perhaps not yet proven.
@@ -41,8 +41,9 @@ impl CompiledJwt {
         head: impl FnOnce(&Parts) -> Option<usize>,
         now: WallTime,
     ) -> Option<Pending> {
-        for name in &*self.own_headers {
-            request.headers.remove(name);
+        // In shadow mode nothing of a request is changed.
+        if !self.model.shadow {
+            take_off(&self.own_headers, &mut request.headers);
         }
         if self.model.bypass_cors_preflight && is_preflight(request) {
             return None;
@@ -68,6 +69,25 @@ impl CompiledJwt {
             _ => None,
         }
     }
+}
+
+/// Takes off what only the filter may say, also where an application that knows headers as variables (RFC 3875 section
+/// 4.1.18) would take another name for it.
+fn take_off(own: &[HeaderName], headers: &mut HeaderMap) {
+    if own.is_empty() {
+        return;
+    }
+    let is_forged = |name: &&HeaderName| own.iter().any(|own| are_alike(own, name));
+    let forged: Vec<HeaderName> = headers.keys().filter(is_forged).cloned().collect();
+    for name in forged {
+        headers.remove(name);
+    }
+}
+
+fn are_alike(one: &HeaderName, other: &HeaderName) -> bool {
+    let [one, other] = [one, other].map(|name| name.as_str().as_bytes());
+    let dashed = |byte: &u8| if *byte == b'_' { b'-' } else { *byte };
+    one.len() == other.len() && one.iter().map(dashed).eq(other.iter().map(dashed))
 }
 
 fn is_preflight(request: &Parts) -> bool {
@@ -181,12 +201,12 @@ impl Pending {
         good.collect()
     }
 
-    /// Whether the tokens are enough; what the application is told of them is written to the request
-    /// and to the metadata. A token about which nothing is said is not good.
+    /// Whether the tokens are enough; what the application is told of them is written to the request, unless in shadow
+    /// mode, and to the metadata. A token about which nothing is said is not good.
     pub(in crate::filter) fn finish(
         mut self,
         answers: Vec<Result<(), JwtError>>,
-        request: &mut Parts,
+        mut request: Option<&mut Parts>,
         metadata: &mut Metadata,
     ) -> Result<(), JwtError> {
         let mut answers = answers.into_iter();
@@ -197,6 +217,9 @@ impl Pending {
         }
         let mut good = Vec::new();
         let result = self.holds(&self.requirement, &mut good);
+        if result.is_err() {
+            good.clear();
+        }
         for (candidate, provider) in self.known() {
             if let (Err(error), Some(key)) =
                 (&candidate.token, &provider.model.failed_status_in_metadata)
@@ -208,7 +231,7 @@ impl Pending {
             }
         }
         for at in good {
-            self.pass_on(at, request, metadata);
+            self.pass_on(at, request.as_deref_mut(), metadata);
         }
         result
     }
@@ -259,18 +282,20 @@ impl Pending {
         Ok(())
     }
 
-    /// Tells the application of a good token.
-    fn pass_on(&self, at: usize, request: &mut Parts, metadata: &mut Metadata) {
+    /// Tells filters and, with the request, the application of a good token.
+    fn pass_on(&self, at: usize, request: Option<&mut Parts>, metadata: &mut Metadata) {
         let Some(Candidate { provider: Some(provider), place, token: Ok(token), .. }) =
             self.candidates.get(at)
         else {
             return;
         };
         let Some(Provider { model, .. }) = self.providers.get(*provider) else { return };
-        if !model.forward {
-            place.clear(request);
+        if let Some(request) = request {
+            if !model.forward {
+                place.clear(request);
+            }
+            claims::write_headers(token, model, &mut request.headers);
         }
-        claims::write_headers(token, model, &mut request.headers);
         if let Some(key) = &model.header_in_metadata {
             write(metadata, key, claims::metadata(&token.header, &[]));
         }

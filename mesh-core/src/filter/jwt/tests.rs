@@ -170,6 +170,8 @@ fn requirements_say_which_tokens_are_needed() {
     const MISSING: &str = "0 checked, 401 Jwt is missing";
     check(&["/unknown"], "0 checked, on");
     check(&["/open", "x-sub: forged", "x-payload: forged"], "0 checked, on");
+    // The same to an application that knows headers as variables; others are nobody's.
+    check(&["/open", "x_sub: forged", "x_payload: forged", "x_subs: 1"], "0 checked, on x_subs=1");
     check(&["/one"], MISSING);
     check(&["/one", "authorization: Basic abc"], MISSING);
     check(
@@ -348,10 +350,17 @@ fn a_bad_signature_refuses_but_where_anything_goes() {
     assert_eq!(pass(filter(), &said, &["/missing", &one], false), refused.replacen('1', "2", 1));
     let found = pass(filter(), &said, &["/failed", &one], false);
     assert!(found.starts_with("1 checked, on authorization="), "{found}");
-    let mut shadow = filter();
-    shadow.shadow = true;
-    let found = pass(shadow, &said, &["/one", &one], false);
+    let shadow = || JwtAuthn { shadow: true, ..filter() };
+    let found = pass(shadow(), &said, &["/one", &one], false);
     assert!(found.starts_with("1 checked, on authorization="), "{found}");
+    // Nothing of a request is changed, be its token good or not needed; filters know what was said.
+    let (found, parts) = passed(shadow(), &said, &["/one", &one, "x-sub: own"], true);
+    assert!(found.contains(" x-sub=3 Struct({") && parts.headers.len() == 2, "{found}");
+    let found = pass(shadow(), &said, &["/open", "x-sub: own"], true);
+    assert_eq!(found, "0 checked, on x-sub=3");
+    // One of two is good, and both are wanted: it is nothing.
+    let (found, parts) = passed(shadow(), &said, &["/all", &one], true);
+    assert!(!found.contains("Struct") && parts.headers.len() == 1, "{found}");
 }
 
 #[test]

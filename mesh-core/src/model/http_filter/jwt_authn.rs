@@ -23,7 +23,7 @@ pub struct JwtAuthn {
     pub bypass_cors_preflight: bool,
     /// The caller is not told why it was refused. Default false.
     pub strip_failure_response: bool,
-    /// Nothing is refused: what would be is counted. Ours; default false.
+    /// Nothing is refused, and nothing of a request changed: what would be refused is counted. Ours; default false.
     pub shadow: bool,
 }
 
@@ -151,7 +151,8 @@ pub struct ClaimToHeader {
 pub enum JwksSource {
     /// Here, as JSON (RFC 7517; Envoy: `local_jwks.inline_string`).
     Inline(Arc<str>),
-    /// In a file, which is read once (Envoy: `local_jwks.filename`).
+    /// In a file (Envoy: `local_jwks.filename`): read when it is needed first, and anew every ten seconds while it is used.
+    /// One that can't be read any more leaves its last good keys. (Envoy reads it with each configuration.)
     File(Arc<Path>),
     /// At a server.
     Remote(RemoteJwks),

@@ -206,3 +206,35 @@ async fn a_key_that_is_new_is_looked_for() {
     }
     assert_eq!(fetched.load(Ordering::Relaxed), 2);
 }
+
+/// A key that was taken out of a file is gone, without a restart; a file that can't be read changes nothing.
+#[tokio::test(start_paused = true)]
+async fn a_file_is_read_anew_while_it_is_used() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keys.json");
+    let ((first, first_keys), (second, second_keys)) = (key("ES256"), key("EdDSA"));
+    std::fs::write(&path, first_keys).unwrap();
+    let (asker, _server, _mesh) = mesh(|_| async { Response::new(MeshBody::empty()) });
+    let chain = tokens(JwksSource::File(path.as_path().into()));
+    let (old, new) = (sign(&first, "ES256", "k"), sign(&second, "EdDSA", "k"));
+    // Who finds that it is time does not wait for it.
+    let again = async |token: &str| {
+        tokio::time::sleep(Duration::from_secs(11)).await;
+        let first = pass(&asker, &chain, bearer(token)).await;
+        // Files are read by threads.
+        for _ in 0..100 {
+            std::thread::sleep(Duration::from_millis(2));
+            tokio::task::yield_now().await;
+        }
+        (first, pass(&asker, &chain, bearer(token)).await)
+    };
+    assert_eq!(pass(&asker, &chain, bearer(&old)).await, "on");
+    let on = || "on".to_owned();
+    assert_eq!(again(&old).await, (on(), on()));
+    std::fs::write(&path, "garbage").unwrap();
+    assert_eq!(again(&old).await, (on(), on()));
+    std::fs::write(&path, second_keys).unwrap();
+    let refused = "401 Jwks doesn't have key to match kid or alg from Jwt";
+    assert_eq!(again(&old).await, (on(), refused.into()));
+    assert_eq!(pass(&asker, &chain, bearer(&new)).await, "on");
+}
