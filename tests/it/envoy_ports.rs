@@ -288,8 +288,7 @@ fn one_that_limits_by_what_is_not_known_is_no_port() {
         let (told, code) = checked(&Place::new(&bootstrap(&[web], &clusters())));
         assert_eq!(code, Some(0), "{told}");
         assert_eq!(told.contains("no port is opened for it"), !is_port, "{told}");
-        let why =
-            "filter `limit`: it would limit by what can't be evaluated: rate_limits[0].actions[0]";
+        let why = "filter `limit`: it would limit by what can't be evaluated: the route `all.routes[0]`: rate_limits[0].actions[0]";
         assert_eq!(told.contains(why), !is_port, "{told}");
     }
 }

@@ -13,21 +13,51 @@ use crate::model::http_filter::{
     RateLimit, RateLimitPerRoute, RateLimitPolicy, RateLimitRule, VhRateLimits,
 };
 use crate::model::{HttpFilterConfig, HttpFilterOverride, Route, RouteAction, VirtualHost};
+use std::fmt;
 use std::sync::Arc;
 
 /// What a route and its virtual host have requests count as.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RouteLimits<'r> {
-    route: Option<&'r RateLimitPolicy>,
-    host: Option<&'r RateLimitPolicy>,
+    route: Option<Said<'r>>,
+    host: Option<Said<'r>>,
+}
+
+/// What one of them says, and its name.
+#[derive(Clone, Copy, Debug)]
+struct Said<'r> {
+    policy: &'r RateLimitPolicy,
+    of: Of<'r>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Of<'r> {
+    Route(&'r str),
+    Host(&'r str),
+}
+
+impl fmt::Display for Of<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Route("") => f.write_str("a route without a name"),
+            Self::Route(name) => write!(f, "the route `{name}`"),
+            Self::Host(name) => write!(f, "the virtual host `{name}`"),
+        }
+    }
 }
 
 impl<'r> RouteLimits<'r> {
     pub(crate) fn of(route: &'r Route, host: Option<&'r Arc<VirtualHost>>) -> Self {
         match route.action {
             RouteAction::Forward(_) | RouteAction::NonForwarding => Self {
-                route: route.rate_limits.as_deref(),
-                host: host.and_then(|host| host.rate_limits.as_deref()),
+                route: route
+                    .rate_limits
+                    .as_deref()
+                    .map(|policy| Said { policy, of: Of::Route(&route.name) }),
+                host: host.and_then(|host| {
+                    let policy = host.rate_limits.as_deref()?;
+                    Some(Said { policy, of: Of::Host(&host.name) })
+                }),
             },
             RouteAction::Redirect(_) | RouteAction::DirectResponse(_) => Self::default(),
         }
@@ -65,9 +95,8 @@ impl<'r> RouteLimits<'r> {
         if !model.rules.is_empty() || said.is_some_and(|said| !said.rules.is_empty()) {
             return Ok(None);
         }
-        let rules = self
-            .rules(said)
-            .map_err(|why| error(&own.name, FilterErrorKind::RateLimits(Arc::clone(why))))?;
+        let rules =
+            self.rules(said).map_err(|why| error(&own.name, FilterErrorKind::RateLimits(why)))?;
         if rules.is_empty() {
             return Ok(None);
         }
@@ -77,19 +106,21 @@ impl<'r> RouteLimits<'r> {
         Ok(Some(HttpFilterConfig::RateLimit(Arc::new(counting))))
     }
 
-    /// The rules that count; or why one can't be evaluated.
-    fn rules(self, said: Option<&RateLimitPerRoute>) -> Result<Vec<RateLimitRule>, &'r Arc<str>> {
-        let of_host = self.route.and_then(|route| route.vh_rate_limits);
+    /// The rules that count; or whose can't be evaluated, and why.
+    fn rules(self, said: Option<&RateLimitPerRoute>) -> Result<Vec<RateLimitRule>, Arc<str>> {
+        let of_host = self.route.and_then(|route| route.policy.vh_rate_limits);
         let of_host = of_host.or_else(|| Some(said?.vh_rate_limits)).unwrap_or_default();
-        let route = self.route.filter(|route| !route.is_empty());
+        let route = self.route.filter(|route| !route.policy.is_empty());
         let host = self.host.filter(|_| match of_host {
             VhRateLimits::Override => route.is_none(),
             VhRateLimits::Include => true,
             VhRateLimits::Ignore => false,
         });
         let mut rules = Vec::new();
-        for policy in route.into_iter().chain(host) {
-            policy.unsupported.as_ref().map_or(Ok(()), Err)?;
+        for Said { policy, of } in route.into_iter().chain(host) {
+            if let Some(why) = &policy.unsupported {
+                return Err(format!("{of}: {why}").into());
+            }
             rules.extend_from_slice(&policy.rules);
         }
         Ok(rules)
@@ -283,7 +314,9 @@ mod tests {
         let odd = || RateLimitPolicy { unsupported: Some("what is odd".into()), ..policy(&["a"]) };
         let error = World::new(|w| w.is(odd())).asked().unwrap_err();
         assert!(
-            error.contains("`f`: it would limit by what can't be evaluated: what is odd;"),
+            error.contains(
+                "`f`: it would limit by what can't be evaluated: the route `all`: what is odd;"
+            ),
             "{error}"
         );
         check("d: own", |w| {

@@ -161,39 +161,40 @@ impl Streams {
         let slot = |next| Slot::new(make(), next, &self.counts);
         let mut next = Some(Next(request));
         // Who is not called by the connection can't know when it would be run.
-        let taken = self.shared.is_polled_here().then(|| {
-            here(|state| state.take_in(&mut next, &self.shared, |next| Box::pin(slot(next))))
-        });
-        if let Some(next) = next {
-            return task(slot(next).left());
-        }
-        // Nothing of the connection is held while a request is polled.
-        if let Some((mut turning, mut turn)) = taken.flatten().flatten() {
-            turning.run(&mut turn);
-            here(|state| {
-                state.put_back(turning, &mut turn);
-                state.turn = Some(turn);
-            });
+        let is_here = self.shared.is_polled_here();
+        let taken = is_here.then(|| here(|state| state.take_in(&mut next, &self.shared)));
+        // Nothing of the connection is held from here on: whatever is made or polled may wake another of its requests.
+        match taken.flatten().flatten() {
+            Some((mut turning, mut turn)) => {
+                if let Some(next) = next {
+                    turning.work = Some(Box::pin(slot(next)));
+                }
+                turning.run(&mut turn);
+                here(|state| {
+                    state.put_back(turning, &mut turn);
+                    state.turn = Some(turn);
+                });
+            }
+            None => next.into_iter().for_each(|next| task(slot(next).left())),
         }
     }
 }
 
 impl State {
-    /// Takes a request in, to be polled; `next` stays where it is if it needs a task.
+    /// Takes a request in, to be polled. `next` stays where it is if nobody is there who could answer it; `None`: it
+    /// needs a task.
     fn take_in<W: Work>(
         &mut self,
         next: &mut Option<Next<W>>,
         shared: &Arc<Shared>,
-        slot: impl FnOnce(Next<W>) -> Kept,
     ) -> Option<(Turning, Turn)> {
         if self.odds.take_task() {
             return None;
         }
         let at = self.place(shared)?;
         let place = self.places.get_mut(at)?;
-        let fits = place.work.as_mut().is_some_and(|kept| kept.as_mut().refill(next));
-        if !fits {
-            place.work = next.take().map(slot);
+        if let Some(kept) = &mut place.work {
+            kept.as_mut().refill(next);
         }
         place.polls = 0;
         let turning = place.take(Ready { at, by_connection: true });

@@ -377,7 +377,7 @@ impl Everything {
 
     /// What is in force of them, as it was received.
     pub(crate) fn kept_forms(&self) -> BTreeMap<Arc<str>, KeptListener> {
-        self.listeners.kept_forms()
+        self.listeners.kept_forms(&self.store)
     }
 
     fn routes(&mut self) -> &(ConfigUpdate, Vec<Note>) {

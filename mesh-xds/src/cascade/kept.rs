@@ -1,8 +1,8 @@
 //! [`Made`] and [`Restored`]: what a server's listener is made from, so that one that outlives its newest form outlives
 //! the process as well.
 //!
-//! A listener that nobody can serve by leaves the one before it in force (gRFC A88), and the bytes that are held are
-//! those of the newest. So what is in force of it is kept beside them, as it was received, goes into the copy on disk
+//! A listener that nobody can serve by, or that waits for its routes, leaves the one before it in force (gRFC A88), and the
+//! bytes that are held are those of the newest. So what is in force of it is kept beside them, as it was received, goes into the copy on disk
 //! ([`KeptListener`]), and stands in the place of the one before when a process starts by that.
 
 use super::servers::{Good, refused, with_all_routes};
@@ -48,6 +48,16 @@ impl Made {
         let routes = self.routes.iter();
         let routes = routes.map(|(name, of)| raw(ResourceType::RouteConfiguration, name, of));
         KeptListener::new(raw(ResourceType::Listener, name, &self.listener), routes.collect())
+    }
+
+    /// Whether it is what came last, of the listener `name`.
+    pub(super) fn is_newest(&self, name: &Arc<str>, store: &Store) -> bool {
+        let is = |kind, name: &Arc<str>, own: &Received| {
+            store.received(kind, name).is_some_and(|newest| newest.hash == own.hash)
+        };
+        let kind = ResourceType::RouteConfiguration;
+        is(ResourceType::Listener, name, &self.listener)
+            && self.routes.iter().all(|(name, own)| is(kind, name, own))
     }
 
     /// The names of its routes.

@@ -383,7 +383,7 @@ impl Cascade {
 
     /// What is in force of them, as it was received.
     pub(crate) fn kept_forms(&self) -> BTreeMap<Arc<str>, KeptListener> {
-        self.servers.kept_forms()
+        self.servers.kept_forms(&self.store)
     }
 
     fn origin(&self) -> Origin {

@@ -32,7 +32,7 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(super) struct Servers {
     asked: BTreeMap<Arc<str>, Server>,
-    /// What served in another process, by the names of listeners.
+    /// What served in another process, by the names of listeners: until what came since is in force.
     restored: BTreeMap<Arc<str>, Restored>,
 }
 
@@ -121,8 +121,7 @@ impl Servers {
         if self.asked.contains_key(name) {
             return false;
         }
-        // It is for the first that asks: who asks later has what came since.
-        let restored = resource.as_ref().ok().and_then(|of| self.restored.remove(&canonical(of)));
+        let restored = resource.as_ref().ok().and_then(|of| self.restored.get(&canonical(of)));
         let server = Server {
             listener: resource,
             answer: None,
@@ -134,7 +133,7 @@ impl Servers {
             made: 0,
             made_of: Made::default(),
             hash: None,
-            restored,
+            restored: restored.cloned(),
         };
         self.asked.insert(Arc::clone(name), server);
         true
@@ -173,8 +172,13 @@ impl Servers {
         let serving = server.serving().cloned();
         let answer = look.listener(&server.listener, serving.as_ref());
         server.good.clone_from(&look.good);
-        if let Some(answer) = answer {
-            server.take(&name, answer, &look);
+        match answer {
+            Some(answer) => server.take(&name, answer, &look),
+            None => server.go_on(&name, &look),
+        }
+        if server.answer.is_some() && server.trouble.is_none() && !look.is_pending {
+            let listener = server.listener.as_ref().ok();
+            listener.and_then(|of| self.restored.remove(&canonical(of)));
         }
         // What serves is kept until its successor is complete.
         look.needs.extend(server.holds.iter().cloned());
@@ -218,11 +222,13 @@ impl Servers {
         kept.collect()
     }
 
-    /// The same, as they go to disk, by their names.
-    pub(super) fn kept_forms(&self) -> BTreeMap<Arc<str>, KeptListener> {
+    /// Those that serve by what is not the newest, because nobody can by that, or it waits for its routes: as they go to
+    /// disk, by their names.
+    pub(super) fn kept_forms(&self, store: &Store) -> BTreeMap<Arc<str>, KeptListener> {
         let kept = self.asked.values().filter_map(|server| {
-            let name = server.listener.as_ref().ok().filter(|_| server.trouble.is_some())?;
-            matches!(server.answer, Some(Ok(_)))
+            let name = server.listener.as_ref().ok()?;
+            let is_kept = server.trouble.is_some() || !server.made_of.is_newest(name, store);
+            (is_kept && matches!(server.answer, Some(Ok(_))))
                 .then(|| (Arc::clone(name), server.made_of.raw(name)))
         });
         kept.collect()
@@ -243,6 +249,16 @@ impl Server {
 
     fn restored_good(&self) -> Option<Good> {
         self.restored.as_ref().map(|restored| restored.good.clone())
+    }
+
+    /// Its successor waits for something. What served in another process serves until that is there.
+    fn go_on(&mut self, name: &str, look: &Look<'_>) {
+        if self.answer.is_none()
+            && let Some(restored) = self.restored.take()
+        {
+            self.take_restored(name, restored);
+            self.settle(name, look.store);
+        }
     }
 
     /// What served in another process serves again.
@@ -279,8 +295,13 @@ impl Server {
         } else if let Some(restored) = restored {
             self.take_restored(name, restored);
         }
+        self.settle(name, look.store);
+    }
+
+    /// What follows from the answer.
+    fn settle(&mut self, name: &str, store: &Store) {
         let answer = self.answer.as_ref();
-        self.clusters = Arc::new(answer.map(|all| clusters(all, look.store)).unwrap_or_default());
+        self.clusters = Arc::new(answer.map(|all| clusters(all, store)).unwrap_or_default());
         self.hash = Some(self.trouble.as_ref().map_or(self.made, |why| {
             let mut hash = Part::new("kept listener", name);
             hash.number(self.made);

@@ -126,10 +126,15 @@ mod tests {
 
     /// The listener `in` of a server, with a filter `body`, and with the routes `r`.
     fn listener() -> RawResource {
+        listener_with("in", "r")
+    }
+
+    /// The same by these names.
+    fn listener_with(name: &str, routes: &str) -> RawResource {
         let limit = HttpFilterConfig::BodySizeLimit(Arc::new(BodySizeLimit::new(10)));
         let filters = vec![HttpFilter::new("body", limit)];
         let manager = HttpConnectionManager::new(Arc::default(), filters);
-        let mut model = Listener::new("in");
+        let mut model = Listener::new(name);
         model.address = Some(Address::Socket("127.0.0.1:8080".parse().unwrap()));
         let chain = FilterChain::new("c", Some(Arc::new(manager)));
         model.default_filter_chain = Some(Arc::new(chain));
@@ -142,10 +147,10 @@ mod tests {
         let ads = ConfigSourceSpecifier::Ads(AggregatedConfigSource::default());
         let config_source =
             Some(ConfigSource { config_source_specifier: Some(ads), ..Default::default() });
-        let routes = hcm::Rds { config_source, route_config_name: "r".into() };
+        let routes = hcm::Rds { config_source, route_config_name: routes.into() };
         manager.route_specifier = Some(RouteSpecifier::Rds(routes));
         any.value = manager.encode_to_vec();
-        raw(ResourceType::Listener, "in", message.encode_to_vec().into())
+        raw(ResourceType::Listener, name, message.encode_to_vec().into())
     }
 
     /// The same with what no server here can do: it is refused, unless nobody asks for it by its name (gRFC A36).
@@ -158,6 +163,11 @@ mod tests {
 
     /// So many virtual hosts; what odd ones say of the filter `body` is for another kind of filter.
     fn routes(hosts: usize, are_odd: bool) -> RawResource {
+        routes_with("r", hosts, are_odd)
+    }
+
+    /// The same by this name.
+    fn routes_with(name: &str, hosts: usize, are_odd: bool) -> RawResource {
         let mut model = RouteConfiguration::default();
         let host = |at| {
             let route = Route::new("all", RouteMatch::any(), RouteAction::NonForwarding);
@@ -169,8 +179,8 @@ mod tests {
             Arc::new(host)
         };
         model.virtual_hosts = (0..hosts).map(host).collect();
-        let body = encode::route_configuration("r", &model).encode_to_vec();
-        raw(ResourceType::RouteConfiguration, "r", body.into())
+        let body = encode::route_configuration(name, &model).encode_to_vec();
+        raw(ResourceType::RouteConfiguration, name, body.into())
     }
 
     fn raw(kind: ResourceType, name: &str, body: Bytes) -> RawResource {
@@ -251,6 +261,45 @@ mod tests {
             assert!(second.acknowledged(&version).is_some());
             assert_eq!(second.in_use().kept, []);
         }
+    }
+
+    /// What came last waits for its routes: what served before does so until they are there, and in the next process.
+    #[tokio::test]
+    async fn what_serves_until_its_successor_is_there_does_so_in_the_next_process() {
+        let origin = || Origin::of(&bootstrap());
+        let now = WallTime::from_unix_seconds(1_795_000_000);
+        let mut copy = LastGood::new(origin(), now);
+        copy.push(listener()).unwrap();
+        copy.push(routes(1, false)).unwrap();
+        let mut first = started(false, "in", &copy);
+        let version = told(&mut first, 1, false).await;
+        assert!(first.acknowledged(&version).is_some());
+        hear(&mut first, &listener_with("in", "later"));
+        // Something else that is new.
+        first.serve(&"other".into());
+        hear(&mut first, &listener_with("other", "r"));
+        let version = loop {
+            let ClientEvent::Update(update) = first.next().await else { continue };
+            if update.listeners.contains_key("other") {
+                assert_eq!(served(&update), Some(1));
+                break update.origin.version;
+            }
+        };
+        assert!(first.acknowledged(&version).is_some());
+        let in_use = first.in_use();
+        let expected = KeptListener::new(listener(), vec![routes(1, false)]);
+        assert_eq!(in_use.kept, std::slice::from_ref(&expected));
+
+        let (copy, left_out) = in_use.into_last_good(origin(), now);
+        assert_eq!(left_out, []);
+        let mut second = started(false, "in", &copy);
+        let version = told(&mut second, 1, false).await;
+        assert!(second.acknowledged(&version).is_some());
+        assert_eq!(second.in_use().kept, [expected]);
+        hear(&mut second, &routes_with("later", 3, false));
+        let version = told(&mut second, 3, false).await;
+        assert!(second.acknowledged(&version).is_some());
+        assert_eq!(second.in_use().kept, []);
     }
 
     fn kept(name: &str) -> Kept {

@@ -38,6 +38,10 @@ pub(super) struct Exchange<S: Service<Request<Incoming>>, B> {
 }
 
 #[pin_project(project = StateProj, project_replace = StateOwn)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the future of a service is as large, and each request has one"
+)]
 enum State<F, B> {
     /// There is none.
     Over,

@@ -109,8 +109,8 @@ pub(in crate::server) trait Work: Future<Output = ()> + Send + 'static {
 
 /// A request, in memory that can be used again.
 pub(super) trait Run: Future<Output = ()> + Send {
-    /// Takes `next`, an `Option` of the [`Next`] for its [`Work`]; `false`: it is for another, or this can't take one.
-    fn refill(self: Pin<&mut Self>, next: &mut dyn Any) -> bool;
+    /// Takes `next`, an `Option` of the [`Next`] for its [`Work`], unless it is for another, or this can't take one.
+    fn refill(self: Pin<&mut Self>, next: &mut dyn Any);
 
     /// Drops what is left of it.
     fn clear(self: Pin<&mut Self>);
@@ -201,16 +201,15 @@ impl<W: Work> Future for Slot<W> {
 }
 
 impl<W: Work> Run for Slot<W> {
-    fn refill(self: Pin<&mut Self>, next: &mut dyn Any) -> bool {
+    fn refill(self: Pin<&mut Self>, next: &mut dyn Any) {
         let this = self.project();
-        let Some(work) = this.work.as_pin_mut() else { return false };
-        let Some(Next(request)) = next.downcast_mut::<Option<Next<W>>>().and_then(Option::take)
-        else {
-            return false;
-        };
-        work.begin(request);
-        *this.is_busy = true;
-        true
+        if let Some(work) = this.work.as_pin_mut()
+            && let Some(Next(request)) =
+                next.downcast_mut::<Option<Next<W>>>().and_then(Option::take)
+        {
+            work.begin(request);
+            *this.is_busy = true;
+        }
     }
 
     fn clear(self: Pin<&mut Self>) {

@@ -131,6 +131,27 @@ async fn who_can_answer_no_more_is_made_anew() {
     }
 }
 
+/// Services are clones, and a clone may do anything.
+#[tokio::test(start_paused = true)]
+async fn who_is_made_may_wake_another_request() {
+    let (mut running, log) = new();
+    let body = Arc::new(Notify::new());
+    let (own, waits_for) = (log.clone(), Arc::clone(&body));
+    turn(&mut running, |streams| {
+        streams.run(async move {
+            waits_for.notified().await;
+            own.done("a");
+        });
+        streams.execute(async {}, || {
+            body.notify_one();
+            Once { request: None, goes_on: true }
+        });
+        Poll::Pending
+    })
+    .await;
+    assert_eq!(log.take(), [("a", false)]);
+}
+
 /// Whoever wants to know whether a connection has requests asks between its turns.
 #[tokio::test(start_paused = true)]
 async fn those_that_are_not_over_are_counted_here_and_in_tasks() {

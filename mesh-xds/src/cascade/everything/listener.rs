@@ -121,9 +121,11 @@ impl InForce {
         self.trouble.as_ref().filter(|_| self.server.is_some())
     }
 
-    /// What is in force for servers then, as it goes to disk.
-    pub(super) fn kept_form(&self) -> Option<KeptListener> {
-        self.kept().map(|_| self.made_of.raw(&self.listener.name))
+    /// What is in force for servers, as it goes to disk, where it is not what came last.
+    pub(super) fn kept_form(&self, store: &Store) -> Option<KeptListener> {
+        let name = &self.listener.name;
+        let is_kept = self.trouble.is_some() || !self.made_of.is_newest(name, store);
+        (is_kept && self.server.is_some()).then(|| self.made_of.raw(name))
     }
 
     pub(super) fn hash(&self, name: &Arc<str>, store: &Store) -> u64 {

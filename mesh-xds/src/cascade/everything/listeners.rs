@@ -296,10 +296,12 @@ impl Listeners {
         kept.collect()
     }
 
-    /// The same, as they go to disk, by their names.
-    pub(super) fn kept_forms(&self) -> BTreeMap<Arc<str>, KeptListener> {
+    /// Those of which servers do something by what is not the newest, because nobody can by that, or it waits for its
+    /// routes: as they go to disk, by their names.
+    pub(super) fn kept_forms(&self, store: &Store) -> BTreeMap<Arc<str>, KeptListener> {
         let kept = self.in_force();
-        let kept = kept.filter_map(|of| Some((Arc::clone(&of.listener.name), of.kept_form()?)));
+        let kept =
+            kept.filter_map(|of| Some((Arc::clone(&of.listener.name), of.kept_form(store)?)));
         kept.collect()
     }
 

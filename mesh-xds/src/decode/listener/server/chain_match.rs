@@ -86,7 +86,10 @@ fn server_names(walk: &mut Walk, messages: &[String]) -> Vec<Arc<str>> {
             };
             walk.error_at(
                 format_args!("server_names[{at}]"),
-                format_args!("`{}` is no server name: {instead} (Envoy)", shorten(name)),
+                format_args!(
+                    "`{}` is no server name: {instead} (Envoy)",
+                    shorten(name).escape_debug()
+                ),
             );
             return None;
         }
