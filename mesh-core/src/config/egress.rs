@@ -107,7 +107,8 @@ fn rule(text: &str) -> Result<EgressRule, &'static str> {
     if let Some(block) = block(inner) {
         return Ok(EgressRule { host: EgressHost::Addresses(block?), port });
     }
-    let host = host.to_ascii_lowercase();
+    // A last dot says that a name is whole, and is not looked at in calls either.
+    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
     let name = host.strip_prefix("*.").unwrap_or(&host);
     if !super::address::is_name(name) {
         return Err("this is no host name and no block of addresses");

@@ -36,14 +36,26 @@ struct Own {
     by_program: bool,
     /// Where it comes from by the configuration.
     followed: Mutex<Option<Followed>>,
+    /// What runs for the program and the providers.
+    tasks: Vec<AbortHandle>,
 }
 
 /// A source that the configuration named.
 #[derive(Debug)]
 struct Followed {
+    /// What it says now.
     config: Arc<IdentityConfig>,
-    /// `None`: it could not be started, and that was told.
-    task: Option<AbortHandle>,
+    /// Of what it said before, where its source can't be started now, and that was told; `None`: none could be.
+    source: Option<(IdentityOrigin, AbortHandle)>,
+}
+
+/// With the mesh its sources end, which have its keys.
+impl Drop for Own {
+    fn drop(&mut self) {
+        let followed = self.followed.get_mut().take().and_then(|followed| followed.source);
+        let followed = followed.map(|(_, task)| task);
+        self.tasks.drain(..).chain(followed).for_each(|task| task.abort());
+    }
 }
 
 /// What a builder was given, before anything runs.
@@ -71,7 +83,11 @@ impl Credentials {
     /// Where the mesh's own comes from, in words.
     pub(crate) fn origin(&self) -> Arc<str> {
         let followed = self.own.followed.lock();
-        match followed.as_ref().map(|followed| &followed.config.source) {
+        let from = |followed: &Followed| match &followed.source {
+            Some((origin, _)) => origin.clone(),
+            None => followed.config.source.clone(),
+        };
+        match followed.as_ref().filter(|_| !self.own.by_program).map(from) {
             Some(IdentityOrigin::Files(files)) => format!(
                 "the identity of the configuration (files `{}`, `{}`, `{}`)",
                 files.cert.display(),
@@ -94,26 +110,28 @@ impl Credentials {
         self.providers.get(name).or(own)
     }
 
-    /// Starts the sources, and has `registry` count them. Each runs until the runtime ends or nobody asks for
-    /// its identity any more.
+    /// Starts the sources, and has `registry` count them. Each runs until the runtime ends, or the mesh.
     pub(crate) fn start(given: Given, runtime: &Handle, registry: &Registry) -> Self {
-        let start = |name: &str, expected, source| {
+        let mut tasks = Vec::new();
+        let mut start = |name: &str, expected, source| {
             let identities = Identities::new(expected);
             registry.identities().read_from(name.into(), Arc::new(identities.clone()));
-            run(&identities, source, runtime);
+            tasks.push(run(&identities, source, runtime));
             identities
         };
-        let own = Own { by_program: given.own.is_some(), ..Own::default() };
+        let (by_program, identities) = (given.own.is_some(), OnceLock::new());
         if let Some((expected, source)) = given.own {
             // It is empty: we made it just now.
-            let _was_empty = own.identities.set(start(OWN, expected, source));
+            let _was_empty = identities.set(start(OWN, expected, source));
         }
         let providers = given.providers.into_iter();
         let providers = providers.map(|(name, source)| {
             let identities = start(&format!("{PROVIDER}{name}"), None, source);
             (name, identities)
         });
-        Self { own: Arc::new(own), providers: providers.collect() }
+        let providers = providers.collect();
+        let own = Own { identities, by_program, followed: Mutex::default(), tasks };
+        Self { own: Arc::new(own), providers }
     }
 
     /// Takes the mesh's own identity from where a configuration says, unless the program says who we are.
@@ -135,26 +153,30 @@ impl Credentials {
                 target: "mesh::identity",
                 "the program gave an identity, so the configuration's `identity` does not count"
             );
-            *followed = Some(Followed { config: Arc::clone(config), task: None });
+            *followed = Some(Followed { config: Arc::clone(config), source: None });
             return;
         }
-        if let Some(task) = followed.take().and_then(|before| before.task) {
-            task.abort();
-        }
+        let before = followed.take().and_then(|before| before.source);
         let identities = self.own.identities.get_or_init(|| {
             let identities = Identities::new(None);
             registry.identities().read_from(OWN.into(), Arc::new(identities.clone()));
             identities
         });
-        identities.expect(config.spiffe_id.clone());
-        let task = match configured::source(config) {
-            Ok(source) => Some(run(identities, source, runtime)),
+        let source = match configured::source(config) {
+            Ok(source) => {
+                if let Some((_, task)) = before {
+                    task.abort();
+                }
+                identities.expect(config.spiffe_id.clone());
+                Some((config.source.clone(), run(identities, source, runtime)))
+            }
+            // The one before goes on, so that what is in force is renewed.
             Err(why) => {
                 identities.sink().failed(&why);
-                None
+                before
             }
         };
-        *followed = Some(Followed { config: Arc::clone(config), task });
+        *followed = Some(Followed { config: Arc::clone(config), source });
     }
 }
 

@@ -276,7 +276,7 @@ impl Totals {
 }
 
 /// A client's words, [`MAX_TEXT`] bytes at most.
-fn cut(text: &str) -> String {
+pub(super) fn cut(text: &str) -> String {
     let most = text.len().min(MAX_TEXT);
     let end = (0..=most).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     text[..end].to_owned()

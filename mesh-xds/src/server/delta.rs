@@ -1,7 +1,9 @@
 //! [`DeltaStream`]: one incremental stream, on the server's side.
 
 use super::snapshot::{Served, Snapshot};
-use super::stream::{Common, MAKE, MAX_NAMES, Nonces, Refused, Subscription, View, WILDCARD};
+use super::stream::{
+    Common, MAKE, MAX_NAMES, Nonces, Refused, Subscription, View, WILDCARD, check_name,
+};
 use crate::ResourceType;
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource,
@@ -154,6 +156,10 @@ impl Kind {
                 return Err(Refused::TooManyNames { kind });
             }
             let versions = request.initial_resource_versions.iter();
+            for (name, version) in versions.clone() {
+                check_name(kind, name)?;
+                check_name(kind, version)?;
+            }
             self.held = versions
                 .map(|(name, version)| (name.as_str().into(), version.as_str().into()))
                 .collect();

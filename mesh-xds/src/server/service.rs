@@ -13,8 +13,8 @@
 //! - A stream keeps to one snapshot until it takes the next one as a whole, so that a request in between
 //!   can't get ahead of the order of kinds.
 //!
-//! Bounds: [`MAX_MESSAGE`] bytes a request, [`MAX_NAMES`](super::MAX_NAMES) names and
-//! [`MAX_STREAMS`] streams; beyond, a stream ends with `RESOURCE_EXHAUSTED` and a reason.
+//! Bounds: [`MAX_MESSAGE`] bytes a request, [`MAX_NAMES`](super::MAX_NAMES) names of
+//! [`MAX_NAME`](super::MAX_NAME) bytes, and [`MAX_STREAMS`] streams; beyond, a stream ends with `RESOURCE_EXHAUSTED` and a reason.
 //! [`STREAMS_OF_A_CONNECTION`] streams a connection; the next waits. A peer that is gone without a word is
 //! noticed within 40 s.
 //!

@@ -1,6 +1,7 @@
 //! What both kinds of streams share: subscriptions, what a client said, the order of kinds.
 
 use super::change::Seen;
+use super::clients::cut;
 use super::snapshot::{Served, Snapshot};
 use crate::ResourceType;
 use envoy_types::pb::envoy::config::core::v3::Node;
@@ -36,6 +37,25 @@ pub enum Refused {
         /// The kind of resource.
         kind: ResourceType,
     },
+    /// It subscribes to a name that is longer than any is.
+    #[error("{kind}: a name of {length} bytes; a name has {MAX_NAME} at most")]
+    NameTooLong {
+        /// The kind of resource.
+        kind: ResourceType,
+        /// The bytes of the name.
+        length: usize,
+    },
+}
+
+/// The most bytes of a name: with [`MAX_NAMES`], what one stream can have a server keep.
+pub const MAX_NAME: usize = 2 << 10;
+
+/// Refuses a name that is too long.
+pub(super) const fn check_name(kind: ResourceType, name: &str) -> Result<(), Refused> {
+    match name.len() {
+        length if length > MAX_NAME => Err(Refused::NameTooLong { kind, length }),
+        _ => Ok(()),
+    }
 }
 
 /// What is known of a client's state, for one kind.
@@ -72,7 +92,7 @@ impl View {
                 self.nack = Some(Nack {
                     version: version.to_owned(),
                     nonce: self.nonce.clone(),
-                    message: error.message.clone(),
+                    message: cut(&error.message),
                 });
             }
             None => {
@@ -103,6 +123,7 @@ impl Subscription {
         if self.names.len() >= MAX_NAMES {
             return Err(Refused::TooManyNames { kind });
         }
+        check_name(kind, name)?;
         Ok(self.names.insert(name.into()))
     }
 
@@ -158,7 +179,7 @@ impl Common {
     /// is not known.
     pub(super) fn begin(&mut self, node: Option<&Node>, type_url: &str) -> Option<ResourceType> {
         if let Some(node) = node.filter(|_| self.node_id.is_none()) {
-            self.node_id = Some(node.id.as_str().into());
+            self.node_id = Some(cut(&node.id).into());
         }
         ResourceType::from_type_url(type_url)
     }

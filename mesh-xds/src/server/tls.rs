@@ -21,6 +21,7 @@ use super::connection::Connection;
 use crate::bootstrap::CertificateFiles;
 use crate::tls::{CertificateError, H2, Material, Reload, provider, refused_crypto, refused_pair};
 use mesh_core::WallTime;
+use mesh_core::identity::SpiffeId;
 use mesh_core::identity::proof::counts_for;
 use mesh_core::random::SplitMix64;
 use rustls::pki_types::CertificateDer;
@@ -157,7 +158,8 @@ fn identity(connection: &ServerConnection) -> Option<Arc<str>> {
 fn spiffe_id(certificate: &CertificateDer<'_>) -> Option<Arc<str>> {
     let certificate = webpki::EndEntityCert::try_from(certificate).ok()?;
     let mut names = certificate.valid_uri_names();
-    let name = names.next().filter(|name| name.starts_with("spiffe://"))?;
+    // By the id's own rules: a path with `..` or a query is none, whatever it begins with.
+    let name = names.next().filter(|name| SpiffeId::parse(name).is_ok())?;
     names.next().is_none().then(|| name.into())
 }
 
@@ -216,6 +218,8 @@ mod tests {
             (vec![dns.clone(), uri("spiffe://mesh.example/a")], Some("spiffe://mesh.example/a")),
             (vec![uri("spiffe://mesh.example/a"), uri("spiffe://mesh.example/b")], None),
             (vec![uri("https://mesh.example/a")], None),
+            (vec![uri("spiffe://mesh.example/ns/a/../b")], None),
+            (vec![uri("spiffe://mesh.example/ns/a/?x")], None),
             (vec![dns], None),
             (vec![], None),
         ] {

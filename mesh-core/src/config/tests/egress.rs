@@ -8,11 +8,11 @@ use std::path::Path;
 #[test]
 fn rules_and_the_list_that_is_learnt() {
     let text = "version: 1\nunknown_hosts: log\n\
-                egress: { allow: [api.example.org, \"*.example.org:443\", 10.1.0.0/16], learn: egress.yaml }\n";
+                egress: { allow: [api.example.org, \"*.example.org:443\", 10.1.0.0/16, \"last.example.:80\"], learn: egress.yaml }\n";
     let update = good(text);
     assert_eq!(update.unknown_hosts, UnknownHosts::Log);
     let allow: Vec<_> = update.egress.allow.iter().map(ToString::to_string).collect();
-    assert_eq!(allow, ["api.example.org", "*.example.org:443", "10.1.0.0/16"]);
+    assert_eq!(allow, ["api.example.org", "*.example.org:443", "10.1.0.0/16", "last.example:80"]);
     assert_eq!(update.egress.learn.as_deref(), Some(Path::new("egress.yaml")));
     let nothing = good("version: 1\n");
     assert_eq!((nothing.unknown_hosts, nothing.egress.learn.clone()), (UnknownHosts::Refuse, None));

@@ -2,13 +2,15 @@
 
 use super::super::credentials::{Credentials, Given};
 use super::super::{
-    CertificateError, FixedIdentity, Identities, examine, examine_roots, inspect, private_key,
+    CertificateError, FixedIdentity, Identities, IdentitySink, IdentitySource, examine,
+    examine_roots, inspect, private_key,
 };
 use super::ca::{Ca, OURS, Odd, Pair};
 use super::sources::until;
 use crate::clock;
 use crate::observe::registry::Registry;
 use crate::{BuildError, Mesh};
+use futures_util::future::BoxFuture;
 use mesh_core::config::{IdentityPart, IdentityTrouble, IdentityTroubleKind};
 use mesh_core::model::{IdentityConfig, IdentityFiles, IdentityOrigin};
 use std::path::Path;
@@ -212,4 +214,62 @@ fn roots_of_a_cluster_that_sign_for_nobody_are_told() {
     check(&format!("{good}{none}"), &[]);
     let list = "-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n";
     check(&format!("{good}{list}"), &[(Invalid, "")]);
+}
+
+/// A source that can't be started here takes nobody's place: what is in force is renewed as before.
+#[cfg(feature = "spiffe")]
+#[tokio::test]
+async fn a_source_that_cant_be_started_leaves_the_one_before() {
+    let directory = tempfile::tempdir().unwrap();
+    let (ca, registry) = (Ca::new(), Registry::new());
+    let credentials = Credentials::start(Given::default(), &Handle::current(), &registry);
+    let good = files(directory.path(), "a", &ca, &ca.issue(Odd::default()));
+    credentials.follow(Some(&good), &Handle::current(), &registry);
+    let own = credentials.own().unwrap().clone();
+    until(&own, "the first", |own| serial(own).is_some()).await;
+    let before = serial(&own);
+    let origin = IdentityOrigin::WorkloadApi("unix:///run/agent?socket".into());
+    let odd = Arc::new(IdentityConfig::new(origin));
+    credentials.follow(Some(&odd), &Handle::current(), &registry);
+    until(&own, "told", |own| own.status().error.is_some()).await;
+    assert!(credentials.origin().contains("cert.pem"), "{}", credentials.origin());
+    // Its files are still looked at.
+    ca.issue(Odd::default()).write(&directory.path().join("a"));
+    until(&own, "the next", |own| serial(own) != before).await;
+}
+
+/// A source that says when it is dropped.
+#[derive(Debug)]
+struct Held(#[expect(dead_code, reason = "it is counted")] Arc<()>);
+
+impl IdentitySource for Held {
+    fn start(self: Box<Self>, _: IdentitySink) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let _held = self;
+            std::future::pending().await
+        })
+    }
+}
+
+/// No task is left behind, and no key in it.
+#[tokio::test]
+async fn sources_end_with_their_mesh() {
+    let held = Arc::new(());
+    let source = |held: &Arc<()>| Box::new(Held(Arc::clone(held))) as Box<dyn IdentitySource>;
+    let given = Given {
+        own: Some((None, source(&held))),
+        providers: [(Arc::from("p"), source(&held))].into(),
+    };
+    let credentials = Credentials::start(given, &Handle::current(), &Registry::new());
+    let clone = credentials.clone();
+    drop(credentials);
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(Arc::strong_count(&held), 3, "one of two is there");
+    drop(clone);
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(Arc::strong_count(&held), 1);
 }

@@ -1,9 +1,10 @@
 //! Incremental streams. A request is `> CDS +a -b`, with `a@now` or `a@0123` for a version that the client
 //! has, `n=<nonce>` (`last`) and `no=<text>` for a NACK. A response is `CDS #<nonce> a=1 -b`.
 
-use super::super::{DeltaStream, Snapshot};
+use super::super::{DeltaStream, MAX_NAME, MAX_TEXT, Snapshot};
 use super::{World, kind, run, text};
 use crate::ResourceType;
+use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse,
 };
@@ -192,3 +193,29 @@ const ROWS: &[(&str, &str)] = &[
     ),
     ("secrets are not there", "> SDS +s\n< SDS #1 -s"),
 ];
+
+/// Names add up on an incremental stream, and a client's words are kept as long as it is there.
+#[test]
+fn what_a_client_says_is_kept_in_bounds() {
+    let snapshot = World::default().snapshot();
+    let long = "n".repeat(MAX_NAME + 1);
+    let asked = || DeltaDiscoveryRequest {
+        type_url: ResourceType::Cluster.type_url().to_owned(),
+        ..DeltaDiscoveryRequest::default()
+    };
+    let mut names = asked();
+    names.resource_names_subscribe.push(long.clone());
+    let mut held = asked();
+    held.initial_resource_versions.insert(long.clone(), "1".to_owned());
+    let mut version = asked();
+    version.initial_resource_versions.insert("a".to_owned(), long);
+    for request in [names, held, version] {
+        let refused = DeltaStream::new().handle_request(&request, &snapshot).unwrap_err();
+        assert_eq!(refused.to_string(), "CDS: a name of 2049 bytes; a name has 2048 at most");
+    }
+    let mut request = asked();
+    request.node = Some(Node { id: "i".repeat(MAX_TEXT + 1), ..Node::default() });
+    let mut stream = DeltaStream::new();
+    stream.handle_request(&request, &snapshot).unwrap();
+    assert_eq!(stream.node_id().map(|id| id.len()), Some(MAX_TEXT));
+}

@@ -218,6 +218,21 @@ const ROWS: &[(&str, &str)] = &[
 ];
 
 #[test]
+fn a_name_that_is_too_long_ends_the_stream() {
+    let mut request = DiscoveryRequest {
+        type_url: ResourceType::Endpoints.type_url().to_owned(),
+        resource_names: vec!["n".repeat(super::super::MAX_NAME)],
+        ..DiscoveryRequest::default()
+    };
+    let mut stream = SotwStream::new();
+    let snapshot = World::default().snapshot();
+    stream.handle_request(&request, &snapshot).unwrap();
+    request.resource_names[0].push('n');
+    let refused = stream.handle_request(&request, &snapshot).unwrap_err().to_string();
+    assert_eq!(refused, "EDS: a name of 2049 bytes; a name has 2048 at most");
+}
+
+#[test]
 fn too_many_names_end_the_stream() {
     let names: Vec<_> = (0..=super::super::MAX_NAMES).map(|name| name.to_string()).collect();
     let request = DiscoveryRequest {
