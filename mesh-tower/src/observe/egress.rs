@@ -61,6 +61,22 @@ struct Known {
     routing: Option<EgressRefusal>,
     /// What is against where its name led the last time.
     leads: Option<EgressRefusal>,
+    /// What was told of calls to it, and of where its name leads: once each, or callers that change between two of them
+    /// fill the log.
+    told: [[bool; EgressRefusal::ALL.len() + 1]; 2],
+}
+
+impl Known {
+    /// Whether this is told for the first time.
+    fn is_untold(&mut self, of: Of, refusal: Option<EgressRefusal>) -> bool {
+        !std::mem::replace(&mut self.told[of as usize][place(refusal)], true)
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Of {
+    Calls,
+    Names,
 }
 
 /// A destination that no virtual host serves, and that calls were made to.
@@ -122,20 +138,25 @@ impl EgressLog {
         }
     }
 
-    /// Whether it is to be told: it is new, or another thing is wrong with it.
+    /// Whether it is to be told: it is new, or something is wrong with it that was not before.
     fn remember(&self, authority: &str, refusal: Option<EgressRefusal>) -> bool {
         let mut seen = self.seen.lock();
         if let Some(known) = seen.destinations.get_mut(authority) {
             known.calls = known.calls.saturating_add(1);
-            let is_news = known.routing != refusal;
-            known.routing = refusal;
-            seen.version += u64::from(is_news);
-            return is_news;
+            let is_untold = known.is_untold(Of::Calls, refusal);
+            // That is one call's, and says nothing of the destination.
+            if refusal != Some(EgressRefusal::AuthorityMismatch) {
+                let is_news = known.routing != refusal;
+                known.routing = refusal;
+                seen.version += u64::from(is_news);
+            }
+            return is_untold;
         }
         if seen.destinations.len() >= MAX_DESTINATIONS {
             return false;
         }
-        let known = Known { calls: 1, routing: refusal, leads: None };
+        let mut known = Known { calls: 1, routing: refusal, ..Known::default() };
+        known.is_untold(Of::Calls, refusal);
         seen.destinations.insert(authority.into(), known);
         seen.version += 1;
         true
@@ -145,10 +166,11 @@ impl EgressLog {
     fn leads(&self, authority: &str, refusal: Option<EgressRefusal>) -> bool {
         let mut seen = self.seen.lock();
         let Some(known) = seen.destinations.get_mut(authority) else { return false };
+        let is_untold = known.is_untold(Of::Names, refusal);
         let is_news = known.leads != refusal;
         known.leads = refusal;
         seen.version += u64::from(is_news);
-        is_news
+        is_untold
     }
 
     /// The destinations, by name.
@@ -273,6 +295,28 @@ mod tests {
         });
         assert_eq!(counts, ["allowed  2", "refused not_listed 2"]);
         assert_eq!(log.destinations()[0].calls, 4);
+    }
+
+    /// Callers that change between good calls and odd ones, and names that change where they lead, are told of once each.
+    #[test]
+    fn what_comes_and_goes_is_told_once() {
+        let log = EgressLog::default();
+        let [listed, odd] = [
+            EgressVerdict::Logged(EgressRefusal::NotListed),
+            EgressVerdict::Refused(EgressRefusal::AuthorityMismatch),
+        ];
+        log.called("a.example:443", listed, None);
+        let version = log.version();
+        let mut told = 0;
+        for verdict in [odd, listed, odd, listed, odd] {
+            let (_, refusal) = parts(verdict);
+            told += u32::from(log.remember("a.example:443", refusal));
+        }
+        assert_eq!((told, log.version()), (1, version), "and nothing is written anew");
+        assert!(!allow_list(&log.destinations()).contains("# -"), "one odd call spoils no list");
+        let private = Some(EgressRefusal::PrivateAddress);
+        let led = [private, None, private, None].map(|led| log.leads("a.example:443", led));
+        assert_eq!(led, [true, true, false, false]);
     }
 
     /// One call, two verdicts: neither is news of the other.
