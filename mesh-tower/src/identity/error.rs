@@ -1,4 +1,5 @@
-//! [`CertificateError`], [`InvalidIdentity`]: why material can't be read, or not be used.
+//! [`CertificateError`], [`InvalidIdentity`]: why material can't be read, or not be used; [`NoIdentity`]: why there is
+//! none to show.
 
 use super::bundle_map::InvalidBundleMap;
 use mesh_core::WallTime;
@@ -6,6 +7,7 @@ use mesh_core::identity::peer::NoSpiffeId;
 use mesh_core::identity::{SpiffeId, TrustDomain};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Why bytes are no certificates or no key. No byte of them is in it: they may be a key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -85,7 +87,7 @@ pub enum InvalidIdentity {
         /// Its serial number.
         serial: Arc<str>,
         /// For how long.
-        ago: std::time::Duration,
+        ago: Duration,
     },
     /// The certificate has not begun.
     #[error("the certificate begins in {} s (serial {serial}): look at the clocks", starts_in.as_secs())]
@@ -93,7 +95,7 @@ pub enum InvalidIdentity {
         /// Its serial number.
         serial: Arc<str>,
         /// In how long.
-        starts_in: std::time::Duration,
+        starts_in: Duration,
     },
     /// A signer's certificate, where a workload's is needed (X.509-SVID section 4).
     #[error("the first certificate is a CA's: put the workload's own first")]
@@ -161,6 +163,36 @@ pub enum InvalidIdentity {
     NoCrypto,
 }
 
+/// Why there is no identity to show.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoIdentity {
+    /// None was good so far.
+    #[error("no identity yet{}", because(why))]
+    NotYet {
+        /// What is wrong with the last one.
+        why: Option<Arc<str>>,
+    },
+    /// The last good one is over.
+    #[error("our certificate ended {} s ago{}", ago.as_secs(), because(why))]
+    Expired {
+        /// For how long.
+        ago: Duration,
+        /// Why there is no newer one.
+        why: Option<Arc<str>>,
+    },
+    /// The last good one has not begun, for the clock went back.
+    #[error("our certificate begins in {} s: look at the clock", starts_in.as_secs())]
+    NotYetValid {
+        /// In how long.
+        starts_in: Duration,
+    },
+}
+
+fn because(why: &Option<Arc<str>>) -> String {
+    why.as_ref().map_or_else(String::new, |why| format!(": {why}"))
+}
+
 /// A part of an identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "closed: what an identity is made of")]
@@ -187,6 +219,6 @@ impl fmt::Display for Part {
 }
 
 /// By how much `later` is after `earlier`, for messages.
-pub(super) fn between(earlier: WallTime, later: WallTime) -> std::time::Duration {
+pub(super) fn between(earlier: WallTime, later: WallTime) -> Duration {
     later.saturating_duration_since(earlier)
 }

@@ -49,7 +49,7 @@ pub(crate) use crypto::sha256;
 pub use bundle_map::{InvalidBundleMap, bundle_map};
 pub use certificate::{Certificate, KeyUsage};
 pub use configured::UnusableIdentity;
-pub use error::{CertificateError, InvalidIdentity, Part};
+pub use error::{CertificateError, InvalidIdentity, NoIdentity, Part};
 pub use examine::{examine, examine_roots};
 pub use file::FileIdentity;
 pub use fixed::{FixedIdentity, IdentityUpdates};
@@ -57,7 +57,7 @@ pub use inspect::{Fitting, Inspected, beside, inspect};
 pub(crate) use material::authorities;
 pub use material::{Material, Roots, Trust, certificates, private_key, revocation_lists};
 pub use status::IdentityStatus;
-pub use store::{Identities, IdentitySink, NoIdentity};
+pub use store::{Identities, IdentitySink};
 pub use verify::{Identity, Verified};
 #[cfg(feature = "spiffe")]
 pub use workload_api::{InvalidEndpoint, WorkloadIdentity};

@@ -12,7 +12,7 @@
 //! - A source is told when a renewal is due, and again after failures; [`Identities::reload`] asks at once.
 
 use super::IdentitySource;
-use super::error::{InvalidIdentity, between};
+use super::error::{InvalidIdentity, NoIdentity, between};
 use super::material::{Material, Trust};
 use super::status::{self, IdentityStatus, RootEnd};
 use super::verify::{Identity, Verified};
@@ -26,7 +26,6 @@ use parking_lot::Mutex;
 use rustls::pki_types::CertificateRevocationListDer;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 /// The identity in force, for all who need one. Clones are the same.
@@ -69,36 +68,6 @@ enum Happened {
 /// A source's end of [`Identities`].
 #[derive(Clone, Debug)]
 pub struct IdentitySink(Identities);
-
-/// Why there is no identity to show.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum NoIdentity {
-    /// None was good so far.
-    #[error("no identity yet{}", because(why))]
-    NotYet {
-        /// What is wrong with the last one.
-        why: Option<Arc<str>>,
-    },
-    /// The last good one is over.
-    #[error("our certificate ended {} s ago{}", ago.as_secs(), because(why))]
-    Expired {
-        /// For how long.
-        ago: Duration,
-        /// Why there is no newer one.
-        why: Option<Arc<str>>,
-    },
-    /// The last good one has not begun, for the clock went back.
-    #[error("our certificate begins in {} s: look at the clock", starts_in.as_secs())]
-    NotYetValid {
-        /// In how long.
-        starts_in: Duration,
-    },
-}
-
-fn because(why: &Option<Arc<str>>) -> String {
-    why.as_ref().map_or_else(String::new, |why| format!(": {why}"))
-}
 
 impl Identities {
     /// Nobody yet. `expected`: who we are; `None`: whoever the first certificate says.
