@@ -11,7 +11,8 @@
 //!   of the life that is left (1 s at least); each wait is shortened by up to a fifth by chance.
 //! - Warnings come when 50, 25 and 10 % of the life are left, if a renewal was due by then.
 //! - Clocks jump. What is due follows the wall clock, which is looked at every minute at least; a
-//!   jump of more than 5 s is told, in both directions, and what was over may be valid again.
+//!   jump of more than 5 s is told, in both directions, and what was over may be valid again. Warnings that
+//!   lie ahead after a jump back are given when their time comes, as if they had never been given.
 //!
 //! ```text
 //!            handle_certificate                   handle_timeout: due
@@ -254,6 +255,12 @@ impl Rotation {
         self.failures
     }
 
+    /// The last warning that holds: percent of the life that are left at most.
+    #[must_use]
+    pub fn warning(&self) -> Option<u8> {
+        WARNINGS.iter().take(self.warned).copied().rfind(|percent| self.is_late(*percent))
+    }
+
     /// A new certificate is in force. When it is due at once (the source gave the old one again), it
     /// counts as a failed renewal, so that nothing spins.
     pub fn handle_certificate(
@@ -292,13 +299,10 @@ impl Rotation {
         }
     }
 
-    /// Somebody wants a new certificate now. Does nothing while one is being fetched.
-    pub fn handle_forced(&mut self) -> Option<RotationEvent> {
-        if self.renewal == Renewal::Asked {
-            return None;
-        }
+    /// Somebody wants a new certificate now: also while one is being fetched, for whoever was asked may hang.
+    pub const fn handle_forced(&mut self) -> RotationEvent {
         self.renewal = Renewal::Asked;
-        Some(RotationEvent::Renew(RenewReason::Forced))
+        RotationEvent::Renew(RenewReason::Forced)
     }
 
     /// Time has passed: what is to be done and told, in this order.
@@ -344,9 +348,20 @@ impl Rotation {
         self.validity.at_permille(1000 - 10 * u64::from(percent))
     }
 
+    /// Whether it should have been renewed before so little of its life was left.
+    fn is_late(&self, percent: u8) -> bool {
+        self.due.is_none_or(|due| due < self.warning_at(percent))
+    }
+
     fn look(&mut self, now: Timestamp, wall: WallTime) -> Vec<RotationEvent> {
         let mut events = Vec::new();
-        events.extend(self.jump(now, wall));
+        let jump = self.jump(now, wall);
+        if let Some(RotationEvent::ClockJumped { forward: false, .. }) = jump {
+            // What was passed by a wrong clock lies ahead again. What was reached only now is not passed yet.
+            let reached = WARNINGS.iter().filter(|percent| self.warning_at(**percent) <= wall);
+            self.warned = self.warned.min(reached.count());
+        }
+        events.extend(jump);
         self.seen = (now, wall);
         events.extend(self.stand(wall));
         events.extend(self.warn(wall));
@@ -391,7 +406,7 @@ impl Rotation {
                 break;
             }
             self.warned += 1;
-            if self.due.is_none_or(|due| due < at) {
+            if self.is_late(percent) {
                 found = Some(percent);
             }
         }

@@ -24,7 +24,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep_until;
 
 /// A chain of certificates, its key and the roots, in files that are followed as they change: in PEM, and a
@@ -37,6 +37,9 @@ pub struct FileIdentity {
     files: Vec<(Holds, PathBuf)>,
     foreign_roots: bool,
     poll_interval: Duration,
+    /// The next reading panics if it is so.
+    #[cfg(test)]
+    pub(super) panics: Option<Arc<std::sync::atomic::AtomicBool>>,
 }
 
 /// What a file holds.
@@ -135,7 +138,13 @@ impl FileIdentity {
     }
 
     const fn of(files: Vec<(Holds, PathBuf)>) -> Self {
-        Self { files, foreign_roots: false, poll_interval: Self::POLL_INTERVAL }
+        Self {
+            files,
+            foreign_roots: false,
+            poll_interval: Self::POLL_INTERVAL,
+            #[cfg(test)]
+            panics: None,
+        }
     }
 
     /// Puts a file in the place of what holds the same; there may be several lists of revoked certificates.
@@ -164,7 +173,7 @@ impl FileIdentity {
         let mut reload = Reload::new(self.poll_interval, clock::now());
         let mut watch = Watch::new();
         let files = Arc::new(self);
-        let happened = watch.happened();
+        let mut happened = watch.happened();
         let mut owed = Owed::default();
         loop {
             let (due, _) = reload.poll_timeout();
@@ -188,8 +197,15 @@ impl FileIdentity {
                 let (fingerprint, found) = files.judge(&paths, &verifier, judged);
                 (watch, fingerprint, found)
             });
-            // The job does not panic; it is cancelled only with the runtime.
-            let Ok((returned, fingerprint, found)) = job.await else { return };
+            let Some((returned, fingerprint, found)) = finished(job).await else {
+                // The watch went with it.
+                watch = Watch::new();
+                happened = watch.happened();
+                owed.answer = false;
+                reload.handle_no_read(clock::now());
+                sink.failed(&"reading the files panicked; they are read again");
+                continue;
+            };
             watch = returned;
             let is_good = match &found {
                 Some(found) => found.is_ok(),
@@ -214,6 +230,10 @@ impl FileIdentity {
         verifier: &IdentitySink,
         judged: [Option<u64>; 2],
     ) -> (u64, Judged) {
+        #[cfg(test)]
+        if let Some(panics) = &self.panics {
+            assert!(!panics.swap(false, std::sync::atomic::Ordering::SeqCst), "the test wants it");
+        }
         let Reading { fingerprint, texts } = read(paths);
         if judged.contains(&Some(fingerprint)) {
             return (fingerprint, None);
@@ -314,6 +334,16 @@ impl Owed {
             (Unchanged, _) if was_wanted => sink.unchanged(),
             _ => {}
         }
+    }
+}
+
+/// What the job gave; `None`: it panicked.
+async fn finished<T>(job: JoinHandle<T>) -> Option<T> {
+    match job.await {
+        Ok(done) => Some(done),
+        Err(error) if error.is_panic() => None,
+        // It was cancelled, with the runtime: nothing is polled any more.
+        Err(_) => std::future::pending().await,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{IdentitySink, IdentitySource, InvalidIdentity, Material};
 use futures_core::future::BoxFuture;
+use mesh_core::identity::RotationOptions;
 use tokio::sync::{mpsc, oneshot};
 
 /// How many changes wait to be taken.
@@ -59,5 +60,17 @@ impl IdentitySource for FixedIdentity {
                 let _left = answer.send(sink.publish(material));
             }
         })
+    }
+
+    /// Never: the program renews it, and can't be asked.
+    fn rotation(&self) -> RotationOptions {
+        let mut options = RotationOptions::default();
+        options.renew_at = None;
+        options
+    }
+
+    /// Nobody is left who could hand something over.
+    fn may_end(&self) -> bool {
+        true
     }
 }

@@ -71,11 +71,17 @@ pub trait IdentitySource: Send + fmt::Debug + 'static {
     /// Publishes into `sink` what it has, and again whenever there is something new or
     /// [wanted](IdentitySink::wanted).
     ///
-    /// The future runs apart from calls; that it ends changes nothing of what was published.
+    /// The future runs apart from calls; that it ends changes nothing of what was published, and is a failure
+    /// unless it [may](Self::may_end).
     fn start(self: Box<Self>, sink: IdentitySink) -> BoxFuture<'static, ()>;
 
     /// When it is asked for a new identity. Default: at half of a certificate's life.
     fn rotation(&self) -> RotationOptions {
         RotationOptions::default()
+    }
+
+    /// Whether it may end, for then nothing more can come of it. Default: no, somebody waits for what is next.
+    fn may_end(&self) -> bool {
+        false
     }
 }

@@ -19,9 +19,9 @@ pub struct IdentityStatus {
     pub roots: Vec<(Arc<str>, WallTime)>,
     /// Where there are roots by trust domain: when the last one of each ends.
     pub bundles: BTreeMap<TrustDomain, WallTime>,
-    /// When a good identity came last.
+    /// When a good identity came last that was new.
     pub last_good: Option<WallTime>,
-    /// How many renewals failed, since the start.
+    /// How many renewals failed, since the start. Also: how often the old one was given again when one was due.
     pub failures: u64,
     /// What was wrong with the last one; `None`: it was good.
     pub error: Option<Arc<str>>,

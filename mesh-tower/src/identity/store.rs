@@ -10,6 +10,7 @@
 //! - Whoever asks for the identity after its end gets [`NoIdentity::Expired`]: it fails closed. The next
 //!   good one is served at once.
 //! - A source is told when a renewal is due, and again after failures; [`Identities::reload`] asks at once.
+//! - What is given again is no news: nothing is swapped, and when a renewal was due, it has failed.
 
 use super::IdentitySource;
 use super::error::{InvalidIdentity, NoIdentity, between};
@@ -24,6 +25,7 @@ use mesh_core::identity::rotation::{FirstTry, Standing};
 use mesh_core::identity::{Rotation, RotationEvent, RotationOptions, SpiffeId, Validity};
 use parking_lot::Mutex;
 use rustls::pki_types::CertificateRevocationListDer;
+use rustls::sign::CertifiedKey;
 use std::fmt;
 use std::sync::Arc;
 use tokio::sync::{Notify, watch};
@@ -53,6 +55,8 @@ struct State {
     failures: u64,
     error: Option<Arc<str>>,
     warned: Option<u8>,
+    /// When the certificate in force is to be renewed, as the task knows that watches over it.
+    due: Option<WallTime>,
     roots: Arc<[RootEnd]>,
 }
 
@@ -84,7 +88,8 @@ impl Identities {
         }))
     }
 
-    /// The identity in force, if it is valid now.
+    /// The identity in force, if it is valid now. Its roots and lists are those that it came with; those in
+    /// force, which may be newer, are [`trust`](Self::trust)'s.
     ///
     /// # Errors
     /// [`NoIdentity`]: there was none that is good, it is over, or it has not begun.
@@ -161,7 +166,7 @@ impl Identities {
     /// # Cancel safety
     /// Dropping it ends the source; what is in force stays.
     pub async fn run(&self, source: Box<dyn IdentitySource>) {
-        let options = source.rotation();
+        let (options, may_end) = (source.rotation(), source.may_end());
         let mut source = source.start(IdentitySink(self.clone()));
         let mut ended = false;
         let mut rotation: Option<Rotation> = None;
@@ -177,7 +182,12 @@ impl Identities {
                 }
             };
             tokio::select! {
-                () = &mut source, if !ended => ended = true,
+                () = &mut source, if !ended => {
+                    ended = true;
+                    if !may_end {
+                        self.tell(&"the source has ended");
+                    }
+                }
                 () = self.0.happened.notified() => self.settle((&mut rotation, &mut first), options),
                 () = timer => {
                     let events = match &mut rotation {
@@ -187,7 +197,7 @@ impl Identities {
                             reason.map(RotationEvent::Renew).into_iter().collect()
                         }
                     };
-                    self.act(events);
+                    self.act(events, rotation.as_ref().and_then(Rotation::warning));
                 }
             }
         }
@@ -220,16 +230,23 @@ impl Identities {
         let (now, wall) = (clock::now(), clock::wall());
         let happened = std::mem::take(&mut self.0.state.lock().events);
         for event in happened {
+            let event = match (event, self.in_force()) {
+                // A source that begins with what is in force: that has to be watched over, too.
+                (Happened::Unchanged, Some(own)) if rotation.is_none() => {
+                    Happened::Certificate(own.certificate().validity)
+                }
+                (event, _) => event,
+            };
             match (event, rotation.as_mut()) {
                 (Happened::Certificate(validity), Some(rotation)) => {
                     let events = rotation.handle_certificate(validity, now, wall, &mut Draw);
-                    self.act(events);
+                    self.act(events, rotation.warning());
                 }
                 (Happened::Certificate(validity), None) => {
                     let mut made = Rotation::new(options, validity, now, wall, &mut Draw);
                     let events = made.handle_timeout(now, wall);
+                    self.act(events, made.warning());
                     *rotation = Some(made);
-                    self.act(events);
                 }
                 (Happened::Failure, Some(rotation)) => {
                     rotation.handle_failure(now, wall, &mut Draw);
@@ -238,8 +255,8 @@ impl Identities {
                     rotation.handle_unchanged(now, wall, &mut Draw);
                 }
                 (Happened::Forced, Some(rotation)) => {
-                    let events = rotation.handle_forced();
-                    self.act(events);
+                    let event = rotation.handle_forced();
+                    self.act([event], rotation.warning());
                 }
                 (Happened::Forced, None) => self.0.wanted.notify_one(),
                 // A clock that was wrong may be right by then, or what was said be something else.
@@ -248,9 +265,24 @@ impl Identities {
                 (Happened::Trust, Some(_)) => {}
             }
         }
+        self.0.state.lock().due = rotation.as_ref().and_then(Rotation::due);
     }
 
-    fn act(&self, events: impl IntoIterator<Item = RotationEvent>) {
+    /// Counts and tells why there is nothing new.
+    fn tell(&self, error: &dyn fmt::Display) {
+        let error: Arc<str> = error.to_string().into();
+        let is_new = {
+            let mut state = self.0.state.lock();
+            state.failures += 1;
+            state.error.replace(Arc::clone(&error)).as_ref() != Some(&error)
+        };
+        if is_new {
+            tracing::warn!(target: "mesh::identity", "what is in force stays: {error}");
+        }
+    }
+
+    /// `warning`: the last one that holds after all of `events`.
+    fn act(&self, events: impl IntoIterator<Item = RotationEvent>, warning: Option<u8>) {
         for event in events {
             match event {
                 RotationEvent::Renew(reason) => {
@@ -279,9 +311,14 @@ impl Identities {
                 RotationEvent::Valid => {
                     tracing::info!(target: "mesh::identity", "our certificate is valid");
                 }
-                RotationEvent::ClockJumped { forward, by } => tracing::warn!(
-                    target: "mesh::identity", forward, seconds = by.as_secs(), "the clock jumped"
-                ),
+                RotationEvent::ClockJumped { forward, by } => {
+                    if !forward {
+                        self.0.state.lock().warned = warning;
+                    }
+                    tracing::warn!(
+                        target: "mesh::identity", forward, seconds = by.as_secs(), "the clock jumped"
+                    );
+                }
             }
         }
     }
@@ -314,10 +351,22 @@ impl IdentitySink {
         Verified::verify(material, expected.as_deref(), clock::wall())
     }
 
-    /// Puts into force what was verified just now.
+    /// Puts into force what was verified just now, as far as it is new. Where our own certificate is not, that
+    /// is [`unchanged`](Self::unchanged).
     pub fn publish_verified(&self, verified: Verified) {
         let Verified { identity, trust } = verified;
         let Identities(shared) = &self.0;
+        let before = shared.current.load_full();
+        let is_old = is_same(before.as_deref(), identity.as_deref());
+        let is_believed = shared.trust.load().as_ref().is_some_and(|believed| **believed == *trust);
+        if is_old && (is_believed || identity.is_some()) {
+            if !is_believed {
+                let roots = trust.roots().len();
+                tracing::info!(target: "mesh::identity", roots, "whom we believe is new");
+                self.believe(trust);
+            }
+            return self.unchanged();
+        }
         let certificate = identity.as_ref().map(|identity| identity.certificate());
         tracing::info!(
             target: "mesh::identity",
@@ -326,15 +375,15 @@ impl IdentitySink {
             roots = trust.roots().len(), "a new identity is in force"
         );
         let validity = certificate.map(|certificate| certificate.validity);
-        let roots = status::ends(&trust);
-        let before = shared.current.swap(identity);
-        // New roots alone take no warning back.
         let is_renewed = before.map(|before| before.certificate().validity) != validity;
-        shared.trust.store(Some(trust));
+        shared.current.store(identity);
+        if !is_believed {
+            self.believe(trust);
+        }
         {
             let mut state = shared.state.lock();
             state.last_good = Some(clock::wall());
-            (state.error, state.roots) = (None, roots);
+            (state.error, state.due) = (None, None);
             state.warned = state.warned.filter(|_| !is_renewed);
         }
         shared.good.send_replace(true);
@@ -346,22 +395,31 @@ impl IdentitySink {
         self.0.0.state.lock().error = None;
     }
 
-    /// What is in force is what there is, when something new was [wanted](Self::wanted).
+    fn believe(&self, trust: Arc<Trust>) {
+        let Identities(shared) = &self.0;
+        let roots = status::ends(&trust);
+        shared.trust.store(Some(trust));
+        shared.state.lock().roots = roots;
+    }
+
+    /// What is in force is what there is, when something new was [wanted](Self::wanted). If a renewal is due, it
+    /// has failed: that is told and counted.
     pub fn unchanged(&self) {
+        let is_due = {
+            let mut state = self.0.0.state.lock();
+            let is_due = state.due.is_some_and(|due| due <= clock::wall());
+            state.error = state.error.take().filter(|_| is_due);
+            is_due
+        };
+        if is_due {
+            self.0.tell(&"the source gave the old one again");
+        }
         self.0.happens(Happened::Unchanged);
     }
 
     /// There is no material, for this reason.
     pub fn failed(&self, error: &dyn fmt::Display) {
-        let error: Arc<str> = error.to_string().into();
-        let is_new = {
-            let mut state = self.0.0.state.lock();
-            state.failures += 1;
-            state.error.replace(Arc::clone(&error)).as_ref() != Some(&error)
-        };
-        if is_new {
-            tracing::warn!(target: "mesh::identity", "what is in force stays: {error}");
-        }
+        self.0.tell(error);
         self.0.happens(Happened::Failure);
     }
 
@@ -397,6 +455,15 @@ impl IdentitySink {
     pub async fn wanted(&self) {
         self.0.0.wanted.notified().await;
     }
+}
+
+/// Whether they have one chain and one key, or are none.
+fn is_same(one: Option<&Identity>, other: Option<&Identity>) -> bool {
+    let (Some(one), Some(other)) = (one, other) else { return one.is_none() && other.is_none() };
+    let public = |of: &CertifiedKey| of.key.public_key().map(|key| key.to_vec());
+    let key = public(one.key());
+    // A key that does not say which it is may be another.
+    one.key().cert == other.key().cert && key.is_some() && key == public(other.key())
 }
 
 impl fmt::Debug for Identities {

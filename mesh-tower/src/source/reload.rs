@@ -111,10 +111,15 @@ impl Reload {
         }
     }
 
-    /// The files were read.
-    pub(crate) fn handle_read(&mut self, fingerprint: u64, read: Read, now: Timestamp) -> Verdict {
+    /// They could not even be read: that says nothing about them.
+    pub(crate) fn handle_no_read(&mut self, now: Timestamp) {
         self.burst = None;
         self.next_read = (now + self.poll_interval, "poll");
+    }
+
+    /// The files were read.
+    pub(crate) fn handle_read(&mut self, fingerprint: u64, read: Read, now: Timestamp) -> Verdict {
+        self.handle_no_read(now);
         let fewer = read == Read::Fewer && self.in_force != Some(fingerprint);
         if fewer && self.is_young(now) {
             return self.hold(now, "a file is gone, perhaps replaced");

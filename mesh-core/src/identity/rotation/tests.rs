@@ -217,6 +217,44 @@ fn clocks_jump() {
     assert_eq!(told.first().map(|(_, event)| *event), Some(Valid));
 }
 
+/// A clock that was wrong for a while silences no warning.
+#[test]
+fn a_clock_that_comes_back_warns_again() {
+    let mut run = a_thousand_seconds();
+    run.pass(100);
+    run.jump(700);
+    let told: Vec<_> = run.pass(0).into_iter().map(|(_, event)| event).collect();
+    assert!(told.contains(&Warning { percent: 25, left: secs(200) }), "{told:?}");
+    assert_eq!(run.rotation.warning(), Some(25));
+    run.jump(1200);
+    run.pass(0);
+    run.jump(-1900);
+    run.pass(0);
+    assert_eq!(run.rotation.warning(), None);
+    assert_eq!(
+        run.pass(850),
+        [
+            (750, Warning { percent: 25, left: secs(250) }),
+            (900, Warning { percent: 10, left: secs(100) }),
+        ]
+    );
+    // What is still so is not said again.
+    run.jump(-10);
+    assert_eq!(run.pass(0), [(940, ClockJumped { forward: false, by: secs(10) })]);
+    assert_eq!(run.rotation.warning(), Some(10));
+}
+
+#[test]
+fn what_a_clock_passes_on_its_way_back_is_told() {
+    let mut run = a_thousand_seconds();
+    run.pass(730);
+    run.clock.now = run.clock.now + secs(60);
+    run.jump(50);
+    let told = run.rotation.handle_timeout(run.clock.now, run.clock.wall());
+    let jumped = ClockJumped { forward: false, by: secs(10) };
+    assert_eq!(told, [jumped, Warning { percent: 25, left: secs(220) }]);
+}
+
 #[test]
 fn one_of_tomorrow_is_not_valid_yet() {
     let mut run = Run::new(exact(), validity(START + 30, START + 1000));
@@ -228,10 +266,10 @@ fn one_of_tomorrow_is_not_valid_yet() {
 #[test]
 fn somebody_wants_a_new_one() {
     let mut run = a_thousand_seconds();
-    assert_eq!(run.rotation.handle_forced(), Some(Renew(Forced)));
-    assert_eq!(run.rotation.handle_forced(), None, "it is under way");
+    assert_eq!(run.rotation.handle_forced(), Renew(Forced));
+    assert_eq!(run.rotation.handle_forced(), Renew(Forced), "who was asked may hang");
     run.fail();
-    assert_eq!(run.rotation.handle_forced(), Some(Renew(Forced)));
+    assert_eq!(run.rotation.handle_forced(), Renew(Forced));
     assert_eq!(run.renewed(validity(START, START + 2000)), []);
     assert_eq!(run.rotation.due(), Some(WallTime::from_unix_seconds(START + 1000)));
 }
@@ -240,7 +278,7 @@ fn somebody_wants_a_new_one() {
 fn what_is_asked_for_may_be_there_already() {
     let mut run = a_thousand_seconds();
     for _ in 0..3 {
-        assert_eq!(run.rotation.handle_forced(), Some(Renew(Forced)));
+        assert_eq!(run.rotation.handle_forced(), Renew(Forced));
         run.unchanged();
     }
     run.fail();

@@ -1,11 +1,14 @@
 //! Renewals in virtual time: an issuer that works, one that is away, and clocks that jump.
 
-use super::super::{Identities, IdentitySink, IdentitySource, NoIdentity};
-use super::ca::{Ca, Odd};
+use super::super::{
+    FixedIdentity, Identities, IdentitySink, IdentitySource, InvalidIdentity, Material, NoIdentity,
+};
+use super::ca::{Ca, Odd, Pair};
 use crate::clock::{self, pretend};
 use futures_core::future::BoxFuture;
 use mesh_core::WallTime;
 use mesh_core::identity::RotationOptions;
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -19,6 +22,9 @@ const LIFE: i64 = 1000;
 struct Issuer {
     ca: Arc<Ca>,
     is_away: Arc<AtomicBool>,
+    /// It gives again what it gave last.
+    repeats: Arc<AtomicBool>,
+    last: Arc<Mutex<Option<Pair>>>,
     issued: Arc<AtomicUsize>,
     renew_at: Option<u16>,
 }
@@ -34,10 +40,17 @@ impl Issuer {
         if self.is_away.load(Ordering::SeqCst) {
             return sink.failed(&"the issuer is away");
         }
+        if let Some(last) =
+            self.last.lock().as_ref().filter(|_| self.repeats.load(Ordering::SeqCst))
+        {
+            return sink.publish(self.ca.material(last)).unwrap();
+        }
         let real = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let ahead = clock::wall().as_unix_seconds().cast_signed() - real.cast_signed();
         let life = Some((ahead - 10, ahead + LIFE - 10));
-        sink.publish(self.ca.material(&self.ca.issue(Odd { life, ..Odd::default() }))).unwrap();
+        let pair = self.ca.issue(Odd { life, ..Odd::default() });
+        sink.publish(self.ca.material(&pair)).unwrap();
+        *self.last.lock() = Some(pair);
         self.issued.fetch_add(1, Ordering::SeqCst);
     }
 }
@@ -69,8 +82,9 @@ impl Test {
     /// With a first identity in force.
     async fn new(renew_at: Option<u16>) -> Self {
         pretend(clock::wall());
-        let (is_away, issued) = (Arc::default(), Arc::default());
-        let issuer = Issuer { ca: Arc::new(Ca::new()), is_away, issued, renew_at };
+        let (is_away, repeats, issued) = (Arc::default(), Arc::default(), Arc::default());
+        let (ca, last) = (Arc::new(Ca::new()), Arc::default());
+        let issuer = Issuer { ca, is_away, repeats, last, issued, renew_at };
         let identities = Identities::new(None);
         let (running, source) = (identities.clone(), Box::new(issuer.clone()));
         let task = tokio::spawn(async move { running.run(source).await });
@@ -186,4 +200,116 @@ async fn clocks_jump() {
     jump(-5000);
     assert!(test.identities.current().is_ok());
     assert_eq!(test.issued(), 3);
+}
+
+/// A clock that was wrong for a while silences no warning.
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_comes_back_warns_again() {
+    let test = Test::new(None).await;
+    let warned = || test.identities.status().warned;
+    jump(900);
+    sleep(Duration::from_secs(61)).await;
+    assert_eq!(warned(), Some(10));
+    jump(-900);
+    sleep(Duration::from_secs(61)).await;
+    assert_eq!(warned(), None);
+    sleep(Duration::from_secs(400)).await;
+    assert_eq!(warned(), Some(50));
+}
+
+/// An agent whose own server is away gives what it has: that is no renewal.
+#[tokio::test(start_paused = true)]
+async fn the_old_one_again_is_no_renewal() {
+    let test = Test::new(Some(500)).await;
+    let (own, trust) = (test.identities.current().unwrap(), test.identities.trust().unwrap());
+    let before = test.identities.status();
+    test.issuer.repeats.store(true, Ordering::SeqCst);
+    sleep(Duration::from_secs(100)).await;
+    test.identities.reload();
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(test.identities.status(), before, "nothing was due, so nothing has failed");
+
+    sleep(Duration::from_secs(500)).await;
+    let status = test.identities.status();
+    assert_eq!(status.error.as_deref(), Some("the source gave the old one again"));
+    // 1, 2, 4, … s after each other.
+    assert!((4..20).contains(&status.failures), "{}", status.failures);
+    assert_eq!(status.last_good, before.last_good);
+    assert!(Arc::ptr_eq(&own, &test.identities.current().unwrap()));
+    assert!(Arc::ptr_eq(&trust, &test.identities.trust().unwrap()), "servers would begin anew");
+
+    test.issuer.repeats.store(false, Ordering::SeqCst);
+    sleep(Duration::from_secs(61)).await;
+    let renewed = test.identities.status();
+    assert_eq!((renewed.error, renewed.failures), (None, status.failures));
+    assert!(renewed.last_good > before.last_good && test.issued() == 2);
+    assert!(Arc::ptr_eq(&trust, &test.identities.trust().unwrap()), "that is what it was");
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_is_new_is_swapped() {
+    pretend(clock::wall());
+    let (ca, other, identities) = (Ca::new(), Ca::new(), Identities::new(None));
+    let pair = ca.issue(Odd::default());
+    let (source, updates) = FixedIdentity::new(Some(ca.material(&pair)));
+    let running = identities.clone();
+    let task = tokio::spawn(async move { running.run(Box::new(source)).await });
+    sleep(Duration::from_secs(10)).await;
+    let (own, trust) = (identities.current().unwrap(), identities.trust().unwrap());
+    let last_good = identities.status().last_good;
+    assert!(last_good.is_some());
+
+    let crossed = Pair { key: ca.issue(Odd::default()).key, ..pair.clone() };
+    assert_eq!(updates.publish(ca.material(&crossed)).await, Err(InvalidIdentity::KeyMismatch));
+    assert_eq!(updates.publish(ca.material(&pair)).await, Ok(()));
+    let status = identities.status();
+    assert_eq!((status.last_good, status.error, status.failures), (last_good, None, 1));
+    assert!(Arc::ptr_eq(&trust, &identities.trust().unwrap()));
+
+    let (chain, key, roots) = (pair.chain.as_bytes(), pair.key.as_bytes(), ca.pem() + &other.pem());
+    let both = Material::from_pem(chain, key, roots.as_bytes()).unwrap();
+    assert_eq!(updates.publish(both).await, Ok(()));
+    let status = identities.status();
+    assert_eq!((status.last_good, status.roots.len()), (last_good, 2));
+    assert!(Arc::ptr_eq(&own, &identities.current().unwrap()));
+    assert_eq!(identities.trust().unwrap().roots().len(), 2);
+    task.abort();
+}
+
+/// Publishes once, and that is all.
+#[derive(Debug)]
+struct Brief(Option<Material>);
+
+impl IdentitySource for Brief {
+    fn start(self: Box<Self>, sink: IdentitySink) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            if let Some(material) = self.0 {
+                sink.publish(material).unwrap();
+            }
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_ends_is_told_of() {
+    pretend(clock::wall());
+    let ca = Ca::new();
+    let material = || ca.material(&ca.issue(Odd::default()));
+    let (fixed, updates) = FixedIdentity::new(Some(material()));
+    drop(updates);
+    type Row = (Box<dyn IdentitySource>, Option<&'static str>);
+    let rows: [Row; 3] = [
+        (Box::new(Brief(Some(material()))), Some("the source has ended")),
+        (Box::new(Brief(None)), Some("the source has ended")),
+        (Box::new(fixed), None),
+    ];
+    for (source, error) in rows {
+        let identities = Identities::new(None);
+        let running = identities.clone();
+        let task = tokio::spawn(async move { running.run(source).await });
+        sleep(Duration::from_secs(10)).await;
+        let status = identities.status();
+        assert_eq!((status.error.as_deref(), status.failures), (error, error.is_some().into()));
+        task.abort();
+    }
 }

@@ -5,6 +5,8 @@ use super::super::{
     revocation_lists,
 };
 use super::ca::{Ca, Odd, Pair};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
@@ -158,6 +160,67 @@ async fn a_reload_reads_at_once() {
     })
     .await;
     files.task.abort();
+}
+
+/// Other bytes that say the same are no news.
+#[tokio::test]
+async fn files_that_are_written_anew_with_what_they_had_change_nothing() {
+    let files = Files::new(Odd::default());
+    let identities = &files.identities;
+    until(identities, "there", |identities| serial(identities).is_some()).await;
+    let (own, trust) = (identities.current().unwrap(), identities.trust().unwrap());
+    let chain = files.directory.path().join("cert.pem");
+    let text = std::fs::read_to_string(&chain).unwrap();
+    std::fs::write(&chain, "half").unwrap();
+    until(identities, "bad", |identities| identities.status().error.is_some()).await;
+    std::fs::write(&chain, format!("written anew\n{text}")).unwrap();
+    identities.reload();
+    until(identities, "good", |identities| identities.status().error.is_none()).await;
+    assert!(Arc::ptr_eq(&own, &identities.current().unwrap()));
+    assert!(Arc::ptr_eq(&trust, &identities.trust().unwrap()));
+    files.task.abort();
+}
+
+#[tokio::test]
+async fn files_are_followed_on_when_a_reading_panics() {
+    let (ca, directory) = (Ca::new(), tempfile::tempdir().unwrap());
+    let path = |name: &str| directory.path().join(name);
+    std::fs::write(path("ca.pem"), ca.pem()).unwrap();
+    ca.issue(Odd::default()).write(directory.path());
+    let identities = Identities::new(None);
+    let source = FileIdentity::new(path("cert.pem"), path("key.pem"), path("ca.pem"));
+    let mut source = source.poll_interval(Duration::from_secs(3600));
+    let panics = Arc::new(AtomicBool::new(false));
+    source.panics = Some(Arc::clone(&panics));
+    let task = run(&identities, source);
+    until(&identities, "there", |identities| serial(identities).is_some()).await;
+    panics.store(true, Ordering::SeqCst);
+    identities.reload();
+    until(&identities, "told", |identities| {
+        identities.status().error.is_some_and(|error| error.contains("panicked"))
+    })
+    .await;
+    // It is tried again after a second.
+    until(&identities, "read", |identities| identities.status().error.is_none()).await;
+    // And what happens to them is seen by the new watch.
+    let before = serial(&identities);
+    ca.issue(Odd::default()).write(directory.path());
+    until(&identities, "followed", |identities| serial(identities) != before).await;
+    assert_eq!(identities.status().failures, 1);
+    task.abort();
+}
+
+/// What only the program renews is not due at any time, so its warnings come at theirs.
+#[tokio::test]
+async fn what_the_program_does_not_replace_is_warned_of() {
+    let ca = Ca::new();
+    let half = ca.issue(Odd { life: Some((-1001, 999)), ..Odd::default() });
+    let (source, _updates) = FixedIdentity::new(Some(ca.material(&half)));
+    assert_eq!(source.rotation().renew_at, None);
+    let identities = Identities::new(None);
+    let task = run(&identities, source);
+    until(&identities, "warned", |identities| identities.status().warned == Some(50)).await;
+    task.abort();
 }
 
 /// No event and no poll says that the time has come.

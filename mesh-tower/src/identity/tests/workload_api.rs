@@ -280,3 +280,33 @@ async fn an_agent_that_hangs_is_found_and_what_is_over_fails_closed() {
     test.agent.says(test.issue((-10, 3600)));
     test.in_force(SOON, None).await;
 }
+
+/// Somebody who asks anew while an agent hangs does not wait until it is given up.
+#[tokio::test]
+async fn a_reload_gives_up_a_stream_that_says_nothing() {
+    let test = Test::new(|source| source);
+    test.agent.says(test.issue((-10, 3600)));
+    test.agent.start();
+    test.in_force(SOON, None).await;
+    test.agent.says(Says::Nothing);
+    for streams in 2..5 {
+        test.identities.reload();
+        test.until("another stream", SOON, |test| test.agent.streams() == streams).await;
+    }
+    assert_eq!(test.identities.status().failures, 0);
+}
+
+/// An agent that has lost its server goes on with what it has.
+#[tokio::test]
+async fn an_agent_that_gives_the_old_one_again_renews_nothing() {
+    let test = Test::new(|source| source);
+    // A renewal is due at 57 to 63 % of the life: it is.
+    test.agent.says(test.issue((-70, 30)));
+    test.agent.start();
+    test.in_force(SOON, None).await;
+    let trust = test.identities.trust().unwrap();
+    test.told("the source gave the old one again").await;
+    assert!(std::sync::Arc::ptr_eq(&trust, &test.identities.trust().unwrap()));
+    test.agent.says(test.issue((-10, 3600)));
+    test.until("renewed", SOON, |test| test.identities.status().error.is_none()).await;
+}
