@@ -37,9 +37,7 @@ pub struct FileIdentity {
     files: Vec<(Holds, PathBuf)>,
     foreign_roots: bool,
     poll_interval: Duration,
-    /// The next reading panics if it is so.
-    #[cfg(test)]
-    pub(super) panics: Option<Arc<std::sync::atomic::AtomicBool>>,
+    pub(super) hook: Hook,
 }
 
 /// What a file holds.
@@ -138,13 +136,7 @@ impl FileIdentity {
     }
 
     const fn of(files: Vec<(Holds, PathBuf)>) -> Self {
-        Self {
-            files,
-            foreign_roots: false,
-            poll_interval: Self::POLL_INTERVAL,
-            #[cfg(test)]
-            panics: None,
-        }
+        Self { files, foreign_roots: false, poll_interval: Self::POLL_INTERVAL, hook: Hook::NONE }
     }
 
     /// Puts a file in the place of what holds the same; there may be several lists of revoked certificates.
@@ -230,10 +222,7 @@ impl FileIdentity {
         verifier: &IdentitySink,
         judged: [Option<u64>; 2],
     ) -> (u64, Judged) {
-        #[cfg(test)]
-        if let Some(panics) = &self.panics {
-            assert!(!panics.swap(false, std::sync::atomic::Ordering::SeqCst), "the test wants it");
-        }
+        self.hook.reads();
         let Reading { fingerprint, texts } = read(paths);
         if judged.contains(&Some(fingerprint)) {
             return (fingerprint, None);
@@ -375,5 +364,35 @@ impl fmt::Display for Fault {
                 write!(f, ": {error}")
             }
         }
+    }
+}
+
+/// What a test has happen at a reading: nothing, but in tests.
+#[cfg(not(test))]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hook;
+
+#[cfg(not(test))]
+impl Hook {
+    const NONE: Self = Self;
+
+    const fn reads(self) {}
+}
+
+/// The next reading panics if it is so.
+#[cfg(test)]
+#[derive(Clone, Debug)]
+pub(super) struct Hook(pub(super) Option<Arc<std::sync::atomic::AtomicBool>>);
+
+#[cfg(test)]
+impl Hook {
+    const NONE: Self = Self(None);
+
+    fn reads(&self) {
+        let panics = self
+            .0
+            .as_ref()
+            .is_some_and(|hook| hook.swap(false, std::sync::atomic::Ordering::SeqCst));
+        assert!(!panics, "the test wants it");
     }
 }

@@ -191,7 +191,7 @@ async fn files_are_followed_on_when_a_reading_panics() {
     let source = FileIdentity::new(path("cert.pem"), path("key.pem"), path("ca.pem"));
     let mut source = source.poll_interval(Duration::from_secs(3600));
     let panics = Arc::new(AtomicBool::new(false));
-    source.panics = Some(Arc::clone(&panics));
+    source.hook.0 = Some(Arc::clone(&panics));
     let task = run(&identities, source);
     until(&identities, "there", |identities| serial(identities).is_some()).await;
     panics.store(true, Ordering::SeqCst);
