@@ -61,6 +61,7 @@ impl ExpectedTimeout {
     }
 
     /// Tells what is left.
+    #[inline]
     fn write(self, headers: &mut HeaderMap, left: Duration) {
         let millis = expected_rq_timeout_ms(left);
         let is_shorter = |told: &HeaderValue| {
@@ -133,6 +134,7 @@ pub(crate) struct Passed {
 impl Passed {
     /// Writes the headers of the table, and begins the attempt's span, if it is sampled. What of it changes while the
     /// attempt waits is given back.
+    #[cold]
     pub(crate) fn write<B>(
         self,
         request: &mut Request<B>,
@@ -170,6 +172,7 @@ pub(super) struct Trace {
 
 impl Trace {
     /// `None`: there is none, or the request says it already and nobody wants spans of it.
+    #[inline]
     pub(super) fn of<B>(
         request: &Request<B>,
         inbound: Option<Inbound>,
@@ -205,6 +208,7 @@ impl Trace {
 
 impl Propagation<'_> {
     /// Writes the headers of the table.
+    #[inline]
     pub(super) fn write<B>(self, request: &mut Request<B>) {
         if let Some(deadline) = self.deadline {
             let remaining = deadline.saturating_duration_since(self.now);

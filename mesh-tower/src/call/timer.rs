@@ -22,6 +22,7 @@ impl Timer {
     }
 
     /// Waits until `at`, which may be another time than it was last; `None`: for ever.
+    #[inline]
     pub(crate) fn poll_until(
         self: Pin<&mut Self>,
         at: Option<Timestamp>,

@@ -67,6 +67,7 @@ impl<S, L: Leaf> RouteService<S, L> {
     ///
     /// # Errors
     /// That its deadline has passed already.
+    #[cold]
     pub(super) fn pass(
         &self,
         mut request: Request<MeshBody>,
