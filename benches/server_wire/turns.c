@@ -2,9 +2,8 @@
  *
  * With 64 requests in flight over one connection the server reads them all, answers them all with one write, and waits.
  * This library, before libc's, reads the CPU time of the thread `server` at each read and write, and tells the quiet tenth
- * and the median of such turns, divided by the 64: of a second's thousand turns a tenth are undisturbed even where a
- * neighbour has half of the processor, so that two runs of a build differ by one or two hundredths of a microsecond where
- * the means of whole runs differ by a fifth.
+ * and the median of such turns, divided by the 64: of a second's
+ * thousand turns a tenth are mostly undisturbed. docs/performance.md has what runs of one build differ by.
  *
  * Heads and bodies mostly come apart, as clients of hyper send them: then the heads' part is told as well. Turns in which
  * they come together, or in which not all 64 came, are told by their number.

@@ -122,7 +122,7 @@ impl Left {
 /// A call that passes by every policy: what its one attempt tells whoever it goes to.
 ///
 /// It is what a routed call tells. The host may be a stranger's, but what is left of the time and which trace this is
-/// are what everybody reads (Envoy's `PassthroughCluster` tells them, too), and they name nobody.
+/// are what everybody reads, and they name nobody.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Passed {
     pub(crate) grpc: bool,

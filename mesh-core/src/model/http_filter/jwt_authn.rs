@@ -152,7 +152,7 @@ pub enum JwksSource {
     /// Here, as JSON (RFC 7517; Envoy: `local_jwks.inline_string`).
     Inline(Arc<str>),
     /// In a file (Envoy: `local_jwks.filename`): read when it is needed first, and anew every ten seconds while it is used.
-    /// One that can't be read any more leaves its last good keys. (Envoy reads it with each configuration.)
+    /// One that can't be read any more leaves its last good keys.
     File(Arc<Path>),
     /// At a server.
     Remote(RemoteJwks),
