@@ -170,12 +170,19 @@ pub fn decimal(number: impl Into<u64>) -> HeaderValue {
 /// section 8.6).
 #[must_use]
 pub fn content_length(headers: &HeaderMap) -> Option<u64> {
-    let first = first_of(headers, &CONTENT_LENGTH)?;
-    // Its first character is no sign.
-    let digits = first.as_bytes().first().is_some_and(u8::is_ascii_digit);
-    let length = first.to_str().ok().filter(|_| digits)?.parse().ok()?;
-    let is_one = headers.get_all(CONTENT_LENGTH).iter().all(|other| other == first);
-    is_one.then_some(length)
+    let mut all = headers.get_all(CONTENT_LENGTH).iter();
+    let first = all.next()?;
+    let length = whole_number(first.as_bytes())?;
+    all.all(|other| other == first).then_some(length)
+}
+
+/// What these digits say; `None`: they are not all digits, or there are none, or too many.
+fn whole_number(digits: &[u8]) -> Option<u64> {
+    let more = |number: u64, byte: &u8| {
+        let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10)?;
+        number.checked_mul(10)?.checked_add(u64::from(digit))
+    };
+    if digits.is_empty() { None } else { digits.iter().try_fold(0, more) }
 }
 
 /// How many headers are looked through sooner than a name is hashed.

@@ -251,8 +251,11 @@ impl HostAction {
         }
         let is_http1 = version < Version::HTTP_2;
         if let Some(authority) = uri.authority() {
-            // RFC 9113 section 8.3.1: `:authority` has no userinfo.
             let authority = authority.as_str();
+            if survey.hosts == 0 && is_plain_host(authority.as_bytes()) {
+                return Ok(Self::Keep);
+            }
+            // RFC 9113 section 8.3.1: `:authority` has no userinfo.
             let invalid =
                 (!is_http1 && authority.contains('@')) || !is_one_host(without_userinfo(authority));
             return match (survey.hosts, is_http1) {
@@ -286,15 +289,26 @@ impl HostAction {
 /// Whether it is a name of letters, digits, `-` and `.`, with a port or without: an authority, as most are, which then
 /// needs not be made of it.
 fn is_plain_host(host: &[u8]) -> bool {
-    let end = host.iter().position(|byte| *byte == b':').unwrap_or(host.len());
-    let (name, port) = host.split_at(end);
-    let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
-    let is_port = matches!(port, [] | [b':', _, ..]);
-    !name.is_empty()
-        && name.iter().all(is_of_name)
-        && is_port
-        && port.iter().skip(1).all(u8::is_ascii_digit)
+    match host.iter().position(|byte| !OF_NAMES[usize::from(*byte)]) {
+        None => !host.is_empty(),
+        Some(at @ 1..) if host[at] == b':' => {
+            let port = &host[at + 1..];
+            !port.is_empty() && port.iter().all(u8::is_ascii_digit)
+        }
+        Some(_) => false,
+    }
 }
+
+/// The bytes of plain names.
+static OF_NAMES: [bool; 256] = {
+    let mut of_names = [false; 256];
+    let mut byte = 0u8;
+    while byte < 0x80 {
+        of_names[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+        byte += 1;
+    }
+    of_names
+};
 
 #[cfg(test)]
 mod tests {

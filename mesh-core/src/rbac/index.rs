@@ -107,24 +107,23 @@ impl Index {
         index
     }
 
-    /// The policies that could match, in their order.
-    pub(super) fn candidates<'i>(&'i self, sight: &Sight<'_>) -> Candidates<'i> {
-        let mut lists = Found::new();
-        push(&mut lists, Some(&self.rest));
+    /// Adds the policies that could match to `found`, which then has them in their order.
+    pub(super) fn find<'i>(&'i self, sight: &Sight<'_>, found: &mut Candidates<'i>) {
+        let lists = &mut found.lists;
+        push(lists, Some(&self.rest));
         if !self.by_principal.is_empty() {
             for name in sight.peer().principals() {
-                self.by_principal.find(name, &mut lists);
+                self.by_principal.find(name, lists);
             }
         }
         if let Some(path) = sight.path.filter(|_| !self.by_path.is_empty()) {
-            self.by_path.find(path, &mut lists);
+            self.by_path.find(path, lists);
         }
         for (origin, blocks) in self.by_address.iter().flatten() {
             if let Some(address) = sight.origin(*origin) {
-                push(&mut lists, blocks.find(address.ip()));
+                push(lists, blocks.find(address.ip()));
             }
         }
-        Candidates { lists }
     }
 }
 
@@ -193,6 +192,7 @@ fn push<'i>(lists: &mut Found<'i>, list: Option<&'i Vec<u32>>) {
 }
 
 /// Sorted lists, merged.
+#[derive(Default)]
 pub(super) struct Candidates<'i> {
     lists: Found<'i>,
 }

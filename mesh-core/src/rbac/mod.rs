@@ -49,7 +49,7 @@ pub use template::{TemplateError, check_template};
 
 use crate::model::rbac::{AuditCondition, AuditLogger, Rbac, RbacAction};
 use cel::Program;
-use index::Index;
+use index::{Candidates, Index};
 use rule::{Rule, Sight};
 use std::sync::Arc;
 
@@ -161,7 +161,9 @@ impl CompiledRbac {
     #[must_use]
     pub fn evaluate(&self, request: &Request<'_>) -> Verdict<'_> {
         let sight = Sight::new(request);
-        let matched = self.index.candidates(&sight).find(|at| {
+        let mut candidates = Candidates::default();
+        self.index.find(&sight, &mut candidates);
+        let matched = candidates.find(|at| {
             let policy = &self.policies[*at];
             policy.permissions.holds(&sight)
                 && policy.principals.holds(&sight)

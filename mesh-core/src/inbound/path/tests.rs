@@ -151,3 +151,19 @@ proptest! {
         prop_assert!(segments.iter().all(|one| !matches!(*one, "" | "." | "..")), "{}", normal);
     }
 }
+
+/// Four bytes are looked at together, so what a rule is about is tried at each place among them.
+#[test]
+fn no_place_in_a_path_is_passed_over() {
+    for before in 0..9 {
+        let before = "a".repeat(before);
+        for after in ["", "b", "bcd", "bcde"] {
+            check(&format!("/{before}x//{after}"), &format!("/{before}x/{after}"));
+            check(&format!("/{before}x/./y{after}"), &format!("/{before}x/y{after}"));
+            check(&format!("/{before}x\\y{after}"), &format!("/{before}x/y{after}"));
+            check(&format!("/{before}x%41{after}"), &format!("/{before}xA{after}"));
+            check(&format!("/{before}x\"{after}"), &format!("/{before}x%22{after}"));
+            check(&format!("/{before}x?//{after}"), &format!("/{before}x?//{after}"));
+        }
+    }
+}
