@@ -333,6 +333,11 @@ impl Mesh {
         self.0.state.snapshot()
     }
 
+    /// A number that changes with the snapshot in force.
+    pub(crate) fn version(&self) -> u64 {
+        self.0.state.version()
+    }
+
     /// How far the configuration has come.
     pub(crate) fn progress(&self) -> watch::Receiver<Progress> {
         self.0.progress.clone()

@@ -142,7 +142,7 @@ impl<A: Attach> Updater<A> {
             applied_at: Some(now),
             ended: false,
         };
-        let old = self.mesh.snapshot.swap(Arc::new(snapshot));
+        let old = self.mesh.published.swap(snapshot);
         self.retire(old);
     }
 

@@ -3,6 +3,7 @@
 use super::address_filter::AddressFilter;
 use super::leaving::{Leaving, Left};
 use super::listeners;
+use super::mesh::Published;
 use super::overflow::OverflowWatch;
 use super::prepare::Prepared;
 use super::slots::{FreeSlots, Slots};
@@ -17,7 +18,6 @@ use crate::outlier::Detector;
 use crate::router::Router;
 use crate::time::Timestamp;
 use crate::update::{ClusterUpdate, ConfigUpdate, EndpointsUpdate, Secrets};
-use arc_swap::ArcSwap;
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -90,7 +90,7 @@ impl<A: Attach> Updater<A> {
     /// round robin with the same endpoint. 0: none.
     #[must_use]
     pub fn seeded(attach: A, seed: u64) -> (Self, Mesh<A>) {
-        let mesh = Mesh { snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::initial())) };
+        let mesh = Mesh { published: Arc::new(Published::new(Snapshot::initial())) };
         let updater = Self {
             mesh: mesh.clone(),
             attach,
@@ -124,7 +124,7 @@ impl<A: Attach> Updater<A> {
         mut update: ConfigUpdate,
         now: Timestamp,
     ) -> Result<Applied, ApplyError> {
-        let before = self.mesh.snapshot.load_full();
+        let before = self.mesh.published.load_full();
         let (routes, next) = (&self.config.route_configuration, &mut update.route_configuration);
         let same_routes = adopt_routes(routes, next) && before.applied_at.is_some();
         let same_secrets = self.adopt_secrets(&mut update);
@@ -242,7 +242,7 @@ impl<A: Attach> Updater<A> {
         let mut applied = self.replace_endpoints(clusters, now)?;
         applied.secrets_changed = self.replace_secrets(secrets);
         if self.config.origin != *origin || applied.secrets_changed {
-            let before = self.mesh.snapshot.load_full();
+            let before = self.mesh.published.load_full();
             let mut config = std::mem::take(&mut self.config);
             config.origin = origin.clone();
             self.publish_snapshot(&before, Built::default(), &config, now);
@@ -282,7 +282,7 @@ impl<A: Attach> Updater<A> {
     /// whoever drains can see their calls end.
     pub fn shut_down(&mut self) -> Vec<Arc<LiveEndpoint<A>>> {
         let snapshot = Snapshot { ended: true, ..Snapshot::initial() };
-        let old = self.mesh.snapshot.swap(Arc::new(snapshot));
+        let old = self.mesh.published.swap(snapshot);
         self.retired.push(old);
         self.remove_missing(&ConfigUpdate::default(), &mut Applied::default(), Timestamp::ZERO);
         self.let_go(true);

@@ -4,7 +4,7 @@
 //! Cells of routes and filters are found when a configuration is taken up, those of a peer at the first request of its
 //! connection.
 
-use super::cell::{Sharded, zeroes};
+use super::cell::Sharded;
 use super::code::{Code, CodeCounters, CodeTable};
 use super::decisions::FilterCells;
 use super::histogram::{Histogram, HistogramSnapshot};
@@ -15,7 +15,8 @@ use super::registry::{Value, Visit};
 use mesh_core::identity::Peer;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::fmt;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -55,26 +56,34 @@ struct ServedBlock {
 }
 
 /// The cells of one peer: requests by the first digit of their status, and those without.
-#[derive(Debug)]
+#[derive(Default)]
 pub(crate) struct PeerCells {
+    shards: Sharded<PeerBlock>,
+}
+
+#[derive(Default)]
+struct PeerBlock {
     classes: [AtomicU64; CLASSES.len()],
 }
 
 const CLASSES: [&str; 6] = ["", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
-impl PeerCells {
-    fn new() -> Self {
-        Self { classes: zeroes() }
+impl fmt::Debug for PeerCells {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PeerCells")
     }
+}
 
+impl PeerCells {
     /// A request of it ended. gRPC's failures are counted by the status of HTTP that stands for them.
     pub(crate) fn count(&self, code: Code) {
         let failed = code.grpc_status.filter(|status| *status != 0);
         let failed = failed.map(mesh_core::outcome::grpc_to_http);
         let status = failed.or_else(|| code.status.map(|status| status.as_u16()));
         let class = status.map_or(0, |status| usize::from(status / 100));
-        if let Some(cell) = self.classes.get(class).or_else(|| self.classes.first()) {
-            cell.fetch_add(1, Ordering::Relaxed);
+        let block = self.shards.block();
+        if let Some(cell) = block.classes.get(class).or_else(|| block.classes.first()) {
+            block.count(cell);
         }
     }
 }
@@ -178,7 +187,7 @@ impl ListenerCells {
             return Arc::clone(cells);
         }
         let key = if peers.len() < MAX_PEERS { key } else { (security, Arc::from("other")) };
-        Arc::clone(peers.entry(key).or_insert_with(|| Arc::new(PeerCells::new())))
+        Arc::clone(peers.entry(key).or_insert_with(|| Arc::default()))
     }
 
     /// A request was refused for `reason`, by the policy of a filter if there is one.
@@ -191,8 +200,8 @@ impl ListenerCells {
         match metric {
             Metric::ServerPeers => {
                 for ((security, peer), cells) in &*self.peers.lock() {
-                    for (class, cell) in CLASSES.iter().zip(&cells.classes) {
-                        let count = cell.load(Ordering::Relaxed);
+                    for (at, class) in CLASSES.iter().enumerate() {
+                        let count = cells.shards.sum(|block| &block.classes[at]);
                         if count > 0 {
                             visit(&[&self.name, security, peer, class], Value::Number(count));
                         }

@@ -6,7 +6,7 @@ use super::incoming::Incoming;
 use super::tunnels::Tunnels;
 use crate::net::Draw;
 use h2::ext::Protocol;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{Extensions, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::service::Service as HyperService;
 use mesh_core::proxy::hop_by_hop::strip_named;
 use mesh_core::proxy::upgrade::Extended;
@@ -63,6 +63,8 @@ impl Seen {
 pub(super) struct PerConnection<S> {
     service: S,
     pub(super) connection: Arc<Connection>,
+    /// With the connection in it: cloning the map costs less than putting something into a new one.
+    extensions: Extensions,
     seen: Arc<Seen>,
     /// Whether requests are made ready to be passed on, and given an id: before anybody looks at them, so that all know it.
     pub(super) identifies: bool,
@@ -72,8 +74,10 @@ pub(super) struct PerConnection<S> {
 impl<S> Unpin for PerConnection<S> {}
 
 impl<S> PerConnection<S> {
-    pub(super) const fn new(service: S, connection: Arc<Connection>, seen: Arc<Seen>) -> Self {
-        Self { service, connection, seen, identifies: false }
+    pub(super) fn new(service: S, connection: Arc<Connection>, seen: Arc<Seen>) -> Self {
+        let mut extensions = Extensions::new();
+        extensions.insert(Arc::clone(&connection));
+        Self { service, connection, extensions, seen, identifies: false }
     }
 }
 
@@ -113,7 +117,12 @@ impl<S> PerConnection<S> {
         self.seen.version.store(version, Ordering::Relaxed);
         // The connection's task alone counts.
         self.seen.requests.store(self.seen.requests() + 1, Ordering::Relaxed);
-        request.extensions_mut().insert(Arc::clone(&self.connection));
+        let extensions = request.extensions_mut();
+        if extensions.is_empty() {
+            *extensions = self.extensions.clone();
+        } else {
+            extensions.insert(Arc::clone(&self.connection));
+        }
         if self.identifies {
             if version == 2 && *request.method() == Method::CONNECT {
                 extended(request);

@@ -15,7 +15,7 @@ pub use tunnel::{OnTunnel, TunnelStream};
 
 use super::http::PerConnection;
 use super::incoming::Incoming;
-use super::streams::{self, Streams};
+use super::streams::{self, Next, Streams};
 use crate::body::BoxError;
 use bytes::Bytes;
 use exchange::{Asker, Exchange};
@@ -23,12 +23,11 @@ use expects::Expects;
 use h2::ext::Protocol;
 use h2::server::{Builder, Connection, Handshake, SendResponse};
 use h2::{Reason, RecvStream};
-use http::{HeaderMap, Method, Request, Response};
+use http::{Method, Request, Response};
 use http_body::Body;
 use mesh_core::head::content_length;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
@@ -124,11 +123,12 @@ where
         let this = &mut *self;
         loop {
             streams::looks();
-            let Some(taken) = ready!(ready!(this.poll_open(cx))?.poll_accept(cx)) else {
-                return Poll::Ready(Ok(()));
-            };
-            let (request, reply) = taken?;
-            this.take(request, reply);
+            match ready!(this.poll_open(cx))?.poll_accept(cx) {
+                Poll::Ready(Some(Ok((request, reply)))) => this.take(request, reply),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+                Poll::Ready(None) => return Poll::Ready(Ok(())),
+                Poll::Pending => return Poll::Pending,
+            }
         }
     }
 }
@@ -142,13 +142,26 @@ where
     S::Future: Send + 'static,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    fn take(&self, request: Request<RecvStream>, mut reply: SendResponse<Bytes>) {
-        let (mut parts, stream) = request.into_parts();
-        if parts.method != Method::CONNECT {
-            let (body, expects) = body_of(stream, &parts.headers);
-            let asker = Asker { reply, opening: None, expects };
-            return self.execute(Request::from_parts(parts, body), asker);
+    fn take(&self, request: Request<RecvStream>, reply: SendResponse<Bytes>) {
+        if *request.method() == Method::CONNECT {
+            return self.take_connect(request, reply);
         }
+        let length = content_length(request.headers());
+        // `h2` refuses a head that is all and says that something follows (RFC 9113 section 8.1.1).
+        let is_empty = length.is_none_or(|length| length == 0) && request.body().is_end_stream();
+        let expects = Expects::of(request.headers()).filter(|_| !is_empty);
+        let asker = Asker { reply, opening: None, expects: expects.clone() };
+        // What is large is moved once, to where it is taken from.
+        let body = |stream| match is_empty {
+            true => Incoming::empty(),
+            false => Incoming::http2(stream, length, expects),
+        };
+        self.execute(Some(Next((request.map(body), asker))));
+    }
+
+    #[cold]
+    fn take_connect(&self, request: Request<RecvStream>, mut reply: SendResponse<Bytes>) {
+        let (mut parts, stream) = request.into_parts();
         // What follows is no body (RFC 9110 section 9.3.6).
         if content_length(&parts.headers).is_some_and(|length| length != 0) {
             return reply.send_reset(Reason::PROTOCOL_ERROR);
@@ -157,22 +170,14 @@ where
         let (opening, on_tunnel) = tunnel::pending(stream, self.streams.counts(), is_extended);
         parts.extensions.insert(on_tunnel);
         let asker = Asker { reply, opening: Some(opening), expects: None };
-        self.execute(Request::from_parts(parts, Incoming::empty()), asker);
+        self.execute(Some(Next((Request::from_parts(parts, Incoming::empty()), asker))));
     }
 
-    fn execute(&self, mut request: Request<Incoming>, asker: Asker) {
-        self.service.take_in(&mut request);
-        self.streams.execute((request, asker), || Exchange::new(self.service.service()));
+    #[inline(always)]
+    fn execute(&self, mut next: Option<Next<Exchange<S, B>>>) {
+        if let Some(Next((request, _))) = &mut next {
+            self.service.take_in(request);
+        }
+        self.streams.execute(&mut next, || Exchange::new(self.service.service()));
     }
-}
-
-/// The body of a request with these headers, and who is told that it is wanted.
-fn body_of(stream: RecvStream, headers: &HeaderMap) -> (Incoming, Option<Arc<Expects>>) {
-    let length = content_length(headers);
-    // `h2` refuses a head that is all and says that something follows (RFC 9113 section 8.1.1).
-    if length.is_none_or(|length| length == 0) && stream.is_end_stream() {
-        return (Incoming::empty(), None);
-    }
-    let expects = Expects::of(headers);
-    (Incoming::http2(stream, length, expects.clone()), expects)
 }

@@ -35,15 +35,17 @@
 mod here;
 mod slot;
 
-pub(super) use here::{looks, poll_deadline, turn_began};
-pub(super) use slot::{Counts, Held, Work, part, waits};
+pub(super) use here::{common, keep_common, looks, poll_deadline, turn_began};
+pub(super) use slot::{Counts, Held, Next, Work, part, waits};
 
+use super::layer::Common;
 use crate::clock;
 use here::{HERE, Here, Polled, here};
 use mesh_core::Timestamp;
 use mesh_core::inbound::streams::{StreamTurn, TaskOdds};
 use parking_lot::Mutex;
-use slot::{Next, Run, Slot};
+use slot::{Run, Slot};
+use std::any::Any;
 use std::future::Future;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -103,6 +105,8 @@ struct State {
     /// What the next turn uses for its list.
     spare: Vec<Turning>,
     odds: TaskOdds,
+    /// What they have in common, as its layer found it.
+    common: Option<Arc<Common>>,
     /// Of this poll of the connection; `None`: no request was polled.
     turn: Option<Turn>,
 }
@@ -157,45 +161,38 @@ type Kept = Pin<Box<dyn Run>>;
 
 impl Streams {
     /// Runs a request: here, or in a task. Who answers it is made if there is none that has answered others.
-    pub(super) fn execute<W: Work>(&self, request: W::Request, make: impl Fn() -> W) {
+    pub(super) fn execute<W: Work>(&self, next: &mut Option<Next<W>>, make: impl Fn() -> W) {
         let slot = |next| Slot::new(make(), next, &self.counts);
-        let mut next = Some(Next(request));
         // Who is not called by the connection can't know when it would be run.
         let is_here = self.shared.is_polled_here();
-        let taken = is_here.then(|| here(|state| state.take_in(&mut next, &self.shared)));
+        let taken = is_here.then(|| here(|state| state.take_in(&self.shared)));
         // Nothing of the connection is held from here on: whatever is made or polled may wake another of its requests.
         match taken.flatten().flatten() {
             Some((mut turning, mut turn)) => {
-                if let Some(next) = next {
+                if turning.work.as_ref().is_some_and(|work| work.takes(next)) {
+                    turning.begin(next, &mut turn);
+                } else if let Some(next) = next.take() {
                     turning.work = Some(Box::pin(slot(next)));
+                    turning.run(&mut turn);
                 }
-                turning.run(&mut turn);
                 here(|state| {
                     state.put_back(turning, &mut turn);
                     state.turn = Some(turn);
                 });
             }
-            None => next.into_iter().for_each(|next| task(slot(next).left())),
+            None => next.take().into_iter().for_each(|next| task(slot(next).left())),
         }
     }
 }
 
 impl State {
-    /// Takes a request in, to be polled. `next` stays where it is if nobody is there who could answer it; `None`: it
-    /// needs a task.
-    fn take_in<W: Work>(
-        &mut self,
-        next: &mut Option<Next<W>>,
-        shared: &Arc<Shared>,
-    ) -> Option<(Turning, Turn)> {
+    /// A place for a request, to be polled, with whoever has answered one there; `None`: it needs a task.
+    fn take_in(&mut self, shared: &Arc<Shared>) -> Option<(Turning, Turn)> {
         if self.odds.take_task() {
             return None;
         }
         let at = self.place(shared)?;
         let place = self.places.get_mut(at)?;
-        if let Some(kept) = &mut place.work {
-            kept.as_mut().refill(next);
-        }
         place.polls = 0;
         let turning = place.take(Ready { at, by_connection: true });
         Some((turning, self.take_turn()))
@@ -265,12 +262,19 @@ impl Wake for Flag {
             HERE.set(Here { is_woken: true, ..here });
             return;
         }
+        if here.shared == self.shared.as_ptr().addr() {
+            // Only this thread takes it back. Who wakes it at the same time from elsewhere makes it ready twice, which is
+            // one poll too many.
+            if !self.is_ready.load(Ordering::Acquire) {
+                self.is_ready.store(true, Ordering::Release);
+                here::here(|state| state.ready.push(Ready { at: self.at, by_connection: true }));
+            }
+            return;
+        }
         if self.is_ready.swap(true, Ordering::AcqRel) {
             return;
         }
-        if here.shared == self.shared.as_ptr().addr() {
-            here::here(|state| state.ready.push(Ready { at: self.at, by_connection: true }));
-        } else if let Some(shared) = self.shared.upgrade() {
+        if let Some(shared) = self.shared.upgrade() {
             let task = {
                 let mut elsewhere = shared.0.lock();
                 elsewhere.woken.push(self.at);
@@ -338,6 +342,7 @@ impl Running {
             // Whoever is not done by now sees by its stream that the connection has ended.
             self.take_all().into_iter().for_each(leave);
         }
+        self.let_go_of_old();
         let count = self.state.as_ref().map_or(0, |state| state.places.len() - state.free.len());
         self.streams.counts.run_here(count);
         polled
@@ -374,6 +379,12 @@ impl Drop for Running {
 }
 
 impl Running {
+    /// A silent connection does not keep the configuration before.
+    fn let_go_of_old(&mut self) {
+        let Some(state) = &mut self.state else { return };
+        drop(state.common.take_if(|common| !common.is_current()));
+    }
+
     /// Whoever is not done.
     fn take_all(&mut self) -> Vec<Kept> {
         let places = self.state.take().map(|state| state.places).unwrap_or_default();
@@ -468,16 +479,37 @@ impl Place {
 
 impl Turning {
     /// Polls it, or gives it a task.
-    fn run(&mut self, Turn { turn, began, .. }: &mut Turn) {
-        let Some(mut work) = self.work.take() else { return };
-        if !self.ready.by_connection || turn.is_over(clock::now) {
-            turn.gave_task();
+    fn run(&mut self, turn: &mut Turn) {
+        let Some(work) = self.work.take() else { return };
+        if !self.ready.by_connection || turn.turn.is_over(clock::now) {
+            turn.turn.gave_task();
             return leave(work);
         }
+        self.poll(work, turn, |work, cx| work.poll(cx));
+    }
+
+    /// Polls the next request of what is here, or gives it a task.
+    fn begin(&mut self, next: &mut dyn Any, turn: &mut Turn) {
+        let Some(mut work) = self.work.take() else { return };
+        if turn.turn.is_over(clock::now) {
+            turn.turn.gave_task();
+            work.as_mut().put(next);
+            return leave(work);
+        }
+        self.poll(work, turn, |work, cx| work.begin(next, cx));
+    }
+
+    #[inline(always)]
+    fn poll(
+        &mut self,
+        mut work: Kept,
+        Turn { turn, began, .. }: &mut Turn,
+        by: impl FnOnce(Pin<&mut dyn Run>, &mut Context<'_>) -> Poll<()>,
+    ) {
         let here = HERE.get();
         let polled = self.waker.data().addr();
         HERE.set(Here { polled, now: *began, ..here });
-        let result = poll(work.as_mut(), &self.waker);
+        let result = poll(work.as_mut(), &self.waker, by);
         let seen = HERE.get();
         HERE.set(Here { wakes: seen.wakes, ..here });
         match result {
@@ -506,9 +538,14 @@ impl Turning {
 }
 
 /// Polls a request, and drops what is left of it if it is done; `None`: it panicked.
-fn poll(mut work: Pin<&mut dyn Run>, waker: &Waker) -> Option<Poll<()>> {
+#[inline(always)]
+fn poll(
+    mut work: Pin<&mut dyn Run>,
+    waker: &Waker,
+    by: impl FnOnce(Pin<&mut dyn Run>, &mut Context<'_>) -> Poll<()>,
+) -> Option<Poll<()>> {
     let poll = AssertUnwindSafe(|| {
-        let polled = work.as_mut().poll(&mut Context::from_waker(waker));
+        let polled = by(work.as_mut(), &mut Context::from_waker(waker));
         if polled.is_ready() {
             work.clear();
         }

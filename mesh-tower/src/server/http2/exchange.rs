@@ -7,7 +7,7 @@ use crate::body::BoxError;
 use crate::clock;
 use crate::outgoing::{Broken, Outgoing};
 use crate::server::incoming::Incoming;
-use crate::server::streams::{self, Work};
+use crate::server::streams::{self, Next, Work};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
@@ -99,10 +99,30 @@ where
         Self { asker: Some(asker), state: State::Asked(request), ..self }
     }
 
-    fn begin(self: Pin<&mut Self>, (request, asker): Asked) {
+    fn put(self: Pin<&mut Self>, (request, asker): Asked) {
         let mut this = self.project();
         *this.asker = Some(asker);
         this.state.set(State::Asked(request));
+    }
+
+    fn begin(
+        mut self: Pin<&mut Self>,
+        next: &mut Option<Next<Self>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        let mut this = self.as_mut().project();
+        let ready = ready_of(this.service, cx);
+        let Some(Next((request, asker))) = next.take() else { return Poll::Ready(()) };
+        let asker = this.asker.insert(asker);
+        match ready {
+            Poll::Ready(Ok(service)) => this.state.set(State::Called(service.call(request))),
+            Poll::Ready(Err(error)) => {
+                asker.reply.send_reset(reason_of(&*error.into()));
+                return Poll::Ready(());
+            }
+            Poll::Pending => this.state.set(State::Asked(request)),
+        }
+        self.poll(cx)
     }
 
     fn end(self: Pin<&mut Self>) -> bool {

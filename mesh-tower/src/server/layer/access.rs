@@ -138,7 +138,7 @@ impl AccessLine {
         if self.event {
             self.event(scope, now.saturating_duration_since(scope.started));
         }
-        if let (Some(line), Some(log)) = (&self.line, &scope.gate.log) {
+        if let (Some(line), Some(log)) = (&self.line, &scope.common.gate.log) {
             self.write(line, log, scope, now);
         }
     }
@@ -147,7 +147,7 @@ impl AccessLine {
         let route = scope.route().map_or("", |served| served.route.name());
         tracing::debug!(
             target: "mesh::access",
-            listener = &*scope.gate.listening.listener,
+            listener = &*scope.common.gate.listening.listener,
             route,
             method = %self.method,
             path = self.path,
@@ -165,7 +165,7 @@ impl AccessLine {
 
     fn write(&self, line: &Line, log: &Logging, scope: &RequestScope, now: Timestamp) {
         let flags: SmallVec<[_; 1]> = scope.code.flag.into_iter().collect();
-        let connection = scope.connection.as_deref();
+        let connection = scope.common.connection.as_deref();
         let certificate = scope.peer().certificate();
         let peer_uris = certificate.map(uris).unwrap_or_default();
         let of_mesh;
@@ -198,7 +198,7 @@ impl AccessLine {
         record.peer_identity = scope.peer().principals().next();
         (record.own_uris, record.own_identity) = (&own, own.first().copied());
         record.policy = self.denied.as_deref().or(scope.policy.as_deref());
-        record.listener = Some(&scope.gate.listening.listener);
+        record.listener = Some(&scope.common.gate.listening.listener);
         let trace = scope.inbound.trace_context().map(|trace| trace.trace_id());
         record.trace_id = trace.or(record.trace_id);
         log.log.write(record);

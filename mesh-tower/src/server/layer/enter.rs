@@ -3,8 +3,8 @@
 use super::filters::{Drive, Wait};
 use super::observer::AuditSink;
 use super::reply;
-use super::scope::RequestScope;
-use super::served::{Listening, ServedChain};
+use super::scope::{BodyLimit, RequestScope, trace};
+use super::served::Listening;
 use crate::clock;
 use crate::inbound_context::Inbound;
 use crate::net::Draw;
@@ -24,6 +24,7 @@ use mesh_core::inbound::client_address::{X_FORWARDED_FOR, client_address, forwar
 use mesh_core::inbound::head::{HeadSurvey, HostAction};
 use mesh_core::inbound::path::{NormalizedPath, PathRefused, normalize};
 use mesh_core::inbound::{CompiledHttp, HandedOn, HostRefused, Refusal};
+use mesh_core::local_reply::Reason;
 use mesh_core::model::HttpConnectionManager;
 use mesh_core::proxy::cookies;
 use mesh_core::router::{Decision, RouteError};
@@ -78,25 +79,28 @@ impl Gate {
         survey: &HeadSurvey,
         scope: &mut RequestScope,
     ) -> Result<Option<Response<Bytes>>, Refusal> {
-        let connection = parts.extensions.get::<Arc<Connection>>();
-        let connection = scope.connection.insert(connection.cloned().ok_or(Refusal::NoConnection)?);
+        let common = &scope.common;
+        let connection = common.connection.as_ref().ok_or(Refusal::NoConnection)?;
         if self.listening.mesh.shared().registry.mesh().overload().refuses_requests() {
             return Err(Refusal::Overloaded);
         }
-        let chain = self.listening.chain(connection)?;
+        if connection.over().is_over() {
+            return Err(Refusal::ConnectionOver);
+        }
+        let chain = common.chain.as_ref().map_err(Refusal::clone)?;
         let http = chain.http().ok_or(Refusal::NotHttp)?;
         if chain.compiled.model().until.is_some_and(|until| until <= clock::wall()) {
             return Err(Refusal::ChainGone);
         }
         let model = http.model();
         survey.check(&model.limits)?;
-        check_body(size, model, scope)?;
+        scope.body_limit = check_body(size, model)?;
         // Who proved who he is belongs to the mesh, and is believed about deadlines and the like.
-        let trusted = scope.peer().certificate().is_some();
+        let trusted = connection.peer.certificate().is_some();
         set_host(parts, survey)?;
         scope.inbound = inbound(parts, survey, trusted, scope.started)?;
         if let Some(spans) = self.listening.mesh.shared().registry.spans() {
-            scope.trace(spans, parts);
+            scope.traced = trace(&mut scope.inbound, spans, parts, survey.grpc);
         }
         if survey.cookies > 1 && parts.version == Version::HTTP_2 {
             cookies::join(&mut parts.headers);
@@ -105,18 +109,24 @@ impl Gate {
             return Ok(Some(reply::redirect(path)));
         }
         survey.strip(&mut parts.headers, trusted);
-        self.set_xfcc(parts, survey, model, scope);
-        scope.tell_xfcc(&parts.headers);
+        self.set_xfcc(parts, survey, model, connection);
+        if let Some(access) = &mut scope.access {
+            access.xfcc(&parts.headers);
+        }
         scope.client = client_address(model, &parts.headers);
-        let other_end = scope.connection.as_ref().and_then(|connection| connection.remote);
-        if let Some(value) = forwarded_for(model, &parts.headers, other_end) {
+        if let Some(value) = forwarded_for(model, &parts.headers, connection.remote) {
             parts.headers.insert(X_FORWARDED_FOR, value);
         }
         if scope.inbound.deadline_at().is_some_and(|deadline| deadline <= scope.started) {
             return Err(Refusal::DeadlineExceeded);
         }
-        route(parts, http, &chain, scope)?;
-        scope.chain = Some(chain);
+        // gRFC A36: a route of a server does not forward.
+        if chain.hands_on() && !connection.passes_on() {
+            return Err(Refusal::Route(RouteError::UnknownCluster));
+        }
+        let (target, answer) = route(parts, http, connection)?;
+        scope.routed(target);
+        scope.answer = answer.map(|answer| own_answer(answer, survey.grpc));
         Ok(None)
     }
 
@@ -125,9 +135,8 @@ impl Gate {
         parts: &mut Parts,
         survey: &HeadSurvey,
         model: &HttpConnectionManager,
-        scope: &RequestScope,
+        connection: &Connection,
     ) {
-        let Some(connection) = &scope.connection else { return };
         let headers = &mut parts.headers;
         let own = || connection.xfcc(&self.listening.mesh);
         match XfccAction::of(model.forward_client_cert, &connection.peer) {
@@ -164,7 +173,9 @@ pub(super) fn after(parts: &mut Parts, scope: &mut RequestScope) -> Next {
     {
         served.route.edit_request(None, &mut parts.headers);
     }
-    if let Some(chain) = scope.chain.as_ref().filter(|chain| chain.hands_on()) {
+    if let Ok(chain) = &scope.common.chain
+        && chain.hands_on()
+    {
         let handed = HandedOn::new(Arc::clone(&chain.compiled), scope.target);
         parts.extensions.insert(handed);
     }
@@ -175,16 +186,13 @@ pub(super) fn after(parts: &mut Parts, scope: &mut RequestScope) -> Next {
 fn check_body(
     size: &SizeHint,
     model: &HttpConnectionManager,
-    scope: &mut RequestScope,
-) -> Result<(), Refusal> {
-    let Some(limit) = model.limits.max_body_bytes else { return Ok(()) };
+) -> Result<Option<BodyLimit>, Refusal> {
+    let Some(limit) = model.limits.max_body_bytes else { return Ok(None) };
     if size.lower() > limit {
         return Err(Refusal::BodyTooLarge { limit });
     }
-    if size.upper().is_none_or(|upper| upper > limit) {
-        scope.limit_body(limit, false);
-    }
-    Ok(())
+    let is_counted = size.upper().is_none_or(|upper| upper > limit);
+    Ok(is_counted.then(|| BodyLimit::new(limit, false)))
 }
 
 /// Makes the request have one host, in one place.
@@ -279,50 +287,41 @@ fn appended(headers: &HeaderMap, own: &HeaderValue) -> Option<HeaderValue> {
     HeaderValue::from_bytes(&value).ok()
 }
 
+/// What a route answers by itself, or why it can't.
+type Answer = Result<Response<Bytes>, Reason>;
+
 /// Finds the route, and what it answers by itself once the filters let it.
 fn route(
     parts: &Parts,
     http: &CompiledHttp,
-    chain: &ServedChain,
-    scope: &mut RequestScope,
-) -> Result<(), Refusal> {
-    // gRFC A36: a route of a server does not forward.
-    if chain.hands_on()
-        && !scope.connection.as_ref().is_some_and(|connection| connection.passes_on())
-    {
-        return Err(Refusal::Route(RouteError::UnknownCluster));
-    }
-    let (target, answer) = {
-        let head = head_of(parts, scope.peer(), scope.connection.as_deref());
-        let (decision, _) = http.route(&head, &mut Draw).map_err(Refusal::Route)?;
-        let (Decision::NonForwarding { target, .. }
+    connection: &Connection,
+) -> Result<(u32, Option<Answer>), Refusal> {
+    let head = head_of(parts, connection);
+    let (decision, _) = http.route(&head, &mut Draw).map_err(Refusal::Route)?;
+    match decision {
+        Decision::NonForwarding { target, .. }
         | Decision::Redirect { target, .. }
-        | Decision::DirectResponse { target, .. }) = decision
-        else {
-            return Err(Refusal::Route(RouteError::UnknownCluster));
-        };
-        (target, CompiledHttp::answer(&decision, &head))
-    };
-    scope.routed(chain, target);
-    if let Some(answer) = answer {
-        let answer = answer.unwrap_or_else(|_unsendable| {
-            let mut reply = Response::new(Bytes::new());
-            *reply.status_mut() = StatusCode::BAD_REQUEST;
-            reply.headers_mut().remove(LOCATION);
-            reply
-        });
-        scope.answer =
-            Some(Box::new(if scope.grpc { crate::grpc::of_reply(answer) } else { answer }));
+        | Decision::DirectResponse { target, .. } => {
+            Ok((target, CompiledHttp::answer(&decision, &head)))
+        }
+        _ => Err(Refusal::Route(RouteError::UnknownCluster)),
     }
-    Ok(())
+}
+
+/// What a route answers by itself.
+#[cold]
+fn own_answer(answer: Answer, grpc: bool) -> Box<Response<Bytes>> {
+    let answer = answer.unwrap_or_else(|_unsendable| {
+        let mut reply = Response::new(Bytes::new());
+        *reply.status_mut() = StatusCode::BAD_REQUEST;
+        reply.headers_mut().remove(LOCATION);
+        reply
+    });
+    Box::new(if grpc { crate::grpc::of_reply(answer) } else { answer })
 }
 
 /// What the router may see of a request.
-fn head_of<'a>(
-    parts: &'a Parts,
-    peer: &'a mesh_core::identity::Peer,
-    connection: Option<&Connection>,
-) -> RequestHead<'a> {
+fn head_of<'a>(parts: &'a Parts, connection: &'a Connection) -> RequestHead<'a> {
     let path = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
     let authority = match parts.uri.authority() {
         Some(authority) => without_userinfo(authority.as_str()),
@@ -333,7 +332,7 @@ fn head_of<'a>(
     };
     let mut head = RequestHead::new(&parts.method, authority, path, &parts.headers);
     head.scheme = parts.uri.scheme_str();
-    let identity = peer.principals().next().filter(|name| !name.is_empty());
-    head.peer = Peer { address: connection.and_then(|connection| connection.remote), identity };
+    let identity = connection.peer.principals().next().filter(|name| !name.is_empty());
+    head.peer = Peer { address: connection.remote, identity };
     head
 }

@@ -42,8 +42,8 @@ impl Gate {
         scope: &mut RequestScope,
         mut drive: Drive,
     ) -> Next {
-        let (Some(chain), Some(connection), Some(target)) =
-            (&scope.chain, &scope.connection, scope.target)
+        let (Ok(chain), Some(connection), Some(target)) =
+            (&scope.common.chain, &scope.common.connection, scope.target)
         else {
             // `admit` has set all three.
             return Next::Reply(Box::new(scope.refuse(&Refusal::NoListener)));
@@ -108,7 +108,7 @@ impl Gate {
 
     /// Asks whoever a question is for.
     pub(super) fn ask(&self, question: Question, body: Bytes, scope: &RequestScope) -> Asking {
-        let (connection, deadline) = (scope.connection.clone(), scope.inbound.deadline_at());
+        let (connection, deadline) = (scope.common.connection.clone(), scope.inbound.deadline_at());
         self.listening.asker.ask(question, AskContext { connection, body, deadline })
     }
 }

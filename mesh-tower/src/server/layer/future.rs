@@ -38,6 +38,7 @@ pub(super) enum Entered<F> {
 }
 
 impl<F> ServerFuture<F> {
+    #[inline(always)]
     pub(super) const fn running(future: F, live: Live) -> Self {
         Self { state: State::Running(future, live) }
     }

@@ -35,6 +35,7 @@
 //! | `wait.rs` | step 5 of requests that wait |
 //! | `access.rs` | what the log says of a request: an event, and a line of the access log |
 //! | `observer.rs` | what filters decided → metrics, log, audit |
+//! | `common.rs` | what the requests of a connection have in common |
 //! | `scope.rs` | what is known of a request until it has ended, and what is counted then |
 //! | `live.rs` | where that is kept |
 //! | `future.rs`, `body.rs`, `request_body.rs` | the service's future and the two bodies |
@@ -46,6 +47,7 @@
 
 mod access;
 mod body;
+mod common;
 mod enter;
 mod filters;
 mod future;
@@ -58,6 +60,7 @@ mod served;
 mod wait;
 
 pub use body::ServerBody;
+pub(super) use common::Common;
 pub use future::ServerFuture;
 pub(super) use observer::name_of;
 pub use observer::{AuditSink, StdoutAudit};
@@ -70,6 +73,7 @@ use crate::clock;
 use crate::filter::Prefixed;
 use crate::server::streams::turn_began;
 use bytes::Bytes;
+use common::OwnOrShared;
 use enter::{Gate, Next};
 use filters::Wait;
 use future::Entered;
@@ -182,19 +186,23 @@ where
         let started = turn_began().unwrap_or_else(clock::now);
         let (mut parts, body) = request.into_parts();
         let (size, body) = (body.size_hint(), Prefixed::new(body));
-        let mut scope = RequestScope::new(&self.gate, &parts, started);
-        match self.gate.enter(&mut parts, &size, &mut scope) {
+        let common = OwnOrShared::of(&self.gate, parts.extensions.get());
+        let mut live = Live::new(RequestScope::new(common, &parts, started));
+        // It has just begun, so there is one.
+        let Some(scope) = live.scope() else { return ServerFuture::ready(Box::default(), live) };
+        match self.gate.enter(&mut parts, &size, scope) {
             Next::Service => {
-                let future = serve(&mut self.inner, parts, body, &mut scope);
-                ServerFuture::running(future, Live::new(scope))
+                ServerFuture::running(serve(&mut self.inner, parts, body, scope), live)
             }
-            Next::Reply(reply) => ServerFuture::ready(reply, Live::new(scope)),
-            Next::Wait(wait) => ServerFuture::waiting(self.wait(wait, parts, body, scope)),
+            Next::Reply(reply) => ServerFuture::ready(reply, live),
+            Next::Wait(wait) => ServerFuture::waiting(self.wait(wait, parts, body, live)),
         }
     }
 }
 
 /// Hands a request to the service, within its `Inbound`.
+// Inlined: so what it gives, which is large, is made where it stays.
+#[inline(always)]
 fn serve<S, B>(
     service: &mut S,
     parts: Parts,
@@ -220,7 +228,7 @@ impl<S> ServerService<S> {
         wait: Wait,
         mut parts: Parts,
         mut body: Prefixed<B>,
-        mut scope: RequestScope,
+        mut live: Live,
     ) -> Pin<Box<dyn Future<Output = Entered<S::Future>> + Send>>
     where
         S: Service<Request<RequestBody<B>>> + Clone + Send + 'static,
@@ -232,12 +240,10 @@ impl<S> ServerService<S> {
         let mut inner = std::mem::replace(&mut self.inner, next);
         let gate = Arc::clone(&self.gate);
         Box::pin(async move {
-            match wait::until_decided(&gate, &mut parts, &mut body, &mut scope, wait).await {
-                Some(reply) => Entered::Ready(reply, Live::new(scope)),
-                None => {
-                    let future = serve(&mut inner, parts, body, &mut scope);
-                    Entered::Running(future, Live::new(scope))
-                }
+            let Some(scope) = live.scope() else { return Entered::Ready(Box::default(), live) };
+            match wait::until_decided(&gate, &mut parts, &mut body, scope, wait).await {
+                Some(reply) => Entered::Ready(reply, live),
+                None => Entered::Running(serve(&mut inner, parts, body, scope), live),
             }
         })
     }

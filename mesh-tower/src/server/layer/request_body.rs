@@ -16,13 +16,20 @@ use std::task::{Context, Poll};
 #[derive(Debug)]
 pub struct RequestBody<B> {
     body: Prefixed<B>,
-    limit: Option<BodyLimit>,
+    /// Boxed: most bodies are not counted, and a request is moved a few times.
+    counted: Option<Box<Counted>>,
+}
+
+#[derive(Debug)]
+struct Counted {
+    limit: BodyLimit,
     read: u64,
 }
 
 impl<B> RequestBody<B> {
-    pub(super) const fn new(body: Prefixed<B>, limit: Option<BodyLimit>) -> Self {
-        Self { body, limit, read: 0 }
+    #[inline]
+    pub(super) fn new(body: Prefixed<B>, limit: Option<BodyLimit>) -> Self {
+        Self { body, counted: limit.map(|limit| Box::new(Counted { limit, read: 0 })) }
     }
 }
 
@@ -40,15 +47,15 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         let polled = Pin::new(&mut this.body).poll_frame(cx).map_err(Into::into);
-        let Some(limit) = &this.limit else { return polled };
+        let Some(Counted { limit, read }) = this.counted.as_deref_mut() else { return polled };
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && let Some(data) = frame.data_ref()
         {
-            this.read = this.read.saturating_add(data.len() as u64);
+            *read = read.saturating_add(data.len() as u64);
             if let Some(counter) = &limit.counter {
-                counter.store(this.read, Ordering::Relaxed);
+                counter.store(*read, Ordering::Relaxed);
             }
-            if this.read > limit.limit {
+            if *read > limit.limit {
                 limit.exceeded.store(true, Ordering::Relaxed);
                 let refusal = Refusal::BodyTooLarge { limit: limit.limit };
                 return Poll::Ready(Some(Err(Box::new(refusal))));

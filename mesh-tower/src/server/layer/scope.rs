@@ -1,9 +1,10 @@
 //! [`RequestScope`]: what is known of a request until it has ended, wherever it ends.
 
 use super::access::AccessLine;
+use super::common::{Common, OwnOrShared};
 use super::enter::Gate;
 use super::reply::{self, Refused};
-use super::served::{ServedChain, ServedRoute};
+use super::served::ServedRoute;
 use crate::clock;
 use crate::inbound_context::{Inbound, Within};
 use crate::net::Draw;
@@ -12,7 +13,6 @@ use crate::observe::code::Code;
 use crate::observe::decisions::FilterOutcome;
 use crate::observe::span::ThinSpan;
 use crate::observe::spans::{BegunSpan, Spans};
-use crate::server::Connection;
 use crate::server::streams::{poll_deadline, turn_began};
 use bytes::Bytes;
 use http::request::Parts;
@@ -41,12 +41,9 @@ const X_MESH_RETRY: HeaderName = mesh_core::call::retry::X_MESH_RETRY;
 
 /// A request in progress. Counted once: at the end of its response body, or when it is dropped before.
 pub(super) struct RequestScope {
-    pub(super) gate: Arc<Gate>,
-    /// `None`: it came without, and is refused.
-    pub(super) connection: Option<Arc<Connection>>,
-    /// With a target: what it is served by. Kept for the whole request: another configuration changes what
-    /// comes after it.
-    pub(super) chain: Option<Arc<ServedChain>>,
+    /// Where it came, on what, and what it is served by.
+    pub(super) common: OwnOrShared,
+    /// The route that took it; `None`: none did, so far.
     pub(super) target: Option<u32>,
     /// Who made it, as proxies say that are believed; `None`: the connection's other end.
     pub(super) client: Option<IpAddr>,
@@ -61,14 +58,14 @@ pub(super) struct RequestScope {
     version: Version,
     /// An answer to HEAD has no content (RFC 9110 section 9.3.2).
     pub(super) is_head: bool,
-    body_limit: Option<BodyLimit>,
+    pub(super) body_limit: Option<BodyLimit>,
     pub(super) code: Code,
     /// What the log wants to know.
-    access: Option<Box<AccessLine>>,
+    pub(super) access: Option<Box<AccessLine>>,
     /// Until its end.
     pub(super) span: ThinSpan,
     /// What a collector is told of it, if it is sampled.
-    traced: Option<Box<BegunSpan>>,
+    pub(super) traced: Option<Box<BegunSpan>>,
     /// The policy that let it through, or did not, where the log wants it.
     pub(super) policy: Option<Arc<str>>,
     /// Until the caller's deadline; made once the service, or its body, made the caller wait.
@@ -90,17 +87,19 @@ pub(super) struct BodyLimit {
 }
 
 impl BodyLimit {
-    fn new(limit: u64, by_filter: bool) -> Self {
+    pub(super) fn new(limit: u64, by_filter: bool) -> Self {
         Self { limit, by_filter, exceeded: Arc::default(), counter: None }
     }
 }
 
 impl RequestScope {
-    pub(super) fn new(gate: &Arc<Gate>, parts: &Parts, started: Timestamp) -> Self {
+    pub(super) fn new(common: OwnOrShared, parts: &Parts, started: Timestamp) -> Self {
+        let (access, span) = {
+            let gate = &common.gate;
+            (AccessLine::of(gate, parts, started), span(gate, parts))
+        };
         Self {
-            gate: Arc::clone(gate),
-            connection: None,
-            chain: None,
+            common,
             target: None,
             client: None,
             pass: Pass::new(Draw.next_u64()),
@@ -113,8 +112,8 @@ impl RequestScope {
             is_head: parts.method == Method::HEAD,
             body_limit: None,
             code: Code::default(),
-            access: AccessLine::of(gate, parts, started),
-            span: span(gate, parts),
+            access,
+            span,
             traced: None,
             policy: None,
             deadline: None,
@@ -139,18 +138,10 @@ impl RequestScope {
         self.inbound.deadline_at().is_some_and(|deadline| deadline <= now())
     }
 
-    /// If it is sampled, what it leads to is a child of its span.
-    pub(super) fn trace(&mut self, spans: &Arc<Spans>, parts: &mut Parts) {
-        let caller = self.inbound.trace_context();
-        let Some(traced) = spans.serve(caller, parts, self.grpc) else { return };
-        self.inbound = self.inbound.trace(traced.context());
-        self.traced = Some(traced);
-    }
-
     /// A collector is told of it.
     #[cold]
     fn tell_traced(&self, mut traced: BegunSpan, duration: Duration) {
-        traced.tell("mesh.listener", &self.gate.listening.listener);
+        traced.tell("mesh.listener", &self.common.gate.listening.listener);
         if let Some(served) = self.route() {
             traced.tell("mesh.virtual_host", served.route.virtual_host());
             traced.tell("mesh.route", served.route.name());
@@ -161,18 +152,18 @@ impl RequestScope {
 
     /// Who sent it, as far as it is proven.
     pub(super) fn peer(&self) -> &Peer {
-        self.connection.as_ref().map_or(&Peer::Plaintext, |connection| &connection.peer)
+        self.common.connection.as_ref().map_or(&Peer::Plaintext, |connection| &connection.peer)
     }
 
     /// The route that took it.
     pub(super) fn route(&self) -> Option<&ServedRoute> {
-        self.chain.as_ref()?.route(self.target?)
+        self.common.chain.as_ref().ok()?.route(self.target?)
     }
 
-    /// A route of `chain` took it.
-    pub(super) fn routed(&mut self, chain: &ServedChain, target: u32) {
+    /// This route took it.
+    pub(super) fn routed(&mut self, target: u32) {
         self.target = Some(target);
-        if let Some(route) = chain.route(target) {
+        if let Some(route) = self.route() {
             route.cells.started();
         }
     }
@@ -188,13 +179,6 @@ impl RequestScope {
         let trusted = self.access.is_some() && self.peer().certificate().is_some();
         if let Some(access) = &mut self.access {
             access.strip(survey, trusted);
-        }
-    }
-
-    /// What is said of its callers' certificates, once it is known.
-    pub(super) fn tell_xfcc(&mut self, headers: &HeaderMap) {
-        if let Some(access) = &mut self.access {
-            access.xfcc(headers);
         }
     }
 
@@ -220,18 +204,13 @@ impl RequestScope {
         }
     }
 
-    /// Its body may have this many bytes: the listener says so, or a filter.
-    pub(super) fn limit_body(&mut self, limit: u64, by_filter: bool) {
-        self.body_limit = Some(BodyLimit::new(limit, by_filter));
-    }
-
     /// The bound of filters counts as well, for a body of this size: the smaller one.
     pub(super) fn bound_body(&mut self, size: &SizeHint) {
         let Some(bound) = self.pass.body_limit() else { return };
         let limit = bound.max_request_bytes;
         let is_smaller = self.body_limit.as_ref().is_none_or(|own| limit < own.limit);
         if is_smaller && size.upper().is_none_or(|upper| upper > limit) {
-            self.limit_body(limit, true);
+            self.body_limit = Some(BodyLimit::new(limit, true));
         }
     }
 
@@ -253,7 +232,9 @@ impl RequestScope {
             let limit = limit.map_or(0, |limit| limit.limit);
             return self.refuse(&Refusal::BodyTooLarge { limit });
         };
-        if let Some(cells) = self.chain.as_ref().and_then(|chain| chain.filter(&bound.filter)) {
+        if let Some(cells) =
+            self.common.chain.as_ref().ok().and_then(|chain| chain.filter(&bound.filter))
+        {
             cells.count(FilterOutcome::Limited);
         }
         self.refuse_by_filter(&bound.reply(), "limited", None)
@@ -267,7 +248,7 @@ impl RequestScope {
 
     /// The service is called now.
     pub(super) fn served_from(&mut self, now: impl Fn() -> Timestamp) {
-        if self.gate.timing {
+        if self.common.gate.timing {
             self.served = Some(now());
         }
         if let Some(bytes) = self.access.as_mut().and_then(|line| line.serve(now)) {
@@ -321,7 +302,7 @@ impl RequestScope {
     }
 
     fn refused(&mut self, mut reply: Response<Bytes>, refused: Refused) -> Response<Bytes> {
-        self.gate.listening.cells.refused(refused.reason, &refused.filter, &refused.policy);
+        self.common.gate.listening.cells.refused(refused.reason, &refused.filter, &refused.policy);
         self.span.record("error", &*refused.details);
         if let Some(line) = &mut self.access {
             line.refuse(&refused);
@@ -359,7 +340,7 @@ impl RequestScope {
 
     /// The filters that saw the request see the head of its answer, and may change it.
     fn filters_see<B>(&mut self, response: &mut Response<B>) {
-        let Some((chain, overrides)) = filters(self.chain.as_deref(), self.target) else { return };
+        let Some((chain, overrides)) = filters(&self.common, self.target) else { return };
         if !self.pass.sees_response(chain) {
             return;
         }
@@ -461,12 +442,12 @@ impl RequestScope {
         match self.route() {
             Some(route) => route.cells.finished(self.code, duration),
             None => {
-                self.gate.listening.unrouted.started();
-                self.gate.listening.unrouted.finished(self.code, duration);
+                self.common.gate.listening.unrouted.started();
+                self.common.gate.listening.unrouted.finished(self.code, duration);
             }
         }
-        if let Some(connection) = &self.connection {
-            let cells = &self.gate.listening.cells;
+        if let Some(connection) = &self.common.connection {
+            let cells = &self.common.gate.listening.cells;
             connection.cells(|| cells.peer(&connection.peer)).count(self.code);
         }
         if let Some(traced) = self.traced.take() {
@@ -485,6 +466,18 @@ impl RequestScope {
         let end = End { status, grpc_status, cancelled: self.cancelled };
         self.pass.handle_end(end, now);
     }
+}
+
+/// If a request is sampled, what it leads to is a child of its span, which is this.
+pub(super) fn trace(
+    inbound: &mut Inbound,
+    spans: &Arc<Spans>,
+    parts: &mut Parts,
+    grpc: bool,
+) -> Option<Box<BegunSpan>> {
+    let traced = spans.serve(inbound.trace_context(), parts, grpc)?;
+    *inbound = inbound.trace(traced.context());
+    Some(traced)
 }
 
 /// The span of a request, which nobody has looked at.
@@ -528,8 +521,8 @@ impl Drop for RequestScope {
 }
 
 /// The filters of a request, as its route has them; `None`: it was refused before them.
-fn filters(chain: Option<&ServedChain>, target: Option<u32>) -> Option<(&Chain, &Overrides)> {
-    let http = chain?.http()?;
+fn filters(common: &Common, target: Option<u32>) -> Option<(&Chain, &Overrides)> {
+    let http = common.chain.as_ref().ok()?.http()?;
     Some((http.chain(), http.overrides(target?)))
 }
 

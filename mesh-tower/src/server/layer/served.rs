@@ -62,13 +62,11 @@ impl Listening {
     /// The chain of `connection` that is in force now.
     ///
     /// # Errors
-    /// [`Refusal`]: it is not served any more, or not so.
+    /// [`Refusal`]: it is not served any more, or not so. The same for all requests of a connection, until the
+    /// configuration changes.
     pub(super) fn chain(&self, connection: &Connection) -> Result<Arc<ServedChain>, Refusal> {
         if *connection.listener != *self.listener {
             return Err(Refusal::OtherListener(Arc::clone(&connection.listener)));
-        }
-        if connection.over().is_over() {
-            return Err(Refusal::ConnectionOver);
         }
         let snapshot = self.mesh.snapshot();
         let known = self.served.load();

@@ -4,8 +4,10 @@
 //! in a thread-local.
 
 use super::{Shared, State};
+use crate::server::layer::Common;
 use mesh_core::Timestamp;
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 /// What this thread does for connections right now.
@@ -69,6 +71,18 @@ impl Drop for Polled<'_> {
 pub(in crate::server) fn turn_began() -> Option<Timestamp> {
     let here = HERE.get();
     (here.polled != 0).then_some(here.now)
+}
+
+/// What the requests of the connection that runs this one have in common, as far as it is known. `None`: it is not its
+/// connection that runs it.
+pub(in crate::server) fn common() -> Option<Option<Arc<Common>>> {
+    if HERE.get().polled == 0 { None } else { here(|state| state.common.clone()) }
+}
+
+/// The connection that runs the request keeps this.
+pub(in crate::server) fn keep_common(common: Arc<Common>) {
+    // What was there may be the last of its kind, and is dropped while nothing is borrowed.
+    drop(here(|state| state.common.replace(common)));
 }
 
 /// Ready: the deadline of the request that is polled with `cx` has passed. `None`: it is not its connection that

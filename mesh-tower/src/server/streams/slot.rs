@@ -100,8 +100,17 @@ pub(in crate::server) trait Work: Future<Output = ()> + Send + 'static {
     /// Takes its first request.
     fn with(self, request: Self::Request) -> Self;
 
-    /// Takes the next request.
-    fn begin(self: Pin<&mut Self>, request: Self::Request);
+    /// Takes the next request, and leaves it until it is polled.
+    fn put(self: Pin<&mut Self>, request: Self::Request);
+
+    /// Takes the next request, and polls it. By reference: what is moved from there goes to where it stays.
+    fn begin(
+        self: Pin<&mut Self>,
+        request: &mut Option<Next<Self>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<()>
+    where
+        Self: Sized;
 
     /// Drops what is left of its request. Whether it can take another.
     fn end(self: Pin<&mut Self>) -> bool;
@@ -109,8 +118,15 @@ pub(in crate::server) trait Work: Future<Output = ()> + Send + 'static {
 
 /// A request, in memory that can be used again.
 pub(super) trait Run: Future<Output = ()> + Send {
-    /// Takes `next`, an `Option` of the [`Next`] for its [`Work`], unless it is for another, or this can't take one.
-    fn refill(self: Pin<&mut Self>, next: &mut dyn Any);
+    /// Whether it takes `next`, an `Option` of the [`Next`] for its [`Work`]: not if it is for another, or this can't take
+    /// one.
+    fn takes(&self, next: &dyn Any) -> bool;
+
+    /// Takes `next`, if [`takes`](Self::takes) says so, and leaves it until it is polled.
+    fn put(self: Pin<&mut Self>, next: &mut dyn Any);
+
+    /// Takes `next`, if [`takes`](Self::takes) says so, and polls it.
+    fn begin(self: Pin<&mut Self>, next: &mut dyn Any, cx: &mut Context<'_>) -> Poll<()>;
 
     /// Drops what is left of it.
     fn clear(self: Pin<&mut Self>);
@@ -123,7 +139,7 @@ pub(super) trait Run: Future<Output = ()> + Send {
 }
 
 /// A request for a [`Work`] of this type.
-pub(super) struct Next<W: Work>(pub(super) W::Request);
+pub(in crate::server) struct Next<W: Work>(pub(in crate::server) W::Request);
 
 #[pin_project(PinnedDrop)]
 pub(super) struct Slot<W: Work> {
@@ -180,13 +196,23 @@ impl<W: Work> Slot<W> {
 impl<W: Work> Future for Slot<W> {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_busy { self.poll_by(cx, W::poll) } else { Poll::Ready(()) }
+    }
+}
+
+impl<W: Work> Slot<W> {
+    /// Polls what is in it by `poll`.
+    #[inline(always)]
+    fn poll_by(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        poll: impl FnOnce(Pin<&mut W>, &mut Context<'_>) -> Poll<()>,
+    ) -> Poll<()> {
         let this = self.as_mut().project();
-        let Some(work) = this.work.as_pin_mut().filter(|_| *this.is_busy) else {
-            return Poll::Ready(());
-        };
+        let Some(work) = this.work.as_pin_mut() else { return Poll::Ready(()) };
         let outer = SAID.replace(Said::Nothing);
-        let polled = work.poll(cx);
+        let polled = poll(work, cx);
         let said = SAID.replace(outer);
         if polled.is_pending() {
             if this.stall.poll(said, this.counts.flush, cx).is_pending() {
@@ -201,15 +227,25 @@ impl<W: Work> Future for Slot<W> {
 }
 
 impl<W: Work> Run for Slot<W> {
-    fn refill(self: Pin<&mut Self>, next: &mut dyn Any) {
+    fn takes(&self, next: &dyn Any) -> bool {
+        self.work.is_some() && next.is::<Option<Next<W>>>()
+    }
+
+    fn put(self: Pin<&mut Self>, next: &mut dyn Any) {
         let this = self.project();
         if let Some(work) = this.work.as_pin_mut()
             && let Some(Next(request)) =
                 next.downcast_mut::<Option<Next<W>>>().and_then(Option::take)
         {
-            work.begin(request);
+            work.put(request);
             *this.is_busy = true;
         }
+    }
+
+    fn begin(mut self: Pin<&mut Self>, next: &mut dyn Any, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(next) = next.downcast_mut() else { return Poll::Ready(()) };
+        *self.as_mut().project().is_busy = true;
+        self.poll_by(cx, |work, cx| work.begin(next, cx))
     }
 
     fn clear(self: Pin<&mut Self>) {

@@ -36,8 +36,17 @@ impl<F: Future<Output = ()> + Send + 'static> Work for Once<F> {
         Self { request: Some(request), ..self }
     }
 
-    fn begin(self: Pin<&mut Self>, request: F) {
+    fn put(self: Pin<&mut Self>, request: F) {
         self.project().request.set(Some(request));
+    }
+
+    fn begin(
+        mut self: Pin<&mut Self>,
+        request: &mut Option<Next<Self>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        self.as_mut().project().request.set(request.take().map(|Next(request)| request));
+        self.poll(cx)
     }
 
     fn end(self: Pin<&mut Self>) -> bool {
@@ -58,7 +67,7 @@ impl<F: Future<Output = ()>> Future for Once<F> {
 impl Streams {
     /// Runs a request that is a future.
     fn run(&self, request: impl Future<Output = ()> + Send + 'static) {
-        self.execute(request, || Once { request: None, goes_on: true });
+        self.execute(&mut Some(Next(request)), || Once { request: None, goes_on: true });
     }
 }
 
@@ -118,7 +127,7 @@ async fn who_can_answer_no_more_is_made_anew() {
         for _ in 0..3 {
             turn(&mut running, |streams| {
                 let own = log.clone();
-                streams.execute(async move { own.done("a") }, || {
+                streams.execute(&mut Some(Next(async move { own.done("a") })), || {
                     made.fetch_add(1, Ordering::Relaxed);
                     Once { request: None, goes_on }
                 });
@@ -142,7 +151,7 @@ async fn who_is_made_may_wake_another_request() {
             waits_for.notified().await;
             own.done("a");
         });
-        streams.execute(async {}, || {
+        streams.execute(&mut Some(Next(async {})), || {
             body.notify_one();
             Once { request: None, goes_on: true }
         });

@@ -5,14 +5,21 @@ use crate::fixture::{bounded, call, flags, get, idle, over_h2, simple};
 use crate::wire::h2_server;
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
-use h2::{Reason, SendStream};
+use h2::{PingPong, Reason, SendStream};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use mesh_tower::server::{Ends, Incoming, OnTunnel, RequestBody};
+use mesh_core::model::rbac::RbacFilter;
+use mesh_core::model::{
+    Domain, FilterChain, HttpConnectionManager, HttpFilter, HttpFilterConfig, Route, RouteAction,
+    RouteConfiguration, RouteMatch, VirtualHost,
+};
+use mesh_tower::server::{Ends, Incoming, MeshServer, OnTunnel, RequestBody};
+use mesh_tower::source::Updates;
 use mesh_tower::testing::MemoryNetwork;
 use mesh_tower::{BoxError, Mesh, MeshBody};
 use parking_lot::Mutex;
 use std::future::{Future, poll_fn};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
@@ -132,13 +139,24 @@ impl Client {
         Fut: Future<Output = Result<Response<MeshBody>, BoxError>> + Send + 'static,
     {
         let mesh = Mesh::builder().config(serving(vec![chain("plain", |_| {})])).build().unwrap();
-        let (client, io) = duplex(1 << 16);
         let server = mesh.server("web");
+        Self::to(&server, mesh, answer).await.0
+    }
+
+    /// One of `server`, and what pings it.
+    async fn to<F, Fut>(server: &MeshServer, mesh: Mesh, answer: F) -> (Self, PingPong)
+    where
+        F: Fn(Request<RequestBody<Incoming>>) -> Fut + Clone + Send + 'static,
+        Fut: Future<Output = Result<Response<MeshBody>, BoxError>> + Send + 'static,
+    {
+        let (client, io) = duplex(1 << 16);
+        let server = server.clone();
         let service = tower::service_fn(answer);
         tokio::spawn(async move { server.serve_connection(io, Ends::default(), service).await });
-        let (send, connection) = h2::client::handshake(client).await.unwrap();
+        let (send, mut connection) = h2::client::handshake(client).await.unwrap();
+        let pings = connection.ping_pong().unwrap();
         tokio::spawn(connection);
-        Self { _mesh: mesh, send }
+        (Self { _mesh: mesh, send }, pings)
     }
 
     async fn send(
@@ -154,6 +172,54 @@ impl Client {
         let request = Request::get(format!("http://x{path}")).body(()).unwrap();
         bounded(self.send(request, true).await.0).await
     }
+}
+
+/// A chain whose one route is called `name`, and answers or refuses.
+fn routed(name: &str, refuses: bool) -> FilterChain {
+    let route = Route::new(name, RouteMatch::any(), RouteAction::NonForwarding);
+    let host = VirtualHost::new("all", vec![Domain::Any]).route(route);
+    let mut routes = RouteConfiguration::default();
+    routes.virtual_hosts.push(Arc::new(host));
+    let mut rbac = RbacFilter::default();
+    rbac.rules = Some(Arc::default());
+    let rbac = HttpFilter::new("rbac", HttpFilterConfig::Rbac(Arc::new(rbac)));
+    let filters = if refuses { vec![rbac] } else { Vec::new() };
+    let http = HttpConnectionManager::new(Arc::new(routes), filters);
+    FilterChain::new("plain", Some(Arc::new(http)))
+}
+
+/// What its requests have in common is looked up once; another configuration is for all that come after it, and a
+/// connection that is silent does not keep the one before.
+#[tokio::test(start_paused = true)]
+async fn requests_of_a_connection_follow_the_configuration() {
+    let (updates, source) = Updates::new();
+    updates.apply(serving(vec![routed("first", false)]));
+    let mesh = Mesh::builder().source(source).build().unwrap();
+    bounded(mesh.ready()).await.unwrap();
+    let server = mesh.server("web");
+    let (mut client, mut pings) = Client::to(&server, mesh.clone(), answer).await;
+    let counted = |route: &str| {
+        let text = mesh.metrics().prometheus_text();
+        text.lines().any(|line| line.contains(&format!("route=\"{route}\"")))
+    };
+    for _ in 0..3 {
+        assert_eq!(client.get("/a").await.unwrap().status(), StatusCode::OK);
+    }
+    assert!(counted("first"));
+    updates.apply(serving(vec![routed("second", true)]));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for _ in 0..3 {
+        assert_eq!(client.get("/a").await.unwrap().status(), StatusCode::FORBIDDEN);
+    }
+    assert!(!counted("first") && counted("second"));
+    updates.apply(serving(vec![routed("third", false)]));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    // The layer looks when a request comes, and what is silent when it is polled.
+    let (mut other, _pings) = Client::to(&server, mesh.clone(), answer).await;
+    assert_eq!(other.get("/a").await.unwrap().status(), StatusCode::OK);
+    bounded(pings.ping(h2::Ping::opaque())).await.unwrap();
+    assert!(counted("third"));
+    assert!(!counted("second"));
 }
 
 async fn text(response: Response<h2::RecvStream>) -> String {
