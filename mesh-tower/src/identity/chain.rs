@@ -18,6 +18,7 @@
 //! What it does not see: an authority between the peer and the root that was revoked by a list of one of two
 //! issuers that have the same name in one chain. By [`Unlisted::Refused`] such a chain is refused.
 
+use super::Certificate;
 use super::error::CertificateError;
 use mesh_core::WallTime;
 use mesh_core::identity::rotation::{Standing, Validity};
@@ -25,6 +26,7 @@ use rustls::pki_types::{
     CertificateDer, CertificateRevocationListDer, SignatureVerificationAlgorithm, TrustAnchor,
     UnixTime,
 };
+use std::time::Duration;
 use webpki::{
     CertRevocationList, EndEntityCert, Error, ExpirationPolicy, KeyUsage, OwnedCertRevocationList,
     RevocationCheckDepth, RevocationOptions, RevocationOptionsBuilder, UnknownStatusPolicy,
@@ -101,6 +103,39 @@ impl Chain<'_> {
         let signed: Vec<_> = signed.collect::<Result<_, Error>>()?;
         let mut strict = signed.iter().filter(|(unlisted, _)| *unlisted == Unlisted::Refused);
         strict.try_for_each(|(_, lists)| self.is_vouched_for_by(lists))
+    }
+
+    /// When it ends: with the first certificate that ends between its own and the anchor, both included of what was shown.
+    /// What was shown and is not needed ends nothing, nor does one in whose place another that was shown can stand.
+    /// The anchor's end is not in it. `None`: it leads to no anchor now.
+    pub(crate) fn end(&self) -> Option<WallTime> {
+        let mut end = self.end_of_path(self.now)?;
+        // Each time one of them is over, so that there are no more turns than certificates.
+        for _ in 0..self.others.len() {
+            let after = end.as_unix_seconds().saturating_add(1);
+            let after = UnixTime::since_unix_epoch(Duration::from_secs(after));
+            let Some(later) = self.end_of_path(after) else { break };
+            end = later;
+        }
+        Some(end)
+    }
+
+    /// The first end of what the verifier goes by at this time.
+    fn end_of_path(&self, now: UnixTime) -> Option<WallTime> {
+        let path = self.entity.verify_for_usage(
+            self.algorithms,
+            self.anchors,
+            self.others,
+            now,
+            self.usage,
+            None,
+            None,
+        );
+        let path = path.ok()?;
+        let between = path.intermediate_certificates().map(|shown| shown.der());
+        let all = std::iter::once(self.entity.der()).chain(between);
+        // What was verified can be read.
+        all.filter_map(|der| Some(Certificate::parse(&der).ok()?.validity.not_after)).min()
     }
 
     /// Those that an issuer in the chain signed.

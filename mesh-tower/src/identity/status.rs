@@ -13,7 +13,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct IdentityStatus {
-    /// The end of the certificate in force.
+    /// The end of the certificate in force, or of its chain, if that ends earlier ([`Identity::validity`](super::Identity::validity)).
     pub not_after: Option<WallTime>,
     /// The end of each root, by its subject.
     pub roots: Vec<(Arc<str>, WallTime)>,
@@ -25,7 +25,7 @@ pub struct IdentityStatus {
     pub failures: u64,
     /// What was wrong with the last one; `None`: it was good.
     pub error: Option<Arc<str>>,
-    /// The last warning of the certificate in force: percent of its life that are left.
+    /// The last warning of the certificate in force: percent of its life, or of its chain's, that are left.
     pub warned: Option<u8>,
 }
 

@@ -98,7 +98,7 @@ impl Identities {
         let Some(current) = self.0.current.load_full() else {
             return Err(NoIdentity::NotYet { why: why() });
         };
-        let (now, validity) = (clock::wall(), current.certificate().validity);
+        let (now, validity) = (clock::wall(), current.validity());
         let (start, end) = (validity.not_before, validity.not_after);
         match validity.standing(now) {
             Standing::Valid => Ok(current),
@@ -146,7 +146,7 @@ impl Identities {
         let roots = self.root_ends();
         let state = self.0.state.lock();
         IdentityStatus {
-            not_after: current.map(|current| current.certificate().validity.not_after),
+            not_after: current.map(|current| current.validity().not_after),
             roots: roots.iter().map(|root| (Arc::clone(&root.subject), root.end)).collect(),
             bundles: status::bundles(&roots),
             last_good: state.last_good,
@@ -208,7 +208,7 @@ impl Identities {
     pub(super) fn expect(&self, expected: Option<SpiffeId>) {
         self.0.expected.store(expected.map(Arc::new));
         if let Some(current) = self.0.current.load_full() {
-            self.happens(Happened::Certificate(current.certificate().validity));
+            self.happens(Happened::Certificate(current.validity()));
         }
     }
 
@@ -233,7 +233,7 @@ impl Identities {
             let event = match (event, self.in_force()) {
                 // A source that begins with what is in force: that has to be watched over, too.
                 (Happened::Unchanged, Some(own)) if rotation.is_none() => {
-                    Happened::Certificate(own.certificate().validity)
+                    Happened::Certificate(own.validity())
                 }
                 (event, _) => event,
             };
@@ -374,8 +374,8 @@ impl IdentitySink {
             serial = certificate.map(|certificate| &*certificate.serial),
             roots = trust.roots().len(), "a new identity is in force"
         );
-        let validity = certificate.map(|certificate| certificate.validity);
-        let is_renewed = before.map(|before| before.certificate().validity) != validity;
+        let validity = identity.as_ref().map(|identity| identity.validity());
+        let is_renewed = before.map(|before| before.validity()) != validity;
         shared.current.store(identity);
         if !is_believed {
             self.believe(trust);
@@ -457,13 +457,14 @@ impl IdentitySink {
     }
 }
 
-/// Whether they have one chain and one key, or are none.
+/// Whether they have one chain and one key, and end together, or are none.
 fn is_same(one: Option<&Identity>, other: Option<&Identity>) -> bool {
     let (Some(one), Some(other)) = (one, other) else { return one.is_none() && other.is_none() };
     let public = |of: &CertifiedKey| of.key.public_key().map(|key| key.to_vec());
     let key = public(one.key());
     // A key that does not say which it is may be another.
-    one.key().cert == other.key().cert && key.is_some() && key == public(other.key())
+    let is_same = one.key().cert == other.key().cert && one.validity() == other.validity();
+    is_same && key.is_some() && key == public(other.key())
 }
 
 impl fmt::Debug for Identities {

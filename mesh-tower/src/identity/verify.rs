@@ -23,7 +23,7 @@ use super::material::{Material, Roots, Trust, in_part};
 use super::{Certificate, crypto};
 use mesh_core::WallTime;
 use mesh_core::identity::SpiffeId;
-use mesh_core::identity::rotation::Standing;
+use mesh_core::identity::rotation::{Standing, Validity};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor, UnixTime};
 use rustls::sign::CertifiedKey;
 use std::fmt;
@@ -35,6 +35,8 @@ use std::time::Duration;
 /// `Debug` shows names, never the key.
 pub struct Identity {
     certificate: Certificate,
+    /// That of the chain.
+    validity: Validity,
     spiffe_id: Option<SpiffeId>,
     key: Arc<CertifiedKey>,
     trust: Arc<Trust>,
@@ -92,6 +94,7 @@ impl Identity {
         in_time(&certificate, now)?;
         let provider = crypto::provider().ok_or(InvalidIdentity::NoCrypto)?;
         let certified = CertifiedKey::from_der(chain, key, &provider).map_err(unfit)?;
+        let mut validity = certificate.validity;
         if lead {
             let domain = spiffe_id.as_ref().map(SpiffeId::trust_domain);
             let anchors = match (trust.roots.of(domain.as_ref()), domain) {
@@ -99,15 +102,24 @@ impl Identity {
                 (None, Some(domain)) => return Err(InvalidIdentity::NoBundle(domain)),
                 (None, None) => return Err(InvalidIdentity::NoRoots),
             };
-            leads_to(&certified.cert, &certificate, (anchors, &trust.revoked), now)?;
+            let end = leads_to(&certified.cert, &certificate, (anchors, &trust.revoked), now)?;
+            validity.not_after = validity.not_after.min(end);
         }
-        Ok(Self { certificate, spiffe_id, key: Arc::new(certified), trust })
+        Ok(Self { certificate, validity, spiffe_id, key: Arc::new(certified), trust })
     }
 
     /// What our certificate says.
     #[must_use]
     pub const fn certificate(&self) -> &Certificate {
         &self.certificate
+    }
+
+    /// When it can be shown: as long as our certificate, and not after the first end of those between it and the root
+    /// that it was verified by, without which no peer believes it. Where it need not lead to a root, that of our
+    /// certificate alone.
+    #[must_use]
+    pub const fn validity(&self) -> Validity {
+        self.validity
     }
 
     /// Our SPIFFE id, if the certificate has one.
@@ -222,12 +234,13 @@ fn unfit(error: rustls::Error) -> InvalidIdentity {
     }
 }
 
+/// Rule 6; when the chain ends.
 pub(super) fn leads_to(
     chain: &[CertificateDer<'static>],
     certificate: &Certificate,
     (anchors, revoked): (&[CertificateDer<'static>], &[CertificateRevocationListDer<'static>]),
     now: WallTime,
-) -> Result<(), InvalidIdentity> {
+) -> Result<WallTime, InvalidIdentity> {
     let unverified = |reason: String| InvalidIdentity::Unverified {
         issuer: Arc::clone(&certificate.issuer),
         roots: anchors.len(),
@@ -254,7 +267,7 @@ pub(super) fn leads_to(
     let lists = Lists::read(revoked, Unlisted::Good);
     let lists = lists.map_err(|error| unverified(error.to_string()))?;
     match chain.verify([&lists]) {
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(chain.end().unwrap_or(certificate.validity.not_after)),
         Err(webpki::Error::CertRevoked) => {
             let (serial, issuer) = (&certificate.serial, &certificate.issuer);
             Err(InvalidIdentity::Revoked { serial: Arc::clone(serial), issuer: Arc::clone(issuer) })

@@ -298,7 +298,7 @@ fn secured(
         peer_until: theirs,
     });
     let (security, until) = match shown {
-        Some(own) => (Security::MutualTls(name), theirs.min(own.certificate().validity.not_after)),
+        Some(own) => (Security::MutualTls(name), theirs.min(own.end())),
         None => (Security::Tls(name), theirs),
     };
     let (verifier, address) = (Arc::clone(&check.verifier), to.address.clone());

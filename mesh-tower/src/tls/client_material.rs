@@ -65,6 +65,14 @@ impl Own {
             Self::Pair(pair) => &pair.certificate,
         }
     }
+
+    /// When it ends.
+    pub(super) fn end(&self) -> WallTime {
+        match self {
+            Self::Identity(identity) => identity.validity().not_after,
+            Self::Pair(pair) => pair.certificate.validity.not_after,
+        }
+    }
 }
 
 /// A chain and its key, in PEM.

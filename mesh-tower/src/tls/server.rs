@@ -189,7 +189,7 @@ impl ChainTls {
     /// The end of the certificate that is shown.
     pub(crate) fn own_end(&self) -> Option<WallTime> {
         let validity = match &self.inputs.own {
-            Own::Identity(identity) => Some(identity.certificate().validity),
+            Own::Identity(identity) => Some(identity.validity()),
             Own::Pem { .. } => self.validity,
         };
         validity.map(|validity| validity.not_after)

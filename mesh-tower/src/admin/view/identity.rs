@@ -27,6 +27,7 @@ pub(in crate::admin) struct CertificateView {
     pub(in crate::admin) uris: Vec<Arc<str>>,
     pub(in crate::admin) dns: Vec<Arc<str>>,
     pub(in crate::admin) not_before: WallTime,
+    /// Or the end of its chain, if that is earlier.
     pub(in crate::admin) not_after: WallTime,
 }
 
@@ -57,8 +58,8 @@ pub(in crate::admin) fn identities(mesh: &Mesh) -> Vec<IdentityView> {
                 issuer: Arc::clone(&certificate.issuer),
                 uris: certificate.names.uris.clone(),
                 dns: certificate.names.dns_names.clone(),
-                not_before: certificate.validity.not_before,
-                not_after: certificate.validity.not_after,
+                not_before: identity.validity().not_before,
+                not_after: identity.validity().not_after,
             }
         });
         let roots = read.roots.into_iter().map(|root| RootView {

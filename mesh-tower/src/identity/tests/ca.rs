@@ -39,6 +39,16 @@ impl Ca {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
+    /// An authority that this one signed, with a key of its own, for so many seconds from now.
+    pub(super) fn sign(&self, key: &KeyPair, until: i64) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "between");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        (params.not_before, params.not_after) = (from_now(-3600).into(), from_now(until).into());
+        let key = KeyPair::from_pem(&key.serialize_pem()).unwrap();
+        Self(CertifiedIssuer::signed_by(params, key, &self.0).unwrap())
+    }
+
     pub(super) fn pem(&self) -> String {
         self.0.pem()
     }

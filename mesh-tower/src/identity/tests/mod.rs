@@ -2,6 +2,7 @@
 
 mod bundles;
 mod ca;
+mod chains;
 mod configured;
 mod inspected;
 #[cfg(feature = "xds")]
