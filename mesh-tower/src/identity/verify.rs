@@ -128,19 +128,22 @@ impl Identity {
         self.spiffe_id.as_ref()
     }
 
-    /// Who signs the certificates of peers.
+    /// Who signs the certificates of peers, as it came with our certificate. What is in force may be newer:
+    /// [`Identities::trust`](super::Identities::trust).
     #[must_use]
     pub fn roots(&self) -> &Roots {
         &self.trust.roots
     }
 
-    /// The lists of revoked certificates, in DER ([`Trust::revoked`]).
+    /// The lists of revoked certificates, in DER ([`Trust::revoked`]), as they came with our certificate. What is in
+    /// force may be newer: [`Identities::trust`](super::Identities::trust).
     #[must_use]
     pub fn crls(&self) -> &[CertificateRevocationListDer<'static>] {
         &self.trust.revoked
     }
 
-    /// Roots and lists of revoked certificates together.
+    /// Roots and lists of revoked certificates together, as they came with our certificate. What is in force may be
+    /// newer: [`Identities::trust`](super::Identities::trust).
     #[must_use]
     pub const fn trust(&self) -> &Arc<Trust> {
         &self.trust
