@@ -230,6 +230,11 @@ impl Driver {
         let before = self.state.snapshot().generation();
         match self.updater.apply_endpoints_update(&update, clock::now()) {
             Ok(applied) => {
+                #[cfg(feature = "tls")]
+                if applied.secrets_changed {
+                    let Shared { credentials, registry, .. } = &*self.shared;
+                    credentials.follow_named(self.updater.config(), registry);
+                }
                 self.applied_endpoints(&origin, before, &applied, update.clusters.keys());
                 self.source.in_force(origin);
             }
@@ -290,6 +295,7 @@ impl Driver {
         {
             let Shared { credentials, runtime, registry, .. } = &*self.shared;
             credentials.follow(identity.as_ref(), runtime, registry);
+            credentials.follow_named(self.updater.config(), registry);
         }
         for cluster in self.state.snapshot().clusters() {
             let reading: Weak<dyn ReadCluster> = Arc::downgrade(cluster) as _;

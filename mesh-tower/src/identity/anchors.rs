@@ -51,6 +51,20 @@ pub(crate) enum NobodySigns {
     NoBundle(TrustDomain),
 }
 
+/// Whether there is a root that can be used among these, and among those of each trust domain: it is known
+/// before they take the place of those that can.
+pub(crate) fn usable(roots: &Roots) -> Result<(), CertificateError> {
+    let some = |roots: &[CertificateDer<'static>]| {
+        let read = roots.iter().map(webpki::anchor_from_trusted_cert);
+        let found = read.reduce(|found, next| found.or(next)).transpose();
+        found.map(drop).map_err(|error| CertificateError::NotX509 { reason: error.to_string() })
+    };
+    match roots {
+        Roots::Any(roots) => some(roots),
+        Roots::ByTrustDomain(bundles) => bundles.values().try_for_each(|roots| some(roots)),
+    }
+}
+
 impl Anchors {
     /// # Errors
     /// A list can't be read.

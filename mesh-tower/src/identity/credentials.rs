@@ -5,9 +5,11 @@
 //! stays until that has something good. Whoever holds the [`Identities`] sees nothing of it.
 
 use super::configured;
+use super::named::{Named, One, Whose};
 use super::{Identities, IdentitySource};
 use crate::observe::registry::Registry;
 use crate::source::Source;
+use mesh_core::ConfigUpdate;
 use mesh_core::identity::SpiffeId;
 use mesh_core::model::{IdentityConfig, IdentityOrigin};
 use parking_lot::Mutex;
@@ -26,6 +28,8 @@ const PROVIDER: &str = "provider/";
 pub(crate) struct Credentials {
     own: Arc<Own>,
     providers: BTreeMap<Arc<str>, Identities>,
+    /// What clusters and listeners name themselves.
+    named: Arc<Named>,
 }
 
 /// Who we are, from whoever says so first.
@@ -71,13 +75,14 @@ impl Credentials {
         self.own.identities.get()
     }
 
-    /// All of them, by what they are called in metrics; the mesh's own is the first.
+    /// All of them, by what they are called in metrics; the mesh's own is the first, and what clusters and listeners name
+    /// the last.
     pub(crate) fn all(&self) -> Vec<(Arc<str>, Identities)> {
         let own = self.own().map(|own| (OWN.into(), own.clone()));
         let providers = self.providers.iter();
         let providers = providers
             .map(|(name, identities)| (format!("{PROVIDER}{name}").into(), identities.clone()));
-        own.into_iter().chain(providers).collect()
+        own.into_iter().chain(providers).chain(self.named.all()).collect()
     }
 
     /// Where the mesh's own comes from, in words.
@@ -114,7 +119,7 @@ impl Credentials {
     pub(crate) fn start(given: Given, runtime: &Handle, registry: &Registry) -> Self {
         let mut tasks = Vec::new();
         let mut start = |name: &str, expected, source| {
-            let identities = Identities::new(expected);
+            let identities = Identities::called(name.into(), expected);
             registry.identities().read_from(name.into(), Arc::new(identities.clone()));
             tasks.push(run(&identities, source, runtime));
             identities
@@ -131,7 +136,22 @@ impl Credentials {
         });
         let providers = providers.collect();
         let own = Own { identities, by_program, followed: Mutex::default(), tasks };
-        Self { own: Arc::new(own), providers }
+        Self { own: Arc::new(own), providers, named: Arc::new(Named::new(runtime.clone())) }
+    }
+
+    /// A certificate that a cluster or a listener names itself.
+    pub(crate) fn named(&self, name: &Arc<str>) -> Arc<One> {
+        self.named.of(name)
+    }
+
+    /// Watches over what the clusters and listeners of this configuration name, and has `registry` count it.
+    pub(crate) fn follow_named(&self, config: &ConfigUpdate, registry: &Registry) {
+        self.named.follow(config, |whose| match whose {
+            Whose::Mesh => self.own().cloned(),
+            Whose::Provider(name) => self.provider(name).cloned(),
+            Whose::Named(_) => None,
+        });
+        registry.identities().read_named_from(self.named.readers());
     }
 
     /// Takes the mesh's own identity from where a configuration says, unless the program says who we are.
@@ -158,7 +178,7 @@ impl Credentials {
         }
         let before = followed.take().and_then(|before| before.source);
         let identities = self.own.identities.get_or_init(|| {
-            let identities = Identities::new(None);
+            let identities = Identities::called(OWN.into(), None);
             registry.identities().read_from(OWN.into(), Arc::new(identities.clone()));
             identities
         });

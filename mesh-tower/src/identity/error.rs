@@ -163,6 +163,18 @@ pub enum InvalidIdentity {
     NoCrypto,
 }
 
+impl InvalidIdentity {
+    /// When it may be none any more although nothing changes but the time; `None`: never. A clock that is wrong may be
+    /// put right at any time.
+    pub(super) const fn ripens(&self) -> Option<Duration> {
+        match self {
+            Self::NotYetValid { starts_in, .. } => Some(*starts_in),
+            Self::Expired { .. } | Self::Unverified { .. } => Some(Duration::MAX),
+            _ => None,
+        }
+    }
+}
+
 /// Why there is no identity to show.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -337,17 +337,11 @@ async fn finished<T>(job: JoinHandle<T>) -> Option<T> {
 }
 
 impl Fault {
-    /// When it may be none any more although nothing changes but the time; `None`: never. A clock that is wrong may be
-    /// put right at any time.
+    /// When it may be none any more although nothing changes but the time; `None`: never.
     const fn ripens(&self) -> Option<Duration> {
         match self {
-            Self::Invalid(_, InvalidIdentity::NotYetValid { starts_in, .. }, _) => Some(*starts_in),
-            Self::Invalid(
-                _,
-                InvalidIdentity::Expired { .. } | InvalidIdentity::Unverified { .. },
-                _,
-            ) => Some(Duration::MAX),
-            Self::Invalid(..) | Self::Files(_) => None,
+            Self::Invalid(_, error, _) => error.ripens(),
+            Self::Files(_) => None,
         }
     }
 }

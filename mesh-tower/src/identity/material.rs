@@ -19,6 +19,8 @@ pub struct Material {
     pub(super) revoked: Vec<CertificateRevocationListDer<'static>>,
     /// The roots are of others: our own chain need not lead to them.
     pub(super) foreign_roots: bool,
+    /// Whoever says where it is shown decides what is: it need not be a workload's.
+    pub(super) of_anybody: bool,
 }
 
 /// A chain, and the key of its first certificate.
@@ -77,7 +79,7 @@ impl Material {
     }
 
     pub(super) const fn of(pair: Option<Pair>, roots: Option<Roots>) -> Self {
-        Self { pair, roots, revoked: Vec::new(), foreign_roots: false }
+        Self { pair, roots, revoked: Vec::new(), foreign_roots: false, of_anybody: false }
     }
 
     /// With these lists of revoked certificates, of peers and of our own.
@@ -92,6 +94,14 @@ impl Material {
     #[must_use]
     pub const fn with_foreign_roots(mut self) -> Self {
         self.foreign_roots = true;
+        self
+    }
+}
+
+impl Material {
+    /// It need not be a workload's: a cluster or a listener names it, and shows what its peers take.
+    pub(super) const fn of_anybody(mut self) -> Self {
+        self.of_anybody = true;
         self
     }
 }

@@ -34,6 +34,8 @@ mod fixed;
 mod inspect;
 pub(crate) mod life;
 mod material;
+pub(crate) mod named;
+pub(crate) mod spiffe;
 mod status;
 mod store;
 #[cfg(test)]

@@ -35,6 +35,8 @@ use tokio::sync::{Notify, watch};
 pub struct Identities(Arc<Shared>);
 
 struct Shared {
+    /// What it is called in metrics and logs.
+    name: Arc<str>,
     current: ArcSwapOption<Identity>,
     /// That of `current`, or of material without an identity.
     trust: ArcSwapOption<Trust>,
@@ -77,7 +79,13 @@ impl Identities {
     /// Nobody yet. `expected`: who we are; `None`: whoever the first certificate says.
     #[must_use]
     pub fn new(expected: Option<SpiffeId>) -> Self {
+        Self::called(Arc::default(), expected)
+    }
+
+    /// The same, by what it is called in metrics and logs.
+    pub(super) fn called(name: Arc<str>, expected: Option<SpiffeId>) -> Self {
         Self(Arc::new(Shared {
+            name,
             current: ArcSwapOption::empty(),
             trust: ArcSwapOption::empty(),
             expected: ArcSwapOption::from(expected.map(Arc::new)),
@@ -107,6 +115,16 @@ impl Identities {
                 Err(NoIdentity::NotYetValid { starts_in: between(now, start) })
             }
         }
+    }
+
+    /// What it is called in metrics and logs.
+    pub(super) fn name(&self) -> &Arc<str> {
+        &self.0.name
+    }
+
+    /// Whether they are the same.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// The identity in force, though it may be over.
@@ -277,46 +295,47 @@ impl Identities {
             state.error.replace(Arc::clone(&error)).as_ref() != Some(&error)
         };
         if is_new {
-            tracing::warn!(target: "mesh::identity", "what is in force stays: {error}");
+            tracing::warn!(target: "mesh::identity", identity = %self.0.name, "what is in force stays: {error}");
         }
     }
 
     /// `warning`: the last one that holds after all of `events`.
     fn act(&self, events: impl IntoIterator<Item = RotationEvent>, warning: Option<u8>) {
+        let name = &self.0.name;
         for event in events {
             match event {
                 RotationEvent::Renew(reason) => {
-                    tracing::debug!(target: "mesh::identity", ?reason, "a new identity is wanted");
+                    tracing::debug!(target: "mesh::identity", identity = %name, ?reason, "a new identity is wanted");
                     self.0.wanted.notify_one();
                 }
                 RotationEvent::Warning { percent, left } => {
                     self.0.state.lock().warned = Some(percent);
                     let error = self.0.state.lock().error.clone().unwrap_or_default();
                     tracing::warn!(
-                        target: "mesh::identity", left_seconds = left.as_secs(), %error,
+                        target: "mesh::identity", identity = %name, left_seconds = left.as_secs(), %error,
                         "our certificate was not renewed: less than {percent} % of its life is left"
                     );
                 }
                 RotationEvent::Expired => {
                     let error = self.0.state.lock().error.clone().unwrap_or_default();
                     tracing::error!(
-                        target: "mesh::identity", %error,
+                        target: "mesh::identity", identity = %name, %error,
                         "our certificate is over: connections that need it are refused"
                     );
                 }
                 RotationEvent::NotYetValid { starts_in } => tracing::error!(
-                    target: "mesh::identity", in_seconds = starts_in.as_secs(),
+                    target: "mesh::identity", identity = %name, in_seconds = starts_in.as_secs(),
                     "our certificate is not valid yet: look at the clock"
                 ),
                 RotationEvent::Valid => {
-                    tracing::info!(target: "mesh::identity", "our certificate is valid");
+                    tracing::info!(target: "mesh::identity", identity = %name, "our certificate is valid");
                 }
                 RotationEvent::ClockJumped { forward, by } => {
                     if !forward {
                         self.0.state.lock().warned = warning;
                     }
                     tracing::warn!(
-                        target: "mesh::identity", forward, seconds = by.as_secs(), "the clock jumped"
+                        target: "mesh::identity", identity = %name, forward, seconds = by.as_secs(), "the clock jumped"
                     );
                 }
             }
@@ -362,7 +381,7 @@ impl IdentitySink {
         if is_old && (is_believed || identity.is_some()) {
             if !is_believed {
                 let roots = trust.roots().len();
-                tracing::info!(target: "mesh::identity", roots, "whom we believe is new");
+                tracing::info!(target: "mesh::identity", identity = %shared.name, roots, "whom we believe is new");
                 self.believe(trust);
             }
             return self.unchanged();
@@ -370,6 +389,7 @@ impl IdentitySink {
         let certificate = identity.as_ref().map(|identity| identity.certificate());
         tracing::info!(
             target: "mesh::identity",
+            identity = %shared.name,
             id = certificate.and_then(|certificate| certificate.names.uris.first()).map(|uri| &**uri),
             serial = certificate.map(|certificate| &*certificate.serial),
             roots = trust.roots().len(), "a new identity is in force"
@@ -442,7 +462,7 @@ impl IdentitySink {
         }) else {
             return false;
         };
-        tracing::info!(target: "mesh::identity", "new lists of revoked certificates are in force, without the rest");
+        tracing::info!(target: "mesh::identity", identity = %shared.name, "new lists of revoked certificates are in force, without the rest");
         let (roots, revoked) = (trust.roots().clone(), lists.into());
         shared.trust.store(Some(Arc::new(Trust { roots, revoked })));
         true

@@ -15,6 +15,10 @@
 //!    of it was revoked ([`chain`](super::chain)). A list that is not there revokes nothing: it is
 //!    peers that refuse us then, and we would serve nobody if we refused ourselves.
 //!
+//! What a cluster or a listener names itself (`named/`) has rules 1, 4 and 5 alone: Envoy and gRPC show whatever they
+//! are given, so a certificate that signed itself, or has URI names that are no SPIFFE ids, is good; its roots are not of
+//! it, but of peers.
+//!
 //! Material without a certificate has rule 1 only, and material without roots all but those about roots.
 
 use super::chain::{Chain, Lists, Unlisted, in_words};
@@ -79,18 +83,17 @@ impl Identity {
         expected: Option<&SpiffeId>,
         now: WallTime,
     ) -> Result<Self, InvalidIdentity> {
-        let Material { pair, roots, revoked, foreign_roots } = material;
+        let Material { pair, roots, revoked, foreign_roots, of_anybody } = material;
         let nothing = super::CertificateError::NoCertificate;
         let (chain, key) = in_part(Part::Certificates, pair.ok_or_else(|| nothing.clone()))?;
         let first = in_part(Part::Certificates, chain.first().ok_or(nothing))?;
         let certificate = in_part(Part::Certificates, Certificate::parse(first))?;
         let lead = roots.is_some() && !foreign_roots;
         let trust = trust(roots, revoked, lead)?;
-        of_a_workload(&certificate)?;
-        let spiffe_id = ours(&certificate, expected)?;
-        if spiffe_id.is_some() && certificate.signs_others() {
-            return Err(InvalidIdentity::SignsOthers);
-        }
+        let spiffe_id = match of_anybody {
+            true => certificate.names.spiffe_id().ok(),
+            false => of_a_workload(&certificate, expected)?,
+        };
         in_time(&certificate, now)?;
         let provider = crypto::provider().ok_or(InvalidIdentity::NoCrypto)?;
         let certified = CertifiedKey::from_der(chain, key, &provider).map_err(unfit)?;
@@ -185,7 +188,11 @@ fn trust(
     Ok(Arc::new(Trust { roots, revoked: revoked.into() }))
 }
 
-fn of_a_workload(certificate: &Certificate) -> Result<(), InvalidIdentity> {
+/// Rules 2 and 3; our id.
+fn of_a_workload(
+    certificate: &Certificate,
+    expected: Option<&SpiffeId>,
+) -> Result<Option<SpiffeId>, InvalidIdentity> {
     if certificate.is_ca {
         return Err(InvalidIdentity::IsCa);
     }
@@ -195,7 +202,11 @@ fn of_a_workload(certificate: &Certificate) -> Result<(), InvalidIdentity> {
     if !certificate.for_servers && !certificate.for_clients {
         return Err(InvalidIdentity::NoTlsUsage);
     }
-    Ok(())
+    let spiffe_id = ours(certificate, expected)?;
+    match spiffe_id.is_some() && certificate.signs_others() {
+        true => Err(InvalidIdentity::SignsOthers),
+        false => Ok(spiffe_id),
+    }
 }
 
 /// Our id: of a certificate with a URI name, and of any if we know who we are.

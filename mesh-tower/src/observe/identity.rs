@@ -3,7 +3,8 @@
 //! Nothing is counted here: an identity is asked at each export ([`ReadIdentity`]). Ends are given as dates, so
 //! that an alert subtracts, and a process that hangs does not look well.
 //!
-//! Series are bounded: identities by the configuration, roots and trust domains by [`MAX_ROOTS`] each.
+//! Series are bounded: identities by the configuration, those that clusters and listeners name by [`MAX_NAMED`], roots
+//! and trust domains by [`MAX_ROOTS`] each.
 
 use super::names::Metric;
 use super::registry::{Value, Visit};
@@ -14,6 +15,9 @@ use std::sync::Arc;
 
 /// The most roots of an identity that have series of their own.
 pub(crate) const MAX_ROOTS: usize = 64;
+
+/// The most certificates and roots that clusters and listeners name themselves, of all together, that have series.
+pub(crate) const MAX_NAMED: usize = 256;
 
 /// What an identity can be asked for.
 pub(crate) trait ReadIdentity: Send + Sync {
@@ -46,6 +50,8 @@ pub(crate) struct RootReading {
 #[derive(Default)]
 pub(crate) struct IdentityCells {
     readers: Mutex<BTreeMap<Arc<str>, Arc<dyn ReadIdentity>>>,
+    /// What clusters and listeners name themselves.
+    named: Mutex<Vec<(Arc<str>, Arc<dyn ReadIdentity>)>>,
 }
 
 impl IdentityCells {
@@ -58,11 +64,29 @@ impl IdentityCells {
         self.readers.lock().insert(name, reader);
     }
 
+    /// Metrics of what clusters and listeners name are read from these from now on, and from no others: of
+    /// [`MAX_NAMED`] at most, the first of them.
+    #[cfg_attr(
+        not(any(feature = "tls", test)),
+        expect(dead_code, reason = "nobody has a certificate")
+    )]
+    pub(crate) fn read_named_from(&self, mut named: Vec<(Arc<str>, Arc<dyn ReadIdentity>)>) {
+        let count = named.len();
+        named.truncate(MAX_NAMED);
+        let before = std::mem::replace(&mut *self.named.lock(), named);
+        if count > MAX_NAMED && before.len() < MAX_NAMED {
+            tracing::warn!(
+                target: "mesh::identity", count,
+                "clusters and listeners name so many certificates that only the first {MAX_NAMED} have metrics"
+            );
+        }
+    }
+
     /// Gives `visit` all series of `metric`.
     pub(super) fn visit(&self, metric: Metric, visit: &mut Visit<'_>) {
         // Asked after the lock: who is asked may take one.
-        let readers = self.readers.lock().clone();
-        for (name, reader) in &readers {
+        let (readers, named) = (self.readers.lock().clone(), self.named.lock().clone());
+        for (name, reader) in readers.iter().chain(named.iter().map(|(name, one)| (name, one))) {
             one(metric, name, &reader.read(), visit);
         }
     }
@@ -165,6 +189,28 @@ mod tests {
             r#"failures_total{identity="provider/x"} 0"#,
         ];
         assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn the_series_of_what_is_named_are_bounded() {
+        let registry = Registry::new();
+        let name = |count: usize| {
+            let named = (0..count).map(|at| {
+                let reading = IdentityReading {
+                    end: Some(WallTime::from_unix_seconds(at as u64)),
+                    ..Default::default()
+                };
+                let reader: Arc<dyn ReadIdentity> = Arc::new(Fixed(reading));
+                (format!("secret/{at:04}").into(), reader)
+            });
+            registry.identities().read_named_from(named.collect());
+            let mut text = String::new();
+            registry.prometheus(&mut text);
+            text.lines().filter(|line| line.starts_with("mesh_identity_expiry")).count()
+        };
+        assert_eq!(name(MAX_NAMED + 10), MAX_NAMED);
+        assert_eq!(name(2), 2);
+        assert_eq!(name(0), 0);
     }
 
     #[test]

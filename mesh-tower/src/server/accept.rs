@@ -399,7 +399,7 @@ impl Acceptor {
             chain: Arc::clone(&model.name),
             shown: Arc::clone(&connection.certificates),
             peer_end,
-            own_end: tls.own_end(),
+            own_end: Some(tls.own_end()),
             over: connection.over().clone(),
             tls,
         };

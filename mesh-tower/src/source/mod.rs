@@ -45,7 +45,7 @@
 #[cfg(feature = "xds")]
 pub(crate) mod ask_codec;
 mod beside;
-mod content_hash;
+pub(crate) mod content_hash;
 pub(crate) mod demand;
 pub(crate) mod directory;
 pub(crate) mod environment;

@@ -7,13 +7,13 @@
 //! What it does not do: resume sessions, and choose by what the peer says it would accept.
 
 use super::client_io::{LateWord, SecureIo};
-use super::client_material::{Kept, Own};
+use super::client_material::Kept;
 use super::client_refused::{InWords, NotSecured, Showed, closed_on, failed};
 use super::client_verify::{Asked, Believed, Expected, InHandshake, Verifier};
 use super::client_watch::{Evidence, Watched};
 use crate::clock;
 use crate::connect::BoxedIo;
-use crate::identity::{Credentials, crypto};
+use crate::identity::{Credentials, Identity, crypto};
 use crate::observe::TlsReport;
 use crate::observe::events::Security;
 use arc_swap::ArcSwap;
@@ -122,7 +122,7 @@ impl ClientTls {
     pub(crate) async fn check(&self) -> Result<(), NotSecured> {
         let now = clock::wall();
         let resolved = self.resolved()?;
-        self.kept.own(&resolved.identity, &self.credentials, now).await?;
+        self.own(&resolved).await?;
         self.made(&resolved, now).await.map(drop)
     }
 
@@ -146,7 +146,7 @@ impl ClientTls {
     pub(crate) async fn secure(&self, io: BoxedIo, to: To<'_>) -> Result<Secured, NotSecured> {
         let now = clock::wall();
         let resolved = self.resolved()?;
-        let own = self.kept.own(&resolved.identity, &self.credentials, now).await?;
+        let own = self.own(&resolved).await?;
         let Made { verifier, config } = self.made(&resolved, now).await?;
         let (expected, sent) = expected(&self.policy, to.address, to.hostname.map(|name| &**name))?;
         let found = OnceLock::new();
@@ -162,6 +162,11 @@ impl ClientTls {
                 _ => Err(failed(&error, &shows.showed(now))),
             },
         }
+    }
+
+    async fn own(&self, resolved: &ResolvedTls) -> Result<Option<Arc<Identity>>, NotSecured> {
+        let identity = (&self.policy.identity, &resolved.identity);
+        self.kept.own(identity, &self.credentials).await
     }
 
     fn resolved(&self) -> Result<ResolvedTls, NotSecured> {
@@ -298,7 +303,7 @@ fn secured(
         peer_until: theirs,
     });
     let (security, until) = match shown {
-        Some(own) => (Security::MutualTls(name), theirs.min(own.end())),
+        Some(own) => (Security::MutualTls(name), theirs.min(own.validity().not_after)),
         None => (Security::Tls(name), theirs),
     };
     let (verifier, address) = (Arc::clone(&check.verifier), to.address.clone());
@@ -310,7 +315,7 @@ fn secured(
 
 /// Shows who we are, and notes that it was asked for.
 struct Shows {
-    own: Option<Own>,
+    own: Option<Arc<Identity>>,
     asked: AtomicBool,
     /// Our key makes no signature that the peer takes.
     is_unfit: AtomicBool,

@@ -1,30 +1,30 @@
 //! What a handshake is made with: our own pair, and whom we believe, as of this moment.
 //!
-//! An identity in force is asked for at each handshake, so a renewed one serves the next. What secrets and
-//! files hold is parsed when it changes. A file is looked at when a handshake wants it, at most once a
+//! An identity in force is asked for at each handshake, so a renewed one serves the next. A certificate that a cluster
+//! names itself is one, too: what secrets and files hold is taken in at each handshake
+//! ([`named`](crate::identity::named)). Roots and lists are parsed when they change. A file is looked at when a handshake wants it, at most once a
 //! second, off the call path, whether it is there or not. What can't be read, or does not fit together (files
 //! are replaced one after the other), changes nothing, wherever it comes from: the last good one serves until
 //! its own end, also of another file. It is told once.
 
 use super::client_refused::NotSecured;
 use super::client_verify::Believed;
-use super::spiffe::{self, SpiffeTexts};
-use crate::identity::anchors::Listed;
+use crate::identity::anchors::{Listed, usable};
 use crate::identity::chain::{Lists, Unlisted};
+use crate::identity::named::{One, Texts, of_pair};
+use crate::identity::spiffe::{self, SpiffeTexts};
 use crate::identity::{
-    Certificate, CertificateError, Credentials, Identities, Identity, Roots, authorities,
-    certificates, crypto, private_key, revocation_lists,
+    CertificateError, Credentials, Identities, Identity, NoIdentity, Roots, authorities,
+    revocation_lists,
 };
 use crate::source::read::{MAX_BYTES, read_bytes};
-use mesh_core::WallTime;
-use mesh_core::identity::rotation::Standing;
 use mesh_core::model::secret::{SecretCertificate, SecretSource};
-use mesh_core::model::tls::{ResolvedIdentity, ResolvedRoots, ResolvedTls, SpiffeBundles};
+use mesh_core::model::tls::{
+    ResolvedIdentity, ResolvedRoots, ResolvedTls, SpiffeBundles, TlsIdentity,
+};
 use mesh_core::outcome::ConnectFailure;
 use parking_lot::Mutex;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
-use rustls::sign::CertifiedKey;
-use rustls::{Error, InconsistentKeys};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
@@ -36,48 +36,6 @@ use tokio::time::Instant;
 /// No file is looked at more often.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Who we are towards one cluster. `Debug` shows no key.
-#[derive(Clone)]
-pub(super) enum Own {
-    /// An identity in force.
-    Identity(Arc<Identity>),
-    /// A pair of a secret or of files.
-    Pair(Arc<Pair>),
-}
-
-/// A chain, its key, and what its first certificate says.
-pub(super) struct Pair {
-    key: Arc<CertifiedKey>,
-    certificate: Certificate,
-}
-
-impl Own {
-    pub(super) fn key(&self) -> &Arc<CertifiedKey> {
-        match self {
-            Self::Identity(identity) => identity.key(),
-            Self::Pair(pair) => &pair.key,
-        }
-    }
-
-    pub(super) fn certificate(&self) -> &Certificate {
-        match self {
-            Self::Identity(identity) => identity.certificate(),
-            Self::Pair(pair) => &pair.certificate,
-        }
-    }
-
-    /// When it ends.
-    pub(super) fn end(&self) -> WallTime {
-        match self {
-            Self::Identity(identity) => identity.validity().not_after,
-            Self::Pair(pair) => pair.certificate.validity.not_after,
-        }
-    }
-}
-
-/// A chain and its key, in PEM.
-type Texts = (Arc<[u8]>, Arc<[u8]>);
-
 /// Lists of revoked certificates.
 type Crl = Arc<[CertificateRevocationListDer<'static>]>;
 
@@ -88,7 +46,8 @@ type Signers = (Roots, Crl);
 #[derive(Default)]
 pub(super) struct Kept {
     files: Mutex<BTreeMap<Arc<Path>, File>>,
-    pair: Mutex<Slot<Texts, Arc<Pair>>>,
+    /// The certificate that is named, by its name.
+    pair: Mutex<Option<(Arc<str>, Arc<One>)>>,
     roots: Mutex<Slot<Arc<[u8]>, Signers>>,
     bundles: Mutex<Slot<SpiffeTexts, (Roots, Arc<Listed>)>>,
     crl: Mutex<Slot<Arc<[u8]>, Crl>>,
@@ -113,7 +72,6 @@ type Found<M> = (Result<M, NotSecured>, Option<M>);
 #[derive(Clone)]
 struct File {
     looked: Instant,
-    /// The last that could be read, or why none could.
     content: Result<Arc<[u8]>, NotSecured>,
 }
 
@@ -125,16 +83,6 @@ impl<B: PartialEq, M: Clone> Slot<B, M> {
         origin: &str,
         make: impl FnOnce(&B) -> Result<M, CertificateError>,
     ) -> Found<M> {
-        self.of_now((read, origin), make, |_| true)
-    }
-
-    /// The same of what is good for a time only: `holds` is asked each time whether that is now.
-    fn of_now(
-        &mut self,
-        (read, origin): (Result<B, NotSecured>, &str),
-        make: impl FnOnce(&B) -> Result<M, CertificateError>,
-        holds: impl Fn(&M) -> bool,
-    ) -> Found<M> {
         let bytes = match read {
             Ok(bytes) => bytes,
             Err(error) => return (Err(error), self.good.clone()),
@@ -145,7 +93,7 @@ impl<B: PartialEq, M: Clone> Slot<B, M> {
         }
         let made = self.seen.as_ref().map(|(_, made)| made.clone());
         let made = made.unwrap_or(Err(CertificateError::NoCertificate));
-        if let Some(made) = made.as_ref().ok().filter(|made| holds(made)) {
+        if let Ok(made) = &made {
             self.good = Some(made.clone());
         }
         (made.map_err(|error| unusable(origin, &error)), self.good.clone())
@@ -153,56 +101,49 @@ impl<B: PartialEq, M: Clone> Slot<B, M> {
 }
 
 impl Kept {
-    /// Who we are now; `None`: nobody is to be shown.
+    /// Who we are now, by what a policy says of it; `None`: nobody is to be shown.
     ///
     /// # Errors
-    /// There is nobody who is valid at `now`: it fails closed.
+    /// There is nobody who is valid now: it fails closed.
     pub(super) async fn own(
         &self,
-        identity: &ResolvedIdentity,
+        (named, identity): (&TlsIdentity, &ResolvedIdentity),
         credentials: &Credentials,
-        now: WallTime,
-    ) -> Result<Option<Own>, NotSecured> {
-        let own = match identity {
+    ) -> Result<Option<Arc<Identity>>, NotSecured> {
+        Ok(Some(match identity {
             ResolvedIdentity::None => return Ok(None),
-            ResolvedIdentity::Mesh => Own::Identity(current(mesh(credentials)?, MESH)?),
+            ResolvedIdentity::Mesh => current(mesh(credentials)?, MESH)?,
             ResolvedIdentity::Provider(name) => {
-                Own::Identity(current(provider(credentials, name)?, &of_provider(name))?)
+                current(provider(credentials, name)?, &of_provider(name))?
             }
             ResolvedIdentity::Certificate(certificate) => {
-                Own::Pair(self.pair(certificate, now).await?)
+                let name = of_pair(named, certificate);
+                let one = self.named(&name, credentials);
+                one.take(self.texts(certificate).await.map_err(|error| error.to_string()));
+                let origin = origin("our certificate", &certificate.chain);
+                one.current().map_err(|error| not_now(&error, &origin))?
             }
             _ => return Err(unusable("our identity", &"it is of a kind that is not known here")),
-        };
-        Ok(Some(own))
+        }))
     }
 
-    async fn pair(
-        &self,
-        certificate: &SecretCertificate,
-        now: WallTime,
-    ) -> Result<Arc<Pair>, NotSecured> {
-        let origin = origin("our certificate", &certificate.chain);
-        let texts = self.texts(certificate).await;
-        let make = |(chain, key): &Texts| pair(chain, key);
-        let is_valid =
-            |pair: &Arc<Pair>| pair.certificate.validity.standing(now) == Standing::Valid;
-        let (made, good) = self.pair.lock().of_now((texts, &origin), make, is_valid);
-        match (made, good.filter(is_valid)) {
-            (Ok(made), _) if is_valid(&made) => Ok(made),
-            // As of an identity: what is over, or has not begun, does not take the place of what is valid.
-            (Ok(_), Some(good)) => {
-                self.tell(format!("{origin} is not valid now: look at its time and at the clock"));
-                Ok(good)
+    /// The certificate of this name, held as long as it is the one that is named.
+    fn named(&self, name: &Arc<str>, credentials: &Credentials) -> Arc<One> {
+        let mut pair = self.pair.lock();
+        match &*pair {
+            Some((held, one)) if held == name => Arc::clone(one),
+            _ => {
+                let one = credentials.named(name);
+                *pair = Some((Arc::clone(name), Arc::clone(&one)));
+                one
             }
-            (Ok(made), None) => Err(not_now(&made.certificate, &origin, now)),
-            (Err(error), good) => self.good_of(Err(error), good),
         }
     }
 
     async fn texts(&self, certificate: &SecretCertificate) -> Result<Texts, NotSecured> {
         let chain = self.content(&certificate.chain).await?;
-        Ok((chain, self.content(&certificate.private_key).await?))
+        let key = self.content(&certificate.private_key).await?;
+        Ok(Texts::Pair { chain, key })
     }
 
     /// Lets go of the files that are not named any more, private keys among them.
@@ -331,10 +272,6 @@ impl Kept {
         let content = match (read.and_then(not_too_large), before.map(|file| file.content)) {
             (Ok(bytes), Some(Ok(before))) if *bytes == *before => Ok(before),
             (Ok(bytes), _) => Ok(bytes.into()),
-            (Err(error), Some(Ok(before))) => {
-                self.tell(format!("{}: {error}", path.display()));
-                Ok(before)
-            }
             (Err(error), _) => Err(unusable(&path.display(), &error)),
         };
         let file = File { looked: now, content: content.clone() };
@@ -404,32 +341,6 @@ fn plain(roots: Roots, origin: Arc<str>) -> Believed {
     Believed { roots, revoked, crl: None, listed, origin, only_uris: false, of_identity: false }
 }
 
-fn pair(chain: &[u8], key: &[u8]) -> Result<Arc<Pair>, CertificateError> {
-    let (chain, key) = (certificates(chain)?, private_key(key)?);
-    let certificate = Certificate::parse(chain.first().ok_or(CertificateError::NoCertificate)?)?;
-    let broken = |error: &dyn fmt::Display| CertificateError::NotX509 { reason: error.to_string() };
-    let provider = crypto::provider().ok_or_else(|| broken(&"nobody encrypts"))?;
-    let key = CertifiedKey::from_der(chain, key, &provider).map_err(|error| match error {
-        Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => CertificateError::KeyMismatch,
-        error => broken(&error),
-    })?;
-    Ok(Arc::new(Pair { key: Arc::new(key), certificate }))
-}
-
-/// Whether there is a root that can be used among these, and among those of each trust domain: it is known
-/// before they take the place of those that can.
-fn usable(roots: &Roots) -> Result<(), CertificateError> {
-    let some = |roots: &[CertificateDer<'static>]| {
-        let read = roots.iter().map(webpki::anchor_from_trusted_cert);
-        let found = read.reduce(|found, next| found.or(next)).transpose();
-        found.map(drop).map_err(|error| CertificateError::NotX509 { reason: error.to_string() })
-    };
-    match roots {
-        Roots::Any(roots) => some(roots),
-        Roots::ByTrustDomain(bundles) => bundles.values().try_for_each(|roots| some(roots)),
-    }
-}
-
 /// Whether lists can be used is known before they take the place of those that can.
 fn usable_lists(
     lists: Vec<CertificateRevocationListDer<'static>>,
@@ -437,20 +348,13 @@ fn usable_lists(
     Lists::read(&lists, Unlisted::Refused).map(|_read| lists.into())
 }
 
-/// Of a certificate that is over, or has not begun.
-fn not_now(certificate: &Certificate, origin: &str, now: WallTime) -> NotSecured {
-    let (start, end) = (certificate.validity.not_before, certificate.validity.not_after);
-    let text = match now > end {
-        true => {
-            let ago = now.saturating_duration_since(end).as_secs();
-            format!("{origin} ended {ago} s ago: it must be renewed")
-        }
-        false => {
-            let starts_in = start.saturating_duration_since(now).as_secs();
-            format!("{origin} begins in {starts_in} s: look at the clocks")
-        }
+/// Why a certificate that a cluster names can't be shown.
+fn not_now(error: &NoIdentity, origin: &str) -> NotSecured {
+    let failure = match error {
+        NoIdentity::NotYet { .. } => ConnectFailure::SecretUnavailable,
+        _ => ConnectFailure::IdentityUnavailable,
     };
-    NotSecured::new(ConnectFailure::IdentityUnavailable, text)
+    NotSecured::new(failure, format_args!("{origin}: {error}"))
 }
 
 fn origin(what: &str, source: &SecretSource) -> Arc<str> {

@@ -13,7 +13,6 @@
 //! | `server_verify.rs` | whether a client's certificate is good |
 //! | `server_refused.rs` | why it is not |
 //! | `server_watch.rs` | which accepted connections have outlived what they were accepted by |
-//! | `spiffe.rs` | trust bundles of the configuration → roots of trust domains |
 //!
 //! What was revoked is said by `identity/chain.rs`, for both sides.
 //!
@@ -31,6 +30,5 @@ mod server_material;
 pub(crate) mod server_refused;
 mod server_verify;
 pub(crate) mod server_watch;
-mod spiffe;
 #[cfg(test)]
 mod tests;

@@ -9,21 +9,19 @@
 //! - No common protocol (ALPN) is no error: the connection goes on without one, as Envoy's do. rustls ends
 //!   it, so there are two configurations, and what the client offers chooses.
 
-use super::server_material::{Files, Good, Inputs, Own, Trust, unusable};
+use super::server_material::{Files, Good, Inputs, Trust, unusable};
 use super::server_refused::{ClientRefusal, ClientRefused};
 use super::server_verify::{ClientVerifier, Demands, REFUSED};
 use crate::clock;
 use crate::identity::anchors::{Anchors, Listed};
 use crate::identity::chain::{Lists, Unlisted};
 use crate::identity::{
-    Certificate, CertificateError, Credentials, Roots, authorities, certificates, crypto,
-    private_key, revocation_lists,
+    Certificate, CertificateError, Credentials, Roots, authorities, crypto, revocation_lists,
 };
 use bytes::Bytes;
 use mesh_core::WallTime;
-use mesh_core::identity::rotation::Standing;
+use mesh_core::identity::Peer;
 use mesh_core::identity::san::CompiledSanMatchers;
-use mesh_core::identity::{Peer, Validity};
 use mesh_core::model::tls::DownstreamTls;
 use mesh_core::update::Secrets;
 use parking_lot::Mutex;
@@ -61,8 +59,6 @@ pub(crate) struct ChainTls {
     inputs: Inputs,
     config: Arc<ServerConfig>,
     without_alpn: Arc<ServerConfig>,
-    /// Of a certificate of its own; that of an identity is looked at by who holds it.
-    validity: Option<Validity>,
     /// The URI names of what is shown.
     own_uris: Arc<[Arc<str>]>,
     verifier: Option<Arc<ClientVerifier>>,
@@ -87,15 +83,13 @@ impl ServerTls {
         let Around { secrets, credentials } = around;
         let inputs = Inputs::gather((chain, policy), secrets, credentials, &self.files).await?;
         let before = self.made.lock().get(chain).cloned();
-        let made = match before.filter(|made| made.inputs == inputs) {
+        match before.filter(|made| made.inputs == inputs) {
             Some(made) => {
                 self.stays.lock().remove(chain);
-                made
+                Ok(made)
             }
-            None => self.make(chain, inputs).await?,
-        };
-        made.in_time()?;
-        Ok(made)
+            None => self.make(chain, inputs).await,
+        }
     }
 
     /// Makes the TLS of `chain` anew. Files are replaced one after the other: what does not fit together, or is half
@@ -152,7 +146,8 @@ impl ChainTls {
     pub(super) fn new(inputs: Inputs) -> Result<Self, ServerTlsError> {
         let provider = crypto::provider()
             .ok_or_else(|| unusable(&"TLS", &crate::identity::InvalidIdentity::NoCrypto))?;
-        let Shown { key, validity, uris: own_uris } = shown(&inputs.own, &provider)?;
+        let (key, own_uris) =
+            (Arc::clone(inputs.own.key()), inputs.own.certificate().names.uris.as_slice().into());
         let verifier = match &inputs.trust {
             Some(trust) => Some(Arc::new(verifier(trust, &inputs, &provider)?)),
             None => None,
@@ -171,14 +166,7 @@ impl ChainTls {
         let protocols = inputs.policy.alpn.iter();
         config.alpn_protocols = protocols.map(|name| name.as_bytes().to_vec()).collect();
         let config = Arc::new(config);
-        Ok(Self { inputs, config, without_alpn, validity, own_uris, verifier })
-    }
-
-    fn in_time(&self) -> Result<(), ServerTlsError> {
-        match (self.validity, &self.inputs.own) {
-            (Some(validity), Own::Pem { origin, .. }) => in_time(validity, origin),
-            _ => Ok(()),
-        }
+        Ok(Self { inputs, config, without_alpn, own_uris, verifier })
     }
 
     /// The URI names of the certificate that is shown.
@@ -187,12 +175,8 @@ impl ChainTls {
     }
 
     /// The end of the certificate that is shown.
-    pub(crate) fn own_end(&self) -> Option<WallTime> {
-        let validity = match &self.inputs.own {
-            Own::Identity(identity) => Some(identity.validity()),
-            Own::Pem { .. } => self.validity,
-        };
-        validity.map(|validity| validity.not_after)
+    pub(crate) fn own_end(&self) -> WallTime {
+        self.inputs.own.validity().not_after
     }
 
     /// Verifies a client again that showed these certificates, in DER.
@@ -286,59 +270,12 @@ impl ResolvesServerCert for Always {
     }
 }
 
-/// What is shown.
-struct Shown {
-    key: Arc<CertifiedKey>,
-    /// Of a certificate of its own.
-    validity: Option<Validity>,
-    uris: Arc<[Arc<str>]>,
-}
-
-fn shown(own: &Own, provider: &CryptoProvider) -> Result<Shown, ServerTlsError> {
-    match own {
-        Own::Identity(identity) => {
-            let uris = identity.certificate().names.uris.as_slice().into();
-            Ok(Shown { key: Arc::clone(identity.key()), validity: None, uris })
-        }
-        Own::Pem { chain, key, origin } => {
-            let chain = certificates(chain).map_err(|error| unusable(origin, &error))?;
-            let key = private_key(key).map_err(|error| unusable(origin, &error))?;
-            let first = chain.first().map(Certificate::parse).transpose();
-            let first = first.map_err(|error| unusable(origin, &error))?;
-            let made = CertifiedKey::from_der(chain, key, provider);
-            let made = made.map_err(|error| unusable(origin, &error))?;
-            let validity = first.as_ref().map(|first| first.validity);
-            validity.map_or(Ok(()), |validity| in_time(validity, origin))?;
-            let uris = first.map(|first| first.names.uris.into()).unwrap_or_default();
-            Ok(Shown { key: Arc::new(made), validity, uris })
-        }
-    }
-}
-
-/// What is over, or has not begun, takes the place of nothing.
-fn in_time(validity: Validity, origin: &str) -> Result<(), ServerTlsError> {
-    let (now, start, end) = (clock::wall(), validity.not_before, validity.not_after);
-    let why = match validity.standing(now) {
-        Standing::Valid => return Ok(()),
-        Standing::Expired => {
-            let ago = now.saturating_duration_since(end).as_secs();
-            format!("it ended {ago} s ago: issue a new one")
-        }
-        Standing::NotYetValid => {
-            let starts_in = start.saturating_duration_since(now).as_secs();
-            format!("it begins in {starts_in} s: look at the clocks")
-        }
-    };
-    Err(unusable(&origin, &why))
-}
-
 /// Which parts can be used by themselves.
 fn good(inputs: &Inputs) -> Good {
-    let own = crypto::provider().is_some_and(|provider| shown(&inputs.own, &provider).is_ok());
     let trust = inputs.trust.as_ref().is_none_or(|trust| signers(trust).is_ok());
     let lists = inputs.crl.as_deref().map_or(Ok(Vec::new()), revocation_lists);
     let crl = lists.and_then(|lists| Lists::read(&lists, Unlisted::Refused));
-    Good { own, trust, crl: crl.is_ok() }
+    Good { trust, crl: crl.is_ok() }
 }
 
 /// Who signs for clients, and the lists beside them.

@@ -4,12 +4,14 @@
 //! stays. Identities are equal when they are the same one; of files the content counts, looked at once a
 //! second at most. A file that no chain names any more is let go of, and a private key with it.
 
-use super::spiffe::{self, SpiffeTexts};
+use crate::identity::named::{One, Texts, of_pair};
+use crate::identity::spiffe::{self, SpiffeTexts};
 use crate::identity::{self, Credentials, Identities, Identity, NoIdentity};
 use mesh_core::model::SanMatcher;
 use mesh_core::model::secret::{SecretCertificate, SecretSource};
 use mesh_core::model::tls::{
-    DownstreamTls, ResolvedIdentity, ResolvedRoots, ResolvedTls, SecretError, TlsRoots, UpstreamTls,
+    DownstreamTls, ResolvedIdentity, ResolvedRoots, ResolvedTls, SecretError, TlsIdentity,
+    TlsRoots, UpstreamTls,
 };
 use mesh_core::update::Secrets;
 use parking_lot::Mutex;
@@ -33,7 +35,8 @@ const MAX_FILE: u64 = 1 << 20;
 #[derive(Clone)]
 pub(super) struct Inputs {
     pub(super) policy: Arc<DownstreamTls>,
-    pub(super) own: Own,
+    /// What we show.
+    pub(super) own: Arc<Identity>,
     /// `None`: clients are not asked for certificates.
     pub(super) trust: Option<Trust>,
     pub(super) san: Vec<SanMatcher>,
@@ -41,13 +44,6 @@ pub(super) struct Inputs {
     pub(super) wants_certificate: bool,
     /// What the policy's own lists revoke, in PEM.
     pub(super) crl: Option<Arc<[u8]>>,
-}
-
-/// What we show.
-#[derive(Clone)]
-pub(super) enum Own {
-    Identity(Arc<Identity>),
-    Pem { chain: Arc<[u8]>, key: Arc<[u8]>, origin: Arc<str> },
 }
 
 /// Whom we believe.
@@ -61,10 +57,9 @@ pub(super) enum Trust {
     System,
 }
 
-/// Which parts of [`Inputs`] can be used by themselves.
+/// Which parts of [`Inputs`] can be used by themselves. An identity in force can.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Good {
-    pub(super) own: bool,
     pub(super) trust: bool,
     pub(super) crl: bool,
 }
@@ -104,22 +99,10 @@ pub(crate) enum ServerTlsError {
 impl PartialEq for Inputs {
     fn eq(&self, other: &Self) -> bool {
         let same = Arc::ptr_eq(&self.policy, &other.policy) || self.policy == other.policy;
-        same && self.own == other.own
+        same && Arc::ptr_eq(&self.own, &other.own)
             && self.trust == other.trust
             && self.san == other.san
             && self.crl == other.crl
-    }
-}
-
-impl PartialEq for Own {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Identity(one), Self::Identity(two)) => Arc::ptr_eq(one, two),
-            (Self::Pem { chain, key, .. }, Self::Pem { chain: chain_2, key: key_2, .. }) => {
-                chain == chain_2 && key == key_2
-            }
-            (Self::Identity(_), Self::Pem { .. }) | (Self::Pem { .. }, Self::Identity(_)) => false,
-        }
     }
 }
 
@@ -143,6 +126,8 @@ pub(super) struct Files(Mutex<Held>);
 struct Held {
     /// What each chain named last.
     named: BTreeMap<Arc<str>, BTreeSet<Arc<Path>>>,
+    /// The certificates that chains name, by the names of the chains, with those of the certificates.
+    certificates: BTreeMap<Arc<str>, (Arc<str>, Arc<One>)>,
     read: BTreeMap<Arc<Path>, Read>,
 }
 
@@ -192,7 +177,32 @@ impl Files {
     pub(super) fn keep(&self, is_there: impl Fn(&str) -> bool) {
         let mut held = self.0.lock();
         held.named.retain(|chain, _| is_there(chain));
+        held.certificates.retain(|chain, _| is_there(chain));
         held.let_go();
+    }
+
+    /// The certificate of this name, held as long as `chain` names it.
+    fn certificate(
+        &self,
+        chain: &Arc<str>,
+        name: &Arc<str>,
+        credentials: &Credentials,
+    ) -> Arc<One> {
+        let mut held = self.0.lock();
+        match held.certificates.get(chain) {
+            Some((known, one)) if known == name => Arc::clone(one),
+            _ => {
+                let one = credentials.named(name);
+                held.certificates.insert(Arc::clone(chain), (Arc::clone(name), Arc::clone(&one)));
+                one
+            }
+        }
+    }
+
+    async fn texts(&self, certificate: &SecretCertificate) -> Result<Texts, ServerTlsError> {
+        let chain = self.content(&certificate.chain).await?;
+        let key = self.content(&certificate.private_key).await?;
+        Ok(Texts::Pair { chain, key })
     }
 
     async fn content(&self, source: &SecretSource) -> Result<Arc<[u8]>, ServerTlsError> {
@@ -267,14 +277,10 @@ pub(super) fn unusable(origin: &dyn fmt::Display, reason: &dyn fmt::Display) -> 
 
 impl Inputs {
     /// These, with the text that was good before in the place of one that is not: each by itself, so that a root that
-    /// was taken out does not wait for a key, nor a renewed identity for roots. `None`: the policy is another one, or
+    /// was taken out does not wait for a list, nor a renewed identity for roots. `None`: the policy is another one, or
     /// what is not good is no text. Whose identity is gone is not believed on.
     pub(super) fn mended_by(&self, before: &Self, good: Good) -> Option<Self> {
         let mut mended = self.clone();
-        if !good.own {
-            let are_texts = matches!((&self.own, &before.own), (Own::Pem { .. }, Own::Pem { .. }));
-            mended.own = are_texts.then(|| before.own.clone())?;
-        }
         if !good.trust {
             let is_text =
                 |trust: &Option<Trust>| matches!(trust, Some(Trust::Pem(..) | Trust::Spiffe(..)));
@@ -306,7 +312,7 @@ impl Inputs {
         alike.crl = policy.crl.clone();
         let resolved = alike.resolve(secrets).map_err(ServerTlsError::Secret)?;
         files.name(chain, &resolved);
-        let own = own(&resolved.identity, credentials, files).await?;
+        let own = own((chain, &policy.identity), &resolved.identity, credentials, files).await?;
         let trust = match policy.roots {
             Some(_) => Some(trust(&resolved.roots, credentials, files).await?),
             None => None,
@@ -322,20 +328,29 @@ impl Inputs {
 }
 
 async fn own(
+    (of_chain, named): (&Arc<str>, &TlsIdentity),
     identity: &ResolvedIdentity,
     credentials: &Credentials,
     files: &Files,
-) -> Result<Own, ServerTlsError> {
-    match identity {
-        ResolvedIdentity::Mesh => current(None, credentials).map(Own::Identity),
-        ResolvedIdentity::Provider(name) => current(Some(name), credentials).map(Own::Identity),
-        ResolvedIdentity::Certificate(SecretCertificate { chain, private_key, .. }) => {
-            let origin = origin("the certificate", chain);
-            let (chain, key) = (files.content(chain).await?, files.content(private_key).await?);
-            Ok(Own::Pem { chain, key, origin })
+) -> Result<Arc<Identity>, ServerTlsError> {
+    let certificate = match identity {
+        ResolvedIdentity::Mesh => return current(None, credentials),
+        ResolvedIdentity::Provider(name) => return current(Some(name), credentials),
+        ResolvedIdentity::Certificate(certificate) => certificate,
+        _ => return Err(ServerTlsError::Nobody),
+    };
+    let name = of_pair(named, certificate);
+    let one = files.certificate(of_chain, &name, credentials);
+    match files.texts(certificate).await {
+        Ok(texts) => one.take(Ok(texts)),
+        // What is gone may have been withdrawn.
+        Err(error) => {
+            one.take(Err(error.to_string()));
+            return Err(error);
         }
-        _ => Err(ServerTlsError::Nobody),
     }
+    let whose = origin("the certificate", &certificate.chain);
+    one.current().map_err(|error| ServerTlsError::NoIdentity { whose, error })
 }
 
 async fn trust(

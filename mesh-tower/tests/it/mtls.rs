@@ -4,6 +4,7 @@ mod access_log;
 #[path = "../../src/tls/tests/ca.rs"]
 #[expect(dead_code, reason = "tests of the verifier want more of it")]
 mod ca;
+mod named;
 mod per_endpoint;
 mod server;
 mod shown;

@@ -9,30 +9,30 @@ use rcgen::{
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-pub(super) const OURS: &str = "spiffe://mesh.example/shop";
+pub(crate) const OURS: &str = "spiffe://mesh.example/shop";
 
-pub(super) struct Ca(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Ca(CertifiedIssuer<'static, KeyPair>);
 
 /// What is unusual about a certificate.
 #[derive(Default)]
-pub(super) struct Odd<'a> {
-    pub(super) uris: Option<&'a [&'a str]>,
+pub(crate) struct Odd<'a> {
+    pub(crate) uris: Option<&'a [&'a str]>,
     /// Seconds from now.
-    pub(super) life: Option<(i64, i64)>,
-    pub(super) is_ca: bool,
-    pub(super) usage: &'a [KeyUsagePurpose],
-    pub(super) extended: Option<ExtendedKeyUsagePurpose>,
+    pub(crate) life: Option<(i64, i64)>,
+    pub(crate) is_ca: bool,
+    pub(crate) usage: &'a [KeyUsagePurpose],
+    pub(crate) extended: Option<ExtendedKeyUsagePurpose>,
 }
 
 /// A certificate and its key, in PEM.
 #[derive(Clone)]
-pub(super) struct Pair {
-    pub(super) chain: String,
-    pub(super) key: String,
+pub(crate) struct Pair {
+    pub(crate) chain: String,
+    pub(crate) key: String,
 }
 
 impl Ca {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "ca of the tests");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -40,7 +40,7 @@ impl Ca {
     }
 
     /// An authority that this one signed, with a key of its own, for so many seconds from now.
-    pub(super) fn sign(&self, key: &KeyPair, until: i64) -> Self {
+    pub(crate) fn sign(&self, key: &KeyPair, until: i64) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "between");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -49,11 +49,11 @@ impl Ca {
         Self(CertifiedIssuer::signed_by(params, key, &self.0).unwrap())
     }
 
-    pub(super) fn pem(&self) -> String {
+    pub(crate) fn pem(&self) -> String {
         self.0.pem()
     }
 
-    pub(super) fn issue(&self, odd: Odd<'_>) -> Pair {
+    pub(crate) fn issue(&self, odd: Odd<'_>) -> Pair {
         let mut params = CertificateParams::default();
         let uris = odd.uris.unwrap_or(&[OURS]).iter();
         params.subject_alt_names =
@@ -71,12 +71,12 @@ impl Ca {
         Pair { chain, key: key.serialize_pem() }
     }
 
-    pub(super) fn der(&self) -> Vec<u8> {
+    pub(crate) fn der(&self) -> Vec<u8> {
         self.0.der().to_vec()
     }
 
     /// A list that revokes these, in PEM.
-    pub(super) fn revoke(&self, pairs: &[&Pair]) -> String {
+    pub(crate) fn revoke(&self, pairs: &[&Pair]) -> String {
         let revoked = pairs.iter().map(|pair| RevokedCertParams {
             serial_number: pair.serial().into(),
             revocation_time: from_now(-60).into(),
@@ -94,7 +94,7 @@ impl Ca {
         list.signed_by(&self.0).unwrap().pem().unwrap()
     }
 
-    pub(super) fn material(&self, pair: &Pair) -> Material {
+    pub(crate) fn material(&self, pair: &Pair) -> Material {
         let (chain, key, roots) = (pair.chain.as_bytes(), pair.key.as_bytes(), self.pem());
         Material::from_pem(chain, key, roots.as_bytes()).unwrap()
     }
@@ -108,7 +108,7 @@ impl Pair {
         (0..serial.len()).step_by(2).map(byte).collect()
     }
 
-    pub(super) fn write(&self, directory: &Path) {
+    pub(crate) fn write(&self, directory: &Path) {
         std::fs::write(directory.join("cert.pem"), &self.chain).unwrap();
         std::fs::write(directory.join("key.pem"), &self.key).unwrap();
     }

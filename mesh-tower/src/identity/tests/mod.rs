@@ -1,7 +1,7 @@
 //! What is put into force, and what is not.
 
 mod bundles;
-mod ca;
+pub(super) mod ca;
 mod chains;
 mod configured;
 mod inspected;

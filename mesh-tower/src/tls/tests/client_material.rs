@@ -6,7 +6,7 @@ use crate::identity::Credentials;
 use crate::tls::client_material::Kept;
 use mesh_core::WallTime;
 use mesh_core::model::secret::{SecretCertificate, SecretSource};
-use mesh_core::model::tls::{ResolvedIdentity, TlsRoots, UpstreamTls};
+use mesh_core::model::tls::{ResolvedIdentity, TlsIdentity, TlsRoots, UpstreamTls};
 use mesh_core::update::Secrets;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,15 +15,17 @@ use std::time::Duration;
 #[tokio::test]
 async fn a_pair_that_is_not_valid_takes_the_place_of_none_that_is() {
     let (ca, now, kept) = (Ca::new("ours"), clock::wall(), Kept::default());
+    let credentials = Credentials::default();
     let pair = |serial, life| ca.issue_for("spiffe://mesh.example/client", serial, life);
     let inline = |text: &str| SecretSource::Inline(text.as_bytes().into());
     let at = |pair: &Pair, seconds: u64| {
         let certificate = SecretCertificate::new(inline(&pair.chain), inline(&pair.key));
         let identity = ResolvedIdentity::Certificate(certificate);
         let now = WallTime::from_unix_seconds(now.as_unix_seconds() + seconds);
-        let kept = &kept;
+        let (kept, credentials) = (&kept, &credentials);
         async move {
-            match kept.own(&identity, &Credentials::default(), now).await {
+            clock::pretend(now);
+            match kept.own((&TlsIdentity::Secret("id".into()), &identity), credentials).await {
                 Ok(own) => own.unwrap().certificate().serial.to_string(),
                 Err(error) => error.to_string(),
             }
@@ -67,9 +69,11 @@ async fn files_that_cannot_be_read_take_the_place_of_none_that_could() {
     }
     put("crl", ca.revoke_pem(1).as_bytes());
     let own = async |chain: &str, at| {
+        clock::pretend(at);
+        let named = TlsIdentity::Secret("id".into());
         let certificate = SecretCertificate::new(file(&path(chain)), file(&path("key")));
         let identity = ResolvedIdentity::Certificate(certificate);
-        kept.own(&identity, &nobody, at).await.map(|_| ()).map_err(|error| error.to_string())
+        kept.own((&named, &identity), &nobody).await.map(|_| ()).map_err(|error| error.to_string())
     };
     let believed = async |roots: &str, crl: &str| {
         let mut tls = UpstreamTls::default();

@@ -2,11 +2,12 @@
 
 use super::ca::{Ca, Pair};
 use crate::clock;
+use crate::identity::spiffe::SpiffeTexts;
+use crate::identity::{Identity, Material, certificates, private_key};
 use crate::server::{Outlived, Over};
 use crate::tls::server::ChainTls;
-use crate::tls::server_material::{Inputs, Own, Trust};
+use crate::tls::server_material::{Inputs, Trust};
 use crate::tls::server_watch::{Evidence, InForce, Watched, look};
-use crate::tls::spiffe::SpiffeTexts;
 use bytes::Bytes;
 use mesh_core::WallTime;
 use mesh_core::model::SanMatcher;
@@ -37,12 +38,18 @@ pub(super) fn inputs(own: &Pair, believes: &Believes<'_>) -> Inputs {
     let list = believes.revoked.map(|serial| believes.roots[0].revoke_pem(serial));
     Inputs {
         policy: Arc::clone(believes.policy),
-        own: Own::Pem { chain: bytes(&own.chain), key: bytes(&own.key), origin: "ours".into() },
+        own: identity(own),
         trust: Some(Trust::Pem(bytes(&roots), "a test".into())),
         san: believes.san.iter().map(|id| SanMatcher::uri(*id)).collect(),
         wants_certificate: believes.policy.require_client_certificate || !believes.san.is_empty(),
         crl: list.map(|list| bytes(&list)),
     }
+}
+
+fn identity(Pair { chain, key }: &Pair) -> Arc<Identity> {
+    let (chain, key) = (certificates(chain.as_bytes()), private_key(key.as_bytes()));
+    let material = Material::of_pair(chain.unwrap(), key.unwrap());
+    Arc::new(Identity::verify(material, None, clock::wall()).unwrap())
 }
 
 fn shown(pair: &Pair) -> Arc<[Bytes]> {
@@ -92,7 +99,7 @@ fn evidence(tls: &Arc<ChainTls>, client: Option<(&Pair, u64)>) -> (Evidence, Ove
         tls: Arc::clone(tls),
         shown: client.map(|(pair, _)| shown(pair)).unwrap_or_default(),
         peer_end: client.map(|(_, ends)| later(ends)),
-        own_end: tls.own_end(),
+        own_end: Some(tls.own_end()),
         over: over.clone(),
     };
     (evidence, over)

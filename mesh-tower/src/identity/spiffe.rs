@@ -3,26 +3,26 @@
 //!
 //! Texts are compared, and parsed when one of them changes; files are the matter of who reads.
 
-use crate::identity::anchors::Listed;
-use crate::identity::{CertificateError, Roots, authorities, bundle_map};
+use super::anchors::Listed;
+use super::{CertificateError, Roots, authorities, bundle_map};
 use mesh_core::identity::TrustDomain;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Where these roots come from, in words.
-pub(super) const ORIGIN: &str = "the trust bundles of the configuration";
+pub(crate) const ORIGIN: &str = "the trust bundles of the configuration";
 
 /// The texts of all bundles, in PEM, by the names of their trust domains; without a name: a SPIFFE trust bundle
 /// map, which is all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct SpiffeTexts(pub(super) BTreeMap<Option<Arc<str>>, Arc<[u8]>>);
+pub(crate) struct SpiffeTexts(pub(crate) BTreeMap<Option<Arc<str>>, Arc<[u8]>>);
 
 impl SpiffeTexts {
     /// The roots, and the lists of revoked certificates beside them.
     ///
     /// # Errors
     /// A text is no PEM or no map, or a name is no trust domain.
-    pub(super) fn roots(&self) -> Result<(Roots, Listed), CertificateError> {
+    pub(crate) fn roots(&self) -> Result<(Roots, Listed), CertificateError> {
         let wrong = |reason: String| CertificateError::NotABundle { reason };
         let (mut bundles, mut listed) = (BTreeMap::new(), Listed::new());
         for (name, pem) in &self.0 {

@@ -1,0 +1,220 @@
+//! [`Named`]: the certificates and roots that clusters and listeners name themselves: secrets that come by SDS, files,
+//! and what stands in the configuration.
+//!
+//! Each is an identity like one of a source ([`Identities`]): verified before it is in force, kept while what
+//! replaces it is not good, watched over until its end, counted in metrics. What it has in place of a source:
+//!
+//! - The configuration says where its bytes are (`config.rs`), and by which name it is told of: a secret's is
+//!   `secret/NAME`, a pair's in files `files/CHAIN,KEY`, a file of roots is `roots/PATH`.
+//! - A handshake that needs one takes in what is there at that moment (`one.rs`). So a secret is in force for the
+//!   first handshake after the configuration that brought it.
+//! - A task looks at all of them, whether somebody calls or not: at once when the configuration changes, and every
+//!   [`LOOK`]. It tells as well of chains that don't lead to the
+//!   roots beside them (`beside.rs`).
+//!
+//! Who signs for peers is decided at handshakes (`tls/`), by the same rules; here roots are looked at for their ends.
+//! The system's roots are not: they are somebody else's.
+
+mod beside;
+mod config;
+mod one;
+#[cfg(test)]
+mod tests;
+
+use super::Identities;
+use crate::observe::identity::ReadIdentity;
+use beside::Beside;
+use config::{Found, Held};
+use mesh_core::ConfigUpdate;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+pub(super) use config::Whose;
+pub(crate) use config::of_pair;
+pub(crate) use one::{One, Texts};
+
+/// How often all of them are looked at. Handshakes look at what they need by themselves.
+const LOOK: Duration = Duration::from_secs(3);
+
+/// Those of the configuration, by their names.
+#[derive(Default)]
+pub(crate) struct Named {
+    /// Where they are watched over; `None`: nowhere.
+    runtime: Option<Handle>,
+    state: Mutex<State>,
+    /// For the task: something is to be looked at.
+    wanted: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Whoever holds one, the configuration or a handshake's policy, has the same.
+    all: BTreeMap<Arc<str>, Weak<One>>,
+    /// Those of the configuration in force.
+    followed: BTreeMap<Arc<str>, (Arc<One>, Held)>,
+    beside: BTreeMap<(Arc<str>, Whose), Arc<Mutex<Beside>>>,
+    task: Option<AbortHandle>,
+}
+
+impl State {
+    fn of(&mut self, name: &Arc<str>, runtime: Option<&Handle>) -> Arc<One> {
+        if let Some(one) = self.all.get(name).and_then(Weak::upgrade) {
+            return one;
+        }
+        let one = Arc::new(One::new(name, runtime));
+        self.all.insert(Arc::clone(name), Arc::downgrade(&one));
+        one
+    }
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if let Some(task) = self.state.get_mut().task.take() {
+            task.abort();
+        }
+    }
+}
+
+impl Named {
+    pub(super) fn new(runtime: Handle) -> Self {
+        Self { runtime: Some(runtime), state: Mutex::default(), wanted: Arc::default() }
+    }
+
+    /// The one of this name. It is forgotten when neither the configuration nor anybody else holds it.
+    pub(super) fn of(&self, name: &Arc<str>) -> Arc<One> {
+        self.state.lock().of(name, self.runtime.as_ref())
+    }
+
+    /// Watches over those of this configuration, and over no others; `whose`: the identities whose roots may stand beside.
+    pub(super) fn follow(
+        self: &Arc<Self>,
+        config: &ConfigUpdate,
+        whose: impl Fn(&Whose) -> Option<Identities>,
+    ) {
+        let Found { held, beside } = Found::of(config);
+        let mut state = self.state.lock();
+        let next = held.into_iter().map(|(name, held)| {
+            let one = state.of(&name, self.runtime.as_ref());
+            (name, (one, held))
+        });
+        let next: BTreeMap<_, _> = next.collect();
+        let identities = |name: &Arc<str>| next.get(name).map(|(one, _)| one.identities().clone());
+        let mut before = std::mem::take(&mut state.beside);
+        let beside = beside.into_iter().filter_map(|pair| {
+            let known = before.remove(&pair);
+            let (own, roots) = match &pair.1 {
+                Whose::Named(roots) => (identities(&pair.0)?, identities(roots)?),
+                other => (identities(&pair.0)?, whose(other)?),
+            };
+            let known = known.filter(|known| known.lock().is_of(&own, &roots));
+            Some((pair, known.unwrap_or_else(|| Arc::new(Mutex::new(Beside::new(own, roots))))))
+        });
+        state.beside = beside.collect();
+        let gone = std::mem::replace(&mut state.followed, next);
+        drop(gone);
+        state.all.retain(|_, one| one.strong_count() > 0);
+        if state.task.is_none() && !state.followed.is_empty() {
+            state.task = self.runtime.as_ref().map(|runtime| self.start(runtime));
+        }
+        drop(state);
+        self.look();
+    }
+
+    /// Has all of them looked at now, without waiting for it.
+    pub(super) fn look(&self) {
+        self.wanted.notify_one();
+    }
+
+    /// Those of the configuration, by their names.
+    pub(super) fn all(&self) -> Vec<(Arc<str>, Identities)> {
+        let state = self.state.lock();
+        let all = state.followed.iter();
+        all.map(|(name, (one, _))| (Arc::clone(name), one.identities().clone())).collect()
+    }
+
+    /// The same, for metrics.
+    pub(super) fn readers(&self) -> Vec<(Arc<str>, Arc<dyn ReadIdentity>)> {
+        let readers = self.all().into_iter();
+        readers.map(|(name, one)| (name, Arc::new(one) as Arc<dyn ReadIdentity>)).collect()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "who watches over certificates is a task")]
+    fn start(self: &Arc<Self>, runtime: &Handle) -> AbortHandle {
+        let (named, wanted) = (Arc::downgrade(self), Arc::clone(&self.wanted));
+        let task = async move {
+            let mut is_idle = true;
+            loop {
+                let due = async {
+                    match is_idle {
+                        true => std::future::pending().await,
+                        false => tokio::time::sleep(LOOK).await,
+                    }
+                };
+                tokio::select! {
+                    () = wanted.notified() => {}
+                    () = due => {}
+                }
+                let Some(named) = named.upgrade() else { return };
+                is_idle = named.look_at_all().await;
+            }
+        };
+        runtime.spawn(task).abort_handle()
+    }
+
+    /// Takes in what is there. `true`: there is nothing to look at.
+    async fn look_at_all(&self) -> bool {
+        let (followed, beside): (Vec<_>, Vec<_>) = {
+            let state = self.state.lock();
+            (state.followed.values().cloned().collect(), state.beside.values().cloned().collect())
+        };
+        let is_empty = followed.is_empty();
+        // Files are read, and what has changed is verified.
+        let looked = tokio::task::spawn_blocking(move || {
+            for (one, held) in followed {
+                one.take(held.read());
+            }
+            beside.iter().for_each(|beside| beside.lock().look());
+        });
+        if let Err(error) = looked.await
+            && error.is_panic()
+        {
+            tracing::error!(target: "mesh::identity", "looking at certificates panicked; they are looked at again");
+        }
+        is_empty
+    }
+}
+
+impl Held {
+    /// What is there. It blocks.
+    ///
+    /// # Errors
+    /// A file can't be read, in words.
+    fn read(&self) -> Result<Texts, String> {
+        Ok(match self {
+            Self::Pair(pair) => {
+                let (chain, key) = (config::bytes(&pair.chain)?, config::bytes(&pair.private_key)?);
+                Texts::Pair { chain, key }
+            }
+            Self::Roots(source) => Texts::Roots(config::bytes(source)?),
+            Self::Bundles(bundles) => {
+                let mut texts = super::spiffe::SpiffeTexts::default();
+                for (domain, source) in bundles.sources() {
+                    texts.0.insert(domain.cloned(), config::bytes(source)?);
+                }
+                Texts::Bundles(texts)
+            }
+        })
+    }
+}
+
+impl fmt::Debug for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.state.lock().followed.keys()).finish()
+    }
+}

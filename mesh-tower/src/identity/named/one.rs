@@ -1,0 +1,189 @@
+//! [`One`]: a certificate or roots that the configuration names, as an identity.
+//!
+//! Files are replaced one after the other, so what is bad for a moment is told only when it is so a moment later
+//! ([`HOLD`]); nothing of it is in force meanwhile. Where there is nothing else to show it is told at once.
+
+use crate::identity::material::{authorities, in_part};
+use crate::identity::spiffe::SpiffeTexts;
+use crate::identity::{
+    Identities, Identity, IdentitySink, IdentitySource, InvalidIdentity, Material, NoIdentity,
+    Part, Roots, anchors, certificates, private_key,
+};
+use futures_core::future::BoxFuture;
+use mesh_core::identity::RotationOptions;
+use parking_lot::Mutex;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+/// How long something must be bad before it is told, while something else is in force.
+pub(super) const HOLD: Duration = Duration::from_millis(250);
+
+/// What is there, as it was read.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Texts {
+    /// A chain and its key, in PEM.
+    Pair { chain: Arc<[u8]>, key: Arc<[u8]> },
+    /// Roots in PEM, and lists beside them.
+    Roots(Arc<[u8]>),
+    /// Those of trust domains.
+    Bundles(SpiffeTexts),
+}
+
+/// A certificate or roots that the configuration names.
+pub(crate) struct One {
+    identities: Identities,
+    judged: Mutex<Judged>,
+    watch: Option<AbortHandle>,
+}
+
+/// What became of what was read.
+#[derive(Default)]
+struct Judged {
+    in_force: Option<Texts>,
+    /// What was not good, and whether it may be at another time.
+    refused: Option<(Texts, bool)>,
+    fault: Option<Fault>,
+}
+
+/// What is wrong now.
+struct Fault {
+    why: String,
+    since: Instant,
+    is_told: bool,
+}
+
+impl One {
+    /// Nobody yet, who is watched over as long as there is one.
+    #[expect(clippy::disallowed_methods, reason = "who watches over a certificate is a task")]
+    pub(super) fn new(name: &Arc<str>, runtime: Option<&Handle>) -> Self {
+        let identities = Identities::called(Arc::clone(name), None);
+        let watch = runtime.map(|runtime| {
+            let running = identities.clone();
+            runtime.spawn(async move { running.run(Box::new(Nobody)).await }).abort_handle()
+        });
+        Self { identities, judged: Mutex::default(), watch }
+    }
+
+    pub(super) const fn identities(&self) -> &Identities {
+        &self.identities
+    }
+
+    /// Who is in force, if that is valid now.
+    ///
+    /// # Errors
+    /// [`NoIdentity`]: there was none that is good, it is over, or it has not begun.
+    pub(crate) fn current(&self) -> Result<Arc<Identity>, NoIdentity> {
+        self.identities.current()
+    }
+
+    /// Takes in what was read just now, or why it could not be: into force, if it is good; else what was in force stays,
+    /// and that is told and counted once.
+    pub(crate) fn take(&self, read: Result<Texts, String>) {
+        let (mut judged, sink) = (self.judged.lock(), self.identities.sink());
+        let texts = match read {
+            Ok(texts) => texts,
+            Err(why) => return judged.faulty(Some(why), &sink),
+        };
+        if judged.in_force.as_ref() == Some(&texts) {
+            judged.refused = None;
+            if judged.fault.take().is_some_and(|fault| fault.is_told) {
+                sink.restored();
+            }
+            return;
+        }
+        let before = judged.refused.as_ref().filter(|(refused, _)| *refused == texts);
+        let was_refused = before.is_some();
+        if before.is_some_and(|(_, may_ripen)| !may_ripen) {
+            return judged.faulty(None, &sink);
+        }
+        match texts.material().and_then(|material| sink.verify(material)) {
+            Ok(verified) => {
+                *judged = Judged { in_force: Some(texts), ..Judged::default() };
+                sink.publish_verified(verified);
+            }
+            Err(error) => {
+                judged.refused = Some((texts, error.ripens().is_some()));
+                // Of the same it may say another time.
+                judged.faulty((!was_refused).then(|| error.to_string()), &sink);
+            }
+        }
+    }
+}
+
+impl Judged {
+    /// This is wrong, or what was before still is: tells and counts it once, when its time has come.
+    fn faulty(&mut self, why: Option<String>, sink: &IdentitySink) {
+        let now = Instant::now();
+        match (why, &self.fault) {
+            (Some(why), Some(fault)) if fault.why == why => {}
+            (Some(why), _) => self.fault = Some(Fault { why, since: now, is_told: false }),
+            (None, _) => {}
+        }
+        let has_another = self.in_force.is_some();
+        if let Some(fault) = self.fault.as_mut().filter(|fault| !fault.is_told)
+            && (!has_another || fault.since + HOLD <= now)
+        {
+            fault.is_told = true;
+            sink.failed(&fault.why);
+        }
+    }
+}
+
+impl Drop for One {
+    fn drop(&mut self) {
+        if let Some(watch) = &self.watch {
+            watch.abort();
+        }
+    }
+}
+
+impl Texts {
+    fn material(&self) -> Result<Material, InvalidIdentity> {
+        match self {
+            Self::Pair { chain, key } => {
+                let chain = in_part(Part::Certificates, certificates(chain))?;
+                let key = in_part(Part::PrivateKey, private_key(key))?;
+                Ok(Material::of_pair(chain, key).of_anybody())
+            }
+            Self::Roots(pem) => {
+                let (roots, lists) = in_part(Part::Roots, authorities(pem))?;
+                let roots = Roots::Any(roots.into());
+                in_part(Part::Roots, anchors::usable(&roots))?;
+                Ok(Material::of_roots(roots).with_revoked(lists))
+            }
+            Self::Bundles(texts) => {
+                let (roots, listed) = in_part(Part::Roots, texts.roots())?;
+                in_part(Part::Roots, anchors::usable(&roots))?;
+                let lists = listed.into_values().flatten().collect();
+                Ok(Material::of_roots(roots).with_revoked(lists))
+            }
+        }
+    }
+}
+
+/// In the place of a source: who reads hands over what is there.
+#[derive(Debug)]
+struct Nobody;
+
+impl IdentitySource for Nobody {
+    fn start(self: Box<Self>, _: IdentitySink) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::pending())
+    }
+
+    /// Never: somebody else renews it.
+    fn rotation(&self) -> RotationOptions {
+        let mut options = RotationOptions::default();
+        options.renew_at = None;
+        options
+    }
+}
+
+impl fmt::Debug for One {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("One").field("identities", &self.identities).finish_non_exhaustive()
+    }
+}

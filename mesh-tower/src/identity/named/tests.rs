@@ -1,0 +1,274 @@
+//! What clusters and listeners name, in virtual time.
+
+use super::super::tests::ca::{Ca, Odd, Pair};
+use super::super::{Credentials, Given, IdentityStatus, Material, NoIdentity, private_key};
+use super::beside::{Beside, Told};
+use super::{Named, One, Texts};
+use crate::clock::{self, pretend};
+use crate::identity::{Identities, certificates};
+use crate::observe::registry::Registry;
+use mesh_core::ConfigUpdate;
+use mesh_core::model::secret::{
+    Secret, SecretCertificate, SecretContent, SecretRoots, SecretSource, SecretValidation,
+};
+use mesh_core::model::tls::{
+    DownstreamTls, TlsIdentity, TlsPolicy, TlsRoots, UpstreamTls, ValidationSecret,
+};
+use mesh_core::model::{Cluster, FilterChain, Listener};
+use mesh_core::update::{ClusterUpdate, SecretAnswer};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::runtime::Handle;
+use tokio::time::sleep;
+
+fn inline(text: &str) -> SecretSource {
+    SecretSource::Inline(text.as_bytes().into())
+}
+
+fn file(path: &Path) -> SecretSource {
+    SecretSource::File(path.into())
+}
+
+/// A cluster with the secrets `id` and `roots`, and a listener with files, which asks for no clients.
+struct World {
+    ca: Ca,
+    directory: TempDir,
+    registry: Arc<Registry>,
+    credentials: Credentials,
+}
+
+impl World {
+    fn new() -> Self {
+        pretend(clock::wall());
+        let (ca, directory, registry) = (Ca::new(), tempfile::tempdir().unwrap(), Registry::new());
+        let credentials = Credentials::start(Given::default(), &Handle::current(), &registry);
+        ca.issue(Odd::default()).write(directory.path());
+        Self { ca, directory, registry, credentials }
+    }
+
+    fn config(&self, pair: &Pair) -> ConfigUpdate {
+        let mut config = ConfigUpdate::in_code();
+        let mut tls = UpstreamTls::default();
+        tls.identity = TlsIdentity::Secret("id".into());
+        tls.roots = TlsRoots::Secret(ValidationSecret::new("roots"));
+        let mut cluster = Cluster::new("reviews");
+        cluster.tls = TlsPolicy::On(Arc::new(tls));
+        let cluster = ClusterUpdate::new(Arc::new(cluster), None);
+        config.clusters.insert("reviews".into(), cluster);
+        let [cert, key] = ["cert.pem", "key.pem"].map(|name| self.directory.path().join(name));
+        let mut tls = DownstreamTls::mutual();
+        let own = SecretCertificate::new(file(&cert), file(&key));
+        (tls.identity, tls.roots) = (TlsIdentity::Certificate(Arc::new(own)), None);
+        let mut chain = FilterChain::new("all", None);
+        chain.tls = Some(Arc::new(tls));
+        let mut listener = Listener::new("web");
+        listener.filter_chains.push(Arc::new(chain));
+        config.listeners.insert("web".into(), Arc::new(listener));
+        let id = SecretCertificate::new(inline(&pair.chain), inline(&pair.key));
+        let roots = SecretValidation::new(SecretRoots::Pem(inline(&self.ca.pem())));
+        let contents =
+            [("id", SecretContent::Certificate(id)), ("roots", SecretContent::Validation(roots))];
+        let known = contents.map(|(name, content)| {
+            (Arc::from(name), SecretAnswer::Known(Arc::new(Secret::new(name, content))))
+        });
+        config.secrets = Arc::new(known.into());
+        config
+    }
+
+    /// The configuration is in force, and was looked at.
+    async fn follow(&self, config: &ConfigUpdate) {
+        self.credentials.follow_named(config, &self.registry);
+        sleep(Duration::from_millis(100)).await;
+    }
+
+    fn find(&self, name: &str) -> Option<Identities> {
+        let mut all = self.credentials.all().into_iter();
+        all.find_map(|(found, identities)| (*found == *name).then_some(identities))
+    }
+
+    fn status(&self, name: &str) -> IdentityStatus {
+        self.find(name).unwrap().status()
+    }
+
+    fn files(&self) -> String {
+        let directory = self.directory.path().display();
+        format!("files/{directory}/cert.pem,{directory}/key.pem")
+    }
+
+    fn series(&self) -> String {
+        let mut text = String::new();
+        self.registry.prometheus(&mut text);
+        text.lines()
+            .filter(|line| line.starts_with("mesh_identity_"))
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_named_is_watched_over_without_a_call() {
+    let world = World::new();
+    let config = world.config(&world.ca.issue(Odd::default()));
+    world.follow(&config).await;
+    let (files, series) = (world.files(), world.series());
+    for expected in [
+        "mesh_identity_expiry_timestamp_seconds{identity=\"secret/id\"} ".to_owned(),
+        format!("mesh_identity_expiry_timestamp_seconds{{identity=\"{files}\"}} "),
+        "mesh_identity_root_expiry_timestamp_seconds{identity=\"secret/roots\",trust_domain=\"\",subject=\"CN=ca of the tests\"".to_owned(),
+        "mesh_identity_last_good_timestamp_seconds{identity=\"secret/id\"} ".to_owned(),
+        "mesh_identity_failures_total{identity=\"secret/id\"} 0".to_owned(),
+    ] {
+        assert!(series.contains(&expected), "`{expected}` is not in:\n{series}");
+    }
+    // Each lives for two hours, of which one is over.
+    let mut told = Vec::new();
+    for _ in 0..3700 {
+        sleep(Duration::from_secs(1)).await;
+        told.extend(world.status("secret/id").warned.filter(|now| told.last() != Some(now)));
+    }
+    assert_eq!(told, [50, 25, 10]);
+    assert_eq!(world.status(&files).warned, Some(10));
+    for name in ["secret/id", &files] {
+        let refused = world.credentials.named(&name.into()).current().unwrap_err();
+        assert!(matches!(refused, NoIdentity::Expired { .. }), "{name}: {refused}");
+    }
+    // Roots are not named by who is shown, nor the other way round.
+    assert!(world.find("secret/roots").unwrap().trust().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_good_changes_nothing_and_is_counted() {
+    let world = World::new();
+    let (first, second) = (world.ca.issue(Odd::default()), world.ca.issue(Odd::default()));
+    world.follow(&world.config(&first)).await;
+    let shown = || {
+        let identity = world.find("secret/id").unwrap().current().unwrap();
+        Arc::clone(&identity.certificate().serial)
+    };
+    let good = shown();
+    let crossed = Pair { chain: second.chain.clone(), key: first.key.clone() };
+    world.follow(&world.config(&crossed)).await;
+    // It is looked at on, and told once.
+    sleep(Duration::from_secs(20)).await;
+    let status = world.status("secret/id");
+    assert_eq!((shown(), status.failures), (Arc::clone(&good), 1));
+    assert!(status.error.unwrap().contains("not the certificate's"));
+    let over = world.ca.issue(Odd { life: Some((-7200, -60)), ..Odd::default() });
+    world.follow(&world.config(&over)).await;
+    sleep(Duration::from_secs(5)).await;
+    let status = world.status("secret/id");
+    assert_eq!((shown(), status.failures), (Arc::clone(&good), 2));
+    assert!(status.error.unwrap().contains("ended"));
+    world.follow(&world.config(&second)).await;
+    assert_ne!(shown(), good);
+    assert_eq!(world.status("secret/id").error, None);
+
+    // A file that is gone, and there again.
+    let (key, files) = (world.directory.path().join("key.pem"), world.files());
+    let content = std::fs::read(&key).unwrap();
+    std::fs::remove_file(&key).unwrap();
+    sleep(Duration::from_secs(20)).await;
+    let status = world.status(&files);
+    assert_eq!(status.failures, 1);
+    assert!(status.error.unwrap().contains("key.pem: "));
+    std::fs::write(&key, content).unwrap();
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(world.status(&files).error, None);
+}
+
+/// As Envoy and gRPC: whoever says where it is shown decides what is.
+#[tokio::test(start_paused = true)]
+async fn what_is_no_workloads_is_shown_where_it_is_named() {
+    let world = World::new();
+    use rcgen::KeyUsagePurpose::{DigitalSignature, KeyCertSign, KeyEncipherment};
+    for odd in [
+        Odd { is_ca: true, ..Odd::default() },
+        Odd { uris: Some(&["https://mesh.example/x"]), ..Odd::default() },
+        Odd { uris: Some(&[super::super::tests::ca::OURS, "spiffe://b/c"]), ..Odd::default() },
+        Odd { usage: &[DigitalSignature, KeyCertSign], ..Odd::default() },
+        Odd { usage: &[KeyEncipherment], ..Odd::default() },
+    ] {
+        let pair = world.ca.issue(odd);
+        world.follow(&world.config(&pair)).await;
+        let status = world.status("secret/id");
+        assert_eq!((status.error, status.failures), (None, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_named_no_more_is_let_go_of() {
+    let world = World::new();
+    world.follow(&world.config(&world.ca.issue(Odd::default()))).await;
+    let held = Arc::downgrade(&world.credentials.named(&"secret/id".into()));
+    assert!(held.upgrade().is_some());
+    world.follow(&ConfigUpdate::in_code()).await;
+    assert!(held.upgrade().is_none(), "with its key");
+    assert!(world.credentials.all().is_empty());
+    assert_eq!(world.series(), "");
+}
+
+#[test]
+fn a_chain_that_leads_elsewhere_is_told_and_shown() {
+    let (ours, other) = (Ca::new(), Ca::new());
+    let (own, roots) = (Identities::new(None), Identities::new(None));
+    let show = |ca: &Ca| {
+        let pair = ca.issue(Odd::default());
+        let chain = certificates(pair.chain.as_bytes()).unwrap();
+        let key = private_key(pair.key.as_bytes()).unwrap();
+        own.sink().publish(Material::of_pair(chain, key)).unwrap();
+    };
+    let believe = |ca: &Ca| {
+        let all = certificates(ca.pem().as_bytes()).unwrap();
+        roots.sink().publish(Material::of_roots(super::super::Roots::Any(all.into()))).unwrap();
+    };
+    let mut beside = Beside::new(own.clone(), roots.clone());
+    assert_eq!(beside.judge(), None, "there is nothing");
+    show(&other);
+    believe(&ours);
+    assert!(matches!(beside.judge(), Some(Told::Apart(_))));
+    assert_eq!(beside.judge(), None, "it is told once");
+    show(&other);
+    assert_eq!(beside.judge(), None, "it was so before");
+    show(&ours);
+    assert_eq!(beside.judge(), None);
+    show(&other);
+    assert!(matches!(beside.judge(), Some(Told::Parted(_))));
+    believe(&other);
+    assert_eq!(beside.judge(), None);
+    believe(&ours);
+    assert!(matches!(beside.judge(), Some(Told::Parted(_))));
+}
+
+/// Files are replaced one after the other.
+#[tokio::test(start_paused = true)]
+async fn what_is_half_written_for_a_moment_is_not_told() {
+    let (ca, one) = (Ca::new(), One::new(&"files/a,b".into(), None));
+    let (first, second) = (ca.issue(Odd::default()), ca.issue(Odd::default()));
+    let take = |chain: &Pair, key: &Pair| {
+        let (chain, key) = (chain.chain.as_bytes().into(), key.key.as_bytes().into());
+        one.take(Ok(Texts::Pair { chain, key }));
+        one.identities().status().failures
+    };
+    assert_eq!(take(&first, &second), 1, "there is nothing else");
+    assert_eq!(take(&first, &first), 1);
+    assert_eq!(take(&second, &first), 1);
+    assert_eq!(take(&second, &second), 1);
+    assert_eq!(take(&first, &second), 1);
+    tokio::time::advance(super::one::HOLD).await;
+    assert_eq!(take(&first, &second), 2, "it stays so");
+    assert_eq!(take(&first, &second), 2);
+    assert!(one.current().is_ok());
+}
+
+#[test]
+fn nothing_of_a_key_is_shown() {
+    let (ca, one) = (Ca::new(), One::new(&"secret/id".into(), None));
+    let pair = ca.issue(Odd::default());
+    let (chain, key) = (pair.chain.as_bytes().into(), pair.key.as_bytes().into());
+    one.take(Ok(Texts::Pair { chain, key }));
+    assert!(one.current().is_ok());
+    let shown = format!("{one:?} {:?}", Named::default());
+    assert!(!shown.contains("PRIVATE") && !shown.contains("in_force"), "{shown}");
+}
