@@ -195,14 +195,13 @@ impl Mesh {
         explain::explain(&self.0.state.snapshot(), request)
     }
 
-    /// Has files of configuration read again, and the mesh's own identity asked for anew, without waiting for either:
-    /// what a program does at SIGHUP. Both are followed anyway. What has not changed stays.
+    /// Has files of configuration read again, and each identity asked for anew: the mesh's own, those of certificate
+    /// providers, and the files that clusters and listeners name. It waits for none of them. It is what a program does at
+    /// SIGHUP; all are followed anyway. What has not changed stays.
     pub fn reload(&self) {
         self.0.shared.interests.reload();
         #[cfg(feature = "tls")]
-        if let Some(identities) = self.identities() {
-            identities.reload();
-        }
+        self.0.shared.credentials.reload();
     }
 
     /// How many configurations were applied so far, and why the newest was refused, if it was.

@@ -144,6 +144,12 @@ impl Credentials {
         self.named.of(name)
     }
 
+    /// Asks for all of them anew.
+    pub(crate) fn reload(&self) {
+        self.own().into_iter().chain(self.providers.values()).for_each(Identities::reload);
+        self.named.look();
+    }
+
     /// Watches over what the clusters and listeners of this configuration name, and has `registry` count it.
     pub(crate) fn follow_named(&self, config: &ConfigUpdate, registry: &Registry) {
         self.named.follow(config, |whose| match whose {

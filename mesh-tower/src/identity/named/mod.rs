@@ -8,8 +8,8 @@
 //!   `secret/NAME`, a pair's in files `files/CHAIN,KEY`, a file of roots is `roots/PATH`.
 //! - A handshake that needs one takes in what is there at that moment (`one.rs`). So a secret is in force for the
 //!   first handshake after the configuration that brought it.
-//! - A task looks at all of them, whether somebody calls or not: at once when the configuration changes, and every
-//!   [`LOOK`]. It tells as well of chains that don't lead to the
+//! - A task looks at all of them, whether somebody calls or not: at once when the configuration changes or
+//!   [`Mesh::reload`](crate::Mesh::reload) asks, and every [`LOOK`]. It tells as well of chains that don't lead to the
 //!   roots beside them (`beside.rs`).
 //!
 //! Who signs for peers is decided at handshakes (`tls/`), by the same rules; here roots are looked at for their ends.

@@ -5,8 +5,9 @@ use super::super::{Credentials, Given, IdentityStatus, Material, NoIdentity, pri
 use super::beside::{Beside, Told};
 use super::{Named, One, Texts};
 use crate::clock::{self, pretend};
-use crate::identity::{Identities, certificates};
+use crate::identity::{Identities, IdentitySink, IdentitySource, certificates};
 use crate::observe::registry::Registry;
+use futures_core::future::BoxFuture;
 use mesh_core::ConfigUpdate;
 use mesh_core::model::secret::{
     Secret, SecretCertificate, SecretContent, SecretRoots, SecretSource, SecretValidation,
@@ -18,6 +19,7 @@ use mesh_core::model::{Cluster, FilterChain, Listener};
 use mesh_core::update::{ClusterUpdate, SecretAnswer};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::runtime::Handle;
@@ -207,6 +209,47 @@ async fn what_is_named_no_more_is_let_go_of() {
     assert!(held.upgrade().is_none(), "with its key");
     assert!(world.credentials.all().is_empty());
     assert_eq!(world.series(), "");
+}
+
+/// Counts how often it is asked.
+#[derive(Debug)]
+struct Counts(Arc<AtomicUsize>);
+
+impl IdentitySource for Counts {
+    fn start(self: Box<Self>, sink: IdentitySink) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            loop {
+                sink.wanted().await;
+                self.0.fetch_add(1, Ordering::SeqCst);
+            }
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_asks_providers() {
+    let (asked, registry, mut given) = (Arc::default(), Registry::new(), Given::default());
+    given.providers.insert("x".into(), Box::new(Counts(Arc::clone(&asked))));
+    let credentials = Credentials::start(given, &Handle::current(), &registry);
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(asked.load(Ordering::SeqCst), 0);
+    credentials.reload();
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_looks_at_files_at_once() {
+    let world = World::new();
+    world.follow(&world.config(&world.ca.issue(Odd::default()))).await;
+    let shown = || world.find(&world.files()).unwrap().current().unwrap();
+    let before = shown();
+    world.ca.issue(Odd::default()).write(world.directory.path());
+    sleep(Duration::from_millis(100)).await;
+    assert!(Arc::ptr_eq(&before, &shown()), "nobody has looked");
+    world.credentials.reload();
+    sleep(Duration::from_millis(100)).await;
+    assert!(!Arc::ptr_eq(&before, &shown()));
 }
 
 #[test]
