@@ -13,7 +13,7 @@ use super::{
 };
 use crate::clock;
 use crate::source::Rejected;
-use crate::source::read::{Reading, read};
+use crate::source::read::{Reading, finished, read};
 use crate::source::reload::Verdict::{Hold, Publish, Report, Restored, Unchanged};
 use crate::source::reload::{Read, Reload, Verdict};
 use crate::source::watch_file::Watch;
@@ -24,7 +24,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::spawn_blocking;
 use tokio::time::sleep_until;
 
 /// A chain of certificates, its key and the roots, in files that are followed as they change: in PEM, and a
@@ -323,16 +323,6 @@ impl Owed {
             (Unchanged, _) if was_wanted => sink.unchanged(),
             _ => {}
         }
-    }
-}
-
-/// What the job gave; `None`: it panicked.
-async fn finished<T>(job: JoinHandle<T>) -> Option<T> {
-    match job.await {
-        Ok(done) => Some(done),
-        Err(error) if error.is_panic() => None,
-        // It was cancelled, with the runtime: nothing is polled any more.
-        Err(_) => std::future::pending().await,
     }
 }
 

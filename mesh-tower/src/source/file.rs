@@ -7,13 +7,14 @@
 //!   that they name beside them, if the parser says which ([`Beside`]).
 //! - The version is the content hash (`xxhsum -H64`), so two processes with the same files say so.
 //! - What is bad, removed or unreadable is reported once, and the last good stays in force.
-//! - Reading and parsing happen on a blocking thread, never on one that serves calls.
+//! - Reading and parsing happen on a blocking thread, never on one that serves calls. One that panics is reported once,
+//!   and tried again a second later.
 //!
 //! What it doesn't do: know a format. The parser is an argument.
 
 use super::Source;
 use super::beside::Beside;
-use super::read::{Reading, read};
+use super::read::{Reading, finished, read};
 use super::reload::{Read, Reload, Verdict};
 use super::sink::{RejectCause, Rejected, Sink};
 use super::watch_file::Watch;
@@ -29,6 +30,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
+
+/// When files are read again whose reading panicked.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Texts with their paths in, a configuration or what is wrong with them out. The origin is filled
 /// in by the source.
@@ -94,7 +98,7 @@ impl FileSource {
         let mut report = Report::new(&self.paths, sink);
         let mut in_force = Vec::new();
         let mut watch = (self.watch)();
-        let happened = watch.happened();
+        let mut happened = watch.happened();
         loop {
             let (due, why) = reload.poll_timeout();
             let wait = due.saturating_duration_since(now());
@@ -125,8 +129,15 @@ impl FileSource {
                 }
                 (watch, loaded)
             });
-            // The job does not panic; it is cancelled only with the runtime.
-            let Ok((returned, loaded)) = job.await else { return };
+            let Some((returned, loaded)) = finished(job).await else {
+                // The watch went with it.
+                watch = (self.watch)();
+                happened = watch.happened();
+                reload.handle_no_read(now());
+                reload.read_by(now() + AGAIN);
+                report.fell();
+                continue;
+            };
             watch = returned;
             let verdict =
                 reload.handle_read(loaded.fingerprint, loaded.read(judged, &in_force), now());
@@ -134,7 +145,9 @@ impl FileSource {
             if verdict == Verdict::Publish {
                 in_force.clone_from(&loaded.files);
             }
+            let is_in_force = judged[0] == Some(loaded.fingerprint);
             report.handle(verdict, loaded);
+            report.stands(is_in_force && verdict == Verdict::Unchanged);
         }
     }
 }
@@ -199,12 +212,14 @@ struct Report {
     /// The paths, as one name.
     source: Arc<str>,
     published: Option<Origin>,
+    /// The last reading panicked, which was reported.
+    has_fallen: bool,
 }
 
 impl Report {
     fn new(paths: &[PathBuf], sink: Sink) -> Self {
         let names = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
-        Self { sink, source: names.join(", ").into(), published: None }
+        Self { sink, source: names.join(", ").into(), published: None, has_fallen: false }
     }
 
     fn handle(&mut self, verdict: Verdict, loaded: Loaded) {
@@ -227,6 +242,23 @@ impl Report {
             }
             (Verdict::Restored, _) => self.restored(),
             (Verdict::Unchanged | Verdict::Hold | Verdict::Publish | Verdict::Report, _) => {}
+        }
+    }
+
+    /// Nothing could be read, for the reading panicked.
+    fn fell(&mut self) {
+        if !std::mem::replace(&mut self.has_fallen, true) {
+            let why = "reading the files panicked; they are read again".to_owned();
+            let mut rejected = Rejected::new(RejectCause::Unreadable, [why]);
+            rejected.origin = Origin::new(self.source.clone(), "");
+            self.reject(rejected);
+        }
+    }
+
+    /// A reading has come to its end; `is_as_before`: what is there is in force.
+    fn stands(&mut self, is_as_before: bool) {
+        if std::mem::take(&mut self.has_fallen) && is_as_before {
+            self.restored();
         }
     }
 

@@ -1,6 +1,6 @@
 //! Reading files: all of them with one fingerprint, or the first fault.
 //!
-//! Blocking; called from a blocking thread.
+//! Blocking; called from a blocking thread ([`finished`] waits for it).
 
 use super::content_hash::xxh64;
 use super::directory::files_of;
@@ -8,6 +8,7 @@ use super::sink::{RejectCause, Rejected};
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use tokio::task::JoinHandle;
 
 /// Largest file, in bytes: a mistake in a path must not fill the memory.
 pub(crate) const MAX_BYTES: u64 = 16 * 1024 * 1024;
@@ -83,6 +84,16 @@ pub(crate) fn read_bytes(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// What a job that reads gave; `None`: it panicked.
+pub(crate) async fn finished<T>(job: JoinHandle<T>) -> Option<T> {
+    match job.await {
+        Ok(done) => Some(done),
+        Err(error) if error.is_panic() => None,
+        // It was cancelled, with the runtime: nothing is polled any more.
+        Err(_) => std::future::pending().await,
+    }
 }
 
 #[cfg(test)]

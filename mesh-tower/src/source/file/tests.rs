@@ -30,10 +30,23 @@ fn show(event: &SourceEvent) -> String {
     }
 }
 
+/// What was thrown, and panics when it is thrown away: nobody catches that.
+struct Falls;
+
+impl Drop for Falls {
+    fn drop(&mut self) {
+        // Not while it is thrown.
+        assert!(std::thread::panicking(), "as the test wants");
+    }
+}
+
 /// Texts that contain `bad` are not a configuration.
 fn parse(texts: &[(PathBuf, String)]) -> Result<ConfigUpdate, Rejected> {
     let text = texts.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("+");
     assert!(!text.contains("panic"), "as the test wants");
+    if text.contains("fall") {
+        std::panic::panic_any(Falls);
+    }
     if text.contains("bad") {
         return Err(Rejected::invalid(["it is bad".to_owned()]));
     }
@@ -339,6 +352,28 @@ async fn what_is_bad_is_reported_once_and_the_last_good_kept() {
         bench.write("mesh.yaml", text);
         bench.expect(event).await;
     }
+}
+
+#[tokio::test]
+async fn files_are_followed_on_when_a_reading_panics() {
+    let mut bench = Bench::start(&[("mesh.yaml", "one")]);
+    bench.expect("update one").await;
+    bench.write("mesh.yaml", "fall");
+    let SourceEvent::Rejected(rejected) = bench.next().await else { panic!("no report") };
+    assert!(rejected.to_string().contains("panicked"), "{rejected}");
+    assert!(rejected.kept.is_some());
+    // It is read again, and told once.
+    sleep(AGAIN + AGAIN / 2).await;
+    assert!(bench.parsed.load(Ordering::Relaxed) > 2);
+    bench.write("mesh.yaml", "one");
+    bench.expect("restored").await;
+    // And what happens to them is seen by the new watch.
+    bench.write("mesh.yaml", "two");
+    bench.expect("update two").await;
+    bench.write("mesh.yaml", "fall");
+    bench.expect("rejected, unreadable").await;
+    bench.write("mesh.yaml", "bad");
+    bench.expect("rejected, invalid").await;
 }
 
 #[tokio::test]
