@@ -43,6 +43,8 @@ pub(crate) struct ClientTls {
     kept: Kept,
     made: Mutex<Option<Made>>,
     watched: Mutex<Watched>,
+    /// Why open connections are verified by what was in force before, as it was told.
+    stays: Mutex<Option<String>>,
 }
 
 /// What was made of whom we believe.
@@ -105,6 +107,7 @@ impl ClientTls {
             kept: Kept::default(),
             made: Mutex::default(),
             watched: Mutex::default(),
+            stays: Mutex::default(),
         }
     }
 
@@ -134,6 +137,21 @@ impl ClientTls {
         })?;
         let believed = self.kept.still_believed(&resolved, &self.credentials).await?;
         Ok(self.made_of(believed, &resolved, now)?.verifier)
+    }
+
+    /// The same; `None`: it can't be had, so that open connections stay with what verified them last. That is told once.
+    pub(super) async fn verifier_in_force(&self, now: WallTime) -> Option<Arc<Verifier>> {
+        let found = self.verifier(now).await;
+        let why = found.as_ref().err().map(ToString::to_string);
+        let mut stays = self.stays.lock();
+        if let Some(why) = why.as_ref().filter(|why| stays.as_ref() != Some(why)) {
+            tracing::warn!(
+                target: "mesh::tls",
+                "open connections stay with what verified them last: {why}"
+            );
+        }
+        *stays = why;
+        found.ok()
     }
 
     /// Does the handshake on `io`.

@@ -5,11 +5,12 @@
 //! ([`named`](crate::identity::named)). Roots and lists are parsed when they change. A file is looked at when a handshake wants it, at most once a
 //! second, off the call path, whether it is there or not. What can't be read, or does not fit together (files
 //! are replaced one after the other), changes nothing, wherever it comes from: the last good one serves until
-//! its own end, also of another file. It is told once.
+//! its own end, also of another file, and of roots of another kind. Each of roots, lists and certificates tells once what
+//! is wrong with it ([`Slot`]), and again when it was good in between.
 
 use super::client_refused::NotSecured;
 use super::client_verify::Believed;
-use crate::identity::anchors::{Listed, usable};
+use crate::identity::anchors::usable;
 use crate::identity::chain::{Lists, Unlisted};
 use crate::identity::named::{One, Texts, of_pair};
 use crate::identity::spiffe::{self, SpiffeTexts};
@@ -39,8 +40,12 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Lists of revoked certificates.
 type Crl = Arc<[CertificateRevocationListDer<'static>]>;
 
-/// Who signs, and the lists beside.
-type Signers = (Roots, Crl);
+/// Who signs, as it was read: the text, where it comes from in words, and which kind it is.
+#[derive(Clone, PartialEq)]
+enum RootTexts {
+    Pem(Arc<[u8]>, Arc<str>),
+    Spiffe(SpiffeTexts),
+}
 
 /// What was read for one cluster, kept until it changes.
 #[derive(Default)]
@@ -48,26 +53,24 @@ pub(super) struct Kept {
     files: Mutex<BTreeMap<Arc<Path>, File>>,
     /// The certificate that is named, by its name.
     pair: Mutex<Option<(Arc<str>, Arc<One>)>>,
-    roots: Mutex<Slot<Arc<[u8]>, Signers>>,
-    bundles: Mutex<Slot<SpiffeTexts, (Roots, Arc<Listed>)>>,
+    /// One for all kinds: a secret that becomes another kind, and can't be used, changes nothing.
+    roots: Mutex<Slot<RootTexts, Believed>>,
     crl: Mutex<Slot<Arc<[u8]>, Crl>>,
-    told: Mutex<Option<String>>,
 }
 
 /// What was made of the bytes that were seen last, and the last of it that was good.
 struct Slot<B, M> {
     seen: Option<(B, Result<M, CertificateError>)>,
     good: Option<M>,
+    /// What is wrong, as it was told, while the last good one stays.
+    told: Option<String>,
 }
 
 impl<B, M> Default for Slot<B, M> {
     fn default() -> Self {
-        Self { seen: None, good: None }
+        Self { seen: None, good: None, told: None }
     }
 }
-
-/// What a slot comes to, and what it had that was good.
-type Found<M> = (Result<M, NotSecured>, Option<M>);
 
 #[derive(Clone)]
 struct File {
@@ -76,27 +79,61 @@ struct File {
 }
 
 impl<B: PartialEq, M: Clone> Slot<B, M> {
-    /// What was read of `origin` comes to, and what was good before, if it is not.
+    /// What was read of `origin` comes to, or what was good before, if it is not.
+    ///
+    /// # Errors
+    /// Nothing was good before.
     fn of(
         &mut self,
         read: Result<B, NotSecured>,
         origin: &str,
         make: impl FnOnce(&B) -> Result<M, CertificateError>,
-    ) -> Found<M> {
-        let bytes = match read {
-            Ok(bytes) => bytes,
-            Err(error) => return (Err(error), self.good.clone()),
-        };
-        if self.seen.as_ref().is_none_or(|(seen, _)| *seen != bytes) {
-            let made = make(&bytes);
-            self.seen = Some((bytes, made));
+    ) -> Result<M, NotSecured> {
+        let made = read.and_then(|bytes| {
+            if self.seen.as_ref().is_none_or(|(seen, _)| *seen != bytes) {
+                let made = make(&bytes);
+                self.seen = Some((bytes, made));
+            }
+            let made = self.seen.as_ref().map(|(_, made)| made.clone());
+            let made = made.unwrap_or(Err(CertificateError::NoCertificate));
+            made.map_err(|error| unusable(origin, &error))
+        });
+        match (made, &self.good) {
+            (Ok(made), _) => {
+                (self.good, self.told) = (Some(made.clone()), None);
+                Ok(made)
+            }
+            (Err(error), Some(good)) => {
+                let why = error.to_string();
+                if self.told.as_ref() != Some(&why) {
+                    tracing::warn!(target: "mesh::tls", "the last good one stays: {why}");
+                    self.told = Some(why);
+                }
+                Ok(good.clone())
+            }
+            (Err(error), None) => Err(error),
         }
-        let made = self.seen.as_ref().map(|(_, made)| made.clone());
-        let made = made.unwrap_or(Err(CertificateError::NoCertificate));
-        if let Ok(made) = &made {
-            self.good = Some(made.clone());
+    }
+}
+
+impl RootTexts {
+    fn believed(&self) -> Result<Believed, CertificateError> {
+        match self {
+            Self::Pem(bytes, origin) => {
+                let (roots, beside) = authorities(bytes)?;
+                let roots = Roots::Any(roots.into());
+                usable(&roots)?;
+                let crl = Some(usable_lists(beside)?).filter(|beside| !beside.is_empty());
+                Ok(Believed { crl, ..plain(roots, Arc::clone(origin)) })
+            }
+            Self::Spiffe(texts) => {
+                let (roots, listed) = texts.roots()?;
+                usable(&roots)?;
+                listed.values().try_for_each(|lists| usable_lists(lists.clone()).map(drop))?;
+                let (plain, listed) = (plain(roots, spiffe::ORIGIN.into()), Arc::new(listed));
+                Ok(Believed { of_identity: true, only_uris: true, listed, ..plain })
+            }
         }
-        (made.map_err(|error| unusable(origin, &error)), self.good.clone())
     }
 }
 
@@ -189,9 +226,8 @@ impl Kept {
         let Some(source) = &resolved.crl else { return Ok(None) };
         let origin = origin("the revocation lists", source);
         let read = self.content(source).await;
-        let (made, good) =
-            self.crl.lock().of(read, &origin, |bytes| usable_lists(revocation_lists(bytes)?));
-        self.good_of(made, good).map(Some)
+        let mut crl = self.crl.lock();
+        crl.of(read, &origin, |bytes| usable_lists(revocation_lists(bytes)?)).map(Some)
     }
 
     async fn by_roots(
@@ -208,27 +244,12 @@ impl Kept {
             ResolvedRoots::Pem(source) => {
                 let origin = origin("the roots", source);
                 let read = self.content(source).await;
-                let (made, good) = self.roots.lock().of(read, &origin, |bytes| {
-                    let (roots, beside) = authorities(bytes)?;
-                    let roots = Roots::Any(roots.into());
-                    usable(&roots)?;
-                    Ok((roots, usable_lists(beside)?))
-                });
-                let (roots, beside) = self.good_of(made, good)?;
-                let crl = Some(beside).filter(|beside| !beside.is_empty());
-                Ok(Believed { crl, ..plain(roots, origin) })
+                let read = read.map(|bytes| RootTexts::Pem(bytes, Arc::clone(&origin)));
+                self.roots.lock().of(read, &origin, RootTexts::believed)
             }
             ResolvedRoots::Spiffe(bundles) => {
-                let read = self.bundles(bundles).await;
-                let (made, good) = self.bundles.lock().of(read, spiffe::ORIGIN, |texts| {
-                    let (roots, listed) = texts.roots()?;
-                    usable(&roots)?;
-                    listed.values().try_for_each(|lists| usable_lists(lists.clone()).map(drop))?;
-                    Ok((roots, Arc::new(listed)))
-                });
-                let (roots, listed) = self.good_of(made, good)?;
-                let plain = plain(roots, spiffe::ORIGIN.into());
-                Ok(Believed { of_identity: true, only_uris: true, listed, ..plain })
+                let read = self.bundles(bundles).await.map(RootTexts::Spiffe);
+                self.roots.lock().of(read, spiffe::ORIGIN, RootTexts::believed)
             }
             _ => Err(unusable("the roots", &"they are of a kind that is not known here")),
         }
@@ -240,16 +261,6 @@ impl Kept {
             texts.0.insert(domain.cloned(), self.content(source).await?);
         }
         Ok(texts)
-    }
-
-    fn good_of<M>(&self, made: Result<M, NotSecured>, good: Option<M>) -> Result<M, NotSecured> {
-        match (made, good) {
-            (Err(error), Some(good)) => {
-                self.tell(error.to_string());
-                Ok(good)
-            }
-            (made, _) => made,
-        }
     }
 
     async fn content(&self, source: &SecretSource) -> Result<Arc<[u8]>, NotSecured> {
@@ -277,14 +288,6 @@ impl Kept {
         let file = File { looked: now, content: content.clone() };
         self.files.lock().insert(Arc::clone(path), file);
         content
-    }
-
-    fn tell(&self, what: String) {
-        let mut told = self.told.lock();
-        if told.as_ref() != Some(&what) {
-            tracing::warn!(target: "mesh::tls", "the last good one stays: {what}");
-            *told = Some(what);
-        }
     }
 }
 

@@ -99,7 +99,7 @@ impl ClientTls {
 
     /// Retires what has outlived what it was made with, and keeps the others.
     pub(super) async fn look(&self, all: &mut Vec<(Evidence, Box<dyn Retire>)>, now: WallTime) {
-        let in_force = self.verifier(now).await.ok();
+        let in_force = self.verifier_in_force(now).await;
         let mut verified = 0;
         for (mut evidence, connection) in std::mem::take(all) {
             if now > evidence.until {

@@ -5,6 +5,7 @@ mod client_material;
 mod client_watch;
 mod roots;
 mod server_files;
+mod told;
 mod watch;
 
 use super::client_verify::{Asked, Believed, Expected, Verifier};
