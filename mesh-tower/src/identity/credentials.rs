@@ -121,7 +121,7 @@ impl Credentials {
         let mut start = |name: &str, expected, source| {
             let identities = Identities::called(name.into(), expected);
             registry.identities().read_from(name.into(), Arc::new(identities.clone()));
-            tasks.push(run(&identities, source, runtime));
+            tasks.push(run(&identities, identities.turn(), source, runtime));
             identities
         };
         let (by_program, identities) = (given.own.is_some(), OnceLock::new());
@@ -193,8 +193,9 @@ impl Credentials {
                 if let Some((_, task)) = before {
                     task.abort();
                 }
-                identities.expect(config.spiffe_id.clone());
-                Some((config.source.clone(), run(identities, source, runtime)))
+                // What the one before is still saying, on another thread, counts no more.
+                let turn = identities.expect(config.spiffe_id.clone());
+                Some((config.source.clone(), run(identities, turn, source, runtime)))
             }
             // The one before goes on, so that what is in force is renewed.
             Err(why) => {
@@ -218,7 +219,12 @@ impl Given {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a source of identities is a task")]
-fn run(identities: &Identities, source: Box<dyn IdentitySource>, runtime: &Handle) -> AbortHandle {
+fn run(
+    identities: &Identities,
+    turn: u64,
+    source: Box<dyn IdentitySource>,
+    runtime: &Handle,
+) -> AbortHandle {
     let running = identities.clone();
-    runtime.spawn(async move { running.run(source).await }).abort_handle()
+    runtime.spawn(async move { running.run_in(turn, source).await }).abort_handle()
 }

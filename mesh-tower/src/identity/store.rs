@@ -10,13 +10,19 @@
 //! - Whoever asks for the identity after its end gets [`NoIdentity::Expired`]: it fails closed. The next
 //!   good one is served at once.
 //! - A source is told when a renewal is due, and again after failures; [`Identities::reload`] asks at once.
+//! - One source has its turn at a time. From when on another has, what the one before still says is nobody's: it may be in
+//!   the middle of saying it.
 //! - What is given again is no news: nothing is swapped, and when a renewal was due, it has failed.
 
+mod sink;
+
+pub use sink::IdentitySink;
+
 use super::IdentitySource;
-use super::error::{InvalidIdentity, NoIdentity, between};
-use super::material::{Material, Trust};
+use super::error::{NoIdentity, between};
+use super::material::Trust;
 use super::status::{self, IdentityStatus, RootEnd};
-use super::verify::{Identity, Verified};
+use super::verify::Identity;
 use crate::clock;
 use crate::net::Draw;
 use arc_swap::ArcSwapOption;
@@ -24,8 +30,6 @@ use mesh_core::WallTime;
 use mesh_core::identity::rotation::{FirstTry, Standing};
 use mesh_core::identity::{Rotation, RotationEvent, RotationOptions, SpiffeId, Validity};
 use parking_lot::Mutex;
-use rustls::pki_types::CertificateRevocationListDer;
-use rustls::sign::CertifiedKey;
 use std::fmt;
 use std::sync::Arc;
 use tokio::sync::{Notify, watch};
@@ -42,6 +46,9 @@ struct Shared {
     trust: ArcSwapOption<Trust>,
     expected: ArcSwapOption<SpiffeId>,
     state: Mutex<State>,
+    /// Whose turn it is, of the sources that there were. It is held while one of them says something, and taken before the
+    /// state.
+    turn: Mutex<u64>,
     /// For the task that watches over it.
     happened: Notify,
     /// For the source: a renewal is wanted.
@@ -71,10 +78,6 @@ enum Happened {
     Forced,
 }
 
-/// A source's end of [`Identities`].
-#[derive(Clone, Debug)]
-pub struct IdentitySink(Identities);
-
 impl Identities {
     /// Nobody yet. `expected`: who we are; `None`: whoever the first certificate says.
     #[must_use]
@@ -90,6 +93,7 @@ impl Identities {
             trust: ArcSwapOption::empty(),
             expected: ArcSwapOption::from(expected.map(Arc::new)),
             state: Mutex::default(),
+            turn: Mutex::default(),
             happened: Notify::new(),
             wanted: Notify::new(),
             good: watch::Sender::new(false),
@@ -184,8 +188,18 @@ impl Identities {
     /// # Cancel safety
     /// Dropping it ends the source; what is in force stays.
     pub async fn run(&self, source: Box<dyn IdentitySource>) {
+        self.run_in(self.turn(), source).await;
+    }
+
+    /// Whose turn it is now.
+    pub(super) fn turn(&self) -> u64 {
+        *self.0.turn.lock()
+    }
+
+    /// The same, until it is another's turn.
+    pub(super) async fn run_in(&self, turn: u64, source: Box<dyn IdentitySource>) {
         let (options, may_end) = (source.rotation(), source.may_end());
-        let mut source = source.start(IdentitySink(self.clone()));
+        let mut source = source.start(IdentitySink::new(self.clone(), turn));
         let mut ended = false;
         let mut rotation: Option<Rotation> = None;
         let mut first = FirstTry::default();
@@ -202,12 +216,21 @@ impl Identities {
             tokio::select! {
                 () = &mut source, if !ended => {
                     ended = true;
-                    if !may_end {
+                    if !may_end && self.turn() == turn {
                         self.tell(&"the source has ended");
                     }
                 }
-                () = self.0.happened.notified() => self.settle((&mut rotation, &mut first), options),
+                () = self.0.happened.notified() => {
+                    let Some(happened) = self.take(turn) else {
+                        // It is for whoever has the turn.
+                        return self.0.happened.notify_one();
+                    };
+                    self.settle((&mut rotation, &mut first), options, happened);
+                }
                 () = timer => {
+                    if self.turn() != turn {
+                        return;
+                    }
                     let events = match &mut rotation {
                         Some(rotation) => rotation.handle_timeout(clock::now(), clock::wall()),
                         None => {
@@ -222,17 +245,28 @@ impl Identities {
     }
 
     /// Who we have to be from now on; what is in force stays. Another source takes over, and is told of the
-    /// certificate that it has to renew.
-    pub(super) fn expect(&self, expected: Option<SpiffeId>) {
+    /// certificate that it has to renew. Gives its turn.
+    pub(super) fn expect(&self, expected: Option<SpiffeId>) -> u64 {
+        let mut turn = self.0.turn.lock();
+        *turn += 1;
         self.0.expected.store(expected.map(Arc::new));
+        // Of the source before.
+        self.0.state.lock().events.clear();
         if let Some(current) = self.0.current.load_full() {
             self.happens(Happened::Certificate(current.validity()));
         }
+        *turn
     }
 
-    /// Where identities are put into force.
+    /// Where identities are put into force, by whoever has the turn now.
     pub(super) fn sink(&self) -> IdentitySink {
-        IdentitySink(self.clone())
+        IdentitySink::new(self.clone(), self.turn())
+    }
+
+    /// What happened; `None`: it is another's turn.
+    fn take(&self, turn: u64) -> Option<Vec<Happened>> {
+        let now = self.0.turn.lock();
+        (*now == turn).then(|| std::mem::take(&mut self.0.state.lock().events))
     }
 
     fn happens(&self, event: Happened) {
@@ -244,9 +278,9 @@ impl Identities {
         &self,
         (rotation, first): (&mut Option<Rotation>, &mut FirstTry),
         options: RotationOptions,
+        happened: Vec<Happened>,
     ) {
         let (now, wall) = (clock::now(), clock::wall());
-        let happened = std::mem::take(&mut self.0.state.lock().events);
         for event in happened {
             let event = match (event, self.in_force()) {
                 // A source that begins with what is in force: that has to be watched over, too.
@@ -341,150 +375,6 @@ impl Identities {
             }
         }
     }
-}
-
-impl IdentitySink {
-    /// Puts `material` into force, if it is good.
-    ///
-    /// # Errors
-    /// [`InvalidIdentity`]: it is not, and what was in force stays. It is told and counted.
-    pub fn publish(&self, material: Material) -> Result<(), InvalidIdentity> {
-        match self.verify(material) {
-            Ok(verified) => {
-                self.publish_verified(verified);
-                Ok(())
-            }
-            Err(error) => {
-                self.failed(&error);
-                Err(error)
-            }
-        }
-    }
-
-    /// Verifies `material` as [`publish`](Self::publish) does, and does nothing else.
-    ///
-    /// # Errors
-    /// [`InvalidIdentity`]: it is not good.
-    pub fn verify(&self, material: Material) -> Result<Verified, InvalidIdentity> {
-        let expected = self.0.0.expected.load();
-        Verified::verify(material, expected.as_deref(), clock::wall())
-    }
-
-    /// Puts into force what was verified just now, as far as it is new. Where our own certificate is not, that
-    /// is [`unchanged`](Self::unchanged).
-    pub fn publish_verified(&self, verified: Verified) {
-        let Verified { identity, trust } = verified;
-        let Identities(shared) = &self.0;
-        let before = shared.current.load_full();
-        let is_old = is_same(before.as_deref(), identity.as_deref());
-        let is_believed = shared.trust.load().as_ref().is_some_and(|believed| **believed == *trust);
-        if is_old && (is_believed || identity.is_some()) {
-            if !is_believed {
-                let roots = trust.roots().len();
-                tracing::info!(target: "mesh::identity", identity = %shared.name, roots, "whom we believe is new");
-                self.believe(trust);
-            }
-            return self.unchanged();
-        }
-        let certificate = identity.as_ref().map(|identity| identity.certificate());
-        tracing::info!(
-            target: "mesh::identity",
-            identity = %shared.name,
-            id = certificate.and_then(|certificate| certificate.names.uris.first()).map(|uri| &**uri),
-            serial = certificate.map(|certificate| &*certificate.serial),
-            roots = trust.roots().len(), "a new identity is in force"
-        );
-        let validity = identity.as_ref().map(|identity| identity.validity());
-        let is_renewed = before.map(|before| before.validity()) != validity;
-        shared.current.store(identity);
-        if !is_believed {
-            self.believe(trust);
-        }
-        {
-            let mut state = shared.state.lock();
-            state.last_good = Some(clock::wall());
-            (state.error, state.due) = (None, None);
-            state.warned = state.warned.filter(|_| !is_renewed);
-        }
-        shared.good.send_replace(true);
-        self.0.happens(validity.map_or(Happened::Trust, Happened::Certificate));
-    }
-
-    /// What is in force is what there is, after something bad was told.
-    pub fn restored(&self) {
-        self.0.0.state.lock().error = None;
-    }
-
-    fn believe(&self, trust: Arc<Trust>) {
-        let Identities(shared) = &self.0;
-        let roots = status::ends(&trust);
-        shared.trust.store(Some(trust));
-        shared.state.lock().roots = roots;
-    }
-
-    /// What is in force is what there is, when something new was [wanted](Self::wanted). If a renewal is due, it
-    /// has failed: that is told and counted.
-    pub fn unchanged(&self) {
-        let is_due = {
-            let mut state = self.0.0.state.lock();
-            let is_due = state.due.is_some_and(|due| due <= clock::wall());
-            state.error = state.error.take().filter(|_| is_due);
-            is_due
-        };
-        if is_due {
-            self.0.tell(&"the source gave the old one again");
-        }
-        self.0.happens(Happened::Unchanged);
-    }
-
-    /// There is no material, for this reason.
-    pub fn failed(&self, error: &dyn fmt::Display) {
-        self.0.tell(error);
-        self.0.happens(Happened::Failure);
-    }
-
-    /// The same again, which was told.
-    pub(crate) fn failed_again(&self, error: &dyn fmt::Display) {
-        {
-            let mut state = self.0.0.state.lock();
-            state.failures += 1;
-            state.error = Some(error.to_string().into());
-        }
-        self.0.happens(Happened::Failure);
-    }
-
-    /// What these lists revoke is believed no more, although what came with them is not good: `true`, this is new.
-    pub(crate) fn revoke(&self, lists: &[CertificateRevocationListDer<'static>]) -> bool {
-        let Identities(shared) = &self.0;
-        let Some(trust) = shared.trust.load_full().filter(|trust| {
-            // Without lists there is nothing to add to what is in force.
-            !lists.is_empty() && *trust.revoked() != *lists
-        }) else {
-            return false;
-        };
-        tracing::info!(target: "mesh::identity", identity = %shared.name, "new lists of revoked certificates are in force, without the rest");
-        let (roots, revoked) = (trust.roots().clone(), lists.into());
-        shared.trust.store(Some(Arc::new(Trust { roots, revoked })));
-        true
-    }
-
-    /// Waits until a renewal is wanted.
-    ///
-    /// # Cancel safety
-    /// Cancel safe.
-    pub async fn wanted(&self) {
-        self.0.0.wanted.notified().await;
-    }
-}
-
-/// Whether they have one chain and one key, and end together, or are none.
-fn is_same(one: Option<&Identity>, other: Option<&Identity>) -> bool {
-    let (Some(one), Some(other)) = (one, other) else { return one.is_none() && other.is_none() };
-    let public = |of: &CertifiedKey| of.key.public_key().map(|key| key.to_vec());
-    let key = public(one.key());
-    // A key that does not say which it is may be another.
-    let is_same = one.key().cert == other.key().cert && one.validity() == other.validity();
-    is_same && key.is_some() && key == public(other.key())
 }
 
 impl fmt::Debug for Identities {

@@ -10,6 +10,7 @@ mod providers;
 mod renewal;
 mod revoked;
 mod sources;
+mod turns;
 #[cfg(feature = "spiffe")]
 mod workload_api;
 
