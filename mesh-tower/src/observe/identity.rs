@@ -46,12 +46,15 @@ pub(crate) struct RootReading {
     pub(crate) end: WallTime,
 }
 
+/// Who can be asked, and by which name.
+pub(crate) type NamedReader = (Arc<str>, Arc<dyn ReadIdentity>);
+
 /// The identities of a mesh, by their names.
 #[derive(Default)]
 pub(crate) struct IdentityCells {
     readers: Mutex<BTreeMap<Arc<str>, Arc<dyn ReadIdentity>>>,
     /// What clusters and listeners name themselves.
-    named: Mutex<Vec<(Arc<str>, Arc<dyn ReadIdentity>)>>,
+    named: Mutex<Vec<NamedReader>>,
 }
 
 impl IdentityCells {
@@ -70,7 +73,7 @@ impl IdentityCells {
         not(any(feature = "tls", test)),
         expect(dead_code, reason = "nobody has a certificate")
     )]
-    pub(crate) fn read_named_from(&self, mut named: Vec<(Arc<str>, Arc<dyn ReadIdentity>)>) {
+    pub(crate) fn read_named_from(&self, mut named: Vec<NamedReader>) {
         let count = named.len();
         named.truncate(MAX_NAMED);
         let before = std::mem::replace(&mut *self.named.lock(), named);

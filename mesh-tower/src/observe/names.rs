@@ -247,7 +247,7 @@ metrics! {
     ServerActive: Port Gauge "mesh_server_connections_active" "{connection}" [listener]
         "Connections that a server has accepted and that are open.";
     IdentityEnd: Identity Gauge "mesh_identity_expiry_timestamp_seconds" "s" [identity]
-        "When our certificate in force ends, in seconds since the Unix epoch.";
+        "When our certificate in force ends, or its chain, if that is earlier, in seconds since the Unix epoch.";
     IdentityRootEnd: Identity Gauge "mesh_identity_root_expiry_timestamp_seconds" "s"
         [identity trust_domain subject serial]
         "When a root ends, in seconds since the Unix epoch; the first 64 of an identity.";

@@ -1,6 +1,6 @@
 //! [`Beside`]: whether a chain leads to the roots that stand beside it.
 //!
-//! An identity of a source is refused if it does not. Here it is only told. Roots of a cluster or a listener say who
+//! The mesh's own identity is refused if it does not. Of certificate providers and of what is named it is only told. Roots of a cluster or a listener say who
 //! signs for peers, and in Envoy's and gRPC's words nothing says that the same signs for us (gRFC A29 has them as two
 //! providers): a port with a certificate of a public authority that asks for clients of a private one is as it should
 //! be, and so is a certificate for another company's server. Refused, it would serve nobody from its predecessor's end on.

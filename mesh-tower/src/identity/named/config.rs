@@ -24,7 +24,7 @@ pub(super) enum Held {
     Bundles(Arc<SpiffeBundles>),
 }
 
-/// Whose roots stand beside a chain.
+/// Whose a chain is, or whose the roots beside it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::identity) enum Whose {
     Mesh,
@@ -38,7 +38,7 @@ pub(super) struct Found {
     /// By their names.
     pub(super) held: BTreeMap<Arc<str>, Held>,
     /// The chains that are shown where peers are verified by roots.
-    pub(super) beside: BTreeSet<(Arc<str>, Whose)>,
+    pub(super) beside: BTreeSet<(Whose, Whose)>,
 }
 
 impl Found {
@@ -72,10 +72,14 @@ impl Found {
         let pair = pair.map(|pair| {
             let name = of_pair(identity, pair);
             self.held.entry(Arc::clone(&name)).or_insert_with(|| Held::Pair(pair.clone()));
-            name
+            Whose::Named(name)
         });
-        let whose = roots.and_then(|roots| self.roots(roots, secrets));
-        self.beside.extend(pair.zip(whose));
+        let own = match identity {
+            TlsIdentity::Provider(name) => Some(Whose::Provider(Arc::clone(name))),
+            _ => pair,
+        };
+        let roots = roots.and_then(|roots| self.roots(roots, secrets));
+        self.beside.extend(own.zip(roots));
     }
 
     /// Whose they are; `None`: the system's, or nobody's.
@@ -142,7 +146,7 @@ fn of_bundles(bundles: &Arc<SpiffeBundles>) -> (Arc<str>, Held) {
             let mut places = String::new();
             for (domain, source) in each {
                 // Writing into a text does not fail.
-                let _infallible = write!(places, "{domain} {}\n", Place(source));
+                let _infallible = writeln!(places, "{domain} {}", Place(source));
             }
             format!("bundles/{:016x}", xxh64(places.as_bytes()))
         }

@@ -22,7 +22,7 @@ mod one;
 mod tests;
 
 use super::Identities;
-use crate::observe::identity::ReadIdentity;
+use crate::observe::identity::{NamedReader, ReadIdentity};
 use beside::Beside;
 use config::{Found, Held};
 use mesh_core::ConfigUpdate;
@@ -58,7 +58,7 @@ struct State {
     all: BTreeMap<Arc<str>, Weak<One>>,
     /// Those of the configuration in force.
     followed: BTreeMap<Arc<str>, (Arc<One>, Held)>,
-    beside: BTreeMap<(Arc<str>, Whose), Arc<Mutex<Beside>>>,
+    beside: BTreeMap<(Whose, Whose), Arc<Mutex<Beside>>>,
     task: Option<AbortHandle>,
 }
 
@@ -104,14 +104,14 @@ impl Named {
             (name, (one, held))
         });
         let next: BTreeMap<_, _> = next.collect();
-        let identities = |name: &Arc<str>| next.get(name).map(|(one, _)| one.identities().clone());
+        let identities = |of: &Whose| match of {
+            Whose::Named(name) => next.get(name).map(|(one, _)| one.identities().clone()),
+            other => whose(other),
+        };
         let mut before = std::mem::take(&mut state.beside);
         let beside = beside.into_iter().filter_map(|pair| {
             let known = before.remove(&pair);
-            let (own, roots) = match &pair.1 {
-                Whose::Named(roots) => (identities(&pair.0)?, identities(roots)?),
-                other => (identities(&pair.0)?, whose(other)?),
-            };
+            let (own, roots) = (identities(&pair.0)?, identities(&pair.1)?);
             let known = known.filter(|known| known.lock().is_of(&own, &roots));
             Some((pair, known.unwrap_or_else(|| Arc::new(Mutex::new(Beside::new(own, roots))))))
         });
@@ -119,7 +119,7 @@ impl Named {
         let gone = std::mem::replace(&mut state.followed, next);
         drop(gone);
         state.all.retain(|_, one| one.strong_count() > 0);
-        if state.task.is_none() && !state.followed.is_empty() {
+        if state.task.is_none() && !(state.followed.is_empty() && state.beside.is_empty()) {
             state.task = self.runtime.as_ref().map(|runtime| self.start(runtime));
         }
         drop(state);
@@ -139,7 +139,7 @@ impl Named {
     }
 
     /// The same, for metrics.
-    pub(super) fn readers(&self) -> Vec<(Arc<str>, Arc<dyn ReadIdentity>)> {
+    pub(super) fn readers(&self) -> Vec<NamedReader> {
         let readers = self.all().into_iter();
         readers.map(|(name, one)| (name, Arc::new(one) as Arc<dyn ReadIdentity>)).collect()
     }
@@ -173,7 +173,7 @@ impl Named {
             let state = self.state.lock();
             (state.followed.values().cloned().collect(), state.beside.values().cloned().collect())
         };
-        let is_empty = followed.is_empty();
+        let is_empty = followed.is_empty() && beside.is_empty();
         // Files are read, and what has changed is verified.
         let looked = tokio::task::spawn_blocking(move || {
             for (one, held) in followed {

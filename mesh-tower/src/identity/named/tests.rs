@@ -3,7 +3,8 @@
 use super::super::tests::ca::{Ca, Odd, Pair};
 use super::super::{Credentials, Given, IdentityStatus, Material, NoIdentity, private_key};
 use super::beside::{Beside, Told};
-use super::{Named, One, Texts};
+use super::config::Found;
+use super::{Named, One, Texts, Whose};
 use crate::clock::{self, pretend};
 use crate::identity::{Identities, IdentitySink, IdentitySource, certificates};
 use crate::observe::registry::Registry;
@@ -13,7 +14,7 @@ use mesh_core::model::secret::{
     Secret, SecretCertificate, SecretContent, SecretRoots, SecretSource, SecretValidation,
 };
 use mesh_core::model::tls::{
-    DownstreamTls, TlsIdentity, TlsPolicy, TlsRoots, UpstreamTls, ValidationSecret,
+    DownstreamTls, SpiffeBundles, TlsIdentity, TlsPolicy, TlsRoots, UpstreamTls, ValidationSecret,
 };
 use mesh_core::model::{Cluster, FilterChain, Listener};
 use mesh_core::update::{ClusterUpdate, SecretAnswer};
@@ -178,6 +179,68 @@ async fn what_is_not_good_changes_nothing_and_is_counted() {
     std::fs::write(&key, content).unwrap();
     sleep(Duration::from_secs(20)).await;
     assert_eq!(world.status(&files).error, None);
+}
+
+/// What each is called, and which chain stands beside which roots.
+#[test]
+fn names_say_where_something_comes_from() {
+    let mut config = ConfigUpdate::in_code();
+    let validation = SecretValidation::new(SecretRoots::Unsaid);
+    let unsaid = Secret::new("unsaid", SecretContent::Validation(validation));
+    config.secrets = Arc::new([("unsaid".into(), SecretAnswer::Known(Arc::new(unsaid)))].into());
+    let [a, b] = ["/a.pem", "/b.pem"].map(|path| file(Path::new(path)));
+    let certificate = |chain: &SecretSource, key: &SecretSource| {
+        TlsIdentity::Certificate(Arc::new(SecretCertificate::new(chain.clone(), key.clone())))
+    };
+    let default = |roots| {
+        let mut secret = ValidationSecret::new("unsaid");
+        secret.roots = roots;
+        TlsRoots::Secret(secret)
+    };
+    let map = SpiffeBundles::Map(file(Path::new("/map.json")));
+    let each = SpiffeBundles::Each([("a.example".into(), a.clone())].into());
+    let rows = [
+        (certificate(&a, &b), TlsRoots::System),
+        (certificate(&inline("abc"), &inline("key")), TlsRoots::Pem("abc".into())),
+        (TlsIdentity::Mesh, TlsRoots::File(Path::new("/ca.pem").into())),
+        (TlsIdentity::Provider("p".into()), TlsRoots::Provider("q".into())),
+        (TlsIdentity::Secret("gone".into()), TlsRoots::Mesh),
+        (certificate(&a, &a), TlsRoots::Mesh),
+        (TlsIdentity::None, default(SecretRoots::Pem(b.clone()))),
+        (TlsIdentity::None, default(SecretRoots::System)),
+        (TlsIdentity::None, TlsRoots::Spiffe(Arc::new(map))),
+        (TlsIdentity::None, TlsRoots::Spiffe(Arc::new(each))),
+    ];
+    for (at, (identity, roots)) in rows.into_iter().enumerate() {
+        let mut tls = UpstreamTls::default();
+        (tls.identity, tls.roots) = (identity, roots);
+        let name: Arc<str> = at.to_string().into();
+        let mut cluster = Cluster::new(Arc::clone(&name));
+        cluster.tls = TlsPolicy::On(Arc::new(tls));
+        config.clusters.insert(name, ClusterUpdate::new(Arc::new(cluster), None));
+    }
+    let Found { held, beside } = Found::of(&config);
+    let mut held: Vec<_> = held.into_keys().map(|name| name.to_string()).collect();
+    let hashed = held.remove(1);
+    assert!(hashed.starts_with("bundles/") && hashed.len() == 24, "{hashed}");
+    // `xxhsum -H64` of `abc`.
+    let expected = [
+        "bundles//map.json",
+        "files//a.pem,/a.pem",
+        "files//a.pem,/b.pem",
+        "files/44bc2cf5ad770999",
+        "roots//b.pem",
+        "roots//ca.pem",
+        "roots/44bc2cf5ad770999",
+    ];
+    assert_eq!(held, expected);
+    let named = |name: &str| Whose::Named(name.into());
+    let expected = [
+        (Whose::Provider("p".into()), Whose::Provider("q".into())),
+        (named("files//a.pem,/a.pem"), Whose::Mesh),
+        (named("files/44bc2cf5ad770999"), named("roots/44bc2cf5ad770999")),
+    ];
+    assert_eq!(beside.into_iter().collect::<Vec<_>>(), expected);
 }
 
 /// As Envoy and gRPC: whoever says where it is shown decides what is.
