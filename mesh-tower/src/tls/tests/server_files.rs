@@ -1,7 +1,7 @@
 //! A listener's certificates in files, which are replaced one after the other.
 
 use super::ca::{Ca, Pair};
-use crate::identity::{Credentials, FixedIdentity, Given, Material};
+use crate::identity::{Credentials, FixedIdentity, Given, Material, NoIdentity};
 use crate::observe::registry::Registry;
 use crate::tls::server::{Around, ChainTls, ServerTls};
 use crate::tls::server_material::ServerTlsError;
@@ -106,6 +106,30 @@ async fn what_does_not_fit_together_changes_nothing() {
     // What is gone may have been withdrawn.
     fs::remove_file(world.path("ca.pem")).unwrap();
     assert!(world.offered(&world.policy).await.is_err());
+}
+
+/// Of a certificate that a listener names as of an identity.
+#[tokio::test(start_paused = true)]
+async fn what_is_over_fails_closed() {
+    crate::clock::pretend(crate::clock::wall());
+    let (world, ca) = (World::new(), Ca::new("ours"));
+    let put = |name: &str, text: &str| fs::write(world.path(name), text).unwrap();
+    let Pair { chain, key } = ca.issue_for("shop.example", 1, (-60, 60));
+    for (name, text) in [("ca.pem", &ca.pem()), ("cert.pem", &chain), ("key.pem", &key)] {
+        put(name, text);
+    }
+    assert!(world.offered(&world.policy).await.is_ok());
+    tokio::time::advance(Duration::from_secs(70)).await;
+    let error = world.offered(&world.policy).await.err().unwrap();
+    let ServerTlsError::NoIdentity { error: NoIdentity::Expired { .. }, whose } = error else {
+        panic!("{error}")
+    };
+    assert!(whose.contains("cert.pem"), "{whose}");
+    // The next good one is in force at once.
+    let Pair { chain, key } = ca.issue_for("shop.example", 2, (-60, 600));
+    put("cert.pem", &chain);
+    put("key.pem", &key);
+    assert!(world.offered(&world.policy).await.is_ok());
 }
 
 /// An identity that was renewed is shown, although the roots beside it are half written.
