@@ -18,7 +18,9 @@ pub(super) struct TlsArguments {
     /// The private key of --tls-cert, in PEM.
     #[arg(long, value_name = "FILE", requires = "tls")]
     tls_key: Option<PathBuf>,
-    /// Clients must show a certificate of a CA in this file, in PEM (mTLS). Without it anybody may connect.
+    /// Clients must show a certificate of a CA in this file, in PEM (mTLS). A CA whose own certificate has a
+    /// SPIFFE id vouches for the ids of that trust domain alone; another one, for all. Without the option
+    /// anybody may connect.
     #[arg(long, value_name = "FILE", requires = "tls")]
     tls_client_ca: Option<PathBuf>,
     /// Clients of this SPIFFE id may read the virtual hosts, inbound listeners and, of Envoy's files,

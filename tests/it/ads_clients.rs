@@ -58,6 +58,44 @@ fn pages_are_served_although_readers_hang() {
     assert!(begun.elapsed() < LONGEST / 2, "{:?}", begun.elapsed());
 }
 
+/// The time that a process has worked.
+#[cfg(target_os = "linux")]
+fn busy(pid: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // After the name, which may hold anything: the 14th and 15th field, in hundredths of a second.
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    let ticks = fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap());
+    Duration::from_millis(ticks.sum::<u64>() * 10)
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn without_descriptors_it_rests_and_goes_on() {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("mesh.yaml");
+    std::fs::write(&file, yaml("one")).unwrap();
+    let ads = Ads::start_with(&[], &file);
+    let (address, _) = ads.addresses();
+    ads.says("serving ");
+    let open = std::fs::read_dir(format!("/proc/{}/fd", ads.pid())).unwrap().count() as u64;
+    // A few more than it has: it may still be about to watch its files.
+    let limit = Rlimit { current: Some(open + 8), maximum: Some(open + 8) };
+    prlimit(Pid::from_raw(ads.pid().cast_signed()), Resource::Nofile, limit).unwrap();
+    let mut clients: Vec<_> = (0..30).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    let before = busy(ads.pid());
+    std::thread::sleep(Duration::from_secs(1));
+    let spent = busy(ads.pid()) - before;
+    assert!(spent < Duration::from_millis(300), "{spent:?} of a second");
+    let mut last = clients.pop().unwrap();
+    drop(clients);
+    last.set_read_timeout(Some(PATIENCE)).unwrap();
+    last.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+    let mut frame = [0; 9];
+    last.read_exact(&mut frame).unwrap();
+    assert_eq!(frame[3], 4, "its settings");
+}
+
 /// Memory of a process, in bytes.
 #[cfg(target_os = "linux")]
 fn resident(pid: u32) -> usize {

@@ -119,7 +119,7 @@ fn server_name(host: &str) -> Result<ServerName<'static>, String> {
 }
 
 fn build(files: &CertificateFiles, held: Material) -> Result<ClientConfig, CertificateError> {
-    let roots = held.roots.map_or_else(system_roots, Ok)?;
+    let roots = held.roots.map_or_else(system_roots, |roots| Ok(roots.store))?;
     let builder = ClientConfig::builder_with_provider(provider()?)
         .with_safe_default_protocol_versions()
         .map_err(|error| refused_crypto(&error))?

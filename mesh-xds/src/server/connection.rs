@@ -5,10 +5,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tonic::transport::server::Connected;
 
 /// A connection of a client that was accepted: TCP, a Unix socket, TLS over one of them.
@@ -61,18 +61,38 @@ impl<S> Connection<S> {
 
 /// How long clients have that were told to connect anew.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long a client may take to begin.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The bytes that HTTP/2 begins with (RFC 9113, 3.4). After them, whoever is silent is asked whether he is there.
+const PREFACE: usize = 24;
 
 /// A connection as tonic takes it.
 pub(super) struct Accepted<S> {
     connection: Connection<S>,
     /// When nothing is read from it any more: a client that stays on it would never prove anything again.
     end: Option<Pin<Box<Sleep>>>,
+    /// When nothing is read from it any more, unless it has begun; `None`: it has.
+    begins: Option<Pin<Box<Sleep>>>,
+    /// The bytes that are missing of its beginning.
+    missing: usize,
 }
 
 impl<S> Accepted<S> {
     pub(super) fn new(connection: Connection<S>) -> Self {
         let end = connection.peer.until.map(|until| Box::pin(sleep_until(until + LAST_WORDS)));
-        Self { connection, end }
+        let begins = Some(Box::pin(sleep(PATIENCE)));
+        Self { connection, end, begins, missing: PREFACE }
+    }
+
+    /// Why nothing is read from it any more.
+    fn is_over(&mut self, cx: &mut Context<'_>) -> Option<&'static str> {
+        let mut passed = |timer: &mut Option<Pin<Box<Sleep>>>| {
+            timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready())
+        };
+        if passed(&mut self.end) {
+            return Some("who is at the other end is to be proven again");
+        }
+        passed(&mut self.begins).then_some("it did not begin with HTTP/2 in time")
     }
 }
 
@@ -90,13 +110,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for Accepted<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Some(end) = &mut self.end
-            && end.as_mut().poll(cx).is_ready()
-        {
-            let why = "who is at the other end is to be proven again";
+        if let Some(why) = self.is_over(cx) {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, why)));
         }
-        Pin::new(&mut self.connection.stream).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.connection.stream).poll_read(cx, buffer))?;
+        if self.begins.is_some() {
+            self.missing = self.missing.saturating_sub(buffer.filled().len() - before);
+            if self.missing == 0 {
+                self.begins = None;
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -127,5 +152,37 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Accepted<S> {
 
     fn is_write_vectored(&self) -> bool {
         self.connection.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    /// What becomes of a connection whose client says so much and no more: how long it is read from.
+    async fn read_for(bytes: usize) -> Option<Duration> {
+        let (mut client, server) = tokio::io::duplex(64);
+        client.write_all(&[b'x'; 64][..bytes]).await.unwrap();
+        let mut accepted = Accepted::new(Connection::new(server));
+        let begun = Instant::now();
+        let all = async {
+            let mut buffer = [0; 8];
+            loop {
+                if let Err(error) = accepted.read(&mut buffer).await {
+                    return error.kind();
+                }
+            }
+        };
+        let read = tokio::time::timeout(Duration::from_secs(3600), all).await.ok()?;
+        assert_eq!(read, io::ErrorKind::TimedOut);
+        Some(begun.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_begin_is_not_waited_for() {
+        assert_eq!(read_for(0).await, Some(PATIENCE));
+        assert_eq!(read_for(PREFACE - 1).await, Some(PATIENCE));
+        assert_eq!(read_for(PREFACE).await, None);
     }
 }

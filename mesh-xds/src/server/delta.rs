@@ -3,6 +3,7 @@
 use super::snapshot::{Served, Snapshot};
 use super::stream::{
     Common, MAKE, MAX_NAMES, Nonces, Refused, Subscription, View, WILDCARD, check_name,
+    check_version,
 };
 use crate::ResourceType;
 use envoy_types::pb::envoy::service::discovery::v3::{
@@ -158,7 +159,7 @@ impl Kind {
             let versions = request.initial_resource_versions.iter();
             for (name, version) in versions.clone() {
                 check_name(kind, name)?;
-                check_name(kind, version)?;
+                check_version(kind, version)?;
             }
             self.held = versions
                 .map(|(name, version)| (name.as_str().into(), version.as_str().into()))

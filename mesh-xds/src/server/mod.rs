@@ -35,6 +35,7 @@
 //! What the streams do not do: IO, waiting between steps. Responses of one change are given at once, in order;
 //! a client handles them in order.
 
+mod accept;
 mod change;
 mod clients;
 mod connection;
@@ -44,6 +45,9 @@ mod narrowed;
 mod readers;
 mod references;
 mod report;
+mod reporters;
+#[cfg(feature = "tls")]
+mod roots;
 mod service;
 mod snapshot;
 mod sotw;

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 impl Snapshot {
     /// The listeners whose names `may_read` takes, with everything that they lead to, and nothing else. A route that
-    /// takes its cluster from a header leads to every cluster.
+    /// takes its cluster from a header leads to every cluster, and a listener to those that its access loggers and its
+    /// tracer report to.
     ///
     /// Every message of it is read once more, so this is for files: what changes a thousand times a second
     /// is narrowed before it is encoded ([`ConfigUpdate::restricted`](mesh_core::ConfigUpdate::restricted)).
@@ -26,9 +27,9 @@ impl Snapshot {
                 continue;
             }
             next.extend(references::of(kind, &served.body));
-            let Beside { mirrors, any_cluster } = references::beside(kind, &served.body);
+            let Beside { clusters, any_cluster } = references::beside(kind, &served.body);
             let any = self.resources(ResourceType::Cluster).filter(|_| any_cluster);
-            let beside = mirrors.into_iter().chain(any.map(|served| served.name.to_string()));
+            let beside = clusters.into_iter().chain(any.map(|served| served.name.to_string()));
             next.extend(beside.map(|name| (ResourceType::Cluster, name)));
             taken.push(Encoded {
                 kind,

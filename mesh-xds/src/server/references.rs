@@ -1,5 +1,6 @@
 //! What a resource names: the resources that a client asks for next.
 
+use super::reporters;
 use crate::ResourceType;
 use crate::decode::filter::{clusters, clusters_of_overrides};
 use envoy_types::pb::envoy::config::cluster::v3::{
@@ -12,6 +13,7 @@ use envoy_types::pb::envoy::config::route::v3::{
     RouteConfiguration, route::Action, route_action::ClusterSpecifier,
 };
 use envoy_types::pb::envoy::extensions::clusters::aggregate::v3::ClusterConfig;
+use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
     HttpConnectionManager, http_connection_manager::RouteSpecifier, http_filter,
 };
@@ -76,35 +78,22 @@ pub(super) fn of(kind: ResourceType, body: &[u8]) -> Names {
 /// What a client may use beside what [`of`] names, and need not have.
 #[derive(Debug, Default)]
 pub(super) struct Beside {
-    /// Clusters that requests are mirrored to, which Envoy wants where it validates, and others ignore.
-    pub(super) mirrors: BTreeSet<String>,
+    /// Clusters that requests are mirrored to, which Envoy wants where it validates, and others ignore; and those that
+    /// access loggers and tracers report to.
+    pub(super) clusters: BTreeSet<String>,
     /// Some route takes its cluster from a header: any may be meant.
     pub(super) any_cluster: bool,
 }
 
-/// What the routes in this message lead to beside what it names.
+/// What this message leads to beside what it names.
 pub(super) fn beside(kind: ResourceType, body: &[u8]) -> Beside {
     let mut found = Beside::default();
     match kind {
         ResourceType::Listener => {
-            let Ok(message) = Listener::decode(body) else { return found };
-            let chains = message.filter_chains.into_iter().chain(message.default_filter_chain);
-            let filters = chains.flat_map(|chain| chain.filters);
-            let configs = filters.filter_map(|filter| match filter.config_type {
-                Some(ConfigType::TypedConfig(config)) => Some(config),
-                _ => None,
-            });
-            let api = message.api_listener.and_then(|api| api.api_listener);
-            for config in configs.chain(api) {
-                if let Some(manager) = unpack::<HttpConnectionManager>(&config)
-                    && let Some(RouteSpecifier::RouteConfig(message)) = manager.route_specifier
-                {
-                    found.add(&message);
-                }
-            }
+            Listener::decode(body).into_iter().for_each(|message| found.listener(message));
         }
         ResourceType::RouteConfiguration => {
-            RouteConfiguration::decode(body).iter().for_each(|message| found.add(message));
+            RouteConfiguration::decode(body).iter().for_each(|message| found.routes(message));
         }
         ResourceType::Cluster | ResourceType::Endpoints | ResourceType::Secret => {}
     }
@@ -112,7 +101,41 @@ pub(super) fn beside(kind: ResourceType, body: &[u8]) -> Beside {
 }
 
 impl Beside {
-    fn add(&mut self, message: &RouteConfiguration) {
+    fn listener(&mut self, message: Listener) {
+        reporters::of_logs(&message.access_log, &mut self.clusters);
+        let chains = message.filter_chains.into_iter().chain(message.default_filter_chain);
+        let filters = chains.flat_map(|chain| chain.filters);
+        let configs = filters.filter_map(|filter| match filter.config_type {
+            Some(ConfigType::TypedConfig(config)) => Some(config),
+            _ => None,
+        });
+        let api = message.api_listener.and_then(|api| api.api_listener);
+        for config in configs.chain(api) {
+            if let Some(manager) = unpack::<HttpConnectionManager>(&config) {
+                self.manager(&manager);
+            }
+            if let Some(proxy) = unpack::<TcpProxy>(&config) {
+                reporters::of_logs(&proxy.access_log, &mut self.clusters);
+            }
+        }
+    }
+
+    fn manager(&mut self, manager: &HttpConnectionManager) {
+        reporters::of_logs(&manager.access_log, &mut self.clusters);
+        reporters::of_tracing(manager.tracing.as_ref(), &mut self.clusters);
+        for filter in &manager.http_filters {
+            if let Some(http_filter::ConfigType::TypedConfig(config)) = &filter.config_type
+                && let Some(router) = unpack::<Router>(config)
+            {
+                reporters::of_logs(&router.upstream_log, &mut self.clusters);
+            }
+        }
+        if let Some(RouteSpecifier::RouteConfig(message)) = &manager.route_specifier {
+            self.routes(message);
+        }
+    }
+
+    fn routes(&mut self, message: &RouteConfiguration) {
         let hosts = || message.virtual_hosts.iter();
         let actions =
             hosts().flat_map(|host| &host.routes).filter_map(|route| match &route.action {
@@ -128,7 +151,7 @@ impl Beside {
         }
         for mirror in mirrors {
             self.any_cluster |= !mirror.cluster_header.is_empty();
-            self.mirrors.extend(Some(mirror.cluster.clone()).filter(|name| !name.is_empty()));
+            self.clusters.extend(Some(mirror.cluster.clone()).filter(|name| !name.is_empty()));
         }
     }
 }
@@ -260,6 +283,6 @@ fn secrets(common: &CommonTlsContext) -> Vec<String> {
     own.iter().chain(roots).map(|config| config.name.clone()).collect()
 }
 
-fn unpack<M: Message + Name + Default>(any: &Any) -> Option<M> {
+pub(super) fn unpack<M: Message + Name + Default>(any: &Any) -> Option<M> {
     if any.type_url == M::type_url() { M::decode(any.value.as_slice()).ok() } else { None }
 }

@@ -16,7 +16,8 @@
 //! Bounds: [`MAX_MESSAGE`] bytes a request, [`MAX_NAMES`](super::MAX_NAMES) names of
 //! [`MAX_NAME`](super::MAX_NAME) bytes, and [`MAX_STREAMS`] streams; beyond, a stream ends with `RESOURCE_EXHAUSTED` and a reason.
 //! [`STREAMS_OF_A_CONNECTION`] streams a connection; the next waits. A peer that is gone without a word is
-//! noticed within 40 s.
+//! noticed within 40 s, and one that does not begin with HTTP/2 within 10 s is closed. How many connections there are
+//! is for the operating system to say: without a descriptor for the next one, it waits in the queue of the socket.
 //!
 //! But for `serve_tls`, who can reach the address can read the configuration. With
 //! [`AdsServer::with_readers`] each reads what its SPIFFE id may.
@@ -28,7 +29,7 @@ use super::connection::{Accepted, Connection, Peer};
 use super::readers::Readers;
 use super::task::{Stream, closes};
 use super::wire::Wire;
-use super::{DeltaStream, Snapshot, SotwStream};
+use super::{DeltaStream, Snapshot, SotwStream, accept};
 use crate::encode::Encoded;
 use envoy_types::pb::envoy::service::discovery::v3 as discovery;
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::{
@@ -46,7 +47,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::server::{Server, TcpIncoming};
+use tonic::transport::server::Server;
 use tonic::{Request, Response, Status, Streaming};
 
 /// The largest request, in bytes.
@@ -167,7 +168,7 @@ impl AdsServer {
     /// clients go elsewhere or come back, and connections get 2 s to close.
     ///
     /// # Errors
-    /// [`ServeError`]: the listener is broken for good.
+    /// [`ServeError`]: it can't go on.
     ///
     /// # Cancel safety
     /// Dropping it closes the listener and ends the streams; the connections stay until their clients
@@ -177,14 +178,8 @@ impl AdsServer {
         listener: TcpListener,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ServeError> {
-        // Responses are small and must not wait for more of them.
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).map(|accepted| {
-            accepted.map(|stream| match stream.peer_addr() {
-                Ok(address) => Connection::new(stream).with_address(address),
-                Err(_gone) => Connection::new(stream),
-            })
-        });
-        self.serve_all(incoming, shutdown).await
+        let (accepted, connections) = mpsc::channel(1);
+        self.serve_while(accept::plain(listener, accepted), connections, shutdown).await
     }
 
     /// Serves on `listener` over TLS, else like [`serve`](Self::serve).
@@ -202,6 +197,20 @@ impl AdsServer {
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ServeError> {
         let (secured, connections) = mpsc::channel(1);
+        let accepting = tls.accept(listener, secured, self.clients.clone());
+        self.serve_while(accepting, connections, shutdown).await
+    }
+
+    /// Serves the connections that `accepting` hands over, which ends with them.
+    async fn serve_while<S>(
+        &self,
+        accepting: impl Future<Output = ()>,
+        connections: mpsc::Receiver<Connection<S>>,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), ServeError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let ending = watch::Sender::new(false);
         let ends = closes(ending.subscribe());
         let serving = self.serve_connections(connections, async move {
@@ -210,7 +219,7 @@ impl AdsServer {
         });
         let accepting = async {
             tokio::select! {
-                () = tls.accept(listener, secured, self.clients.clone()) => {}
+                () = accepting => {}
                 () = ends => {}
             }
         };

@@ -45,15 +45,31 @@ pub enum Refused {
         /// The bytes of the name.
         length: usize,
     },
+    /// It says that it has a version that is longer than any is.
+    #[error("{kind}: a version of {length} bytes; a version has {MAX_NAME} at most")]
+    VersionTooLong {
+        /// The kind of resource.
+        kind: ResourceType,
+        /// The bytes of the version.
+        length: usize,
+    },
 }
 
-/// The most bytes of a name: with [`MAX_NAMES`], what one stream can have a server keep.
+/// The most bytes of a name, and of a version that a client says it has: with [`MAX_NAMES`], what one stream can have a server keep.
 pub const MAX_NAME: usize = 2 << 10;
 
 /// Refuses a name that is too long.
 pub(super) const fn check_name(kind: ResourceType, name: &str) -> Result<(), Refused> {
     match name.len() {
         length if length > MAX_NAME => Err(Refused::NameTooLong { kind, length }),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a version that is too long.
+pub(super) const fn check_version(kind: ResourceType, version: &str) -> Result<(), Refused> {
+    match version.len() {
+        length if length > MAX_NAME => Err(Refused::VersionTooLong { kind, length }),
         _ => Ok(()),
     }
 }

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! With roots for clients, a client must show a certificate of one of them (mTLS); its SPIFFE id, if it has
-//! one, is shown with the clients. Without, anybody may connect. The files are looked at again at a handshake, at
+//! one, is shown with the clients; whose word counts for which id, `roots` says. Without, anybody may connect. The files are looked at again at a handshake, at
 //! most once a second: what was rotated serves the next connection.
 //!
 //! A client that showed a certificate is to show one again at its end, and after [`MAX_AGE`] at most: then its
@@ -16,8 +16,10 @@
 //! What it does not do: decide who may have what. Whoever has a certificate of the roots reads the whole
 //! configuration, unless there are [`Readers`](super::Readers).
 
+use super::accept::next;
 use super::clients::Clients;
 use super::connection::Connection;
+use super::roots::ClientRoots;
 use crate::bootstrap::CertificateFiles;
 use crate::tls::{CertificateError, H2, Material, Reload, provider, refused_crypto, refused_pair};
 use mesh_core::WallTime;
@@ -25,7 +27,7 @@ use mesh_core::identity::SpiffeId;
 use mesh_core::identity::proof::counts_for;
 use mesh_core::random::SplitMix64;
 use rustls::pki_types::CertificateDer;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::NoServerSessionStorage;
 use rustls::{ServerConfig, ServerConnection};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,7 +35,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use x509_parser::certificate::X509Certificate;
@@ -47,8 +49,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MAX_AGE: Duration = Duration::from_secs(30 * 60);
 /// The files are not looked at more often.
 const PAUSE: Duration = Duration::from_secs(1);
-/// After a connection could not be accepted.
-const BREATH: Duration = Duration::from_millis(100);
 
 pub(super) type Secured = Connection<TlsStream<TcpStream>>;
 
@@ -59,7 +59,8 @@ pub struct ServerTls {
 }
 
 impl ServerTls {
-    /// The identity of `files` is shown to clients. With a CA certificate, clients must show one of its. The
+    /// The identity of `files` is shown to clients. With CA certificates, clients must show one of theirs; one that is
+    /// named by a SPIFFE id vouches for no SPIFFE ids but those of its own trust domain. The
     /// files are read now, and again as they change; the refresh interval does not count.
     ///
     /// It blocks.
@@ -98,15 +99,7 @@ impl ServerTls {
             while handshakes.try_join_next().is_some() {}
             // Never closed.
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-            let (stream, address) = match listener.accept().await {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // Out of descriptors, mostly: others give some back.
-                    tracing::warn!(target: "mesh::ads", "no connection accepted: {error}");
-                    sleep(BREATH).await;
-                    continue;
-                }
-            };
+            let (stream, address) = next(&listener).await;
             let (tls, secured, clients) = (self.clone(), secured.clone(), clients.clone());
             handshakes.spawn(async move {
                 let shaken = timeout(PATIENCE, tls.handshake(stream, address)).await;
@@ -127,8 +120,6 @@ impl ServerTls {
     }
 
     async fn handshake(&self, stream: TcpStream, address: SocketAddr) -> Result<Secured, String> {
-        // Responses are small and must not wait for more of them.
-        stream.set_nodelay(true).map_err(|error| error.to_string())?;
         let acceptor = TlsAcceptor::from(self.config().await?);
         let stream = acceptor.accept(stream).await.map_err(|error| error.to_string())?;
         let (_, session) = stream.get_ref();
@@ -155,7 +146,7 @@ fn identity(connection: &ServerConnection) -> Option<Arc<str>> {
     spiffe_id(connection.peer_certificates()?.first()?)
 }
 
-fn spiffe_id(certificate: &CertificateDer<'_>) -> Option<Arc<str>> {
+pub(super) fn spiffe_id(certificate: &CertificateDer<'_>) -> Option<Arc<str>> {
     let certificate = webpki::EndEntityCert::try_from(certificate).ok()?;
     let mut names = certificate.valid_uri_names();
     // By the id's own rules: a path with `..` or a query is none, whatever it begins with.
@@ -179,9 +170,9 @@ fn build(files: &CertificateFiles, held: Material) -> Result<ServerConfig, Certi
     let builder = match held.roots {
         None => builder.with_no_client_auth(),
         Some(roots) => {
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-            let verifier = verifier.build().map_err(|error| refused_crypto(&error))?;
-            builder.with_client_cert_verifier(verifier)
+            let verifier = ClientRoots::new(&roots.certificates, &provider);
+            let verifier = verifier.map_err(|error| refused_crypto(&error))?;
+            builder.with_client_cert_verifier(Arc::new(verifier))
         }
     };
     let mut config =

@@ -17,7 +17,14 @@ pub(crate) struct Material {
     /// The chain and its key.
     pub(crate) identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
     /// The roots, if a file is named.
-    pub(crate) roots: Option<RootCertStore>,
+    pub(crate) roots: Option<Roots>,
+}
+
+/// Certificates that are roots; at least one.
+pub(crate) struct Roots {
+    pub(crate) store: RootCertStore,
+    /// The same, whole.
+    pub(crate) certificates: Vec<CertificateDer<'static>>,
 }
 
 impl Material {
@@ -73,15 +80,17 @@ fn key(path: &Path, bytes: &[u8]) -> Result<PrivateKeyDer<'static>, CertificateE
 
 /// What is no certificate that can be a root is left out, as long as there is another one: bundles of a
 /// system hold old kinds.
-fn roots(path: &Path, bytes: &[u8]) -> Result<RootCertStore, CertificateError> {
-    let mut roots = RootCertStore::empty();
-    let (_, left_out) = roots.add_parsable_certificates(chain(path, bytes)?);
+fn roots(path: &Path, bytes: &[u8]) -> Result<Roots, CertificateError> {
+    let (mut store, mut certificates) = (RootCertStore::empty(), chain(path, bytes)?);
+    let all = certificates.len();
+    certificates.retain(|root| store.add(root.clone()).is_ok());
+    let left_out = all - certificates.len();
     if left_out > 0 {
         tracing::debug!(target: "mesh::xds", path = %path.display(), left_out, "roots left out");
     }
-    match roots.is_empty() {
+    match store.is_empty() {
         true => Err(CertificateError::NoRoot { path: path.to_owned() }),
-        false => Ok(roots),
+        false => Ok(Roots { store, certificates }),
     }
 }
 

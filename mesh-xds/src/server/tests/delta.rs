@@ -209,9 +209,10 @@ fn what_a_client_says_is_kept_in_bounds() {
     held.initial_resource_versions.insert(long.clone(), "1".to_owned());
     let mut version = asked();
     version.initial_resource_versions.insert("a".to_owned(), long);
-    for request in [names, held, version] {
+    for (request, what) in [(names, "name"), (held, "name"), (version, "version")] {
         let refused = DeltaStream::new().handle_request(&request, &snapshot).unwrap_err();
-        assert_eq!(refused.to_string(), "CDS: a name of 2049 bytes; a name has 2048 at most");
+        let told = format!("CDS: a {what} of 2049 bytes; a {what} has 2048 at most");
+        assert_eq!(refused.to_string(), told);
     }
     let mut request = asked();
     request.node = Some(Node { id: "i".repeat(MAX_TEXT + 1), ..Node::default() });

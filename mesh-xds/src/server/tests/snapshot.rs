@@ -4,14 +4,25 @@ use super::super::Snapshot;
 use super::World;
 use crate::ResourceType;
 use crate::encode::{Encoded, socket_listener, tcp_listener};
+use envoy_types::pb::envoy::config::accesslog::v3::{AccessLog, access_log};
+use envoy_types::pb::envoy::config::core::v3::GrpcService;
+use envoy_types::pb::envoy::config::core::v3::grpc_service::{EnvoyGrpc, TargetSpecifier};
 use envoy_types::pb::envoy::config::listener::v3::filter::ConfigType;
 use envoy_types::pb::envoy::config::listener::v3::{Filter, FilterChain, Listener};
 use envoy_types::pb::envoy::config::route::v3::{
     self as pb, route::Action, route_action::ClusterSpecifier,
 };
-use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
-    HttpConnectionManager, http_connection_manager::RouteSpecifier,
+use envoy_types::pb::envoy::config::trace::v3::{ZipkinConfig, tracing};
+use envoy_types::pb::envoy::extensions::access_loggers::grpc::v3::{
+    CommonGrpcAccessLogConfig, HttpGrpcAccessLogConfig, TcpGrpcAccessLogConfig,
 };
+use envoy_types::pb::envoy::extensions::access_loggers::open_telemetry::v3::OpenTelemetryAccessLogConfig;
+use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
+    HttpConnectionManager, HttpFilter, http_connection_manager::RouteSpecifier,
+    http_connection_manager::Tracing, http_filter,
+};
+use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy;
 use envoy_types::pb::google::protobuf::Any;
 use mesh_core::ConfigUpdate;
 use mesh_core::model::{Cluster, Domain, ForwardAction, Route, RouteConfiguration, VirtualHost};
@@ -193,17 +204,20 @@ fn versions_are_the_content() {
 
 /// A listener of a file of Envoy's with these routes in it.
 fn inline(routes: pb::RouteConfiguration) -> Encoded {
-    let manager = HttpConnectionManager {
+    listener(&HttpConnectionManager {
         route_specifier: Some(RouteSpecifier::RouteConfig(routes)),
         ..HttpConnectionManager::default()
-    };
-    let filter = Filter {
-        config_type: Some(ConfigType::TypedConfig(Any {
-            type_url: HttpConnectionManager::type_url(),
-            value: manager.encode_to_vec(),
-        })),
-        ..Filter::default()
-    };
+    })
+}
+
+fn any<M: Name>(message: &M) -> Any {
+    Any { type_url: M::type_url(), value: message.encode_to_vec() }
+}
+
+/// The listener `web` with this filter.
+fn listener(filter: &impl Name) -> Encoded {
+    let config_type = Some(ConfigType::TypedConfig(any(filter)));
+    let filter = Filter { config_type, ..Filter::default() };
     let chain = FilterChain { filters: vec![filter], ..FilterChain::default() };
     let message = Listener { filter_chains: vec![chain], ..Listener::default() };
     Encoded::new(ResourceType::Listener, "web", message.encode_to_vec())
@@ -260,4 +274,60 @@ fn a_reader_has_where_requests_are_mirrored_to_and_what_headers_may_name() {
         action(m).cluster_specifier = Some(ClusterSpecifier::ClusterHeader("x-where".into()));
     };
     assert_eq!(narrowed(by_header), all);
+}
+
+/// Clusters that a reader of this listener has, where those of these names are served.
+fn led_to(listener: Encoded, served: &[&str]) -> Vec<String> {
+    let at = [SocketAddr::from(([127, 0, 0, 1], 80))];
+    let all = served
+        .iter()
+        .fold(ConfigUpdate::in_code(), |all, name| all.cluster(Cluster::new(*name), at));
+    let snapshot = Snapshot::of(&all, [listener]);
+    names(&snapshot.narrowed(|name| name == "web"), ResourceType::Cluster)
+}
+
+#[test]
+fn a_reader_has_where_access_loggers_and_tracers_report_to() {
+    let grpc = |cluster: &str| GrpcService {
+        target_specifier: Some(TargetSpecifier::EnvoyGrpc(EnvoyGrpc {
+            cluster_name: cluster.to_owned(),
+            ..EnvoyGrpc::default()
+        })),
+        ..GrpcService::default()
+    };
+    let common = |cluster: &str| {
+        Some(CommonGrpcAccessLogConfig {
+            grpc_service: Some(grpc(cluster)),
+            ..CommonGrpcAccessLogConfig::default()
+        })
+    };
+    let log = |config: Any| AccessLog {
+        config_type: Some(access_log::ConfigType::TypedConfig(config)),
+        ..AccessLog::default()
+    };
+    let http = HttpGrpcAccessLogConfig { common_config: common("log"), ..Default::default() };
+    let tcp = TcpGrpcAccessLogConfig { common_config: common("bytes") };
+    let otlp =
+        OpenTelemetryAccessLogConfig { grpc_service: Some(grpc("otlp")), ..Default::default() };
+    let zipkin = ZipkinConfig { collector_cluster: "spans".to_owned(), ..Default::default() };
+    let provider = tracing::Http {
+        config_type: Some(tracing::http::ConfigType::TypedConfig(any(&zipkin))),
+        ..tracing::Http::default()
+    };
+    let router = Router { upstream_log: vec![log(any(&otlp))], ..Router::default() };
+    let router = HttpFilter {
+        config_type: Some(http_filter::ConfigType::TypedConfig(any(&router))),
+        ..HttpFilter::default()
+    };
+    let manager = HttpConnectionManager {
+        access_log: vec![log(any(&http))],
+        tracing: Some(Tracing { provider: Some(provider), ..Tracing::default() }),
+        http_filters: vec![router],
+        ..HttpConnectionManager::default()
+    };
+    let served = ["bytes", "log", "other", "otlp", "spans"];
+    assert_eq!(led_to(listener(&manager), &served), ["log", "otlp", "spans"]);
+    assert_eq!(led_to(listener(&manager), &["log", "other"]), ["log"], "none that is not there");
+    let proxy = TcpProxy { access_log: vec![log(any(&tcp))], ..TcpProxy::default() };
+    assert_eq!(led_to(listener(&proxy), &served), ["bytes"]);
 }

@@ -1,0 +1,201 @@
+//! [`ClientRoots`]: whose word counts for which clients.
+//!
+//! A CA certificate that is named by a SPIFFE id says of which trust domain it is, and what it signs for another one is
+//! not believed: whoever has two trust domains in one file does not want the one to make clients of the other. So a
+//! client with a SPIFFE id needs a root of its trust domain, or one that is named by no SPIFFE id: of such a root it is
+//! not known whose it is, and it vouches for all, as CAs do that know nothing of SPIFFE. One with names that begin like a
+//! SPIFFE id and are none vouches for no id at all.
+//!
+//! A client without a SPIFFE id is one of any of the roots.
+//!
+//! What it does not do: look at the names of the CAs between a root and a client; the root decides.
+
+use super::tls::spiffe_id;
+use mesh_core::identity::{SpiffeId, TrustDomain};
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
+    SignatureScheme,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer as _;
+
+type Verifier = Arc<dyn ClientCertVerifier>;
+
+/// Verifies clients by the roots that may vouch for them.
+#[derive(Debug)]
+pub(super) struct ClientRoots {
+    all: Verifier,
+    /// By trust domain: the roots of it and those of none.
+    of_domain: BTreeMap<TrustDomain, Verifier>,
+    /// The roots of no trust domain, for all others; `None`: there is none.
+    of_none: Option<Verifier>,
+}
+
+/// Of which trust domains a root is; `None`: it does not say.
+fn domains(root: &CertificateDer<'_>) -> Option<Vec<TrustDomain>> {
+    let (_, read) = X509Certificate::from_der(root).ok()?;
+    let names = read.subject_alternative_name().ok()??;
+    let ids: Vec<_> = names.value.general_names.iter().filter_map(spiffe).collect();
+    if ids.is_empty() {
+        return None;
+    }
+    let ids = ids.into_iter().filter_map(|id| SpiffeId::parse(id).ok());
+    Some(ids.map(|id| id.trust_domain()).collect())
+}
+
+/// A name that is a SPIFFE id, or means to be one.
+fn spiffe<'n>(name: &GeneralName<'n>) -> Option<&'n str> {
+    let GeneralName::URI(name) = name else { return None };
+    let scheme = name.get(.."spiffe:".len())?;
+    scheme.eq_ignore_ascii_case("spiffe:").then_some(*name)
+}
+
+impl ClientRoots {
+    /// # Errors
+    /// There is no root, or the crypto can't be used.
+    pub(super) fn new(
+        roots: &[CertificateDer<'static>],
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Self, VerifierBuilderError> {
+        let verifier = |roots: &[&CertificateDer<'static>]| {
+            let mut store = RootCertStore::empty();
+            store.add_parsable_certificates(roots.iter().copied().cloned());
+            let builder =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(store), Arc::clone(provider));
+            builder.build()
+        };
+        let said: Vec<_> = roots.iter().map(|root| (root, domains(root))).collect();
+        let names: Vec<_> = said.iter().filter_map(|(_, of)| of.as_ref()).flatten().collect();
+        let of = |domain: Option<&TrustDomain>| -> Vec<_> {
+            let vouches = |of: &Option<Vec<TrustDomain>>| match (of, domain) {
+                (None, _) => true,
+                (Some(of), Some(domain)) => of.contains(domain),
+                (Some(_), None) => false,
+            };
+            said.iter().filter(|(_, of)| vouches(of)).map(|(root, _)| *root).collect()
+        };
+        let mut of_domain = BTreeMap::new();
+        for domain in names {
+            if !of_domain.contains_key(domain) {
+                of_domain.insert(domain.clone(), verifier(&of(Some(domain)))?);
+            }
+        }
+        let none = of(None);
+        let of_none = if none.is_empty() { None } else { Some(verifier(&none)?) };
+        Ok(Self { all: verifier(&roots.iter().collect::<Vec<_>>())?, of_domain, of_none })
+    }
+
+    /// Who may vouch for it.
+    fn of(&self, client: &CertificateDer<'_>) -> Option<&Verifier> {
+        let Some(id) = spiffe_id(client).and_then(|id| SpiffeId::parse(&id).ok()) else {
+            return Some(&self.all);
+        };
+        self.of_domain.get(&id.trust_domain()).or(self.of_none.as_ref())
+    }
+}
+
+impl ClientCertVerifier for ClientRoots {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.all.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        client: &CertificateDer<'_>,
+        between: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        match self.of(client) {
+            Some(roots) => roots.verify_client_cert(client, between, now),
+            None => Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.all.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.all.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.all.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::provider;
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
+
+    type Issuer = CertifiedIssuer<'static, KeyPair>;
+
+    fn named(names: &[&str]) -> CertificateParams {
+        let mut params = CertificateParams::default();
+        let uri = |name: &&str| SanType::URI((*name).try_into().unwrap());
+        params.subject_alt_names = names.iter().map(uri).collect();
+        params
+    }
+
+    fn root(names: &[&str]) -> Issuer {
+        let mut params = named(names);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    }
+
+    /// Whether a client of this name is believed that `by` has signed.
+    fn believed(roots: &[&Issuer], by: &Issuer, client: &[&str]) -> bool {
+        let roots: Vec<_> = roots.iter().map(|root| root.der().clone()).collect();
+        let roots = ClientRoots::new(&roots, &provider().unwrap()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let client = named(client).signed_by(&key, by).unwrap();
+        roots.verify_client_cert(client.der(), &[], UnixTime::now()).is_ok()
+    }
+
+    #[test]
+    fn a_root_with_a_spiffe_id_vouches_for_its_own_trust_domain() {
+        let [a, b] = ["spiffe://a.org", "spiffe://b.org"].map(|id| root(&[id]));
+        let any = root(&[]);
+        let (of_a, of_b, of_c) = ("spiffe://a.org/x", "spiffe://b.org/x", "spiffe://c.org/x");
+        let both = [&a, &b];
+        assert!(believed(&both, &a, &[of_a]) && believed(&both, &b, &[of_b]));
+        assert!(!believed(&both, &a, &[of_b]) && !believed(&both, &b, &[of_a]));
+        assert!(!believed(&both, &a, &[of_c]), "nobody's");
+        assert!(believed(&both, &a, &[]), "no id, no trust domain");
+        // One that does not say of which it is vouches for all, and the others still for their own.
+        let all = [&a, &any];
+        assert!(believed(&all, &any, &[of_a]) && believed(&all, &any, &[of_c]));
+        assert!(!believed(&all, &a, &[of_c]));
+        let two = root(&["spiffe://a.org", "spiffe://b.org"]);
+        assert!(believed(&[&two], &two, &[of_b]) && !believed(&[&two], &two, &[of_c]));
+    }
+
+    #[test]
+    fn what_is_nearly_a_spiffe_id_vouches_for_none() {
+        let broken = root(&["spiffe://A.org"]);
+        assert!(!believed(&[&broken], &broken, &["spiffe://a.org/x"]));
+        assert!(believed(&[&broken], &broken, &[]));
+        let other = root(&["https://a.org"]);
+        assert!(believed(&[&other], &other, &["spiffe://a.org/x"]), "a name like any other");
+    }
+}
