@@ -131,9 +131,9 @@ impl<'r> RouteLimits<'r> {
 mod tests {
     use super::*;
     use crate::filter::ask::QuestionKind;
-    use crate::filter::{FilterContext, Pass, Step, Told};
+    use crate::filter::tests::{caller, context};
+    use crate::filter::{Pass, Step, Told};
     use crate::head::RequestHead;
-    use crate::identity::Peer;
     use crate::inbound::CompiledListener;
     use crate::model::http_filter::{GrpcService, RateLimitAction};
     use crate::model::{
@@ -141,8 +141,6 @@ mod tests {
         RouteConfiguration,
     };
     use crate::random::SplitMix64;
-    use crate::rbac::Connection;
-    use crate::time::{Timestamp, WallTime};
     use std::time::Duration;
 
     fn rule(name: &str) -> RateLimitRule {
@@ -217,15 +215,8 @@ mod tests {
         let (mut parts, ()) = http::Request::get("http://shop/").body(()).unwrap().into_parts();
         let head = RequestHead::new(&parts.method, "shop", "/", &parts.headers);
         let (_, overrides) = http.route(&head, &mut SplitMix64::new(1)).unwrap();
-        let remote = "10.0.0.1:1".parse().unwrap();
-        let connection = Connection::new(&Peer::Plaintext, remote, remote);
-        let mut cx = FilterContext {
-            request: &mut parts,
-            connection: &connection,
-            remote: connection.direct_remote,
-            now: Timestamp::ZERO,
-            wall: WallTime::from_unix_seconds(0),
-        };
+        let connection = caller("10.0.0.1:1");
+        let mut cx = context(&mut parts, &connection);
         let mut observer = |_: &Arc<str>, _: Told<'_>| ();
         match Pass::new(1).start(http.chain(), overrides, &mut cx, &mut observer) {
             Step::Continue => Ok("nothing".to_owned()),

@@ -36,6 +36,26 @@ fn rbac(name: &str, prefix: &str) -> Arc<RbacFilter> {
     Arc::new(filter)
 }
 
+/// The connection of somebody who has proven nothing, at this address.
+pub(super) fn caller(address: &str) -> Connection<'static> {
+    let address = address.parse().unwrap();
+    Connection::new(&Peer::Plaintext, address, address)
+}
+
+/// What filters get of a request on `connection`, at the beginning of time.
+pub(super) fn context<'a>(
+    request: &'a mut http::request::Parts,
+    connection: &'a Connection<'a>,
+) -> FilterContext<'a> {
+    FilterContext {
+        request,
+        connection,
+        remote: connection.direct_remote,
+        now: Timestamp::ZERO,
+        wall: WallTime::from_unix_seconds(0),
+    }
+}
+
 /// A request on its way.
 struct Way<'c> {
     chain: &'c Chain,
@@ -75,13 +95,8 @@ impl<'c> Way<'c> {
     fn step(&mut self, after_delay: bool) -> Step {
         let remote = self.remote.parse().unwrap();
         let connection = Connection::new(&self.peer, remote, "10.0.0.2:80".parse().unwrap());
-        let mut cx = FilterContext {
-            request: &mut self.parts,
-            connection: &connection,
-            remote: connection.direct_remote,
-            now: Timestamp::from_millis(self.now),
-            wall: WallTime::from_unix_seconds(0),
-        };
+        let mut cx = context(&mut self.parts, &connection);
+        cx.now = Timestamp::from_millis(self.now);
         let told = &mut self.told;
         let mut observer = |name: &Arc<str>, what: Told<'_>| {
             told.push(match what {

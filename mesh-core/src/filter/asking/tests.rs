@@ -3,15 +3,13 @@ use crate::filter::ask::{
     QuestionKind,
 };
 use crate::filter::ext_authz::{CompiledExtAuthz, EXT_AUTHZ_NAMESPACE};
-use crate::filter::{Chain, FilterContext, Overrides, Pass, Step, Told};
-use crate::identity::Peer;
+use crate::filter::tests::{caller, context};
+use crate::filter::{Chain, Overrides, Pass, Step, Told};
 use crate::model::http_filter::*;
 use crate::model::matcher::{HeaderMatcher, HeaderMatcherKind, RegexPattern, StringPattern};
 use crate::model::{
     AppendAction, HeaderMutation, Metadata, MetadataSource, MetadataValue, StringMatcher,
 };
-use crate::rbac::Connection;
-use crate::time::{Timestamp, WallTime};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use std::sync::Arc;
@@ -57,15 +55,8 @@ fn pass_by(
     let overrides = chain.overrides(&levels.iter().collect::<Vec<_>>()).unwrap();
     let request = http::Request::get(uri).header("x-user", "u");
     let (mut parts, ()) = request.header("cookie", "secret").body(()).unwrap().into_parts();
-    let remote = "10.1.2.3:1".parse().unwrap();
-    let connection = Connection::new(&Peer::Plaintext, remote, remote);
-    let mut cx = FilterContext {
-        request: &mut parts,
-        connection: &connection,
-        remote: connection.direct_remote,
-        now: Timestamp::ZERO,
-        wall: WallTime::from_unix_seconds(0),
-    };
+    let connection = caller("10.1.2.3:1");
+    let mut cx = context(&mut parts, &connection);
     let mut told = String::new();
     let mut observer = |_: &Arc<str>, what: Told<'_>| {
         if let Told::Asked(AskDecision { outcome, shadow, .. }) = what {
@@ -162,7 +153,11 @@ fn a_no_is_the_answer_and_nobody_is_a_no() {
     check_authz(authz(), Answer::Check(Ok(no.clone())), expected);
     check_authz(authz(), Answer::Check(Err(gone())), "FailedClosed: 403 None  ext_authz_error");
     // An answer to another question is none.
-    check_authz(authz(), Answer::Tokens(vec![Ok(())]), "FailedClosed: 403 None  ext_authz_error");
+    check_authz(
+        authz(),
+        Answer::Tokens(vec![Ok(())]),
+        "FailedClosed: 403 None  ext_authz_error",
+    );
     check_authz(authz(), Answer::BodyTooLarge, "Denied: 413 None  request_payload_too_large");
     let mut model = authz();
     model.status_on_error = StatusCode::SERVICE_UNAVAILABLE;
@@ -602,15 +597,8 @@ fn pass_all(
     let overrides = chain.overrides(&[]).unwrap().with_metadata(&Arc::new(route));
     let request = http::Request::get("http://reviews/").body(()).unwrap();
     let (mut parts, ()) = request.into_parts();
-    let remote = "10.1.2.3:1".parse().unwrap();
-    let connection = Connection::new(&Peer::Plaintext, remote, remote);
-    let mut cx = FilterContext {
-        request: &mut parts,
-        connection: &connection,
-        remote: connection.direct_remote,
-        now: Timestamp::ZERO,
-        wall: WallTime::from_unix_seconds(0),
-    };
+    let connection = caller("10.1.2.3:1");
+    let mut cx = context(&mut parts, &connection);
     let mut observer = |_: &Arc<str>, _: Told<'_>| {};
     let mut pass = Pass::new(1);
     let mut step = pass.start(&chain, &overrides, &mut cx, &mut observer);
