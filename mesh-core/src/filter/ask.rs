@@ -31,7 +31,7 @@ pub struct Question {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum QuestionKind {
-    /// Whether the signatures of these tokens are good: [`Answer::Tokens`].
+    /// Whether the signatures of these tokens are good: [`Answer::Tokens`], as soon as something is known of one.
     Tokens(Vec<TokenCheck>),
     /// Whether the request may go on: [`Answer::Check`].
     Check(Box<CheckQuestion>),
@@ -168,8 +168,9 @@ pub struct Limit {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Answer {
-    /// Of each token, in the order of the question.
-    Tokens(Vec<Result<(), JwtError>>),
+    /// Of each token, in the order of the question; `None`: its keys are still to come. If that of the others is not
+    /// enough, the question about the rest is asked again. Where nothing is said of any, nothing will be.
+    Tokens(Vec<Option<Result<(), JwtError>>>),
     /// What an authorizer said.
     Check(Result<CheckAnswer, AskFailure>),
     /// What whoever counts said.
@@ -299,7 +300,7 @@ impl Question {
     pub fn unanswered(&self, kind: AskFailureKind) -> Answer {
         match &self.kind {
             QuestionKind::Tokens(checks) => {
-                Answer::Tokens(vec![Err(JwtError::KeysUnavailable); checks.len()])
+                Answer::Tokens(vec![Some(Err(JwtError::KeysUnavailable)); checks.len()])
             }
             QuestionKind::Check(check) => {
                 Answer::Check(Err(AskFailure::new(check.filter.service.cluster(), kind)))

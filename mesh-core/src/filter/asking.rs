@@ -94,13 +94,8 @@ impl Pass {
     ) -> Option<Step> {
         let connection = cx.connection;
         let rule = |request: &Parts| jwt.rule(&head_of(request, connection));
-        let pending = jwt.begin(cx.request, rule, cx.wall)?;
-        let checks = pending.checks();
-        self.known().pending = Some(pending);
-        if checks.is_empty() {
-            return self.tokens_answered(name, jwt, Answer::Tokens(Vec::new()), cx, observer);
-        }
-        Some(Step::Ask(Box::new(Question::new(name, QuestionKind::Tokens(checks)))))
+        self.known().pending = Some(jwt.begin(cx.request, rule, cx.wall)?);
+        self.decide_tokens(name, jwt, cx, observer)
     }
 
     fn tokens_answered(
@@ -111,15 +106,33 @@ impl Pass {
         cx: &mut FilterContext<'_>,
         observer: &mut impl FilterObserver,
     ) -> Option<Step> {
-        let known = self.known();
         let answers = match answer {
             Answer::Tokens(answers) => answers,
             _ => Vec::new(),
         };
+        if let Some(pending) = &mut self.known().pending {
+            pending.handle_answers(answers);
+        }
+        self.decide_tokens(name, jwt, cx, observer)
+    }
+
+    /// Asks, unless what is known of the tokens is enough.
+    fn decide_tokens(
+        &mut self,
+        name: &Arc<str>,
+        jwt: &CompiledJwt,
+        cx: &mut FilterContext<'_>,
+        observer: &mut impl FilterObserver,
+    ) -> Option<Step> {
+        let known = self.known();
+        if let Some(pending) = known.pending.as_ref().filter(|pending| !pending.is_decided()) {
+            let checks = QuestionKind::Tokens(pending.checks());
+            return Some(Step::Ask(Box::new(Question::new(name, checks))));
+        }
         let model = jwt.model();
         let request = (!model.shadow).then_some(&mut *cx.request);
         let result = match known.pending.take() {
-            Some(pending) => pending.finish(answers, request, &mut known.metadata),
+            Some(pending) => pending.finish(request, &mut known.metadata),
             None => Err(JwtError::KeysUnavailable),
         };
         let (outcome, code) = match &result {

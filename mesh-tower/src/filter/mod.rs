@@ -50,9 +50,11 @@ use mesh_core::filter::ask::{
 };
 use mesh_core::filter::jwt::{JwtError, TokenCheck};
 use mesh_core::model::http_filter::AuthzService;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
+#[cfg(not(feature = "tls"))]
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -63,6 +65,9 @@ pub(crate) struct Asker {
     keys: Arc<KeyStore>,
     #[cfg(feature = "tls")]
     signatures: signature::Verifier,
+    /// Whether it was told that nobody can verify.
+    #[cfg(not(feature = "tls"))]
+    told: AtomicBool,
 }
 
 /// What is known of a request beside its question.
@@ -82,6 +87,9 @@ pub(crate) enum Asking {
     Waiting(Pin<Box<dyn Future<Output = Answer> + Send>>),
 }
 
+/// What is known of tokens, each; `None`: its keys are still to come.
+type Verified = Vec<Option<Result<(), JwtError>>>;
+
 impl Asker {
     /// One that asks through the mesh's own client.
     pub(crate) fn new(mesh: &Mesh) -> Arc<Self> {
@@ -92,6 +100,8 @@ impl Asker {
             keys,
             #[cfg(feature = "tls")]
             signatures: signature::Verifier::new(),
+            #[cfg(not(feature = "tls"))]
+            told: AtomicBool::new(false),
         })
     }
 
@@ -133,13 +143,7 @@ impl Asker {
 
     async fn answer(&self, question: &Question, cx: &AskContext) -> Answer {
         match &question.kind {
-            QuestionKind::Tokens(checks) => {
-                let mut answers = Vec::with_capacity(checks.len());
-                for check in checks {
-                    answers.push(self.verify(check).await);
-                }
-                Answer::Tokens(answers)
-            }
+            QuestionKind::Tokens(checks) => Answer::Tokens(self.verify_next(checks).await),
             QuestionKind::Check(check) => Answer::Check(match &check.filter.service {
                 AuthzService::Grpc(service) => {
                     let certificate = certificate(check, cx);
@@ -168,8 +172,8 @@ impl Asker {
         }
     }
 
-    /// The answers about tokens, when no key has to be waited for.
-    fn verify_now(&self, checks: &[TokenCheck]) -> Option<Vec<Result<(), JwtError>>> {
+    /// The answers about tokens for which no key has to be waited for; `None`: there is no such token.
+    fn verify_now(&self, checks: &[TokenCheck]) -> Option<Verified> {
         let now = clock::now();
         let sought =
             checks.iter().map(|check| match self.keys.get(&check.keys, &check.token, now) {
@@ -177,7 +181,23 @@ impl Asker {
                 Sought::None => Some(Err(JwtError::KeysUnavailable)),
                 Sought::Coming => None,
             });
-        sought.collect()
+        let sought: Verified = sought.collect();
+        sought.iter().any(Option::is_some).then_some(sought)
+    }
+
+    /// The same, once there is something to say of one: whether the others are waited for hangs on it.
+    async fn verify_next(&self, checks: &[TokenCheck]) -> Verified {
+        let mut waits: Vec<_> = checks.iter().map(|check| Box::pin(self.verify(check))).collect();
+        poll_fn(|cx| {
+            let polled = waits.iter_mut().map(|wait| match wait.as_mut().poll(cx) {
+                Poll::Ready(answer) => Some(answer),
+                Poll::Pending => None,
+            });
+            let answers: Verified = polled.collect();
+            let is_known = answers.iter().any(Option::is_some);
+            if is_known { Poll::Ready(answers) } else { Poll::Pending }
+        })
+        .await
     }
 
     async fn verify(&self, check: &TokenCheck) -> Result<(), JwtError> {
@@ -197,13 +217,15 @@ impl Asker {
     }
 
     #[cfg(not(feature = "tls"))]
-    #[expect(clippy::unused_self, reason = "with the feature `tls` it has a verifier")]
     fn is_signed(
         &self,
         _: &TokenCheck,
         _: &Arc<mesh_core::filter::jwt::KeySet>,
     ) -> Result<(), JwtError> {
-        tracing::warn!(target: "mesh::filter", "tokens can't be verified: build with the feature `tls`");
+        // Whoever sends tokens does not fill the log.
+        if !self.told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(target: "mesh::filter", "tokens can't be verified: build with the feature `tls`");
+        }
         Err(JwtError::KeysUnavailable)
     }
 }

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-/// The most tokens that are remembered, whatever providers allow.
+/// The most tokens that are remembered, of all providers together and whatever they allow.
 const MAX_REMEMBERED: usize = 1024;
 
 /// Checks signatures, and remembers good ones.
@@ -26,6 +26,8 @@ struct Remembered {
     token: Arc<str>,
     /// The keys that it was good by, and no others.
     keys: Arc<KeySet>,
+    /// Whose it is.
+    provider: Arc<str>,
 }
 
 impl Verifier {
@@ -53,7 +55,7 @@ impl Verifier {
             }
         }
         if size > 0 && result.is_ok() {
-            self.remember(Arc::clone(token.text()), Arc::clone(keys), size);
+            self.remember(check, keys, size);
         }
         result
     }
@@ -80,10 +82,25 @@ impl Verifier {
         good.iter().any(|known| Arc::ptr_eq(&known.keys, keys) && known.token == *token)
     }
 
-    fn remember(&self, token: Arc<str>, keys: Arc<KeySet>, size: usize) {
+    /// Whether it is remembered, by whichever keys.
+    #[cfg(test)]
+    pub(super) fn knows(&self, token: &str) -> bool {
+        self.good.lock().iter().any(|known| &*known.token == token)
+    }
+
+    /// Remembers a good token, as one of `size` of its provider's. One that says that it wants few costs others none of
+    /// theirs.
+    fn remember(&self, check: &TokenCheck, keys: &Arc<KeySet>, size: usize) {
+        let (token, provider) = (Arc::clone(check.token.text()), Arc::clone(&check.provider));
         let mut good = self.good.lock();
-        good.push_front(Remembered { token, keys });
-        good.truncate(size);
+        good.push_front(Remembered { token, keys: Arc::clone(keys), provider });
+        let mut own = 0;
+        good.retain(|known| {
+            let is_own = Arc::ptr_eq(&known.keys, keys) && known.provider == check.provider;
+            own += usize::from(is_own);
+            !is_own || own <= size
+        });
+        good.truncate(MAX_REMEMBERED);
     }
 }
 

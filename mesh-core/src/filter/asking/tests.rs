@@ -155,7 +155,7 @@ fn a_no_is_the_answer_and_nobody_is_a_no() {
     // An answer to another question is none.
     check_authz(
         authz(),
-        Answer::Tokens(vec![Ok(())]),
+        Answer::Tokens(vec![Some(Ok(()))]),
         "FailedClosed: 403 None  ext_authz_error",
     );
     check_authz(authz(), Answer::BodyTooLarge, "Denied: 413 None  request_payload_too_large");

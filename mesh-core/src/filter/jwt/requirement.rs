@@ -30,6 +30,17 @@ struct Candidate {
     provider: Option<usize>,
     place: Place,
     token: Result<Arc<Token>, JwtError>,
+    /// Whether a key has made it.
+    proven: bool,
+}
+
+/// What is known of a requirement.
+enum Verdict {
+    Holds,
+    /// It does not, whatever else is said.
+    Fails(JwtError),
+    /// It hangs on keys that are still to come.
+    Open,
 }
 
 impl CompiledJwt {
@@ -116,7 +127,7 @@ fn collect(
                 false => {
                     let token = Err(JwtError::Malformed("there are too many tokens beside it"));
                     let (leaf, provider) = (leaf.id, among.first().copied());
-                    Candidate { leaf, provider, place: found.place, token }
+                    Candidate { leaf, provider, place: found.place, token, proven: false }
                 }
             }));
         }
@@ -172,7 +183,7 @@ fn candidate(
         claims::check(&token, model, subjects.as_ref(), &leaf.audiences, now)?;
         Ok(Arc::new(token))
     });
-    Candidate { leaf: leaf.id, provider: at, place: found.place, token }
+    Candidate { leaf: leaf.id, provider: at, place: found.place, token, proven: false }
 }
 
 /// Envoy: the first provider of this issuer, else the first without an issuer.
@@ -185,10 +196,18 @@ fn of_issuer(among: &[usize], providers: &[Provider], token: &Token) -> Option<u
     by_name.or_else(|| among.iter().find(|at| is(at, None))).copied()
 }
 
+impl Candidate {
+    /// Whether it is for a key to say whether it is good.
+    const fn is_open(&self) -> bool {
+        self.token.is_ok() && !self.proven
+    }
+}
+
 impl Pending {
     /// Tokens whose signatures have to be checked, in an order that answers keep.
     pub(in crate::filter) fn checks(&self) -> Vec<TokenCheck> {
-        let good = self.candidates.iter().filter_map(|candidate| {
+        let open = self.candidates.iter().filter(|candidate| candidate.is_open());
+        let good = open.filter_map(|candidate| {
             let token = candidate.token.as_ref().ok()?;
             let provider = self.providers.get(candidate.provider?)?;
             Some(TokenCheck {
@@ -201,22 +220,39 @@ impl Pending {
         good.collect()
     }
 
+    /// Takes what is known of the tokens of [`checks`](Self::checks). A token about which nothing is said is not good:
+    /// it is missing among the answers, or there is nothing about any.
+    pub(in crate::filter) fn handle_answers(&mut self, answers: Vec<Option<Result<(), JwtError>>>) {
+        let is_last = answers.iter().all(Option::is_none);
+        let mut answers = answers.into_iter();
+        for candidate in self.candidates.iter_mut().filter(|candidate| candidate.is_open()) {
+            let unknown = || Some(Err(JwtError::KeysUnavailable));
+            match answers.next().filter(|_| !is_last).unwrap_or_else(unknown) {
+                Some(Ok(())) => candidate.proven = true,
+                Some(Err(error)) => candidate.token = Err(error),
+                None => {}
+            }
+        }
+    }
+
+    /// Whether nothing that is still to be said of the tokens changes what becomes of the request.
+    pub(in crate::filter) fn is_decided(&self) -> bool {
+        !matches!(self.holds(&self.requirement, &mut Vec::new()), Verdict::Open)
+    }
+
     /// Whether the tokens are enough; what the application is told of them is written to the request, unless in shadow
-    /// mode, and to the metadata. A token about which nothing is said is not good.
+    /// mode, and to the metadata.
     pub(in crate::filter) fn finish(
-        mut self,
-        answers: Vec<Result<(), JwtError>>,
+        self,
         mut request: Option<&mut Parts>,
         metadata: &mut Metadata,
     ) -> Result<(), JwtError> {
-        let mut answers = answers.into_iter();
-        for candidate in self.candidates.iter_mut().filter(|candidate| candidate.token.is_ok()) {
-            if let Err(error) = answers.next().unwrap_or(Err(JwtError::KeysUnavailable)) {
-                candidate.token = Err(error);
-            }
-        }
         let mut good = Vec::new();
-        let result = self.holds(&self.requirement, &mut good);
+        let result = match self.holds(&self.requirement, &mut good) {
+            Verdict::Holds => Ok(()),
+            Verdict::Fails(error) => Err(error),
+            Verdict::Open => Err(JwtError::KeysUnavailable),
+        };
         if result.is_err() {
             good.clear();
         }
@@ -243,43 +279,62 @@ impl Pending {
     }
 
     /// Whether `requirement` is fulfilled; adds the numbers of the tokens that fulfil it.
-    fn holds(&self, requirement: &Requirement, good: &mut Vec<usize>) -> Result<(), JwtError> {
+    fn holds(&self, requirement: &Requirement, good: &mut Vec<usize>) -> Verdict {
         match requirement {
             Requirement::Tokens(leaf) => self.tokens_hold(leaf, good),
-            Requirement::All(parts) => parts.iter().try_for_each(|part| self.holds(part, good)),
-            Requirement::Any(parts) => {
-                let mut refused = JwtError::Missing;
+            Requirement::All(parts) => {
+                let mut all = Verdict::Holds;
                 for part in parts {
-                    let before = good.len();
                     match self.holds(part, good) {
-                        Ok(()) => return Ok(()),
-                        Err(error) => {
-                            good.truncate(before);
-                            // The first that says more than that no token is meant.
-                            if !refused.is_telling() && error != JwtError::Missing {
-                                refused = error;
-                            }
-                        }
+                        Verdict::Holds => {}
+                        Verdict::Open => all = Verdict::Open,
+                        fails @ Verdict::Fails(_) => return fails,
                     }
                 }
-                Err(refused)
+                all
             }
+            Requirement::Any(parts) => self.any_holds(parts, good),
         }
     }
 
-    fn tokens_hold(&self, leaf: &Leaf, good: &mut Vec<usize>) -> Result<(), JwtError> {
+    /// Whether one of `parts` holds: the first of which that is known, so that keys that can't be had hold up nobody who
+    /// has another token. What holds without a token waits for what is before it: who has shown one is to be known by it.
+    fn any_holds(&self, parts: &[Requirement], good: &mut Vec<usize>) -> Verdict {
+        let (mut refused, mut open) = (JwtError::Missing, false);
+        for part in parts {
+            let before = good.len();
+            match self.holds(part, good) {
+                Verdict::Holds if !open || good.len() > before => return Verdict::Holds,
+                Verdict::Holds => {}
+                Verdict::Open => open = true,
+                // The first that says more than that no token is meant.
+                Verdict::Fails(error) if !refused.is_telling() && error != JwtError::Missing => {
+                    refused = error;
+                }
+                Verdict::Fails(_) => {}
+            }
+            good.truncate(before);
+        }
+        if open { Verdict::Open } else { Verdict::Fails(refused) }
+    }
+
+    fn tokens_hold(&self, leaf: &Leaf, good: &mut Vec<usize>) -> Verdict {
         let tokens = || self.candidates.iter().enumerate().filter(|(_, one)| one.leaf == leaf.id);
         if tokens().next().is_none() && leaf.lenience == Lenience::None {
-            return Err(JwtError::Missing);
+            return Verdict::Fails(JwtError::Missing);
         }
+        let mut all = Verdict::Holds;
         for (at, candidate) in tokens() {
             match &candidate.token {
-                Ok(_) => good.push(at),
-                Err(error) if leaf.lenience != Lenience::Failed => return Err(error.clone()),
+                Ok(_) if candidate.proven => good.push(at),
+                Ok(_) => all = Verdict::Open,
+                Err(error) if leaf.lenience != Lenience::Failed => {
+                    return Verdict::Fails(error.clone());
+                }
                 Err(_) => {}
             }
         }
-        Ok(())
+        all
     }
 
     /// Tells filters and, with the request, the application of a good token.

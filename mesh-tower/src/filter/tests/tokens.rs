@@ -77,10 +77,14 @@ fn sign(pair: &KeyPair, algorithm: &str, kid: &str) -> String {
 }
 
 fn tokens(jwks: JwksSource) -> Chain {
+    tokens_of(jwks, 10)
+}
+
+fn tokens_of(jwks: JwksSource, cache_size: u32) -> Chain {
     let mut filter = JwtAuthn::default();
     let mut provider = JwtProvider::new(jwks);
     provider.issuer = Some("me".into());
-    provider.cache_size = 10;
+    provider.cache_size = cache_size;
     filter.providers = [(Arc::from("p"), provider)].into();
     let requires = Some(JwtRequirement::provider("p"));
     filter.rules = vec![JwtRule { matcher: RouteMatch::any(), requires }];
@@ -205,6 +209,67 @@ async fn a_key_that_is_new_is_looked_for() {
         assert_eq!(pass(&asker, &chain, bearer(&old)).await, refused);
     }
     assert_eq!(fetched.load(Ordering::Relaxed), 2);
+}
+
+/// Of these parts one is enough.
+fn any_of(providers: [(&str, JwksSource); 2]) -> Chain {
+    let mut filter = JwtAuthn::default();
+    let parts = providers.each_ref().map(|(name, _)| JwtRequirement::provider(*name));
+    filter.providers = providers
+        .map(|(name, jwks)| {
+            let mut provider = JwtProvider::new(jwks);
+            provider.issuer = Some("me".into());
+            let header_name = format!("x-{name}").parse().unwrap();
+            provider.from_headers = vec![JwtHeader { name: header_name, value_prefix: "".into() }];
+            (Arc::from(name), provider)
+        })
+        .into();
+    let requires = Some(JwtRequirement::Any(parts.into()));
+    filter.rules = vec![JwtRule { matcher: RouteMatch::any(), requires }];
+    chain(HttpFilterConfig::JwtAuthn(Arc::new(filter)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_a_good_token_does_not_wait_for_keys_of_another() {
+    let (asker, _server, mesh) = mesh(|_| std::future::pending());
+    mesh.ready().await.unwrap();
+    let (pair, keys) = key("ES256");
+    let uri = HttpUri::new("http://issuer/keys", "other", Duration::from_secs(30));
+    let far = || JwksSource::Remote(RemoteJwks::new(uri.clone()));
+    let chain = any_of([("far", far()), ("near", JwksSource::Inline(keys.as_str().into()))]);
+    let ask = async |near: &str| {
+        let (far, begun) = (sign(&pair, "ES256", "k"), tokio::time::Instant::now());
+        let request = Request::get("http://reviews/").header("x-far", far).header("x-near", near);
+        let passed = pass(&asker, &chain, request.body(()).unwrap()).await;
+        (passed.starts_with("on "), begun.elapsed())
+    };
+    assert_eq!(ask(&sign(&pair, "ES256", "k")).await, (true, Duration::ZERO));
+    // A bad one is not enough, and the other is waited for.
+    assert_eq!(ask(&sign(&pair, "ES256", "other")).await, (false, Duration::from_secs(30)));
+}
+
+#[cfg(feature = "tls")]
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_wants_few_tokens_remembered_costs_others_none() {
+    let (asker, _server, _mesh) = mesh(|_| async { Response::new(MeshBody::empty()) });
+    let good = async |cache_size: u32, count: usize| {
+        let (pair, keys) = key("ES256");
+        let chain = tokens_of(JwksSource::Inline(keys.as_str().into()), cache_size);
+        let mut all = Vec::new();
+        for _ in 0..count {
+            // Each has a signature of its own.
+            all.push(sign(&pair, "ES256", "k"));
+            assert_eq!(pass(&asker, &chain, bearer(all.last().unwrap())).await, "on");
+        }
+        all
+    };
+    let (many, few) = (good(10, 3).await, good(1, 2).await);
+    let known = |tokens: &[String]| {
+        let known = tokens.iter().map(|token| asker.signatures.knows(token));
+        known.collect::<Vec<_>>()
+    };
+    assert_eq!(known(&many), [true; 3]);
+    assert_eq!(known(&few), [false, true]);
 }
 
 /// A key that was taken out of a file is gone, without a restart; a file that can't be read changes nothing.
