@@ -114,6 +114,7 @@ impl Passthrough {
         egress: &Arc<CompiledEgress>,
     ) -> Result<Arc<OriginPool>, Failure> {
         let uri = request.uri();
+        self.rehearse(request, egress);
         let captured = captured(request, egress);
         let Some(authority) = captured.as_ref().or_else(|| uri.authority()) else {
             return Err(Failure::Protocol(ProtocolFailure::InvalidRequest));
@@ -144,10 +145,27 @@ impl Passthrough {
         if origins.len() >= MAX_AUTHORITIES {
             return Err(Failure::Overflow(Overflow::Connections));
         }
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        let host = bare(authority.host());
         let origin = Arc::new(self.make((authority, host, port), secured, egress));
         origins.insert(key.into_boxed_str(), Arc::clone(&origin));
         Ok(origin)
+    }
+
+    /// Tells what `refuse` would refuse of a captured request. It goes to where its connection was meant to go, and would go
+    /// to where its name leads; that is what its caller was told when he asked, so the one stands for the other.
+    fn rehearse(&self, request: &Request<MeshBody>, egress: &CompiledEgress) {
+        let (uri, captured) = (request.uri(), request.extensions().get());
+        let (Some(Captured(original)), Some(authority)) = (captured, uri.authority()) else {
+            return;
+        };
+        let is_name = bare(authority.host()).parse::<IpAddr>().is_err();
+        if egress.unknown_hosts() == UnknownHosts::Log && is_name {
+            let port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+            let verdict = egress.admits(original.ip(), original.port());
+            let against = (!matches!(verdict, EgressVerdict::Allowed(_))).then_some(verdict);
+            let named = with_port(without_userinfo(authority.as_str()), port);
+            self.shared.registry.mesh().egress().leads_to(&named, against);
+        }
     }
 
     fn make(
@@ -204,6 +222,11 @@ impl OriginPool {
         let open = self.pool.connections();
         open.h1 > open.h1_idle || open.streams > 0 || open.waiting > 0 || open.own > 0
     }
+}
+
+/// An address of version 6 without its brackets; other hosts as they are.
+fn bare(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 /// A host and its port, however they are written: names have no case (RFC 3986 section 3.2.2), and who asks
@@ -339,4 +362,49 @@ impl PoolLimits for Unlimited {
         true
     }
     fn release_pending(&self, _: RoutingPriority) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Mesh;
+    use crate::dns::{Answer, ResolveError};
+    use futures_util::future::BoxFuture;
+    use mesh_core::ConfigUpdate;
+    use mesh_core::head::Peer;
+
+    #[derive(Debug)]
+    struct Nowhere;
+
+    impl Resolve for Nowhere {
+        fn resolve(&self, _: &str) -> BoxFuture<'static, Result<Answer, ResolveError>> {
+            Box::pin(async { Ok(Answer::new(Vec::new(), None)) })
+        }
+    }
+
+    /// What is learnt of a captured request that was meant for there.
+    #[track_caller]
+    fn check(unknown_hosts: UnknownHosts, to: &str, meant: &str, expected: Option<EgressRefusal>) {
+        let mut update = ConfigUpdate::in_code();
+        update.unknown_hosts = unknown_hosts;
+        let mesh = Mesh::builder().config(update).resolver(Nowhere).build().unwrap();
+        let log = mesh.shared().registry.mesh().egress();
+        log.called(to, EgressVerdict::Allowed(None), Peer::default());
+        let mut request = Request::get(format!("http://{to}/")).body(MeshBody::empty()).unwrap();
+        request.extensions_mut().insert(Captured(meant.parse().unwrap()));
+        let passthrough = Passthrough::new(Arc::clone(mesh.shared()), Arc::new(Nowhere));
+        let egress = Arc::clone(mesh.snapshot().egress());
+        drop(passthrough.send(request, &egress));
+        assert_eq!(log.destinations()[0].refusal, expected, "{unknown_hosts:?} {to} {meant}");
+    }
+
+    /// `log` tells what `refuse` would refuse, which is where the name leads.
+    #[tokio::test]
+    async fn captured_requests_are_rehearsed() {
+        let private = Some(EgressRefusal::PrivateAddress);
+        check(UnknownHosts::Log, "a.example:80", "10.0.0.1:80", private);
+        check(UnknownHosts::Log, "a.example:80", "192.0.1.1:80", None);
+        check(UnknownHosts::Log, "10.0.0.1:80", "10.0.0.1:80", None);
+        check(UnknownHosts::Passthrough, "a.example:80", "10.0.0.1:80", None);
+    }
 }

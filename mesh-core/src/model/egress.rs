@@ -30,7 +30,8 @@ pub struct EgressRule {
 ///
 /// A name is never an address, and an address never a name: `10.0.0.1` is allowed by a block alone. A name
 /// that is allowed may lead to a private address (RFC 6890) only if a block holds that too, so that nobody
-/// who answers for the name can lead calls inward (DNS rebinding).
+/// who answers for the name can lead calls inward (DNS rebinding). That holds for connections of the mesh's own: a
+/// transport of the user's resolves names itself, and nothing here sees where they lead.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "closed: a name, names below one, addresses")]
 pub enum EgressHost {

@@ -25,6 +25,10 @@ use tower_service::Service;
 /// `poll_ready` → `call`, and finds where to connect in the extension
 /// [`Endpoint`](crate::Endpoint). A cluster with TLS is refused there unless
 /// [`transport_secures_itself`](Self::transport_secures_itself) says otherwise.
+///
+/// Calls that pass by every policy go to it as they are, and it resolves their names: that a name which `egress` lists
+/// leads to a private address is seen, and refused, over the mesh's own transport alone. A transport that resolves names
+/// of strangers has to look at the addresses itself.
 #[derive(Clone, Debug)]
 pub struct MeshLayer {
     mesh: Mesh,

@@ -2,17 +2,18 @@
 //! written down as the list that would be needed.
 //!
 //! Nothing here is on the way of a call that a route takes. Bounds: [`MAX_DESTINATIONS`] are remembered
-//! and told; of more, the calls are counted.
+//! and told; of more, the calls are counted, and it is told once that there are more.
 
 use super::names::{Metric, label_values};
 use mesh_core::config::egress_rule;
 use mesh_core::egress::{EgressRefusal, EgressVerdict};
-use mesh_core::head::port_start;
+use mesh_core::head::{Peer, port_start};
 use mesh_core::model::EgressHost;
 use parking_lot::Mutex;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -51,12 +52,16 @@ struct Seen {
     destinations: BTreeMap<Arc<str>, Known>,
     /// Changes with every new one.
     version: u64,
+    /// Whether it was told that there are more than are remembered.
+    told_of_more: bool,
 }
 
 /// What is known of a destination. The two verdicts are of different times, so one is no news of the other.
 #[derive(Debug, Default)]
 struct Known {
     calls: u64,
+    /// Who called it last.
+    source: Source,
     /// What is against calls to it.
     routing: Option<EgressRefusal>,
     /// What is against where its name led the last time.
@@ -79,6 +84,58 @@ enum Of {
     Names,
 }
 
+/// Who calls.
+#[derive(Clone, Debug, Default)]
+enum Source {
+    /// This process, on nobody's behalf.
+    #[default]
+    Process,
+    /// Somebody who has proven nothing.
+    Address(IpAddr),
+    Identity(Arc<str>),
+}
+
+impl Source {
+    fn of(peer: Peer<'_>) -> Self {
+        match (peer.identity, peer.address) {
+            (Some(identity), _) => Self::Identity(identity.into()),
+            (None, Some(address)) => Self::Address(address.ip()),
+            (None, None) => Self::Process,
+        }
+    }
+
+    /// Whether it is this one: the same callers come again and again.
+    fn is(&self, peer: Peer<'_>) -> bool {
+        match self {
+            Self::Identity(own) => peer.identity == Some(&**own),
+            Self::Address(own) => {
+                peer.identity.is_none() && peer.address.is_some_and(|peer| peer.ip() == *own)
+            }
+            Self::Process => peer.identity.is_none() && peer.address.is_none(),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Process => f.write_str("this process"),
+            Self::Address(address) => address.fmt(f),
+            Self::Identity(identity) => f.write_str(identity),
+        }
+    }
+}
+
+/// What a call is to those who are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum News {
+    None,
+    /// It is to be told.
+    Told,
+    /// Its destination is the first that is not remembered.
+    TooMany,
+}
+
 /// A destination that no virtual host serves, and that calls were made to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -93,14 +150,23 @@ pub struct EgressDestination {
 }
 
 impl EgressLog {
-    /// A call to `authority`, made for `source` if that is known.
-    pub(crate) fn called(&self, authority: &str, verdict: EgressVerdict, source: Option<&str>) {
+    /// A call to `authority`, made for `peer` if that is known.
+    pub(crate) fn called(&self, authority: &str, verdict: EgressVerdict, peer: Peer<'_>) {
         let (outcome, refusal) = parts(verdict);
         self.calls[outcome as usize][place(refusal)].fetch_add(1, Ordering::Relaxed);
-        if !self.remember(authority, refusal) {
-            return;
+        match self.remember(authority, refusal, peer) {
+            News::None => return,
+            News::Told => {}
+            News::TooMany => {
+                tracing::warn!(
+                    target: "mesh::egress", destination = authority, most = MAX_DESTINATIONS,
+                    "there are more unknown destinations than are remembered: calls to others are counted, and \
+                     neither told nor learnt"
+                );
+                return;
+            }
         }
-        let source = source.unwrap_or("this process");
+        let source = tracing::field::display(Source::of(peer));
         match (outcome, refusal) {
             (EgressOutcome::Refused, Some(why)) => tracing::warn!(
                 target: "mesh::egress", destination = authority, source, rule = why.code(),
@@ -122,16 +188,21 @@ impl EgressLog {
         if refusal.is_some() {
             self.connections[outcome as usize][place(refusal)].fetch_add(1, Ordering::Relaxed);
         }
-        if !self.leads(authority, refusal) {
-            return;
-        }
+        self.leads_to(authority, against);
+    }
+
+    /// The name of a destination leads there, or would. `against`: one of its addresses is not admitted.
+    pub(crate) fn leads_to(&self, authority: &str, against: Option<EgressVerdict>) {
+        let (outcome, refusal) = parts(against.unwrap_or(EgressVerdict::Allowed(None)));
+        let Some(source) = self.leads(authority, refusal) else { return };
+        let source = tracing::field::display(source);
         match (outcome, refusal) {
             (EgressOutcome::Refused, Some(why)) => tracing::warn!(
-                target: "mesh::egress", destination = authority, rule = why.code(),
+                target: "mesh::egress", destination = authority, source, rule = why.code(),
                 "an address was refused: {why}"
             ),
             (_, Some(why)) => tracing::warn!(
-                target: "mesh::egress", destination = authority, rule = why.code(),
+                target: "mesh::egress", destination = authority, source, rule = why.code(),
                 "a connection is made that would be refused: {why}"
             ),
             (_, None) => {}
@@ -139,10 +210,13 @@ impl EgressLog {
     }
 
     /// Whether it is to be told: it is new, or something is wrong with it that was not before.
-    fn remember(&self, authority: &str, refusal: Option<EgressRefusal>) -> bool {
+    fn remember(&self, authority: &str, refusal: Option<EgressRefusal>, peer: Peer<'_>) -> News {
         let mut seen = self.seen.lock();
         if let Some(known) = seen.destinations.get_mut(authority) {
             known.calls = known.calls.saturating_add(1);
+            if !known.source.is(peer) {
+                known.source = Source::of(peer);
+            }
             let is_untold = known.is_untold(Of::Calls, refusal);
             // That is one call's, and says nothing of the destination.
             if refusal != Some(EgressRefusal::AuthorityMismatch) {
@@ -150,27 +224,33 @@ impl EgressLog {
                 known.routing = refusal;
                 seen.version += u64::from(is_news);
             }
-            return is_untold;
+            return if is_untold { News::Told } else { News::None };
         }
         if seen.destinations.len() >= MAX_DESTINATIONS {
-            return false;
+            let is_first = !std::mem::replace(&mut seen.told_of_more, true);
+            // Whoever writes the list says so.
+            seen.version += u64::from(is_first);
+            return if is_first { News::TooMany } else { News::None };
         }
-        let mut known = Known { calls: 1, routing: refusal, ..Known::default() };
+        let source = Source::of(peer);
+        let mut known = Known { calls: 1, source, routing: refusal, ..Known::default() };
         known.is_untold(Of::Calls, refusal);
         seen.destinations.insert(authority.into(), known);
         seen.version += 1;
-        true
+        News::Told
     }
 
-    /// Whether it is news where the name of a destination leads. Of those that are not remembered, nothing is.
-    fn leads(&self, authority: &str, refusal: Option<EgressRefusal>) -> bool {
+    /// Who called last, if it is news where the name of a destination leads: a connection is for all callers. Of those
+    /// that are not remembered, nothing is news.
+    fn leads(&self, authority: &str, refusal: Option<EgressRefusal>) -> Option<Source> {
         let mut seen = self.seen.lock();
-        let Some(known) = seen.destinations.get_mut(authority) else { return false };
+        let known = seen.destinations.get_mut(authority)?;
         let is_untold = known.is_untold(Of::Names, refusal);
         let is_news = known.leads != refusal;
         known.leads = refusal;
+        let source = is_untold.then(|| known.source.clone());
         seen.version += u64::from(is_news);
-        is_untold
+        source
     }
 
     /// The destinations, by name.
@@ -245,11 +325,18 @@ fn place(refusal: Option<EgressRefusal>) -> usize {
 /// The `egress` of a `mesh.yaml` that lets these destinations.
 ///
 /// What was refused for another reason than that it is not listed stands as a comment: a list does not
-/// cure it, or somebody should look first. So does what is no rule, or one for more than itself: callers write what they
+/// cure it, or somebody should look first. So does that there may be more destinations than are remembered, and what is no rule, or one for more than itself: callers write what they
 /// like.
 #[must_use]
 pub fn allow_list(destinations: &[EgressDestination]) -> String {
     let mut text = String::from("egress:\n  allow:\n");
+    if destinations.len() >= MAX_DESTINATIONS {
+        // A `String` takes everything.
+        let _written = writeln!(
+            text,
+            "    # These are {MAX_DESTINATIONS}, as many as are remembered: there may be more."
+        );
+    }
     for EgressDestination { authority, calls, refusal } in destinations {
         let is_curable = matches!(refusal, None | Some(EgressRefusal::NotListed));
         let why = refusal.map_or("listed or allowed", EgressRefusal::code);
@@ -275,139 +362,4 @@ fn is_rule_for_itself(authority: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_destination_is_told_once_and_again_when_it_changes() {
-        let log = EgressLog::default();
-        let refused = EgressVerdict::Refused(EgressRefusal::NotListed);
-        let told = |verdict: EgressVerdict| {
-            let before = log.version();
-            log.called("a.example:443", verdict, None);
-            log.version() != before
-        };
-        assert!(told(refused) && !told(refused));
-        assert!(told(EgressVerdict::Allowed(Some(0))) && !told(EgressVerdict::Allowed(None)));
-        let mut counts = Vec::new();
-        log.visit(Metric::EgressCalls, |outcome, why, calls| {
-            counts.push(format!("{outcome} {why} {calls}"))
-        });
-        assert_eq!(counts, ["allowed  2", "refused not_listed 2"]);
-        assert_eq!(log.destinations()[0].calls, 4);
-    }
-
-    /// Callers that change between good calls and odd ones, and names that change where they lead, are told of once each.
-    #[test]
-    fn what_comes_and_goes_is_told_once() {
-        let log = EgressLog::default();
-        let [listed, odd] = [
-            EgressVerdict::Logged(EgressRefusal::NotListed),
-            EgressVerdict::Refused(EgressRefusal::AuthorityMismatch),
-        ];
-        log.called("a.example:443", listed, None);
-        let version = log.version();
-        let mut told = 0;
-        for verdict in [odd, listed, odd, listed, odd] {
-            let (_, refusal) = parts(verdict);
-            told += u32::from(log.remember("a.example:443", refusal));
-        }
-        assert_eq!((told, log.version()), (1, version), "and nothing is written anew");
-        assert!(!allow_list(&log.destinations()).contains("# -"), "one odd call spoils no list");
-        let private = Some(EgressRefusal::PrivateAddress);
-        let led = [private, None, private, None].map(|led| log.leads("a.example:443", led));
-        assert_eq!(led, [true, true, false, false]);
-    }
-
-    /// One call, two verdicts: neither is news of the other.
-    #[test]
-    fn where_a_name_leads_is_counted_and_told_apart() {
-        let log = EgressLog::default();
-        let inward = EgressVerdict::Refused(EgressRefusal::PrivateAddress);
-        let version = || log.version();
-        let call = |against| {
-            log.called("a.example", EgressVerdict::Allowed(Some(0)), None);
-            log.connects("a.example", against);
-            version()
-        };
-        let told = call(Some(inward));
-        assert_eq!(call(Some(inward)), told);
-        let known = log.destinations();
-        assert_eq!((known.len(), known[0].calls), (1, 2));
-        assert_eq!(known[0].refusal, Some(EgressRefusal::PrivateAddress));
-        let counts = |metric| {
-            let mut counts = Vec::new();
-            log.visit(metric, |outcome, why, times| {
-                counts.push(format!("{outcome} {why} {times}"))
-            });
-            counts
-        };
-        assert_eq!(counts(Metric::EgressCalls), ["allowed  2"]);
-        assert_eq!(counts(Metric::EgressConnections), ["refused private_address 2"]);
-        assert!(call(None) > told);
-        assert_eq!(log.destinations()[0].refusal, None);
-        // Nobody has called it.
-        log.connects("b.example", Some(inward));
-        assert_eq!(log.destinations().len(), 1);
-    }
-
-    #[test]
-    fn destinations_are_bounded() {
-        let log = EgressLog::default();
-        for at in 0..2 * MAX_DESTINATIONS {
-            log.called(&at.to_string(), EgressVerdict::Allowed(None), None);
-        }
-        assert_eq!(log.destinations().len(), MAX_DESTINATIONS);
-    }
-
-    #[test]
-    fn the_list_that_would_be_needed() {
-        let log = EgressLog::default();
-        log.called("b.example", EgressVerdict::Logged(EgressRefusal::NotListed), None);
-        log.called("10.0.0.1", EgressVerdict::Logged(EgressRefusal::AddressNotListed), None);
-        assert_eq!(
-            allow_list(&log.destinations()),
-            "egress:\n  allow:\n    # - \"10.0.0.1\"  # 1 calls, address_not_listed\n    - \"b.example\"  # 1 calls, not_listed\n"
-        );
-    }
-
-    /// A rule without a port is for all of them.
-    #[test]
-    fn a_destination_has_its_port() {
-        for (authority, expected) in [
-            ("a", "a:80"),
-            ("a:443", "a:443"),
-            ("[::1]", "[::1]:80"),
-            ("[::1]:81", "[::1]:81"),
-            ("a:", "a:"),
-        ] {
-            assert_eq!(with_port(authority, 80), expected);
-        }
-    }
-
-    /// What is pasted is read, and lets no more than what was called.
-    #[test]
-    fn what_is_no_rule_is_a_comment() {
-        let listed = |authority: &str| {
-            let log = EgressLog::default();
-            log.called(authority, EgressVerdict::Logged(EgressRefusal::NotListed), None);
-            !allow_list(&log.destinations()).contains("# -")
-        };
-        for good in ["b.example", "b.example:443", "B.Example.", "10.0.0.1:80", "[::1]:80"] {
-            assert!(listed(good), "{good}");
-        }
-        for bad in [
-            ".suf.test:21200",
-            "10.9.1:21200",
-            "[allowed.test]:21200",
-            "allowed.test:",
-            "allowed.test:0",
-            "",
-            "*.test:80",
-            "10.0.0.0/8",
-            "a\nb",
-        ] {
-            assert!(!listed(bad), "{bad}");
-        }
-    }
-}
+mod tests;

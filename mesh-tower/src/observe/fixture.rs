@@ -139,7 +139,11 @@ pub(super) fn busy() -> Busy {
     source.live(&"7".into(), Timestamp::from_millis(4));
     source.copy_written(true);
     registry.identities().read_from("mesh".into(), Arc::new(Own));
-    mesh.egress().called("elsewhere", EgressVerdict::Allowed(None), None);
+    mesh.egress().called(
+        "elsewhere",
+        EgressVerdict::Allowed(None),
+        mesh_core::head::Peer::default(),
+    );
     let inward = EgressVerdict::Refused(EgressRefusal::PrivateAddress);
     mesh.egress().connects("elsewhere", Some(inward));
     let served = served(&registry);

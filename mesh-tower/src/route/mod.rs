@@ -239,7 +239,7 @@ impl<S, L> RouteService<S, L> {
     fn leaves(&self, head: &RequestHead<'_>, verdict: EgressVerdict) {
         let log = self.mesh.shared().registry.mesh().egress();
         let port = if head.scheme == Some("https") { 443 } else { 80 };
-        log.called(&with_port(head.authority, port), verdict, head.peer.identity);
+        log.called(&with_port(head.authority, port), verdict, head.peer);
     }
 
     /// The authority by whose routes a request goes.
