@@ -51,6 +51,8 @@ pub(super) struct Plan {
 pub(super) struct Drains {
     state: Mutex<State>,
     open: watch::Sender<usize>,
+    /// Who accepts.
+    accepting: watch::Sender<usize>,
     /// The end of the whole server.
     all: watch::Sender<Option<Plan>>,
 }
@@ -150,14 +152,30 @@ impl Plan {
 
 impl Drains {
     pub(super) fn new() -> Self {
-        let (open, all) = (watch::Sender::new(0), watch::Sender::new(None));
-        Self { state: Mutex::default(), open, all }
+        let [open, accepting] = [0, 0].map(watch::Sender::new);
+        Self { state: Mutex::default(), open, accepting, all: watch::Sender::new(None) }
     }
 
     /// The end of the server waits for who has entered.
     pub(super) fn enter(&self) -> Entered {
         self.open.send_modify(|open| *open += 1);
         Entered(self.open.clone())
+    }
+
+    /// Somebody accepts, until the guard is dropped.
+    pub(super) fn accepts(&self) -> Entered {
+        self.accepting.send_modify(|accepting| *accepting += 1);
+        Entered(self.accepting.clone())
+    }
+
+    /// Waits until nobody accepts.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(super) async fn accepted(&self) {
+        let mut accepting = self.accepting.subscribe();
+        // The sender is here.
+        drop(accepting.wait_for(|accepting| *accepting == 0).await);
     }
 
     /// A place for a connection, while what `listener` gives is in force. If the chain is another one by now, the listener

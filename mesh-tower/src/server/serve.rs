@@ -54,7 +54,7 @@ const REST: Duration = Duration::from_millis(200);
 /// The most connections that are taken from the queue of a socket that is about to be closed.
 const MAX_WAITING: usize = 4096;
 
-/// What closing may take after the deadline.
+/// What closing may take after the deadline, and accepting who has connected before the end.
 const SLACK: Duration = Duration::from_millis(500);
 
 /// A server for one listener of the configuration. Clones are the same.
@@ -254,7 +254,8 @@ impl MeshServer {
             }));
         };
         // Another process may have the same socket: who has come here is not that one's.
-        let accepting = forwards.as_ref().map(|_| self.0.drains.enter());
+        let entered = forwards.as_ref().map(|_| self.0.drains.enter());
+        let accepting = self.0.drains.accepts();
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -282,7 +283,7 @@ impl MeshServer {
             let Poll::Ready(Ok((io, ends))) = next else { break };
             take(io, ends);
         }
-        drop((listener, listens, accepting));
+        drop((listener, listens, accepting, entered));
         self.0.drains.empty().await;
         Ok(())
     }
@@ -431,8 +432,13 @@ impl MeshServer {
         }
         let left = deadline.saturating_sub(announce);
         self.0.drains.all(Plan::within(left, Drained::ShutDown));
-        let empty = self.0.drains.empty();
-        let _empty_or_late = tokio::time::timeout(left.saturating_add(SLACK), empty).await;
+        let ended = async {
+            // Who waits in the queue of a socket is let in first: without an open connection the process would end, and
+            // reset those. Not for long, since whoever accepts may not be polled any more.
+            let _in_or_late = tokio::time::timeout(SLACK, self.0.drains.accepted()).await;
+            self.0.drains.empty().await;
+        };
+        let _empty_or_late = tokio::time::timeout(left.saturating_add(SLACK), ended).await;
     }
 }
 

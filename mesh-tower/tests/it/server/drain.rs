@@ -404,6 +404,40 @@ async fn who_waits_in_the_queue_when_a_server_ends_is_served() {
     bounded(futures_util::future::join(ends, answers)).await;
 }
 
+/// A process that drains its server ends with it: nobody is answered later.
+#[tokio::test]
+async fn a_server_without_connections_ends_after_those_that_wait_in_its_queue() {
+    let (_mesh, server) = plain();
+    let address = slow(&server, &Arc::new(Counts::default()));
+    eventually("it serves", || server.is_serving()).await;
+    // It accepts.
+    assert!(bounded(TcpStream::connect(address)).await.is_ok());
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    // Nothing else runs meanwhile.
+    let mut waiting = std::net::TcpStream::connect(address).unwrap();
+    waiting.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    bounded(server.drain(Duration::from_secs(20))).await;
+    let mut answer = String::new();
+    waiting.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let read = std::io::Read::read_to_string(&mut waiting, &mut answer);
+    assert!(read.is_ok() && answer.ends_with("slow"), "{read:?}, {answer:?}");
+}
+
+/// Whoever accepts may not be polled any more.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_nobody_polls_ends_all_the_same() {
+    let (_mesh, server) = plain();
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let service = tower::service_fn(|_: Request<RequestBody<Incoming>>| async {
+        Ok::<_, Infallible>(Response::new(Full::new(Bytes::new())))
+    });
+    let mut serving = std::pin::pin!(server.serve(socket, service));
+    assert!(futures_util::poll!(serving.as_mut()).is_pending());
+    let begun = tokio::time::Instant::now();
+    server.drain(Duration::from_secs(20)).await;
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+}
+
 /// What comes of a request on this stream, without an answer to any PING.
 pub(super) async fn ask_by_frames(
     io: &mut (impl AsyncRead + AsyncWrite + Unpin),
