@@ -21,8 +21,8 @@ use crate::observe::{AttemptOutcome, AttemptReport, CallReport, Phase, ServerTim
 use crate::options::CallOptions;
 use crate::routed::{Answer, Attempt, AttemptError, Place, Routed};
 use bytes::Bytes;
-use http::Response;
 use http::header::SET_COOKIE;
+use http::{Method, Response};
 use http_body::Body;
 use mesh_core::Timestamp;
 use mesh_core::call::{Action, AttemptId, Call, RequestFacts, RetryRefused, RetryStop, headers};
@@ -47,6 +47,7 @@ pub(super) struct Drive {
     settings: Settings,
     hash: RequestHash,
     grpc: bool,
+    is_head: bool,
     expected_timeout: ExpectedTimeout,
     trace: Option<Box<Trace>>,
     began: Timestamp,
@@ -78,6 +79,7 @@ impl Drive {
             (None, headers::Strip::default())
         };
         strip.apply(request.headers_mut());
+        let is_head = *request.method() == Method::HEAD;
         let mut facts = RequestFacts::default();
         facts.grpc = grpc;
         facts.retriable = target.is_retriable(request.headers());
@@ -111,6 +113,7 @@ impl Drive {
             settings,
             hash,
             grpc,
+            is_head,
             expected_timeout,
             trace,
             began: started,
@@ -464,7 +467,8 @@ impl Drive {
                 line.response(head.status, &head.headers, attempt.head_at());
             }
         }
-        let body = MeshResponseBody::upstream(body, peeked, limits, attempt, call);
+        let mut body = MeshResponseBody::upstream(body, peeked, limits, attempt, call);
+        body.answers_head(self.is_head);
         Response::from_parts(head, body)
     }
 

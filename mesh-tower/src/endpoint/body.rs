@@ -49,6 +49,8 @@ struct Upstream<R> {
     passing: Option<Passing>,
     /// Nothing comes any more: it ended, or failed.
     over: bool,
+    /// It answers HEAD, so there is nothing in it (RFC 9110 section 9.3.2): who does not wait for its end gives up nothing.
+    bodiless: bool,
     /// Frames so far, up to [`UNTIMED_FRAMES`].
     frames: u8,
 }
@@ -101,9 +103,19 @@ where
         let limits = Limits { deadline, ..Limits::default() };
         let (peeked, timer, attempt, call, over) = (None, None, None, None, false);
         let passing = Some(passing);
-        let frames = 0;
-        let mut upstream =
-            Upstream { body, peeked, limits, timer, attempt, call, passing, over, frames };
+        let (bodiless, frames) = (false, 0);
+        let mut upstream = Upstream {
+            body,
+            peeked,
+            limits,
+            timer,
+            attempt,
+            call,
+            passing,
+            over,
+            bodiless,
+            frames,
+        };
         upstream.complete_at_end();
         Self(Inner::Upstream(upstream))
     }
@@ -118,11 +130,30 @@ where
     ) -> Self {
         let (timer, attempt, over) = (None, Some(attempt), false);
         let passing = None;
-        let frames = 0;
-        let mut upstream =
-            Upstream { body, peeked, limits, timer, attempt, call, passing, over, frames };
+        let (bodiless, frames) = (false, 0);
+        let mut upstream = Upstream {
+            body,
+            peeked,
+            limits,
+            timer,
+            attempt,
+            call,
+            passing,
+            over,
+            bodiless,
+            frames,
+        };
         upstream.complete_at_end();
         Self(Inner::Upstream(upstream))
+    }
+}
+
+impl<R> MeshResponseBody<R> {
+    /// Whether it answers HEAD: its end says nothing then, and over HTTP/2 may come in a later frame than the head.
+    pub(crate) const fn answers_head(&mut self, is_head: bool) {
+        if let Inner::Upstream(upstream) = &mut self.0 {
+            upstream.bodiless = is_head;
+        }
     }
 }
 
@@ -373,6 +404,14 @@ where
         // A frame came: the silence ends. The next wait makes a new timer.
         if self.limits.idle.is_some() {
             self.timer = None;
+        }
+    }
+}
+
+impl<R> Drop for Upstream<R> {
+    fn drop(&mut self) {
+        if self.bodiless && !self.over {
+            self.complete(clock::now());
         }
     }
 }

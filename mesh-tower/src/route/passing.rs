@@ -21,7 +21,7 @@ use crate::observe::spans::BegunSpan;
 use crate::observe::target::{CallRecord, TargetCells};
 use crate::observe::{AttemptOutcome, AttemptReport, CallReport};
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use http_body::Body;
 use mesh_core::Timestamp;
 use mesh_core::call::Deadline;
@@ -42,10 +42,17 @@ pub(crate) struct PassingFuture<P> {
     #[pin]
     sent: Option<P>,
     passing: Passing,
-    grpc: bool,
+    asks: Asks,
     deadline: Option<Deadline>,
     #[pin]
     timer: Timer,
+}
+
+/// What it asks for, as far as it says what its answer is.
+#[derive(Clone, Copy)]
+struct Asks {
+    grpc: bool,
+    is_head: bool,
 }
 
 /// What is measured of a call that passes by every policy. Counted once: at the end of its response's body, at its
@@ -78,6 +85,7 @@ impl<S, L: Leaf> RouteService<S, L> {
         let (options, settings) = (options_of(&request), &shared.settings);
         let mut passing = Passing::new(Arc::clone(self.mesh.unrouted()), started, line);
         let grpc = is_grpc_content_type(request.headers());
+        let asks = Asks { grpc, is_head: *request.method() == Method::HEAD };
         let inbound = Inbound::of_call(request.extensions());
         let incoming = caller_deadline(request.headers(), grpc, inbound, started);
         let deadline = Deadline::without_route(options.timeout, incoming, started);
@@ -97,7 +105,7 @@ impl<S, L: Leaf> RouteService<S, L> {
         if let Some(left) = left.filter(|_| !L::is_sent(&sent)) {
             L::waits(&mut sent, left);
         }
-        Ok(PassingFuture { sent: Some(sent), passing, grpc, deadline, timer: Timer::new() })
+        Ok(PassingFuture { sent: Some(sent), passing, asks, deadline, timer: Timer::new() })
     }
 }
 
@@ -113,7 +121,7 @@ where
         let mut this = self.project();
         let Some(sent) = this.sent.as_mut().as_pin_mut() else { return Poll::Pending };
         if let Poll::Ready(result) = sent.poll(cx) {
-            let answer = this.passing.ended(result, *this.grpc, *this.deadline);
+            let answer = this.passing.ended(result, *this.asks, *this.deadline);
             this.sent.set(None);
             return Poll::Ready(answer);
         }
@@ -172,7 +180,7 @@ impl Passing {
     fn ended<R>(
         &mut self,
         result: Result<Response<R>, SendError>,
-        grpc: bool,
+        Asks { grpc, is_head }: Asks,
         deadline: Option<Deadline>,
     ) -> Result<Response<MeshResponseBody<R>>, Error>
     where
@@ -205,7 +213,10 @@ impl Passing {
             response.extensions_mut().insert(report);
         }
         let passing = self.take();
-        Ok(response.map(|body| MeshResponseBody::passthrough(body, deadline, passing)))
+        let mut response =
+            response.map(|body| MeshResponseBody::passthrough(body, deadline, passing));
+        response.body_mut().answers_head(is_head);
+        Ok(response)
     }
 
     /// It has failed, with this of its attempt, if there was one.

@@ -4,10 +4,13 @@ use crate::fixture::{Count, at, bounded, cluster, config_of, get, idle, metric, 
 use crate::retry::retry;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
-use http_body_util::{BodyExt, Full};
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, StreamBody};
+use mesh_core::ConfigUpdate;
 use mesh_core::model::tls::UpstreamTls;
 use mesh_core::model::{Address, Cluster, ForwardAction, RetryOn, TlsPolicy};
 use mesh_core::outcome::{ConnectFailure, Failure, Processed, ResetReason};
+use mesh_core::update::UnknownHosts;
 use mesh_tower::{BoxError, Endpoint, Mesh, MeshBody, MeshLayer};
 use parking_lot::Mutex;
 use std::io;
@@ -270,4 +273,28 @@ async fn a_request_that_the_stack_gives_back_names_its_new_endpoint_only() {
         seen.iter().all(|(endpoint, authority)| endpoint.to_string() == *authority),
         "{seen:?}"
     );
+}
+
+/// Over HTTP/2 an answer to HEAD may end in a later frame than its head, which nobody who passes it on waits for.
+#[tokio::test]
+async fn an_answer_to_head_is_complete_without_its_end() {
+    let mut passing = ConfigUpdate::in_code();
+    passing.unknown_hosts = UnknownHosts::Passthrough;
+    let passing = || Mesh::builder().config(passing.clone()).build().unwrap();
+    let routed = || mesh(cluster(|_| {}), &[address(7)], |_| {});
+    for (mesh, method, given_up) in
+        [(routed(), "HEAD", 0), (routed(), "GET", 1), (passing(), "HEAD", 0), (passing(), "GET", 1)]
+    {
+        let transport = service_fn(|_: Request<MeshBody>| async move {
+            let unended = futures_util::stream::pending::<Result<Frame<Bytes>, BoxError>>();
+            Ok::<_, BoxError>(Response::new(StreamBody::new(unended)))
+        });
+        let mut request = get("/");
+        *request.method_mut() = method.parse().unwrap();
+        let layer = MeshLayer::new(&mesh);
+        drop(bounded(layer.layer(transport).oneshot(request)).await.unwrap());
+        assert_eq!(metric(&mesh, "mesh_calls_total", &[("status", "200")]), 1, "{method}");
+        let labels = [("response_flag", "DC")];
+        assert_eq!(metric(&mesh, "mesh_calls_total", &labels), given_up, "{method}");
+    }
 }
