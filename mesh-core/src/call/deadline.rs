@@ -41,8 +41,8 @@ impl Deadline {
         incoming: Option<Timestamp>,
         now: Timestamp,
     ) -> Option<Self> {
-        let given = GivenLimits { timeout, incoming };
-        earliest(&CallPolicy::new(Duration::ZERO), false, given, now)
+        let incoming = incoming.map(|at| Self { at, limit: Limit::Caller });
+        sooner(starting(now, Limit::Timeout, timeout), incoming)
     }
 
     /// The limit that ended an attempt, when that came back as a failure.
@@ -114,10 +114,6 @@ pub(super) fn earliest(
     given: GivenLimits,
     now: Timestamp,
 ) -> Option<Deadline> {
-    let starting_now = |limit: Limit, duration: Option<Duration>| {
-        let duration = duration.filter(|duration| !duration.is_zero())?;
-        Some(Deadline { at: now + duration, limit })
-    };
     let stream = policy.max_stream_duration.unwrap_or_default();
     let (timeout, stream) = if grpc && policy.max_stream_duration.is_some() {
         // gRFC A31: grpc_timeout_header_max, else max_stream_duration, instead of the timeout.
@@ -125,14 +121,27 @@ pub(super) fn earliest(
     } else {
         (given.timeout.or(Some(policy.timeout)), stream.max_stream_duration)
     };
-    [
-        starting_now(Limit::Timeout, timeout),
-        starting_now(Limit::MaxStreamDuration, stream),
-        given.incoming.map(|at| Deadline { at, limit: Limit::Caller }),
-    ]
-    .into_iter()
-    .flatten()
-    .min_by_key(|deadline| deadline.at)
+    let own = sooner(
+        starting(now, Limit::Timeout, timeout),
+        starting(now, Limit::MaxStreamDuration, stream),
+    );
+    sooner(own, given.incoming.map(|at| Deadline { at, limit: Limit::Caller }))
+}
+
+/// A limit of so much time from `now` on; zero: none.
+#[inline]
+fn starting(now: Timestamp, limit: Limit, duration: Option<Duration>) -> Option<Deadline> {
+    let duration = duration.filter(|duration| !duration.is_zero())?;
+    Some(Deadline { at: now + duration, limit })
+}
+
+/// The earlier of two; `one`, if they are at the same time.
+#[inline]
+fn sooner(one: Option<Deadline>, other: Option<Deadline>) -> Option<Deadline> {
+    match (one, other) {
+        (Some(one), Some(other)) if other.at < one.at => Some(other),
+        (one, other) => one.or(other),
+    }
 }
 
 /// Why a `grpc-timeout` can't be read.

@@ -60,21 +60,26 @@ impl ExpectedTimeout {
         }
     }
 
-    /// Tells what is left.
+    /// Tells what is left. Few do: whoever does not reckons nothing.
     #[inline]
     fn write(self, headers: &mut HeaderMap, left: Duration) {
+        if self != Self::Untouched {
+            self.tell(headers, left);
+        }
+    }
+
+    #[cold]
+    fn tell(self, headers: &mut HeaderMap, left: Duration) {
         let millis = expected_rq_timeout_ms(left);
         let is_shorter = |told: &HeaderValue| {
             let told = told.to_str().ok().and_then(|told| told.parse::<u64>().ok());
             // Zero is no limit to Envoy, and what can't be read is none to anybody.
             told.is_some_and(|told| (1..=millis).contains(&told))
         };
-        match self {
-            Self::Untouched => {}
-            Self::Corrected if headers.get(EXPECTED_TIMEOUT).is_some_and(is_shorter) => {}
-            Self::Corrected | Self::Written => {
-                headers.insert(EXPECTED_TIMEOUT, decimal(millis));
-            }
+        let stays =
+            self == Self::Corrected && headers.get(EXPECTED_TIMEOUT).is_some_and(is_shorter);
+        if !stays {
+            headers.insert(EXPECTED_TIMEOUT, decimal(millis));
         }
     }
 }
@@ -184,6 +189,16 @@ impl Trace {
         if own.is_none() && spans.is_none() {
             return None;
         }
+        Self::made(request, own, spans)
+    }
+
+    /// Out of line, so that a call without a trace has only the question in its path.
+    #[inline(never)]
+    fn made<B>(
+        request: &Request<B>,
+        own: Option<TraceContext>,
+        spans: Option<&Arc<Spans>>,
+    ) -> Option<Box<Self>> {
         if request.headers().contains_key(TraceContext::TRACEPARENT) {
             let (context, state) = spans.and_then(|_| TraceContext::extract(request.headers()))?;
             let spans = spans.filter(|_| context.is_sampled()).map(Arc::clone);
@@ -207,8 +222,8 @@ impl Trace {
 }
 
 impl Propagation<'_> {
-    /// Writes the headers of the table.
-    #[inline]
+    /// Writes the headers of the table. Into its caller, although there are two: most of it is not done for most attempts.
+    #[inline(always)]
     pub(super) fn write<B>(self, request: &mut Request<B>) {
         if let Some(deadline) = self.deadline {
             let remaining = deadline.saturating_duration_since(self.now);

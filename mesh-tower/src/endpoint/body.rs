@@ -45,8 +45,9 @@ struct Upstream<R> {
     timer: Option<Pin<Box<Sleep>>>,
     attempt: Option<AttemptScope>,
     call: Option<CallScope>,
-    /// What counts a call that passed by every policy.
-    passing: Option<Passing>,
+    /// What counts a call that passed by every policy. In a box, so that all others are not larger by it wherever they
+    /// are moved.
+    passing: Option<Box<Passing>>,
     /// Nothing comes any more: it ended, or failed.
     over: bool,
     /// It answers HEAD, so there is nothing in it (RFC 9110 section 9.3.2): who does not wait for its end gives up nothing.
@@ -102,7 +103,7 @@ where
     pub(crate) fn passthrough(body: R, deadline: Option<Deadline>, passing: Passing) -> Self {
         let limits = Limits { deadline, ..Limits::default() };
         let (peeked, timer, attempt, call, over) = (None, None, None, None, false);
-        let passing = Some(passing);
+        let passing = Some(Box::new(passing));
         let (bodiless, frames) = (false, 0);
         let mut upstream = Upstream {
             body,

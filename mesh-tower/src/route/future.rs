@@ -25,7 +25,6 @@ pub(crate) struct RouteFuture<C, P, R> {
 }
 
 #[pin_project(project = StateProj)]
-#[expect(clippy::large_enum_variant, reason = "the large variant is the common path")]
 enum State<C, P, R> {
     Forward(#[pin] C),
     Passthrough(#[pin] PassingFuture<P>),
