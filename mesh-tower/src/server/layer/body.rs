@@ -97,7 +97,7 @@ where
         let this = self.project();
         let mut body = match this.kind.project() {
             KindProj::Local(bytes) => {
-                streams::part(bytes.as_ref().map_or(0, Bytes::len));
+                streams::part(bytes.as_ref().map_or(0, Bytes::len), None);
                 return Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b))));
             }
             KindProj::Service(body) => body,
@@ -123,7 +123,8 @@ where
             },
             Poll::Ready(Some(Ok(mut frame))) => {
                 scope.sends(&frame);
-                streams::part(frame.data_ref().map_or(0, Bytes::len));
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                streams::part(bytes, scope.inbound.deadline_at());
                 match frame.trailers_mut() {
                     Some(trailers) => scope.trailers(trailers),
                     None if body.is_end_stream() => {}

@@ -510,13 +510,19 @@ fn authority(parts: &Parts) -> &str {
 }
 
 impl Drop for RequestScope {
-    /// The caller went away.
+    /// The caller went away, or takes nothing of the answer for too long.
     fn drop(&mut self) {
-        if !self.done {
-            self.cancelled = true;
-            self.code.flag.get_or_insert(ResponseFlag::DownstreamConnectionTermination);
-            self.finish();
+        if self.done {
+            return;
         }
+        self.cancelled = true;
+        if self.code.flag.is_none() {
+            self.code.flag = match self.is_late() {
+                true => Refusal::DeadlineExceeded.flag(),
+                false => Some(ResponseFlag::DownstreamConnectionTermination),
+            };
+        }
+        self.finish();
     }
 }
 

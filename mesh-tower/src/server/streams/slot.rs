@@ -3,7 +3,9 @@
 //! A client of HTTP/2 opens the window of each stream itself. Where he opens none, its answer waits for ever, with what the
 //! application has said, and asks its body no more. So who gives parts of a body says so here ([`part`], [`waits`]): when
 //! a request waits after its body gave something, it waits for its client. If nothing more was taken of it for the
-//! `stream_flush` of its chain, and for a second more for each KiB of the part before, the stream is reset; others of its connection go on.
+//! `stream_flush` of its chain, and for a second more for each KiB of the part before, the stream is reset; others of its
+//! connection go on. So it is at the deadline of the caller, who waits for nothing any more: the body, which knows it, is not
+//! asked meanwhile.
 //!
 //! What it does not see: the last part of a body that h2 has taken as a whole. It is at most what h2 keeps for a stream,
 //! and the request is over by then.
@@ -74,17 +76,17 @@ enum Said {
     Nothing,
     /// It waits for the application.
     Waits,
-    /// It gave a part of so many bytes.
-    Part(usize),
+    /// It gave a part of so many bytes, of an answer that the caller waits for until then.
+    Part(usize, Option<Timestamp>),
 }
 
 thread_local! {
     static SAID: Cell<Said> = const { Cell::new(Said::Nothing) };
 }
 
-/// The body of the request that is polled gives a part of so many bytes.
-pub(in crate::server) fn part(bytes: usize) {
-    SAID.set(Said::Part(bytes));
+/// The body of the request that is polled gives a part of so many bytes; its caller waits until the deadline.
+pub(in crate::server) fn part(bytes: usize, deadline: Option<Timestamp>) {
+    SAID.set(Said::Part(bytes, deadline));
 }
 
 /// The body of the request that is polled waits for the application.
@@ -159,6 +161,8 @@ pub(super) struct Slot<W: Work> {
 struct Stall {
     /// Since when it waits for the client; `None`: it does not.
     since: Option<Timestamp>,
+    /// When the caller gives up, if it said so.
+    deadline: Option<Timestamp>,
     /// The bytes of its last part, and of the one before.
     last: usize,
     before: usize,
@@ -215,10 +219,13 @@ impl<W: Work> Slot<W> {
         let polled = poll(work, cx);
         let said = SAID.replace(outer);
         if polled.is_pending() {
-            if this.stall.poll(said, this.counts.flush, cx).is_pending() {
-                return Poll::Pending;
+            match this.stall.poll(said, this.counts.flush, cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Over::Deadline) => {}
+                Poll::Ready(Over::Flush) => {
+                    this.counts.stalled.fetch_add(1, Ordering::Relaxed);
+                }
             }
-            this.counts.stalled.fetch_add(1, Ordering::Relaxed);
         }
         // What is dropped before its end is reset.
         self.end();
@@ -269,25 +276,39 @@ impl<W: Work> PinnedDrop for Slot<W> {
     }
 }
 
+/// Why a stream that waits for its client is reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Over {
+    /// The client has taken nothing for too long.
+    Flush,
+    /// The caller gave up.
+    Deadline,
+}
+
 impl Stall {
-    /// Ready: the client has taken nothing for too long.
-    fn poll(&mut self, said: Said, flush: Option<Duration>, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready: it has waited for too long.
+    fn poll(&mut self, said: Said, flush: Option<Duration>, cx: &mut Context<'_>) -> Poll<Over> {
         match said {
             Said::Nothing => {}
             Said::Waits => (self.since, self.timer) = (None, None),
-            Said::Part(bytes) => {
+            Said::Part(bytes, deadline) => {
                 (self.before, self.last) = (self.last, bytes);
                 (self.since, self.timer) = (Some(clock::now()), None);
+                self.deadline = deadline;
             }
         }
-        let Some((since, flush)) = self.since.zip(flush) else { return Poll::Pending };
-        let at = since + flush + Duration::from_secs((self.before >> 10) as u64);
+        let Some(since) = self.since else { return Poll::Pending };
+        let more = Duration::from_secs((self.before >> 10) as u64);
+        let flush = flush.map(|flush| (since + flush + more, Over::Flush));
+        let deadline = self.deadline.map(|deadline| (deadline, Over::Deadline));
+        let first = flush.into_iter().chain(deadline).min_by_key(|(at, _)| *at);
+        let Some((at, over)) = first else { return Poll::Pending };
         if self.timer.is_none()
             && let Some(polled) = poll_deadline(cx, at)
         {
-            return polled;
+            return polled.map(|()| over);
         }
         let timer = || Box::pin(tokio::time::sleep_until(clock::instant(at)));
-        self.timer.get_or_insert_with(timer).as_mut().poll(cx)
+        self.timer.get_or_insert_with(timer).as_mut().poll(cx).map(|()| over)
     }
 }

@@ -130,7 +130,10 @@ async fn http2_with(
 
 /// Asks, and reads the whole answer.
 async fn ask(send: &mut SendRequest<Bytes>) -> Result<usize, h2::Error> {
-    let request = Request::get("http://x/").body(()).unwrap();
+    ask_so(send, Request::get("http://x/").body(()).unwrap()).await
+}
+
+async fn ask_so(send: &mut SendRequest<Bytes>, request: Request<()>) -> Result<usize, h2::Error> {
     let mut body = send.send_request(request, true)?.0.await?.into_body();
     let mut length = 0;
     while let Some(data) = body.data().await {
@@ -182,6 +185,28 @@ async fn a_stream_whose_client_opens_no_window_is_reset_and_others_go_on() {
         connection.set_initial_window_size(65_535).unwrap();
         assert_eq!(with(&mut connection, ask(&mut send)).await.unwrap(), 1000);
         assert_eq!(metric(&mesh, STALLED, &[]), 2);
+    }
+}
+
+/// Nobody waits for the rest any more, and the body is not asked while it waits for the client.
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_waits_for_its_client_ends_at_the_callers_deadline() {
+    for (waits, flag) in [(false, ""), (true, "DT")] {
+        let body = move || match waits {
+            false => MeshBody::full(Bytes::from_static(&[b'x'; 1000])),
+            true => in_parts(Duration::from_millis(1)),
+        };
+        let (mesh, mut send, mut connection) = http2(0, body).await;
+        let start = Instant::now();
+        let request = Request::post("http://x/").header("content-type", "application/grpc");
+        let request = request.header("grpc-timeout", "2S").body(()).unwrap();
+        let error = with(&mut connection, ask_so(&mut send, request)).await.unwrap_err();
+        assert_eq!(error.reason(), Some(h2::Reason::CANCEL), "{error}");
+        assert_eq!(start.elapsed().as_secs(), 2);
+        assert_eq!(metric(&mesh, STALLED, &[]), 0);
+        // Of what was given as a whole nothing is told any more.
+        let ended = [("response_flag", flag)];
+        assert_eq!(metric(&mesh, "mesh_server_requests_total", &ended), 1);
     }
 }
 
