@@ -187,7 +187,7 @@ impl ListenerCells {
             return Arc::clone(cells);
         }
         let key = if peers.len() < MAX_PEERS { key } else { (security, Arc::from("other")) };
-        Arc::clone(peers.entry(key).or_insert_with(|| Arc::default()))
+        Arc::clone(peers.entry(key).or_default())
     }
 
     /// A request was refused for `reason`, by the policy of a filter if there is one.
