@@ -34,6 +34,7 @@
 
 mod here;
 mod slot;
+mod wake;
 
 pub(super) use here::{common, keep_common, looks, poll_deadline, turn_began};
 pub(super) use slot::{Counts, Held, Next, Work, part, waits};
@@ -43,18 +44,18 @@ use crate::clock;
 use here::{HERE, Here, Polled, here};
 use mesh_core::Timestamp;
 use mesh_core::inbound::streams::{StreamTurn, TaskOdds};
-use parking_lot::Mutex;
 use slot::{Run, Slot};
 use std::any::Any;
 use std::future::Future;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, Wake, Waker, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::time::Sleep;
+use wake::{Flag, Shared};
 
 /// How often a request is polled in vain before it gets a task.
 const POLLS: u8 = 3;
@@ -80,19 +81,6 @@ impl Streams {
     pub(super) const fn counts(&self) -> &Arc<Counts> {
         &self.counts
     }
-}
-
-/// What wakers know of their connection, whose own waker it is.
-#[derive(Default)]
-struct Shared(Mutex<Elsewhere>);
-
-/// What happens while the connection is not polled, or on another thread.
-#[derive(Default)]
-struct Elsewhere {
-    /// The connection's task, which stays known however often it is woken.
-    task: Option<Waker>,
-    /// Places that became ready.
-    woken: Vec<usize>,
 }
 
 /// The requests of a connection. Nobody but the thread that polls it comes here, so there is no lock.
@@ -148,13 +136,6 @@ struct Ready {
     at: usize,
     /// It is new, or was woken while the connection was polled.
     by_connection: bool,
-}
-
-/// Whether a place is ready.
-struct Flag {
-    at: usize,
-    is_ready: AtomicBool,
-    shared: Weak<Shared>,
 }
 
 type Kept = Pin<Box<dyn Run>>;
@@ -221,69 +202,6 @@ impl State {
         let deadline = Timestamp::MAX;
         self.places.push(Place { work: None, waker, flag, polls: 0, deadline });
         Some(at)
-    }
-}
-
-impl Shared {
-    fn addr(&self) -> usize {
-        std::ptr::from_ref(self).addr()
-    }
-
-    fn is_polled_here(&self) -> bool {
-        HERE.get().shared == self.addr()
-    }
-}
-
-impl Wake for Shared {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    /// Wakes the connection: while it is polled, once its requests were.
-    fn wake_by_ref(self: &Arc<Self>) {
-        if self.is_polled_here() {
-            return HERE.set(Here { wakes: true, ..HERE.get() });
-        }
-        let task = self.0.lock().task.clone();
-        if let Some(task) = task {
-            task.wake();
-        }
-    }
-}
-
-impl Wake for Flag {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        let here = HERE.get();
-        if here.polled == std::ptr::from_ref(&**self).addr() {
-            HERE.set(Here { is_woken: true, ..here });
-            return;
-        }
-        if here.shared == self.shared.as_ptr().addr() {
-            // Only this thread takes it back. Who wakes it at the same time from elsewhere makes it ready twice, which is
-            // one poll too many.
-            if !self.is_ready.load(Ordering::Acquire) {
-                self.is_ready.store(true, Ordering::Release);
-                here::here(|state| state.ready.push(Ready { at: self.at, by_connection: true }));
-            }
-            return;
-        }
-        if self.is_ready.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        if let Some(shared) = self.shared.upgrade() {
-            let task = {
-                let mut elsewhere = shared.0.lock();
-                elsewhere.woken.push(self.at);
-                elsewhere.task.clone()
-            };
-            if let Some(task) = task {
-                task.wake();
-            }
-        }
     }
 }
 

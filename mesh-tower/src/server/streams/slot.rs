@@ -76,8 +76,9 @@ enum Said {
     Nothing,
     /// It waits for the application.
     Waits,
-    /// It gave a part of so many bytes, of an answer that the caller waits for until then.
-    Part(usize, Option<Timestamp>),
+    /// It gave a part of so many bytes, of an answer that the caller waits for until then. `MAX`: he has not said. (A word:
+    /// this is set and put back at each poll.)
+    Part(usize, Timestamp),
 }
 
 thread_local! {
@@ -86,7 +87,7 @@ thread_local! {
 
 /// The body of the request that is polled gives a part of so many bytes; its caller waits until the deadline.
 pub(in crate::server) fn part(bytes: usize, deadline: Option<Timestamp>) {
-    SAID.set(Said::Part(bytes, deadline));
+    SAID.set(Said::Part(bytes, deadline.unwrap_or(Timestamp::MAX)));
 }
 
 /// The body of the request that is polled waits for the application.
@@ -294,7 +295,7 @@ impl Stall {
             Said::Part(bytes, deadline) => {
                 (self.before, self.last) = (self.last, bytes);
                 (self.since, self.timer) = (Some(clock::now()), None);
-                self.deadline = deadline;
+                self.deadline = Some(deadline).filter(|deadline| *deadline < Timestamp::MAX);
             }
         }
         let Some(since) = self.since else { return Poll::Pending };

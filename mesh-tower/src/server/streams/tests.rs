@@ -1,7 +1,9 @@
 //! A connection is a closure here, and a request says where it was run.
 
 use super::*;
+use parking_lot::Mutex;
 use std::future::poll_fn;
+use std::task::Wake;
 use std::time::Duration;
 use tokio::sync::Notify;
 
