@@ -111,50 +111,42 @@ fn changed(path_and_query: &str, rules: &PathNormalization) -> Result<Normalized
 }
 
 /// Whether no rule could have anything to do: the usual path. Every request's path is looked at, so it is one
-/// look at a table for each byte, and one decision for four.
+/// look at a table for each byte.
 fn is_plain(path_and_query: &str) -> bool {
     let bytes = path_and_query.as_bytes();
-    let class = |byte: &u8| CLASSES[usize::from(*byte)];
-    let mut at = 0;
-    for four in bytes.chunks(4) {
-        if let [a, b, c, d] = four
-            && class(a) | class(b) | class(c) | class(d) == PLAIN
-        {
-            at += 4;
-            continue;
-        }
-        for byte in four {
-            at += 1;
-            match class(byte) {
-                PLAIN => {}
-                // Also a segment that only begins with a dot: what it is has to be looked at.
-                SLASH if matches!(bytes.get(at), Some(b'/' | b'.')) => return false,
-                SLASH => {}
-                END => return true,
-                _ => return false,
-            }
+    for (at, byte) in bytes.iter().enumerate() {
+        match CLASSES[usize::from(*byte)] {
+            Class::Plain => {}
+            // Also a segment that only begins with a dot: what it is has to be looked at.
+            Class::Slash if matches!(bytes.get(at + 1), Some(b'/' | b'.')) => return false,
+            Class::Slash => {}
+            Class::End => return true,
+            Class::Special => return false,
         }
     }
     true
 }
 
-const PLAIN: u8 = 0;
-const SLASH: u8 = 1;
-/// The path ends here.
-const END: u8 = 2;
-/// Some rule is about it.
-const SPECIAL: u8 = 4;
+#[derive(Clone, Copy)]
+enum Class {
+    Plain,
+    Slash,
+    /// The path ends here.
+    End,
+    /// Some rule is about it.
+    Special,
+}
 
-static CLASSES: [u8; 256] = {
-    let mut classes = [PLAIN; 256];
+static CLASSES: [Class; 256] = {
+    let mut classes = [Class::Plain; 256];
     let mut byte = 0u8;
     loop {
         classes[byte as usize] = match byte {
-            b'/' => SLASH,
-            b'?' | b'#' => END,
-            b'%' | b'\\' => SPECIAL,
-            byte if is_escaped(byte) => SPECIAL,
-            _ => PLAIN,
+            b'/' => Class::Slash,
+            b'?' | b'#' => Class::End,
+            b'%' | b'\\' => Class::Special,
+            byte if is_escaped(byte) => Class::Special,
+            _ => Class::Plain,
         };
         if byte == u8::MAX {
             break classes;

@@ -152,7 +152,7 @@ proptest! {
     }
 }
 
-/// Four bytes are looked at together, so what a rule is about is tried at each place among them.
+/// What a rule is about is tried at each of the first places.
 #[test]
 fn no_place_in_a_path_is_passed_over() {
     for before in 0..9 {
