@@ -49,6 +49,7 @@ mod held;
 mod histogram;
 pub mod jwt;
 mod local_rate_limit;
+mod narrowed;
 mod overrides;
 mod pass;
 mod query;
@@ -65,6 +66,7 @@ pub use ask::{
 };
 pub use body_size_limit::BodyLimit;
 pub use chain::{Chain, FilterError, FilterErrorKind};
+pub use narrowed::NarrowedChain;
 pub(crate) use overrides::OverrideCompiler;
 pub use overrides::Overrides;
 pub use pass::{End, FilterContext, FilterObserver, Injected, Limit, Pass, Step, Told};

@@ -5,12 +5,13 @@ use super::asking::Known;
 use super::body_size_limit::{self, BodyLimit};
 use super::chain::{Chain, CompiledFilter, Filter};
 use super::held::Holds;
+use super::narrowed::NarrowedChain;
 use super::overrides::Overrides;
 use super::reply::FilterReply;
 use crate::head::{Peer, RequestHead};
 use crate::model::Metadata;
 use crate::random::SplitMix64;
-use crate::rbac::{CompiledRbacFilter, Connection, RbacDecision, Request};
+use crate::rbac::{CompiledRbacFilter, Connection, NarrowedFilter, RbacDecision, Request};
 use crate::time::{Timestamp, WallTime};
 use http::StatusCode;
 use http::request::Parts;
@@ -29,6 +30,8 @@ pub struct FilterContext<'a> {
     pub request: &'a mut Parts,
     /// The connection that it came on.
     pub connection: &'a Connection<'a>,
+    /// What that connection has decided of the chain, if it was [asked](Chain::narrow).
+    pub narrowed: Option<&'a NarrowedChain>,
     /// Who made it, where somebody trusted says so; else the connection's other end.
     pub remote: Option<SocketAddr>,
     /// The time that intervals are measured by.
@@ -267,7 +270,10 @@ impl Pass {
             let Some(filter) = overrides.effective(at, own) else { continue };
             let step = match filter {
                 Filter::Rbac(rbac) => {
-                    self.ask_rbac((rbac, &own.name), overrides.metadata(), cx, observer)
+                    let is_own = std::ptr::eq(filter, &raw const own.filter);
+                    let narrowed = cx.narrowed.filter(|_| is_own).and_then(|all| all.get(at));
+                    let route = overrides.metadata();
+                    self.ask_rbac((rbac, &own.name), narrowed, route, cx, observer)
                 }
                 Filter::Jwt(jwt) => self.ask_tokens(&own.name, jwt, cx, observer),
                 Filter::ExtAuthz(authz) => self.ask_authorizer(&own.name, authz, cx, observer),
@@ -302,6 +308,7 @@ impl Pass {
     fn ask_rbac(
         &mut self,
         (rbac, name): (&CompiledRbacFilter, &Arc<str>),
+        narrowed: Option<&NarrowedFilter>,
         route: Option<&Metadata>,
         cx: &FilterContext<'_>,
         observer: &mut impl FilterObserver,
@@ -311,7 +318,7 @@ impl Pass {
         request.route_metadata = route;
         (request.remote, request.metadata) = (cx.remote, self.metadata());
         (request.time, request.version) = (Some(cx.wall), Some(cx.request.version));
-        let decision = rbac.decide(&request);
+        let decision = rbac.decide_narrowed(narrowed, &request);
         observer.told(name, Told::Rbac(decision, &request));
         if let Some(shadow) = decision.shadow {
             rbac.write_shadow(&shadow, &mut self.known().metadata);

@@ -50,6 +50,7 @@ pub(super) fn context<'a>(
     FilterContext {
         request,
         connection,
+        narrowed: None,
         remote: connection.direct_remote,
         now: Timestamp::ZERO,
         wall: WallTime::from_unix_seconds(0),
@@ -95,7 +96,9 @@ impl<'c> Way<'c> {
     fn step(&mut self, after_delay: bool) -> Step {
         let remote = self.remote.parse().unwrap();
         let connection = Connection::new(&self.peer, remote, "10.0.0.2:80".parse().unwrap());
+        let narrowed = self.chain.narrow(&connection);
         let mut cx = context(&mut self.parts, &connection);
+        cx.narrowed = Some(&narrowed);
         cx.now = Timestamp::from_millis(self.now);
         let told = &mut self.told;
         let mut observer = |name: &Arc<str>, what: Told<'_>| {

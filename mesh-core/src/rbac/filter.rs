@@ -1,6 +1,6 @@
 //! Enforced and shadow rules of a filter, several filters in a row, and what a denial says.
 
-use super::{CompiledRbac, RbacError, Request, Verdict};
+use super::{CompiledRbac, Connection, Narrowed, RbacError, Request, Verdict};
 use crate::model::rbac::{RbacAction, RbacFilter};
 use crate::model::{Metadata, MetadataValue};
 use std::fmt;
@@ -74,9 +74,47 @@ impl CompiledRbacFilter {
     /// Decides about a request, or about a connection. Shadow rules are decided first, as Envoy does.
     #[must_use]
     pub fn decide(&self, request: &Request<'_>) -> RbacDecision<'_> {
-        let shadow = self.shadow.as_ref().map(|rules| rules.evaluate(request));
-        RbacDecision { enforced: self.rules.as_ref().map(|rules| rules.evaluate(request)), shadow }
+        self.decide_narrowed(None, request)
     }
+
+    /// What `connection` decides of them.
+    #[must_use]
+    pub fn narrow(&self, connection: &Connection<'_>) -> NarrowedFilter {
+        let narrow = |rules: &Option<CompiledRbac>| rules.as_ref()?.narrow(connection);
+        NarrowedFilter { rules: narrow(&self.rules), shadow: narrow(&self.shadow) }
+    }
+
+    /// As [`decide`](Self::decide), of a request on the connection that `narrowed` was made for.
+    #[must_use]
+    pub fn decide_narrowed(
+        &self,
+        narrowed: Option<&NarrowedFilter>,
+        request: &Request<'_>,
+    ) -> RbacDecision<'_> {
+        let shadow = narrowed.and_then(|narrowed| narrowed.shadow.as_ref());
+        let shadow = evaluate(self.shadow.as_ref(), shadow, request);
+        let rules = narrowed.and_then(|narrowed| narrowed.rules.as_ref());
+        RbacDecision { enforced: evaluate(self.rules.as_ref(), rules, request), shadow }
+    }
+}
+
+fn evaluate<'r>(
+    rules: Option<&'r CompiledRbac>,
+    narrowed: Option<&Narrowed>,
+    request: &Request<'_>,
+) -> Option<Verdict<'r>> {
+    let rules = rules?;
+    Some(match narrowed {
+        Some(narrowed) => rules.evaluate_narrowed(narrowed, request),
+        None => rules.evaluate(request),
+    })
+}
+
+/// What a connection has decided of a filter's rules.
+#[derive(Clone, Debug)]
+pub struct NarrowedFilter {
+    rules: Option<Narrowed>,
+    shadow: Option<Narrowed>,
 }
 
 /// What a filter decided.

@@ -19,6 +19,7 @@
 //! | `compile.rs` | model → [`CompiledRbac`], or the place of what is wrong |
 //! | `rule.rs` | one condition, and whether it holds |
 //! | `index.rs` | which policies could match a peer and a path |
+//! | `narrowed.rs` | what a connection has decided of them |
 //! | `audit.rs` | what is told of an audited decision |
 //! | `cel/` | conditions in CEL |
 //! | `filter.rs` | enforced and shadow rules, several filters, what a denial says |
@@ -33,6 +34,7 @@ mod filter;
 mod index;
 mod ip_set;
 mod metadata;
+mod narrowed;
 mod request;
 mod rule;
 mod template;
@@ -42,8 +44,11 @@ mod tests;
 pub use audit::AuditRecord;
 pub use cel::{ConditionError, MAX_COST, check_condition};
 pub use compile::{MAX_DEPTH, MAX_POLICIES, RbacError, RbacErrorKind};
-pub use filter::{CompiledRbacFilter, Denied, RBAC_NAMESPACE, RbacDecision, decide};
+pub use filter::{
+    CompiledRbacFilter, Denied, NarrowedFilter, RBAC_NAMESPACE, RbacDecision, decide,
+};
 pub(crate) use metadata::CompiledMetadata;
+pub use narrowed::Narrowed;
 pub use request::{Connection, Request};
 pub use template::{TemplateError, check_template};
 
@@ -169,7 +174,12 @@ impl CompiledRbac {
                 && policy.principals.holds(&sight)
                 && policy.holds(&sight, self.action)
         });
-        let policy = matched.map(|at| &self.policies[at].name);
+        self.verdict(matched.map(|at| &self.policies[at]))
+    }
+
+    /// What follows from the first policy that matched.
+    fn verdict<'r>(&'r self, matched: Option<&'r CompiledPolicy>) -> Verdict<'r> {
+        let policy = matched.map(|policy| &policy.name);
         let allowed = match self.action {
             RbacAction::Allow => policy.is_some(),
             RbacAction::Deny => policy.is_none(),

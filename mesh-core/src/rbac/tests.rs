@@ -30,6 +30,9 @@ fn check(source: &str, rules: &str, peer: &str, request: &str, expected: &str) {
     scene.show(|request| {
         let place = format!("{source}: {rules} | {peer} | {request:?}");
         assert_eq!(words(compiled.evaluate(request)), expected, "{place}");
+        let narrowed = compiled.narrow(request.connection).unwrap();
+        let verdict = compiled.evaluate_narrowed(&narrowed, request);
+        assert_eq!(words(verdict), expected, "narrowed: {place}");
         assert_eq!(
             naive::evaluate(&model, request),
             (

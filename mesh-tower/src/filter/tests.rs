@@ -57,6 +57,7 @@ async fn pass(asker: &Arc<Asker>, chain: &Chain, request: Request<()>) -> String
     let mut cx = FilterContext {
         request: &mut parts,
         connection: &connection,
+        narrowed: None,
         remote: connection.direct_remote,
         now: crate::clock::now(),
         wall: crate::clock::wall(),
@@ -218,6 +219,7 @@ async fn the_deadline_of_the_request_counts_too() {
     let mut cx = FilterContext {
         request: &mut parts,
         connection: &connection,
+        narrowed: None,
         remote: connection.direct_remote,
         now,
         wall: crate::clock::wall(),

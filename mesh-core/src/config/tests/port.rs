@@ -42,6 +42,7 @@ pub(super) fn pass(listener: &CompiledListener, chain: &str, peer: &str, request
     let mut cx = FilterContext {
         request: &mut parts,
         connection: &connection,
+        narrowed: None,
         remote: connection.direct_remote,
         now: Timestamp::ZERO,
         wall: WallTime::from_unix_seconds(0),

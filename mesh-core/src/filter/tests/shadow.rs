@@ -112,6 +112,7 @@ fn who_is_not_asked_about_is_told_apart() {
     let mut cx = FilterContext {
         request: &mut way.parts,
         connection: &connection,
+        narrowed: None,
         remote: None,
         now: Timestamp::ZERO,
         wall: WallTime::from_unix_seconds(0),
@@ -164,6 +165,7 @@ fn an_answer_is_about_the_request_that_was_asked_about() {
     let mut cx = FilterContext {
         request: &mut way.parts,
         connection: &connection,
+        narrowed: None,
         remote: None,
         now: Timestamp::ZERO,
         wall: WallTime::from_unix_seconds(0),
@@ -191,9 +193,11 @@ fn envoy_remote_ip_is_the_clients() {
         let mut way = Way::new(&chain, "/", "");
         let proxy = "10.0.0.1:1".parse().unwrap();
         let connection = Connection::new(&way.peer, proxy, proxy);
+        let narrowed = chain.narrow(&connection);
         let mut cx = FilterContext {
             request: &mut way.parts,
             connection: &connection,
+            narrowed: Some(&narrowed),
             remote: Some(remote.parse().unwrap()),
             now: Timestamp::ZERO,
             wall: WallTime::from_unix_seconds(0),

@@ -158,6 +158,11 @@ proptest! {
             if found != expected {
                 result = Err(TestCaseError::fail(format!("{found:?} is not {expected:?}")));
             }
+            let narrowed = compiled.narrow(request.connection).unwrap();
+            let narrowed = compiled.evaluate_narrowed(&narrowed, request);
+            if narrowed != verdict {
+                result = Err(TestCaseError::fail(format!("{narrowed:?} is not {verdict:?}")));
+            }
         });
         result?;
     }

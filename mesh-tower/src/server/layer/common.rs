@@ -8,6 +8,7 @@
 use super::enter::Gate;
 use super::served::ServedChain;
 use crate::server::{Connection, streams};
+use mesh_core::filter::NarrowedChain;
 use mesh_core::inbound::Refusal;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -19,6 +20,8 @@ pub(in crate::server) struct Common {
     pub(super) connection: Option<Arc<Connection>>,
     /// What they are served by. A request keeps it to its end: another configuration changes what comes after it.
     pub(super) chain: Result<Arc<ServedChain>, Refusal>,
+    /// What the connection has decided of that chain; `None`: what a request has for itself is not worth the asking.
+    pub(super) narrowed: Option<NarrowedChain>,
     /// [`Mesh::version`](mesh_core::state::Mesh::version) when it was looked up.
     version: u64,
 }
@@ -27,7 +30,16 @@ impl Common {
     fn new(gate: &Arc<Gate>, connection: Option<&Arc<Connection>>, version: u64) -> Self {
         let chain = connection.ok_or(Refusal::NoConnection);
         let chain = chain.and_then(|connection| gate.listening.chain(connection));
-        Self { gate: Arc::clone(gate), connection: connection.cloned(), chain, version }
+        let (gate, connection) = (Arc::clone(gate), connection.cloned());
+        Self { gate, connection, chain, narrowed: None, version }
+    }
+
+    /// Asks the connection what it decides of the chain.
+    fn narrow(&mut self) {
+        if let (Ok(chain), Some(connection)) = (&self.chain, &self.connection) {
+            let http = chain.http();
+            self.narrowed = http.map(|http| http.chain().narrow(&connection.facts()));
+        }
     }
 
     /// Whether no other configuration has come since.
@@ -63,10 +75,11 @@ impl OwnOrShared {
             Some(_) => return Self::Own(make()),
             None => {}
         }
-        let common = make();
+        let mut common = make();
         if common.chain.is_err() {
             return Self::Own(common);
         }
+        common.narrow();
         let common = Arc::new(common);
         streams::keep_common(Arc::clone(&common));
         Self::Shared(common)

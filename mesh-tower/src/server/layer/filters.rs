@@ -59,7 +59,9 @@ impl Gate {
             Some(client) => Some(SocketAddr::new(client, 0)),
             None => facts.source,
         };
-        let mut cx = FilterContext { request: parts, connection: &facts, remote, now, wall };
+        let narrowed = scope.common.narrowed.as_ref();
+        let mut cx =
+            FilterContext { request: parts, connection: &facts, narrowed, remote, now, wall };
         let mut observer = Observer::new(self, chain, now, wall, scope.wants_reasons());
         let (filters, overrides) = (http.chain(), http.overrides(target));
         // What somebody says when nobody waits any more decides nothing, and he is not asked.

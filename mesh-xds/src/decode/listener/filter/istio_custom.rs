@@ -90,6 +90,7 @@ fn pass(chain: &Chain, path: &str, says: bool) -> String {
     let mut cx = FilterContext {
         request: &mut request,
         connection: &connection,
+        narrowed: None,
         remote: Some(remote),
         now: Timestamp::ZERO,
         wall: WallTime::from_unix_seconds(0),
