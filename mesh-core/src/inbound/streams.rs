@@ -14,6 +14,10 @@ pub struct StreamTurn {
     /// Without a task.
     done: u32,
     tasks: u32,
+    /// The clock is read once so many were polled.
+    look: u32,
+    /// So many were between the last two readings.
+    stride: u32,
 }
 
 /// Whether requests of a connection are likely to need tasks.
@@ -31,13 +35,18 @@ impl StreamTurn {
     /// How long a connection's task takes requests in and runs them before the others get tasks.
     pub const MOST: Duration = Duration::from_micros(1000);
 
-    /// How many requests are run between two readings of the clock.
-    const STRIDE: u32 = 4;
+    /// How many requests are run before the clock is read; then twice as many, and so on, while most of the time is left.
+    const FEWEST: u32 = 4;
+
+    /// How many are run between two readings of the clock at most: so many wait for one another if all of a sudden
+    /// each takes long.
+    const STRIDE: u32 = 16;
 
     /// A turn that begins.
     #[must_use]
     pub const fn new(started: Timestamp) -> Self {
-        Self { started, polled: 0, done: 0, tasks: 0 }
+        let (look, stride) = (Self::FEWEST, Self::FEWEST);
+        Self { started, polled: 0, done: 0, tasks: 0, look, stride }
     }
 
     /// A request was polled; it is done, or waits.
@@ -51,13 +60,22 @@ impl StreamTurn {
         self.tasks += 1;
     }
 
-    /// Whether the rest of those that are ready get tasks: looked at after every fourth request, with what the
-    /// clock says then.
+    /// Whether the rest of those that are ready get tasks: looked at after the fourth request, and then after 4 to 16
+    /// more each time, with what the clock says then.
     #[must_use]
-    pub fn is_over(&self, now: impl FnOnce() -> Timestamp) -> bool {
-        self.polled > 0
-            && self.polled.is_multiple_of(Self::STRIDE)
-            && now().saturating_duration_since(self.started) > Self::MOST
+    pub fn is_over(&mut self, now: impl FnOnce() -> Timestamp) -> bool {
+        if self.polled < self.look {
+            return false;
+        }
+        let passed = now().saturating_duration_since(self.started);
+        if passed > Self::MOST {
+            return true;
+        }
+        if passed < Self::MOST / 4 {
+            self.stride = (2 * self.stride).min(Self::STRIDE);
+        }
+        self.look = self.polled + self.stride;
+        false
     }
 }
 
@@ -107,7 +125,7 @@ mod tests {
     /// So many were polled, done, and given tasks, in so many microseconds.
     fn learn(odds: &mut TaskOdds, polled: u32, done: u32, tasks: u32, micros: u64) {
         let started = Timestamp::from_millis(1);
-        let turn = StreamTurn { started, polled, done, tasks };
+        let turn = StreamTurn { polled, done, tasks, ..StreamTurn::new(started) };
         odds.learn(turn, started + Duration::from_micros(micros));
     }
 
@@ -145,20 +163,41 @@ mod tests {
         assert_eq!(odds.tasks, TaskOdds::MANY);
     }
 
-    #[test]
-    fn a_turn_looks_at_the_clock_after_every_fourth_and_ends() {
-        let at = |micros| Timestamp::from_millis(1) + Duration::from_micros(micros);
-        let mut turn = StreamTurn::new(at(0));
-        let mut looks = 0;
-        for polled in 1..=8 {
+    /// After which of 60 requests the clock is read, if so many microseconds have passed by each.
+    fn looks(passed: impl Fn(u32) -> u64) -> Vec<u32> {
+        let started = Timestamp::from_millis(1);
+        let mut turn = StreamTurn::new(started);
+        let mut looks = Vec::new();
+        for polled in 1..=60 {
             turn.polled(true);
-            assert!(!turn.is_over(|| {
-                looks += 1;
-                at(1000)
-            }));
-            assert_eq!(looks, polled / 4);
+            let is_over = turn.is_over(|| {
+                looks.push(polled);
+                started + Duration::from_micros(passed(polled))
+            });
+            assert!(!is_over, "after {polled}");
         }
-        assert!(turn.is_over(|| at(1001)));
-        assert!(!StreamTurn::new(at(0)).is_over(|| at(1001)), "the first is always polled");
+        looks
+    }
+
+    #[test]
+    fn a_turn_looks_at_the_clock_ever_more_seldom_while_it_has_time() {
+        assert_eq!(looks(|_| 249), [4, 12, 28, 44, 60]);
+        assert_eq!(
+            looks(|polled| if polled < 12 { 249 } else { 1000 }),
+            [4, 12, 20, 28, 36, 44, 52, 60]
+        );
+    }
+
+    #[test]
+    fn a_turn_ends() {
+        let late = || Timestamp::from_millis(2) + Duration::from_micros(1);
+        let mut turn = StreamTurn::new(Timestamp::from_millis(1));
+        for _ in 0..4 {
+            assert!(!turn.is_over(late), "too few were polled");
+            turn.polled(true);
+        }
+        for _ in 0..2 {
+            assert!(turn.is_over(late), "once it is over it stays so");
+        }
     }
 }
