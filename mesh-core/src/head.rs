@@ -170,14 +170,16 @@ pub fn decimal(number: impl Into<u64>) -> HeaderValue {
 /// section 8.6).
 #[must_use]
 pub fn content_length(headers: &HeaderMap) -> Option<u64> {
-    let mut all = headers.get_all(CONTENT_LENGTH).iter();
-    let first = all.next()?;
+    let first = first_of(headers, &CONTENT_LENGTH)?;
     let length = whole_number(first.as_bytes())?;
-    all.all(|other| other == first).then_some(length)
+    // Most heads have each header once.
+    let is_said_once = headers.len() == headers.keys_len();
+    let is_one = || headers.get_all(CONTENT_LENGTH).iter().all(|other| other == first);
+    (is_said_once || is_one()).then_some(length)
 }
 
 /// What these digits say; `None`: they are not all digits, or there are none, or too many.
-fn whole_number(digits: &[u8]) -> Option<u64> {
+pub(crate) fn whole_number(digits: &[u8]) -> Option<u64> {
     let more = |number: u64, byte: &u8| {
         let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10)?;
         number.checked_mul(10)?.checked_add(u64::from(digit))

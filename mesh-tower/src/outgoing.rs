@@ -8,6 +8,9 @@ use http_body::{Body, Frame};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+/// The most bytes of a piece that is small.
+const SMALL: usize = 1024;
+
 /// What is left of a body, which is asked for more when its stream has room.
 pub(crate) struct Outgoing {
     stream: SendStream<Bytes>,
@@ -29,10 +32,11 @@ impl Outgoing {
     }
 
     /// Asks for room for `data`: one byte, as `h2` takes the whole piece once there is any, and more would be taken from
-    /// the other streams of the connection while this one waits.
+    /// the other streams of the connection while this one waits. A [small](SMALL) piece asks for all it needs, or `h2`
+    /// looks for the rest when it takes it.
     pub(crate) fn hold(&mut self, data: Bytes) {
         if !data.is_empty() {
-            self.stream.reserve_capacity(1);
+            self.stream.reserve_capacity(if data.len() > SMALL { 1 } else { data.len() });
         }
         self.held = Some(data);
     }

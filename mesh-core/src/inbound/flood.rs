@@ -147,6 +147,14 @@ impl Frames {
     /// Takes in what was read. `true`: points are used up, and [`settle`](Self::settle) says what follows.
     pub fn read(&mut self, mut bytes: &[u8]) -> bool {
         while !bytes.is_empty() {
+            // Most heads have come whole.
+            if let (State::Head(0, _), Some((head, rest))) =
+                (&self.state, bytes.split_first_chunk())
+            {
+                self.frame(*head);
+                bytes = rest;
+                continue;
+            }
             match &mut self.state {
                 State::Other => return false,
                 State::Preface(there) => {

@@ -12,7 +12,7 @@
 
 use super::refusal::{HostRefused, Refusal};
 use crate::call::deadline::{InvalidGrpcTimeout, parse_grpc_timeout};
-use crate::head::{MOST_HEADERS, is_one_host, without_userinfo};
+use crate::head::{MOST_HEADERS, is_one_host, whole_number, without_userinfo};
 use crate::model::filter_chain::RequestLimits;
 use crate::proxy::hops::X_MESH_VIA;
 use crate::time::Timestamp;
@@ -195,7 +195,7 @@ impl HeadSurvey {
 }
 
 fn number(value: &HeaderValue) -> Option<u64> {
-    value.to_str().ok()?.parse().ok()
+    whole_number(value.as_bytes())
 }
 
 /// What nobody but who runs here says. Envoy takes `x-envoy-internal` off whoever sends it, and says itself who is

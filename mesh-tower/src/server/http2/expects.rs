@@ -3,6 +3,7 @@
 use futures_util::task::AtomicWaker;
 use http::HeaderMap;
 use http::header::EXPECT;
+use mesh_core::head::first_of;
 use mesh_core::proxy::hop_by_hop::is_continue;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +19,7 @@ pub(in crate::server) struct Expects {
 impl Expects {
     /// Of a request with these headers; `None`: it does not wait for that.
     pub(super) fn of(headers: &HeaderMap) -> Option<Arc<Self>> {
-        headers.get(EXPECT).filter(|expect| is_continue(expect)).map(|_| Arc::default())
+        first_of(headers, &EXPECT).filter(|expect| is_continue(expect)).map(|_| Arc::default())
     }
 
     /// The body is wanted, and not here.
