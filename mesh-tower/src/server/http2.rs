@@ -26,6 +26,7 @@ use h2::{Reason, RecvStream};
 use http::{Method, Request, Response};
 use http_body::Body;
 use mesh_core::head::content_length;
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -46,6 +47,18 @@ pub(super) const MAX_STREAMS: u32 = 200;
 
 /// How many resets that `h2` says for errors of a client end a connection.
 const MAX_ERROR_RESETS: usize = 1024;
+
+/// How many requests are taken from the connection before they are handed on. What takes them and what is done with them
+/// is each more code than the nearest cache holds, and one would drive the other out for every request.
+const TOGETHER: usize = 32;
+
+/// A request, and who waits for its answer.
+type Taken = (Request<RecvStream>, SendResponse<Bytes>);
+
+thread_local! {
+    /// Where requests are until they are handed on: empty between turns, so all connections of a thread use the same.
+    static TAKEN: Cell<Vec<Taken>> = const { Cell::new(Vec::new()) };
+}
 
 /// A connection that is served.
 pub(super) struct Http2<I, S> {
@@ -105,6 +118,29 @@ where
             State::Handshake(_) => Poll::Pending,
         }
     }
+
+    /// Takes requests that have come, as many as are taken [together](TOGETHER). `None`: there may be more.
+    fn poll_take(
+        &mut self,
+        cx: &mut Context<'_>,
+        taken: &mut Vec<Taken>,
+    ) -> Option<Poll<Result<(), h2::Error>>> {
+        while taken.len() < TOGETHER {
+            streams::looks();
+            let connection = match self.poll_open(cx) {
+                Poll::Ready(Ok(connection)) => connection,
+                Poll::Ready(Err(error)) => return Some(Poll::Ready(Err(error))),
+                Poll::Pending => return Some(Poll::Pending),
+            };
+            match connection.poll_accept(cx) {
+                Poll::Ready(Some(Ok(request))) => taken.push(request),
+                Poll::Ready(Some(Err(error))) => return Some(Poll::Ready(Err(error))),
+                Poll::Ready(None) => return Some(Poll::Ready(Ok(()))),
+                Poll::Pending => return Some(Poll::Pending),
+            }
+        }
+        None
+    }
 }
 
 impl<I, S, B> Future for Http2<I, S>
@@ -120,16 +156,19 @@ where
     type Output = Result<(), h2::Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        loop {
-            streams::looks();
-            match ready!(this.poll_open(cx))?.poll_accept(cx) {
-                Poll::Ready(Some(Ok((request, reply)))) => this.take(request, reply),
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
-                Poll::Ready(None) => return Poll::Ready(Ok(())),
-                Poll::Pending => return Poll::Pending,
+        let mut taken = TAKEN.try_with(Cell::take).unwrap_or_default();
+        let polled = loop {
+            let polled = self.poll_take(cx, &mut taken);
+            for (request, reply) in taken.drain(..) {
+                self.hand_on(request, reply);
             }
-        }
+            if let Some(polled) = polled {
+                break polled;
+            }
+        };
+        // On a thread that ends nobody needs it.
+        let _ended = TAKEN.try_with(|kept| kept.set(taken));
+        polled
     }
 }
 
@@ -142,9 +181,9 @@ where
     S::Future: Send + 'static,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    fn take(&self, request: Request<RecvStream>, reply: SendResponse<Bytes>) {
+    fn hand_on(&self, request: Request<RecvStream>, reply: SendResponse<Bytes>) {
         if *request.method() == Method::CONNECT {
-            return self.take_connect(request, reply);
+            return self.hand_on_connect(request, reply);
         }
         let length = content_length(request.headers());
         // `h2` refuses a head that is all and says that something follows (RFC 9113 section 8.1.1).
@@ -160,7 +199,7 @@ where
     }
 
     #[cold]
-    fn take_connect(&self, request: Request<RecvStream>, mut reply: SendResponse<Bytes>) {
+    fn hand_on_connect(&self, request: Request<RecvStream>, mut reply: SendResponse<Bytes>) {
         let (mut parts, stream) = request.into_parts();
         // What follows is no body (RFC 9110 section 9.3.6).
         if content_length(&parts.headers).is_some_and(|length| length != 0) {

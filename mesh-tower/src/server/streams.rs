@@ -2,7 +2,7 @@
 //!
 //! A task for each of them would let several cores work for one connection. Most requests need none: a service that
 //! answers by what it has is done at the first poll, or when the rest of the body is there, sooner than a task is made,
-//! queued and given back. So the connection's task polls each request itself as soon as it has taken it in, in the memory
+//! queued and given back. So the connection's task polls each request itself when it has taken in some, in the memory
 //! that the one before has just left: `h2` gives the first one when it has read all that has come, so what there is of a
 //! body is there. Who waits for anything but its own connection gets a task.
 //!
