@@ -101,22 +101,8 @@ where
 {
     /// The body of a call that passed by every policy.
     pub(crate) fn passthrough(body: R, deadline: Option<Deadline>, passing: Passing) -> Self {
-        let limits = Limits { deadline, ..Limits::default() };
-        let (peeked, timer, attempt, call, over) = (None, None, None, None, false);
-        let passing = Some(Box::new(passing));
-        let (bodiless, frames) = (false, 0);
-        let mut upstream = Upstream {
-            body,
-            peeked,
-            limits,
-            timer,
-            attempt,
-            call,
-            passing,
-            over,
-            bodiless,
-            frames,
-        };
+        let mut upstream = Upstream::new(body, Limits { deadline, ..Limits::default() });
+        upstream.passing = Some(Box::new(passing));
         upstream.complete_at_end();
         Self(Inner::Upstream(upstream))
     }
@@ -129,21 +115,8 @@ where
         attempt: AttemptScope,
         call: Option<CallScope>,
     ) -> Self {
-        let (timer, attempt, over) = (None, Some(attempt), false);
-        let passing = None;
-        let (bodiless, frames) = (false, 0);
-        let mut upstream = Upstream {
-            body,
-            peeked,
-            limits,
-            timer,
-            attempt,
-            call,
-            passing,
-            over,
-            bodiless,
-            frames,
-        };
+        let mut upstream = Upstream::new(body, limits);
+        (upstream.peeked, upstream.attempt, upstream.call) = (peeked, Some(attempt), call);
         upstream.complete_at_end();
         Self(Inner::Upstream(upstream))
     }
@@ -217,6 +190,13 @@ impl<R> MeshResponseBody<R> {
 }
 
 impl<R> Upstream<R> {
+    /// Of which nothing is told.
+    fn new(body: R, limits: Limits) -> Self {
+        let (peeked, timer, attempt, call, passing) = (None, None, None, None, None);
+        let (over, bodiless, frames) = (false, false, 0);
+        Self { body, peeked, limits, timer, attempt, call, passing, over, bodiless, frames }
+    }
+
     /// What the access log will say of the call.
     fn line(&mut self) -> Option<&mut CallLine> {
         match (&mut self.call, &mut self.passing) {

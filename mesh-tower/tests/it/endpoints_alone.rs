@@ -1,27 +1,13 @@
 //! A source that hands over other endpoints, and nothing else.
 
-use crate::fixture::{at, call, cluster, get, over_h2, reply, text};
-use futures_core::future::BoxFuture;
+use crate::fixture::{Handed, at, call, cluster, get, over_h2, reply, text};
 use mesh_core::model::{ClusterLoadAssignment, LbAlgorithm};
 use mesh_core::update::{ConfigUpdate, EndpointsUpdate, Origin};
 use mesh_tower::Mesh;
-use mesh_tower::source::{Sink, Source};
+use mesh_tower::source::Sink;
 use mesh_tower::testing::MemoryNetwork;
 use std::sync::Arc;
 use tokio::sync::oneshot;
-
-/// Hands its sink to the test.
-#[derive(Debug)]
-struct Handed(oneshot::Sender<Sink>);
-
-impl Source for Handed {
-    fn start(self: Box<Self>, sink: Sink) -> BoxFuture<'static, ()> {
-        Box::pin(async move {
-            self.0.send(sink.clone()).expect("the test waits for it");
-            sink.closed().await;
-        })
-    }
-}
 
 /// A mesh over endpoints 1 to 3, which answer with their numbers.
 async fn handed() -> (Mesh, Sink) {

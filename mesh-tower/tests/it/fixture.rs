@@ -1,6 +1,7 @@
 //! What the tests share: servers on loopback and in memory, configurations, metrics, waiting.
 
 use bytes::Bytes;
+use futures_core::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -11,6 +12,7 @@ use mesh_core::model::{
     Address, Cluster, ClusterLoadAssignment, Domain, Endpoint, ForwardAction, Route, VirtualHost,
 };
 use mesh_core::update::ConfigUpdate;
+use mesh_tower::source::{Sink, Source};
 use mesh_tower::testing::MemoryNetwork;
 use mesh_tower::{Error, Mesh, MeshBody, ResponseBody};
 use std::convert::Infallible;
@@ -21,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
 
@@ -266,4 +269,17 @@ pub(crate) fn flags(mesh: &Mesh) -> String {
     }
     let flags = flags.iter().filter(|(_, count)| **count > 0);
     flags.map(|(flag, count)| format!("{flag}:{count}")).collect::<Vec<_>>().join(" ")
+}
+
+/// Hands its sink to the test.
+#[derive(Debug)]
+pub(crate) struct Handed(pub(crate) oneshot::Sender<Sink>);
+
+impl Source for Handed {
+    fn start(self: Box<Self>, sink: Sink) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            self.0.send(sink.clone()).expect("the test waits for it");
+            sink.closed().await;
+        })
+    }
 }

@@ -1,26 +1,11 @@
 //! Certificates that clusters name are watched over, whether somebody calls or not.
 
 use super::{Ca, Pair, secrets_of, update};
-use crate::fixture::{bounded, eventually};
-use futures_core::future::BoxFuture;
+use crate::fixture::{Handed, bounded, eventually};
 use mesh_core::model::tls::{TlsIdentity, TlsRoots, UpstreamTls, ValidationSecret};
 use mesh_core::update::{EndpointsUpdate, Origin};
 use mesh_tower::Mesh;
-use mesh_tower::source::{Sink, Source};
 use tokio::sync::oneshot;
-
-/// Hands its sink to the test.
-#[derive(Debug)]
-struct Handed(oneshot::Sender<Sink>);
-
-impl Source for Handed {
-    fn start(self: Box<Self>, sink: Sink) -> BoxFuture<'static, ()> {
-        Box::pin(async move {
-            self.0.send(sink.clone()).expect("the test waits for it");
-            sink.closed().await;
-        })
-    }
-}
 
 fn end(mesh: &Mesh) -> Option<u64> {
     let text = mesh.metrics().prometheus_text();
