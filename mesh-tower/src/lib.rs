@@ -106,6 +106,8 @@ pub mod testing;
 #[cfg(feature = "tls")]
 mod tls;
 mod transport;
+#[cfg(feature = "tls")]
+mod unwind;
 
 pub use body::{BoxError, MeshBody};
 pub use builder::{BuildError, Builder};

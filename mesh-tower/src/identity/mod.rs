@@ -74,7 +74,7 @@ pub trait IdentitySource: Send + fmt::Debug + 'static {
     /// [wanted](IdentitySink::wanted).
     ///
     /// The future runs apart from calls; that it ends changes nothing of what was published, and is a failure
-    /// unless it [may](Self::may_end).
+    /// unless it [may](Self::may_end). That it panics is one always.
     fn start(self: Box<Self>, sink: IdentitySink) -> BoxFuture<'static, ()>;
 
     /// When it is asked for a new identity. Default: at half of a certificate's life.

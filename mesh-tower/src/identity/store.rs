@@ -12,6 +12,7 @@
 //! - A source is told when a renewal is due, and again after failures; [`Identities::reload`] asks at once.
 //! - One source has its turn at a time. From when on another has, what the one before still says is nobody's: it may be in
 //!   the middle of saying it.
+//! - A source that ends, or panics, renews nothing more: that is told, and what it gave is watched over on.
 //! - What is given again is no news: nothing is swapped, and when a renewal was due, it has failed.
 
 mod sink;
@@ -25,12 +26,15 @@ use super::status::{self, IdentityStatus, RootEnd};
 use super::verify::Identity;
 use crate::clock;
 use crate::net::Draw;
+use crate::unwind;
 use arc_swap::ArcSwapOption;
+use futures_core::future::BoxFuture;
 use mesh_core::WallTime;
 use mesh_core::identity::rotation::{FirstTry, Standing};
 use mesh_core::identity::{Rotation, RotationEvent, RotationOptions, SpiffeId, Validity};
 use parking_lot::Mutex;
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use tokio::sync::{Notify, watch};
 
@@ -76,6 +80,34 @@ enum Happened {
     Failure,
     Unchanged,
     Forced,
+}
+
+/// What [`Identities::run`] tells of a source that panics; what it gave is watched over on.
+const PANICKED: &str = "the source panicked: nothing is renewed until the process starts anew";
+
+struct Panicked;
+
+/// A source that was started, and what it says of itself.
+struct Begun {
+    options: RotationOptions,
+    may_end: bool,
+    /// `None`: it panicked before it ran.
+    future: Option<BoxFuture<'static, ()>>,
+}
+
+impl Begun {
+    fn of(source: Box<dyn IdentitySource>, sink: IdentitySink) -> Self {
+        let begun = unwind::call(|| {
+            let (options, may_end) = (source.rotation(), source.may_end());
+            Self { options, may_end, future: Some(source.start(sink)) }
+        });
+        let options = RotationOptions::default();
+        begun.unwrap_or(Self { options, may_end: false, future: None })
+    }
+}
+
+async fn ran(source: Option<BoxFuture<'static, ()>>) -> Result<(), Panicked> {
+    unwind::caught(source.ok_or(Panicked)?).await.ok_or(Panicked)
 }
 
 impl Identities {
@@ -198,8 +230,8 @@ impl Identities {
 
     /// The same, until it is another's turn.
     pub(super) async fn run_in(&self, turn: u64, source: Box<dyn IdentitySource>) {
-        let (options, may_end) = (source.rotation(), source.may_end());
-        let mut source = source.start(IdentitySink::new(self.clone(), turn));
+        let Begun { options, may_end, future } = Begun::of(source, self.sink_of(turn));
+        let mut source = pin!(ran(future));
         let mut ended = false;
         let mut rotation: Option<Rotation> = None;
         let mut first = FirstTry::default();
@@ -214,10 +246,15 @@ impl Identities {
                 }
             };
             tokio::select! {
-                () = &mut source, if !ended => {
+                has_ended = &mut source, if !ended => {
                     ended = true;
-                    if !may_end && self.turn() == turn {
-                        self.tell(&"the source has ended");
+                    let why = match has_ended {
+                        Ok(()) if may_end => None,
+                        Ok(()) => Some("the source has ended"),
+                        Err(Panicked) => Some(PANICKED),
+                    };
+                    if let Some(why) = why.filter(|_| self.turn() == turn) {
+                        self.tell(&why);
                     }
                 }
                 () = self.0.happened.notified() => {
@@ -260,7 +297,11 @@ impl Identities {
 
     /// Where identities are put into force, by whoever has the turn now.
     pub(super) fn sink(&self) -> IdentitySink {
-        IdentitySink::new(self.clone(), self.turn())
+        self.sink_of(self.turn())
+    }
+
+    fn sink_of(&self, turn: u64) -> IdentitySink {
+        IdentitySink::new(self.clone(), turn)
     }
 
     /// What happened; `None`: it is another's turn.

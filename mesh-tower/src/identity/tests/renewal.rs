@@ -313,3 +313,65 @@ async fn a_source_that_ends_is_told_of() {
         task.abort();
     }
 }
+
+/// Where it panics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    Asked,
+    Started,
+    Polled,
+    /// When it is asked for a renewal.
+    Wanted,
+}
+
+/// Whoever wrote it has made a mistake.
+#[derive(Debug)]
+struct Broken(When, Option<Material>);
+
+impl IdentitySource for Broken {
+    fn start(self: Box<Self>, sink: IdentitySink) -> BoxFuture<'static, ()> {
+        let Self(when, material) = *self;
+        assert_ne!(when, When::Started, "the test wants it");
+        Box::pin(async move {
+            if let Some(material) = material {
+                sink.publish(material).unwrap();
+            }
+            assert_ne!(when, When::Polled, "the test wants it");
+            sink.wanted().await;
+            panic!("the test wants it");
+        })
+    }
+
+    fn rotation(&self) -> RotationOptions {
+        assert_ne!(self.0, When::Asked, "the test wants it");
+        let mut options = RotationOptions::default();
+        (options.renew_at, options.jitter) = (Some(400), 0);
+        options
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_panics_is_told_of_and_what_it_gave_is_watched_over() {
+    let start = clock::wall();
+    for (when, warned) in [
+        (When::Asked, None),
+        (When::Started, None),
+        (When::Polled, Some(50)),
+        (When::Wanted, Some(50)),
+    ] {
+        pretend(start);
+        let (ca, identities) = (Ca::new(), Identities::new(None));
+        let material = ca.material(&ca.issue(Odd { life: Some((0, 100)), ..Odd::default() }));
+        let (running, source) = (identities.clone(), Box::new(Broken(when, Some(material))));
+        let task = tokio::spawn(async move { running.run(source).await });
+        sleep(Duration::from_secs(55)).await;
+        let status = identities.status();
+        assert!(status.error.as_ref().is_some_and(|why| why.contains("panicked")), "{status:?}");
+        assert_eq!((status.failures, status.warned), (1, warned), "{when:?}");
+        sleep(Duration::from_secs(50)).await;
+        let refused = identities.current().unwrap_err().to_string();
+        assert!(refused.contains("the source panicked: nothing is renewed"), "{refused}");
+        assert_eq!(refused.contains("ended"), warned.is_some(), "{refused}");
+        task.abort();
+    }
+}
