@@ -4,7 +4,8 @@
 //! key, a chain that the new roots do not lead to) would take a service down that ran well with what it
 //! had. The rules, in the order in which they are checked:
 //!
-//! 1. Certificates, key and roots can be read; there is at least one root.
+//! 1. Certificates, key and roots can be read; there is at least one root that can be used, and of each trust
+//!    domain that has roots at all.
 //! 2. The first certificate is a workload's: no CA, its key may sign handshakes, it is for a side of TLS
 //!    (X.509-SVID section 4); it has one SPIFFE id, if it has a URI name at all or one is asked for, and with it
 //!    its key may sign neither certificates nor lists (X.509-SVID section 5.2).
@@ -21,6 +22,7 @@
 //!
 //! Material without a certificate has rule 1 only, and material without roots all but those about roots.
 
+use super::anchors::usable;
 use super::chain::{Chain, Lists, Unlisted, in_words};
 use super::error::{InvalidIdentity, Part, between};
 use super::material::{Material, Roots, Trust, in_part};
@@ -168,7 +170,7 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// Rule 1 of roots and lists. An empty map of bundles is one in which nobody is believed (gRFC A87); where our
+/// Rule 1 of roots and lists: one at least can be used, and of each trust domain that has any. An empty map of bundles is one in which nobody is believed (gRFC A87); where our
 /// own chain must `lead` to one, it can't be meant.
 fn trust(
     roots: Option<Roots>,
@@ -185,6 +187,7 @@ fn trust(
     if roots.is_empty() && !may_be_empty {
         return Err(InvalidIdentity::NoRoots);
     }
+    in_part(Part::Roots, usable(&roots))?;
     Ok(Arc::new(Trust { roots, revoked: revoked.into() }))
 }
 

@@ -7,7 +7,7 @@ use crate::identity::material::{authorities, in_part};
 use crate::identity::spiffe::SpiffeTexts;
 use crate::identity::{
     Identities, Identity, IdentitySink, IdentitySource, InvalidIdentity, Material, NoIdentity,
-    Part, Roots, anchors, certificates, private_key,
+    Part, Roots, certificates, private_key,
 };
 use futures_core::future::BoxFuture;
 use mesh_core::identity::RotationOptions;
@@ -151,13 +151,10 @@ impl Texts {
             }
             Self::Roots(pem) => {
                 let (roots, lists) = in_part(Part::Roots, authorities(pem))?;
-                let roots = Roots::Any(roots.into());
-                in_part(Part::Roots, anchors::usable(&roots))?;
-                Ok(Material::of_roots(roots).with_revoked(lists))
+                Ok(Material::of_roots(Roots::Any(roots.into())).with_revoked(lists))
             }
             Self::Bundles(texts) => {
                 let (roots, listed) = in_part(Part::Roots, texts.roots())?;
-                in_part(Part::Roots, anchors::usable(&roots))?;
                 let lists = listed.into_values().flatten().collect();
                 Ok(Material::of_roots(roots).with_revoked(lists))
             }

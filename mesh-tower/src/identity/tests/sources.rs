@@ -2,9 +2,10 @@
 
 use super::super::{
     FileIdentity, FixedIdentity, Identities, IdentitySource, InvalidIdentity, Material, NoIdentity,
-    revocation_lists,
+    Roots, certificates, private_key, revocation_lists,
 };
 use super::ca::{Ca, Odd, Pair};
+use mesh_core::identity::TrustDomain;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -123,6 +124,61 @@ async fn files_are_followed_and_half_of_a_rotation_changes_nothing() {
     std::fs::remove_file(path("key.pem")).unwrap();
     until(&identities, "gone", |identities| identities.status().error.is_some()).await;
     assert!(identities.current().is_ok());
+    task.abort();
+}
+
+/// In PEM, and no certificate.
+const JUNK: &str = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+
+/// Where our own chain need not lead to them, nothing else asks whether they can be used.
+#[tokio::test]
+async fn roots_that_nobody_can_read_change_nothing() {
+    let (ca, directory) = (Ca::new(), tempfile::tempdir().unwrap());
+    let path = directory.path().join("ca.pem");
+    std::fs::write(&path, ca.pem()).unwrap();
+    let by_files = Identities::new(None);
+    let task = run(&by_files, FileIdentity::roots(&path).poll_interval(Duration::from_millis(50)));
+    until(&by_files, "there", |identities| identities.trust().is_ok()).await;
+    let trust = by_files.trust().unwrap();
+    std::fs::write(&path, JUNK).unwrap();
+    until(&by_files, "told", |identities| identities.status().error.is_some()).await;
+    assert!(by_files.status().error.unwrap().contains("ca.pem: roots: no X.509 certificate"));
+    assert!(Arc::ptr_eq(&trust, &by_files.trust().unwrap()));
+    assert_eq!(by_files.status().failures, 1);
+    task.abort();
+
+    let (source, updates) = FixedIdentity::new(None);
+    let by_program = Identities::new(None);
+    let task = run(&by_program, source);
+    let roots = |text: &str| Roots::Any(certificates(text.as_bytes()).unwrap().into());
+    assert_eq!(updates.publish(Material::of_roots(roots(&ca.pem()))).await, Ok(()));
+    let trust = by_program.trust().unwrap();
+    let pair = || {
+        let pair = ca.issue(Odd::default());
+        let key = private_key(pair.key.as_bytes()).unwrap();
+        (certificates(pair.chain.as_bytes()).unwrap(), key)
+    };
+    let foreign = {
+        let (chain, key) = pair();
+        Material::from_der(chain, key, roots(JUNK)).with_foreign_roots()
+    };
+    // Our own trust domain is good, and one that it is federated with is not.
+    let federated = {
+        let of = |domain: &str, text: &str| {
+            (TrustDomain::parse(domain).unwrap(), certificates(text.as_bytes()).unwrap())
+        };
+        let bundles = [of("mesh.example", &ca.pem()), of("b.example", JUNK)];
+        let (chain, key) = pair();
+        Material::from_der(chain, key, Roots::ByTrustDomain(Arc::new(bundles.into())))
+    };
+    for material in [Material::of_roots(roots(JUNK)), foreign, federated] {
+        let refused = updates.publish(material).await.unwrap_err().to_string();
+        assert!(refused.contains("roots: no X.509 certificate"), "{refused}");
+        assert!(Arc::ptr_eq(&trust, &by_program.trust().unwrap()));
+    }
+    // One that can be read among others that can't is enough.
+    let some = Material::of_roots(roots(&(JUNK.to_owned() + &ca.pem())));
+    assert_eq!(updates.publish(some).await, Ok(()));
     task.abort();
 }
 
