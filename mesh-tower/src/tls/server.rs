@@ -13,7 +13,7 @@ use super::server_material::{Files, Good, Inputs, Trust, unusable};
 use super::server_refused::{ClientRefusal, ClientRefused};
 use super::server_verify::{ClientVerifier, Demands, REFUSED};
 use crate::clock;
-use crate::identity::anchors::{Anchors, Listed};
+use crate::identity::anchors::{Anchors, Listed, usable};
 use crate::identity::chain::{Lists, Unlisted};
 use crate::identity::{
     Certificate, CertificateError, Credentials, Roots, authorities, crypto, revocation_lists,
@@ -291,15 +291,18 @@ fn signers(trust: &Trust) -> Result<Signers, ServerTlsError> {
         Trust::Identity(trust, whose) => (trust.roots().clone(), Arc::clone(whose)),
         Trust::Spiffe(texts, origin) => {
             let (roots, lists) = texts.roots().map_err(|error| unusable(origin, &error))?;
+            usable(&roots).map_err(|error| unusable(origin, &error))?;
             listed = lists;
             (roots, Arc::clone(origin))
         }
         Trust::Pem(text, origin) => {
             let (roots, lists) = authorities(text).map_err(|error| unusable(origin, &error))?;
+            let roots = Roots::Any(roots.into());
             // Whether they can be used is known before they take the place of those that can.
+            usable(&roots).map_err(|error| unusable(origin, &error))?;
             Lists::read(&lists, Unlisted::Refused).map_err(|error| unusable(origin, &error))?;
             beside = lists;
-            (Roots::Any(roots.into()), Arc::clone(origin))
+            (roots, Arc::clone(origin))
         }
         Trust::System => (Roots::Any(system()?), Arc::from("the system")),
     };

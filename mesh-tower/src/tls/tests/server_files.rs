@@ -6,7 +6,7 @@ use crate::observe::registry::Registry;
 use crate::tls::server::{Around, ChainTls, ServerTls};
 use crate::tls::server_material::ServerTlsError;
 use mesh_core::model::secret::{SecretCertificate, SecretSource};
-use mesh_core::model::tls::{DownstreamTls, TlsIdentity, TlsRoots};
+use mesh_core::model::tls::{DownstreamTls, SpiffeBundles, TlsIdentity, TlsRoots};
 use mesh_core::update::Secrets;
 use std::fs;
 use std::path::PathBuf;
@@ -106,6 +106,27 @@ async fn what_does_not_fit_together_changes_nothing() {
     // What is gone may have been withdrawn.
     fs::remove_file(world.path("ca.pem")).unwrap();
     assert!(world.offered(&world.policy).await.is_err());
+}
+
+/// A bundle without a root would believe nobody, and end the connections of all that are there.
+#[tokio::test(start_paused = true)]
+async fn a_bundle_that_nobody_can_read_changes_nothing() {
+    let (world, ca) = (World::new(), Ca::new("ours"));
+    let put = |name: &str, text: &str| fs::write(world.path(name), text).unwrap();
+    let Pair { chain, key } = ca.issue("shop.example", 1);
+    for (name, text) in [("ca.pem", &ca.pem()), ("cert.pem", &chain), ("key.pem", &key)] {
+        put(name, text);
+    }
+    let mut policy = DownstreamTls::clone(&world.policy);
+    let bundle = SecretSource::File(world.path("ca.pem").into());
+    let bundles = SpiffeBundles::Each([("mesh.example".into(), bundle)].into());
+    policy.roots = Some(TlsRoots::Spiffe(Arc::new(bundles)));
+    let policy = Arc::new(policy);
+    let before = world.offered(&policy).await.unwrap();
+    put("ca.pem", "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n");
+    assert!(Arc::ptr_eq(&before, &world.offered(&policy).await.unwrap()));
+    put("ca.pem", &Ca::new("theirs").pem());
+    assert!(!Arc::ptr_eq(&before, &world.offered(&policy).await.unwrap()));
 }
 
 /// Of a certificate that a listener names as of an identity.
