@@ -7,6 +7,7 @@
 use crate::identity::named::{One, Texts, of_pair};
 use crate::identity::spiffe::{self, SpiffeTexts};
 use crate::identity::{self, Credentials, Identities, Identity, NoIdentity};
+use crate::source::read::{MAX_BYTES, finished, read_bytes};
 use mesh_core::model::SanMatcher;
 use mesh_core::model::secret::{SecretCertificate, SecretSource};
 use mesh_core::model::tls::{
@@ -22,14 +23,11 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use tokio::io::AsyncReadExt;
+use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 /// How often a file is looked at, at most.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// The most bytes of a file; longer ones are none of certificates.
-const MAX_FILE: u64 = 1 << 20;
 
 /// Everything that a configuration of rustls depends on.
 #[derive(Clone)]
@@ -257,15 +255,15 @@ fn stamp(about: &Metadata) -> Stamp {
     (about.modified().ok(), about.len(), which)
 }
 
-async fn whole(path: &Path) -> io::Result<Arc<[u8]>> {
-    let mut content = Vec::new();
-    let file = tokio::fs::File::open(path).await?;
-    file.take(MAX_FILE + 1).read_to_end(&mut content).await?;
-    if content.len() as u64 > MAX_FILE {
-        let long = format!("it is longer than {MAX_FILE} bytes, and no certificates are");
-        return Err(io::Error::new(io::ErrorKind::InvalidData, long));
+async fn whole(path: &Arc<Path>) -> io::Result<Arc<[u8]>> {
+    let job = Arc::clone(path);
+    let read = spawn_blocking(move || read_bytes(&job, MAX_BYTES));
+    let panicked = || io::Error::other("reading it panicked; it is read again");
+    let content = finished(read).await.ok_or_else(panicked)??;
+    match content.len() as u64 > MAX_BYTES {
+        true => Err(io::Error::other("the file is larger than 16 MiB")),
+        false => Ok(content.into()),
     }
-    Ok(content.into())
 }
 
 pub(super) fn unusable(origin: &dyn fmt::Display, reason: &dyn fmt::Display) -> ServerTlsError {

@@ -129,6 +129,26 @@ async fn a_bundle_that_nobody_can_read_changes_nothing() {
     assert!(!Arc::ptr_eq(&before, &world.offered(&policy).await.unwrap()));
 }
 
+/// As much as anywhere else: the roots of the world with what was written between them.
+#[tokio::test(start_paused = true)]
+async fn a_file_may_have_16_mib() {
+    for (bytes, is_taken) in [(3 << 19, true), (16 << 20, false)] {
+        let (world, ca) = (World::new(), Ca::new("ours"));
+        let put = |name: &str, text: &str| fs::write(world.path(name), text).unwrap();
+        let Pair { chain, key } = ca.issue("shop.example", 1);
+        put("cert.pem", &chain);
+        put("key.pem", &key);
+        put("ca.pem", &(ca.pem() + &"between them\n".repeat(bytes / 13)));
+        match world.offered(&world.policy).await {
+            Ok(_) => assert!(is_taken),
+            Err(error) => {
+                let error = error.to_string();
+                assert!(!is_taken && error.contains("larger than 16 MiB"), "{error}");
+            }
+        }
+    }
+}
+
 /// Of a certificate that a listener names as of an identity.
 #[tokio::test(start_paused = true)]
 async fn what_is_over_fails_closed() {
