@@ -354,8 +354,9 @@ impl Identities {
                 (Happened::Forced, None) => self.0.wanted.notify_one(),
                 // A clock that was wrong may be right by then, or what was said be something else.
                 (Happened::Failure, None) => first.handle_failure(now, &mut Draw),
-                (Happened::Trust | Happened::Unchanged, None) => *first = FirstTry::default(),
-                (Happened::Trust, Some(_)) => {}
+                // What is in force has no certificate: none is to be renewed.
+                (Happened::Trust, _) => (*rotation, *first) = (None, FirstTry::default()),
+                (Happened::Unchanged, None) => *first = FirstTry::default(),
             }
         }
         self.0.state.lock().due = rotation.as_ref().and_then(Rotation::due);

@@ -2,6 +2,7 @@
 
 use super::super::{
     FixedIdentity, Identities, IdentitySink, IdentitySource, InvalidIdentity, Material, NoIdentity,
+    Roots, certificates,
 };
 use super::ca::{Ca, Odd, Pair};
 use crate::clock::{self, pretend};
@@ -273,6 +274,51 @@ async fn only_what_is_new_is_swapped() {
     assert_eq!((status.last_good, status.roots.len()), (last_good, 2));
     assert!(Arc::ptr_eq(&own, &identities.current().unwrap()));
     assert_eq!(identities.trust().unwrap().roots().len(), 2);
+    task.abort();
+}
+
+/// Gives what the test puts there, when it is asked.
+#[derive(Debug)]
+struct Asked(Arc<Mutex<Vec<Material>>>, tokio::sync::mpsc::UnboundedSender<IdentitySink>);
+
+impl IdentitySource for Asked {
+    fn start(self: Box<Self>, sink: IdentitySink) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            self.1.send(sink.clone()).unwrap();
+            loop {
+                if let Some(next) = self.0.lock().pop() {
+                    sink.publish(next).unwrap();
+                }
+                sink.wanted().await;
+            }
+        })
+    }
+}
+
+/// A pair that was given up is not to be renewed, nor is it warned of.
+#[tokio::test(start_paused = true)]
+async fn roots_alone_after_a_pair_have_no_renewal() {
+    pretend(clock::wall());
+    let (ca, identities) = (Ca::new(), Identities::new(None));
+    let pair = ca.issue(Odd { life: Some((0, 100)), ..Odd::default() });
+    let given = Arc::new(Mutex::new(vec![ca.material(&pair)]));
+    let (sender, mut sinks) = tokio::sync::mpsc::unbounded_channel();
+    let (running, source) = (identities.clone(), Box::new(Asked(given, sender)));
+    let task = tokio::spawn(async move { running.run(source).await });
+    let sink = sinks.recv().await.unwrap();
+    sleep(Duration::from_secs(10)).await;
+    assert!(identities.current().is_ok());
+    let roots = || {
+        let roots = certificates(ca.pem().as_bytes()).unwrap();
+        sink.publish(Material::of_roots(Roots::Any(roots.into()))).unwrap();
+    };
+    roots();
+    sleep(Duration::from_secs(200)).await;
+    roots();
+    sleep(Duration::from_secs(200)).await;
+    assert!(identities.current().is_err() && identities.trust().is_ok());
+    let status = identities.status();
+    assert_eq!((status.warned, status.failures, status.error), (None, 0, None));
     task.abort();
 }
 
