@@ -2,7 +2,7 @@
 //!
 //! A name says where something comes from, so that whoever reads a metric or a log can find it: the name of a
 //! secret, the paths of files. What stands in the configuration itself has no name, and is called by the XXH64 of its
-//! text (`xxhsum -H64`).
+//! text (`xxhsum -H64`). Where a text of paths may be that of others (a comma, no UTF-8), the XXH64 of the paths follows.
 
 use crate::source::content_hash::xxh64;
 use crate::source::read::{MAX_BYTES, read_bytes};
@@ -14,6 +14,7 @@ use mesh_core::model::tls::{SpiffeBundles, TlsIdentity, TlsPolicy, TlsRoots, Val
 use mesh_core::update::{SecretAnswer, Secrets};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Where the bytes are.
@@ -129,10 +130,21 @@ pub(crate) fn of_pair(identity: &TlsIdentity, pair: &SecretCertificate) -> Arc<s
     match (identity, chain, private_key) {
         (TlsIdentity::Secret(name), _, _) => format!("secret/{name}").into(),
         (_, SecretSource::File(chain), SecretSource::File(key)) => {
-            format!("files/{},{}", chain.display(), key.display()).into()
+            let name = format!("files/{},{}", chain.display(), key.display());
+            let is_clear = |path: &Path| path.to_str().is_some_and(|path| !path.contains(','));
+            if is_clear(chain) && is_clear(key) {
+                return name.into();
+            }
+            // Two of one name would share what is in force, and a series. NUL is in no path.
+            let both = [bytes_of(chain), b"\0", bytes_of(key)].concat();
+            format!("{name}#{:016x}", xxh64(&both)).into()
         }
         (_, chain, _) => format!("files/{}", Place(chain)).into(),
     }
+}
+
+fn bytes_of(path: &Path) -> &[u8] {
+    path.as_os_str().as_encoded_bytes()
 }
 
 fn of_roots(source: SecretSource) -> (Arc<str>, Held) {
@@ -160,6 +172,9 @@ struct Place<'a>(&'a SecretSource);
 impl std::fmt::Display for Place<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
+            SecretSource::File(path) if path.to_str().is_none() => {
+                write!(f, "{}#{:016x}", path.display(), xxh64(bytes_of(path)))
+            }
             SecretSource::File(path) => path.display().fmt(f),
             SecretSource::Inline(bytes) => write!(f, "{:016x}", xxh64(bytes)),
             _ => f.write_str("elsewhere"),

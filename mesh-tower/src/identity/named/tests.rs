@@ -4,7 +4,7 @@ use super::super::tests::ca::{Ca, Odd, Pair};
 use super::super::{Credentials, Given, IdentityStatus, Material, NoIdentity, private_key};
 use super::beside::{Beside, Told};
 use super::config::Found;
-use super::{Named, One, Texts, Whose};
+use super::{Named, One, Texts, Whose, of_pair};
 use crate::clock::{self, pretend};
 use crate::identity::{Identities, IdentitySink, IdentitySource, certificates};
 use crate::observe::registry::Registry;
@@ -241,6 +241,28 @@ fn names_say_where_something_comes_from() {
         (named("files/44bc2cf5ad770999"), named("roots/44bc2cf5ad770999")),
     ];
     assert_eq!(beside.into_iter().collect::<Vec<_>>(), expected);
+}
+
+/// What shares a name shares what is in force.
+#[cfg(unix)]
+#[test]
+fn no_two_pairs_have_one_name() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let name = |chain: &[u8], key: &[u8]| {
+        let [chain, key] =
+            [chain, key].map(|path| file(Path::new(std::ffi::OsStr::from_bytes(path))));
+        let pair = SecretCertificate::new(chain, key);
+        of_pair(&TlsIdentity::Certificate(Arc::new(pair.clone())), &pair)
+    };
+    let names = [
+        name(b"/a", b"/b,/c"),
+        name(b"/a,/b", b"/c"),
+        name(b"/a", b"/\xff"),
+        name(b"/a", b"/\xfe"),
+        name(b"/a", b"/b"),
+    ];
+    assert_eq!(std::collections::BTreeSet::from(names.clone()).len(), 5, "{names:?}");
+    assert!(names[1].starts_with("files//a,/b,/c#"), "{names:?}");
 }
 
 /// As Envoy and gRPC: whoever says where it is shown decides what is.
