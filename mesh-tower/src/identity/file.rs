@@ -358,10 +358,10 @@ pub(super) struct Hook;
 
 #[cfg(not(test))]
 impl Hook {
-    const NONE: Self = Self;
+    pub(super) const NONE: Self = Self;
 
     #[expect(clippy::unused_self, reason = "in tests it knows more")]
-    const fn reads(self) {}
+    pub(super) const fn reads(self) {}
 }
 
 /// The next reading panics if it is so.
@@ -371,9 +371,9 @@ pub(super) struct Hook(pub(super) Option<Arc<std::sync::atomic::AtomicBool>>);
 
 #[cfg(test)]
 impl Hook {
-    const NONE: Self = Self(None);
+    pub(super) const NONE: Self = Self(None);
 
-    fn reads(&self) {
+    pub(super) fn reads(&self) {
         let panics = self
             .0
             .as_ref()

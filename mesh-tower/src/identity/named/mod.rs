@@ -23,6 +23,7 @@ mod tests;
 
 use super::Identities;
 use crate::observe::identity::{NamedReader, ReadIdentity};
+use crate::unwind;
 use beside::Beside;
 use config::{Found, Held};
 use mesh_core::ConfigUpdate;
@@ -175,18 +176,23 @@ impl Named {
         };
         let is_empty = followed.is_empty() && beside.is_empty();
         // Files are read, and what has changed is verified.
-        let looked = tokio::task::spawn_blocking(move || {
-            for (one, held) in followed {
-                one.take(held.read());
-            }
-            beside.iter().for_each(|beside| beside.lock().look());
-        });
-        if let Err(error) = looked.await
-            && error.is_panic()
-        {
-            tracing::error!(target: "mesh::identity", "looking at certificates panicked; they are looked at again");
-        }
+        drop(tokio::task::spawn_blocking(move || look_at(&followed, &beside)).await);
         is_empty
+    }
+}
+
+/// Takes in what is there, of each by itself: one at which that panics hides no other. It blocks.
+fn look_at(followed: &[(Arc<One>, Held)], beside: &[Arc<Mutex<Beside>>]) {
+    const PANICKED: &str = "looking at it panicked; it is looked at again";
+    for (one, held) in followed {
+        if unwind::call(|| one.take(held.read())).is_none() {
+            one.take(Err(PANICKED.to_owned()));
+        }
+    }
+    for beside in beside {
+        if unwind::call(|| beside.lock().look()).is_none() {
+            tracing::error!(target: "mesh::identity", "whether a chain leads to the roots beside it: {PANICKED}");
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Files are replaced one after the other, so what is bad for a moment is told only when it is so a moment later
 //! ([`HOLD`]); nothing of it is in force meanwhile. Where there is nothing else to show it is told at once.
 
+use crate::identity::file::Hook;
 use crate::identity::material::{authorities, in_part};
 use crate::identity::spiffe::SpiffeTexts;
 use crate::identity::{
@@ -38,6 +39,7 @@ pub(crate) struct One {
     identities: Identities,
     judged: Mutex<Judged>,
     watch: Option<AbortHandle>,
+    pub(super) hook: Hook,
 }
 
 /// What became of what was read.
@@ -65,7 +67,7 @@ impl One {
             let running = identities.clone();
             runtime.spawn(async move { running.run(Box::new(Nobody)).await }).abort_handle()
         });
-        Self { identities, judged: Mutex::default(), watch }
+        Self { identities, judged: Mutex::default(), watch, hook: Hook::NONE }
     }
 
     pub(super) const fn identities(&self) -> &Identities {
@@ -100,6 +102,7 @@ impl One {
         if before.is_some_and(|(_, may_ripen)| !may_ripen) {
             return judged.faulty(None, &sink);
         }
+        self.hook.reads();
         match texts.material().and_then(|material| sink.verify(material)) {
             Ok(verified) => {
                 *judged = Judged { in_force: Some(texts), ..Judged::default() };

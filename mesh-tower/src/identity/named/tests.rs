@@ -3,8 +3,8 @@
 use super::super::tests::ca::{Ca, Odd, Pair};
 use super::super::{Credentials, Given, IdentityStatus, Material, NoIdentity, private_key};
 use super::beside::{Beside, Told};
-use super::config::Found;
-use super::{Named, One, Texts, Whose, of_pair};
+use super::config::{Found, Held};
+use super::{Named, One, Texts, Whose, look_at, of_pair};
 use crate::clock::{self, pretend};
 use crate::identity::{Identities, IdentitySink, IdentitySource, certificates};
 use crate::observe::registry::Registry;
@@ -20,7 +20,7 @@ use mesh_core::model::{Cluster, FilterChain, Listener};
 use mesh_core::update::{ClusterUpdate, SecretAnswer};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::runtime::Handle;
@@ -388,6 +388,36 @@ async fn what_is_half_written_for_a_moment_is_not_told() {
     assert_eq!(take(&first, &second), 2, "it stays so");
     assert_eq!(take(&first, &second), 2);
     assert!(one.current().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_panics_hides_no_other() {
+    let ca = Ca::new();
+    let pair = || {
+        let pair = ca.issue(Odd::default());
+        Held::Pair(SecretCertificate::new(inline(&pair.chain), inline(&pair.key)))
+    };
+    let panics = Arc::new(AtomicBool::new(false));
+    let mut bad = One::new(&"secret/a".into(), None);
+    bad.hook.0 = Some(Arc::clone(&panics));
+    let both = [Arc::new(bad), Arc::new(One::new(&"secret/b".into(), None))];
+    let mut followed = both.clone().map(|one| (one, pair()));
+    let status = |at: usize| both[at].identities().status();
+    panics.store(true, Ordering::SeqCst);
+    look_at(&followed, &[]);
+    assert!(status(0).error.unwrap().contains("looking at it panicked"));
+    assert!(both[1].current().is_ok());
+    look_at(&followed, &[]);
+    assert!(both[0].current().is_ok() && status(0).error.is_none());
+    // What is in force stays, and it is told when it goes on.
+    followed[0].1 = pair();
+    for failures in [1, 2] {
+        panics.store(true, Ordering::SeqCst);
+        look_at(&followed, &[]);
+        assert_eq!(status(0).failures, failures);
+        assert!(both[0].current().is_ok());
+        tokio::time::advance(super::one::HOLD).await;
+    }
 }
 
 #[test]
