@@ -5,7 +5,8 @@ use super::accept::Acceptor;
 use super::open::OpenConnection;
 use crate::clock;
 use crate::tls::server::Around;
-use crate::tls::server_watch::{Evidence, InForce, LOOK, One, chains, look};
+use crate::tls::server_watch::{Evidence, InForce, LOOK, One, chains, look, panicked};
+use crate::unwind;
 use std::sync::Arc;
 
 impl Acceptor {
@@ -42,7 +43,8 @@ impl Acceptor {
     /// `false`: there is nothing to look at any more.
     async fn look_again(&self) -> bool {
         let all = self.0.watched.take();
-        let in_force = self.in_force(&all).await;
+        let in_force = unwind::caught(self.in_force(&all)).await;
+        let in_force = in_force.or_else(panicked).unwrap_or_default();
         let stay = look(all, &in_force, clock::wall()).await;
         self.0.watched.put_back(stay)
     }

@@ -12,13 +12,15 @@
 //! list that is over or missing, a clock that went back. The ends of the certificates do. Nor is anybody believed on
 //! for that: roots, names and lists are in force without an identity, roots and names without lists.
 //!
-//! One task for the connections of one policy, while there are any.
+//! One task for the connections of one policy, while there are any. Where looking at one panics, that is told, and it is
+//! looked at again with the others.
 
 use super::client::{ClientTls, expected};
 use super::client_refused::NotSecured;
 use super::client_verify::Verifier;
 use crate::clock;
 use crate::observe::events::CloseReason;
+use crate::unwind;
 use mesh_core::WallTime;
 use mesh_core::model::Address;
 use mesh_core::model::tls::UpstreamTls;
@@ -97,39 +99,68 @@ impl ClientTls {
         watched.is_running
     }
 
-    /// Retires what has outlived what it was made with, and keeps the others.
+    /// Retires what has outlived what it was made with, and keeps the others: also those at which looking panics.
     pub(super) async fn look(&self, all: &mut Vec<(Evidence, Box<dyn Retire>)>, now: WallTime) {
-        let in_force = self.verifier_in_force(now).await;
+        let in_force = unwind::caught(self.verifier_in_force(now)).await;
+        let in_force = in_force.unwrap_or_else(panicked);
         let mut verified = 0;
         for (mut evidence, connection) in std::mem::take(all) {
-            if now > evidence.until {
-                connection.retire(CloseReason::CertificateEnded);
-                continue;
+            let by = (in_force.as_ref(), &**self.policy());
+            let judged = unwind::call(|| evidence.judge(by, &*connection, now));
+            let judged =
+                judged.or_else(panicked).unwrap_or(Judged { stays: true, verified: false });
+            verified += usize::from(judged.verified);
+            if judged.stays {
+                all.push((evidence, connection));
             }
-            let hostname = connection.hostname();
-            let verifier = Arc::clone(in_force.as_ref().unwrap_or(&evidence.verifier));
-            if !Arc::ptr_eq(&verifier, &evidence.verifier) || hostname != evidence.hostname {
-                verified += 1;
-                if verified % BATCH == 0 {
-                    tokio::task::yield_now().await;
-                }
-                if let Err(error) = evidence.renew(verifier, self.policy(), hostname, now)
-                    && let Some(why) = outlived(error.failure)
-                {
-                    // One that has just gone has no hostname, which says nothing about it.
-                    if connection.is_there() {
-                        tracing::warn!(target: "mesh::tls", %error, "a connection is not trusted any more");
-                        connection.retire(why);
-                    }
-                    continue;
-                }
+            if verified == BATCH {
+                verified = 0;
+                tokio::task::yield_now().await;
             }
-            all.push((evidence, connection));
         }
     }
 }
 
+/// What became of a connection that was looked at.
+struct Judged {
+    stays: bool,
+    /// Its chain was verified again.
+    verified: bool,
+}
+
+fn panicked<T>() -> Option<T> {
+    tracing::error!(target: "mesh::tls", "looking after open connections panicked; they stay, and are looked at again");
+    None
+}
+
 impl Evidence {
+    /// Retires the connection, if it has outlived this.
+    fn judge(
+        &mut self,
+        (in_force, policy): (Option<&Arc<Verifier>>, &UpstreamTls),
+        connection: &dyn Retire,
+        now: WallTime,
+    ) -> Judged {
+        if now > self.until {
+            connection.retire(CloseReason::CertificateEnded);
+            return Judged { stays: false, verified: false };
+        }
+        let hostname = connection.hostname();
+        let verifier = Arc::clone(in_force.unwrap_or(&self.verifier));
+        if Arc::ptr_eq(&verifier, &self.verifier) && hostname == self.hostname {
+            return Judged { stays: true, verified: false };
+        }
+        let found = self.renew(verifier, policy, hostname, now);
+        let ends = found.err().and_then(|error| Some((outlived(error.failure)?, error)));
+        let stays = ends.is_none();
+        // One that has just gone has no hostname, which says nothing about it.
+        if let Some((why, error)) = ends.filter(|_| connection.is_there()) {
+            tracing::warn!(target: "mesh::tls", %error, "a connection is not trusted any more");
+            connection.retire(why);
+        }
+        Judged { stays, verified: true }
+    }
+
     /// Verifies the peer again, by what is believed now, as the endpoint of this name: once, but for a clock that is
     /// before the certificate: nothing else was asked then.
     fn renew(

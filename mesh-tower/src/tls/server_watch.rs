@@ -13,11 +13,13 @@
 //! makes no more calls meanwhile.
 //! - A connection that is to end for another reason is looked at on.
 //!
-//! One timer for the connections of a server, while there are any; requests know nothing of it.
+//! One timer for the connections of a server, while there are any; requests know nothing of it. Where looking at one
+//! panics, that is told, and it is looked at again with the others.
 
 use super::server::ChainTls;
 use super::server_refused::{ClientRefusal, ClientRefused};
 use crate::server::{Outlived, Over};
+use crate::unwind;
 use bytes::Bytes;
 use mesh_core::WallTime;
 use parking_lot::Mutex;
@@ -114,7 +116,8 @@ pub(crate) async fn look(all: Vec<One>, in_force: &InForce, now: WallTime) -> Ve
                 tokio::task::yield_now().await;
             }
         }
-        match one.evidence.outlived(next, now) {
+        let outlived = unwind::call(|| one.evidence.outlived(next, now));
+        match outlived.or_else(panicked).flatten() {
             None => stay.push(one),
             Some(why) => {
                 if let Some(tell) = one.tell.take() {
@@ -131,6 +134,12 @@ pub(crate) async fn look(all: Vec<One>, in_force: &InForce, now: WallTime) -> Ve
         }
     }
     stay
+}
+
+/// Nothing is known by it.
+pub(crate) fn panicked<T>() -> Option<T> {
+    tracing::error!(target: "mesh::server", "looking after open connections panicked; they stay, and are looked at again");
+    None
 }
 
 impl One {

@@ -17,6 +17,7 @@ use mesh_core::model::{Address, SanMatcher};
 use mesh_core::update::{SecretAnswer, Secrets};
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const SHOP: &str = "spiffe://mesh.example/shop";
 
@@ -192,6 +193,50 @@ async fn lists_that_say_nothing_hide_neither_names_nor_other_lists() {
         world.becomes(next);
         assert_eq!(world.look(now).await, expected, "{what}");
     }
+}
+
+/// The first look at it panics.
+struct Panics(Connection, AtomicBool);
+
+impl Retire for Panics {
+    fn is_there(&self) -> bool {
+        true
+    }
+
+    fn hostname(&self) -> Option<Arc<str>> {
+        assert!(self.1.swap(true, Ordering::SeqCst), "the test wants it");
+        None
+    }
+
+    fn retire(&self, why: CloseReason) {
+        self.0.retire(why);
+    }
+}
+
+#[tokio::test]
+async fn connections_are_looked_after_on_when_a_look_panics() {
+    let (ours, theirs, now) = (Ca::new("ours"), Ca::new("theirs"), clock::wall());
+    let chain = ours.issue_for(SHOP, 7, (-60, 600)).chain;
+    let until = WallTime::from_unix_seconds(now.as_unix_seconds() + 600);
+    let first = believes(&[&ours], None, SHOP);
+    let mut world = World::new(TlsIdentity::None, first, (&chain, until)).await;
+    let panics = Connection::default();
+    let (evidence, connection) = world.all.remove(0);
+    let again = Evidence {
+        verifier: Arc::clone(&evidence.verifier),
+        chain: Arc::clone(&evidence.chain),
+        address: evidence.address.clone(),
+        hostname: None,
+        until,
+    };
+    world.all.push((again, Box::new(Panics(panics.clone(), AtomicBool::default()))));
+    world.all.push((evidence, connection));
+    world.becomes(believes(&[&theirs], None, SHOP));
+    world.tls.look(&mut world.all, now).await;
+    assert_eq!((*panics.0.lock(), world.all.len()), (None, 1), "it is looked at again");
+    assert_eq!(*world.connection.0.lock(), Some(CloseReason::Untrusted), "so are those behind it");
+    world.tls.look(&mut world.all, now).await;
+    assert_eq!((*panics.0.lock(), world.all.len()), (Some(CloseReason::Untrusted), 0));
 }
 
 /// What a clock that went back hides is asked again when it is right.
