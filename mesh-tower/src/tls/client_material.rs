@@ -18,7 +18,7 @@ use crate::identity::{
     CertificateError, Credentials, Identities, Identity, NoIdentity, Roots, authorities,
     revocation_lists,
 };
-use crate::source::read::{MAX_BYTES, read_bytes};
+use crate::source::read::{MAX_BYTES, finished, read_bytes};
 use mesh_core::model::secret::{SecretCertificate, SecretSource};
 use mesh_core::model::tls::{
     ResolvedIdentity, ResolvedRoots, ResolvedTls, SpiffeBundles, TlsIdentity,
@@ -278,8 +278,9 @@ impl Kept {
             return file.content.clone();
         }
         let job = Arc::clone(path);
-        let read = tokio::task::spawn_blocking(move || read_bytes(&job, MAX_BYTES)).await;
-        let read = read.map_err(|_ended| unusable("a file", &"the runtime ends"))?;
+        let read = tokio::task::spawn_blocking(move || read_bytes(&job, MAX_BYTES));
+        let read = finished(read).await;
+        let read = read.ok_or_else(|| unusable(&path.display(), &PANICKED))?;
         let content = match (read.and_then(not_too_large), before.map(|file| file.content)) {
             (Ok(bytes), Some(Ok(before))) if *bytes == *before => Ok(before),
             (Ok(bytes), _) => Ok(bytes.into()),
@@ -292,6 +293,9 @@ impl Kept {
 }
 
 const MESH: &str = "the mesh's identity";
+
+/// What a job that reads came to.
+const PANICKED: &str = "reading it panicked; the next handshake reads it again";
 
 fn not_too_large(bytes: Vec<u8>) -> io::Result<Vec<u8>> {
     match bytes.len() as u64 > MAX_BYTES {
@@ -377,8 +381,8 @@ async fn system() -> Result<Roots, NotSecured> {
     if let Some(roots) = SYSTEM.get() {
         return Ok(Roots::Any(Arc::clone(roots)));
     }
-    let found = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs).await;
-    let found = found.map_err(|_ended| unusable("the system's roots", &"the runtime ends"))?;
+    let found = finished(tokio::task::spawn_blocking(rustls_native_certs::load_native_certs)).await;
+    let found = found.ok_or_else(|| unusable("the system's roots", &PANICKED))?;
     if found.certs.is_empty() {
         let reasons: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
         let text = format!(

@@ -18,6 +18,7 @@ use crate::identity::chain::{Lists, Unlisted};
 use crate::identity::{
     Certificate, CertificateError, Credentials, Roots, authorities, crypto, revocation_lists,
 };
+use crate::source::read::finished;
 use bytes::Bytes;
 use mesh_core::WallTime;
 use mesh_core::identity::Peer;
@@ -38,6 +39,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::server::TlsStream;
 
 pub(crate) use super::server_material::ServerTlsError;
+
+/// What a job that makes it came to.
+const PANICKED: &str = "making it panicked; the next handshake makes it again";
 
 /// Who is where: what a look-up needs.
 pub(crate) struct Around<'a> {
@@ -110,7 +114,7 @@ impl ServerTls {
         let Some(before) = self.made.lock().get(chain).cloned() else { return Err(error) };
         let was = before.inputs.clone();
         let mended = tokio::task::spawn_blocking(move || inputs.mended_by(&was, good(&inputs)));
-        let Ok(Some(mended)) = mended.await else { return Err(error) };
+        let Some(Some(mended)) = finished(mended).await else { return Err(error) };
         let made = match mended == before.inputs {
             true => before,
             false => self.try_make(chain, mended).await?,
@@ -128,8 +132,9 @@ impl ServerTls {
         inputs: Inputs,
     ) -> Result<Arc<ChainTls>, ServerTlsError> {
         // A new root store of the system is read from files.
-        let made = tokio::task::spawn_blocking(|| ChainTls::new(inputs)).await;
-        let made = Arc::new(made.map_err(|error| unusable(&"TLS", &error))??);
+        let made = finished(tokio::task::spawn_blocking(|| ChainTls::new(inputs))).await;
+        let panicked = || unusable(&"the TLS of the filter chain", &PANICKED);
+        let made = Arc::new(made.ok_or_else(panicked)??);
         self.made.lock().insert(Arc::clone(chain), Arc::clone(&made));
         Ok(made)
     }
