@@ -12,7 +12,7 @@ use super::client_refused::NotSecured;
 use super::client_verify::Believed;
 use crate::identity::anchors::usable;
 use crate::identity::chain::{Lists, Unlisted};
-use crate::identity::named::{One, Texts, of_pair};
+use crate::identity::named::{One, Texts, of_pair, origin, origin_of_pair};
 use crate::identity::spiffe::{self, SpiffeTexts};
 use crate::identity::{
     CertificateError, Credentials, Identities, Identity, NoIdentity, Roots, authorities,
@@ -157,7 +157,7 @@ impl Kept {
                 let name = of_pair(named, certificate);
                 let one = self.named(&name, credentials);
                 one.take(self.texts(certificate).await.map_err(|error| error.to_string()));
-                let origin = origin("our certificate", &certificate.chain);
+                let origin = origin_of_pair("our certificate", certificate);
                 one.current().map_err(|error| not_now(&error, &origin))?
             }
             _ => return Err(unusable("our identity", &"it is of a kind that is not known here")),
@@ -362,13 +362,6 @@ fn not_now(error: &NoIdentity, origin: &str) -> NotSecured {
         _ => ConnectFailure::IdentityUnavailable,
     };
     NotSecured::new(failure, format_args!("{origin}: {error}"))
-}
-
-fn origin(what: &str, source: &SecretSource) -> Arc<str> {
-    match source {
-        SecretSource::File(path) => format!("{what} in {}", path.display()).into(),
-        _ => format!("{what} in the configuration").into(),
-    }
 }
 
 fn unusable(origin: &(impl fmt::Display + ?Sized), reason: &dyn fmt::Display) -> NotSecured {

@@ -4,7 +4,7 @@
 //! stays. Identities are equal when they are the same one; of files the content counts, looked at once a
 //! second at most. A file that no chain names any more is let go of, and a private key with it.
 
-use crate::identity::named::{One, Texts, of_pair};
+use crate::identity::named::{One, Texts, of_pair, origin, origin_of_pair};
 use crate::identity::spiffe::{self, SpiffeTexts};
 use crate::identity::{self, Credentials, Identities, Identity, NoIdentity};
 use crate::source::read::{MAX_BYTES, finished, read_bytes};
@@ -347,7 +347,7 @@ async fn own(
             return Err(error);
         }
     }
-    let whose = origin("the certificate", &certificate.chain);
+    let whose = origin_of_pair("the certificate", certificate);
     one.current().map_err(|error| ServerTlsError::NoIdentity { whose, error })
 }
 
@@ -377,13 +377,6 @@ async fn trust(
     match identities.trust() {
         Ok(trust) => Ok(Trust::Identity(trust, whose)),
         Err(error) => Err(ServerTlsError::NoIdentity { whose, error }),
-    }
-}
-
-fn origin(what: &str, source: &SecretSource) -> Arc<str> {
-    match source {
-        SecretSource::File(path) => format!("{what} in {}", path.display()).into(),
-        _ => format!("{what} in the configuration").into(),
     }
 }
 

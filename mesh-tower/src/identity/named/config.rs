@@ -182,6 +182,33 @@ impl std::fmt::Display for Place<'_> {
     }
 }
 
+/// What something is and where it comes from, in words.
+pub(crate) fn origin(what: &str, source: &SecretSource) -> Arc<str> {
+    format!("{what} in {}", InWords(source)).into()
+}
+
+/// The same, of a pair: whatever is wrong may be wrong with its key.
+pub(crate) fn origin_of_pair(what: &str, pair: &SecretCertificate) -> Arc<str> {
+    let (chain, key) = (InWords(&pair.chain), InWords(&pair.private_key));
+    match (&pair.chain, &pair.private_key) {
+        (SecretSource::File(_), _) | (_, SecretSource::File(_)) => {
+            format!("{what} in {chain}, its key in {key}").into()
+        }
+        _ => origin(what, &pair.chain),
+    }
+}
+
+struct InWords<'a>(&'a SecretSource);
+
+impl std::fmt::Display for InWords<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            SecretSource::File(path) => path.display().fmt(f),
+            _ => f.write_str("the configuration"),
+        }
+    }
+}
+
 /// What is there now. It blocks.
 ///
 /// # Errors

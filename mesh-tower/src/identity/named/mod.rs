@@ -37,7 +37,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 pub(super) use config::Whose;
-pub(crate) use config::of_pair;
+pub(crate) use config::{of_pair, origin, origin_of_pair};
 pub(crate) use one::{One, Texts};
 
 /// How often all of them are looked at. Handshakes look at what they need by themselves.

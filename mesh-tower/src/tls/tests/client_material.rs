@@ -88,7 +88,7 @@ async fn files_that_cannot_be_read_take_the_place_of_none_that_could() {
     assert!(believed("gone", "crl").await && believed("roots", "gone").await);
     // Until its own end.
     let over = WallTime::from_unix_seconds(now.as_unix_seconds() + 61);
-    assert!(own("gone", over).await.unwrap_err().contains("gone: "));
+    assert!(own("gone", over).await.unwrap_err().contains("gone, its key in "));
     // The same file, much later.
     put("roots", &vec![b'x'; (16 << 20) + 1]);
     tokio::time::advance(Duration::from_secs(2)).await;

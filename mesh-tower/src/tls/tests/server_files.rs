@@ -57,6 +57,11 @@ async fn what_does_not_fit_together_changes_nothing() {
     // Nothing was good before.
     let error = world.offered(&world.policy).await.err().unwrap().to_string();
     assert!(error.contains("not the certificate's"), "{error}");
+    put("key.pem", "none");
+    let error = world.offered(&world.policy).await.err().unwrap().to_string();
+    for part in ["cert.pem, its key in ", "key.pem: ", "no private key in it"] {
+        assert!(error.contains(part), "`{part}` is not in {error}");
+    }
 
     write(&first);
     let good = world.offered(&world.policy).await.unwrap();
