@@ -13,7 +13,7 @@ use super::{
 };
 use crate::clock;
 use crate::source::Rejected;
-use crate::source::read::{Reading, finished, read};
+use crate::source::read::{Reading, finished, read_files};
 use crate::source::reload::Verdict::{Hold, Publish, Report, Restored, Unchanged};
 use crate::source::reload::{Read, Reload, Verdict};
 use crate::source::watch_file::Watch;
@@ -223,7 +223,7 @@ impl FileIdentity {
         judged: [Option<u64>; 2],
     ) -> (u64, Judged) {
         self.hook.reads();
-        let Reading { fingerprint, texts } = read(paths);
+        let Reading { fingerprint, texts } = read_files(paths.to_vec());
         if judged.contains(&Some(fingerprint)) {
             return (fingerprint, None);
         }

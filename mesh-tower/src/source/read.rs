@@ -23,14 +23,18 @@ pub(crate) struct Reading {
 }
 
 /// Reads all of `paths`, in their order; a directory stands for [its files](files_of).
+pub(crate) fn read(paths: &[PathBuf]) -> Reading {
+    match files_of(paths) {
+        Ok(files) => read_files(files),
+        Err(rejected) => fault(rejected),
+    }
+}
+
+/// Reads all of `files`, in their order; a directory among them is a fault.
 ///
 /// The fingerprint of one file is its XXH64; that of several is the XXH64 of theirs, each as eight
 /// bytes, most significant first.
-pub(crate) fn read(paths: &[PathBuf]) -> Reading {
-    let files = match files_of(paths) {
-        Ok(files) => files,
-        Err(rejected) => return fault(rejected),
-    };
+pub(crate) fn read_files(files: Vec<PathBuf>) -> Reading {
     let mut texts = Vec::with_capacity(files.len());
     let mut hashes = Vec::with_capacity(files.len());
     for path in files {
@@ -78,7 +82,11 @@ fn read_one(path: &Path) -> Result<String, Rejected> {
 /// All of a regular file, or its first `most` bytes and one more.
 pub(crate) fn read_bytes(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     // Before opening: opening a FIFO waits for a writer.
-    if !fs::metadata(path)?.is_file() {
+    let about = fs::metadata(path)?;
+    if about.is_dir() {
+        return Err(io::Error::other("not a regular file, but a directory: name a file in it"));
+    }
+    if !about.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
     let mut bytes = Vec::new();

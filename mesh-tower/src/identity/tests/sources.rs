@@ -127,6 +127,28 @@ async fn files_are_followed_and_half_of_a_rotation_changes_nothing() {
     task.abort();
 }
 
+/// What a directory holds is none of the files that were named: the key's text would be read as roots.
+#[tokio::test]
+async fn a_directory_in_the_place_of_a_file_is_a_fault() {
+    let (ca, directory) = (Ca::new(), tempfile::tempdir().unwrap());
+    let path = |name: &str| directory.path().join(name);
+    std::fs::write(path("ca.pem"), ca.pem()).unwrap();
+    let pair = ca.issue(Odd::default());
+    std::fs::write(path("key.pem"), &pair.key).unwrap();
+    std::fs::create_dir(path("cert.pem")).unwrap();
+    for name in ["a.yaml", "b.yaml"] {
+        std::fs::write(path("cert.pem").join(name), &pair.chain).unwrap();
+    }
+    let identities = Identities::new(None);
+    let source = FileIdentity::new(path("cert.pem"), path("key.pem"), path("ca.pem"));
+    let task = run(&identities, source);
+    until(&identities, "told", |identities| identities.status().error.is_some()).await;
+    let error = identities.status().error.unwrap();
+    assert!(error.contains("cert.pem: not a regular file, but a directory"), "{error}");
+    assert!(!error.contains("yaml") && !error.contains("key.pem"), "{error}");
+    task.abort();
+}
+
 /// In PEM, and no certificate.
 const JUNK: &str = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
 
