@@ -14,6 +14,7 @@ use futures_core::future::BoxFuture;
 use mesh_core::identity::RotationOptions;
 use parking_lot::Mutex;
 use std::fmt;
+use std::mem::discriminant;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -46,9 +47,14 @@ pub(crate) struct One {
 #[derive(Default)]
 struct Judged {
     in_force: Option<Texts>,
-    /// What was not good, and whether it may be at another time.
-    refused: Option<(Texts, bool)>,
+    refused: Option<Refused>,
     fault: Option<Fault>,
+}
+
+/// What was not good.
+struct Refused {
+    texts: Texts,
+    why: InvalidIdentity,
 }
 
 /// What is wrong now.
@@ -88,7 +94,7 @@ impl One {
         let (mut judged, sink) = (self.judged.lock(), self.identities.sink());
         let texts = match read {
             Ok(texts) => texts,
-            Err(why) => return judged.faulty(Some(why), &sink),
+            Err(why) => return judged.faulty(why, &sink),
         };
         if judged.in_force.as_ref() == Some(&texts) {
             judged.refused = None;
@@ -97,10 +103,11 @@ impl One {
             }
             return;
         }
-        let before = judged.refused.as_ref().filter(|(refused, _)| *refused == texts);
-        let was_refused = before.is_some();
-        if before.is_some_and(|(_, may_ripen)| !may_ripen) {
-            return judged.faulty(None, &sink);
+        let before = judged.refused.take().filter(|refused| refused.texts == texts);
+        if let Some(refused) = before.as_ref().filter(|refused| refused.why.ripens().is_none()) {
+            let why = refused.why.to_string();
+            judged.refused = before;
+            return judged.faulty(why, &sink);
         }
         self.hook.reads();
         match texts.material().and_then(|material| sink.verify(material)) {
@@ -109,22 +116,23 @@ impl One {
                 sink.publish_verified(verified);
             }
             Err(error) => {
-                judged.refused = Some((texts, error.ripens().is_some()));
-                // Of the same it may say another time.
-                judged.faulty((!was_refused).then(|| error.to_string()), &sink);
+                // Of the same it says another time, which is no other fault.
+                let said = before.map(|before| before.why);
+                let is_same = |said: &InvalidIdentity| discriminant(said) == discriminant(&error);
+                let why = said.filter(is_same).unwrap_or(error);
+                judged.faulty(why.to_string(), &sink);
+                judged.refused = Some(Refused { texts, why });
             }
         }
     }
 }
 
 impl Judged {
-    /// This is wrong, or what was before still is: tells and counts it once, when its time has come.
-    fn faulty(&mut self, why: Option<String>, sink: &IdentitySink) {
+    /// This is wrong: tells and counts it once, when its time has come.
+    fn faulty(&mut self, why: String, sink: &IdentitySink) {
         let now = Instant::now();
-        match (why, &self.fault) {
-            (Some(why), Some(fault)) if fault.why == why => {}
-            (Some(why), _) => self.fault = Some(Fault { why, since: now, is_told: false }),
-            (None, _) => {}
+        if self.fault.as_ref().is_none_or(|fault| fault.why != why) {
+            self.fault = Some(Fault { why, since: now, is_told: false });
         }
         let has_another = self.in_force.is_some();
         if let Some(fault) = self.fault.as_mut().filter(|fault| !fault.is_told)

@@ -390,6 +390,42 @@ async fn what_is_half_written_for_a_moment_is_not_told() {
     assert!(one.current().is_ok());
 }
 
+/// What is told is what is wrong now, not what was wrong in between.
+#[tokio::test(start_paused = true)]
+async fn a_fault_that_is_back_is_told_again() {
+    pretend(clock::wall());
+    let (ca, one) = (Ca::new(), One::new(&"files/a,b".into(), None));
+    let (good, other) = (ca.issue(Odd::default()), ca.issue(Odd::default()));
+    let early = ca.issue(Odd { life: Some((600, 3600)), ..Odd::default() });
+    let read = |chain: &Pair, key: &Pair| {
+        let (chain, key) = (chain.chain.as_bytes().into(), key.key.as_bytes().into());
+        Ok(Texts::Pair { chain, key })
+    };
+    let gone = || Err("key.pem: No such file".to_owned());
+    one.take(read(&good, &good));
+    for (read, failures, part) in [
+        (read(&good, &other), 1, "not the certificate's"),
+        (gone(), 2, "No such file"),
+        (read(&good, &other), 3, "not the certificate's"),
+        (gone(), 4, "No such file"),
+        (read(&early, &early), 5, "begins in 59"),
+        // Its words are other ones by now, and it is the same.
+        (read(&early, &early), 5, "begins in 59"),
+        (gone(), 6, "No such file"),
+        (read(&early, &early), 7, "begins in 59"),
+    ] {
+        for _ in 0..2 {
+            one.take(read.clone());
+            tokio::time::advance(super::one::HOLD).await;
+        }
+        let status = one.identities().status();
+        let error = status.error.unwrap_or_default();
+        assert!(error.contains(part), "`{part}` is not in {error}");
+        assert_eq!(status.failures, failures, "{error}");
+    }
+    assert!(one.current().is_ok());
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_that_panics_hides_no_other() {
     let ca = Ca::new();
