@@ -158,6 +158,12 @@ impl Acceptor {
         self.0.mesh.snapshot().listeners().get(&self.0.name).cloned()
     }
 
+    /// Keeps no certificates, and no keys, but those that this names: the listener in force, or there is none.
+    #[cfg(feature = "tls")]
+    pub(super) fn let_go(&self, listener: Option<&CompiledListener>) {
+        self.0.tls.keep(|name| listener?.chain(name)?.model().tls.clone());
+    }
+
     /// Why there is none, if whoever was asked has said so.
     pub(super) fn absent(&self) -> Option<Arc<str>> {
         self.0.mesh.snapshot().absent_listener(&self.0.name).cloned()
@@ -331,6 +337,8 @@ impl Acceptor {
     where
         I: AsyncRead + AsyncWrite + Unpin,
     {
+        #[cfg(feature = "tls")]
+        self.let_go(Some(begun.listener));
         let connection = self.connection(ends, &begun);
         let Some(_policy) = &begun.chain.model().tls else {
             let read = match begun.beginning {
@@ -371,13 +379,12 @@ impl Acceptor {
     where
         I: AsyncRead + AsyncWrite + Unpin,
     {
-        let Begun { chain, beginning, started, listener, .. } = begun;
+        let Begun { chain, beginning, started, .. } = begun;
         let model = chain.model();
         let (Some(policy), Beginning::Hello(hello)) = (&model.tls, beginning) else {
             return Err(AcceptError::NotTls { chain: Arc::clone(&model.name) });
         };
         let shared = self.0.mesh.shared();
-        self.0.tls.keep(|name| listener.chain(name).is_some());
         let (secrets, credentials) = (shared.secrets.load_full(), &shared.credentials);
         let around = server::Around { secrets: &secrets, credentials };
         let limit = limit(model.handshake_timeout);

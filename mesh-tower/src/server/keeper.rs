@@ -209,6 +209,8 @@ impl Inner {
         let listener = listener.as_deref();
         self.keeper.turn(&self.keeper.judge(listener, || self.acceptor.absent()));
         self.drains.changed(listener, today);
+        #[cfg(feature = "tls")]
+        self.acceptor.let_go(listener);
         for opening in self.keeper.opened(listener, self.has_identity(), today) {
             tracing::warn!(target: "mesh::server", listener = %self.acceptor.name(), "{opening}");
         }

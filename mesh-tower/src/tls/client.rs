@@ -188,7 +188,9 @@ impl ClientTls {
     }
 
     fn resolved(&self) -> Result<ResolvedTls, NotSecured> {
-        let resolved = self.policy.resolve(&self.secrets.load()).map_err(unresolved)?;
+        let resolved = self.policy.resolve(&self.secrets.load());
+        let resolved = resolved.inspect_err(|_missing| self.kept.shows_nothing());
+        let resolved = resolved.map_err(unresolved)?;
         self.kept.keep(&resolved);
         Ok(resolved)
     }

@@ -12,14 +12,14 @@ use super::client_refused::NotSecured;
 use super::client_verify::Believed;
 use crate::identity::anchors::usable;
 use crate::identity::chain::{Lists, Unlisted};
-use crate::identity::named::{One, Texts, of_pair, origin, origin_of_pair};
+use crate::identity::named::{FRESH, Held, One, of_pair, origin, origin_of_pair};
 use crate::identity::spiffe::{self, SpiffeTexts};
 use crate::identity::{
     CertificateError, Credentials, Identities, Identity, NoIdentity, Roots, authorities,
     revocation_lists,
 };
 use crate::source::read::{MAX_BYTES, finished, read_bytes};
-use mesh_core::model::secret::{SecretCertificate, SecretSource};
+use mesh_core::model::secret::SecretSource;
 use mesh_core::model::tls::{
     ResolvedIdentity, ResolvedRoots, ResolvedTls, SpiffeBundles, TlsIdentity,
 };
@@ -156,7 +156,7 @@ impl Kept {
             ResolvedIdentity::Certificate(certificate) => {
                 let name = of_pair(named, certificate);
                 let one = self.named(&name, credentials);
-                one.take(self.texts(certificate).await.map_err(|error| error.to_string()));
+                one.look(Some(&Held::Pair(certificate.clone())), FRESH).await;
                 let origin = origin_of_pair("our certificate", certificate);
                 one.current().map_err(|error| not_now(&error, &origin))?
             }
@@ -177,10 +177,9 @@ impl Kept {
         }
     }
 
-    async fn texts(&self, certificate: &SecretCertificate) -> Result<Texts, NotSecured> {
-        let chain = self.content(&certificate.chain).await?;
-        let key = self.content(&certificate.private_key).await?;
-        Ok(Texts::Pair { chain, key })
+    /// Lets go of the certificate: it is not there any more, and neither is its key here.
+    pub(super) fn shows_nothing(&self) {
+        *self.pair.lock() = None;
     }
 
     /// Lets go of the files that are not named any more, private keys among them.

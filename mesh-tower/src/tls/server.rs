@@ -139,11 +139,15 @@ impl ServerTls {
         Ok(made)
     }
 
-    /// Forgets the chains that are not there any more.
-    pub(crate) fn keep(&self, is_there: impl Fn(&str) -> bool) {
-        self.made.lock().retain(|chain, _| is_there(chain));
-        self.stays.lock().retain(|chain, _| is_there(chain));
-        self.files.keep(is_there);
+    /// Forgets what the policies of the chains do not name any more. A chain without a policy is not there, or not
+    /// secured.
+    pub(crate) fn keep(&self, policy: impl Fn(&str) -> Option<Arc<DownstreamTls>>) {
+        let is_of = |chain: &str, made: &ChainTls| {
+            policy(chain).is_some_and(|policy| policy == made.inputs.policy)
+        };
+        self.made.lock().retain(|chain, made| is_of(chain, made));
+        self.stays.lock().retain(|chain, _| policy(chain).is_some());
+        self.files.keep(policy);
     }
 }
 

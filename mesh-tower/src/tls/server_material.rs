@@ -2,14 +2,14 @@
 //!
 //! Two inputs are compared at each handshake: as long as they are equal, the configuration made of them
 //! stays. Identities are equal when they are the same one; of files the content counts, looked at once a
-//! second at most. A file that no chain names any more is let go of, and a private key with it.
+//! second at most. A file that no chain names any more is let go of, and a certificate with its private key.
 
-use crate::identity::named::{One, Texts, of_pair, origin, origin_of_pair};
+use crate::identity::named::{self, FRESH, One, of_identity, of_pair, origin, origin_of_pair};
 use crate::identity::spiffe::{self, SpiffeTexts};
 use crate::identity::{self, Credentials, Identities, Identity, NoIdentity};
 use crate::source::read::{MAX_BYTES, finished, read_bytes};
 use mesh_core::model::SanMatcher;
-use mesh_core::model::secret::{SecretCertificate, SecretSource};
+use mesh_core::model::secret::SecretSource;
 use mesh_core::model::tls::{
     DownstreamTls, ResolvedIdentity, ResolvedRoots, ResolvedTls, SecretError, TlsIdentity,
     TlsRoots, UpstreamTls,
@@ -84,6 +84,9 @@ pub(crate) enum ServerTlsError {
     /// A secret is missing or of the wrong kind.
     #[error("{0}")]
     Secret(SecretError),
+    /// A file of what it shows is not there any more.
+    #[error("{0}")]
+    Gone(Arc<str>),
     /// Material can't be read or used.
     #[error("{origin}: {reason}")]
     Unusable {
@@ -171,12 +174,19 @@ impl Files {
         }
     }
 
-    /// Forgets the chains that are not there any more, and what they alone named.
-    pub(super) fn keep(&self, is_there: impl Fn(&str) -> bool) {
+    /// Forgets what no policy names any more: of chains that are not there, or are not secured, all of it.
+    pub(super) fn keep(&self, policy: impl Fn(&str) -> Option<Arc<DownstreamTls>>) {
         let mut held = self.0.lock();
-        held.named.retain(|chain, _| is_there(chain));
-        held.certificates.retain(|chain, _| is_there(chain));
+        held.named.retain(|chain, _| policy(chain).is_some());
+        held.certificates.retain(|chain, (name, _)| {
+            policy(chain).and_then(|policy| of_identity(&policy.identity)).as_ref() == Some(name)
+        });
         held.let_go();
+    }
+
+    /// `chain` shows none of its own, or not now.
+    fn shows_another(&self, chain: &Arc<str>) {
+        self.0.lock().certificates.remove(chain);
     }
 
     /// The certificate of this name, held as long as `chain` names it.
@@ -195,12 +205,6 @@ impl Files {
                 one
             }
         }
-    }
-
-    async fn texts(&self, certificate: &SecretCertificate) -> Result<Texts, ServerTlsError> {
-        let chain = self.content(&certificate.chain).await?;
-        let key = self.content(&certificate.private_key).await?;
-        Ok(Texts::Pair { chain, key })
     }
 
     async fn content(&self, source: &SecretSource) -> Result<Arc<[u8]>, ServerTlsError> {
@@ -308,7 +312,9 @@ impl Inputs {
         alike.roots = policy.roots.clone().unwrap_or(TlsRoots::System);
         alike.san = policy.san.clone();
         alike.crl = policy.crl.clone();
-        let resolved = alike.resolve(secrets).map_err(ServerTlsError::Secret)?;
+        let resolved = alike.resolve(secrets);
+        let resolved = resolved.inspect_err(|_missing| files.shows_another(chain));
+        let resolved = resolved.map_err(ServerTlsError::Secret)?;
         files.name(chain, &resolved);
         let own = own((chain, &policy.identity), &resolved.identity, credentials, files).await?;
         let trust = match policy.roots {
@@ -326,26 +332,26 @@ impl Inputs {
 }
 
 async fn own(
-    (of_chain, named): (&Arc<str>, &TlsIdentity),
+    (of_chain, policy): (&Arc<str>, &TlsIdentity),
     identity: &ResolvedIdentity,
     credentials: &Credentials,
     files: &Files,
 ) -> Result<Arc<Identity>, ServerTlsError> {
+    if !matches!(identity, ResolvedIdentity::Certificate(_)) {
+        files.shows_another(of_chain);
+    }
     let certificate = match identity {
         ResolvedIdentity::Mesh => return current(None, credentials),
         ResolvedIdentity::Provider(name) => return current(Some(name), credentials),
         ResolvedIdentity::Certificate(certificate) => certificate,
         _ => return Err(ServerTlsError::Nobody),
     };
-    let name = of_pair(named, certificate);
+    let name = of_pair(policy, certificate);
     let one = files.certificate(of_chain, &name, credentials);
-    match files.texts(certificate).await {
-        Ok(texts) => one.take(Ok(texts)),
-        // What is gone may have been withdrawn.
-        Err(error) => {
-            one.take(Err(error.to_string()));
-            return Err(error);
-        }
+    one.look(Some(&named::Held::Pair(certificate.clone())), FRESH).await;
+    // What is gone may have been withdrawn.
+    if let Some(why) = one.withdrawn() {
+        return Err(ServerTlsError::Gone(why.into()));
     }
     let whose = origin_of_pair("the certificate", certificate);
     one.current().map_err(|error| ServerTlsError::NoIdentity { whose, error })

@@ -4,8 +4,8 @@
 //! secret, the paths of files. What stands in the configuration itself has no name, and is called by the XXH64 of its
 //! text (`xxhsum -H64`). Where a text of paths may be that of others (a comma, no UTF-8), the XXH64 of the paths follows.
 
+use super::Held;
 use crate::source::content_hash::xxh64;
-use crate::source::read::{MAX_BYTES, read_bytes};
 use mesh_core::ConfigUpdate;
 use mesh_core::model::secret::{
     SecretCertificate, SecretContent, SecretRoots, SecretSource, SecretValidation,
@@ -16,14 +16,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
-
-/// Where the bytes are.
-#[derive(Clone)]
-pub(super) enum Held {
-    Pair(SecretCertificate),
-    Roots(SecretSource),
-    Bundles(Arc<SpiffeBundles>),
-}
 
 /// Whose a chain is, or whose the roots beside it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -124,6 +116,15 @@ fn of_secret(secret: &ValidationSecret, secrets: &Secrets) -> Option<(Arc<str>, 
     }
 }
 
+/// What the certificate is called that a policy names itself.
+pub(crate) fn of_identity(identity: &TlsIdentity) -> Option<Arc<str>> {
+    match identity {
+        TlsIdentity::Secret(name) => Some(format!("secret/{name}").into()),
+        TlsIdentity::Certificate(pair) => Some(of_pair(identity, pair)),
+        _ => None,
+    }
+}
+
 /// What a pair is called that a policy names so.
 pub(crate) fn of_pair(identity: &TlsIdentity, pair: &SecretCertificate) -> Arc<str> {
     let SecretCertificate { chain, private_key, .. } = pair;
@@ -206,23 +207,5 @@ impl std::fmt::Display for InWords<'_> {
             SecretSource::File(path) => path.display().fmt(f),
             _ => f.write_str("the configuration"),
         }
-    }
-}
-
-/// What is there now. It blocks.
-///
-/// # Errors
-/// Why it can't be read.
-pub(super) fn bytes(source: &SecretSource) -> Result<Arc<[u8]>, String> {
-    match source {
-        SecretSource::Inline(bytes) => Ok(Arc::clone(bytes)),
-        SecretSource::File(path) => match read_bytes(path, MAX_BYTES) {
-            Ok(bytes) if bytes.len() as u64 > MAX_BYTES => {
-                Err(format!("{}: the file is larger than 16 MiB", path.display()))
-            }
-            Ok(bytes) => Ok(bytes.into()),
-            Err(error) => Err(format!("{}: {error}", path.display())),
-        },
-        _ => Err("a secret: it is neither here nor in a file".to_owned()),
     }
 }

@@ -6,8 +6,9 @@
 //!
 //! - The configuration says where its bytes are (`config.rs`), and by which name it is told of: a secret's is
 //!   `secret/NAME`, a pair's in files `files/CHAIN,KEY`, a file of roots is `roots/PATH`.
-//! - A handshake that needs one takes in what is there at that moment (`one.rs`). So a secret is in force for the
-//!   first handshake after the configuration that brought it.
+//! - A handshake that needs one has it look at what is there, files once a second at most (`one.rs`). So a secret is in
+//!   force for the first handshake after the configuration that brought it. Who asks has no say in what is there: one that
+//!   was held up brings nothing older back.
 //! - A task looks at all of them, whether somebody calls or not: at once when the configuration changes or
 //!   [`Mesh::reload`](crate::Mesh::reload) asks, and every [`LOOK`]. It tells as well of chains that don't lead to the
 //!   roots beside them (`beside.rs`).
@@ -17,6 +18,7 @@
 
 mod beside;
 mod config;
+mod held;
 mod one;
 #[cfg(test)]
 mod tests;
@@ -25,7 +27,8 @@ use super::Identities;
 use crate::observe::identity::{NamedReader, ReadIdentity};
 use crate::unwind;
 use beside::Beside;
-use config::{Found, Held};
+use config::Found;
+use held::Unread;
 use mesh_core::ConfigUpdate;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -37,10 +40,14 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 pub(super) use config::Whose;
-pub(crate) use config::{of_pair, origin, origin_of_pair};
-pub(crate) use one::{One, Texts};
+pub(crate) use config::{of_identity, of_pair, origin, origin_of_pair};
+pub(crate) use held::Held;
+pub(crate) use one::One;
 
-/// How often all of them are looked at. Handshakes look at what they need by themselves.
+/// How old may be what a handshake needs, if it is in files.
+pub(crate) const FRESH: Duration = Duration::from_secs(1);
+
+/// How often all of them are looked at. Handshakes have looked at what they need.
 const LOOK: Duration = Duration::from_secs(3);
 
 /// Those of the configuration, by their names.
@@ -58,17 +65,17 @@ struct State {
     /// Whoever holds one, the configuration or a handshake's policy, has the same.
     all: BTreeMap<Arc<str>, Weak<One>>,
     /// Those of the configuration in force.
-    followed: BTreeMap<Arc<str>, (Arc<One>, Held)>,
+    followed: BTreeMap<Arc<str>, Arc<One>>,
     beside: BTreeMap<(Whose, Whose), Arc<Mutex<Beside>>>,
     task: Option<AbortHandle>,
 }
 
 impl State {
-    fn of(&mut self, name: &Arc<str>, runtime: Option<&Handle>) -> Arc<One> {
+    fn of(&mut self, name: &Arc<str>) -> Arc<One> {
         if let Some(one) = self.all.get(name).and_then(Weak::upgrade) {
             return one;
         }
-        let one = Arc::new(One::new(name, runtime));
+        let one = Arc::new(One::new(name));
         self.all.insert(Arc::clone(name), Arc::downgrade(&one));
         one
     }
@@ -87,9 +94,10 @@ impl Named {
         Self { runtime: Some(runtime), state: Mutex::default(), wanted: Arc::default() }
     }
 
-    /// The one of this name. It is forgotten when neither the configuration nor anybody else holds it.
+    /// The one of this name. It is forgotten when neither the configuration nor anybody else holds it, and watched over
+    /// while the configuration does.
     pub(super) fn of(&self, name: &Arc<str>) -> Arc<One> {
-        self.state.lock().of(name, self.runtime.as_ref())
+        self.state.lock().of(name)
     }
 
     /// Watches over those of this configuration, and over no others; `whose`: the identities whose roots may stand beside.
@@ -101,12 +109,13 @@ impl Named {
         let Found { held, beside } = Found::of(config);
         let mut state = self.state.lock();
         let next = held.into_iter().map(|(name, held)| {
-            let one = state.of(&name, self.runtime.as_ref());
-            (name, (one, held))
+            let one = state.of(&name);
+            one.follow(held, self.runtime.as_ref());
+            (name, one)
         });
         let next: BTreeMap<_, _> = next.collect();
         let identities = |of: &Whose| match of {
-            Whose::Named(name) => next.get(name).map(|(one, _)| one.identities().clone()),
+            Whose::Named(name) => next.get(name).map(|one| one.identities().clone()),
             other => whose(other),
         };
         let mut before = std::mem::take(&mut state.beside);
@@ -117,8 +126,9 @@ impl Named {
             Some((pair, known.unwrap_or_else(|| Arc::new(Mutex::new(Beside::new(own, roots))))))
         });
         state.beside = beside.collect();
-        let gone = std::mem::replace(&mut state.followed, next);
-        drop(gone);
+        let before = std::mem::replace(&mut state.followed, next);
+        let gone = before.into_iter().filter(|(name, _)| !state.followed.contains_key(name));
+        gone.for_each(|(_, one)| one.unfollow());
         state.all.retain(|_, one| one.strong_count() > 0);
         if state.task.is_none() && !(state.followed.is_empty() && state.beside.is_empty()) {
             state.task = self.runtime.as_ref().map(|runtime| self.start(runtime));
@@ -136,7 +146,7 @@ impl Named {
     pub(super) fn all(&self) -> Vec<(Arc<str>, Identities)> {
         let state = self.state.lock();
         let all = state.followed.iter();
-        all.map(|(name, (one, _))| (Arc::clone(name), one.identities().clone())).collect()
+        all.map(|(name, one)| (Arc::clone(name), one.identities().clone())).collect()
     }
 
     /// The same, for metrics.
@@ -174,49 +184,28 @@ impl Named {
             let state = self.state.lock();
             (state.followed.values().cloned().collect(), state.beside.values().cloned().collect())
         };
-        let is_empty = followed.is_empty() && beside.is_empty();
-        // Files are read, and what has changed is verified.
-        drop(tokio::task::spawn_blocking(move || look_at(&followed, &beside)).await);
-        is_empty
+        look_at(&followed, beside.clone()).await;
+        followed.is_empty() && beside.is_empty()
     }
 }
 
-/// Takes in what is there, of each by itself: one at which that panics hides no other. It blocks.
-fn look_at(followed: &[(Arc<One>, Held)], beside: &[Arc<Mutex<Beside>>]) {
+/// Takes in what is there, of each by itself: one at which that panics hides no other.
+async fn look_at(followed: &[Arc<One>], beside: Vec<Arc<Mutex<Beside>>>) {
     const PANICKED: &str = "looking at it panicked; it is looked at again";
-    for (one, held) in followed {
-        if unwind::call(|| one.take(held.read())).is_none() {
-            one.take(Err(PANICKED.to_owned()));
+    for one in followed {
+        if unwind::caught(one.look(None, Duration::ZERO)).await.is_none() {
+            one.take(Err(Unread::because(PANICKED)));
         }
     }
-    for beside in beside {
-        if unwind::call(|| beside.lock().look()).is_none() {
-            tracing::error!(target: "mesh::identity", "whether a chain leads to the roots beside it: {PANICKED}");
+    // Chains are verified.
+    let looked = tokio::task::spawn_blocking(move || {
+        for beside in beside {
+            if unwind::call(|| beside.lock().look()).is_none() {
+                tracing::error!(target: "mesh::identity", "whether a chain leads to the roots beside it: {PANICKED}");
+            }
         }
-    }
-}
-
-impl Held {
-    /// What is there. It blocks.
-    ///
-    /// # Errors
-    /// A file can't be read, in words.
-    fn read(&self) -> Result<Texts, String> {
-        Ok(match self {
-            Self::Pair(pair) => {
-                let (chain, key) = (config::bytes(&pair.chain)?, config::bytes(&pair.private_key)?);
-                Texts::Pair { chain, key }
-            }
-            Self::Roots(source) => Texts::Roots(config::bytes(source)?),
-            Self::Bundles(bundles) => {
-                let mut texts = super::spiffe::SpiffeTexts::default();
-                for (domain, source) in bundles.sources() {
-                    texts.0.insert(domain.cloned(), config::bytes(source)?);
-                }
-                Texts::Bundles(texts)
-            }
-        })
-    }
+    });
+    drop(looked.await);
 }
 
 impl fmt::Debug for Named {

@@ -1,15 +1,20 @@
 //! [`One`]: a certificate or roots that the configuration names, as an identity.
 //!
+//! It reads what it has itself ([`One::look`]), for whoever needs it: handshakes, and who watches over all of them. One
+//! reading runs at a time, and what was read last is judged last, so that nothing older takes the place of something
+//! newer, whoever has asked.
+//!
 //! Files are replaced one after the other, so what is bad for a moment is told only when it is so a moment later
 //! ([`HOLD`]); nothing of it is in force meanwhile. Where there is nothing else to show it is told at once.
 
+use super::held::{Held, Texts, Unread};
 use crate::identity::file::Hook;
 use crate::identity::material::{authorities, in_part};
-use crate::identity::spiffe::SpiffeTexts;
 use crate::identity::{
     Identities, Identity, IdentitySink, IdentitySource, InvalidIdentity, Material, NoIdentity,
     Part, Roots, certificates, private_key,
 };
+use crate::source::read::finished;
 use futures_core::future::BoxFuture;
 use mesh_core::identity::RotationOptions;
 use parking_lot::Mutex;
@@ -24,23 +29,28 @@ use tokio::time::Instant;
 /// How long something must be bad before it is told, while something else is in force.
 pub(super) const HOLD: Duration = Duration::from_millis(250);
 
-/// What is there, as it was read.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) enum Texts {
-    /// A chain and its key, in PEM.
-    Pair { chain: Arc<[u8]>, key: Arc<[u8]> },
-    /// Roots in PEM, and lists beside them.
-    Roots(Arc<[u8]>),
-    /// Those of trust domains.
-    Bundles(SpiffeTexts),
-}
-
 /// A certificate or roots that the configuration names.
 pub(crate) struct One {
     identities: Identities,
+    /// Held by whoever looks.
+    turn: Arc<tokio::sync::Mutex<()>>,
+    seen: Mutex<Seen>,
     judged: Mutex<Judged>,
-    watch: Option<AbortHandle>,
+    /// Watches over it while the configuration names it.
+    watch: Mutex<Option<AbortHandle>>,
     pub(super) hook: Hook,
+}
+
+/// What is looked at.
+#[derive(Default)]
+struct Seen {
+    /// Where the bytes are by the configuration in force.
+    followed: Option<Held>,
+    /// What was looked at last, and when that began.
+    last: Option<(Held, Instant)>,
+    /// How often.
+    #[cfg(test)]
+    reads: usize,
 }
 
 /// What became of what was read.
@@ -59,21 +69,17 @@ struct Refused {
 
 /// What is wrong now.
 struct Fault {
-    why: String,
+    why: Unread,
     since: Instant,
     is_told: bool,
 }
 
 impl One {
-    /// Nobody yet, who is watched over as long as there is one.
-    #[expect(clippy::disallowed_methods, reason = "who watches over a certificate is a task")]
-    pub(super) fn new(name: &Arc<str>, runtime: Option<&Handle>) -> Self {
+    /// Nobody yet.
+    pub(super) fn new(name: &Arc<str>) -> Self {
         let identities = Identities::called(Arc::clone(name), None);
-        let watch = runtime.map(|runtime| {
-            let running = identities.clone();
-            runtime.spawn(async move { running.run(Box::new(Nobody)).await }).abort_handle()
-        });
-        Self { identities, judged: Mutex::default(), watch, hook: Hook::NONE }
+        let (turn, seen, judged) = (Arc::default(), Mutex::default(), Mutex::default());
+        Self { identities, turn, seen, judged, watch: Mutex::default(), hook: Hook::NONE }
     }
 
     pub(super) const fn identities(&self) -> &Identities {
@@ -88,9 +94,100 @@ impl One {
         self.identities.current()
     }
 
+    /// Whether what it was read from is gone, and not for a moment only: what it held may have been withdrawn.
+    pub(crate) fn withdrawn(&self) -> Option<String> {
+        let judged = self.judged.lock();
+        let fault = judged.fault.as_ref().filter(|fault| fault.is_told && fault.why.is_gone);
+        fault.map(|fault| fault.why.why.clone())
+    }
+
+    /// The configuration names it, and says where it is: from now on it is watched over.
+    #[expect(clippy::disallowed_methods, reason = "who watches over a certificate is a task")]
+    pub(super) fn follow(&self, held: Held, runtime: Option<&Handle>) {
+        self.seen.lock().followed = Some(held);
+        let mut watch = self.watch.lock();
+        if let (None, Some(runtime)) = (&*watch, runtime) {
+            // Not in the middle of what somebody takes in: that would be said by who is not asked any more.
+            let _judged = self.judged.lock();
+            let (running, turn) = (self.identities.clone(), self.identities.expect(None));
+            let nobody = async move { running.run_in(turn, Box::new(Nobody)).await };
+            *watch = Some(runtime.spawn(nobody).abort_handle());
+        }
+    }
+
+    /// The configuration does not name it any more: its end is nobody's.
+    pub(super) fn unfollow(&self) {
+        self.seen.lock().followed = None;
+        if let Some(watch) = self.watch.lock().take() {
+            watch.abort();
+        }
+    }
+
+    /// Takes in what is there, unless somebody has for less than `fresh`. `asked`: where it is by who asks, whose word counts
+    /// while no configuration in force says it: he may have an older one.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it is read again.
+    pub(crate) async fn look(self: &Arc<Self>, asked: Option<&Held>, fresh: Duration) {
+        let came = Instant::now();
+        if self.wanted(asked, came, fresh).is_none() {
+            return;
+        }
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let Some(held) = self.wanted(asked, came, fresh) else { return };
+        let now = Instant::now();
+        let read = held.read().await;
+        if !self.takes_long(&read) {
+            self.take(read);
+            return self.saw(held, now);
+        }
+        // Its turn ends with it, also where nobody waits for it any more.
+        let one = Arc::clone(self);
+        let job = move || {
+            one.take(read);
+            one.saw(held, now);
+            drop(turn);
+        };
+        if finished(tokio::task::spawn_blocking(job)).await.is_none() {
+            self.take(Err(Unread::because("looking at it panicked; it is looked at again")));
+        }
+    }
+
+    fn saw(&self, held: Held, at: Instant) {
+        let mut seen = self.seen.lock();
+        seen.last = Some((held, at));
+        #[cfg(test)]
+        {
+            seen.reads += 1;
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn reads(&self) -> usize {
+        self.seen.lock().reads
+    }
+
+    /// Whether these are roots that nobody has read before: there may be many.
+    fn takes_long(&self, read: &Result<Texts, Unread>) -> bool {
+        let judged = self.judged.lock();
+        let refused = judged.refused.as_ref().map(|refused| &refused.texts);
+        let is_known = |texts| judged.in_force.as_ref() == Some(texts) || refused == Some(texts);
+        read.as_ref().is_ok_and(|texts| !matches!(texts, Texts::Pair { .. }) && !is_known(texts))
+    }
+
+    /// What has to be looked at; `None`: somebody has, since `came` or so little before that it is `fresh`.
+    fn wanted(&self, asked: Option<&Held>, came: Instant, fresh: Duration) -> Option<Held> {
+        let seen = self.seen.lock();
+        let held = seen.followed.as_ref().or(asked)?;
+        let is_seen = |(last, at): &(Held, Instant)| {
+            !last.is_here() && last == held && (*at > came || came < *at + fresh)
+        };
+        (!seen.last.as_ref().is_some_and(is_seen)).then(|| held.clone())
+    }
+
     /// Takes in what was read just now, or why it could not be: into force, if it is good; else what was in force stays,
     /// and that is told and counted once.
-    pub(crate) fn take(&self, read: Result<Texts, String>) {
+    pub(super) fn take(&self, read: Result<Texts, Unread>) {
         let (mut judged, sink) = (self.judged.lock(), self.identities.sink());
         let texts = match read {
             Ok(texts) => texts,
@@ -105,7 +202,7 @@ impl One {
         }
         let before = judged.refused.take().filter(|refused| refused.texts == texts);
         if let Some(refused) = before.as_ref().filter(|refused| refused.why.ripens().is_none()) {
-            let why = refused.why.to_string();
+            let why = Unread::because(refused.why.to_string());
             judged.refused = before;
             return judged.faulty(why, &sink);
         }
@@ -120,7 +217,7 @@ impl One {
                 let said = before.map(|before| before.why);
                 let is_same = |said: &InvalidIdentity| discriminant(said) == discriminant(&error);
                 let why = said.filter(is_same).unwrap_or(error);
-                judged.faulty(why.to_string(), &sink);
+                judged.faulty(Unread::because(why.to_string()), &sink);
                 judged.refused = Some(Refused { texts, why });
             }
         }
@@ -129,7 +226,7 @@ impl One {
 
 impl Judged {
     /// This is wrong: tells and counts it once, when its time has come.
-    fn faulty(&mut self, why: String, sink: &IdentitySink) {
+    fn faulty(&mut self, why: Unread, sink: &IdentitySink) {
         let now = Instant::now();
         if self.fault.as_ref().is_none_or(|fault| fault.why != why) {
             self.fault = Some(Fault { why, since: now, is_told: false });
@@ -139,14 +236,27 @@ impl Judged {
             && (!has_another || fault.since + HOLD <= now)
         {
             fault.is_told = true;
-            sink.failed(&fault.why);
+            sink.failed(&fault.in_words());
+        }
+    }
+}
+
+impl Fault {
+    /// What a listener does is told with it.
+    fn in_words(&self) -> String {
+        let Unread { why, is_gone } = &self.why;
+        match is_gone {
+            true => {
+                format!("{why}; listeners that name it refuse handshakes until it is there again")
+            }
+            false => why.clone(),
         }
     }
 }
 
 impl Drop for One {
     fn drop(&mut self) {
-        if let Some(watch) = &self.watch {
+        if let Some(watch) = self.watch.get_mut().take() {
             watch.abort();
         }
     }

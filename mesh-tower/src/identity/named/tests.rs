@@ -3,8 +3,9 @@
 use super::super::tests::ca::{Ca, Odd, Pair};
 use super::super::{Credentials, Given, IdentityStatus, Material, NoIdentity, private_key};
 use super::beside::{Beside, Told};
-use super::config::{Found, Held};
-use super::{Named, One, Texts, Whose, look_at, of_pair};
+use super::config::Found;
+use super::held::{Texts, Unread};
+use super::{FRESH, Held, Named, One, Whose, look_at, of_pair};
 use crate::clock::{self, pretend};
 use crate::identity::{Identities, IdentitySink, IdentitySource, certificates};
 use crate::observe::registry::Registry;
@@ -372,7 +373,7 @@ fn a_chain_that_leads_elsewhere_is_told_and_shown() {
 /// Files are replaced one after the other.
 #[tokio::test(start_paused = true)]
 async fn what_is_half_written_for_a_moment_is_not_told() {
-    let (ca, one) = (Ca::new(), One::new(&"files/a,b".into(), None));
+    let (ca, one) = (Ca::new(), One::new(&"files/a,b".into()));
     let (first, second) = (ca.issue(Odd::default()), ca.issue(Odd::default()));
     let take = |chain: &Pair, key: &Pair| {
         let (chain, key) = (chain.chain.as_bytes().into(), key.key.as_bytes().into());
@@ -394,14 +395,14 @@ async fn what_is_half_written_for_a_moment_is_not_told() {
 #[tokio::test(start_paused = true)]
 async fn a_fault_that_is_back_is_told_again() {
     pretend(clock::wall());
-    let (ca, one) = (Ca::new(), One::new(&"files/a,b".into(), None));
+    let (ca, one) = (Ca::new(), One::new(&"files/a,b".into()));
     let (good, other) = (ca.issue(Odd::default()), ca.issue(Odd::default()));
     let early = ca.issue(Odd { life: Some((600, 3600)), ..Odd::default() });
     let read = |chain: &Pair, key: &Pair| {
         let (chain, key) = (chain.chain.as_bytes().into(), key.key.as_bytes().into());
         Ok(Texts::Pair { chain, key })
     };
-    let gone = || Err("key.pem: No such file".to_owned());
+    let gone = || Err(Unread::because("key.pem: No such file"));
     one.take(read(&good, &good));
     for (read, failures, part) in [
         (read(&good, &other), 1, "not the certificate's"),
@@ -434,31 +435,93 @@ async fn one_that_panics_hides_no_other() {
         Held::Pair(SecretCertificate::new(inline(&pair.chain), inline(&pair.key)))
     };
     let panics = Arc::new(AtomicBool::new(false));
-    let mut bad = One::new(&"secret/a".into(), None);
+    let mut bad = One::new(&"secret/a".into());
     bad.hook.0 = Some(Arc::clone(&panics));
-    let both = [Arc::new(bad), Arc::new(One::new(&"secret/b".into(), None))];
-    let mut followed = both.clone().map(|one| (one, pair()));
+    let both = [Arc::new(bad), Arc::new(One::new(&"secret/b".into()))];
+    both.iter().for_each(|one| one.follow(pair(), None));
     let status = |at: usize| both[at].identities().status();
     panics.store(true, Ordering::SeqCst);
-    look_at(&followed, &[]);
+    look_at(&both, Vec::new()).await;
     assert!(status(0).error.unwrap().contains("looking at it panicked"));
     assert!(both[1].current().is_ok());
-    look_at(&followed, &[]);
+    look_at(&both, Vec::new()).await;
     assert!(both[0].current().is_ok() && status(0).error.is_none());
     // What is in force stays, and it is told when it goes on.
-    followed[0].1 = pair();
+    both[0].follow(pair(), None);
     for failures in [1, 2] {
         panics.store(true, Ordering::SeqCst);
-        look_at(&followed, &[]);
+        look_at(&both, Vec::new()).await;
         assert_eq!(status(0).failures, failures);
         assert!(both[0].current().is_ok());
         tokio::time::advance(super::one::HOLD).await;
     }
 }
 
+/// Whoever asks, nothing older takes the place of something newer.
+#[tokio::test(start_paused = true)]
+async fn who_asks_late_brings_nothing_older_back() {
+    let world = World::new();
+    world.follow(&world.config(&world.ca.issue(Odd::default()))).await;
+    let one = world.credentials.named(&world.files().as_str().into());
+    let shown = || Arc::clone(&one.current().unwrap().certificate().serial);
+    let first = shown();
+    tokio::time::advance(FRESH).await;
+    one.look(None, FRESH).await;
+    world.ca.issue(Odd::default()).write(world.directory.path());
+    world.credentials.reload();
+    sleep(Duration::from_millis(100)).await;
+    let second = shown();
+    assert_ne!(first, second);
+    // A handshake that has looked less than a second ago.
+    one.look(None, FRESH).await;
+    assert_eq!(shown(), second);
+
+    // A handshake that was held up with the configuration before.
+    let secret = world.credentials.named(&"secret/id".into());
+    let held =
+        |pair: &Pair| Held::Pair(SecretCertificate::new(inline(&pair.chain), inline(&pair.key)));
+    let (old, new) = (world.ca.issue(Odd::default()), world.ca.issue(Odd::default()));
+    world.follow(&world.config(&old)).await;
+    world.follow(&world.config(&new)).await;
+    let shown = || Arc::clone(&secret.current().unwrap().certificate().serial);
+    let newest = shown();
+    secret.look(Some(&held(&old)), FRESH).await;
+    assert_eq!(shown(), newest);
+}
+
+/// However many handshakes want it at once, and whether it is there or not.
+#[tokio::test(start_paused = true)]
+async fn files_are_read_once_a_second_at_most() {
+    let (ca, directory) = (Ca::new(), tempfile::tempdir().unwrap());
+    let [cert, key] = ["cert.pem", "key.pem"].map(|name| file(&directory.path().join(name)));
+    let (one, held) =
+        (Arc::new(One::new(&"files/a,b".into())), Held::Pair(SecretCertificate::new(cert, key)));
+    let all = async || {
+        for look in [(); 20].map(|()| one.look(Some(&held), FRESH)) {
+            look.await;
+        }
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..20 {
+            let (one, held) = (Arc::clone(&one), held.clone());
+            tasks.spawn(async move { one.look(Some(&held), FRESH).await });
+        }
+        tasks.join_all().await;
+    };
+    all().await;
+    assert_eq!(one.reads(), 1);
+    ca.issue(Odd::default()).write(directory.path());
+    all().await;
+    assert_eq!(one.reads(), 1);
+    assert!(one.current().is_err(), "nobody has looked");
+    tokio::time::advance(FRESH).await;
+    all().await;
+    assert_eq!(one.reads(), 2);
+    assert!(one.current().is_ok());
+}
+
 #[test]
 fn nothing_of_a_key_is_shown() {
-    let (ca, one) = (Ca::new(), One::new(&"secret/id".into(), None));
+    let (ca, one) = (Ca::new(), One::new(&"secret/id".into()));
     let pair = ca.issue(Odd::default());
     let (chain, key) = (pair.chain.as_bytes().into(), pair.key.as_bytes().into());
     one.take(Ok(Texts::Pair { chain, key }));

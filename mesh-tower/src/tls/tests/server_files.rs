@@ -1,6 +1,7 @@
 //! A listener's certificates in files, which are replaced one after the other.
 
 use super::ca::{Ca, Pair};
+use crate::identity::named::of_identity;
 use crate::identity::{Credentials, FixedIdentity, Given, Material, NoIdentity};
 use crate::observe::registry::Registry;
 use crate::tls::server::{Around, ChainTls, ServerTls};
@@ -111,6 +112,20 @@ async fn what_does_not_fit_together_changes_nothing() {
     // What is gone may have been withdrawn.
     fs::remove_file(world.path("ca.pem")).unwrap();
     assert!(world.offered(&world.policy).await.is_err());
+    put("ca.pem", &ca.pem());
+    assert!(world.offered(&world.policy).await.is_ok());
+    fs::remove_file(world.path("key.pem")).unwrap();
+    assert!(world.offered(&world.policy).await.is_ok(), "it may be there again in a moment");
+    let error = world.offered(&world.policy).await.err().unwrap().to_string();
+    assert!(error.contains("key.pem: No such file"), "{error}");
+    // Whatever else is wrong with it says nothing of that.
+    write(&first);
+    assert!(world.offered(&world.policy).await.is_ok());
+    fs::remove_file(world.path("key.pem")).unwrap();
+    fs::create_dir(world.path("key.pem")).unwrap();
+    for _ in 0..3 {
+        assert!(world.offered(&world.policy).await.is_ok());
+    }
 }
 
 /// A bundle without a root would believe nobody, and end the connections of all that are there.
@@ -219,25 +234,52 @@ async fn files_that_are_not_named_any_more_are_let_go_of() {
     let (world, ca) = (World::new(), Ca::new("ours"));
     let put = |name: &str, text: &str| fs::write(world.path(name), text).unwrap();
     put("ca.pem", &ca.pem());
-    let held = || {
-        let text = format!("{:?}", world.tls);
-        let files = text.rsplit_once("files: ").unwrap().1;
-        files.matches(".pem\"").count()
+    let credentials = Credentials::default();
+    let offered = async |policy: &Arc<DownstreamTls>| {
+        let around = Around { secrets: &Secrets::default(), credentials: &credentials };
+        world.tls.of(&"c".into(), policy, around).await
+    };
+    let one = |policy: &DownstreamTls| {
+        Arc::downgrade(&credentials.named(&of_identity(&policy.identity).unwrap()))
     };
     let file = |name: String| SecretSource::File(world.path(&name).into());
+    let named = |round: u64| {
+        let [cert, key] = ["cert", "key"].map(|name| file(format!("{name}-{round}.pem")));
+        let mut policy = DownstreamTls::clone(&world.policy);
+        policy.identity = TlsIdentity::Certificate(Arc::new(SecretCertificate::new(cert, key)));
+        Arc::new(policy)
+    };
     for round in 1..6 {
         let pair = ca.issue("shop.example", round);
         put(&format!("cert-{round}.pem"), &pair.chain);
         put(&format!("key-{round}.pem"), &pair.key);
-        let [cert, key] = ["cert", "key"].map(|name| file(format!("{name}-{round}.pem")));
-        let mut policy = DownstreamTls::clone(&world.policy);
-        policy.identity = TlsIdentity::Certificate(Arc::new(SecretCertificate::new(cert, key)));
-        world.offered(&Arc::new(policy)).await.unwrap();
-        assert_eq!(held(), 3, "{:?}", world.tls);
-        assert!(format!("{:?}", world.tls).contains(&format!("key-{round}.pem")));
+        let before = one(&named(round - 1));
+        let policy = named(round);
+        offered(&policy).await.unwrap();
+        assert!(one(&policy).upgrade().is_some() && before.upgrade().is_none());
+        let text = format!("{:?}", world.tls);
+        assert_eq!(text.rsplit_once("files: ").unwrap().1.matches(".pem\"").count(), 1);
     }
-    world.tls.keep(|_| true);
-    assert_eq!(held(), 3);
-    world.tls.keep(|_| false);
-    assert_eq!(held(), 0, "{:?}", world.tls);
+    let policy = named(5);
+    let held = one(&policy);
+    world.tls.keep(|_| Some(Arc::clone(&policy)));
+    assert!(held.upgrade().is_some());
+    // The listener names another one, and nobody has called since.
+    world.tls.keep(|_| Some(named(4)));
+    assert!(held.upgrade().is_none());
+    // It shows the mesh's own, which there is none of.
+    offered(&policy).await.unwrap();
+    let held = one(&policy);
+    assert!(held.upgrade().is_some());
+    let mut own = DownstreamTls::clone(&policy);
+    own.identity = TlsIdentity::Mesh;
+    assert!(offered(&Arc::new(own)).await.is_err());
+    assert!(held.upgrade().is_none());
+    // It is not secured any more.
+    offered(&policy).await.unwrap();
+    let held = one(&policy);
+    world.tls.keep(|_| None);
+    assert!(held.upgrade().is_none());
+    let shown = format!("{:?}", world.tls);
+    assert!(!shown.contains(".pem"), "{shown}");
 }
