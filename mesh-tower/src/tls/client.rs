@@ -7,7 +7,7 @@
 //! What it does not do: resume sessions, and choose by what the peer says it would accept.
 
 use super::client_io::{LateWord, SecureIo};
-use super::client_material::Kept;
+use super::client_material::{ByRoots, Kept};
 use super::client_refused::{InWords, NotSecured, Showed, closed_on, failed};
 use super::client_verify::{Asked, Believed, Expected, InHandshake, Verifier};
 use super::client_watch::{Evidence, Watched};
@@ -124,18 +124,20 @@ impl ClientTls {
     /// is connected to.
     pub(crate) async fn check(&self) -> Result<(), NotSecured> {
         let now = clock::wall();
-        let resolved = self.resolved()?;
+        let (resolved, secrets) = self.resolved()?;
         self.own(&resolved).await?;
-        self.made(&resolved, now).await.map(drop)
+        self.made(&resolved, &secrets, now).await.map(drop)
     }
 
     /// The verifier of what is in force, for connections that are open. Nobody is believed on because something else is
     /// bad: an identity that is missing, or lists that can't be used.
     pub(super) async fn verifier(&self, now: WallTime) -> Result<Arc<Verifier>, NotSecured> {
-        let resolved = self.resolved().or_else(|_missing| {
-            self.policy.resolve_trust(&self.secrets.load()).map_err(unresolved)
-        })?;
-        let believed = self.kept.still_believed(&resolved, &self.credentials).await?;
+        let secrets = self.secrets.load_full();
+        let resolved = self.policy.resolve(&secrets);
+        let resolved = resolved.or_else(|_missing| self.policy.resolve_trust(&secrets));
+        let resolved = resolved.map_err(unresolved)?;
+        let by = self.by(&resolved, &secrets);
+        let believed = self.kept.still_believed(by, &self.credentials).await?;
         Ok(self.made_of(believed, &resolved, now)?.verifier)
     }
 
@@ -163,9 +165,9 @@ impl ClientTls {
     /// Dropping it drops the connection.
     pub(crate) async fn secure(&self, io: BoxedIo, to: To<'_>) -> Result<Secured, NotSecured> {
         let now = clock::wall();
-        let resolved = self.resolved()?;
+        let (resolved, secrets) = self.resolved()?;
         let own = self.own(&resolved).await?;
-        let Made { verifier, config } = self.made(&resolved, now).await?;
+        let Made { verifier, config } = self.made(&resolved, &secrets, now).await?;
         let (expected, sent) = expected(&self.policy, to.address, to.hostname.map(|name| &**name))?;
         let found = OnceLock::new();
         let check = Arc::new(InHandshake { verifier, expected, found });
@@ -187,16 +189,26 @@ impl ClientTls {
         self.kept.own(identity, &self.credentials).await
     }
 
-    fn resolved(&self) -> Result<ResolvedTls, NotSecured> {
-        let resolved = self.policy.resolve(&self.secrets.load());
+    /// The policy with its secrets put in, and these.
+    fn resolved(&self) -> Result<(ResolvedTls, Arc<Secrets>), NotSecured> {
+        let secrets = self.secrets.load_full();
+        let resolved = self.policy.resolve(&secrets);
         let resolved = resolved.inspect_err(|_missing| self.kept.shows_nothing());
-        let resolved = resolved.map_err(unresolved)?;
-        self.kept.keep(&resolved);
-        Ok(resolved)
+        Ok((resolved.map_err(unresolved)?, secrets))
     }
 
-    async fn made(&self, resolved: &ResolvedTls, now: WallTime) -> Result<Made, NotSecured> {
-        let believed = self.kept.believed(resolved, &self.credentials).await?;
+    fn by<'a>(&'a self, resolved: &'a ResolvedTls, secrets: &'a Secrets) -> ByRoots<'a> {
+        ByRoots { named: &self.policy.roots, secrets, resolved }
+    }
+
+    async fn made(
+        &self,
+        resolved: &ResolvedTls,
+        secrets: &Secrets,
+        now: WallTime,
+    ) -> Result<Made, NotSecured> {
+        let by = self.by(resolved, secrets);
+        let believed = self.kept.believed(by, &self.credentials).await?;
         self.made_of(believed, resolved, now)
     }
 

@@ -9,15 +9,14 @@
 //! - No common protocol (ALPN) is no error: the connection goes on without one, as Envoy's do. rustls ends
 //!   it, so there are two configurations, and what the client offers chooses.
 
-use super::server_material::{Files, Good, Inputs, Trust, unusable};
+use super::server_material::{Gathered, Inputs, Trust, unusable};
 use super::server_refused::{ClientRefusal, ClientRefused};
 use super::server_verify::{ClientVerifier, Demands, REFUSED};
 use crate::clock;
-use crate::identity::anchors::{Anchors, Listed, usable};
+use crate::identity::anchors::{Anchors, Listed};
 use crate::identity::chain::{Lists, Unlisted};
-use crate::identity::{
-    Certificate, CertificateError, Credentials, Roots, authorities, crypto, revocation_lists,
-};
+use crate::identity::named::Slots;
+use crate::identity::{Certificate, CertificateError, Credentials, Roots, crypto};
 use crate::source::read::finished;
 use bytes::Bytes;
 use mesh_core::WallTime;
@@ -33,6 +32,7 @@ use rustls::server::{Accepted, ClientHello, NoServerSessionStorage, ResolvesServ
 use rustls::sign::CertifiedKey;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -50,12 +50,17 @@ pub(crate) struct Around<'a> {
 }
 
 /// The configurations of a listener's chains, by their names.
-#[derive(Debug, Default)]
-pub(crate) struct ServerTls {
-    made: Mutex<BTreeMap<Arc<str>, Arc<ChainTls>>>,
-    /// Why what was made of a chain before stays, as it was told.
-    stays: Mutex<BTreeMap<Arc<str>, String>>,
-    files: Files,
+#[derive(Default)]
+pub(crate) struct ServerTls(Mutex<BTreeMap<Arc<str>, Arc<Chain>>>);
+
+/// What is known of a chain.
+struct Chain {
+    /// By which it was asked for last.
+    policy: Mutex<Arc<DownstreamTls>>,
+    slots: Slots,
+    made: Mutex<Option<Arc<ChainTls>>>,
+    /// Held by whoever makes it: one at a time, so that nothing older takes the place of something newer.
+    turn: tokio::sync::Mutex<()>,
 }
 
 /// The TLS of one chain, as long as nothing changes.
@@ -84,70 +89,70 @@ impl ServerTls {
         policy: &Arc<DownstreamTls>,
         around: Around<'_>,
     ) -> Result<Arc<ChainTls>, ServerTlsError> {
+        let chain = self.chain(chain, policy);
+        if let Ok(made) = chain.find(policy, &around).await? {
+            return Ok(made);
+        }
+        let _turn = chain.turn.lock().await;
+        match chain.find(policy, &around).await? {
+            Ok(made) => Ok(made),
+            Err(inputs) => chain.make(inputs).await,
+        }
+    }
+
+    fn chain(&self, name: &Arc<str>, policy: &Arc<DownstreamTls>) -> Arc<Chain> {
+        let mut chains = self.0.lock();
+        let chain = chains.entry(Arc::clone(name)).or_insert_with(|| {
+            let (slots, made, turn) =
+                (Slots::default(), Mutex::default(), tokio::sync::Mutex::default());
+            Arc::new(Chain { policy: Mutex::new(Arc::clone(policy)), slots, made, turn })
+        });
+        *chain.policy.lock() = Arc::clone(policy);
+        Arc::clone(chain)
+    }
+
+    /// Forgets the chains that have other policies by now, and what these named. A chain without a policy is not there, or
+    /// not secured.
+    pub(crate) fn keep(&self, policy: impl Fn(&str) -> Option<Arc<DownstreamTls>>) {
+        let is_of = |name: &str, chain: &Chain| {
+            policy(name).is_some_and(|policy| policy == *chain.policy.lock())
+        };
+        self.0.lock().retain(|name, chain| is_of(name, chain));
+    }
+}
+
+impl Chain {
+    /// What was made of what is in force now; or else that.
+    async fn find(
+        &self,
+        policy: &Arc<DownstreamTls>,
+        around: &Around<'_>,
+    ) -> Result<Result<Arc<ChainTls>, Inputs>, ServerTlsError> {
         let Around { secrets, credentials } = around;
-        let inputs = Inputs::gather((chain, policy), secrets, credentials, &self.files).await?;
-        let before = self.made.lock().get(chain).cloned();
-        match before.filter(|made| made.inputs == inputs) {
-            Some(made) => {
-                self.stays.lock().remove(chain);
-                Ok(made)
-            }
-            None => self.make(chain, inputs).await,
-        }
+        let Gathered { inputs, is_newest } =
+            Inputs::gather(policy, secrets, credentials, &self.slots).await?;
+        let before = self.made.lock().clone();
+        let inputs = match &before {
+            Some(before) if !is_newest => inputs.with_names_of(&before.inputs),
+            _ => inputs,
+        };
+        Ok(before.filter(|made| made.inputs == inputs).ok_or(inputs))
     }
 
-    /// Makes the TLS of `chain` anew. Files are replaced one after the other: what does not fit together, or is half
-    /// written, changes nothing. But whom to believe changes without what is shown, and the other way round: a root that
-    /// was taken out, or a list, does not wait for a key.
-    async fn make(
-        &self,
-        chain: &Arc<str>,
-        inputs: Inputs,
-    ) -> Result<Arc<ChainTls>, ServerTlsError> {
-        let error = match self.try_make(chain, inputs.clone()).await {
-            Ok(made) => {
-                self.stays.lock().remove(chain);
-                return Ok(made);
-            }
-            Err(error) => error,
-        };
-        let Some(before) = self.made.lock().get(chain).cloned() else { return Err(error) };
-        let was = before.inputs.clone();
-        let mended = tokio::task::spawn_blocking(move || inputs.mended_by(&was, good(&inputs)));
-        let Some(Some(mended)) = finished(mended).await else { return Err(error) };
-        let made = match mended == before.inputs {
-            true => before,
-            false => self.try_make(chain, mended).await?,
-        };
-        let why = error.to_string();
-        if self.stays.lock().insert(Arc::clone(chain), why.clone()).as_ref() != Some(&why) {
-            tracing::warn!(target: "mesh::identity", %chain, "what is in force stays: {why}");
-        }
-        Ok(made)
-    }
-
-    async fn try_make(
-        &self,
-        chain: &Arc<str>,
-        inputs: Inputs,
-    ) -> Result<Arc<ChainTls>, ServerTlsError> {
+    async fn make(&self, inputs: Inputs) -> Result<Arc<ChainTls>, ServerTlsError> {
         // A new root store of the system is read from files.
         let made = finished(tokio::task::spawn_blocking(|| ChainTls::new(inputs))).await;
         let panicked = || unusable(&"the TLS of the filter chain", &PANICKED);
         let made = Arc::new(made.ok_or_else(panicked)??);
-        self.made.lock().insert(Arc::clone(chain), Arc::clone(&made));
+        *self.made.lock() = Some(Arc::clone(&made));
         Ok(made)
     }
+}
 
-    /// Forgets what the policies of the chains do not name any more. A chain without a policy is not there, or not
-    /// secured.
-    pub(crate) fn keep(&self, policy: impl Fn(&str) -> Option<Arc<DownstreamTls>>) {
-        let is_of = |chain: &str, made: &ChainTls| {
-            policy(chain).is_some_and(|policy| policy == made.inputs.policy)
-        };
-        self.made.lock().retain(|chain, made| is_of(chain, made));
-        self.stays.lock().retain(|chain, _| policy(chain).is_some());
-        self.files.keep(policy);
+impl fmt::Debug for ServerTls {
+    /// Nothing of the material.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.lock().keys()).finish()
     }
 }
 
@@ -251,9 +256,9 @@ impl ChainTls {
     }
 }
 
-impl std::fmt::Debug for ChainTls {
+impl fmt::Debug for ChainTls {
     /// Nothing of the material.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ChainTls").field("policy", &self.inputs.policy).finish_non_exhaustive()
     }
 }
@@ -279,14 +284,6 @@ impl ResolvesServerCert for Always {
     }
 }
 
-/// Which parts can be used by themselves.
-fn good(inputs: &Inputs) -> Good {
-    let trust = inputs.trust.as_ref().is_none_or(|trust| signers(trust).is_ok());
-    let lists = inputs.crl.as_deref().map_or(Ok(Vec::new()), revocation_lists);
-    let crl = lists.and_then(|lists| Lists::read(&lists, Unlisted::Refused));
-    Good { trust, crl: crl.is_ok() }
-}
-
 /// Who signs for clients, and the lists beside them.
 struct Signers {
     anchors: Anchors,
@@ -298,20 +295,12 @@ fn signers(trust: &Trust) -> Result<Signers, ServerTlsError> {
     let (mut listed, mut beside) = (Listed::new(), Vec::new());
     let (roots, origin) = match trust {
         Trust::Identity(trust, whose) => (trust.roots().clone(), Arc::clone(whose)),
-        Trust::Spiffe(texts, origin) => {
-            let (roots, lists) = texts.roots().map_err(|error| unusable(origin, &error))?;
-            usable(&roots).map_err(|error| unusable(origin, &error))?;
-            listed = lists;
-            (roots, Arc::clone(origin))
-        }
-        Trust::Pem(text, origin) => {
-            let (roots, lists) = authorities(text).map_err(|error| unusable(origin, &error))?;
-            let roots = Roots::Any(roots.into());
-            // Whether they can be used is known before they take the place of those that can.
-            usable(&roots).map_err(|error| unusable(origin, &error))?;
-            Lists::read(&lists, Unlisted::Refused).map_err(|error| unusable(origin, &error))?;
-            beside = lists;
-            (roots, Arc::clone(origin))
+        Trust::Named(named) => {
+            match named.of_domains {
+                true => listed = Listed::clone(&named.listed),
+                false => beside = named.trust.revoked().to_vec(),
+            }
+            (named.trust.roots().clone(), Arc::clone(&named.origin))
         }
         Trust::System => (Roots::Any(system()?), Arc::from("the system")),
     };
@@ -330,7 +319,7 @@ fn verifier(
     let Signers { anchors, beside, origin } = signers(trust)?;
     let demands = Demands {
         names: names(inputs)?,
-        only_uris: matches!(trust, Trust::Spiffe(..)),
+        only_uris: matches!(trust, Trust::Named(named) if named.of_domains),
         revoked: revoked(trust, beside, inputs)?,
         required: inputs.wants_certificate,
         origin,
@@ -356,9 +345,7 @@ fn revoked(
     if let Trust::Identity(trust, _) = trust {
         all.push(Lists::read(trust.revoked(), Unlisted::Good).map_err(wrong)?);
     }
-    if let Some(pem) = &inputs.crl {
-        beside.append(&mut revocation_lists(pem).map_err(wrong)?);
-    }
+    beside.extend(inputs.crl.iter().flat_map(|lists| lists.iter()).cloned());
     if !beside.is_empty() {
         all.push(Lists::read(&beside, Unlisted::Refused).map_err(wrong)?);
     }

@@ -552,7 +552,7 @@ async fn secrets_that_cannot_be_used_change_nothing() {
     let good = |serial| Ok(format!("HTTP/2.0 {CLIENT}#{serial} -"));
     let unusable = |what: &str| Err(format!("{what} in the configuration"));
     let rows = [
-        (&mixed, ca.pem(), unusable("our certificate")),
+        (&mixed, JUNK.to_owned(), unusable("our certificate")),
         (&first, JUNK.to_owned(), unusable("the roots")),
         (&first, ca.pem(), good("20")),
         (&mixed, JUNK.to_owned(), good("20")),

@@ -41,19 +41,26 @@ impl Found {
             let matches = cluster.tls_matches.iter().map(|one| &one.tls);
             for policy in std::iter::once(&cluster.tls).chain(matches) {
                 if let TlsPolicy::On(tls) = policy {
-                    found.add((&tls.identity, Some(&tls.roots)), secrets);
+                    found.add((&tls.identity, Some(&tls.roots), tls.crl.as_ref()), secrets);
                 }
             }
         }
         for listener in config.listeners.values() {
             for tls in listener.chains().filter_map(|chain| chain.tls.as_ref()) {
-                found.add((&tls.identity, tls.roots.as_ref()), secrets);
+                found.add((&tls.identity, tls.roots.as_ref(), tls.crl.as_ref()), secrets);
             }
         }
         found
     }
 
-    fn add(&mut self, (identity, roots): (&TlsIdentity, Option<&TlsRoots>), secrets: &Secrets) {
+    fn add(
+        &mut self,
+        (identity, roots, crl): (&TlsIdentity, Option<&TlsRoots>, Option<&SecretSource>),
+        secrets: &Secrets,
+    ) {
+        if let Some((name, held)) = of_lists(roots, secrets, crl) {
+            self.held.entry(name).or_insert(held);
+        }
         let pair = match identity {
             TlsIdentity::Secret(name) => match content(secrets, name) {
                 Some(SecretContent::Certificate(pair)) => Some(pair),
@@ -77,15 +84,12 @@ impl Found {
 
     /// Whose they are; `None`: the system's, or nobody's.
     fn roots(&mut self, roots: &TlsRoots, secrets: &Secrets) -> Option<Whose> {
-        let (name, held) = match roots {
+        match roots {
             TlsRoots::Mesh => return Some(Whose::Mesh),
             TlsRoots::Provider(name) => return Some(Whose::Provider(Arc::clone(name))),
-            TlsRoots::Pem(text) => of_roots(SecretSource::Inline(Arc::clone(text).into())),
-            TlsRoots::File(path) => of_roots(SecretSource::File(Arc::clone(path))),
-            TlsRoots::Spiffe(bundles) => of_bundles(bundles),
-            TlsRoots::Secret(secret) => of_secret(secret, secrets)?,
-            _ => return None,
-        };
+            _ => {}
+        }
+        let (name, held) = of_trust(roots, secrets)?;
         self.held.entry(Arc::clone(&name)).or_insert(held);
         Some(Whose::Named(name))
     }
@@ -96,6 +100,33 @@ fn content<'s>(secrets: &'s Secrets, name: &str) -> Option<&'s SecretContent> {
         SecretAnswer::Known(secret) => Some(&secret.content),
         SecretAnswer::Missing(_) => None,
     }
+}
+
+/// What the roots are called that a policy names itself, by a secret or not; `None`: it does not, or the secret is not there.
+pub(crate) fn of_trust(roots: &TlsRoots, secrets: &Secrets) -> Option<(Arc<str>, Held)> {
+    Some(match roots {
+        TlsRoots::Pem(text) => of_roots(SecretSource::Inline(Arc::clone(text).into())),
+        TlsRoots::File(path) => of_roots(SecretSource::File(Arc::clone(path))),
+        TlsRoots::Spiffe(bundles) => of_bundles(bundles),
+        TlsRoots::Secret(secret) => of_secret(secret, secrets)?,
+        _ => return None,
+    })
+}
+
+/// What the lists of revoked certificates are called that a policy names: those of the secret of its roots, or else `crl`,
+/// into which that is merged (Envoy).
+pub(crate) fn of_lists(
+    roots: Option<&TlsRoots>,
+    secrets: &Secrets,
+    crl: Option<&SecretSource>,
+) -> Option<(Arc<str>, Held)> {
+    let of_secret = || {
+        let TlsRoots::Secret(secret) = roots? else { return None };
+        let SecretContent::Validation(found) = content(secrets, &secret.name)? else { return None };
+        Some((format!("crl/secret/{}", secret.name), found.crl.as_ref()?))
+    };
+    let named = of_secret().or_else(|| crl.map(|crl| (format!("crl/{}", Place(crl)), crl)));
+    named.map(|(name, source)| (name.into(), Held::Lists(source.clone())))
 }
 
 /// The roots that count where a policy names a secret: its own, or those of the default that it is merged into (Envoy).
@@ -116,13 +147,9 @@ fn of_secret(secret: &ValidationSecret, secrets: &Secrets) -> Option<(Arc<str>, 
     }
 }
 
-/// What the certificate is called that a policy names itself.
-pub(crate) fn of_identity(identity: &TlsIdentity) -> Option<Arc<str>> {
-    match identity {
-        TlsIdentity::Secret(name) => Some(format!("secret/{name}").into()),
-        TlsIdentity::Certificate(pair) => Some(of_pair(identity, pair)),
-        _ => None,
-    }
+/// Whether something is called after a secret: where it is may be another place by now.
+pub(super) fn is_of_secret(name: &str) -> bool {
+    name.starts_with("secret/") || name.starts_with("crl/secret/")
 }
 
 /// What a pair is called that a policy names so.
@@ -179,33 +206,6 @@ impl std::fmt::Display for Place<'_> {
             SecretSource::File(path) => path.display().fmt(f),
             SecretSource::Inline(bytes) => write!(f, "{:016x}", xxh64(bytes)),
             _ => f.write_str("elsewhere"),
-        }
-    }
-}
-
-/// What something is and where it comes from, in words.
-pub(crate) fn origin(what: &str, source: &SecretSource) -> Arc<str> {
-    format!("{what} in {}", InWords(source)).into()
-}
-
-/// The same, of a pair: whatever is wrong may be wrong with its key.
-pub(crate) fn origin_of_pair(what: &str, pair: &SecretCertificate) -> Arc<str> {
-    let (chain, key) = (InWords(&pair.chain), InWords(&pair.private_key));
-    match (&pair.chain, &pair.private_key) {
-        (SecretSource::File(_), _) | (_, SecretSource::File(_)) => {
-            format!("{what} in {chain}, its key in {key}").into()
-        }
-        _ => origin(what, &pair.chain),
-    }
-}
-
-struct InWords<'a>(&'a SecretSource);
-
-impl std::fmt::Display for InWords<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            SecretSource::File(path) => path.display().fmt(f),
-            _ => f.write_str("the configuration"),
         }
     }
 }

@@ -3,10 +3,11 @@
 //! This is the one place that reads them, for handshakes of both sides and for whoever watches over them: the whole
 //! of a regular file of 16 MiB at most, off the threads that call.
 
-use super::super::spiffe::SpiffeTexts;
+use crate::identity::spiffe::{ORIGIN, SpiffeTexts};
 use crate::source::read::{MAX_BYTES, finished, read_bytes};
 use mesh_core::model::secret::{SecretCertificate, SecretSource};
 use mesh_core::model::tls::SpiffeBundles;
+use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ pub(crate) enum Held {
     Pair(SecretCertificate),
     Roots(SecretSource),
     Bundles(Arc<SpiffeBundles>),
+    Lists(SecretSource),
 }
 
 /// What is there, as it was read.
@@ -28,6 +30,8 @@ pub(crate) enum Texts {
     Roots(Arc<[u8]>),
     /// Those of trust domains.
     Bundles(SpiffeTexts),
+    /// Lists of revoked certificates, in PEM.
+    Lists(Arc<[u8]>),
 }
 
 /// Why something can't be read.
@@ -57,8 +61,18 @@ impl Held {
         let is_here = |source: &SecretSource| matches!(source, SecretSource::Inline(_));
         match self {
             Self::Pair(pair) => is_here(&pair.chain) && is_here(&pair.private_key),
-            Self::Roots(source) => is_here(source),
+            Self::Roots(source) | Self::Lists(source) => is_here(source),
             Self::Bundles(bundles) => bundles.sources().all(|(_, source)| is_here(source)),
+        }
+    }
+
+    /// What it is and where it comes from, in words.
+    pub(crate) fn origin(&self) -> Arc<str> {
+        match self {
+            Self::Pair(pair) => origin_of_pair(pair),
+            Self::Roots(source) => format!("the roots in {}", InWords(source)).into(),
+            Self::Bundles(_) => ORIGIN.into(),
+            Self::Lists(source) => format!("the revocation lists in {}", InWords(source)).into(),
         }
     }
 
@@ -73,6 +87,7 @@ impl Held {
                 Texts::Pair { chain, key: bytes(&pair.private_key).await? }
             }
             Self::Roots(source) => Texts::Roots(bytes(source).await?),
+            Self::Lists(source) => Texts::Lists(bytes(source).await?),
             Self::Bundles(bundles) => {
                 let mut texts = SpiffeTexts::default();
                 for (domain, source) in bundles.sources() {
@@ -81,6 +96,28 @@ impl Held {
                 Texts::Bundles(texts)
             }
         })
+    }
+}
+
+/// Of both: whatever is wrong may be wrong with the key.
+fn origin_of_pair(pair: &SecretCertificate) -> Arc<str> {
+    let (chain, key) = (InWords(&pair.chain), InWords(&pair.private_key));
+    match (&pair.chain, &pair.private_key) {
+        (SecretSource::File(_), _) | (_, SecretSource::File(_)) => {
+            format!("our certificate in {chain}, its key in {key}").into()
+        }
+        _ => format!("our certificate in {chain}").into(),
+    }
+}
+
+struct InWords<'a>(&'a SecretSource);
+
+impl fmt::Display for InWords<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            SecretSource::File(path) => path.display().fmt(f),
+            _ => f.write_str("the configuration"),
+        }
     }
 }
 

@@ -20,6 +20,7 @@ mod beside;
 mod config;
 mod held;
 mod one;
+mod slots;
 #[cfg(test)]
 mod tests;
 
@@ -40,9 +41,12 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 pub(super) use config::Whose;
-pub(crate) use config::{of_identity, of_pair, origin, origin_of_pair};
+pub(crate) use config::{of_lists, of_pair, of_trust};
 pub(crate) use held::Held;
-pub(crate) use one::One;
+#[cfg(test)]
+pub(crate) use held::Texts;
+pub(crate) use one::{One, Signers};
+pub(crate) use slots::{Crl, Slots};
 
 /// How old may be what a handshake needs, if it is in files.
 pub(crate) const FRESH: Duration = Duration::from_secs(1);

@@ -7,12 +7,14 @@
 //! Files are replaced one after the other, so what is bad for a moment is told only when it is so a moment later
 //! ([`HOLD`]); nothing of it is in force meanwhile. Where there is nothing else to show it is told at once.
 
+use super::config;
 use super::held::{Held, Texts, Unread};
+use crate::identity::anchors::Listed;
 use crate::identity::file::Hook;
 use crate::identity::material::{authorities, in_part};
 use crate::identity::{
     Identities, Identity, IdentitySink, IdentitySource, InvalidIdentity, Material, NoIdentity,
-    Part, Roots, certificates, private_key,
+    Part, Roots, Trust, certificates, private_key, revocation_lists,
 };
 use crate::source::read::finished;
 use futures_core::future::BoxFuture;
@@ -41,6 +43,18 @@ pub(crate) struct One {
     pub(super) hook: Hook,
 }
 
+/// Who signs, and what they took back, by roots or lists that the configuration names.
+pub(crate) struct Signers {
+    /// The roots, and the lists beside them; of bundles those of all trust domains.
+    pub(crate) trust: Arc<Trust>,
+    /// The lists beside the roots of each trust domain.
+    pub(crate) listed: Arc<Listed>,
+    /// They are those of trust domains.
+    pub(crate) of_domains: bool,
+    /// Where they come from, in words.
+    pub(crate) origin: Arc<str>,
+}
+
 /// What is looked at.
 #[derive(Default)]
 struct Seen {
@@ -56,7 +70,10 @@ struct Seen {
 /// What became of what was read.
 #[derive(Default)]
 struct Judged {
+    /// From where it was read last.
+    held: Option<Held>,
     in_force: Option<Texts>,
+    signers: Option<Arc<Signers>>,
     refused: Option<Refused>,
     fault: Option<Fault>,
 }
@@ -86,12 +103,36 @@ impl One {
         &self.identities
     }
 
+    pub(super) fn name(&self) -> &Arc<str> {
+        self.identities.name()
+    }
+
     /// Who is in force, if that is valid now.
     ///
     /// # Errors
     /// [`NoIdentity`]: there was none that is good, it is over, or it has not begun.
     pub(crate) fn current(&self) -> Result<Arc<Identity>, NoIdentity> {
         self.identities.current()
+    }
+
+    /// Who signs by what is in force, or which lists.
+    ///
+    /// # Errors
+    /// There was nothing that is good: why, in words.
+    pub(crate) fn signers(&self) -> Result<Arc<Signers>, String> {
+        let judged = self.judged.lock();
+        let origin = || judged.origin(self.name());
+        judged.signers.clone().ok_or_else(|| match (&judged.refused, &judged.fault) {
+            (Some(refused), _) => format!("{}: {}", origin(), refused.why),
+            (None, Some(fault)) => fault.why.why.clone(),
+            (None, None) => format!("{}: nobody has looked at it yet", origin()),
+        })
+    }
+
+    /// Whether what is there is what is in force.
+    pub(crate) fn is_newest(&self) -> bool {
+        let judged = self.judged.lock();
+        judged.in_force.is_some() && judged.refused.is_none() && judged.fault.is_none()
     }
 
     /// Whether what it was read from is gone, and not for a moment only: what it held may have been withdrawn.
@@ -123,8 +164,9 @@ impl One {
         }
     }
 
-    /// Takes in what is there, unless somebody has for less than `fresh`. `asked`: where it is by who asks, whose word counts
-    /// while no configuration in force says it: he may have an older one.
+    /// Takes in what is there, unless somebody has for less than `fresh`. `asked`: where it is by who asks. Of a secret his word
+    /// counts while no configuration in force says it: he may have an older one. Elsewhere the name says where it is, but for
+    /// keys in the configuration itself, by which nothing is called; there each asks for his own.
     ///
     /// # Cancel safety
     /// Cancel safe: it is read again.
@@ -137,6 +179,7 @@ impl One {
         let Some(held) = self.wanted(asked, came, fresh) else { return };
         let now = Instant::now();
         let read = held.read().await;
+        self.judged.lock().held = Some(held.clone());
         if !self.takes_long(&read) {
             self.take(read);
             return self.saw(held, now);
@@ -178,7 +221,10 @@ impl One {
     /// What has to be looked at; `None`: somebody has, since `came` or so little before that it is `fresh`.
     fn wanted(&self, asked: Option<&Held>, came: Instant, fresh: Duration) -> Option<Held> {
         let seen = self.seen.lock();
-        let held = seen.followed.as_ref().or(asked)?;
+        let held = match (&seen.followed, asked) {
+            (Some(_), Some(asked)) if !config::is_of_secret(self.name()) => asked,
+            (followed, asked) => followed.as_ref().or(asked)?,
+        };
         let is_seen = |(last, at): &(Held, Instant)| {
             !last.is_here() && last == held && (*at > came || came < *at + fresh)
         };
@@ -207,10 +253,14 @@ impl One {
             return judged.faulty(why, &sink);
         }
         self.hook.reads();
-        match texts.material().and_then(|material| sink.verify(material)) {
-            Ok(verified) => {
-                *judged = Judged { in_force: Some(texts), ..Judged::default() };
+        let verified = texts
+            .material()
+            .and_then(|(material, listed)| Ok((sink.verify(material)?, Arc::new(listed))));
+        match verified {
+            Ok((verified, listed)) => {
                 sink.publish_verified(verified);
+                judged.signers = self.signers_of(&texts, listed, judged.origin(self.name()));
+                (judged.in_force, judged.refused, judged.fault) = (Some(texts), None, None);
             }
             Err(error) => {
                 // Of the same it says another time, which is no other fault.
@@ -224,7 +274,29 @@ impl One {
     }
 }
 
+impl One {
+    fn signers_of(
+        &self,
+        texts: &Texts,
+        listed: Arc<Listed>,
+        origin: Arc<str>,
+    ) -> Option<Arc<Signers>> {
+        let of_domains = match texts {
+            Texts::Pair { .. } => return None,
+            Texts::Roots(_) | Texts::Lists(_) => false,
+            Texts::Bundles(_) => true,
+        };
+        let trust = self.identities.trust().ok()?;
+        Some(Arc::new(Signers { trust, listed, of_domains, origin }))
+    }
+}
+
 impl Judged {
+    /// Where it comes from, in words.
+    fn origin(&self, name: &Arc<str>) -> Arc<str> {
+        self.held.as_ref().map_or_else(|| Arc::clone(name), Held::origin)
+    }
+
     /// This is wrong: tells and counts it once, when its time has come.
     fn faulty(&mut self, why: Unread, sink: &IdentitySink) {
         let now = Instant::now();
@@ -236,20 +308,13 @@ impl Judged {
             && (!has_another || fault.since + HOLD <= now)
         {
             fault.is_told = true;
-            sink.failed(&fault.in_words());
-        }
-    }
-}
-
-impl Fault {
-    /// What a listener does is told with it.
-    fn in_words(&self) -> String {
-        let Unread { why, is_gone } = &self.why;
-        match is_gone {
-            true => {
-                format!("{why}; listeners that name it refuse handshakes until it is there again")
+            let Unread { why, is_gone } = &fault.why;
+            match has_another && *is_gone {
+                true => sink.failed(&format_args!(
+                    "{why}; listeners that name it refuse handshakes until it is there again"
+                )),
+                false => sink.failed(why),
             }
-            false => why.clone(),
         }
     }
 }
@@ -263,23 +328,48 @@ impl Drop for One {
 }
 
 impl Texts {
-    fn material(&self) -> Result<Material, InvalidIdentity> {
+    /// With the lists beside the roots of each trust domain.
+    fn material(&self) -> Result<(Material, Listed), InvalidIdentity> {
         match self {
             Self::Pair { chain, key } => {
                 let chain = in_part(Part::Certificates, certificates(chain))?;
                 let key = in_part(Part::PrivateKey, private_key(key))?;
-                Ok(Material::of_pair(chain, key).of_anybody())
+                Ok((Material::of_pair(chain, key).of_anybody(), Listed::new()))
             }
             Self::Roots(pem) => {
                 let (roots, lists) = in_part(Part::Roots, authorities(pem))?;
-                Ok(Material::of_roots(Roots::Any(roots.into())).with_revoked(lists))
+                let material = Material::of_roots(Roots::Any(roots.into()));
+                Ok((material.with_revoked(lists), Listed::new()))
             }
             Self::Bundles(texts) => {
                 let (roots, listed) = in_part(Part::Roots, texts.roots())?;
-                let lists = listed.into_values().flatten().collect();
-                Ok(Material::of_roots(roots).with_revoked(lists))
+                let lists = listed.values().flatten().cloned().collect();
+                Ok((Material::of_roots(roots).with_revoked(lists), listed))
+            }
+            Self::Lists(pem) => {
+                let lists = in_part(Part::RevocationLists, revocation_lists(pem))?;
+                Ok((Material::of(None, None).with_revoked(lists), Listed::new()))
             }
         }
+    }
+}
+
+impl PartialEq for Signers {
+    /// Whether they are the same, wherever they come from.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.trust, &other.trust)
+            && self.of_domains == other.of_domains
+            && self.listed == other.listed
+    }
+}
+
+#[cfg(test)]
+impl Signers {
+    /// By what a test says.
+    pub(crate) fn of(texts: Texts) -> Arc<Self> {
+        let one = One::new(&"a test".into());
+        one.take(Ok(texts));
+        one.signers().unwrap()
     }
 }
 

@@ -519,6 +519,40 @@ async fn files_are_read_once_a_second_at_most() {
     assert!(one.current().is_ok());
 }
 
+/// One chain in the configuration with two keys has one name; a mistake of one policy is not the other's.
+#[tokio::test(start_paused = true)]
+async fn who_has_another_key_asks_for_his_own() {
+    let (ca, one) = (Ca::new(), Arc::new(One::new(&"files/0123456789abcdef".into())));
+    let (good, other) = (ca.issue(Odd::default()), ca.issue(Odd::default()));
+    let pair = |chain: &Pair, key: &Pair| {
+        Held::Pair(SecretCertificate::new(inline(&chain.chain), inline(&key.key)))
+    };
+    one.follow(pair(&good, &other), None);
+    one.look(None, FRESH).await;
+    assert!(one.current().is_err());
+    one.look(Some(&pair(&good, &good)), FRESH).await;
+    assert!(one.current().is_ok());
+}
+
+/// Who comes while others read and verify has what they find.
+#[tokio::test(start_paused = true)]
+async fn nobody_goes_on_before_what_is_there_is_in_force() {
+    let (ca, directory) = (Ca::new(), tempfile::tempdir().unwrap());
+    let path = directory.path().join("ca.pem");
+    std::fs::write(&path, ca.pem()).unwrap();
+    let (one, held) = (Arc::new(One::new(&"roots/a".into())), Held::Roots(file(&path)));
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let (one, held) = (Arc::clone(&one), held.clone());
+        tasks.spawn(async move {
+            one.look(Some(&held), FRESH).await;
+            one.signers().is_ok()
+        });
+    }
+    assert_eq!(tasks.join_all().await, [true; 20]);
+    assert_eq!(one.reads(), 1);
+}
+
 #[test]
 fn nothing_of_a_key_is_shown() {
     let (ca, one) = (Ca::new(), One::new(&"secret/id".into()));

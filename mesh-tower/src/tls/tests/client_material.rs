@@ -3,7 +3,7 @@
 use super::ca::{Ca, Pair};
 use crate::clock;
 use crate::identity::Credentials;
-use crate::tls::client_material::Kept;
+use crate::tls::client_material::{ByRoots, Kept};
 use mesh_core::WallTime;
 use mesh_core::model::secret::{SecretCertificate, SecretSource};
 use mesh_core::model::tls::{ResolvedIdentity, TlsIdentity, TlsRoots, UpstreamTls};
@@ -79,8 +79,10 @@ async fn files_that_cannot_be_read_take_the_place_of_none_that_could() {
         let mut tls = UpstreamTls::default();
         tls.roots = TlsRoots::File(path(roots).into());
         tls.crl = Some(file(&path(crl)));
-        let resolved = tls.resolve(&Secrets::default()).unwrap();
-        kept.believed(&resolved, &nobody).await.is_ok()
+        let (secrets, named) = (Secrets::default(), &tls.roots);
+        let resolved = tls.resolve(&secrets).unwrap();
+        let by = ByRoots { named, secrets: &secrets, resolved: &resolved };
+        kept.believed(by, &nobody).await.is_ok()
     };
     assert!(own("gone", now).await.is_err() && !believed("gone", "crl").await);
     assert!(own("chain", now).await.is_ok() && believed("roots", "crl").await);
@@ -102,8 +104,10 @@ async fn a_file_that_is_not_there_is_looked_for_once_a_second() {
     let path: Arc<Path> = directory.path().join("roots").into();
     let mut tls = UpstreamTls::default();
     tls.roots = TlsRoots::File(Arc::clone(&path));
-    let resolved = tls.resolve(&Secrets::default()).unwrap();
-    let is_there = async || kept.believed(&resolved, &Credentials::default()).await.is_ok();
+    let secrets = Secrets::default();
+    let resolved = tls.resolve(&secrets).unwrap();
+    let by = ByRoots { named: &tls.roots, secrets: &secrets, resolved: &resolved };
+    let is_there = async || kept.believed(by, &Credentials::default()).await.is_ok();
     assert!(!is_there().await);
     std::fs::write(&path, ca.pem()).unwrap();
     assert!(!is_there().await);

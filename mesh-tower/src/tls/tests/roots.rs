@@ -3,6 +3,7 @@
 use super::ca::Ca;
 use super::watch::{Believes, inputs};
 use crate::clock;
+use crate::identity::named::{Signers, Texts};
 use crate::tls::server::ChainTls;
 use crate::tls::server_material::{Inputs, Trust};
 use crate::tls::server_refused::ClientRefusal;
@@ -44,7 +45,7 @@ fn roots_out_of_their_time_sign_for_nobody() {
     let all = Believes { roots: &[&ours], revoked: None, san: &[], policy: &policy };
     let check = |roots: &[&CertifiedIssuer<'static, KeyPair>], expected: &str| {
         let roots: String = roots.iter().map(|root| root.pem()).collect();
-        let trust = Some(Trust::Pem(roots.into_bytes().into(), "a test".into()));
+        let trust = Some(Trust::Named(Signers::of(Texts::Roots(roots.into_bytes().into()))));
         let tls = ChainTls::new(Inputs { trust, ..inputs(&own, &all) }).unwrap();
         let found = tls.verify_again(&shown, clock::wall());
         let found = found.err().map_or_else(String::new, |refused| refused.to_string());

@@ -2,8 +2,9 @@
 
 use super::ca::{Ca, Pair};
 use crate::clock;
+use crate::identity::named::{Signers, Texts};
 use crate::identity::spiffe::SpiffeTexts;
-use crate::identity::{Identity, Material, certificates, private_key};
+use crate::identity::{Identity, Material, certificates, private_key, revocation_lists};
 use crate::server::{Outlived, Over};
 use crate::tls::server::ChainTls;
 use crate::tls::server_material::{Inputs, Trust};
@@ -39,10 +40,10 @@ pub(super) fn inputs(own: &Pair, believes: &Believes<'_>) -> Inputs {
     Inputs {
         policy: Arc::clone(believes.policy),
         own: identity(own),
-        trust: Some(Trust::Pem(bytes(&roots), "a test".into())),
+        trust: Some(Trust::Named(Signers::of(Texts::Roots(bytes(&roots))))),
         san: believes.san.iter().map(|id| SanMatcher::uri(*id)).collect(),
         wants_certificate: believes.policy.require_client_certificate || !believes.san.is_empty(),
-        crl: list.map(|list| bytes(&list)),
+        crl: list.map(|list| revocation_lists(list.as_bytes()).unwrap().into()),
     }
 }
 
@@ -183,9 +184,9 @@ async fn what_ends_a_connection_and_what_does_not() {
     assert_eq!(told(&tls, shows, Some(&renewed), past).await, None);
 
     // gRFC A87: an empty map is one by which nobody is believed.
-    let map = |text: &str| SpiffeTexts([(None, Arc::from(text.as_bytes()))].into());
+    let map = |text: &str| Texts::Bundles(SpiffeTexts([(None, Arc::from(text.as_bytes()))].into()));
     let emptied = Inputs {
-        trust: Some(Trust::Spiffe(map(r#"{"trust_domains": {}}"#), "a test".into())),
+        trust: Some(Trust::Named(Signers::of(map(r#"{"trust_domains": {}}"#)))),
         ..inputs(&own, &all)
     };
     let emptied = Arc::new(ChainTls::new(emptied).unwrap());
