@@ -1,13 +1,16 @@
 //! [`IdentityStatus`]: what became of renewals, for people, `explain` and metrics.
 
+use super::certificate::wall;
 use super::material::{Roots, Trust};
 use super::{Certificate, Identities};
 use crate::observe::identity::{IdentityReading, ReadIdentity, RootReading};
 use mesh_core::WallTime;
 use mesh_core::identity::TrustDomain;
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use x509_parser::prelude::FromDer as _;
+use x509_parser::revocation_list::CertificateRevocationList;
 
 /// What became of renewals.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +41,9 @@ pub(super) struct RootEnd {
     pub(super) end: WallTime,
 }
 
+/// When a newer list is due, by its issuer.
+pub(super) type ListEnds = Arc<BTreeMap<Arc<str>, WallTime>>;
+
 /// Of all roots that can be read. Once per identity, so that nobody who asks reads certificates.
 pub(super) fn ends(trust: &Trust) -> Arc<[RootEnd]> {
     let end = |domain: Option<&TrustDomain>, root: &CertificateDer<'_>| {
@@ -54,6 +60,19 @@ pub(super) fn ends(trust: &Trust) -> Arc<[RootEnd]> {
             roots.collect()
         }
     }
+}
+
+/// When a newer list of revoked certificates is due, by its issuer: of several the first. Once per identity, as above.
+pub(super) fn list_ends(lists: &[CertificateRevocationListDer<'_>]) -> ListEnds {
+    let mut ends = BTreeMap::new();
+    for list in lists {
+        let Ok((_, list)) = CertificateRevocationList::from_der(list) else { continue };
+        if let Some(end) = list.next_update().map(wall) {
+            let first = ends.entry(Arc::from(list.issuer().to_string())).or_insert(end);
+            *first = end.min(*first);
+        }
+    }
+    Arc::new(ends)
 }
 
 /// The last end of each trust domain.
@@ -84,6 +103,7 @@ impl ReadIdentity for Identities {
         IdentityReading {
             end: status.not_after,
             roots: roots.collect(),
+            lists: BTreeMap::clone(&self.list_ends()),
             last_good: status.last_good,
             failures: status.failures,
         }

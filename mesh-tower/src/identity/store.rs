@@ -22,7 +22,7 @@ pub use sink::IdentitySink;
 use super::IdentitySource;
 use super::error::{NoIdentity, between};
 use super::material::Trust;
-use super::status::{self, IdentityStatus, RootEnd};
+use super::status::{self, IdentityStatus, ListEnds, RootEnd};
 use super::verify::Identity;
 use crate::clock;
 use crate::net::Draw;
@@ -71,6 +71,7 @@ struct State {
     /// When the certificate in force is to be renewed, as the task knows that watches over it.
     due: Option<WallTime>,
     roots: Arc<[RootEnd]>,
+    lists: ListEnds,
 }
 
 enum Happened {
@@ -213,6 +214,11 @@ impl Identities {
     /// When each root in force ends.
     pub(super) fn root_ends(&self) -> Arc<[RootEnd]> {
         Arc::clone(&self.0.state.lock().roots)
+    }
+
+    /// When newer lists of revoked certificates are due.
+    pub(super) fn list_ends(&self) -> ListEnds {
+        Arc::clone(&self.0.state.lock().lists)
     }
 
     /// Runs `source`, and watches over what it gives, for as long as it is polled.

@@ -92,7 +92,8 @@ impl ReadIdentity for Own {
         let (trust_domain, serial) = ("mesh.example".into(), "01".into());
         let root = RootReading { trust_domain, subject: HOSTILE.into(), serial, end };
         let (end, roots, last_good) = (Some(end), vec![root], Some(end));
-        IdentityReading { end, roots, last_good, failures: 1 }
+        let lists = [(HOSTILE.into(), WallTime::from_unix_seconds(1_700_000_000))].into();
+        IdentityReading { end, roots, lists, last_good, failures: 1 }
     }
 }
 

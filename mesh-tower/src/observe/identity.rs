@@ -3,8 +3,8 @@
 //! Nothing is counted here: an identity is asked at each export ([`ReadIdentity`]). Ends are given as dates, so
 //! that an alert subtracts, and a process that hangs does not look well.
 //!
-//! Series are bounded: identities by the configuration, those that clusters and listeners name by [`MAX_NAMED`], roots
-//! and trust domains by [`MAX_ROOTS`] each.
+//! Series are bounded: identities by the configuration, those that clusters and listeners name by [`MAX_NAMED`], roots,
+//! trust domains and issuers of lists by [`MAX_ROOTS`] each.
 
 use super::names::Metric;
 use super::registry::{Value, Visit};
@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// The most roots of an identity that have series of their own.
+/// The most roots of an identity that have series of their own, and the most issuers of lists.
 pub(crate) const MAX_ROOTS: usize = 64;
 
 /// The most certificates and roots that clusters and listeners name themselves, of all together, that have series.
@@ -31,6 +31,8 @@ pub(crate) struct IdentityReading {
     /// The end of our certificate.
     pub(crate) end: Option<WallTime>,
     pub(crate) roots: Vec<RootReading>,
+    /// When a newer list of revoked certificates is due, by its issuer.
+    pub(crate) lists: BTreeMap<Arc<str>, WallTime>,
     pub(crate) last_good: Option<WallTime>,
     pub(crate) failures: u64,
 }
@@ -107,6 +109,11 @@ fn one(metric: Metric, name: &str, read: &IdentityReading, visit: &mut Visit<'_>
         Metric::IdentityFailures => visit(&[name], Value::Number(read.failures)),
         Metric::IdentityRootEnd => roots(name, &read.roots, visit),
         Metric::IdentityBundleEnd => bundles(name, &read.roots, visit),
+        Metric::IdentityCrlEnd => {
+            for (issuer, end) in read.lists.iter().take(MAX_ROOTS) {
+                visit(&[name, issuer], Value::Number(end.as_unix_seconds()));
+            }
+        }
         _ => {}
     }
 }
@@ -178,7 +185,8 @@ mod tests {
             root("b.example", "01", 70),
         ];
         let (end, last_good) = (Some(at(10)), Some(at(5)));
-        let own = IdentityReading { end, roots, last_good, failures: 3 };
+        let lists = [("CN=ca".into(), at(40))].into();
+        let own = IdentityReading { end, roots, lists, last_good, failures: 3 };
         let lines = exported(&[("mesh", own), ("provider/x", IdentityReading::default())]);
         let expected = [
             r#"expiry_timestamp_seconds{identity="mesh"} 10"#,
@@ -187,6 +195,7 @@ mod tests {
             r#"root_expiry_timestamp_seconds{identity="mesh",trust_domain="b.example",subject="CN=ca",serial="01"} 70"#,
             r#"bundle_expiry_timestamp_seconds{identity="mesh",trust_domain="a.example"} 90"#,
             r#"bundle_expiry_timestamp_seconds{identity="mesh",trust_domain="b.example"} 70"#,
+            r#"crl_expiry_timestamp_seconds{identity="mesh",issuer="CN=ca"} 40"#,
             r#"last_good_timestamp_seconds{identity="mesh"} 5"#,
             r#"failures_total{identity="mesh"} 3"#,
             r#"failures_total{identity="provider/x"} 0"#,

@@ -254,6 +254,9 @@ metrics! {
     IdentityBundleEnd: Identity Gauge "mesh_identity_bundle_expiry_timestamp_seconds" "s"
         [identity trust_domain]
         "When the last root of a trust domain ends, in seconds since the Unix epoch; the first 64 of an identity.";
+    IdentityCrlEnd: Identity Gauge "mesh_identity_crl_expiry_timestamp_seconds" "s"
+        [identity issuer]
+        "When a newer list of revoked certificates is due of an issuer, in seconds since the Unix epoch; the first 64 of an identity.";
     IdentityLastGood: Identity Gauge "mesh_identity_last_good_timestamp_seconds" "s" [identity]
         "When a good identity came last, in seconds since the Unix epoch.";
     IdentityFailures: Identity Counter "mesh_identity_failures_total" "{failure}" [identity]

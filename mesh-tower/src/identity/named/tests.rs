@@ -519,6 +519,48 @@ async fn files_are_read_once_a_second_at_most() {
     assert!(one.current().is_ok());
 }
 
+/// Lists that are bad are counted, and when newer ones are due is known: with one that is over no peer is believed.
+#[tokio::test(start_paused = true)]
+async fn lists_of_revoked_certificates_are_watched_over() {
+    let world = World::new();
+    let path = world.directory.path().join("crl.pem");
+    std::fs::write(&path, world.ca.revoke(&[])).unwrap();
+    let mut config = world.config(&world.ca.issue(Odd::default()));
+    let mut tls = UpstreamTls::default();
+    tls.crl = Some(file(&path));
+    let mut cluster = Cluster::new("ratings");
+    cluster.tls = TlsPolicy::On(Arc::new(tls));
+    config.clusters.insert("ratings".into(), ClusterUpdate::new(Arc::new(cluster), None));
+    let lists = |text: &str| {
+        let mut validation = SecretValidation::new(SecretRoots::Pem(inline(&world.ca.pem())));
+        validation.crl = Some(inline(text));
+        let secret = Secret::new("roots", SecretContent::Validation(validation));
+        let mut secrets = (*config.secrets).clone();
+        secrets.insert("roots".into(), SecretAnswer::Known(Arc::new(secret)));
+        let mut next = config.clone();
+        next.secrets = Arc::new(secrets);
+        next
+    };
+    world.follow(&lists(&world.ca.revoke(&[]))).await;
+    let by_file = format!("crl/{}", path.display());
+    for name in ["crl/secret/roots", &by_file] {
+        let expected = format!(
+            "mesh_identity_crl_expiry_timestamp_seconds{{identity=\"{name}\",issuer=\"CN=ca of the tests\"}} "
+        );
+        assert!(world.series().contains(&expected), "{}", world.series());
+        assert_eq!(world.status(name).failures, 0);
+    }
+    std::fs::write(&path, "none").unwrap();
+    world.follow(&lists("none")).await;
+    sleep(Duration::from_secs(10)).await;
+    for name in ["crl/secret/roots", &by_file] {
+        let expected = format!("mesh_identity_failures_total{{identity=\"{name}\"}} 1");
+        assert!(world.series().contains(&expected), "{}", world.series());
+        assert!(world.status(name).error.unwrap().contains("no list of revoked certificates"));
+        assert!(world.credentials.named(&name.into()).signers().is_ok(), "the last good one stays");
+    }
+}
+
 /// One chain in the configuration with two keys has one name; a mistake of one policy is not the other's.
 #[tokio::test(start_paused = true)]
 async fn who_has_another_key_asks_for_his_own() {

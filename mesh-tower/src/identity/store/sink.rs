@@ -108,9 +108,10 @@ impl IdentitySink {
 
     fn believe(&self, trust: Arc<Trust>) {
         let Identities(shared) = &self.identities;
-        let roots = status::ends(&trust);
+        let (roots, lists) = (status::ends(&trust), status::list_ends(trust.revoked()));
         shared.trust.store(Some(trust));
-        shared.state.lock().roots = roots;
+        let mut state = shared.state.lock();
+        (state.roots, state.lists) = (roots, lists);
     }
 
     /// What is in force is what there is, when something new was [wanted](Self::wanted). If a renewal is due, it
@@ -167,7 +168,7 @@ impl IdentitySink {
         };
         tracing::info!(target: "mesh::identity", identity = %shared.name, "new lists of revoked certificates are in force, without the rest");
         let (roots, revoked) = (trust.roots().clone(), lists.into());
-        shared.trust.store(Some(Arc::new(Trust { roots, revoked })));
+        self.believe(Arc::new(Trust { roots, revoked }));
         true
     }
 
