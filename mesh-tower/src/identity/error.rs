@@ -117,7 +117,9 @@ pub enum InvalidIdentity {
     #[error("{0}")]
     NoSpiffeId(#[from] NoSpiffeId),
     /// It is somebody else's.
-    #[error("the certificate is for `{came}`, and `{expected}` is who we are")]
+    #[error(
+        "the certificate is for `{came}`, and `{expected}` is who we are: issue one for that, or configure the other id"
+    )]
     OtherId {
         /// Who we are.
         expected: SpiffeId,
@@ -125,10 +127,12 @@ pub enum InvalidIdentity {
         came: SpiffeId,
     },
     /// There is no root to verify anybody by.
-    #[error("there is no root certificate that can be used")]
+    #[error(
+        "there is no root certificate that can be used: put those into the roots that sign for peers (PEM)"
+    )]
     NoRoots,
     /// No root of the certificate's own trust domain.
-    #[error("there are no roots of our own trust domain `{0}`")]
+    #[error("there are no roots of our own trust domain `{0}`: add its bundle to the roots")]
     NoBundle(TrustDomain),
     /// The chain does not lead to the roots.
     #[error(
