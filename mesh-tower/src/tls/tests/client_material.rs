@@ -2,7 +2,8 @@
 
 use super::ca::{Ca, Pair};
 use crate::clock;
-use crate::identity::Credentials;
+use crate::identity::{Credentials, Given};
+use crate::observe::registry::Registry;
 use crate::tls::client_material::{ByRoots, Kept};
 use mesh_core::WallTime;
 use mesh_core::model::secret::{SecretCertificate, SecretSource};
@@ -11,6 +12,7 @@ use mesh_core::update::Secrets;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 
 #[tokio::test]
 async fn a_pair_that_is_not_valid_takes_the_place_of_none_that_is() {
@@ -95,6 +97,39 @@ async fn files_that_cannot_be_read_take_the_place_of_none_that_could() {
     put("roots", &vec![b'x'; (16 << 20) + 1]);
     tokio::time::advance(Duration::from_secs(2)).await;
     assert!(believed("roots", "crl").await);
+}
+
+/// What one has read before a rotation is not put into force after it by the other.
+#[tokio::test(start_paused = true)]
+async fn two_clusters_show_the_newest_of_one_pair() {
+    clock::pretend(clock::wall());
+    let (ca, registry) = (Ca::new("ours"), Registry::new());
+    let credentials = Credentials::start(Given::default(), &Handle::current(), &registry);
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let put = |serial| {
+        let pair = ca.issue("spiffe://mesh.example/client", serial);
+        std::fs::write(path("chain"), pair.chain).unwrap();
+        std::fs::write(path("key"), pair.key).unwrap();
+    };
+    let both = [Kept::default(), Kept::default()];
+    let shown = async |at: usize| {
+        let pair = SecretCertificate::new(file(&path("chain")), file(&path("key")));
+        let named = TlsIdentity::Certificate(Arc::new(pair.clone()));
+        let resolved = ResolvedIdentity::Certificate(pair);
+        let own = both[at].own((&named, &resolved), &credentials).await.unwrap().unwrap();
+        own.certificate().serial.to_string()
+    };
+    put(0x11);
+    assert_eq!(shown(0).await, "11");
+    tokio::time::advance(Duration::from_millis(600)).await;
+    put(0x12);
+    tokio::time::advance(Duration::from_millis(600)).await;
+    assert_eq!(shown(1).await, "12");
+    for at in 0..30 {
+        assert_eq!(shown(at % 2).await, "12");
+        tokio::time::advance(Duration::from_millis(100)).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
