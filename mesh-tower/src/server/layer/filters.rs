@@ -53,8 +53,7 @@ impl Gate {
         };
         // A request that has just come needs no other reading of the clock.
         let now = if matches!(drive, Drive::Start) { scope.started } else { clock::now() };
-        let wall = clock::wall_near(now);
-        let facts = connection.facts();
+        let (wall, facts) = (clock::wall_near(now), connection.facts());
         let remote = match scope.client {
             Some(client) => Some(SocketAddr::new(client, 0)),
             None => facts.source,
