@@ -1,7 +1,8 @@
 //! How large a request's body may be.
 //!
-//! A head that says more is refused at once. What has no length is counted by the adapter as it comes
-//! ([`Pass::body_limit`](super::Pass::body_limit)): the smallest limit of all filters counts.
+//! A head that says more is refused at once. Of any other body nobody knows before it has come: the adapter
+//! counts it ([`Pass::body_limit`](super::Pass::body_limit): the smallest limit that is enforced is kept), and
+//! what it counted decides what each filter tells, once ([`Pass::handle_body`](super::Pass::handle_body)).
 
 use super::pass::{Call, FilterContext, FilterObserver, Limit, Step, Told};
 use super::reply::FilterReply;
@@ -21,6 +22,61 @@ pub struct BodyLimit {
     pub filter: Arc<str>,
     /// The most bytes.
     pub max_request_bytes: u64,
+}
+
+/// The limits of the filters that were asked, of which none has told what became of the body.
+#[derive(Debug)]
+pub(super) struct Bounds {
+    first: Bound,
+    /// Behind it: a chain rarely has more than one.
+    others: Vec<Bound>,
+}
+
+#[derive(Debug)]
+struct Bound {
+    limit: BodyLimit,
+    enforced: bool,
+}
+
+impl Bounds {
+    fn all(&self) -> impl Iterator<Item = &Bound> {
+        [&self.first].into_iter().chain(&self.others)
+    }
+
+    /// The smallest that is enforced, of two the first.
+    pub(super) fn enforced(&self) -> Option<&BodyLimit> {
+        let enforced = self.all().filter(|bound| bound.enforced).map(|bound| &bound.limit);
+        enforced.min_by_key(|limit| limit.max_request_bytes)
+    }
+
+    /// The smallest, enforced or not.
+    pub(super) fn least(&self) -> u64 {
+        self.all().map(|bound| bound.limit.max_request_bytes).min().unwrap_or(u64::MAX)
+    }
+
+    /// Tells what each says of a body of which so many bytes came; the answer of the smallest that is enforced and has
+    /// less.
+    pub(super) fn tell(
+        &self,
+        read: u64,
+        observer: &mut impl FilterObserver,
+    ) -> Option<FilterReply> {
+        for Bound { limit, enforced } in self.all() {
+            let told = Limit::of(read <= limit.max_request_bytes, *enforced);
+            observer.told(&limit.filter, Told::Limit(told));
+        }
+        self.enforced().filter(|limit| read > limit.max_request_bytes).map(BodyLimit::reply)
+    }
+}
+
+impl Limit {
+    const fn of(fits: bool, enforced: bool) -> Self {
+        match (fits, enforced) {
+            (true, _) => Self::Allowed,
+            (false, true) => Self::Limited,
+            (false, false) => Self::WouldBeLimited,
+        }
+    }
 }
 
 impl BodyLimit {
@@ -53,25 +109,17 @@ pub(super) fn ask(
     observer: &mut impl FilterObserver,
 ) -> Option<Step> {
     let length = content_length(&cx.request.headers);
-    let fits = length.is_none_or(|length| length <= model.max_request_bytes);
     let enforced = model.enforced.takes(call.random.next_u64());
-    let limit = match (fits, enforced) {
-        (true, _) => Limit::Allowed,
-        (false, true) => Limit::Limited,
-        (false, false) => Limit::WouldBeLimited,
-    };
-    observer.told(call.name, Told::Limit(limit));
-    if !enforced {
-        return None;
-    }
-    let own =
+    let limit =
         BodyLimit { filter: Arc::clone(call.name), max_request_bytes: model.max_request_bytes };
-    if !fits {
-        return Some(Step::Reply(Box::new(own.reply_to(length))));
+    if length.is_some_and(|length| length > model.max_request_bytes) {
+        observer.told(call.name, Told::Limit(Limit::of(false, enforced)));
+        return enforced.then(|| Step::Reply(Box::new(limit.reply_to(length))));
     }
-    let before = call.body_limit.as_ref().map_or(u64::MAX, |limit| limit.max_request_bytes);
-    if own.max_request_bytes < before {
-        *call.body_limit = Some(own);
+    let bound = Bound { limit, enforced };
+    match &mut *call.body_bounds {
+        Some(bounds) => bounds.others.push(bound),
+        none => *none = Some(Box::new(Bounds { first: bound, others: Vec::new() })),
     }
     None
 }

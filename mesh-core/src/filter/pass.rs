@@ -2,7 +2,7 @@
 
 use super::ask::{AskDecision, Question};
 use super::asking::Known;
-use super::body_size_limit::{self, BodyLimit};
+use super::body_size_limit::{self, BodyLimit, Bounds};
 use super::chain::{Chain, CompiledFilter, Filter};
 use super::held::Holds;
 use super::narrowed::NarrowedChain;
@@ -52,7 +52,8 @@ pub struct Pass {
     pub(super) known: Option<Box<Known>>,
     pub(super) random: SplitMix64,
     holds: Holds,
-    body_limit: Option<BodyLimit>,
+    /// Boxed: most chains bound no body, and a request is moved a few times.
+    body_bounds: Option<Box<Bounds>>,
     /// The last time that was told.
     seen: Timestamp,
 }
@@ -80,7 +81,7 @@ pub(super) struct Call<'a> {
     pub(super) at: usize,
     pub(super) random: &'a mut SplitMix64,
     pub(super) holds: &'a mut Holds,
-    pub(super) body_limit: &'a mut Option<BodyLimit>,
+    pub(super) body_bounds: &'a mut Option<Box<Bounds>>,
 }
 
 /// What the adapter has to do.
@@ -158,7 +159,7 @@ impl Pass {
             known: None,
             random: SplitMix64::new(random),
             holds: Holds::default(),
-            body_limit: None,
+            body_bounds: None,
             seen: Timestamp::ZERO,
         }
     }
@@ -194,11 +195,29 @@ impl Pass {
         self.go_on(chain, overrides, cx, observer)
     }
 
-    /// The bound on the request's body, of the filters that were asked; the adapter counts the body as
-    /// it comes, and answers [`BodyLimit::reply`] when it is larger.
+    /// The bound on the request's body that is enforced, of the filters that were asked: the adapter counts the
+    /// body as it comes, lets nothing through from the first byte beyond, and calls
+    /// [`handle_body`](Self::handle_body).
     #[must_use]
-    pub const fn body_limit(&self) -> Option<&BodyLimit> {
-        self.body_limit.as_ref()
+    pub fn body_limit(&self) -> Option<&BodyLimit> {
+        self.body_bounds.as_ref()?.enforced()
+    }
+
+    /// The smallest bound on the body, enforced or not: a body that may be larger has to be counted.
+    #[must_use]
+    pub fn counts_body(&self) -> Option<u64> {
+        self.body_bounds.as_ref().map(|bounds| bounds.least())
+    }
+
+    /// Of the body so many bytes came, and no more will, or no more are let through: each filter that bounds it
+    /// tells what it says of that. The answer to one that is too large, where there is no answer yet. Later calls
+    /// do nothing. To be called of every request, at its end if not before: of one without a body, with 0.
+    pub fn handle_body(
+        &mut self,
+        read: u64,
+        observer: &mut impl FilterObserver,
+    ) -> Option<FilterReply> {
+        self.body_bounds.take()?.tell(read, observer)
     }
 
     /// Whether [`handle_response`](Self::handle_response) has anything to do: for a request that nothing was
@@ -333,7 +352,7 @@ impl Pass {
             at,
             random: &mut self.random,
             holds: &mut self.holds,
-            body_limit: &mut self.body_limit,
+            body_bounds: &mut self.body_bounds,
         }
     }
 }

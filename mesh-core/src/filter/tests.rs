@@ -57,6 +57,15 @@ pub(super) fn context<'a>(
     }
 }
 
+fn describe(name: &Arc<str>, what: Told<'_>) -> String {
+    match what {
+        Told::Rbac(..) => name.to_string(),
+        Told::Limit(limit) => format!("{name}:{limit:?}"),
+        Told::Fault(fault) => format!("{name}:{fault:?}"),
+        Told::Asked(_) => format!("{name}:asked"),
+    }
+}
+
 /// A request on its way.
 struct Way<'c> {
     chain: &'c Chain,
@@ -101,20 +110,22 @@ impl<'c> Way<'c> {
         cx.narrowed = Some(&narrowed);
         cx.now = Timestamp::from_millis(self.now);
         let told = &mut self.told;
-        let mut observer = |name: &Arc<str>, what: Told<'_>| {
-            told.push(match what {
-                Told::Rbac(..) => name.to_string(),
-                Told::Limit(limit) => format!("{name}:{limit:?}"),
-                Told::Fault(fault) => format!("{name}:{fault:?}"),
-                Told::Asked(_) => format!("{name}:asked"),
-            });
-        };
+        let mut observer = |name: &Arc<str>, what: Told<'_>| told.push(describe(name, what));
         match after_delay {
             false => self.pass.start(self.chain, &self.overrides, &mut cx, &mut observer),
             true => {
                 self.pass.handle_delay_over(self.chain, &self.overrides, &mut cx, &mut observer)
             }
         }
+    }
+
+    /// Of its body so many bytes came: who tells what of that, and who refuses it.
+    fn body(&mut self, read: u64) -> String {
+        let mut told = Vec::new();
+        let mut observer = |name: &Arc<str>, what: Told<'_>| told.push(describe(name, what));
+        let reply = self.pass.handle_body(read, &mut observer);
+        let by = reply.map(|reply| format!(" by {}", reply.filter)).unwrap_or_default();
+        told.join(" ") + &by
     }
 
     /// Who was told what, and how it ended.

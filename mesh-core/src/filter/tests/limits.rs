@@ -213,15 +213,49 @@ fn a_body_is_bounded_by_its_length_or_as_it_comes() {
         "the body of the request has 101 bytes, more than the limit of 100 (max_request_bytes)"
     );
     let mut way = Way::new(&chain, "/", "");
-    assert_eq!(way.run(), "l:Allowed k:Allowed -> on");
+    assert_eq!(way.run(), " -> on", "nobody knows yet");
     let limit_of_body = way.pass.body_limit().unwrap();
     assert_eq!((&*limit_of_body.filter, limit_of_body.max_request_bytes), ("k", 50));
     assert_eq!(
         limit_of_body.reply().body,
         "the body of the request is larger than the limit of 50 (max_request_bytes)"
     );
+    assert_eq!(way.pass.counts_body(), Some(50));
     let shadow = super::chain(&[("l", limit(100, Fraction::NONE))]);
     let mut way = Way::new(&shadow, "/", "content-length: 101");
     assert_eq!(way.run(), "l:WouldBeLimited -> on");
     assert!(way.pass.body_limit().is_none());
+    assert_eq!(way.body(101), "", "it was told of");
+}
+
+#[test]
+fn each_bound_on_a_body_tells_once_what_came() {
+    let limit = |max, enforced| {
+        let mut limit = BodySizeLimit::new(max);
+        limit.enforced = enforced;
+        HttpFilterConfig::BodySizeLimit(Arc::new(limit))
+    };
+    let filters = [
+        ("a", limit(100, Fraction::ALL)),
+        ("s", limit(30, Fraction::NONE)),
+        ("b", limit(50, Fraction::ALL)),
+    ];
+    let chain = chain(&filters);
+    for (read, expected) in [
+        (0, "a:Allowed s:Allowed b:Allowed"),
+        (30, "a:Allowed s:Allowed b:Allowed"),
+        (31, "a:Allowed s:WouldBeLimited b:Allowed"),
+        (51, "a:Allowed s:WouldBeLimited b:Limited by b"),
+        (101, "a:Limited s:WouldBeLimited b:Limited by b"),
+    ] {
+        for length in ["", "content-length: 30"] {
+            let mut way = Way::new(&chain, "/", length);
+            assert_eq!(way.run(), " -> on");
+            assert_eq!(way.pass.counts_body(), Some(30));
+            assert_eq!(way.pass.body_limit().map(|limit| limit.max_request_bytes), Some(50));
+            assert_eq!(way.body(read), expected);
+            assert_eq!(way.body(read), "", "a second time");
+            assert_eq!((way.pass.counts_body(), way.pass.body_limit().is_none()), (None, true));
+        }
+    }
 }

@@ -10,8 +10,8 @@ use crate::model::Fraction;
 pub struct BodySizeLimit {
     /// The most bytes. What is larger is answered 413; gRPC: RESOURCE_EXHAUSTED.
     pub max_request_bytes: u64,
-    /// Of the requests beyond it, how many are refused; of the others, those whose head says that they
-    /// are too large are counted as those that would have been. Default all; none is the shadow mode.
+    /// Of the requests beyond it, how many are refused; the others go on, and are counted as those that
+    /// would have been. Default all; none is the shadow mode.
     /// Ours.
     pub enforced: Fraction,
 }

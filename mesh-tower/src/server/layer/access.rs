@@ -75,9 +75,9 @@ impl AccessLine {
         }
     }
 
-    /// What is said of it, whatever becomes of it.
+    /// What is said of it, unless it is refused.
     pub(super) fn note(&mut self, details: Option<Arc<str>>) {
-        if details.is_some() {
+        if details.is_some() && self.refused.is_none() {
             self.details = details;
         }
     }

@@ -1,9 +1,10 @@
 //! [`Gate`]: the way of a request to its service: what `mesh_core` decides, done.
 
+use super::body_limit::BodyLimit;
 use super::filters::{Drive, Wait};
 use super::observer::AuditSink;
 use super::reply;
-use super::scope::{BodyLimit, RequestScope, trace};
+use super::scope::{RequestScope, trace};
 use super::served::Listening;
 use crate::clock;
 use crate::inbound_context::Inbound;
@@ -192,7 +193,7 @@ fn check_body(
         return Err(Refusal::BodyTooLarge { limit });
     }
     let is_counted = size.upper().is_none_or(|upper| upper > limit);
-    Ok(is_counted.then(|| BodyLimit::new(limit, false)))
+    Ok(is_counted.then(|| BodyLimit::new(limit)))
 }
 
 /// Makes the request have one host, in one place.

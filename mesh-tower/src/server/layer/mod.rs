@@ -47,6 +47,7 @@
 
 mod access;
 mod body;
+mod body_limit;
 mod common;
 mod enter;
 mod filters;

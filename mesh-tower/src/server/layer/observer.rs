@@ -89,7 +89,10 @@ impl<'a> Observer<'a> {
         match limit {
             Limit::Allowed => {}
             Limit::Limited => self.verdict.reason = "limited",
-            Limit::WouldBeLimited => self.note(filter, &"it would be limited"),
+            Limit::WouldBeLimited if self.wants_line => {
+                self.verdict.details = Some(would_be_limited(filter));
+            }
+            Limit::WouldBeLimited => {}
         }
     }
 
@@ -149,6 +152,11 @@ impl<'a> Observer<'a> {
             self.verdict.details = Some(format!("filter `{filter}`: {what}").into());
         }
     }
+}
+
+/// What the log says of a request that a limit would refuse.
+pub(super) fn would_be_limited(filter: &str) -> Arc<str> {
+    format!("filter `{filter}`: it would be limited").into()
 }
 
 /// The policy's name; Envoy's word where there is none: no policy allowed it.

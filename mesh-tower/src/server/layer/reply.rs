@@ -23,6 +23,33 @@ pub struct Refused {
     pub details: Arc<str>,
 }
 
+impl Refused {
+    /// The layer refused.
+    pub(super) fn by_layer(refusal: &Refusal) -> Self {
+        let nothing = Arc::from("");
+        Self {
+            reason: refusal.code(),
+            filter: Arc::clone(&nothing),
+            policy: nothing,
+            details: refusal.to_string().into(),
+        }
+    }
+
+    /// A filter refused, for `reason`; `denied`: by this policy.
+    pub(super) fn by_filter(
+        filter: &FilterReply,
+        reason: &'static str,
+        denied: Option<Arc<str>>,
+    ) -> Self {
+        Self {
+            reason,
+            filter: Arc::clone(&filter.filter),
+            policy: denied.unwrap_or_default(),
+            details: Arc::clone(&filter.details),
+        }
+    }
+}
+
 /// What a refusal answers. Over HTTP/1.1 a connection that is of no use any more is closed after it; over
 /// HTTP/2 it is the acceptor that drains it.
 pub(super) fn refusal(refusal: &Refusal, grpc: bool, version: Version) -> Response<Bytes> {

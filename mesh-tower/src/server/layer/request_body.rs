@@ -1,6 +1,6 @@
 //! [`RequestBody`]: the body of a request, counted as it comes.
 
-use super::scope::BodyLimit;
+use super::body_limit::BodyLimit;
 use crate::body::BoxError;
 use crate::filter::Prefixed;
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 /// The body of a request. Beyond the limit of the listener or of a filter it fails, and whatever the service
-/// then says, the caller is answered 413. Without a limit, or when the length was known beforehand, it is the
+/// then says, the caller is answered 413, unless the answer has begun. Without a limit, or when the length was known beforehand, it is the
 /// body that came; what an authorizer was sent of it is still there.
 #[derive(Debug)]
 pub struct RequestBody<B> {
@@ -24,12 +24,18 @@ pub struct RequestBody<B> {
 struct Counted {
     limit: BodyLimit,
     read: u64,
+    /// What filters have read of it before.
+    before: u64,
 }
 
 impl<B> RequestBody<B> {
     #[inline]
     pub(super) fn new(body: Prefixed<B>, limit: Option<BodyLimit>) -> Self {
-        Self { body, counted: limit.map(|limit| Box::new(Counted { limit, read: 0 })) }
+        let counted = limit.map(|limit| {
+            let before = limit.read();
+            Box::new(Counted { limit, read: 0, before })
+        });
+        Self { body, counted }
     }
 }
 
@@ -47,16 +53,15 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         let polled = Pin::new(&mut this.body).poll_frame(cx).map_err(Into::into);
-        let Some(Counted { limit, read }) = this.counted.as_deref_mut() else { return polled };
+        let Some(Counted { limit, read, before }) = this.counted.as_deref_mut() else {
+            return polled;
+        };
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && let Some(data) = frame.data_ref()
         {
             *read = read.saturating_add(data.len() as u64);
-            if let Some(counter) = &limit.counter {
-                counter.store(*read, Ordering::Relaxed);
-            }
+            limit.counter.store((*read).max(*before), Ordering::Relaxed);
             if *read > limit.limit {
-                limit.exceeded.store(true, Ordering::Relaxed);
                 let refusal = Refusal::BodyTooLarge { limit: limit.limit };
                 return Poll::Ready(Some(Err(Box::new(refusal))));
             }

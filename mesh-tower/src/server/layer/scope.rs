@@ -1,6 +1,7 @@
 //! [`RequestScope`]: what is known of a request until it has ended, wherever it ends.
 
 use super::access::AccessLine;
+use super::body_limit::BodyLimit;
 use super::common::{Common, OwnOrShared};
 use super::enter::Gate;
 use super::reply::{self, Refused};
@@ -10,14 +11,13 @@ use crate::inbound_context::{Inbound, Within};
 use crate::net::Draw;
 use crate::observe::ServerTime;
 use crate::observe::code::Code;
-use crate::observe::decisions::FilterOutcome;
 use crate::observe::span::ThinSpan;
 use crate::observe::spans::{BegunSpan, Spans};
 use crate::server::streams::{poll_deadline, turn_began};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Version, response};
-use http_body::{Frame, SizeHint};
+use http_body::Frame;
 use mesh_core::call::backoff::GRPC_RETRY_PUSHBACK_MS;
 use mesh_core::filter::{Chain, End, FilterReply, Overrides, Pass};
 use mesh_core::head::without_userinfo;
@@ -30,7 +30,7 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Sleep;
@@ -73,23 +73,6 @@ pub(super) struct RequestScope {
     /// Its answer did not come to its end.
     cancelled: bool,
     done: bool,
-}
-
-/// The most bytes of a body, and whether there were more.
-#[derive(Clone, Debug)]
-pub(super) struct BodyLimit {
-    pub(super) limit: u64,
-    /// It is a filter's, and not the listener's.
-    by_filter: bool,
-    pub(super) exceeded: Arc<AtomicBool>,
-    /// Where the log counts its bytes.
-    pub(super) counter: Option<Arc<AtomicU64>>,
-}
-
-impl BodyLimit {
-    pub(super) fn new(limit: u64, by_filter: bool) -> Self {
-        Self { limit, by_filter, exceeded: Arc::default(), counter: None }
-    }
 }
 
 impl RequestScope {
@@ -204,42 +187,6 @@ impl RequestScope {
         }
     }
 
-    /// The bound of filters counts as well, for a body of this size: the smaller one.
-    pub(super) fn bound_body(&mut self, size: &SizeHint) {
-        let Some(bound) = self.pass.body_limit() else { return };
-        let limit = bound.max_request_bytes;
-        let is_smaller = self.body_limit.as_ref().is_none_or(|own| limit < own.limit);
-        if is_smaller && size.upper().is_none_or(|upper| upper > limit) {
-            self.body_limit = Some(BodyLimit::new(limit, true));
-        }
-    }
-
-    pub(super) fn body_limit(&self) -> Option<BodyLimit> {
-        self.body_limit.clone()
-    }
-
-    /// Whether its body had more bytes than it may.
-    pub(super) fn is_body_too_large(&self) -> bool {
-        self.body_limit.as_ref().is_some_and(|limit| limit.exceeded.load(Ordering::Relaxed))
-    }
-
-    /// Answers that.
-    #[cold]
-    pub(super) fn body_too_large(&mut self) -> Response<Bytes> {
-        let limit = self.body_limit.as_ref();
-        let bound = self.pass.body_limit().filter(|_| limit.is_some_and(|limit| limit.by_filter));
-        let Some(bound) = bound.cloned() else {
-            let limit = limit.map_or(0, |limit| limit.limit);
-            return self.refuse(&Refusal::BodyTooLarge { limit });
-        };
-        if let Some(cells) =
-            self.common.chain.as_ref().ok().and_then(|chain| chain.filter(&bound.filter))
-        {
-            cells.count(FilterOutcome::Limited);
-        }
-        self.refuse_by_filter(&bound.reply(), "limited", None)
-    }
-
     /// What is done until the guard is dropped is the service's: within its `Inbound`, and its span.
     #[inline(always)]
     pub(super) fn enter(&mut self) -> (Within<'_>, Option<Entered<'_>>) {
@@ -253,8 +200,9 @@ impl RequestScope {
         }
         if let Some(bytes) = self.access.as_mut().and_then(|line| line.serve(now)) {
             // What counts bytes against a limit counts them for the log.
-            let limit = self.body_limit.get_or_insert_with(|| BodyLimit::new(u64::MAX, false));
-            limit.counter = Some(bytes);
+            let limit = self.body_limit.get_or_insert_with(|| BodyLimit::new(u64::MAX));
+            bytes.store(limit.read(), Ordering::Relaxed);
+            limit.counter = bytes;
         }
     }
 
@@ -263,15 +211,8 @@ impl RequestScope {
     /// Answers what the layer refuses.
     pub(super) fn refuse(&mut self, refusal: &Refusal) -> Response<Bytes> {
         self.code.flag = refusal.flag();
-        let nothing = Arc::from("");
-        let refused = Refused {
-            reason: refusal.code(),
-            filter: Arc::clone(&nothing),
-            policy: nothing,
-            details: refusal.to_string().into(),
-        };
         let reply = reply::refusal(refusal, self.grpc, self.version);
-        self.refused(reply, refused)
+        self.refused(reply, Refused::by_layer(refusal))
     }
 
     /// What the log is to say of it, whatever becomes of it.
@@ -292,23 +233,23 @@ impl RequestScope {
         reason: &'static str,
         denied: Option<Arc<str>>,
     ) -> Response<Bytes> {
-        let refused = Refused {
-            reason,
-            filter: Arc::clone(&filter.filter),
-            policy: denied.unwrap_or_default(),
-            details: Arc::clone(&filter.details),
-        };
+        let refused = Refused::by_filter(filter, reason, denied);
         self.refused(reply::filter(filter, self.grpc), refused)
     }
 
     fn refused(&mut self, mut reply: Response<Bytes>, refused: Refused) -> Response<Bytes> {
+        self.note_refused(&refused);
+        reply.extensions_mut().insert(refused);
+        reply
+    }
+
+    /// Metrics, span and log are told that it was refused.
+    pub(super) fn note_refused(&mut self, refused: &Refused) {
         self.common.gate.listening.cells.refused(refused.reason, &refused.filter, &refused.policy);
         self.span.record("error", &*refused.details);
         if let Some(line) = &mut self.access {
-            line.refuse(&refused);
+            line.refuse(refused);
         }
-        reply.extensions_mut().insert(refused);
-        reply
     }
 
     /// Answers that the caller gave up by now.
@@ -435,6 +376,9 @@ impl RequestScope {
     pub(super) fn finish(&mut self) {
         if std::mem::replace(&mut self.done, true) {
             return;
+        }
+        if self.is_body_too_large() || self.pass.counts_body().is_some() {
+            self.tell_of_body();
         }
         let now = clock::now();
         self.end_pass(now);

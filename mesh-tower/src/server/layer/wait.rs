@@ -93,8 +93,10 @@ where
     let read = read_prefix(body, most, wanted.allow_partial_message).await;
     // Half a body must not pass for a whole one.
     let part = read.map_err(|_broken| scope.refuse(&Refusal::BodyBroken))?;
-    if let Some(limit) = scope.body_limit().filter(|limit| body.bytes_read() > limit.limit) {
-        limit.exceeded.store(true, Ordering::Relaxed);
+    if let Some(limit) = &scope.body_limit {
+        limit.counter.store(body.bytes_read(), Ordering::Relaxed);
+    }
+    if scope.is_body_too_large() {
         return Err(scope.body_too_large());
     }
     Ok((wanted.allow_partial_message || !part.more).then_some(part))

@@ -1,7 +1,7 @@
 //! Limits and faults: what is enforced, what only would be, and that whatever was held is free again.
 
 use super::kit::{
-    Service, ask, behind, connection, decided, echo, listener, mesh, refused, request, send,
+    Service, ask, behind, connection, decided, echo, listener, mesh, rbac, refused, request, send,
     streamed, told,
 };
 use crate::fixture::{Count, bounded, metric};
@@ -18,7 +18,7 @@ use mesh_core::model::{
     BodySizeLimit, ConcurrencyLimit, Fraction, HttpFilter, HttpFilterConfig, LocalRateLimit,
     TokenBucket,
 };
-use mesh_tower::server::ServerLayer;
+use mesh_tower::server::{RequestBody, ServerLayer};
 use mesh_tower::{BoxError, Mesh, MeshBody};
 use std::sync::Arc;
 use std::time::Duration;
@@ -166,6 +166,93 @@ async fn of_two_bounds_on_a_body_the_smaller_counts() {
         assert_eq!(refused(&response), by);
         assert_eq!(told(response).await, expected);
     }
+}
+
+fn size(max: u64, enforced: Fraction) -> HttpFilter {
+    let mut limit = BodySizeLimit::new(max);
+    limit.enforced = enforced;
+    HttpFilter::new("size", HttpFilterConfig::BodySizeLimit(Arc::new(limit)))
+}
+
+/// Answers how many bytes of the body it got: at its end, or, at `/early`, with a head before that.
+fn reader(mesh: &Mesh) -> Service {
+    async fn read(request: http::Request<RequestBody<MeshBody>>) -> Bytes {
+        match request.into_body().collect().await {
+            Ok(body) => Bytes::from(body.to_bytes().len().to_string()),
+            Err(error) => Bytes::from(error.to_string()),
+        }
+    }
+    behind(&ServerLayer::new(mesh, "web"), |request| async move {
+        if request.uri().path() != "/early" {
+            return Response::new(MeshBody::full(read(request).await));
+        }
+        let body = stream::once(async { Ok::<_, BoxError>(Frame::data(read(request).await)) });
+        Response::new(MeshBody::new(StreamBody::new(body)))
+    })
+}
+
+/// However long a body turns out to be, and whenever: a request is counted once.
+#[tokio::test]
+async fn a_body_of_unknown_length_is_told_of_exactly_once() {
+    const OVER: &str = "the body of the request is larger than the limit of 6 (max_request_bytes)";
+    const BROKEN: &str = "the request's body has more bytes than the limit of 6";
+    let within = || streamed(&["123", "456"]);
+    let beyond = || streamed(&["123", "456", "7"]);
+    for (path, body, enforced, expected, outcome, refused) in [
+        ("/", within(), Fraction::ALL, "200 6".to_owned(), "allowed:1", 0),
+        ("/", within(), Fraction::NONE, "200 6".to_owned(), "allowed:1", 0),
+        ("/", beyond(), Fraction::ALL, format!("413 {OVER}"), "limited:1", 1),
+        ("/", beyond(), Fraction::NONE, "200 7".to_owned(), "would_be_limited:1", 0),
+        ("/early", within(), Fraction::ALL, "200 6".to_owned(), "allowed:1", 0),
+        ("/early", beyond(), Fraction::ALL, format!("200 {BROKEN}"), "limited:1", 1),
+        ("/early", beyond(), Fraction::NONE, "200 7".to_owned(), "would_be_limited:1", 0),
+        ("/", MeshBody::full("1234567"), Fraction::ALL, format!("413 {OVER}"), "limited:1", 1),
+        ("/", MeshBody::empty(), Fraction::ALL, "200 0".to_owned(), "allowed:1", 0),
+    ] {
+        let mesh = with(vec![size(6, enforced)]);
+        let mut request = request(&format!("POST {path}\nhost: a"));
+        *request.body_mut() = body;
+        let service = reader(&mesh);
+        let response = send(&service, &connection(&mesh, Peer::Plaintext), request).await;
+        assert_eq!(told(response).await, expected, "{path}");
+        assert_eq!(decided(&mesh, "size"), outcome, "{path} {expected}");
+        let labels = [("reason", "limited"), ("filter", "size")];
+        assert_eq!(metric(&mesh, "mesh_server_refused_total", &labels), refused, "{expected}");
+    }
+}
+
+/// The listener's own bound, once the answer has begun.
+#[tokio::test]
+async fn what_is_cut_off_after_the_head_is_counted_as_refused() {
+    let mesh = mesh(listener(|http| {
+        http.limits.max_body_bytes = Some(5);
+        http.http_filters = vec![size(6, Fraction::ALL)];
+    }));
+    let mut request = request("POST /early\nhost: a");
+    *request.body_mut() = streamed(&["123", "4567"]);
+    let service = reader(&mesh);
+    let response = send(&service, &connection(&mesh, Peer::Plaintext), request).await;
+    assert_eq!(told(response).await, "200 the request's body has more bytes than the limit of 5");
+    assert_eq!(
+        decided(&mesh, "size"),
+        "allowed:1",
+        "what the listener cuts off is not the filter's"
+    );
+    let labels = [("reason", "body_too_large"), ("filter", "")];
+    assert_eq!(metric(&mesh, "mesh_server_refused_total", &labels), 1);
+}
+
+/// What nobody read to its end was within the bound, as far as anybody knows.
+#[tokio::test]
+async fn a_request_that_gets_no_further_is_told_of_once() {
+    let mesh = with(vec![size(1, Fraction::ALL), rbac("deny", "DENY all: / *")]);
+    let mut denied = request("POST /\nhost: a");
+    *denied.body_mut() = streamed(&["123"]);
+    let connection = connection(&mesh, Peer::Plaintext);
+    let service = reader(&mesh);
+    let response = send(&service, &connection, denied).await;
+    assert_eq!(refused(&response), "rbac_denied/deny/all");
+    assert_eq!(decided(&mesh, "size"), "allowed:1");
 }
 
 fn fault(change: impl FnOnce(&mut Fault)) -> HttpFilter {
