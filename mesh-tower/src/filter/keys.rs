@@ -14,6 +14,8 @@
 //!   keys signs with the new one at once.
 //! - After a failure nobody is asked for `failed_refetch` (Envoy: 1 s), and who wants keys gets none at
 //!   once.
+//! - A fetch ends, whatever becomes of it: it has its time, of a file as of a server ([`LONGEST`]), and one that
+//!   panics or is dropped has failed.
 
 use super::call::{Caller, uri};
 use crate::{MeshBody, clock};
@@ -33,7 +35,7 @@ use tokio::io::AsyncReadExt;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-/// How long a fetch may take that is given no time.
+/// How long a fetch may take that is given no time, and a file may be read.
 const LONGEST: Duration = Duration::from_secs(60);
 /// The most key sets that are kept: those that were used last. Each is one source of a configuration; of more, those that are
 /// let go of are fetched anew when they are wanted.
@@ -189,29 +191,34 @@ impl KeyStore {
             return false;
         }
         flight.running = true;
-        let (store, entry) = (Arc::clone(self), Arc::clone(entry));
+        // A runtime that has ended drops the task here, and with it the fetch.
+        drop(flight);
+        let (store, flying) = (Arc::clone(self), Flying(Some(Arc::clone(entry))));
         // A task of its own: a request that is given up must not take others' keys with it.
-        drop(self.runtime.spawn(async move {
-            let fetched = store.fetched(&entry.source).await;
-            entry.ended(fetched);
-        }));
+        drop(self.runtime.spawn(flying.fetch(store)));
         true
     }
 
     async fn fetched(&self, source: &JwksSource) -> Result<KeySet, Arc<str>> {
-        let bytes = match source {
-            JwksSource::File(path) => read(path).await?,
-            JwksSource::Remote(remote) => {
-                // Zero says that there is no limit, and nobody is waited for without one.
-                let timeout = Some(remote.http_uri.timeout).filter(|timeout| !timeout.is_zero());
-                let timeout = timeout.unwrap_or(LONGEST);
-                let late = |_elapsed| Arc::from(format!("no answer within {timeout:?}"));
-                tokio::time::timeout(timeout, self.get_remote(remote)).await.map_err(late)??
+        let timeout = match source {
+            // Zero says that there is no limit, and nobody is waited for without one.
+            JwksSource::Remote(remote) if !remote.http_uri.timeout.is_zero() => {
+                remote.http_uri.timeout
             }
-            // Those that are in the configuration are never sought.
-            _ => return Err(Arc::from("the keys are nowhere")),
+            _ => LONGEST,
         };
+        let late = |_elapsed| Arc::from(format!("no answer within {timeout:?}"));
+        let bytes = tokio::time::timeout(timeout, self.bytes(source)).await.map_err(late)??;
         KeySet::parse(&bytes).map_err(|wrong| Arc::from(wrong.to_string()))
+    }
+
+    async fn bytes(&self, source: &JwksSource) -> Result<bytes::Bytes, Arc<str>> {
+        match source {
+            JwksSource::File(path) => read(path).await,
+            JwksSource::Remote(remote) => self.get_remote(remote).await,
+            // Those that are in the configuration are never sought.
+            _ => Err(Arc::from("the keys are nowhere")),
+        }
     }
 
     async fn get_remote(&self, remote: &RemoteJwks) -> Result<bytes::Bytes, Arc<str>> {
@@ -230,14 +237,42 @@ impl KeyStore {
     }
 }
 
+/// A fetch on its way, which ends exactly once: as what came, or, when its task ends before that, as a failure.
+struct Flying(Option<Arc<Entry>>);
+
+impl Flying {
+    async fn fetch(mut self, store: Arc<KeyStore>) {
+        let Some(entry) = &self.0 else { return };
+        let fetched = store.fetched(&entry.source).await;
+        if let Some(entry) = self.0.take() {
+            entry.ended(fetched);
+        }
+    }
+}
+
+impl Drop for Flying {
+    /// What it asked panicked, or the runtime ends.
+    fn drop(&mut self) {
+        if let Some(entry) = self.0.take() {
+            entry.ended(Err(Arc::from("the fetch was given up")));
+        }
+    }
+}
+
 async fn read(path: &Path) -> Result<bytes::Bytes, Arc<str>> {
-    let file = tokio::fs::File::open(path).await;
-    let file = file.map_err(|error| Arc::from(format!("{}: {error}", path.display())))?;
+    let unread = |error: std::io::Error| Arc::from(format!("{}: {error}", path.display()));
+    // Before opening: opening a FIFO waits for a writer, and its thread with it.
+    if !tokio::fs::metadata(path).await.map_err(unread)?.is_file() {
+        let path = path.display();
+        return Err(Arc::from(format!(
+            "{path}: keys are read from a regular file, and it is none"
+        )));
+    }
+    let file = tokio::fs::File::open(path).await.map_err(unread)?;
     let mut bytes = Vec::new();
     // One byte more than is taken, so that a file that is too large is seen.
     let most = u64::try_from(MAX_JWKS).unwrap_or(u64::MAX).saturating_add(1);
-    let read = file.take(most).read_to_end(&mut bytes).await;
-    read.map_err(|error| Arc::from(format!("{}: {error}", path.display())))?;
+    file.take(most).read_to_end(&mut bytes).await.map_err(unread)?;
     Ok(bytes.into())
 }
 

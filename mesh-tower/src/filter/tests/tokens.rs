@@ -303,3 +303,52 @@ async fn a_file_is_read_anew_while_it_is_used() {
     assert_eq!(again(&old).await, (on(), refused.into()));
     assert_eq!(pass(&asker, &chain, bearer(&new)).await, "on");
 }
+
+/// Whoever looks at answers for the program panics over the first one: that fetch has failed, and no other.
+#[tokio::test(start_paused = true)]
+async fn a_fetch_that_panics_has_failed() {
+    let (pair, keys) = key("ES256");
+    let network = MemoryNetwork::new();
+    let _server = network.serve_fn(OTHER, move |_| {
+        let keys = keys.clone();
+        async move { Response::new(MeshBody::full(keys)) }
+    });
+    let panicked = AtomicUsize::new(0);
+    let builder = Mesh::builder().config(one_cluster("other", [OTHER])).connector(network);
+    let builder = builder.classify(move |_| {
+        assert_ne!(panicked.fetch_add(1, Ordering::Relaxed), 0, "the first one");
+        None
+    });
+    let mesh = builder.build().unwrap();
+    mesh.ready().await.unwrap();
+    let asker = Asker::new(&mesh);
+    let (chain, good) = (remote(), sign(&pair, "ES256", "k"));
+    let asked = async || {
+        let asked = pass(&asker, &chain, bearer(&good));
+        tokio::time::timeout(Duration::from_secs(10), asked).await.unwrap()
+    };
+    let refused = "401 Jwks remote fetch is failed";
+    assert_eq!(asked().await, refused);
+    assert_eq!(asked().await, refused, "nobody is asked so soon");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(asked().await, "on");
+}
+
+/// What is no regular file may never be read to its end, nor even be opened.
+#[cfg(unix)]
+#[tokio::test(start_paused = true)]
+async fn keys_are_read_from_regular_files_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("keys.json");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let (pair, _) = key("ES256");
+    let (asker, _server, _mesh) = mesh(|_| async { Response::new(MeshBody::empty()) });
+    for path in [pipe.as_path(), directory.path()] {
+        let chain = tokens(JwksSource::File(path.into()));
+        let good = sign(&pair, "ES256", "k");
+        let asked = pass(&asker, &chain, bearer(&good));
+        let asked = tokio::time::timeout(Duration::from_secs(120), asked).await;
+        assert_eq!(asked.unwrap(), "401 Jwks remote fetch is failed");
+    }
+}
