@@ -10,8 +10,8 @@
 //!   their own end.
 //! - A file that is used is read anew every [`FILE_LOOK`], so that a key that was taken out is gone; one that can't be read
 //!   leaves its last good keys.
-//! - A key that is not in the set is looked for again, at most every [`UNKNOWN_KEY`]: whoever rotates
-//!   keys signs with the new one at once.
+//! - A key that is not in the set is looked for again, at most every [`UNKNOWN_KEY`], whether that succeeds or not:
+//!   whoever rotates keys signs with the new one at once.
 //! - After a failure nobody is asked for `failed_refetch` (Envoy: 1 s), and who wants keys gets none at
 //!   once.
 //! - A fetch ends, whatever becomes of it: it has its time, of a file as of a server ([`LONGEST`]), and one that
@@ -78,6 +78,17 @@ struct Flight {
     running: bool,
     /// Nobody is asked before; `None`: any time.
     not_before: Option<Timestamp>,
+    /// When a fetch for a key that is not in the set began last.
+    for_unknown: Option<Timestamp>,
+}
+
+/// What a fetch is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum For {
+    /// There are no keys, or they are old.
+    Keys,
+    /// The set has not the key of a token.
+    UnknownKey,
 }
 
 /// What there is of the keys that a token wants.
@@ -108,15 +119,15 @@ impl KeyStore {
             Some(good) => {
                 let fits = good.keys.for_token(token).next().is_some();
                 let asks_again = now >= good.fetched + UNKNOWN_KEY;
-                if !fits && asks_again && self.fetch(&entry, now) {
+                if !fits && asks_again && self.fetch(&entry, For::UnknownKey, now) {
                     return Sought::Coming;
                 }
                 if now >= good.stale {
-                    self.fetch(&entry, now);
+                    self.fetch(&entry, For::Keys, now);
                 }
                 Sought::Keys(Arc::clone(&good.keys))
             }
-            None if self.fetch(&entry, now) => Sought::Coming,
+            None if self.fetch(&entry, For::Keys, now) => Sought::Coming,
             None => Sought::None,
         }
     }
@@ -148,7 +159,7 @@ impl KeyStore {
     pub(super) fn want(self: &Arc<Self>, source: &Arc<JwksSource>, now: Timestamp) {
         let entry = self.entry(source, now);
         if entry.good.load().is_none() {
-            self.fetch(&entry, now);
+            self.fetch(&entry, For::Keys, now);
         }
     }
 
@@ -182,13 +193,19 @@ impl KeyStore {
         clippy::disallowed_methods,
         reason = "the store owns it, and it ends with what it fetches"
     )]
-    fn fetch(self: &Arc<Self>, entry: &Arc<Entry>, now: Timestamp) -> bool {
+    fn fetch(self: &Arc<Self>, entry: &Arc<Entry>, what: For, now: Timestamp) -> bool {
         let mut flight = entry.flight.lock();
         if flight.running {
             return true;
         }
         if flight.not_before.is_some_and(|not_before| now < not_before) {
             return false;
+        }
+        if what == For::UnknownKey {
+            if flight.for_unknown.is_some_and(|last| now < last + UNKNOWN_KEY) {
+                return false;
+            }
+            flight.for_unknown = Some(now);
         }
         flight.running = true;
         // A runtime that has ended drops the task here, and with it the fetch.
@@ -310,7 +327,10 @@ impl Entry {
                 not_before = Some(now + self.retry(kept));
             }
         }
-        *self.flight.lock() = Flight { running: false, not_before };
+        {
+            let mut flight = self.flight.lock();
+            (flight.running, flight.not_before) = (false, not_before);
+        }
         self.ended.send_modify(|ended| *ended = ended.wrapping_add(1));
     }
 

@@ -211,6 +211,30 @@ async fn a_key_that_is_new_is_looked_for() {
     assert_eq!(fetched.load(Ordering::Relaxed), 2);
 }
 
+/// Tokens of an unknown key make it ask every 5 s, and no more often while nobody answers.
+#[tokio::test(start_paused = true)]
+async fn an_unknown_key_is_looked_for_rarely_while_that_fails() {
+    let (pair, keys) = key("ES256");
+    let fetched = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&fetched);
+    let (asker, _server, mesh) = mesh(move |_| {
+        let status = if count.fetch_add(1, Ordering::Relaxed) == 0 { 200 } else { 503 };
+        let keys = keys.clone();
+        async move { Response::builder().status(status).body(MeshBody::full(keys)).unwrap() }
+    });
+    mesh.ready().await.unwrap();
+    let chain = remote();
+    assert_eq!(pass(&asker, &chain, bearer(&sign(&pair, "ES256", "k"))).await, "on");
+    let begun = tokio::time::Instant::now();
+    let unknown = sign(&pair, "ES256", "x");
+    for (at, fetches) in [(5000, 2), (6100, 2), (7200, 2), (10_100, 3)] {
+        tokio::time::sleep_until(begun + Duration::from_millis(at)).await;
+        let refused = "401 Jwks doesn't have key to match kid or alg from Jwt";
+        assert_eq!(pass(&asker, &chain, bearer(&unknown)).await, refused);
+        assert_eq!(fetched.load(Ordering::Relaxed), fetches, "at {at} ms");
+    }
+}
+
 /// Of these parts one is enough.
 fn any_of(providers: [(&str, JwksSource); 2]) -> Chain {
     let mut filter = JwtAuthn::default();
