@@ -37,8 +37,8 @@ use tokio::sync::watch;
 
 /// How long a fetch may take that is given no time, and a file may be read.
 const LONGEST: Duration = Duration::from_secs(60);
-/// The most key sets that are kept: those that were used last. Each is one source of a configuration; of more, those that are
-/// let go of are fetched anew when they are wanted.
+/// The most sources whose key sets are kept: those that were used last. Each is of a configuration that is, or just was, in
+/// force; of more, those that are let go of are fetched anew when they are wanted.
 const MAX_SETS: usize = 1024;
 /// How often a set is fetched anew for a key that it has not.
 const UNKNOWN_KEY: Duration = Duration::from_secs(5);
@@ -52,8 +52,16 @@ pub(super) struct KeyStore {
     caller: Caller,
     runtime: Handle,
     /// Read by requests, written when a provider's keys are wanted for the first time.
-    sets: ArcSwap<Vec<Arc<Entry>>>,
+    sets: ArcSwap<Vec<Known>>,
     adding: Mutex<()>,
+}
+
+/// A source as a configuration has it, and its key set. Alike ones, of this configuration or of one after another, have
+/// the same; so a request only looks at where its source is.
+#[derive(Clone)]
+struct Known {
+    source: Arc<JwksSource>,
+    entry: Arc<Entry>,
 }
 
 /// One key set.
@@ -164,28 +172,44 @@ impl KeyStore {
     }
 
     fn entry(&self, source: &Arc<JwksSource>, now: Timestamp) -> Arc<Entry> {
-        let found = |sets: &[Arc<Entry>]| {
-            let is_it = |entry: &&Arc<Entry>| Arc::ptr_eq(&entry.source, source);
-            let is_alike = |entry: &&Arc<Entry>| entry.source == *source;
-            sets.iter().find(is_it).or_else(|| sets.iter().find(is_alike)).map(Arc::clone)
-        };
-        let entry = found(&self.sets.load()).unwrap_or_else(|| {
-            let _one_at_a_time = self.adding.lock();
-            let sets = self.sets.load_full();
-            found(&sets).unwrap_or_else(|| {
-                let mut sets: Vec<_> = Vec::clone(&sets);
-                if sets.len() >= MAX_SETS {
-                    sets.sort_by_key(|entry| std::cmp::Reverse(entry.used.load(Ordering::Relaxed)));
-                    sets.truncate(MAX_SETS - 1);
-                }
-                let entry = Arc::new(Entry::new(Arc::clone(source)));
-                sets.push(Arc::clone(&entry));
-                self.sets.store(Arc::new(sets));
-                entry
-            })
-        });
+        let entry = find(&self.sets.load(), source).unwrap_or_else(|| self.add(source));
         entry.used.store(now.as_nanos(), Ordering::Relaxed);
         entry
+    }
+
+    /// A source that no request came with before: once per configuration.
+    #[cold]
+    fn add(&self, source: &Arc<JwksSource>) -> Arc<Entry> {
+        let _one_at_a_time = self.adding.lock();
+        let sets = self.sets.load_full();
+        if let Some(entry) = find(&sets, source) {
+            return entry;
+        }
+        let alike = sets.iter().find(|known| known.source == *source);
+        let entry = match alike {
+            Some(known) => Arc::clone(&known.entry),
+            None => Arc::new(Entry::new(Arc::clone(source))),
+        };
+        // Those of configurations that are gone, to which this set belonged before.
+        let is_gone = |known: &Known| {
+            let own = 1 + usize::from(Arc::ptr_eq(&known.source, &entry.source));
+            Arc::ptr_eq(&known.entry, &entry) && Arc::strong_count(&known.source) <= own
+        };
+        let mut sets: Vec<_> = sets.iter().filter(|known| !is_gone(known)).cloned().collect();
+        if sets.len() >= MAX_SETS {
+            let used = |known: &Known| known.entry.used.load(Ordering::Relaxed);
+            sets.sort_by_key(|known| std::cmp::Reverse(used(known)));
+            sets.truncate(MAX_SETS - 1);
+        }
+        sets.push(Known { source: Arc::clone(source), entry: Arc::clone(&entry) });
+        self.sets.store(Arc::new(sets));
+        entry
+    }
+
+    /// The sources that are known.
+    #[cfg(test)]
+    pub(super) fn sources(&self) -> Vec<Arc<JwksSource>> {
+        self.sets.load().iter().map(|known| Arc::clone(&known.source)).collect()
     }
 
     /// Begins to fetch, unless somebody does; whether keys are coming.
@@ -252,6 +276,12 @@ impl KeyStore {
             status => Err(Arc::from(format!("status {status}"))),
         }
     }
+}
+
+/// The key set of this very source.
+fn find(sets: &[Known], source: &Arc<JwksSource>) -> Option<Arc<Entry>> {
+    let known = sets.iter().find(|known| Arc::ptr_eq(&known.source, source));
+    known.map(|known| Arc::clone(&known.entry))
 }
 
 /// A fetch on its way, which ends exactly once: as what came, or, when its task ends before that, as a failure.

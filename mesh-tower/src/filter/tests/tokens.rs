@@ -376,3 +376,30 @@ async fn keys_are_read_from_regular_files_alone() {
         assert_eq!(asked.unwrap(), "401 Jwks remote fetch is failed");
     }
 }
+
+/// A configuration that comes anew has its own copy of each source: the set goes on, and is found by where the copy is.
+#[tokio::test(start_paused = true)]
+async fn a_source_of_a_new_configuration_is_known_at_once() {
+    let (asker, _server, _mesh) = mesh(|_| std::future::pending());
+    let uri = HttpUri::new("http://issuer/keys", "other", Duration::from_secs(1));
+    let source = || Arc::new(JwksSource::Remote(RemoteJwks::new(uri.clone())));
+    let now = crate::clock::now();
+    let known = |expected: &[&Arc<JwksSource>]| {
+        let known = asker.keys.sources();
+        assert_eq!(known.len(), expected.len());
+        assert!(known.iter().zip(expected).all(|(known, expected)| Arc::ptr_eq(known, expected)));
+    };
+    let (first, second) = (source(), source());
+    for _ in 0..2 {
+        asker.keys.want(&first, now);
+        asker.keys.want(&second, now);
+        known(&[&first, &second]);
+    }
+    // One configuration after the other, none of which is left.
+    drop((first, second));
+    for _ in 0..3 {
+        let next = source();
+        asker.keys.want(&next, now);
+        known(&[&next]);
+    }
+}
