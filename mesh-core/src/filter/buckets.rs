@@ -42,11 +42,25 @@ impl Buckets {
         self.sets.len() * WAYS
     }
 
-    /// The bucket of a key, which is the hash of what it stands for.
-    pub(super) fn get(&self, key: u64) -> &Bucket {
+    /// The bucket of a key, if it has one: for who only looks, and takes nobody else's.
+    pub(super) fn find(&self, key: u64) -> Option<&Bucket> {
+        let (key, slots) = self.set(key);
+        let own = slots.iter().find(|slot| slot.key.load(Ordering::Acquire) == key);
+        own.map(|slot| &slot.bucket)
+    }
+
+    /// The slots where a key may be.
+    fn set(&self, key: u64) -> (u64, &[Slot; WAYS]) {
         // 0 means nobody: the one hash in 2^64 shares with its neighbour.
         let key = key.max(1);
         let Set(slots) = &self.sets[key as usize & (self.sets.len() - 1)];
+        (key, slots)
+    }
+
+    /// The bucket of a key, which is the hash of what it stands for. One that has none gets it, if need be that of
+    /// another key.
+    pub(super) fn get(&self, key: u64) -> &Bucket {
+        let (key, slots) = self.set(key);
         loop {
             let mut oldest = (&slots[0], u64::MAX, 0);
             for slot in slots {
@@ -114,6 +128,8 @@ mod tests {
         assert!(buckets.get(100).take(&rate, at(1001)));
         assert!(!buckets.get(3).take(&rate, at(1001)));
         assert!(!buckets.get(1).take(&rate, at(1001)));
+        assert!(buckets.find(2).is_none(), "it was given away");
+        assert!(buckets.find(100).is_some(), "to this one, and looking changes nothing");
         assert!(buckets.get(2).take(&rate, at(1001)), "it begins anew");
     }
 }

@@ -101,10 +101,16 @@ impl CompiledLocalRateLimit {
     }
 
     /// Writes what is left into the head of an answer, if that is wanted; `key` is what the request
-    /// held.
+    /// held. Where its bucket was given away meanwhile, the next one is full.
     pub(super) fn write_rest(&self, key: u64, headers: &mut HeaderMap, now: Timestamp) {
         let Some(rate) = &self.rate else { return };
-        let left = self.bucket(key).left(rate, now);
+        let left = match &self.taken {
+            Taken::Process(bucket) => bucket.left(rate, now),
+            Taken::Each(_, buckets) => match buckets.find(key) {
+                Some(bucket) => bucket.left(rate, now),
+                None => Bucket::default().left(rate, now),
+            },
+        };
         headers.insert(&LIMIT, decimal(rate.max_tokens()));
         headers.insert(&REMAINING, decimal(left.tokens));
         headers.insert(&RESET, decimal(seconds(left.next)));

@@ -96,6 +96,28 @@ fn each_peer_and_each_connection_has_its_own() {
     assert_eq!(from("[::1]:1"), ALLOWED);
 }
 
+/// Of nine in a table for eight the first has lost its bucket: what its answer says takes no other's.
+#[test]
+fn an_answer_takes_nobodys_bucket() {
+    let limit = rate(1, |limit| {
+        (limit.scope, limit.max_buckets) = (RateLimitScope::Connection, 8);
+        limit.enable_x_ratelimit_headers = true;
+    });
+    let chain = chain(&[("l", limit)]);
+    let remotes: [&str; 9] = std::array::from_fn(|at| &*format!("10.0.0.1:{}", at + 1).leak());
+    let mut ways = remotes.map(|remote| {
+        let mut way = Way::new(&chain, "/", "");
+        (way.remote, way.now) = (remote, remote.rsplit(':').next().unwrap().parse().unwrap());
+        assert_eq!(way.run(), ALLOWED, "{remote}");
+        way
+    });
+    ways[0].now = 10;
+    assert_eq!(ways[0].answer(200, "").headers["x-ratelimit-remaining"], "1", "a new one is full");
+    for remote in &remotes[1..] {
+        assert_eq!(ask(&chain, 10, |way| way.remote = remote), REFUSED, "{remote}");
+    }
+}
+
 #[test]
 fn counts_go_on_in_the_next_configuration() {
     let first = chain(&[("l", rate(2, |_| {}))]);
