@@ -130,7 +130,10 @@ impl CompiledAdaptiveConcurrency {
             && samples >= request_count
             && self.is_measuring()
         {
-            let wait = interval + interval.mul_f64(most / 100.0 * jitter);
+            // However long it is: what is over the end of time is never.
+            let more = interval.as_secs_f64() * (most / 100.0 * jitter);
+            let more = Duration::try_from_secs_f64(more).unwrap_or(Duration::MAX);
+            let wait = interval.saturating_add(more);
             state.one_at_a_time(|| self.end_measurement(wait, now));
         }
     }

@@ -166,6 +166,17 @@ fn a_fixed_least_latency_needs_no_measurement() {
 }
 
 #[test]
+fn an_interval_may_be_as_long_as_any() {
+    let mut long = model();
+    long.min_rtt = MinRtt::Sampled { interval: Duration::MAX, request_count: 1, jitter: 100.0 };
+    let control = compiled(long);
+    control.state.inside.enter_beyond();
+    control.leave(Timestamp::ZERO, true, 0.999, Timestamp::from_millis(1));
+    assert_eq!(control.state.measure_at.load(Ordering::Relaxed), u64::MAX);
+    assert!(!control.is_measuring());
+}
+
+#[test]
 fn values_out_of_range_are_refused() {
     let refused = |set: fn(&mut AdaptiveConcurrency)| {
         let mut model = model();
