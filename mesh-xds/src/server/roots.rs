@@ -4,7 +4,7 @@
 //! not believed: whoever has two trust domains in one file does not want the one to make clients of the other. So a
 //! client with a SPIFFE id needs a root of its trust domain, or one that is named by no SPIFFE id: of such a root it is
 //! not known whose it is, and it vouches for all, as CAs do that know nothing of SPIFFE. One with names that begin like a
-//! SPIFFE id and are none vouches for no id at all.
+//! SPIFFE id and are none, or with names that can't be read, vouches for no id at all.
 //!
 //! A client without a SPIFFE id is one of any of the roots.
 //!
@@ -23,6 +23,7 @@ use rustls::{
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use x509_parser::asn1_rs::Tag;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
@@ -39,11 +40,21 @@ pub(super) struct ClientRoots {
     of_none: Option<Verifier>,
 }
 
-/// Of which trust domains a root is; `None`: it does not say.
+/// Of which trust domains a root is; `None`: it does not say. One whose names can't be read may be of any, and is of
+/// none.
 fn domains(root: &CertificateDer<'_>) -> Option<Vec<TrustDomain>> {
-    let (_, read) = X509Certificate::from_der(root).ok()?;
-    let names = read.subject_alternative_name().ok()??;
-    let ids: Vec<_> = names.value.general_names.iter().filter_map(spiffe).collect();
+    let uris = match uris(root) {
+        Ok(uris) => uris,
+        Err(why) => {
+            let subject = subject(root);
+            tracing::warn!(
+                target: "mesh::ads", subject, %why,
+                "a CA certificate for clients vouches for no SPIFFE id"
+            );
+            return Some(Vec::new());
+        }
+    };
+    let ids: Vec<_> = uris.into_iter().filter(|uri| is_spiffe(uri)).collect();
     if ids.is_empty() {
         return None;
     }
@@ -51,11 +62,46 @@ fn domains(root: &CertificateDer<'_>) -> Option<Vec<TrustDomain>> {
     Some(ids.map(|id| id.trust_domain()).collect())
 }
 
-/// A name that is a SPIFFE id, or means to be one.
-fn spiffe<'n>(name: &GeneralName<'n>) -> Option<&'n str> {
-    let GeneralName::URI(name) = name else { return None };
-    let scheme = name.get(.."spiffe:".len())?;
-    scheme.eq_ignore_ascii_case("spiffe:").then_some(*name)
+/// Why the names of a certificate are not gone by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum NamesRefused {
+    #[error("it can't be read: it is no certificate of X.509")]
+    Certificate,
+    #[error("its subject alternative names can't be read, or are there twice")]
+    Extension,
+    #[error("a URI among its subject alternative names can't be read")]
+    Uri,
+}
+
+/// The URIs among the names of a certificate.
+fn uris<'c>(certificate: &'c CertificateDer<'_>) -> Result<Vec<&'c str>, NamesRefused> {
+    let read = X509Certificate::from_der(certificate);
+    let (_, read) = read.ok().ok_or(NamesRefused::Certificate)?;
+    let names = read.subject_alternative_name().ok().ok_or(NamesRefused::Extension)?;
+    let mut uris = Vec::new();
+    for name in names.iter().flat_map(|names| &names.value.general_names) {
+        match name {
+            GeneralName::URI(uri) => uris.push(*uri),
+            GeneralName::Invalid(tag, _) if *tag == URI => return Err(NamesRefused::Uri),
+            _ => {}
+        }
+    }
+    Ok(uris)
+}
+
+/// The tag of a URI among names (RFC 5280, 4.2.1.6).
+const URI: Tag = Tag(6);
+
+/// Whether a name is a SPIFFE id, or means to be one.
+fn is_spiffe(name: &str) -> bool {
+    let scheme = name.get(.."spiffe:".len());
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("spiffe:"))
+}
+
+/// How a certificate names itself.
+fn subject(certificate: &CertificateDer<'_>) -> String {
+    let read = X509Certificate::from_der(certificate);
+    read.map_or_else(|_unreadable| "unreadable".to_owned(), |(_, read)| read.subject().to_string())
 }
 
 impl ClientRoots {
@@ -146,7 +192,10 @@ impl ClientCertVerifier for ClientRoots {
 mod tests {
     use super::*;
     use crate::tls::provider;
-    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
+    use rcgen::{
+        BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, IsCa, KeyPair,
+        SanType,
+    };
 
     type Issuer = CertifiedIssuer<'static, KeyPair>;
 
@@ -158,7 +207,18 @@ mod tests {
     }
 
     fn root(names: &[&str]) -> Issuer {
-        let mut params = named(names);
+        root_of(named(names))
+    }
+
+    /// Names as they stand in the extension, whatever they are.
+    fn written(names: &[u8]) -> CertificateParams {
+        let mut params = CertificateParams::default();
+        let names = CustomExtension::from_oid_content(&[2, 5, 29, 17], names.to_vec());
+        params.custom_extensions = vec![names];
+        params
+    }
+
+    fn root_of(mut params: CertificateParams) -> Issuer {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
     }
@@ -197,5 +257,23 @@ mod tests {
         assert!(believed(&[&broken], &broken, &[]));
         let other = root(&["https://a.org"]);
         assert!(believed(&[&other], &other, &["spiffe://a.org/x"]), "a name like any other");
+    }
+
+    #[test]
+    fn names_that_cannot_be_read_vouch_for_no_id() {
+        // A sequence, and in it a URI, or what would be one.
+        let latin = b"\x30\x0e\x86\x0cspiffe://\xe4.o";
+        let cut_off = b"\x30\x10\x86\x20spiffe://a.org";
+        for (names, why) in
+            [(&latin[..], NamesRefused::Uri), (&cut_off[..], NamesRefused::Extension)]
+        {
+            let broken = root_of(written(names));
+            assert_eq!(uris(broken.der()), Err(why));
+            assert!(!believed(&[&broken], &broken, &["spiffe://a.org/x"]), "{why}");
+        }
+        assert_eq!(uris(&CertificateDer::from_slice(b"none")), Err(NamesRefused::Certificate));
+        // A host's name that can't be read hides no id.
+        let host = root_of(written(b"\x30\x04\x82\x02\xe4o"));
+        assert!(believed(&[&host], &host, &["spiffe://a.org/x"]));
     }
 }
