@@ -6,12 +6,12 @@
 //! not known whose it is, and it vouches for all, as CAs do that know nothing of SPIFFE. One with names that begin like a
 //! SPIFFE id and are none, or with names that can't be read, vouches for no id at all.
 //!
-//! A client without a SPIFFE id is one of any of the roots.
+//! A client without a SPIFFE id is one of any of the roots. One that means to have an id and has none that counts (two
+//! URIs, as no workload has: X.509-SVID, section 2; a path with `..`; names that can't be read) is nobody's.
 //!
 //! What it does not do: look at the names of the CAs between a root and a client; the root decides.
 
-use super::tls::spiffe_id;
-use mesh_core::identity::{SpiffeId, TrustDomain};
+use mesh_core::identity::{SpiffeId, SpiffeIdError, TrustDomain};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -71,6 +71,31 @@ enum NamesRefused {
     Extension,
     #[error("a URI among its subject alternative names can't be read")]
     Uri,
+    #[error(
+        "it has {0} URIs, one of them a SPIFFE id: a workload's certificate has that one alone"
+    )]
+    Several(usize),
+    #[error("its URI begins like a SPIFFE id and is none: {0}")]
+    NoId(SpiffeIdError),
+}
+
+/// The SPIFFE id of a client: the only URI among the names of its certificate (X.509-SVID, section 2). `None`: it has
+/// none, and no URI that means to be one.
+fn workload<'c>(client: &'c CertificateDer<'_>) -> Result<Option<&'c str>, NamesRefused> {
+    let uris = uris(client)?;
+    if !uris.iter().any(|uri| is_spiffe(uri)) {
+        return Ok(None);
+    }
+    match uris[..] {
+        // By the id's own rules: a path with `..` or a query is none, whatever it begins with.
+        [uri] => SpiffeId::parse(uri).map(|_| Some(uri)).map_err(NamesRefused::NoId),
+        _ => Err(NamesRefused::Several(uris.len())),
+    }
+}
+
+/// The SPIFFE id of a client, if it has one.
+pub(super) fn spiffe_id(client: &CertificateDer<'_>) -> Option<Arc<str>> {
+    workload(client).ok().flatten().map(Arc::from)
 }
 
 /// The URIs among the names of a certificate.
@@ -140,11 +165,10 @@ impl ClientRoots {
     }
 
     /// Who may vouch for it.
-    fn of(&self, client: &CertificateDer<'_>) -> Option<&Verifier> {
-        let Some(id) = spiffe_id(client).and_then(|id| SpiffeId::parse(&id).ok()) else {
-            return Some(&self.all);
-        };
-        self.of_domain.get(&id.trust_domain()).or(self.of_none.as_ref())
+    fn of(&self, client: &CertificateDer<'_>) -> Result<Option<&Verifier>, NamesRefused> {
+        let Some(id) = workload(client)? else { return Ok(Some(&self.all)) };
+        let domain = SpiffeId::parse(id).map_err(NamesRefused::NoId)?.trust_domain();
+        Ok(self.of_domain.get(&domain).or(self.of_none.as_ref()))
     }
 }
 
@@ -159,9 +183,15 @@ impl ClientCertVerifier for ClientRoots {
         between: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
+        let refused = |why| Err(Error::InvalidCertificate(why));
         match self.of(client) {
-            Some(roots) => roots.verify_client_cert(client, between, now),
-            None => Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)),
+            Ok(Some(roots)) => roots.verify_client_cert(client, between, now),
+            Ok(None) => refused(CertificateError::UnknownIssuer),
+            Err(why) => {
+                let subject = subject(client);
+                tracing::info!(target: "mesh::ads", subject, %why, "client certificate refused");
+                refused(CertificateError::ApplicationVerificationFailure)
+            }
         }
     }
 
@@ -257,6 +287,47 @@ mod tests {
         assert!(believed(&[&broken], &broken, &[]));
         let other = root(&["https://a.org"]);
         assert!(believed(&[&other], &other, &["spiffe://a.org/x"]), "a name like any other");
+    }
+
+    #[test]
+    fn a_client_has_one_id_or_none() {
+        let [a, b] = ["spiffe://a.org", "spiffe://b.org"].map(|id| root(&[id]));
+        let any = root(&[]);
+        let ids = ["spiffe://b.org/x", "spiffe://b.org/y"];
+        assert!(!believed(&[&a, &b], &a, &ids) && !believed(&[&any], &any, &ids));
+        assert!(!believed(&[&any], &any, &["https://a.org/x", "SPIFFE://a.org/x"]));
+        assert!(!believed(&[&any], &any, &["spiffe://a.org/x/../y"]));
+        assert!(believed(&[&any], &any, &["https://a.org/x", "https://a.org/y"]), "no id");
+        let roots = ClientRoots::new(&[any.der().clone()], &provider().unwrap()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let hidden = b"\x30\x22\x86\x10spiffe://a.org/x\x86\x0espiffe://\xe4.org";
+        let client = written(hidden).signed_by(&key, &any).unwrap();
+        assert_eq!(workload(client.der()), Err(NamesRefused::Uri));
+        let verified = roots.verify_client_cert(client.der(), &[], UnixTime::now());
+        let refused = CertificateError::ApplicationVerificationFailure;
+        assert_eq!(verified.err(), Some(Error::InvalidCertificate(refused)));
+    }
+
+    #[test]
+    fn the_only_uri_is_the_identity() {
+        let uri = |uri: &str| SanType::URI(uri.try_into().unwrap());
+        let dns = SanType::DnsName("a.example".try_into().unwrap());
+        let key = KeyPair::generate().unwrap();
+        for (names, expected) in [
+            (vec![uri("spiffe://mesh.example/ns/a/sa/b")], Some("spiffe://mesh.example/ns/a/sa/b")),
+            (vec![dns.clone(), uri("spiffe://mesh.example/a")], Some("spiffe://mesh.example/a")),
+            (vec![uri("spiffe://mesh.example/a"), uri("spiffe://mesh.example/b")], None),
+            (vec![uri("https://mesh.example/a")], None),
+            (vec![uri("spiffe://mesh.example/ns/a/../b")], None),
+            (vec![uri("spiffe://mesh.example/ns/a/?x")], None),
+            (vec![dns], None),
+            (vec![], None),
+        ] {
+            let mut params = CertificateParams::default();
+            params.subject_alt_names = names.clone();
+            let certificate = params.self_signed(&key).unwrap();
+            assert_eq!(spiffe_id(certificate.der()).as_deref(), expected, "{names:?}");
+        }
     }
 
     #[test]

@@ -19,11 +19,10 @@
 use super::accept::next;
 use super::clients::Clients;
 use super::connection::Connection;
-use super::roots::ClientRoots;
+use super::roots::{ClientRoots, spiffe_id};
 use crate::bootstrap::CertificateFiles;
 use crate::tls::{CertificateError, H2, Material, Reload, provider, refused_crypto, refused_pair};
 use mesh_core::WallTime;
-use mesh_core::identity::SpiffeId;
 use mesh_core::identity::proof::counts_for;
 use mesh_core::random::SplitMix64;
 use rustls::pki_types::CertificateDer;
@@ -141,17 +140,9 @@ impl ServerTls {
     }
 }
 
-/// The SPIFFE id of the client: of the only URI among the names of its certificate (SPIFFE X.509-SVID, 2).
+/// The SPIFFE id of the client.
 fn identity(connection: &ServerConnection) -> Option<Arc<str>> {
     spiffe_id(connection.peer_certificates()?.first()?)
-}
-
-pub(super) fn spiffe_id(certificate: &CertificateDer<'_>) -> Option<Arc<str>> {
-    let certificate = webpki::EndEntityCert::try_from(certificate).ok()?;
-    let mut names = certificate.valid_uri_names();
-    // By the id's own rules: a path with `..` or a query is none, whatever it begins with.
-    let name = names.next().filter(|name| SpiffeId::parse(name).is_ok())?;
-    names.next().is_none().then(|| name.into())
 }
 
 /// The last second of a certificate.
@@ -186,7 +177,7 @@ fn build(files: &CertificateFiles, held: Material) -> Result<ServerConfig, Certi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rcgen::{CertificateParams, KeyPair, SanType};
+    use rcgen::{CertificateParams, KeyPair};
 
     #[test]
     fn the_last_second_of_a_certificate() {
@@ -197,27 +188,5 @@ mod tests {
         let read = end(certificate.der()).map(|end| end.to_string());
         assert_eq!(read.as_deref(), Some("2026-02-01T00:00:00Z"));
         assert_eq!(end(&CertificateDer::from_slice(b"none")), None);
-    }
-
-    #[test]
-    fn the_only_uri_is_the_identity() {
-        let uri = |uri: &str| SanType::URI(uri.try_into().unwrap());
-        let dns = SanType::DnsName("a.example".try_into().unwrap());
-        let key = KeyPair::generate().unwrap();
-        for (names, expected) in [
-            (vec![uri("spiffe://mesh.example/ns/a/sa/b")], Some("spiffe://mesh.example/ns/a/sa/b")),
-            (vec![dns.clone(), uri("spiffe://mesh.example/a")], Some("spiffe://mesh.example/a")),
-            (vec![uri("spiffe://mesh.example/a"), uri("spiffe://mesh.example/b")], None),
-            (vec![uri("https://mesh.example/a")], None),
-            (vec![uri("spiffe://mesh.example/ns/a/../b")], None),
-            (vec![uri("spiffe://mesh.example/ns/a/?x")], None),
-            (vec![dns], None),
-            (vec![], None),
-        ] {
-            let mut params = CertificateParams::default();
-            params.subject_alt_names = names.clone();
-            let certificate = params.self_signed(&key).unwrap();
-            assert_eq!(spiffe_id(certificate.der()).as_deref(), expected, "{names:?}");
-        }
     }
 }
