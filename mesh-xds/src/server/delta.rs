@@ -2,8 +2,7 @@
 
 use super::snapshot::{Served, Snapshot};
 use super::stream::{
-    Common, MAKE, MAX_NAMES, Nonces, Refused, Subscription, View, WILDCARD, check_name,
-    check_version,
+    Common, MAKE, Nonces, Others, Refused, Subscription, View, WILDCARD, check_versions,
 };
 use crate::ResourceType;
 use envoy_types::pb::envoy::service::discovery::v3::{
@@ -82,13 +81,15 @@ impl DeltaStream {
         };
         self.common.seen.part_of(snapshot, self.kinds.is_empty());
         let first = !self.kinds.contains_key(&kind);
+        let others = self.kinds.iter().filter(|(other, _)| **other != kind);
+        let others = Others::of(others.map(|(_, state)| &state.subscription));
         let state = self.kinds.entry(kind).or_default();
         let nonce = request.response_nonce.as_str();
         // A stale answer says nothing; the subscriptions beside it count.
         if !nonce.is_empty() && nonce == state.view.nonce {
             state.view.answer(&state.version, request.error_detail.as_ref());
         }
-        let asked = state.subscribe(kind, request, first)?;
+        let asked = state.subscribe(kind, request, first, others)?;
         let difference = state.answer(kind, &asked, snapshot);
         if difference.is_empty() && !asked.waits {
             return Ok(Vec::new());
@@ -149,18 +150,13 @@ impl Kind {
         kind: ResourceType,
         request: &DeltaDiscoveryRequest,
         first: bool,
+        others: Others,
     ) -> Result<Asked, Refused> {
         let mut asked = Asked { all: first, ..Asked::default() };
         let mut wildcard_begun = false;
         if first {
-            if request.initial_resource_versions.len() > MAX_NAMES {
-                return Err(Refused::TooManyNames { kind });
-            }
             let versions = request.initial_resource_versions.iter();
-            for (name, version) in versions.clone() {
-                check_name(kind, name)?;
-                check_version(kind, version)?;
-            }
+            check_versions(kind, versions.clone())?;
             self.held = versions
                 .map(|(name, version)| (name.as_str().into(), version.as_str().into()))
                 .collect();
@@ -171,7 +167,7 @@ impl Kind {
             }
         }
         for name in &request.resource_names_subscribe {
-            let is_new = self.subscription.add(kind, name)?;
+            let is_new = self.subscription.add(kind, name, others)?;
             match name == WILDCARD && kind.is_full_state() {
                 true => wildcard_begun |= is_new,
                 // Asked for again means: send it again. On a new stream what the client has is known.
@@ -197,7 +193,7 @@ impl Kind {
             self.held.retain(|name, _| names.contains(name));
             return;
         }
-        self.subscription.names.remove(name);
+        self.subscription.remove(name);
         asked.names.remove(name);
         if self.subscription.wildcard {
             // xDS protocol: the client does not know whether the wildcard covers it, and is told.

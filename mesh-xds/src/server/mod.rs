@@ -69,6 +69,6 @@ pub use references::Dangling;
 pub use service::{AdsServer, MAX_MESSAGE, STREAMS_OF_A_CONNECTION, ServeError};
 pub use snapshot::{Served, Snapshot};
 pub use sotw::SotwStream;
-pub use stream::{MAX_NAME, MAX_NAMES, Nack, Refused, View};
+pub use stream::{MAX_HELD, MAX_NAME, MAX_NAMES, Nack, Refused, View};
 #[cfg(feature = "tls")]
 pub use tls::ServerTls;

@@ -14,7 +14,8 @@
 //!   can't get ahead of the order of kinds.
 //!
 //! Bounds: [`MAX_MESSAGE`] bytes a request, [`MAX_NAMES`](super::MAX_NAMES) names of
-//! [`MAX_NAME`](super::MAX_NAME) bytes, and [`MAX_STREAMS`] streams; beyond, a stream ends with `RESOURCE_EXHAUSTED` and a reason.
+//! [`MAX_NAME`](super::MAX_NAME) bytes for each kind, which take [`MAX_HELD`](super::MAX_HELD) bytes of all kinds, and
+//! [`MAX_STREAMS`] streams; beyond, a stream ends with `RESOURCE_EXHAUSTED` and a reason.
 //! [`STREAMS_OF_A_CONNECTION`] streams a connection; the next waits. A peer that is gone without a word is
 //! noticed within 40 s, and one that does not begin with HTTP/2 within 10 s is closed. How many connections there are
 //! is for the operating system to say: without a descriptor for the next one, it waits in the queue of the socket.
@@ -52,8 +53,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 /// The largest request, in bytes.
 pub const MAX_MESSAGE: usize = 16 << 20;
-/// The most streams of one connection.
-pub const STREAMS_OF_A_CONNECTION: u32 = 100;
+/// The most streams of one connection. A client has one, rarely two.
+pub const STREAMS_OF_A_CONNECTION: u32 = 16;
 /// Responses of a stream that wait for its connection. In the state of the world each holds all of its kind.
 const QUEUE: usize = 2;
 /// Time between two pings, and the time that a peer may take to answer one.

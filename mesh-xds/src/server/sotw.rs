@@ -1,7 +1,7 @@
 //! [`SotwStream`]: one stream of the state of the world, on the server's side.
 
 use super::snapshot::{Served, Snapshot};
-use super::stream::{Common, MAKE, Nonces, Refused, Subscription, View};
+use super::stream::{Common, MAKE, Nonces, Others, Refused, Subscription, View};
 use crate::ResourceType;
 use envoy_types::pb::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
 use std::collections::BTreeMap;
@@ -67,6 +67,8 @@ impl SotwStream {
         };
         self.common.seen.part_of(snapshot, self.kinds.is_empty());
         let first = !self.kinds.contains_key(&kind);
+        let others = self.kinds.iter().filter(|(other, _)| **other != kind);
+        let others = Others::of(others.map(|(_, state)| &state.subscription));
         let state = self.kinds.entry(kind).or_default();
         let nonce = request.response_nonce.as_str();
         let answered = !state.view.nonce.is_empty();
@@ -81,7 +83,7 @@ impl SotwStream {
             false if first => request.version_info.clone_into(&mut state.view.version),
             false => {}
         }
-        let change = state.subscribe(kind, &request.resource_names)?;
+        let change = state.subscribe(kind, &request.resource_names, others)?;
         let is_held = first
             && state.subscription.wildcard
             && state.subscription.names.is_empty()
@@ -152,7 +154,12 @@ impl SotwStream {
 
 impl Kind {
     /// Takes the names of a request, which are all that the client subscribes to.
-    fn subscribe(&mut self, kind: ResourceType, names: &[String]) -> Result<Change, Refused> {
+    fn subscribe(
+        &mut self,
+        kind: ResourceType,
+        names: &[String],
+        others: Others,
+    ) -> Result<Change, Refused> {
         self.ever_named |= !names.is_empty();
         if self.subscription.is(kind, names, self.ever_named) {
             // An answer repeats all names, and 10,000 are many to take in.
@@ -160,14 +167,14 @@ impl Kind {
         }
         let mut next = Subscription::default();
         for name in names {
-            next.add(kind, name)?;
+            next.add(kind, name, others)?;
         }
         // xDS protocol: no names at all are a wildcard, until a name was sent on this stream.
         next.wildcard |= kind.is_full_state() && !self.ever_named;
         let before = std::mem::replace(&mut self.subscription, next);
         let added = self.subscription.names.difference(&before.names).cloned().collect();
         let wildcard_begun = self.subscription.wildcard && !before.wildcard;
-        let Subscription { wildcard, names } = &self.subscription;
+        let Subscription { wildcard, names, .. } = &self.subscription;
         let covers = |served: &Served| *wildcard && !served.by_name_only;
         self.held.retain(|name, served| covers(served) || names.contains(name));
         Ok(Change { wildcard_begun, added })

@@ -12,6 +12,17 @@ use std::sync::Arc;
 /// The most names that a client may subscribe to, for each kind, on one stream.
 pub const MAX_NAMES: usize = 100_000;
 
+/// The most bytes that a client may have a server keep by what one stream subscribes to, all kinds together: those of
+/// the names, and 64 for each. The same bounds what the first request of a kind says that the client has, which
+/// is kept until it is answered.
+///
+/// Of all [`MAX_STREAMS`](super::MAX_STREAMS) streams together that is 156 GiB, which nobody comes near but on purpose:
+/// where strangers may connect, clients are to show certificates.
+pub const MAX_HELD: usize = 16 << 20;
+
+/// What a name costs beside its bytes.
+pub(super) const A_NAME: usize = 64;
+
 /// The name that stands for every resource of a kind.
 pub(super) const WILDCARD: &str = "*";
 
@@ -53,13 +64,22 @@ pub enum Refused {
         /// The bytes of the version.
         length: usize,
     },
+    /// What it subscribes to is too much to be kept, or what it says that it has.
+    #[error(
+        "{kind}: the names of one stream, of all kinds, and with them the versions that a client has, take {MAX_HELD} \
+         bytes at most, {A_NAME} for each counted along; ask for all with `*`, or by several streams"
+    )]
+    TooMuchHeld {
+        /// The kind of resource that is beyond it.
+        kind: ResourceType,
+    },
 }
 
-/// The most bytes of a name, and of a version that a client says it has: with [`MAX_NAMES`], what one stream can have a server keep.
+/// The most bytes of a name, and of a version that a client says it has.
 pub const MAX_NAME: usize = 2 << 10;
 
 /// Refuses a name that is too long.
-pub(super) const fn check_name(kind: ResourceType, name: &str) -> Result<(), Refused> {
+const fn check_name(kind: ResourceType, name: &str) -> Result<(), Refused> {
     match name.len() {
         length if length > MAX_NAME => Err(Refused::NameTooLong { kind, length }),
         _ => Ok(()),
@@ -67,7 +87,7 @@ pub(super) const fn check_name(kind: ResourceType, name: &str) -> Result<(), Ref
 }
 
 /// Refuses a version that is too long.
-pub(super) const fn check_version(kind: ResourceType, version: &str) -> Result<(), Refused> {
+const fn check_version(kind: ResourceType, version: &str) -> Result<(), Refused> {
     match version.len() {
         length if length > MAX_NAME => Err(Refused::VersionTooLong { kind, length }),
         _ => Ok(()),
@@ -125,11 +145,53 @@ pub(super) struct Subscription {
     /// Everything that is not by name only.
     pub(super) wildcard: bool,
     pub(super) names: BTreeSet<Arc<str>>,
+    /// What the names take, of [`MAX_HELD`].
+    held: usize,
+}
+
+/// What else a stream holds beside the names of one kind.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Others(usize);
+
+impl Others {
+    pub(super) fn of<'s>(subscriptions: impl Iterator<Item = &'s Subscription>) -> Self {
+        Self(subscriptions.map(|subscription| subscription.held).sum())
+    }
+
+    /// Refuses what is too much beside them.
+    const fn check(self, kind: ResourceType, held: usize) -> Result<(), Refused> {
+        match self.0.saturating_add(held) > MAX_HELD {
+            true => Err(Refused::TooMuchHeld { kind }),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Refuses names and versions that a client has, when they are too many, too long or too much.
+pub(super) fn check_versions<'v>(
+    kind: ResourceType,
+    versions: impl ExactSizeIterator<Item = (&'v String, &'v String)>,
+) -> Result<(), Refused> {
+    if versions.len() > MAX_NAMES {
+        return Err(Refused::TooManyNames { kind });
+    }
+    let mut held = 0_usize;
+    for (name, version) in versions {
+        check_name(kind, name)?;
+        check_version(kind, version)?;
+        held += A_NAME + name.len() + version.len();
+    }
+    Others(0).check(kind, held)
 }
 
 impl Subscription {
-    /// Adds a name, or the wildcard. Whether it is new.
-    pub(super) fn add(&mut self, kind: ResourceType, name: &str) -> Result<bool, Refused> {
+    /// Adds a name, or the wildcard, on a stream that holds `others` as well. Whether it is new.
+    pub(super) fn add(
+        &mut self,
+        kind: ResourceType,
+        name: &str,
+        others: Others,
+    ) -> Result<bool, Refused> {
         if name == WILDCARD && kind.is_full_state() {
             return Ok(!std::mem::replace(&mut self.wildcard, true));
         }
@@ -140,7 +202,17 @@ impl Subscription {
             return Err(Refused::TooManyNames { kind });
         }
         check_name(kind, name)?;
+        let held = self.held + A_NAME + name.len();
+        others.check(kind, held)?;
+        self.held = held;
         Ok(self.names.insert(name.into()))
+    }
+
+    /// Takes a name out.
+    pub(super) fn remove(&mut self, name: &str) {
+        if self.names.remove(name) {
+            self.held = self.held.saturating_sub(A_NAME + name.len());
+        }
     }
 
     /// Whether a request with these names, in the state of the world, subscribes to just this. May say no

@@ -1,7 +1,7 @@
 //! Incremental streams. A request is `> CDS +a -b`, with `a@now` or `a@0123` for a version that the client
 //! has, `n=<nonce>` (`last`) and `no=<text>` for a NACK. A response is `CDS #<nonce> a=1 -b`.
 
-use super::super::{DeltaStream, MAX_NAME, MAX_TEXT, Snapshot};
+use super::super::{DeltaStream, MAX_NAME, MAX_TEXT, Refused, Snapshot};
 use super::{World, kind, run, text};
 use crate::ResourceType;
 use envoy_types::pb::envoy::config::core::v3::Node;
@@ -193,6 +193,44 @@ const ROWS: &[(&str, &str)] = &[
     ),
     ("secrets are not there", "> SDS +s\n< SDS #1 -s"),
 ];
+
+/// Of all kinds together, whatever their numbers; what is given up makes room.
+#[test]
+fn what_names_take_is_bounded_over_all_kinds() {
+    let snapshot = World::default().snapshot();
+    let name = |at: usize| format!("{at:0>length$}", length = MAX_NAME);
+    let ask = |kind: ResourceType, names: std::ops::Range<usize>| DeltaDiscoveryRequest {
+        type_url: kind.type_url().to_owned(),
+        resource_names_subscribe: names.map(name).collect(),
+        ..DeltaDiscoveryRequest::default()
+    };
+    // Of 16 MiB, by names that take 2 KiB and 64 bytes each.
+    const FIT: usize = 7943;
+    let half = FIT / 2;
+    let mut stream = DeltaStream::new();
+    let mut handle = |request: &DeltaDiscoveryRequest| stream.handle_request(request, &snapshot);
+    handle(&ask(ResourceType::Endpoints, 0..half)).unwrap();
+    handle(&ask(ResourceType::RouteConfiguration, 0..FIT - half)).unwrap();
+    let refused = handle(&ask(ResourceType::Secret, 0..1)).unwrap_err();
+    assert_eq!(refused, Refused::TooMuchHeld { kind: ResourceType::Secret });
+    handle(&ask(ResourceType::Endpoints, 0..half)).unwrap();
+    let mut other = ask(ResourceType::RouteConfiguration, 0..0);
+    other.resource_names_unsubscribe.push(name(0));
+    handle(&other).unwrap();
+    handle(&ask(ResourceType::Secret, 0..1)).unwrap();
+    assert!(handle(&ask(ResourceType::Secret, 1..2)).is_err());
+
+    let mut has = ask(ResourceType::Cluster, 0..0);
+    has.initial_resource_versions = (0..FIT).map(|at| (name(at), String::new())).collect();
+    DeltaStream::new().handle_request(&has, &snapshot).unwrap();
+    has.initial_resource_versions.insert("a".to_owned(), name(0));
+    let refused = DeltaStream::new().handle_request(&has, &snapshot).unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        "CDS: the names of one stream, of all kinds, and with them the versions that a client has, take 16777216 bytes \
+         at most, 64 for each counted along; ask for all with `*`, or by several streams"
+    );
+}
 
 /// Names add up on an incremental stream, and a client's words are kept as long as it is there.
 #[test]

@@ -247,6 +247,30 @@ fn too_many_names_end_the_stream() {
     );
 }
 
+/// Each request says all names of its kind: those before it make room, those of other kinds do not.
+#[test]
+fn what_names_take_is_bounded_over_all_kinds() {
+    let snapshot = World::default().snapshot();
+    let mut stream = SotwStream::new();
+    let mut ask = |kind: ResourceType, names: usize| {
+        let name = |at| format!("{at:0>length$}", length = super::super::MAX_NAME);
+        let request = DiscoveryRequest {
+            type_url: kind.type_url().to_owned(),
+            resource_names: (0..names).map(name).collect(),
+            ..DiscoveryRequest::default()
+        };
+        stream.handle_request(&request, &snapshot).map(drop)
+    };
+    const FIT: usize = 7943;
+    let (endpoints, routes) = (ResourceType::Endpoints, ResourceType::RouteConfiguration);
+    assert_eq!(ask(endpoints, FIT), Ok(()));
+    assert_eq!(ask(endpoints, FIT - 1), Ok(()));
+    assert_eq!(ask(routes, 1), Ok(()));
+    let refused = super::super::Refused::TooMuchHeld { kind: endpoints };
+    assert_eq!(ask(endpoints, FIT), Err(refused));
+    assert_eq!(ask(routes, 1), Ok(()), "what was refused is not held");
+}
+
 #[test]
 fn a_type_that_is_not_known_is_not_answered() {
     let request = DiscoveryRequest {
