@@ -107,6 +107,7 @@ struct Registry {
     totals: BTreeMap<ResourceType, Totals>,
     refused_streams: u64,
     refused_connections: u64,
+    crowded_out: u64,
 }
 
 /// What an answer says of a response.
@@ -139,6 +140,18 @@ impl Clients {
     #[must_use]
     pub fn refused_connections(&self) -> u64 {
         self.shared.lock().refused_connections
+    }
+
+    /// How many connections ended before they were secure because others waited for their place: those are not among
+    /// the [refused ones](Self::refused_connections).
+    #[must_use]
+    pub fn crowded_out_connections(&self) -> u64 {
+        self.shared.lock().crowded_out
+    }
+
+    #[cfg(feature = "tls")]
+    pub(super) fn crowd_out(&self) {
+        self.shared.lock().crowded_out += 1;
     }
 
     #[cfg(feature = "tls")]

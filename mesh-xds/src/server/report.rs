@@ -37,6 +37,9 @@ impl Clients {
         let refused = "mesh_ads_refused_connections_total";
         family(&mut text, refused, "counter", "Connections that ended before they were secure.");
         let _infallible = writeln!(text, "{refused} {}", self.refused_connections());
+        let crowded = "mesh_ads_crowded_out_connections_total";
+        family(&mut text, crowded, "counter", "Handshakes that were ended for the next ones.");
+        let _infallible = writeln!(text, "{crowded} {}", self.crowded_out_connections());
         let counts: [(&str, &str, Count); 3] = [
             ("mesh_ads_pushes_total", "Responses that were sent.", |totals| totals.pushes),
             ("mesh_ads_acks_total", "Responses that were accepted.", |totals| totals.acks),

@@ -11,7 +11,9 @@
 //! A client that showed a certificate is to show one again at its end, and after [`MAX_AGE`] at most: then its
 //! streams end, so that what was renewed or taken out of the roots counts.
 //!
-//! Bounds: [`MAX_HANDSHAKES`] at a time, [`PATIENCE`] for each; the next connection waits.
+//! Bounds: [`MAX_HANDSHAKES`] at a time, [`PATIENCE`] for each. When there are so many, the next connection waits until
+//! one ends, or until the oldest has lasted for [`CROWDED`]: then it is ended. So whoever opens connections and says
+//! nothing holds up nobody for longer than that.
 //!
 //! What it does not do: decide who may have what. Whoever has a certificate of the roots reads the whole
 //! configuration, unless there are [`Readers`](super::Readers).
@@ -28,13 +30,15 @@ use mesh_core::random::SplitMix64;
 use rustls::pki_types::CertificateDer;
 use rustls::server::NoServerSessionStorage;
 use rustls::{ServerConfig, ServerConnection};
+use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use x509_parser::certificate::X509Certificate;
@@ -44,6 +48,8 @@ use x509_parser::prelude::FromDer as _;
 const MAX_HANDSHAKES: usize = 256;
 /// How long a handshake may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it may take when another connection waits for its place: a client needs two turns to the server and back.
+const CROWDED: Duration = Duration::from_secs(1);
 /// The longest that a client's certificate counts without being shown again, up to a fifth less by chance.
 const MAX_AGE: Duration = Duration::from_secs(30 * 60);
 /// The files are not looked at more often.
@@ -91,28 +97,37 @@ impl ServerTls {
         secured: mpsc::Sender<Secured>,
         clients: Clients,
     ) {
-        let places = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+        let mut places = Places::new(MAX_HANDSHAKES);
         // Ends with this future.
         let mut handshakes = JoinSet::new();
         loop {
             while handshakes.try_join_next().is_some() {}
-            // Never closed.
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             let (stream, address) = next(&listener).await;
+            let Some(mut place) = places.next().await else { return };
             let (tls, secured, clients) = (self.clone(), secured.clone(), clients.clone());
             handshakes.spawn(async move {
-                let shaken = timeout(PATIENCE, tls.handshake(stream, address)).await;
+                let shaken = tokio::select! {
+                    shaken = timeout(PATIENCE, tls.handshake(stream, address)) => Some(shaken),
+                    () = place.is_taken_away() => None,
+                };
                 drop(place);
+                let is_crowded_out = shaken.is_none();
                 let why = match shaken {
-                    Ok(Ok(connection)) => {
+                    Some(Ok(Ok(connection))) => {
                         // An error: the server ends.
                         let _taken = secured.send(connection).await.is_ok();
                         return;
                     }
-                    Ok(Err(why)) => why,
-                    Err(_elapsed) => format!("no handshake within {PATIENCE:?}"),
+                    Some(Ok(Err(why))) => why,
+                    Some(Err(_elapsed)) => format!("no handshake within {PATIENCE:?}"),
+                    None => format!(
+                        "no handshake within {CROWDED:?}, and there were {MAX_HANDSHAKES} others"
+                    ),
                 };
-                clients.refuse_connection();
+                match is_crowded_out {
+                    true => clients.crowd_out(),
+                    false => clients.refuse_connection(),
+                }
                 tracing::info!(target: "mesh::ads", peer = %address, why, "connection refused");
             });
         }
@@ -137,6 +152,58 @@ impl ServerTls {
             Some(identity) => connection.with_identity(identity),
             None => connection,
         })
+    }
+}
+
+/// The places of handshakes.
+struct Places {
+    free: Arc<Semaphore>,
+    most: usize,
+    /// Those that are taken, the oldest first; among them some that have ended.
+    taken: VecDeque<(tokio::time::Instant, oneshot::Sender<Infallible>)>,
+}
+
+/// The place of one handshake, which is free when it is dropped.
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    away: oneshot::Receiver<Infallible>,
+}
+
+impl Places {
+    fn new(most: usize) -> Self {
+        Self { free: Arc::new(Semaphore::new(most)), most, taken: VecDeque::new() }
+    }
+
+    /// The next place: one that is free, or that of a handshake that has had its time. `None` never comes.
+    async fn next(&mut self) -> Option<Place> {
+        if self.taken.len() >= 2 * self.most {
+            self.taken.retain(|(_, place)| !place.is_closed());
+        }
+        while self.taken.front().is_some_and(|(_, place)| place.is_closed()) {
+            self.taken.pop_front();
+        }
+        let free = || Arc::clone(&self.free).acquire_owned();
+        let permit = match self.taken.front() {
+            None => free().await.ok()?,
+            Some((since, _)) => match timeout_at(*since + CROWDED, free()).await {
+                Ok(permit) => permit.ok()?,
+                Err(_elapsed) => {
+                    // Whose place it was is told so, and gives it back.
+                    drop(self.taken.pop_front());
+                    free().await.ok()?
+                }
+            },
+        };
+        let (held, away) = oneshot::channel();
+        self.taken.push_back((tokio::time::Instant::now(), held));
+        Some(Place { _permit: permit, away })
+    }
+}
+
+impl Place {
+    /// Waits until the place is another's.
+    async fn is_taken_away(&mut self) {
+        let _gone = (&mut self.away).await;
     }
 }
 

@@ -267,6 +267,27 @@ async fn the_server_follows_its_files() {
     assert_eq!(try_with(&plane, "localhost", &creds).await.0, Heard::Answer);
 }
 
+/// Whoever opens as many connections as there are places for, and says nothing, holds up nobody.
+#[tokio::test]
+async fn silent_connections_make_room_for_the_next() {
+    let ca = Authority::new("ours");
+    let directory = directory(&ca, &ca.issue(&["localhost"]));
+    let plane = Plane::start(directory.path(), "127.0.0.1:0", false).await;
+    let mut silent = Vec::new();
+    for _ in 0..256 {
+        silent.push(tokio::net::TcpStream::connect(plane.address).await.unwrap());
+    }
+    let creds = creds(directory.path(), &[CA]);
+    let begun = std::time::Instant::now();
+    let (heard, _client) = try_with(&plane, "localhost", &creds).await;
+    assert_eq!(heard, Heard::Answer);
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert_eq!(plane.server.clients().crowded_out_connections(), 1);
+    assert_eq!(plane.server.clients().refused_connections(), 0);
+    drop(silent);
+    plane.stop().await;
+}
+
 #[tokio::test]
 async fn a_port_without_tls_or_http_2_is_told() {
     let ca = Authority::new("ours");
