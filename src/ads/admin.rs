@@ -12,6 +12,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use mesh_xds::server::AdsServer;
 use std::convert::Infallible;
+use std::io::ErrorKind::{ConnectionAborted, ConnectionReset};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -96,6 +97,8 @@ pub(super) async fn serve(listener: TcpListener, status: Arc<Status>) {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
+            // It left before it was accepted, which says nothing of the next one.
+            Err(gone) if matches!(gone.kind(), ConnectionAborted | ConnectionReset) => continue,
             Err(error) => {
                 // Out of descriptors, mostly: others give some back.
                 tracing::warn!("the admin's listener: {error}");
