@@ -72,7 +72,12 @@ pub(super) fn view(
 ) -> Snapshot {
     match &content.resources {
         Some(resources) => {
-            Snapshot::new(resources.iter().cloned()).narrowed(|name| allowed.may_read(name))
+            let all = Snapshot::new(resources.iter().cloned());
+            let narrowed = all.narrowed(|name| allowed.may_read(name));
+            if !narrowed.leads_as(before) {
+                warn_of_headers(&narrowed, allowed);
+            }
+            narrowed
         }
         None => {
             let listeners = listeners.iter().filter(|(name, _)| allowed.may_read(name));
@@ -81,6 +86,19 @@ pub(super) fn view(
             });
             before.next(&update.restricted(|name| allowed.may_read(name)), listeners)
         }
+    }
+}
+
+/// Whom a rule lets read a route by a header, it lets read more than it says.
+fn warn_of_headers(narrowed: &Snapshot, allowed: &Allowed) {
+    for (kind, name) in narrowed.by_header() {
+        let id = allowed.id();
+        tracing::warn!(
+            %id, %kind, %name,
+            "a route takes its cluster from a header, so whoever `--allow` lets read it reads every cluster and every \
+             secret that one of those names, private keys among them: name the clusters in the route, or serve the \
+             others by another `mesh ads`"
+        );
     }
 }
 

@@ -40,6 +40,11 @@ pub(super) struct Allowed {
 }
 
 impl Allowed {
+    /// Who.
+    pub(super) const fn id(&self) -> &ReaderId {
+        &self.id
+    }
+
     /// Whether they may read what is called `name`.
     pub(super) fn may_read(&self, name: &str) -> bool {
         self.names.iter().any(|pattern| match pattern.strip_suffix('*') {

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 impl Snapshot {
     /// The listeners whose names `may_read` takes, with everything that they lead to, and nothing else. A route that
-    /// takes its cluster from a header leads to every cluster, and a listener to those that its access loggers and its
+    /// takes its cluster from a header leads to every cluster, and with them to every secret that one of those names,
+    /// private keys among them ([`by_header`](Self::by_header)); and a listener to those that its access loggers and its
     /// tracer report to.
     ///
     /// Every message of it is read once more, so this is for files: what changes a thousand times a second
@@ -39,5 +40,18 @@ impl Snapshot {
             });
         }
         Self::new(taken)
+    }
+
+    /// What takes a cluster from a header: which one is meant nobody knows before the request, so whoever may read it
+    /// may read all clusters and the secrets of all.
+    #[must_use]
+    pub fn by_header(&self) -> Vec<(ResourceType, Arc<str>)> {
+        let kinds = [ResourceType::Listener, ResourceType::RouteConfiguration];
+        let all = kinds.into_iter().flat_map(|kind| {
+            let any = self.resources(kind);
+            let any = any.filter(move |any| references::beside(kind, &any.body).any_cluster);
+            any.map(move |any| (kind, Arc::clone(&any.name)))
+        });
+        all.collect()
     }
 }

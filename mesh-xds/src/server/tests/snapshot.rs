@@ -276,6 +276,40 @@ fn a_reader_has_where_requests_are_mirrored_to_and_what_headers_may_name() {
     assert_eq!(narrowed(by_header), all);
 }
 
+/// Which cluster a header names nobody knows before, so their keys go along; and that is told.
+#[test]
+fn a_header_leads_to_the_secrets_of_all_clusters() {
+    use mesh_core::model::secret::{SecretContent, SecretRoots, SecretValidation};
+    use mesh_core::model::tls::{TlsIdentity, UpstreamTls};
+    use mesh_core::model::{Secret, TlsPolicy};
+    let mut tls = UpstreamTls::default();
+    tls.identity = TlsIdentity::Secret("key".into());
+    let mut other = Cluster::new("other");
+    other.tls = TlsPolicy::On(Arc::new(tls));
+    let content = SecretContent::Validation(SecretValidation::new(SecretRoots::System));
+    let secret = mesh_core::update::SecretAnswer::Known(Arc::new(Secret::new("key", content)));
+    let at = [SocketAddr::from(([127, 0, 0, 1], 80))];
+    let named = Route::forward(ForwardAction::to("named"));
+    let mut model = RouteConfiguration::default();
+    model.virtual_hosts.push(Arc::new(VirtualHost::new("any", vec![Domain::Any]).route(named)));
+    let update = ConfigUpdate::in_code().cluster(Cluster::new("named"), at);
+    let mut update = update.cluster(other, at);
+    update.secrets = Arc::new([(Arc::from("key"), secret)].into());
+    let narrowed = |edit: fn(&mut pb::RouteConfiguration)| {
+        let mut routes = crate::encode::route_configuration("r", &model);
+        edit(&mut routes);
+        let snapshot = Snapshot::of(&update, [inline(routes)]);
+        let narrowed = snapshot.narrowed(|name| name == "web");
+        (names(&narrowed, ResourceType::Secret), narrowed.by_header())
+    };
+    assert_eq!(narrowed(|_| {}), (vec![], vec![]));
+    let by_header = narrowed(|m| {
+        action(m).cluster_specifier = Some(ClusterSpecifier::ClusterHeader("x-where".into()));
+    });
+    let web = (ResourceType::Listener, Arc::from("web"));
+    assert_eq!(by_header, (vec!["key".to_owned()], vec![web]));
+}
+
 /// Clusters that a reader of this listener has, where those of these names are served.
 fn led_to(listener: Encoded, served: &[&str]) -> Vec<String> {
     let at = [SocketAddr::from(([127, 0, 0, 1], 80))];
