@@ -15,9 +15,12 @@
 #[cfg(test)]
 mod tests;
 
+use crate::head::port_start;
 use crate::model::egress::{Egress, EgressHost, EgressRule};
 use crate::update::UnknownHosts;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -202,6 +205,27 @@ impl CompiledEgress {
     fn has_port(&self, at: usize, port: u16) -> bool {
         self.rule(at).is_some_and(|rule| rule.port.is_none_or(|wanted| wanted == port))
     }
+}
+
+/// How a destination is called, however a call writes it: names have no case (RFC 3986, 3.2.2), a last dot says nothing
+/// that [`CompiledEgress::decide`] goes by, and without a port it is `default_port`.
+#[must_use]
+pub fn destination(authority: &str, default_port: u16) -> Cow<'_, str> {
+    let at = port_start(authority.as_bytes()).unwrap_or(authority.len());
+    let (host, port) = authority.split_at_checked(at).unwrap_or((authority, ""));
+    let name = Some(host.trim_end_matches('.')).filter(|name| !name.is_empty()).unwrap_or(host);
+    let is_plain = name.len() == host.len() && !name.bytes().any(|byte| byte.is_ascii_uppercase());
+    if is_plain && !port.is_empty() {
+        return Cow::Borrowed(authority);
+    }
+    let mut written = name.to_ascii_lowercase();
+    if port.is_empty() {
+        // A `String` takes everything.
+        let _written = write!(written, ":{default_port}");
+    } else {
+        written.push_str(port);
+    }
+    Cow::Owned(written)
 }
 
 /// Host, in lower case and without a last dot, and port.

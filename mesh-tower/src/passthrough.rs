@@ -12,7 +12,6 @@ use crate::connect::{
 };
 use crate::dns::Resolve;
 use crate::net::Shared;
-use crate::observe::egress::with_port;
 use crate::observe::events::{CloseReason, Security};
 use crate::observe::registry::Registry;
 use crate::proxy::Captured;
@@ -21,7 +20,7 @@ use crate::tls::client::ClientTls;
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Uri};
-use mesh_core::egress::{CompiledEgress, EgressRefusal, EgressVerdict};
+use mesh_core::egress::{CompiledEgress, EgressRefusal, EgressVerdict, destination};
 use mesh_core::head::without_userinfo;
 use mesh_core::model::tls::UpstreamTls;
 use mesh_core::model::{Address, ConnectionOptions, RoutingPriority, TlsPolicy};
@@ -163,7 +162,7 @@ impl Passthrough {
             let port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
             let verdict = egress.admits(original.ip(), original.port());
             let against = (!matches!(verdict, EgressVerdict::Allowed(_))).then_some(verdict);
-            let named = with_port(without_userinfo(authority.as_str()), port);
+            let named = destination(without_userinfo(authority.as_str()), port);
             self.shared.registry.mesh().egress().leads_to(&named, against);
         }
     }
@@ -176,7 +175,7 @@ impl Passthrough {
     ) -> OriginPool {
         let options = ConnectionOptions::default();
         let dial = NameConnector {
-            authority: with_port(without_userinfo(authority.as_str()), port).as_ref().into(),
+            authority: destination(without_userinfo(authority.as_str()), port).as_ref().into(),
             name: host.into(),
             port,
             resolver: Arc::clone(&self.resolver),

@@ -180,6 +180,26 @@ fn a_host_that_is_not_the_authority() {
     assert_eq!(decide("api.example.org:81"), mismatch);
 }
 
+/// A rule without a port is for all of them; and what is decided alike has one name.
+#[test]
+fn a_destination_has_one_name_and_its_port() {
+    for (authority, expected) in [
+        ("a", "a:80"),
+        ("a:443", "a:443"),
+        ("A.Example:443", "a.example:443"),
+        ("a.example.:443", "a.example:443"),
+        ("a.example.", "a.example:80"),
+        ("[::1]", "[::1]:80"),
+        ("[::1]:81", "[::1]:81"),
+        ("[FE80::1]:81", "[fe80::1]:81"),
+        ("a:", "a:"),
+        (".", ".:80"),
+        ("", ":80"),
+    ] {
+        assert_eq!(destination(authority, 80), expected);
+    }
+}
+
 #[test]
 fn what_would_be_refused_is_told_or_not_asked() {
     let why = EgressRefusal::NotListed;

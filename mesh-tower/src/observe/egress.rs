@@ -7,10 +7,9 @@
 use super::names::{Metric, label_values};
 use mesh_core::config::egress_rule;
 use mesh_core::egress::{EgressRefusal, EgressVerdict};
-use mesh_core::head::{Peer, port_start};
+use mesh_core::head::Peer;
 use mesh_core::model::EgressHost;
 use parking_lot::Mutex;
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
@@ -140,7 +139,8 @@ enum News {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EgressDestination {
-    /// Host and port, as the calls wrote them; without one, that of their scheme.
+    /// Host and port, however the calls wrote them: the host in lower case and without a last dot, and without a port that of
+    /// their scheme ([`mesh_core::egress::destination`]).
     pub authority: Arc<str>,
     /// How many calls there were.
     pub calls: u64,
@@ -150,7 +150,7 @@ pub struct EgressDestination {
 }
 
 impl EgressLog {
-    /// A call to `authority`, made for `peer` if that is known.
+    /// A call to `authority`, a [`destination`](mesh_core::egress::destination), made for `peer` if that is known.
     pub(crate) fn called(&self, authority: &str, verdict: EgressVerdict, peer: Peer<'_>) {
         let (outcome, refusal) = parts(verdict);
         self.calls[outcome as usize][place(refusal)].fetch_add(1, Ordering::Relaxed);
@@ -298,14 +298,6 @@ impl EgressLog {
                 }
             }
         }
-    }
-}
-
-/// An authority with its port; without one it is `default_port`.
-pub(crate) fn with_port(authority: &str, default_port: u16) -> Cow<'_, str> {
-    match port_start(authority.as_bytes()) {
-        Some(_) => Cow::Borrowed(authority),
-        None => Cow::Owned(format!("{authority}:{default_port}")),
     }
 }
 

@@ -26,7 +26,6 @@ use crate::net::{Draw, Net};
 use crate::observe::CallReport;
 use crate::observe::access_log::CallLine;
 use crate::observe::code::Code;
-use crate::observe::egress::with_port;
 use crate::observe::span::ThinSpan;
 use crate::observe::target::{CallRecord, TargetCells};
 use crate::options::CallOptions;
@@ -37,7 +36,7 @@ use http::{HeaderValue, Request, Response, Uri, header};
 use http_body::Body;
 use mesh_core::Random;
 use mesh_core::Timestamp;
-use mesh_core::egress::EgressVerdict;
+use mesh_core::egress::{EgressVerdict, destination};
 use mesh_core::head::{Peer, RequestHead};
 use mesh_core::inbound::HandedOn;
 use mesh_core::local_reply::Reason;
@@ -239,7 +238,7 @@ impl<S, L> RouteService<S, L> {
     fn leaves(&self, head: &RequestHead<'_>, verdict: EgressVerdict) {
         let log = self.mesh.shared().registry.mesh().egress();
         let port = if head.scheme == Some("https") { 443 } else { 80 };
-        log.called(&with_port(head.authority, port), verdict, head.peer);
+        log.called(&destination(head.authority, port), verdict, head.peer);
     }
 
     /// The authority by whose routes a request goes.

@@ -121,18 +121,17 @@ fn the_list_that_would_be_needed() {
     );
 }
 
-/// A rule without a port is for all of them.
 #[test]
-fn a_destination_has_its_port() {
-    for (authority, expected) in [
-        ("a", "a:80"),
-        ("a:443", "a:443"),
-        ("[::1]", "[::1]:80"),
-        ("[::1]:81", "[::1]:81"),
-        ("a:", "a:"),
-    ] {
-        assert_eq!(with_port(authority, 80), expected);
+fn a_destination_is_one_however_it_is_written() {
+    use mesh_core::egress::destination;
+    let log = EgressLog::default();
+    for written in ["Api.example.org", "api.example.org:443", "api.example.org."] {
+        let verdict = EgressVerdict::Logged(EgressRefusal::NotListed);
+        log.called(&destination(written, 443), verdict, Peer::default());
     }
+    let known = log.destinations();
+    let known: Vec<_> = known.iter().map(|known| (&*known.authority, known.calls)).collect();
+    assert_eq!(known, [("api.example.org:443", 3)]);
 }
 
 /// What is pasted is read, and lets no more than what was called.
