@@ -250,6 +250,10 @@ codes! {
         "`egress.learn` names a file that is read as configuration.",
         "The list of destinations was meant to go straight into the configuration.",
         "Name another file: the list is written whenever it grows, and you choose what of it to allow.";
+    LEARNS_NOTHING Warning "learns_nothing":
+        "`egress.learn` names a file, and under `mode: observe` nothing is written to it.",
+        "Who only observes lets every call pass before it is asked whether a virtual host serves it.",
+        "`mode: enforce` with `unknown_hosts: log`: calls to unknown hosts pass as well, and are told and learnt.";
     OUTBOUND_OPENED Error "outbound_opened":
         "A port of `outbound` can be reached by others than this machine, who would call with its identity.",
         "`0.0.0.0` was written where the application is on the same machine.",

@@ -97,6 +97,8 @@ pub(super) struct Draft<'n> {
     mode: Mode,
     unknown_hosts: UnknownHosts,
     egress: Egress,
+    /// Where `egress.learn` is.
+    learn: Option<Span>,
     headers: HeaderMutations,
     identity: Option<Arc<IdentityConfig>>,
     pub(super) hosts: Vec<HostSite<'n>>,
@@ -108,6 +110,11 @@ pub(super) struct Draft<'n> {
 }
 
 impl Draft<'_> {
+    /// Where a list is to be learnt that nothing is ever written to.
+    pub(super) fn learns_nothing(&self) -> Option<Span> {
+        self.learn.filter(|_| self.mode == Mode::Observe && self.egress.learn.is_some())
+    }
+
     /// The configuration that the documents say.
     pub(super) fn update(&self) -> ConfigUpdate {
         let mut routes = RouteConfiguration { headers: self.headers.clone(), ..Default::default() };
@@ -268,6 +275,9 @@ fn top<'n>(reader: &mut Reader<'_>, draft: &mut Draft<'n>, root: &'n Node) -> Op
         draft.unknown_hosts = word(reader, node, kind, &UNKNOWN_HOSTS).unwrap_or_default();
     }
     fields.set(reader, "egress", &mut draft.egress);
+    if let Some(entry) = fields.own("egress").and_then(|entry| entry.value.get("learn")) {
+        draft.learn = Some(entry.value.span);
+    }
     fields.set(reader, "headers", &mut draft.headers);
     if let Some(entry) = fields.own("identity") {
         draft.identity = identity::identity(reader, entry);

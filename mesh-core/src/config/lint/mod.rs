@@ -10,6 +10,7 @@ mod matcher;
 mod route;
 mod unreachable;
 
+use super::code;
 use super::document::Draft;
 use super::reader::Reader;
 
@@ -42,5 +43,10 @@ pub(super) fn check(reader: &mut Reader<'_>, draft: &Draft<'_>) {
     cluster::check_unused(reader, draft);
     for site in draft.inbound.values() {
         inbound::check(reader, site);
+    }
+    if let Some(span) = draft.learns_nothing() {
+        let message = "nothing is learnt under `mode: observe`: every call passes unasked";
+        let finding = reader.report.add(code::LEARNS_NOTHING, span, message);
+        finding.suggest("`mode: enforce` with `unknown_hosts: log` lets them pass, and tells them");
     }
 }

@@ -49,3 +49,16 @@ fn each_mistake_has_a_way_out() {
     // `a.yaml` is the name of the document.
     wrong("learn: a.yaml", "written_over 2:18", "`learn: egress.yaml`");
 }
+
+#[test]
+fn who_only_observes_learns_nothing() {
+    let of =
+        |mode: &str, egress: &str| format!("version: 1\nmode: {mode}\negress: {{ {egress} }}\n");
+    let text = of("observe", "allow: [a], learn: egress.yaml");
+    assert_eq!(summary(&read(&text)), ["learns_nothing 3:30"]);
+    told(&text, "learns_nothing 3:30", "`unknown_hosts: log`");
+    assert!(read(&text).update.is_some());
+    for good in [of("observe", "allow: [a]"), of("enforce", "learn: egress.yaml")] {
+        assert_eq!(summary(&read(&good)), [""; 0]);
+    }
+}
