@@ -39,10 +39,14 @@ pub(super) async fn drive<F: Future<Output = Result<End, BoxError>>>(
         plan = drained => plan,
     };
     seen.drain();
-    let mut quiet = pin!(tokio::time::sleep_until(plan.quiet));
+    let (mut quiet, mut over) = (pin!(tokio::time::sleep_until(plan.quiet)), pin!(over));
     let done = poll_fn(|cx| {
         if let Poll::Ready(done) = served.as_mut().poll(cx) {
-            return Poll::Ready(Some(done));
+            return Poll::Ready(Some(done.map_err(ServeError::Http)));
+        }
+        // Another drain may have less patience than this one has with who is silent.
+        if over.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Some(Err(ServeError::Deadline)));
         }
         // HTTP/2 has a way to say so that loses nothing, whenever it is said.
         if seen.is_http2() || quiet.as_mut().poll(cx).is_ready() {
@@ -51,7 +55,7 @@ pub(super) async fn drive<F: Future<Output = Result<End, BoxError>>>(
         Poll::Pending
     });
     if let Some(done) = done.await {
-        return done.map_err(ServeError::Http);
+        return done;
     }
     shut_down(served.as_mut());
     tokio::select! {

@@ -182,9 +182,15 @@ where
         // A request may be on its way: what answers it says that it is the last.
         let plan = drained.await;
         self.seen.drain();
-        match timeout_at(plan.quiet, rest.begins()).await {
-            Ok(begun) => begun.map_err(|error| ServeError::Http(error.into())),
-            Err(_) => Ok(None),
+        // On the heap: one that rests is small.
+        let over = Box::pin((self.over)());
+        tokio::select! {
+            biased;
+            begun = timeout_at(plan.quiet, rest.begins()) => match begun {
+                Ok(begun) => begun.map_err(|error| ServeError::Http(error.into())),
+                Err(_) => Ok(None),
+            },
+            () = over => Ok(None),
         }
     }
 

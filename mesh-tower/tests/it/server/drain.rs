@@ -157,17 +157,45 @@ async fn at_the_deadline_what_hangs_is_closed() {
     bounded(serves).await.unwrap().unwrap();
 }
 
-/// Of two drains the earlier deadline counts, also for connections that were told of the other.
-#[tokio::test]
-async fn who_has_less_patience_is_heard() {
-    let (_mesh, server) = plain();
-    let (address, serves) = hanging(&server).await;
+/// Calls over HTTP/1.1 and HTTP/2, which have come.
+async fn hanging_calls(address: SocketAddr) -> tokio::task::JoinSet<Result<String, String>> {
     let mut clients = tokio::task::JoinSet::new();
     for is_http2 in [false, true] {
         let io = TcpStream::connect(address).await.unwrap();
         clients.spawn(get(io, is_http2));
     }
     tokio::time::sleep(Duration::from_millis(100)).await;
+    clients
+}
+
+/// Also while silent connections of HTTP/1.1 have not been told yet, and of one that never said anything.
+#[tokio::test]
+async fn who_has_less_patience_is_heard_at_once() {
+    let (_mesh, server) = plain();
+    let (address, serves) = hanging(&server).await;
+    let _silent = TcpStream::connect(address).await.unwrap();
+    let mut clients = hanging_calls(address).await;
+    let patient = tokio::spawn({
+        let server = server.clone();
+        async move { server.drain(Duration::from_secs(600)).await }
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let begun = std::time::Instant::now();
+    bounded(server.drain(Duration::from_millis(100))).await;
+    assert!(begun.elapsed() < Duration::from_millis(700), "{:?}", begun.elapsed());
+    while let Some(ended) = bounded(clients.join_next()).await {
+        assert!(ended.unwrap().is_err());
+    }
+    bounded(patient).await.unwrap();
+    bounded(serves).await.unwrap().unwrap();
+}
+
+/// Of two drains the earlier deadline counts, also for connections that were told of the other.
+#[tokio::test]
+async fn who_has_less_patience_is_heard() {
+    let (_mesh, server) = plain();
+    let (address, serves) = hanging(&server).await;
+    let mut clients = hanging_calls(address).await;
     let patient = tokio::spawn({
         let server = server.clone();
         async move { server.drain(Duration::from_secs(600)).await }
