@@ -2,27 +2,42 @@
 //!
 //! A token is signed as certificates are, so the program's one provider of crypto does both, and no other
 //! library has to be trusted. What it can't do is refused: `ring` has no ES512.
+//!
+//! A token that was good is remembered. Looking for one takes no lock and looks at a few of them: they are in
+//! [`SHARDS`] lists by the hash of their signatures, which no two tokens share but on purpose, and whoever remembers
+//! another one makes its list anew.
 
 use crate::identity::crypto;
-use mesh_core::filter::jwt::{Algorithm, JwtError, Key, KeySet, TokenCheck};
+use arc_swap::ArcSwap;
+use mesh_core::filter::jwt::{Algorithm, JwtError, Key, KeySet, Token, TokenCheck};
 use parking_lot::Mutex;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{AlgorithmIdentifier, alg_id};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 /// The most tokens that are remembered, of all providers together and whatever they allow.
 const MAX_REMEMBERED: usize = 1024;
 
+/// Lists of those, of sixteen each when there are as many as may be.
+const SHARDS: usize = 64;
+
 /// Checks signatures, and remembers good ones.
 pub(super) struct Verifier {
     algorithms: Option<WebPkiSupportedAlgorithms>,
-    /// The newest first. Signatures only: claims are looked at for every request.
-    good: Mutex<VecDeque<Remembered>>,
+    /// What is remembered, by hash. Signatures only: claims are looked at for every request.
+    good: [ArcSwap<Vec<Remembered>>; SHARDS],
+    /// The same, the newest first: for those who remember another one.
+    order: Mutex<VecDeque<Remembered>>,
+    hasher: RandomState,
 }
 
+#[derive(Clone)]
 struct Remembered {
+    /// Of its signature.
+    hash: u64,
     token: Arc<str>,
     /// The keys that it was good by, and no others.
     keys: Arc<KeySet>,
@@ -30,11 +45,18 @@ struct Remembered {
     provider: Arc<str>,
 }
 
+impl Remembered {
+    fn is(&self, hash: u64, token: &Token, keys: &Arc<KeySet>) -> bool {
+        self.hash == hash && Arc::ptr_eq(&self.keys, keys) && self.token == *token.text()
+    }
+}
+
 impl Verifier {
     pub(super) fn new() -> Self {
         let provider = crypto::provider();
         let algorithms = provider.map(|provider| provider.signature_verification_algorithms);
-        Self { algorithms, good: Mutex::default() }
+        let good = std::array::from_fn(|_| ArcSwap::default());
+        Self { algorithms, good, order: Mutex::default(), hasher: RandomState::new() }
     }
 
     /// Checks a token's signature by the keys that may have made it.
@@ -44,7 +66,7 @@ impl Verifier {
     pub(super) fn check(&self, check: &TokenCheck, keys: &Arc<KeySet>) -> Result<(), JwtError> {
         let token = &check.token;
         let size = usize::try_from(check.cache_size).unwrap_or(usize::MAX).min(MAX_REMEMBERED);
-        if size > 0 && self.remembers(token.text(), keys) {
+        if size > 0 && self.remembers(token, keys) {
             return Ok(());
         }
         let mut result = Err(JwtError::NoKey);
@@ -77,31 +99,54 @@ impl Verifier {
         result
     }
 
-    fn remembers(&self, token: &Arc<str>, keys: &Arc<KeySet>) -> bool {
-        let good = self.good.lock();
-        good.iter().any(|known| Arc::ptr_eq(&known.keys, keys) && known.token == *token)
+    fn remembers(&self, token: &Token, keys: &Arc<KeySet>) -> bool {
+        let hash = self.hash(token);
+        self.good[shard(hash)].load().iter().any(|known| known.is(hash, token, keys))
     }
 
-    /// Whether it is remembered, by whichever keys.
+    fn hash(&self, token: &Token) -> u64 {
+        self.hasher.hash_one(token.signature())
+    }
+
+    /// The tokens that are remembered, by whichever keys.
     #[cfg(test)]
-    pub(super) fn knows(&self, token: &str) -> bool {
-        self.good.lock().iter().any(|known| &*known.token == token)
+    pub(super) fn remembered(&self) -> Vec<Arc<str>> {
+        let known = self.good.iter().flat_map(|shard| shard.load_full().to_vec());
+        known.map(|known| known.token).collect()
     }
 
     /// Remembers a good token, as one of `size` of its provider's. One that says that it wants few costs others none of
     /// theirs.
-    fn remember(&self, check: &TokenCheck, keys: &Arc<KeySet>, size: usize) {
+    pub(super) fn remember(&self, check: &TokenCheck, keys: &Arc<KeySet>, size: usize) {
+        let hash = self.hash(&check.token);
+        let mut order = self.order.lock();
+        if order.iter().any(|known| known.is(hash, &check.token, keys)) {
+            // Somebody has checked it at the same time.
+            return;
+        }
         let (token, provider) = (Arc::clone(check.token.text()), Arc::clone(&check.provider));
-        let mut good = self.good.lock();
-        good.push_front(Remembered { token, keys: Arc::clone(keys), provider });
-        let mut own = 0;
-        good.retain(|known| {
+        order.push_front(Remembered { hash, token, keys: Arc::clone(keys), provider });
+        let mut changed = BTreeSet::from([shard(hash)]);
+        let (mut all, mut own) = (0, 0);
+        order.retain(|known| {
             let is_own = Arc::ptr_eq(&known.keys, keys) && known.provider == check.provider;
             own += usize::from(is_own);
-            !is_own || own <= size
+            let stays = all < MAX_REMEMBERED && (!is_own || own <= size);
+            all += usize::from(stays);
+            if !stays {
+                changed.insert(shard(known.hash));
+            }
+            stays
         });
-        good.truncate(MAX_REMEMBERED);
+        for at in changed {
+            let known = order.iter().filter(|known| shard(known.hash) == at);
+            self.good[at].store(Arc::new(known.cloned().collect()));
+        }
     }
+}
+
+const fn shard(hash: u64) -> usize {
+    hash as usize % SHARDS
 }
 
 /// How the crypto names an algorithm (RFC 8017, RFC 5758, RFC 8410).

@@ -289,11 +289,54 @@ async fn a_provider_that_wants_few_tokens_remembered_costs_others_none() {
     };
     let (many, few) = (good(10, 3).await, good(1, 2).await);
     let known = |tokens: &[String]| {
-        let known = tokens.iter().map(|token| asker.signatures.knows(token));
+        let remembered = asker.signatures.remembered();
+        let known = tokens.iter().map(|token| remembered.iter().any(|known| **known == **token));
         known.collect::<Vec<_>>()
     };
     assert_eq!(known(&many), [true; 3]);
     assert_eq!(known(&few), [false, true]);
+}
+
+/// Of those who check a token at the same time, each remembers it: it is there once.
+#[cfg(feature = "tls")]
+#[test]
+fn a_token_is_remembered_once() {
+    let (pair, keys) = key("ES256");
+    let keys = Arc::new(mesh_core::filter::jwt::KeySet::parse(keys.as_bytes()).unwrap());
+    // Keys that are elsewhere make a question of a token.
+    let chain = remote();
+    let checks = || {
+        let (mut parts, ()) = bearer(&sign(&pair, "ES256", "k")).into_parts();
+        let address = "10.1.2.3:1".parse().unwrap();
+        let connection = rbac::Connection::new(&Peer::Plaintext, address, address);
+        let mut cx = FilterContext {
+            request: &mut parts,
+            connection: &connection,
+            remote: None,
+            now: mesh_core::Timestamp::ZERO,
+            wall: crate::clock::wall(),
+        };
+        let observer = &mut |_: &Arc<str>, _: Told<'_>| {};
+        let step = Pass::new(1).start(&chain, &Overrides::default(), &mut cx, observer);
+        let Step::Ask(question) = step else { panic!("{step:?}") };
+        let mesh_core::filter::ask::QuestionKind::Tokens(checks) = question.kind else {
+            panic!("it asks about tokens")
+        };
+        checks
+    };
+    let verifier = super::super::signature::Verifier::new();
+    let (one, other) = (checks(), checks());
+    for check in [&one[0], &other[0], &one[0]] {
+        verifier.remember(check, &keys, 100);
+    }
+    assert_eq!(verifier.remembered().len(), 2);
+    assert!(verifier.check(&one[0], &keys).is_ok());
+    // Beyond what its provider wants, the newest stay.
+    let third = checks();
+    verifier.remember(&third[0], &keys, 2);
+    let remembered = verifier.remembered();
+    assert_eq!(remembered.len(), 2);
+    assert!(!remembered.iter().any(|known| known == one[0].token.text()));
 }
 
 /// A key that was taken out of a file is gone, without a restart; a file that can't be read changes nothing.
