@@ -14,6 +14,8 @@
 //!   whoever rotates keys signs with the new one at once.
 //! - After a failure nobody is asked for `failed_refetch` (Envoy: 1 s), and who wants keys gets none at
 //!   once.
+//! - Keys that are wanted early (Envoy: `async_fetch`) are fetched without a request, now and whenever it is time, as
+//!   long as a configuration wants them.
 //! - A fetch ends, whatever becomes of it: it has its time, of a file as of a server ([`LONGEST`]), and one that
 //!   panics or is dropped has failed.
 
@@ -28,8 +30,8 @@ use mesh_core::model::http_filter::{JwksSource, RemoteJwks};
 use parking_lot::Mutex;
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::runtime::Handle;
@@ -42,6 +44,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 const MAX_SETS: usize = 1024;
 /// How often a set is fetched anew for a key that it has not.
 const UNKNOWN_KEY: Duration = Duration::from_secs(5);
+/// Keys that are wanted early are fetched no more often without a request.
+const EARLY_LEAST: Duration = Duration::from_secs(1);
 /// When a file that can't be used is read again.
 const FILE_RETRY: Duration = Duration::from_secs(1);
 /// How often a file that is used is read anew: what a configuration is made of may be replaced, and its path the same.
@@ -88,6 +92,8 @@ struct Flight {
     not_before: Option<Timestamp>,
     /// When a fetch for a key that is not in the set began last.
     for_unknown: Option<Timestamp>,
+    /// Somebody looks after it, whether requests come or not.
+    is_kept: bool,
 }
 
 /// What a fetch is for.
@@ -107,6 +113,14 @@ pub(super) enum Sought {
     Coming,
     /// There are none, and nobody can be asked now.
     None,
+}
+
+impl Known {
+    /// Whether no configuration has the source any more.
+    fn is_gone(&self) -> bool {
+        let own = 1 + usize::from(Arc::ptr_eq(&self.source, &self.entry.source));
+        Arc::strong_count(&self.source) <= own
+    }
 }
 
 impl KeyStore {
@@ -163,12 +177,49 @@ impl KeyStore {
         entry.good.load_full().filter(is_good).map(|good| Arc::clone(&good.keys))
     }
 
-    /// Fetches keys before a request needs them, if that was not done yet.
+    /// Fetches keys before a request needs them, if that was not done yet, and from then on whenever it is time.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it ends with the store, and with the configurations that want it"
+    )]
     pub(super) fn want(self: &Arc<Self>, source: &Arc<JwksSource>, now: Timestamp) {
         let entry = self.entry(source, now);
         if entry.good.load().is_none() {
             self.fetch(&entry, For::Keys, now);
         }
+        if !std::mem::replace(&mut entry.flight.lock().is_kept, true) {
+            drop(self.runtime.spawn(Self::keep(Arc::downgrade(self), entry)));
+        }
+    }
+
+    /// Has keys fetched whenever it is time, as long as a configuration has their source.
+    async fn keep(store: Weak<Self>, entry: Arc<Entry>) {
+        let mut ended = entry.ended.subscribe();
+        loop {
+            while entry.flight.lock().running {
+                // The sender is in the entry.
+                let _ended = ended.changed().await;
+            }
+            let due = entry.due().max(clock::now() + EARLY_LEAST);
+            tokio::time::sleep_until(clock::instant(due)).await;
+            let Some(store) = store.upgrade() else { return };
+            if !store.is_kept(&entry) {
+                return;
+            }
+            let now = clock::now();
+            if now >= entry.due() {
+                store.fetch(&entry, For::Keys, now);
+            }
+        }
+    }
+
+    /// Whether it is to be looked after any longer. Whoever wants it later finds out whether anybody does.
+    fn is_kept(&self, entry: &Arc<Entry>) -> bool {
+        let mut flight = entry.flight.lock();
+        let sets = self.sets.load_full();
+        let mut own = sets.iter().filter(|known| Arc::ptr_eq(&known.entry, entry));
+        flight.is_kept = own.any(|known| !known.is_gone());
+        flight.is_kept
     }
 
     fn entry(&self, source: &Arc<JwksSource>, now: Timestamp) -> Arc<Entry> {
@@ -191,10 +242,7 @@ impl KeyStore {
             None => Arc::new(Entry::new(Arc::clone(source))),
         };
         // Those of configurations that are gone, to which this set belonged before.
-        let is_gone = |known: &Known| {
-            let own = 1 + usize::from(Arc::ptr_eq(&known.source, &entry.source));
-            Arc::ptr_eq(&known.entry, &entry) && Arc::strong_count(&known.source) <= own
-        };
+        let is_gone = |known: &Known| Arc::ptr_eq(&known.entry, &entry) && known.is_gone();
         let mut sets: Vec<_> = sets.iter().filter(|known| !is_gone(known)).cloned().collect();
         if sets.len() >= MAX_SETS {
             let used = |known: &Known| known.entry.used.load(Ordering::Relaxed);
@@ -362,6 +410,12 @@ impl Entry {
             (flight.running, flight.not_before) = (false, not_before);
         }
         self.ended.send_modify(|ended| *ended = ended.wrapping_add(1));
+    }
+
+    /// When it is time to fetch it anew; in the past: now.
+    fn due(&self) -> Timestamp {
+        let stale = self.good.load().as_ref().map_or(Timestamp::ZERO, |good| good.stale);
+        stale.max(self.flight.lock().not_before.unwrap_or(Timestamp::ZERO))
     }
 
     fn ends(&self, now: Timestamp) -> (Timestamp, Timestamp) {

@@ -446,3 +446,41 @@ async fn a_source_of_a_new_configuration_is_known_at_once() {
         known(&[&next]);
     }
 }
+
+/// Envoy: `async_fetch` has a timer, for failures as for keys that get old. It ends with the configuration.
+#[tokio::test(start_paused = true)]
+async fn keys_that_are_wanted_early_are_kept_fresh_without_requests() {
+    let (_, keys) = key("ES256");
+    let fetched = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&fetched);
+    let (asker, _server, mesh) = mesh(move |_| {
+        let status = if count.fetch_add(1, Ordering::Relaxed) == 0 { 503 } else { 200 };
+        let keys = keys.clone();
+        async move { Response::builder().status(status).body(MeshBody::full(keys)).unwrap() }
+    });
+    mesh.ready().await.unwrap();
+    let uri = HttpUri::new("http://issuer/keys", "other", Duration::from_secs(1));
+    let mut remote = RemoteJwks::new(uri);
+    remote.cache_duration = Duration::from_secs(60);
+    let source = || Arc::new(JwksSource::Remote(remote.clone()));
+    let (first, second) = (source(), source());
+    // One more configuration is no reason for one more timer.
+    asker.want_keys([&first, &second].into_iter());
+    let begun = tokio::time::Instant::now();
+    let at = async |millis: u64, expected: usize| {
+        tokio::time::sleep_until(begun + Duration::from_millis(millis)).await;
+        assert_eq!(fetched.load(Ordering::Relaxed), expected, "at {millis} ms");
+    };
+    at(500, 1).await;
+    at(1500, 2).await;
+    at(60_500, 2).await;
+    at(62_500, 3).await;
+    drop(first);
+    at(123_500, 4).await;
+    drop(second);
+    at(1_000_000, 4).await;
+    // What comes back later is kept again.
+    let third = source();
+    asker.want_keys([&third].into_iter());
+    at(1_001_500, 5).await;
+}
