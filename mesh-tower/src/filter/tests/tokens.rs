@@ -312,6 +312,7 @@ fn a_token_is_remembered_once() {
         let mut cx = FilterContext {
             request: &mut parts,
             connection: &connection,
+            narrowed: None,
             remote: None,
             now: mesh_core::Timestamp::ZERO,
             wall: crate::clock::wall(),
