@@ -5,20 +5,25 @@ use mesh_core::model::OutlierDetection;
 use mesh_tower::testing::MemoryNetwork;
 use parking_lot::Mutex;
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::DefaultGuard;
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Dispatch, Event, Metadata, Subscriber};
 
 /// Writes down the `code` of what the mesh says, in this thread.
 #[derive(Clone, Default)]
 struct Codes(Arc<Mutex<Vec<String>>>);
 
+/// While there is one subscriber alone, whoever comes to an event first decides for all threads whether somebody listens,
+/// and another test's thread says no. So there is always one more.
+static OTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(Codes::default()));
+
 impl Codes {
     fn listen() -> (Self, DefaultGuard) {
         let codes = Self::default();
+        LazyLock::force(&OTHER);
         let guard = tracing::subscriber::set_default(codes.clone());
         (codes, guard)
     }

@@ -13,20 +13,25 @@ use mesh_core::model::tls::{SpiffeBundles, TlsRoots, UpstreamTls, ValidationSecr
 use mesh_core::update::{SecretAnswer, Secrets};
 use parking_lot::Mutex;
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::DefaultGuard;
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Dispatch, Event, Metadata, Subscriber};
 
 /// Writes down what is said of TLS, in this thread.
 #[derive(Clone, Default)]
 struct Said(Arc<Mutex<Vec<String>>>);
 
+/// While there is one subscriber alone, whoever comes to an event first decides for all threads whether somebody listens,
+/// and another test's thread says no. So there is always one more.
+static OTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(Said::default()));
+
 impl Said {
     fn listen() -> (Self, DefaultGuard) {
         let said = Self::default();
+        LazyLock::force(&OTHER);
         let guard = tracing::subscriber::set_default(said.clone());
         (said, guard)
     }
