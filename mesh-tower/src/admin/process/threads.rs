@@ -158,17 +158,27 @@ mod tests {
         assert_eq!((shares[0].thread, shares[63].thread), (136, 199));
     }
 
+    /// For how long this thread has run, as the scheduler itself counts it.
+    fn ran() -> Duration {
+        let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+        Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
+    }
+
+    /// How much it gets of a processor is for the others on the machine to say.
     #[test]
-    fn a_thread_that_runs_is_busy() {
-        let threads = Threads::default();
-        let begun = Instant::now();
+    fn a_thread_is_as_busy_as_it_ran() {
+        let own = fs::read_link("/proc/thread-self").unwrap();
+        let own: u32 = own.file_name().unwrap().to_str().unwrap().parse().unwrap();
+        let (threads, begun, before) = (Threads::default(), Instant::now(), ran());
         assert_eq!(threads.shares(begun, sample), []);
         while begun.elapsed() < LEAST + Duration::from_millis(50) {
             std::hint::spin_loop();
         }
-        let shares = threads.shares(Instant::now(), sample);
-        // How much it gets of a processor is for the others on the machine to say.
-        assert!(shares.iter().any(|share| share.busy > 0.01), "{shares:?}");
+        let now = Instant::now();
+        let got = (ran() - before).as_secs_f64() / (now - begun).as_secs_f64();
+        let shares = threads.shares(now, sample);
+        let share = shares.iter().find(|share| share.thread == own).unwrap();
+        assert!(share.busy > 0.0 && (share.busy - got).abs() < 0.05, "{got}: {shares:?}");
     }
 
     #[test]
