@@ -75,6 +75,8 @@ pub(crate) async fn profile(
     let load = Load { in_flight: arguments.in_flight, duration: arguments.turn };
     let Sample { client, server, rate } = pair.turn(load).await?;
     println!("{client:.2} and {server:.2} µs of CPU a call, {rate:.0} calls a second");
+    let calls = pair.seen.requests.load(Ordering::Relaxed);
+    println!("{calls} calls from the start");
     Ok(())
 }
 

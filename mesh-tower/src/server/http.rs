@@ -93,8 +93,11 @@ where
         let mut request = request.map(Incoming::http1);
         self.take_in(&mut request);
         let connects = *request.method() == Method::CONNECT;
+        // The certificate that is passed on is one header more than came.
+        let is_proven = self.connection.peer.certificate().is_some();
+        let room = if is_proven { request.headers().len() + 1 } else { 0 };
         let state = State::Asked(self.service.clone(), Some(request));
-        Answer { state, closing: Arc::clone(&self.seen), connects }
+        Answer { state, closing: Arc::clone(&self.seen), connects, room }
     }
 }
 
@@ -153,6 +156,8 @@ pub(super) struct Answer<S: Service<Q>, Q> {
     state: State<S, Q>,
     closing: Arc<Seen>,
     connects: bool,
+    /// How many headers its map is to hold: hyper reads the next head into it, and gives it room for what came only.
+    room: usize,
 }
 
 #[pin_project(project = StateProj)]
@@ -192,6 +197,10 @@ where
             && response.status() != StatusCode::SWITCHING_PROTOCOLS
         {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if let Ok(response) = &mut answer {
+            let headers = response.headers_mut();
+            headers.reserve(this.room.saturating_sub(headers.len()));
         }
         Poll::Ready(answer)
     }

@@ -18,6 +18,7 @@ use super::http::{PerConnection, Seen};
 use super::http2::Http2;
 use super::incoming::Incoming;
 use super::io::{AcceptedIo, Rewind};
+use super::layer::Kept;
 use super::rest::{Rest, Spoken};
 use super::serve::ServeError;
 use super::streams::{Running, Streams};
@@ -240,7 +241,7 @@ where
         let served = builder.serve_connection(TokioIo::new(io), service).with_upgrades();
         self.heads.serves();
         let heads = WhenWoken::new(self.heads.clone().look(true));
-        let mut served = pin!(Http1 { heads, served: Some(served) });
+        let mut served = pin!(Http1 { heads, common: Kept::default(), served: Some(served) });
         let shut_down =
             |served: Pin<&mut Http1<_, http1::UpgradeableConnection<Http1Io<I>, _>>>| {
                 if let Some(served) = served.project().served {
@@ -326,6 +327,8 @@ impl<F: Future<Output = Plan>> Future for Planned<F> {
 struct Http1<T, C> {
     #[pin]
     heads: WhenWoken<T>,
+    /// What its requests have in common.
+    common: Kept,
     /// `None`: it rests.
     served: Option<C>,
 }
@@ -345,7 +348,8 @@ where
             Poll::Pending => {}
         }
         let Some(served) = this.served else { return Poll::Pending };
-        Pin::new(served).poll(cx).map_ok(|()| End::Done).map_err(Into::into)
+        let polled = this.common.within(|| Pin::new(served).poll(cx));
+        polled.map_ok(|()| End::Done).map_err(Into::into)
     }
 }
 

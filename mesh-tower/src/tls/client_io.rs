@@ -46,6 +46,7 @@ impl SecureIo {
 }
 
 impl AsyncRead for SecureIo {
+    #[inline]
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -57,6 +58,7 @@ impl AsyncRead for SecureIo {
 }
 
 impl AsyncWrite for SecureIo {
+    #[inline]
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -65,6 +67,7 @@ impl AsyncWrite for SecureIo {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
+    #[inline]
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -77,6 +80,7 @@ impl AsyncWrite for SecureIo {
         self.stream.is_write_vectored()
     }
 
+    #[inline]
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_flush(cx)
     }

@@ -3,15 +3,22 @@
 //! Which chain is in force for a connection is the same for all of its requests until the configuration changes. So a
 //! connection that runs its requests itself keeps what the first of them found, and the others look whether it is still
 //! so: a number that changes with the configuration, in place of two loads of what is shared by all threads, and one
-//! reference in place of three.
+//! reference in place of three. Over HTTP/2 it is kept with the requests that the connection runs (`streams`), over
+//! HTTP/1.1 in [`Kept`]: while the connection is polled it is in a thread-local, where nobody else comes to it.
 
 use super::enter::Gate;
 use super::served::ServedChain;
 use crate::server::{Connection, streams};
 use mesh_core::filter::NarrowedChain;
 use mesh_core::inbound::Refusal;
+use std::cell::RefCell;
 use std::ops::Deref;
 use std::sync::Arc;
+
+thread_local! {
+    /// What is kept of the connection of HTTP/1.1 that is polled on this thread; `None`: none is.
+    static POLLED: RefCell<Option<Kept>> = const { RefCell::new(None) };
+}
 
 /// What the requests of a connection have in common.
 pub(in crate::server) struct Common {
@@ -53,6 +60,50 @@ impl Common {
     }
 }
 
+/// What a connection of HTTP/1.1 keeps for its requests.
+#[derive(Default)]
+pub(in crate::server) struct Kept(Option<Arc<Common>>);
+
+impl Kept {
+    /// Polls the connection whose this is.
+    pub(in crate::server) fn within<T>(&mut self, poll: impl FnOnce() -> T) -> T {
+        let own = Self(self.0.take());
+        let _polled = Polled { outer: POLLED.replace(Some(own)), own: self };
+        poll()
+    }
+}
+
+/// A connection is polled on this thread. Puts back what was there before, also when it panics.
+struct Polled<'a> {
+    own: &'a mut Kept,
+    outer: Option<Kept>,
+}
+
+impl Drop for Polled<'_> {
+    fn drop(&mut self) {
+        if let Some(own) = POLLED.replace(self.outer.take()) {
+            *self.own = own;
+        }
+    }
+}
+
+/// What the connection keeps that is polled on this thread. `None`: none is.
+fn kept() -> Option<Option<Arc<Common>>> {
+    let here = || POLLED.with_borrow(|polled| polled.as_ref().map(|kept| kept.0.clone()));
+    streams::common().or_else(here)
+}
+
+/// The connection that is polled on this thread keeps this.
+fn keep(common: &Arc<Common>) {
+    let common = Some(Arc::clone(common));
+    if streams::common().is_some() {
+        return streams::keep_common(common);
+    }
+    let keep = |polled: &mut Option<Kept>| polled.replace(Kept(common));
+    // What was there may be the last of its kind, and is dropped while nothing is borrowed.
+    drop(POLLED.with_borrow_mut(keep));
+}
+
 /// What a request has in common with others, or for itself.
 pub(super) enum OwnOrShared {
     Own(Common),
@@ -65,7 +116,7 @@ impl OwnOrShared {
         // First: what is found may be newer than this, and then is looked up again.
         let version = gate.listening.mesh.version();
         let make = || Common::new(gate, connection, version);
-        let (Some(connection), Some(kept)) = (connection, streams::common()) else {
+        let (Some(connection), Some(kept)) = (connection, kept()) else {
             return Self::Own(make());
         };
         match kept {
@@ -81,7 +132,7 @@ impl OwnOrShared {
         }
         common.narrow();
         let common = Arc::new(common);
-        streams::keep_common(Arc::clone(&common));
+        keep(&common);
         Self::Shared(common)
     }
 }

@@ -61,7 +61,7 @@ mod served;
 mod wait;
 
 pub use body::ServerBody;
-pub(super) use common::Common;
+pub(super) use common::{Common, Kept};
 pub use future::ServerFuture;
 pub(super) use observer::name_of;
 pub use observer::{AuditSink, StdoutAudit};

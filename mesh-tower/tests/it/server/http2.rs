@@ -1,6 +1,6 @@
 //! What a server does over HTTP/2 beside what h2 does: RFC 9110 and RFC 9113, seen by a client of h2.
 
-use super::world::{chain, serving};
+use super::world::{chain, routed, serving};
 use crate::fixture::{bounded, call, flags, get, idle, over_h2, simple};
 use crate::wire::h2_server;
 use bytes::Bytes;
@@ -8,18 +8,12 @@ use h2::client::{ResponseFuture, SendRequest};
 use h2::{PingPong, Reason, SendStream};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use mesh_core::model::rbac::RbacFilter;
-use mesh_core::model::{
-    Domain, FilterChain, HttpConnectionManager, HttpFilter, HttpFilterConfig, Route, RouteAction,
-    RouteConfiguration, RouteMatch, VirtualHost,
-};
 use mesh_tower::server::{Ends, Incoming, MeshServer, OnTunnel, RequestBody};
 use mesh_tower::source::Updates;
 use mesh_tower::testing::MemoryNetwork;
 use mesh_tower::{BoxError, Mesh, MeshBody};
 use parking_lot::Mutex;
 use std::future::{Future, poll_fn};
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
@@ -172,20 +166,6 @@ impl Client {
         let request = Request::get(format!("http://x{path}")).body(()).unwrap();
         bounded(self.send(request, true).await.0).await
     }
-}
-
-/// A chain whose one route is called `name`, and answers or refuses.
-fn routed(name: &str, refuses: bool) -> FilterChain {
-    let route = Route::new(name, RouteMatch::any(), RouteAction::NonForwarding);
-    let host = VirtualHost::new("all", vec![Domain::Any]).route(route);
-    let mut routes = RouteConfiguration::default();
-    routes.virtual_hosts.push(Arc::new(host));
-    let mut rbac = RbacFilter::default();
-    rbac.rules = Some(Arc::default());
-    let rbac = HttpFilter::new("rbac", HttpFilterConfig::Rbac(Arc::new(rbac)));
-    let filters = if refuses { vec![rbac] } else { Vec::new() };
-    let http = HttpConnectionManager::new(Arc::new(routes), filters);
-    FilterChain::new("plain", Some(Arc::new(http)))
 }
 
 /// What its requests have in common is looked up once; another configuration is for all that come after it, and a

@@ -2,7 +2,7 @@
 
 use super::FRIEND;
 use super::ca::Ca;
-use super::world::{World, chain, mutual, secured, serving};
+use super::world::{World, chain, mutual, routed, secured, serving};
 use crate::fixture::{bounded, metric};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -10,6 +10,7 @@ use hyper_util::rt::TokioIo;
 use mesh_core::model::HttpConnectionManager;
 use mesh_core::model::filter_chain::ConnectionTimeouts;
 use mesh_tower::server::{Ends, Incoming, MeshServer, RequestBody, ServeError};
+use mesh_tower::source::Updates;
 use mesh_tower::{Mesh, MeshBody};
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -83,8 +84,11 @@ impl Caller {
         http.timeouts = timeouts;
         let chain = chain("plain", |chain| chain.http = Some(Arc::new(http)));
         let mesh = Mesh::builder().config(serving(vec![chain])).build().unwrap();
+        Self::to(mesh.server("web"), mesh)
+    }
+
+    fn to(server: MeshServer, mesh: Mesh) -> Self {
         let (client, io) = duplex(4096);
-        let server = mesh.server("web");
         let ends = Ends::default();
         let serving = server.clone();
         let served = tokio::spawn(async move { serving.serve_connection(io, ends, Says).await });
@@ -105,6 +109,11 @@ impl Caller {
             heard.extend_from_slice(&piece[..read]);
         }
         String::from_utf8(heard).unwrap()
+    }
+
+    async fn answered(&mut self) {
+        self.say(REQUEST).await;
+        self.hear("\r\n\r\n/").await;
     }
 
     async fn ended(mut self) -> Result<(), ServeError> {
@@ -140,6 +149,49 @@ async fn what_comes_byte_by_byte_after_it_is_whole() {
         caller.hear("\r\n\r\n/").await;
         sleep(Duration::from_secs(5)).await;
     }
+}
+
+/// What its requests have in common is looked up once; another configuration is for all that come after it, and one
+/// that rests keeps nothing of the one before.
+#[tokio::test(start_paused = true)]
+async fn requests_of_a_connection_follow_the_configuration() {
+    let (updates, source) = Updates::new();
+    updates.apply(serving(vec![routed("first", false)]));
+    let mesh = Mesh::builder().source(source).build().unwrap();
+    bounded(mesh.ready()).await.unwrap();
+    let counted = |route: &str| {
+        let text = mesh.metrics().prometheus_text();
+        text.lines().any(|line| line.contains(&format!("route=\"{route}\"")))
+    };
+    let server = mesh.server("web");
+    let mut caller = Caller::to(server.clone(), mesh.clone());
+    // What rests is made anew, so none of them may have the time.
+    let between = Duration::from_millis(100);
+    let changes = [
+        ("first", "200"),
+        ("second", "403"),
+        ("third", "200"),
+        ("fourth", "403"),
+        ("fifth", "200"),
+    ];
+    for (route, status) in changes {
+        updates.apply(serving(vec![routed(route, status == "403")]));
+        sleep(between).await;
+        for _ in 0..3 {
+            caller.say(REQUEST).await;
+            let end = if status == "200" { "\r\n\r\n/" } else { "RBAC: access denied" };
+            let answer = caller.hear(end).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{route}: {answer}");
+        }
+        assert!(counted(route));
+    }
+    assert!(!counted("fourth"));
+    updates.apply(serving(vec![routed("sixth", false)]));
+    sleep(Duration::from_secs(10)).await;
+    // The layer looks when a request comes.
+    Caller::to(server, mesh.clone()).answered().await;
+    assert!(counted("sixth") && !counted("fifth"));
+    caller.answered().await;
 }
 
 /// A head has its 30 s from its first byte, wherever that comes.

@@ -7,9 +7,13 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use mesh_core::model::rbac::RbacFilter;
 use mesh_core::model::secret::SecretSource;
 use mesh_core::model::tls::DownstreamTls;
-use mesh_core::model::{FilterChain, HttpConnectionManager, Listener};
+use mesh_core::model::{
+    Domain, FilterChain, HttpConnectionManager, HttpFilter, HttpFilterConfig, Listener, Route,
+    RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
+};
 use mesh_core::update::ConfigUpdate;
 use mesh_tower::Mesh;
 use mesh_tower::identity::{FixedIdentity, IdentityUpdates};
@@ -167,4 +171,18 @@ where
     };
     let body = bounded(response.into_body().collect()).await.map_err(text)?;
     Ok(String::from_utf8(body.to_bytes().to_vec()).unwrap())
+}
+
+/// A chain whose one route is called `name`, and answers or refuses.
+pub(crate) fn routed(name: &str, refuses: bool) -> FilterChain {
+    let route = Route::new(name, RouteMatch::any(), RouteAction::NonForwarding);
+    let host = VirtualHost::new("all", vec![Domain::Any]).route(route);
+    let mut routes = RouteConfiguration::default();
+    routes.virtual_hosts.push(Arc::new(host));
+    let mut rbac = RbacFilter::default();
+    rbac.rules = Some(Arc::default());
+    let rbac = HttpFilter::new("rbac", HttpFilterConfig::Rbac(Arc::new(rbac)));
+    let filters = if refuses { vec![rbac] } else { Vec::new() };
+    let http = HttpConnectionManager::new(Arc::new(routes), filters);
+    FilterChain::new("plain", Some(Arc::new(http)))
 }
