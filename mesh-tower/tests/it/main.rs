@@ -53,7 +53,6 @@ mod runtime;
 mod server;
 mod server_layer;
 mod streaming;
-mod swap;
 mod tcp;
 mod telemetry;
 mod timeout;

@@ -4,6 +4,22 @@
 //! `MESH_SWAP_SECONDS` asks for two hundred swaps for each of so many seconds, at that pace where the
 //! machine keeps up (`.ci/steps/swaps`, in release mode); without it there are eighty, as fast as they
 //! come.
+//!
+//! A binary of its own: it is all that is built for that step.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what tests share fails and spawns as tests do, but stands outside of test functions"
+)]
+
+#[path = "it/fixture.rs"]
+#[expect(dead_code, reason = "what other tests need of it")]
+mod fixture;
+#[path = "it/wire.rs"]
+#[expect(dead_code, reason = "what other tests need of it")]
+mod wire;
 
 use crate::fixture::{Count, at, bounded, call, idle, metric, outcome, over_h2};
 use crate::wire::{Act, OK, h2_server, perform, scripted};
