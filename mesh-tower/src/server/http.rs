@@ -19,6 +19,9 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use tower_service::Service;
 
+/// For how many headers of the next request an answer has room at most.
+const MOST_ROOM: usize = 64;
+
 /// What a connection's requests and whoever drains it tell each other.
 #[derive(Debug)]
 pub(super) struct Seen {
@@ -95,7 +98,7 @@ where
         let connects = *request.method() == Method::CONNECT;
         // The certificate that is passed on is one header more than came.
         let is_proven = self.connection.peer.certificate().is_some();
-        let room = if is_proven { request.headers().len() + 1 } else { 0 };
+        let room = if is_proven { (request.headers().len() + 1).min(MOST_ROOM) } else { 0 };
         let state = State::Asked(self.service.clone(), Some(request));
         Answer { state, closing: Arc::clone(&self.seen), connects, room }
     }
@@ -200,7 +203,9 @@ where
         }
         if let Ok(response) = &mut answer {
             let headers = response.headers_mut();
-            headers.reserve(this.room.saturating_sub(headers.len()));
+            if *this.room > headers.len() {
+                headers.reserve(*this.room - headers.len());
+            }
         }
         Poll::Ready(answer)
     }

@@ -4,7 +4,9 @@
 //! connection that runs its requests itself keeps what the first of them found, and the others look whether it is still
 //! so: a number that changes with the configuration, in place of two loads of what is shared by all threads, and one
 //! reference in place of three. Over HTTP/2 it is kept with the requests that the connection runs (`streams`), over
-//! HTTP/1.1 in [`Kept`]: while the connection is polled it is in a thread-local, where nobody else comes to it.
+//! HTTP/1.1 in [`Kept`]: while the connection is polled it is in a thread-local, where no other thread comes to it. A
+//! layer around another one, or below a router, and a connection that is polled within a request of another one find what
+//! is not theirs, and look for themselves.
 
 use super::enter::Gate;
 use super::served::ServedChain;
@@ -27,8 +29,10 @@ pub(in crate::server) struct Common {
     pub(super) connection: Option<Arc<Connection>>,
     /// What they are served by. A request keeps it to its end: another configuration changes what comes after it.
     pub(super) chain: Result<Arc<ServedChain>, Refusal>,
-    /// What the connection has decided of that chain; `None`: what a request has for itself is not worth the asking.
+    /// What the connection has decided of that chain; `None`: it was not asked, or has no filters.
     pub(super) narrowed: Option<NarrowedChain>,
+    /// Whether the connection was asked: not for its first request, which may be its last.
+    is_asked: bool,
     /// [`Mesh::version`](mesh_core::state::Mesh::version) when it was looked up.
     version: u64,
 }
@@ -38,14 +42,24 @@ impl Common {
         let chain = connection.ok_or(Refusal::NoConnection);
         let chain = chain.and_then(|connection| gate.listening.chain(connection));
         let (gate, connection) = (Arc::clone(gate), connection.cloned());
-        Self { gate, connection, chain, narrowed: None, version }
+        Self { gate, connection, chain, narrowed: None, is_asked: false, version }
     }
 
-    /// Asks the connection what it decides of the chain.
-    fn narrow(&mut self) {
+    /// The same, once the connection was asked what it decides of the chain.
+    #[cold]
+    fn asked(&self) -> Self {
+        let mut narrowed = None;
         if let (Ok(chain), Some(connection)) = (&self.chain, &self.connection) {
             let http = chain.http();
-            self.narrowed = http.map(|http| http.chain().narrow(&connection.facts()));
+            narrowed = http.map(|http| http.chain().narrow(&connection.facts()));
+        }
+        Self {
+            gate: Arc::clone(&self.gate),
+            connection: self.connection.clone(),
+            chain: self.chain.clone(),
+            narrowed,
+            is_asked: true,
+            version: self.version,
         }
     }
 
@@ -67,7 +81,8 @@ pub(in crate::server) struct Kept(Option<Arc<Common>>);
 impl Kept {
     /// Polls the connection whose this is.
     pub(in crate::server) fn within<T>(&mut self, poll: impl FnOnce() -> T) -> T {
-        let own = Self(self.0.take());
+        // Who sends nothing that comes to the layer keeps no old configuration: at the latest its timer polls it.
+        let own = Self(self.0.take().filter(|common| common.is_current()));
         let _polled = Polled { outer: POLLED.replace(Some(own)), own: self };
         poll()
     }
@@ -89,8 +104,9 @@ impl Drop for Polled<'_> {
 
 /// What the connection keeps that is polled on this thread. `None`: none is.
 fn kept() -> Option<Option<Arc<Common>>> {
-    let here = || POLLED.with_borrow(|polled| polled.as_ref().map(|kept| kept.0.clone()));
-    streams::common().or_else(here)
+    let of = |polled: &RefCell<Option<Kept>>| polled.borrow().as_ref().map(|kept| kept.0.clone());
+    // A thread that ends has none.
+    streams::common().or_else(|| POLLED.try_with(of).ok().flatten())
 }
 
 /// The connection that is polled on this thread keeps this.
@@ -119,18 +135,22 @@ impl OwnOrShared {
         let (Some(connection), Some(kept)) = (connection, kept()) else {
             return Self::Own(make());
         };
-        match kept {
-            Some(kept) if kept.version != version => {}
-            Some(kept) if kept.is_of(gate, connection) => return Self::Shared(kept),
+        let common = match kept {
+            Some(kept) if kept.is_of(gate, connection) && kept.version == version => {
+                if kept.is_asked {
+                    return Self::Shared(kept);
+                }
+                kept.asked()
+            }
             // A layer around another one, or below a router: the one that came first keeps its own.
-            Some(_) => return Self::Own(make()),
-            None => {}
-        }
-        let mut common = make();
+            Some(kept) if !kept.is_of(gate, connection) && kept.is_current() => {
+                return Self::Own(make());
+            }
+            Some(_) | None => make(),
+        };
         if common.chain.is_err() {
             return Self::Own(common);
         }
-        common.narrow();
         let common = Arc::new(common);
         keep(&common);
         Self::Shared(common)
@@ -146,5 +166,26 @@ impl Deref for OwnOrShared {
             Self::Own(common) => common,
             Self::Shared(common) => common,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    #[test]
+    fn what_was_polled_before_is_polled_again_afterwards() {
+        let is_polled = || POLLED.with_borrow(Option::is_some);
+        let (mut outer, mut inner) = (Kept::default(), Kept::default());
+        assert!(kept().is_none());
+        outer.within(|| {
+            inner.within(|| assert!(is_polled()));
+            assert!(is_polled());
+            let panicked =
+                catch_unwind(AssertUnwindSafe(|| inner.within(|| panic!("as a service"))));
+            assert!(panicked.is_err() && is_polled());
+        });
+        assert!(kept().is_none());
     }
 }

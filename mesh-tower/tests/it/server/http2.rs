@@ -168,8 +168,8 @@ impl Client {
     }
 }
 
-/// What its requests have in common is looked up once; another configuration is for all that come after it, and a
-/// connection that is silent does not keep the one before.
+/// Another configuration is for all requests that come after it, and a connection that is silent does not keep the one
+/// before.
 #[tokio::test(start_paused = true)]
 async fn requests_of_a_connection_follow_the_configuration() {
     let (updates, source) = Updates::new();

@@ -6,12 +6,13 @@ use super::world::{World, chain, mutual, routed, secured, serving};
 use crate::fixture::{bounded, metric};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
+use http_body::Body;
 use hyper_util::rt::TokioIo;
-use mesh_core::model::HttpConnectionManager;
 use mesh_core::model::filter_chain::ConnectionTimeouts;
-use mesh_tower::server::{Ends, Incoming, MeshServer, RequestBody, ServeError};
+use mesh_core::model::{HttpConnectionManager, Listener};
+use mesh_tower::server::{Ends, Incoming, MeshServer, RequestBody, ServeError, ServerLayer};
 use mesh_tower::source::Updates;
-use mesh_tower::{Mesh, MeshBody};
+use mesh_tower::{BoxError, Mesh, MeshBody};
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
-use tower::Service;
+use tower::{Layer, Service};
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 
@@ -88,10 +89,20 @@ impl Caller {
     }
 
     fn to(server: MeshServer, mesh: Mesh) -> Self {
+        Self::over(server, mesh, Says)
+    }
+
+    fn over<S, B>(server: MeshServer, mesh: Mesh, service: S) -> Self
+    where
+        S: Service<Request<RequestBody<Incoming>>, Response = Response<B>, Error = Infallible>,
+        S: Clone + Send + 'static,
+        S::Future: Send + 'static,
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
         let (client, io) = duplex(4096);
         let ends = Ends::default();
         let serving = server.clone();
-        let served = tokio::spawn(async move { serving.serve_connection(io, ends, Says).await });
+        let served = tokio::spawn(async move { serving.serve_connection(io, ends, service).await });
         Self { mesh, server, client, served }
     }
 
@@ -151,8 +162,8 @@ async fn what_comes_byte_by_byte_after_it_is_whole() {
     }
 }
 
-/// What its requests have in common is looked up once; another configuration is for all that come after it, and one
-/// that rests keeps nothing of the one before.
+/// Another configuration is for all requests that come after it. One that rests keeps nothing of the one before, nor does
+/// one that has part of a head.
 #[tokio::test(start_paused = true)]
 async fn requests_of_a_connection_follow_the_configuration() {
     let (updates, source) = Updates::new();
@@ -192,6 +203,34 @@ async fn requests_of_a_connection_follow_the_configuration() {
     Caller::to(server, mesh.clone()).answered().await;
     assert!(counted("sixth") && !counted("fifth"));
     caller.answered().await;
+    let (part, rest) = REQUEST.split_at(1);
+    caller.say(part).await;
+    sleep(between).await;
+    updates.apply(serving(vec![routed("seventh", false)]));
+    sleep(Duration::from_secs(10)).await;
+    Caller::to(caller.server.clone(), mesh.clone()).answered().await;
+    assert!(counted("seventh") && !counted("sixth"));
+    caller.say(rest).await;
+    caller.hear("\r\n\r\n/").await;
+}
+
+/// What the requests of a connection have in common is that of one layer.
+#[tokio::test(start_paused = true)]
+async fn a_layer_below_the_servers_own_does_not_take_its_requests_for_its_own() {
+    let mut config = serving(vec![chain("plain", |_| {})]);
+    let other = Listener::clone(&config.listeners["web"]);
+    config.listeners.insert("other".into(), Arc::new(other));
+    let mesh = Mesh::builder().config(config).build().unwrap();
+    let below = tower::service_fn(|_: Request<RequestBody<RequestBody<Incoming>>>| {
+        ready(Ok::<_, Infallible>(Response::new(MeshBody::full("below"))))
+    });
+    let service = ServerLayer::new(&mesh, "other").layer(below);
+    let mut caller = Caller::over(mesh.server("web"), mesh, service);
+    for _ in 0..4 {
+        caller.say(REQUEST).await;
+        let answer = caller.hear("not those of this service").await;
+        assert!(answer.starts_with("HTTP/1.1 500 "), "{answer}");
+    }
 }
 
 /// A head has its 30 s from its first byte, wherever that comes.
