@@ -35,13 +35,18 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 
 pub(crate) use super::server_material::ServerTlsError;
 
 /// What a job that makes it came to.
-const PANICKED: &str = "making it panicked; the next handshake makes it again";
+const PANICKED: &str = "making it panicked; it is made again a second later";
+
+/// How long what failed is not tried again with the same inputs: the system's roots may be there by then.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Who is where: what a look-up needs.
 pub(crate) struct Around<'a> {
@@ -59,8 +64,16 @@ struct Chain {
     policy: Mutex<Arc<DownstreamTls>>,
     slots: Slots,
     made: Mutex<Option<Arc<ChainTls>>>,
+    failed: Mutex<Option<Failed>>,
     /// Held by whoever makes it: one at a time, so that nothing older takes the place of something newer.
     turn: tokio::sync::Mutex<()>,
+}
+
+/// Inputs of which nothing could be made.
+struct Failed {
+    inputs: Inputs,
+    error: ServerTlsError,
+    until: Instant,
 }
 
 /// The TLS of one chain, as long as nothing changes.
@@ -103,12 +116,20 @@ impl ServerTls {
     fn chain(&self, name: &Arc<str>, policy: &Arc<DownstreamTls>) -> Arc<Chain> {
         let mut chains = self.0.lock();
         let chain = chains.entry(Arc::clone(name)).or_insert_with(|| {
-            let (slots, made, turn) =
-                (Slots::default(), Mutex::default(), tokio::sync::Mutex::default());
-            Arc::new(Chain { policy: Mutex::new(Arc::clone(policy)), slots, made, turn })
+            let (slots, turn) = (Slots::default(), tokio::sync::Mutex::default());
+            let (made, failed) = (Mutex::default(), Mutex::default());
+            Arc::new(Chain { policy: Mutex::new(Arc::clone(policy)), slots, made, failed, turn })
         });
         *chain.policy.lock() = Arc::clone(policy);
         Arc::clone(chain)
+    }
+
+    /// Until when nothing is made of a chain's inputs, because it failed.
+    #[cfg(test)]
+    pub(super) fn failed_until(&self, chain: &str) -> Option<Instant> {
+        let chain = Arc::clone(self.0.lock().get(chain)?);
+        let failed = chain.failed.lock();
+        failed.as_ref().map(|failed| failed.until)
     }
 
     /// Forgets the chains that have other policies by now, and what these named. A chain without a policy is not there, or
@@ -136,16 +157,32 @@ impl Chain {
             Some(before) if !is_newest => inputs.with_names_of(&before.inputs),
             _ => inputs,
         };
-        Ok(before.filter(|made| made.inputs == inputs).ok_or(inputs))
+        if let Some(made) = before.filter(|made| made.inputs == inputs) {
+            return Ok(Ok(made));
+        }
+        let is_same = |failed: &&Failed| failed.inputs == inputs && Instant::now() < failed.until;
+        let error = self.failed.lock().as_ref().filter(is_same).map(|failed| failed.error.clone());
+        error.map_or(Ok(Err(inputs)), Err)
     }
 
     async fn make(&self, inputs: Inputs) -> Result<Arc<ChainTls>, ServerTlsError> {
+        let of = inputs.clone();
         // A new root store of the system is read from files.
-        let made = finished(tokio::task::spawn_blocking(|| ChainTls::new(inputs))).await;
-        let panicked = || unusable(&"the TLS of the filter chain", &PANICKED);
-        let made = Arc::new(made.ok_or_else(panicked)??);
-        *self.made.lock() = Some(Arc::clone(&made));
-        Ok(made)
+        let made = finished(tokio::task::spawn_blocking(|| ChainTls::new(of))).await;
+        let panicked = || Err(unusable(&"the TLS of the filter chain", &PANICKED));
+        match made.unwrap_or_else(panicked) {
+            Ok(made) => {
+                let made = Arc::new(made);
+                *self.failed.lock() = None;
+                *self.made.lock() = Some(Arc::clone(&made));
+                Ok(made)
+            }
+            Err(error) => {
+                let (until, told) = (Instant::now() + AGAIN, error.clone());
+                *self.failed.lock() = Some(Failed { inputs, error: told, until });
+                Err(error)
+            }
+        }
     }
 }
 

@@ -6,6 +6,8 @@ use crate::identity::{Credentials, FixedIdentity, Given, Material, NoIdentity};
 use crate::observe::registry::Registry;
 use crate::tls::server::{Around, ChainTls, ServerTls};
 use crate::tls::server_material::ServerTlsError;
+use mesh_core::model::matcher::{RegexPattern, StringMatcher, StringPattern};
+use mesh_core::model::san::SanMatcher;
 use mesh_core::model::secret::{SecretCertificate, SecretSource};
 use mesh_core::model::tls::{DownstreamTls, SpiffeBundles, TlsIdentity, TlsRoots};
 use mesh_core::update::Secrets;
@@ -40,6 +42,13 @@ impl World {
     /// What is offered a moment later; files are looked at once a second.
     async fn offered(&self, policy: &Arc<DownstreamTls>) -> Result<Arc<ChainTls>, ServerTlsError> {
         tokio::time::advance(Duration::from_secs(2)).await;
+        self.offered_now(policy).await
+    }
+
+    async fn offered_now(
+        &self,
+        policy: &Arc<DownstreamTls>,
+    ) -> Result<Arc<ChainTls>, ServerTlsError> {
         let (secrets, credentials) = (Secrets::default(), Credentials::default());
         let around = Around { secrets: &secrets, credentials: &credentials };
         self.tls.of(&"c".into(), policy, around).await
@@ -285,4 +294,35 @@ async fn files_that_are_not_named_any_more_are_let_go_of() {
     world.tls.keep(|_| None);
     assert!(held.upgrade().is_none());
     assert_eq!(format!("{:?}", world.tls), "{}");
+}
+
+/// Handshakes may come as fast as clients like.
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_made_is_tried_again_a_second_later() {
+    let (world, ca) = (World::new(), Ca::new("ours"));
+    let Pair { chain, key } = ca.issue("shop.example", 1);
+    for (name, text) in [("ca.pem", &ca.pem()), ("cert.pem", &chain), ("key.pem", &key)] {
+        fs::write(world.path(name), text).unwrap();
+    }
+    let mut wrong = DownstreamTls::clone(&world.policy);
+    wrong.san =
+        vec![SanMatcher::any(StringMatcher::new(StringPattern::Regex(RegexPattern::new("("))))];
+    let wrong = Arc::new(wrong);
+    let mut tried = None;
+    for _ in 0..3 {
+        // Within a second of each other.
+        for wait in [0, 400, 500] {
+            tokio::time::advance(Duration::from_millis(wait)).await;
+            let error = world.offered_now(&wrong).await.err().unwrap().to_string();
+            assert!(error.starts_with("san[0]: "), "{error}");
+            let until = world.tls.failed_until("c");
+            assert!(until.is_some() && (wait == 0 || until == tried), "{wait}");
+            assert!(wait > 0 || until > tried);
+            tried = until;
+        }
+        tokio::time::advance(Duration::from_millis(100)).await;
+    }
+    // Whatever changes is looked at at once.
+    assert!(world.offered_now(&world.policy).await.is_ok());
+    assert_eq!(world.tls.failed_until("c"), None);
 }
