@@ -15,7 +15,7 @@ use super::server_verify::{ClientVerifier, Demands, REFUSED};
 use crate::clock;
 use crate::identity::anchors::{Anchors, Listed};
 use crate::identity::chain::{Lists, Unlisted};
-use crate::identity::named::Slots;
+use crate::identity::named::{FRESH, Slots};
 use crate::identity::{Certificate, CertificateError, Credentials, Roots, crypto};
 use crate::source::read::finished;
 use bytes::Bytes;
@@ -35,7 +35,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
@@ -44,9 +43,6 @@ pub(crate) use super::server_material::ServerTlsError;
 
 /// What a job that makes it came to.
 const PANICKED: &str = "making it panicked; it is made again a second later";
-
-/// How long what failed is not tried again with the same inputs: the system's roots may be there by then.
-const AGAIN: Duration = Duration::from_secs(1);
 
 /// Who is where: what a look-up needs.
 pub(crate) struct Around<'a> {
@@ -73,6 +69,7 @@ struct Chain {
 struct Failed {
     inputs: Inputs,
     error: ServerTlsError,
+    /// When they are tried again: the system's roots may be there by then.
     until: Instant,
 }
 
@@ -178,7 +175,7 @@ impl Chain {
                 Ok(made)
             }
             Err(error) => {
-                let (until, told) = (Instant::now() + AGAIN, error.clone());
+                let (until, told) = (Instant::now() + FRESH, error.clone());
                 *self.failed.lock() = Some(Failed { inputs, error: told, until });
                 Err(error)
             }

@@ -110,12 +110,11 @@ fn kept() -> Option<Option<Arc<Common>>> {
 }
 
 /// The connection that is polled on this thread keeps this.
-fn keep(common: &Arc<Common>) {
-    let common = Some(Arc::clone(common));
+fn keep(common: Arc<Common>) {
     if streams::common().is_some() {
         return streams::keep_common(common);
     }
-    let keep = |polled: &mut Option<Kept>| polled.replace(Kept(common));
+    let keep = |polled: &mut Option<Kept>| polled.replace(Kept(Some(common)));
     // What was there may be the last of its kind, and is dropped while nothing is borrowed.
     drop(POLLED.with_borrow_mut(keep));
 }
@@ -136,23 +135,21 @@ impl OwnOrShared {
             return Self::Own(make());
         };
         let common = match kept {
-            Some(kept) if kept.is_of(gate, connection) && kept.version == version => {
+            Some(kept) if kept.version == version && kept.is_of(gate, connection) => {
                 if kept.is_asked {
                     return Self::Shared(kept);
                 }
                 kept.asked()
             }
-            // A layer around another one, or below a router: the one that came first keeps its own.
-            Some(kept) if !kept.is_of(gate, connection) && kept.is_current() => {
-                return Self::Own(make());
-            }
+            // Another layer's, around this one or below a router: the one that came first keeps its own.
+            Some(kept) if kept.is_current() => return Self::Own(make()),
             Some(_) | None => make(),
         };
         if common.chain.is_err() {
             return Self::Own(common);
         }
         let common = Arc::new(common);
-        keep(&common);
+        keep(Arc::clone(&common));
         Self::Shared(common)
     }
 }

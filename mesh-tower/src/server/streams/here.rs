@@ -7,7 +7,6 @@ use super::{Shared, State};
 use crate::server::layer::Common;
 use mesh_core::Timestamp;
 use std::cell::{Cell, RefCell};
-use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -81,9 +80,9 @@ pub(in crate::server) fn common() -> Option<Option<Arc<Common>>> {
 }
 
 /// The connection that runs the request keeps this.
-pub(in crate::server) fn keep_common(common: Option<Arc<Common>>) {
+pub(in crate::server) fn keep_common(common: Arc<Common>) {
     // What was there may be the last of its kind, and is dropped while nothing is borrowed.
-    drop(here(|state| mem::replace(&mut state.common, common)));
+    drop(here(|state| state.common.replace(common)));
 }
 
 /// Ready: the deadline of the request that is polled with `cx` has passed. `None`: it is not its connection that
